@@ -1,0 +1,40 @@
+"""How long `import nnfast` takes beside `import numpy`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.race import spread
+
+CODE = "from time import perf_counter; start = perf_counter(); import {}; print(perf_counter() - start)"
+
+
+def compare_imports(rounds: int) -> dict[str, Any]:
+    """Return the time of both imports, each in fresh processes, in turn; Python's own start is not in it."""
+    seconds: dict[str, list[float]] = {"numpy": [], "nnfast": []}
+    for name in seconds:
+        import_seconds(name)  # the files come into memory
+    for _ in range(rounds):
+        for name, times in seconds.items():
+            times.append(import_seconds(name))
+    ratios = [own / numpy for own, numpy in zip(seconds["nnfast"], seconds["numpy"], strict=True)]
+    milliseconds = {name: 1e3 * median(times) for name, times in seconds.items()}
+    return {"rounds": rounds, "ratio": spread(ratios), "milliseconds": milliseconds}
+
+
+def import_seconds(name: str) -> float:
+    """Return how long the import of a module takes in a fresh process, which finds the nnfast that this one has."""
+    import nnfast
+
+    home = str(Path(nnfast.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), home]))
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", CODE.format(name)],
+        env={**os.environ, "PYTHONPATH": path}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return float(run.stdout)

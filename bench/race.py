@@ -1,0 +1,83 @@
+"""One workload, all peers, in turn."""
+
+from __future__ import annotations
+
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from bench.data import evaluate, initial_parameters, load
+from bench.peers import Peer
+from bench.workloads import Workload
+
+# How far a peer's loss may be off nnfast's, as a part of it, early and at the end. SGD stays together for thousands of
+# steps. Adam does not: with relu, initial weights moved by 1e-7 move the loss at the end by 10 %; and scikit-learn adds
+# its epsilon before the correction of the moments, which shows early.
+EARLY_STEPS = 20
+TOLERANCES = {"sgd": {"early_loss": 1e-4, "loss": 1e-3}, "adam": {"early_loss": 5e-3, "loss": 0.3}}
+ACCURACY_TOLERANCE = 0.02
+
+
+def race(workload: Workload, peers: list[type[Peer]], *, threads: int, rounds: int, steps: int) -> dict[str, Any]:
+    """Return the time and the outcome of `steps` steps of each peer, spread over rounds.
+
+    In a round each peer trains for a while, then the next; who begins changes with the round. A peer's ratio in a round
+    is its time by nnfast's time in the same round. What comes before, a short training of each from which the early
+    losses are taken, also warms everything up.
+    """
+    data, initial = load(workload), initial_parameters(workload)
+    results: dict[str, dict[str, Any]] = {}
+    for peer in peers:
+        network = peer(workload, data, initial, threads)
+        network.run(EARLY_STEPS)
+        early_loss, _ = evaluate(workload, network.parameters(), data.x_test, data.y_test)
+        results[peer.name] = {"version": peer.version(), "early_loss": early_loss}
+
+    networks = {peer.name: peer(workload, data, initial, threads) for peer in peers}
+    seconds = time_in_turn(networks, rounds, steps)
+    first = peers[0].name
+    for name, result in results.items():
+        loss, accuracy = evaluate(workload, networks[name].parameters(), data.x_test, data.y_test)
+        ratio = spread([own / nnfast for own, nnfast in zip(seconds[name], seconds[first], strict=True)])
+        microseconds = spread([1e6 * own for own in seconds[name]])
+        result |= {"loss": loss, "accuracy": accuracy, "ratio": ratio, "microseconds": microseconds}
+    return {
+        "workload": workload.name,
+        "description": str(workload),
+        "data": data.source,
+        "rows": len(data.x),
+        "steps": steps,
+        "rounds": rounds,
+        "peers": results,
+        "disagreements": disagreements(workload, results, first),
+    }
+
+
+def time_in_turn(networks: dict[str, Peer], rounds: int, steps: int) -> dict[str, list[float]]:
+    """Train each network for `steps` steps; return the seconds of a step of each in each round."""
+    names = list(networks)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for i in range(rounds):
+        count = steps * (i + 1) // rounds - steps * i // rounds
+        for name in names[i % len(names) :] + names[: i % len(names)]:
+            start = perf_counter()
+            networks[name].run(count)
+            seconds[name].append((perf_counter() - start) / count)
+    return seconds
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Return the median of `values` and the range they are in."""
+    return {"median": median(values), "min": min(values), "max": max(values)}
+
+
+def disagreements(workload: Workload, results: dict[str, dict[str, Any]], first: str) -> list[str]:
+    """Say which peers did not train the network that nnfast, the first, trained."""
+    own, found = results[first], []
+    allowed = {what: part * own[what] for what, part in TOLERANCES[workload.optimizer].items()}
+    allowed["accuracy"] = ACCURACY_TOLERANCE
+    for name, result in results.items():
+        for what, difference in allowed.items():
+            if not abs(result[what] - own[what]) <= difference:  # so that NaN disagrees
+                found.append(f"{name}: {what} {result[what]:.6g}, {first} {own[what]:.6g}")
+    return found

@@ -1,0 +1,269 @@
+"""The files of the command line: what is read, and whether results can be written, found out before any work."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+import nnfast
+from nnfast._validation import as_array, require
+
+if TYPE_CHECKING:
+    import argparse
+
+PLOT_ENDINGS = (".png", ".svg", ".pdf", ".jpg")
+LARGE = 10.0  # mean size of a feature beyond which a warning is due
+FEW_CLASSES = 1000  # labels below it are never taken for something else than labels
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done; the message says why."""
+
+
+class Data(NamedTuple):
+    """Samples to train on and to test with; no classes means a regression."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    n_classes: int
+
+    def __str__(self) -> str:
+        task = f"{self.n_classes} classes" if self.n_classes else f"outputs: {columns(self.y)}"
+        return (
+            f"{self.name}: {len(self.x):,} samples to train on, {len(self.x_test):,} to test with, "
+            f"{columns(self.x)} features, {task}"
+        )
+
+
+def columns(array: np.ndarray) -> int:
+    """Return how many numbers a row has."""
+    return prod(array.shape[1:])
+
+
+def warn(message: str) -> None:
+    """Tell the user of something that is worth a look."""
+    print(f"nnfast: warning: {message}", file=sys.stderr)
+
+
+def check_written(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> None:
+    """Find out before any work is done whether the results can be written."""
+    taken = {os.path.realpath(path): path for path in inputs if os.path.exists(path)}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        folder = os.path.dirname(path) or os.curdir
+        if not path:
+            raise UsageError(f"{option}: the name of the file is empty")
+        if not os.path.isdir(folder):
+            raise UsageError(f"{option}: there is no folder {folder}")
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise UsageError(f"{option}: {path} is a folder or device, and no file")
+        if os.path.realpath(path) in taken:
+            raise UsageError(f"{option}: {path} would overwrite {taken[os.path.realpath(path)]}")
+        taken[os.path.realpath(path)] = path
+        _check_writable(option, path)
+
+
+def _check_writable(option: str, path: str) -> None:
+    probe = f"{path}.{os.getpid()}.probe"  # longer than any name that will be needed
+    try:
+        with open(probe, "xb"):
+            pass
+        os.remove(probe)
+        if os.path.exists(path):
+            with open(path, "ab"):
+                pass
+    except OSError as error:
+        raise UsageError(f"{option}: cannot write {path}: {error.strerror or error}") from None
+
+
+def check_plot(path: str) -> None:
+    """Raise UsageError unless a plot can be drawn to that file."""
+    if not path.lower().endswith(PLOT_ENDINGS):
+        raise UsageError(f"--plot: {path} must end in {', '.join(PLOT_ENDINGS)}")
+    try:
+        require("matplotlib.figure", "plot")
+    except ImportError as error:
+        raise UsageError(f"--plot: {error}") from None
+
+
+def load_net(path: str) -> nnfast.Sequential:
+    """Read a saved network; UsageError if that fails."""
+    try:
+        return nnfast.load(path)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def load_data(args: argparse.Namespace) -> Data:
+    """Read what `nnfast train` was told to train on."""
+    if args.data_home is not None and args.data != "mnist":
+        raise UsageError("--data-home is for mnist alone")
+    if args.data == "mnist":
+        if args.validation is not None:
+            raise UsageError("--validation is not for mnist, which has test data of its own")
+        try:
+            train, test = nnfast.datasets.load_mnist(args.data_home)
+        except (OSError, ValueError, ImportError) as error:
+            raise UsageError(str(error)) from None
+        return Data("mnist", *train, *test, 10)
+    if args.data == "digits":
+        x, y = nnfast.datasets.load_digits()
+        n_classes = 10
+    elif args.data.lower().endswith(".npz"):
+        x, y, n_classes = _load_samples(args.data)
+    else:
+        raise UsageError(f"DATA must be digits, mnist or a file FILE.npz, got {args.data!r}")
+    return _split(args.data, x, y, n_classes, 0.2 if args.validation is None else args.validation, args.seed)
+
+
+def _split(name: str, x: np.ndarray, y: np.ndarray, n_classes: int, part: float, seed: int) -> Data:
+    n_test = round(part * len(x))
+    if part and not 0 < n_test < len(x):
+        left = "train on" if n_test else "test with"
+        raise UsageError(f"--validation {part:g} of {len(x)} sample(s) leaves none to {left}")
+    order = np.random.default_rng(seed).permutation(len(x))
+    test, train = order[:n_test], order[n_test:]
+    return Data(name, x[train], y[train], x[test], y[test], n_classes)
+
+
+def _load_samples(path: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """Read x and y to train on, and how many classes y has: none if it is of floats."""
+    arrays = _read(path)
+    x, y = (_member(path, arrays, name) for name in ("x", "y"))
+    if x.ndim < 2 or not x.size:
+        raise UsageError(f"{path}: x must have shape (samples, features), got {x.shape}")
+    if y.ndim == 0 or len(x) != len(y):
+        raise UsageError(f"{path}: x has {len(x)} rows, and y has shape {y.shape}")
+    x = _numbers(path, "x", x, np.dtype(np.float32))
+    if y.dtype.kind in "iub":
+        n_classes = _count_classes(path, y)
+        y = y.astype(np.int64)
+    else:
+        n_classes = 0
+        y = _values(path, y)
+    _warn_of_size("x", x)
+    return x, y, n_classes
+
+
+def _count_classes(path: str, labels: np.ndarray) -> int:
+    if labels.ndim > 1:
+        raise UsageError(f"{path}: y of integers must hold labels and have shape (samples,), got {labels.shape}")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0:
+        raise UsageError(f"{path}: y of integers must hold labels 0, 1, 2, ..., got {low}")
+    if high == 0:
+        raise UsageError(f"{path}: y has label 0 alone; there must be at least two classes")
+    if high >= max(len(labels), FEW_CLASSES):
+        raise UsageError(
+            f"{path}: y of integers must hold labels of classes, and {high} is too large for {len(labels)} samples: "
+            "for a regression store y.astype(float)"
+        )
+    return high + 1
+
+
+def _values(path: str, y: np.ndarray) -> np.ndarray:
+    y = _numbers(path, "y", y, np.dtype(np.float32))
+    if y.ndim > 2 or not y.size:
+        raise UsageError(f"{path}: y of floats must have shape (samples,) or (samples, outputs), got {y.shape}")
+    if y.ndim == 1 and (y == np.rint(y)).all():
+        warn("y holds whole numbers as floats, so this is a regression: if they are classes, store y.astype(int)")
+    _warn_of_size("y", y)
+    return y
+
+
+def _warn_of_size(name: str, array: np.ndarray) -> None:
+    size = np.abs(array).mean(axis=0, dtype=np.float64).max()  # float32 may overflow
+    if size > LARGE:
+        scaled = f"({name} - {name}.mean(0)) / {name}.std(0)"
+        warn(f"{name} has values of about {size:,.0f}; networks learn best from values of about 1, such as {scaled}")
+
+
+def load_rows(path: str, net: nnfast.Sequential) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read samples to predict, shaped for the network, and y if it is there."""
+    ending = os.path.splitext(path)[1].lower()
+    if ending not in READERS:
+        raise UsageError(f"FILE must end in {', '.join(READERS)}, got {path!r}")
+    arrays = _read(path)
+    x = _member(path, arrays, "x")
+    shape = net.input_shape
+    assert shape is not None  # a network in a file is built
+    if x.shape[1:] not in (shape, (prod(shape),)):
+        wanted = " or ".join(f"(n, {', '.join(map(str, s))})" for s in dict.fromkeys([shape, (prod(shape),)]))
+        raise UsageError(f"{path}: for this network x must have shape {wanted}, got {x.shape}")
+    return _numbers(path, "x", x, net.dtype).reshape(len(x), *shape), arrays.get("y")
+
+
+def _numbers(path: str, name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    try:
+        with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
+            return as_array(name, array, dtype, finite=True)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _member(path: str, arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    if name not in arrays:
+        raise UsageError(f"{path}: there is no array {name!r} (numpy.savez(FILE, x=x, y=y) writes x and y)")
+    return arrays[name]
+
+
+def _read(path: str) -> dict[str, np.ndarray]:
+    """Read what there is of x and y. Nothing in a file is ever executed."""
+    ending = os.path.splitext(path)[1].lower()
+    try:
+        with open(path, "rb") as file:
+            return READERS[ending](file)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise UsageError(f"{path} is no {ending} file of numbers, or is damaged: {error}") from None
+
+
+def _read_npz(file: IO[bytes]) -> dict[str, np.ndarray]:
+    arrays = {}
+    with zipfile.ZipFile(file) as archive:
+        for name in {"x.npy", "y.npy"}.intersection(archive.namelist()):
+            with archive.open(name) as member:
+                arrays[name.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
+    y = arrays.get("y")
+    if y is not None and y.ndim == 2 and y.shape[1] == 1:
+        arrays["y"] = y[:, 0]  # one value for each row, as a column
+    return arrays
+
+
+def _read_npy(file: IO[bytes]) -> dict[str, np.ndarray]:
+    return {"x": np.lib.format.read_array(file, allow_pickle=False)}
+
+
+def _read_csv(file: IO[bytes]) -> dict[str, np.ndarray]:
+    text = file.read().decode("utf-8-sig")  # spreadsheets put a mark before the first line
+    lines = [line for line in text.splitlines() if line.strip()]
+    if lines and not any(map(is_number, lines[0].split(","))):
+        del lines[0]  # the names of the columns
+    if not lines:
+        raise ValueError("it has no rows")
+    return {"x": np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)}
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+READERS = {".npz": _read_npz, ".npy": _read_npy, ".csv": _read_csv}

@@ -1,0 +1,134 @@
+"""How many threads a call may use. The results do not depend on it, only the time."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from nnfast._validation import check_int
+
+_everywhere: int | None = None
+_here: ContextVar[int | None] = ContextVar("nnfast_num_threads", default=None)
+
+
+MAX_THREADS = 1024  # more than any call enlists
+
+
+def _checked(n: int) -> int:
+    number = check_int("n", n, 1)
+    if number > MAX_THREADS:
+        raise ValueError(f"n must be at most {MAX_THREADS}, got {number}")
+    return number
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads a call may use at most, in the whole process.
+
+    Parameters
+    ----------
+    n : int
+        At least 1. Small work uses fewer: a thread that costs more than it saves is not started.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n` is not a positive integer.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> before = nf.get_num_threads()
+    >>> nf.set_num_threads(1)
+    >>> nf.get_num_threads()
+    1
+    >>> nf.set_num_threads(before)
+    """
+    global _everywhere
+    _everywhere = _checked(n)
+
+
+@contextmanager
+def num_threads(n: int) -> Iterator[None]:
+    """Set how many threads the calls inside a ``with`` block may use, in this thread of control alone.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n` is not a positive integer.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> with nf.num_threads(1):
+    ...     nf.get_num_threads()
+    1
+    """
+    token = _here.set(_checked(n))
+    try:
+        yield
+    finally:
+        _here.reset(token)
+
+
+def get_num_threads() -> int:
+    """Return how many threads a call may use.
+
+    The first of these that is there: `num_threads`, `set_num_threads`, the environment's ``NNFAST_NUM_THREADS`` and
+    ``OMP_NUM_THREADS``, and the cores that this process may use.
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Raises
+    ------
+    ValueError
+        If ``NNFAST_NUM_THREADS`` is not a positive integer.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.get_num_threads() >= 1
+    True
+    """
+    global _everywhere
+    here = _here.get()
+    if here is not None:
+        return here
+    if _everywhere is None:
+        _everywhere = _from_environment()
+    return _everywhere
+
+
+def _from_environment() -> int:
+    own = os.environ.get("NNFAST_NUM_THREADS", "")
+    if own:
+        if not (own.isdecimal() and int(own) > 0):
+            raise ValueError(f"NNFAST_NUM_THREADS must be a positive integer, got {own!r}")
+        return min(int(own), MAX_THREADS)
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # OpenMP allows a list, by nesting level
+    if first.isdecimal() and int(first) > 0:
+        return min(int(first), MAX_THREADS)
+    return _usable_cores()
+
+
+def _usable_cores() -> int:
+    """Cores by affinity, or fewer where a control group grants less time."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+        cores = min(cores, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):  # no such control group, or "max": no limit
+        pass
+    return max(1, cores)

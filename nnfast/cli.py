@@ -1,0 +1,402 @@
+"""The command line: ``nnfast train``, ``nnfast predict``, ``nnfast info``.
+
+Results go to the standard output; progress, warnings and errors to the standard error. Whatever can be wrong with
+arguments and files is found before training begins. Once it has begun, nothing that was learned is lost: Ctrl-C ends it
+early, and the network is saved all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+import nnfast
+from nnfast._cli_files import (
+    PLOT_ENDINGS,
+    Data,
+    UsageError,
+    check_plot,
+    check_written,
+    columns,
+    is_number,
+    load_data,
+    load_net,
+    load_rows,
+    warn,
+)
+
+OK, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141  # the last two as a shell reports SIGINT and SIGPIPE
+
+EPOCHS, EPOCHS_MNIST = 100, 10
+LEARNING_RATES = {"adam": 0.001, "sgd": 0.1}
+ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu")  # of hidden layers: those that learn
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; by default those of the process.
+
+    Returns
+    -------
+    int
+        The exit code: 0 if all went well, 1 if something failed underway, 2 if arguments or files do not fit, 130 after
+        Ctrl-C, 141 if the reader of the output went away.
+
+    Raises
+    ------
+    SystemExit
+        After ``--help`` and ``--version``, and with code 2 if the arguments cannot be parsed.
+
+    Examples
+    --------
+    >>> from nnfast.cli import main
+    >>> main(["info"])  # doctest: +ELLIPSIS
+    nnfast ...
+    0
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name that the terminal cannot show must not end a training
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            return _run(_parser().parse_args(argv))
+        finally:
+            print(end="", flush=True)
+    except OSError as error:
+        return _give_up_output(error)
+
+
+def _give_up_output(error: OSError) -> int:
+    """The standard output takes no more: its reader has gone, which is no news to anyone, or its disk is full."""
+    broken = isinstance(error, BrokenPipeError)
+    if not broken:
+        print(f"nnfast: error: {error}", file=sys.stderr)
+    # When Python exits it flushes what is left: into the void, or it would complain again.
+    void = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr) if broken else (sys.stdout,):
+        if stream is not None:
+            os.dup2(void, stream.fileno())
+    return BROKEN_PIPE if broken else FAILED
+
+
+def _run(args: argparse.Namespace) -> int:
+    threads = getattr(args, "threads", None)
+    try:
+        with nnfast.num_threads(threads) if threads else nullcontext():
+            _number_of_threads()
+            code: int = args.run(args)
+            return code
+    except UsageError as error:
+        return _complain(args, f"error: {error}", USAGE)
+    except MemoryError as error:
+        return _complain(args, f"error: not enough memory: {error}", FAILED)
+    except KeyboardInterrupt:
+        return _complain(args, "interrupted", INTERRUPTED)
+
+
+def _complain(args: argparse.Namespace, message: str, code: int) -> int:
+    print(f"nnfast {args.command}: {message}", file=sys.stderr)
+    return code
+
+
+def _number_of_threads() -> int:
+    try:
+        return nnfast.get_num_threads()
+    except ValueError as error:  # in the environment
+        raise UsageError(str(error)) from None
+
+
+# ---- arguments
+
+
+TRAIN = """\
+Train a network on
+
+  digits    1,797 handwritten digits of 8x8 pixels, which come with nnfast,
+  mnist     70,000 handwritten digits of 28x28 pixels, fetched if need be, or
+  FILE.npz  samples of your own: an array x of shape (samples, features) and an
+            array y, made by numpy.savez("FILE.npz", x=x, y=y).
+
+If y is of integers, they are classes 0, 1, 2, ...: the network ends in softmax
+and learns by cross entropy. If y is of floats, of shape (samples,) or
+(samples, outputs), they are values: it ends in identity and learns by the mean
+squared error. x and y are used as they are: scale them to about 1.
+
+Ctrl-C ends the training early; what was learned is reported, saved and drawn
+all the same.
+
+examples:
+  nnfast train digits --layers 50 20 --activation relu --plot loss.png
+  nnfast train mnist --optimizer sgd --batch-size 100 --epochs 17 --save net.npz
+"""
+PREDICT = """\
+Print a line for each sample: its class, or the values of a regression.
+
+FILE is a .npz with an array x, a .npy, or a .csv: commas between the numbers,
+and at most one line of names above them. Samples have the shape of those that
+the network was trained on, or are flattened to rows. If a .npz has an array y
+too, the accuracy is told, on the standard error.
+
+example:
+  nnfast predict net.npz samples.csv | head
+"""
+INFO = "Print version, SIMD level, compiler and threads; or the layers of a saved network."
+EXIT_CODES = "exit codes: 0 all went well, 1 something failed underway, 2 arguments or files do not fit, 130 Ctrl-C"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnfast",
+        description="Neural networks at compiled speed on the CPU you already have.",
+        epilog=EXIT_CODES,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"nnfast {nnfast.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_train(_add_command(commands, "train", _train, "train a network on digits, mnist or a file", TRAIN))
+    _add_predict(_add_command(commands, "predict", _predict, "run a saved network on the samples of a file", PREDICT))
+    info = _add_command(commands, "info", _info, "describe this installation, or a saved network", INFO)
+    info.add_argument("net", metavar="NET.npz", nargs="?", help="a network that was saved")
+    return parser
+
+
+def _add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str, description: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", metavar="DATA", help="digits, mnist or a file FILE.npz")
+
+    add = parser.add_argument_group("network").add_argument
+    add("--layers", metavar="N", type=_width, nargs="+", default=[50], help="units of each hidden layer (default: 50)")
+    add("--activation", choices=ACTIVATIONS, default="sigmoid", help="of the hidden layers (default: sigmoid)")
+
+    add = parser.add_argument_group("training").add_argument
+    epochs = f"how often each sample is used (default: {EPOCHS}; for mnist {EPOCHS_MNIST})"
+    add("--epochs", metavar="N", type=_whole(1), help=epochs)
+    add("--batch-size", metavar="N", type=_whole(1), default=32, help="samples in a mini-batch (default: 32)")
+    add("--optimizer", choices=tuple(LEARNING_RATES), default="adam", help="(default: adam)")
+    rates = ", ".join(f"{rate} for {name}" for name, rate in LEARNING_RATES.items())
+    add("--learning-rate", metavar="RATE", type=_positive, help=f"(default: {rates})")
+    validation = "part of the samples, drawn at random, that is kept to test with (default: 0.2); mnist has its own"
+    add("--validation", metavar="PART", type=_part, help=validation)
+    seed = "fixes the initial weights, the mini-batches and the part kept to test with (default: 0)"
+    add("--seed", metavar="N", type=_whole(0), default=0, help=seed)
+    _add_threads(add)
+    home = "where mnist is, or is stored, in a folder mnist (default: $NNFAST_DATA_HOME, else a cache folder)"
+    add("--data-home", metavar="FOLDER", help=home)
+
+    add = parser.add_argument_group("output").add_argument
+    add("--plot", metavar="FILE", help=f"draw the course of loss and accuracy ({', '.join(PLOT_ENDINGS)})")
+    add("--save", metavar="NET.npz", help="save the network, for predict and info")
+    add("--quiet", action="store_true", help="print the results alone: neither network nor progress")
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("net", metavar="NET.npz", help="a network that was saved")
+    parser.add_argument("file", metavar="FILE", help="samples: a .npz with x, a .npy or a .csv")
+    outputs = "print what the network puts out, such as probabilities, instead of classes"
+    parser.add_argument("--outputs", action="store_true", help=outputs)
+    parser.add_argument("--output", metavar="FILE", help="write the lines there instead of to the standard output")
+    _add_threads(parser.add_argument)
+
+
+def _add_threads(add: Callable[..., object]) -> None:
+    threads = "how many at most (default: as many as there are cores); the results do not depend on it"
+    add("--threads", metavar="N", type=_whole(1), help=threads)
+
+
+def _whole(minimum: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
+        if number < minimum:
+            raise argparse.ArgumentTypeError(f"must be at least {minimum}, got {number}")
+        return number
+
+    return convert
+
+
+def _width(text: str) -> int:
+    if text[:1].isalpha() or text.endswith(".npz"):  # --layers 50 digits
+        raise argparse.ArgumentTypeError(f"must be whole numbers, got {text!r}: put DATA before the options")
+    return _whole(1)(text)
+
+
+def _positive(text: str) -> float:
+    return _real(text, lambda number: 0 < number < float("inf"), "a number above 0")
+
+
+def _part(text: str) -> float:
+    return _real(text, lambda number: 0 <= number < 1, "a part: at least 0 and below 1")
+
+
+def _real(text: str, fits: Callable[[float], bool], wanted: str) -> float:
+    if not (is_number(text) and fits(float(text))):
+        raise argparse.ArgumentTypeError(f"must be {wanted}, got {text!r}")
+    return float(text)
+
+
+# ---- train
+
+
+def _train(args: argparse.Namespace) -> int:
+    check_written({"--save": args.save, "--plot": args.plot}, [args.data])
+    if args.plot:
+        check_plot(args.plot)
+    args.epochs = args.epochs or (EPOCHS_MNIST if args.data == "mnist" else EPOCHS)
+    args.learning_rate = args.learning_rate or LEARNING_RATES[args.optimizer]
+    data = load_data(args)
+    net = _network(args, data)
+    if not args.quiet:
+        print(data)
+        net.summary()
+        how = f"learning rate {args.learning_rate:g}, batches of {args.batch_size:,}, {args.epochs:,} epochs"
+        print(f"{args.optimizer}, {how}, seed {args.seed}, threads: {_number_of_threads()}", flush=True)
+
+    start = time.perf_counter()
+    stopped = _fit(args, net, data)
+    seconds = time.perf_counter() - start
+    history = net.history
+    if stopped and (history is None or not len(history.step_loss)):
+        raise stopped  # before anything was learned: what an older file holds is worth more
+    assert history is not None
+
+    # First what would be lost, then what is only told.
+    products = [("network", args.save, net.save), ("plot", args.plot, lambda path: _draw(history, path))]
+    written = {path: _write(path, write) for _, path, write in products if path}
+    if isinstance(stopped, BrokenPipeError):
+        raise stopped
+    _report(net, data, history, args.batch_size, seconds)
+    for what, path, _ in products:
+        if path and written[path]:
+            print(f"{what} saved as {path}")
+    if stopped:
+        total = args.epochs * history.steps_per_epoch
+        return _complain(args, f"interrupted after {len(history.step_loss):,} of {total:,} steps", INTERRUPTED)
+    return OK if all(written.values()) else FAILED
+
+
+def _fit(args: argparse.Namespace, net: nnfast.Sequential, data: Data) -> BaseException | None:
+    """Train, and return what ended it early: Ctrl-C, or nobody reading the progress any more."""
+    try:
+        net.fit(
+            data.x,
+            data.y,
+            epochs=args.epochs,
+            batch_size=args.batch_size,
+            optimizer={"adam": nnfast.Adam, "sgd": nnfast.SGD}[args.optimizer](args.learning_rate),
+            validation_data=(data.x_test, data.y_test) if len(data.x_test) else None,
+            verbose=int(not args.quiet and sys.stderr is not None),
+        )
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        return error
+    return None
+
+
+def _network(args: argparse.Namespace, data: Data) -> nnfast.Sequential:
+    hidden = [nnfast.Dense(units, args.activation) for units in args.layers]
+    last = nnfast.Dense(data.n_classes, "softmax") if data.n_classes else nnfast.Dense(columns(data.y), "identity")
+    return nnfast.Sequential([*hidden, last], input_shape=data.x.shape[1:], seed=args.seed)
+
+
+def _report(net: nnfast.Sequential, data: Data, history: nnfast.History, batch_size: int, seconds: float) -> None:
+    for part, x, y in (("train", data.x, data.y), ("test", data.x_test, data.y_test)):
+        if len(x):
+            print(f"{part:5} {_score(net, x, y)}")
+    epochs, steps = divmod(len(history.step_loss), history.steps_per_epoch)
+    seen = epochs * len(data.x) + steps * batch_size  # only the last step of an epoch may be smaller
+    print(f"time  {seconds:.2f} s, {seen / seconds:,.0f} samples per second")
+    if not np.isfinite(history.step_loss[-1]):
+        warn("the training diverged: try a smaller --learning-rate, and scale x and y to about 1")
+
+
+def _score(net: nnfast.Sequential, x: np.ndarray, y: np.ndarray) -> str:
+    loss = f"{net.loss_name.replace('_', ' ')} {net.loss(x, y):.4g}"
+    try:
+        return f"accuracy {net.accuracy(x, y):.4f}, {loss}"
+    except ValueError:  # x and y fit, as the loss has shown: there are no classes to be right about
+        return loss
+
+
+def _draw(history: nnfast.History, path: str) -> None:
+    from matplotlib.figure import Figure  # without pyplot: no window, whatever the backend
+
+    figure = Figure(figsize=(7.4, 3.4), dpi=150, layout="constrained")
+    history.plot(axes=figure.subplots(1, 2))
+    figure.savefig(path)
+
+
+def _write(path: str, write: Callable[[str], object]) -> bool:
+    try:
+        write(path)
+    except OSError as error:
+        print(f"nnfast: error: cannot write {path}: {error.strerror or error}", file=sys.stderr)
+        return False
+    return True
+
+
+# ---- predict and info
+
+
+def _predict(args: argparse.Namespace) -> int:
+    check_written({"--output": args.output}, [args.net, args.file])
+    net = load_net(args.net)
+    rows, y = load_rows(args.file, net)
+    score = None
+    if y is not None:
+        try:
+            score = _score(net, rows, y)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{args.file}: {error}") from None
+    classes = net.layers[-1].activation in ("softmax", "sigmoid", "step") and not args.outputs
+    lines = _lines(net.predict_class(rows) if classes else net.predict(rows))
+    if args.output:
+        if not _write(args.output, lambda path: _write_text(path, lines)):
+            return FAILED
+    else:
+        print(*lines, sep="", end="", flush=True)
+    if score:
+        print(score, file=sys.stderr)
+    return OK
+
+
+def _lines(results: np.ndarray) -> list[str]:
+    # str of a NumPy scalar has the digits that its dtype needs, and no more.
+    return [",".join(map(str, row)) + "\n" for row in results.reshape(len(results), columns(results))]
+
+
+def _write_text(path: str, lines: Iterable[str]) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.writelines(lines)
+
+
+def _info(args: argparse.Namespace) -> int:
+    if args.net is None:
+        nnfast.show_config()
+    else:
+        load_net(args.net).summary()
+    return OK

@@ -1,0 +1,1 @@
+"""Compiled: runs a whole network without the GIL."""

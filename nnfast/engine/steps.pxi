@@ -1,0 +1,277 @@
+# A run of training steps, or any part of one, on a team of threads. Included by program.pyx.
+
+cdef struct Step:
+    # A dense layer, the one kind there is: out = f(x W + b).
+    int function
+    Py_ssize_t n_in, n_out
+    Py_ssize_t ld         # n_out rounded up to whole vectors
+    Py_ssize_t W, b       # offsets in the arenas; b is -1 without a bias
+    Py_ssize_t at         # offset in a workspace, in elements for each row
+
+
+cdef struct Plan:
+    const Kernels* K
+    Step* steps
+    int n_steps
+    Py_ssize_t z          # bytes of an element
+    Py_ssize_t n_in, n_out
+    Py_ssize_t n_parameters
+    Py_ssize_t width      # of the activations of one row, all steps
+    Py_ssize_t tile_rows, tile_ld
+    int loss
+    bint from_logits      # the loss is fused with the last activation
+    bint over_elements    # the loss averages over elements, not rows
+    double flops_per_row
+
+
+cdef struct Workspace:
+    Py_ssize_t rows
+    char* memory
+    char* x
+    char* a               # activations
+    char* g               # gradients of the loss with respect to them
+    char* targets
+    double* row_loss
+
+
+cdef struct Job:
+    const Plan* plan
+    Workspace* ws
+    int work
+    char* parameters
+    char* gradients
+    char* moment1
+    char* moment2
+    Optimizer optimizer
+    int64_t optimizer_steps
+    bint accumulate
+    bint from_logits
+    # the data
+    const char* x
+    const char* targets
+    bint labels
+    Py_ssize_t n, batch
+    int64_t* order
+    bitgen_t* generator
+    char* gx              # gradient of the input, or NULL
+    # the place in the run
+    Py_ssize_t position
+    int64_t step, until, total
+    double deadline
+    bint done
+    # what it reports
+    double* step_loss
+    int64_t* step_correct
+    bint counts, classes
+    double threshold
+    Py_ssize_t correct[MAX_THREADS]
+    barrier meeting
+
+
+# ---- one step, on one thread's share
+
+cdef inline Py_ssize_t share(Py_ssize_t n, int id, int count, Py_ssize_t grain) noexcept nogil:
+    """Where part `id` of `count` of a range begins, on a multiple of `grain`."""
+    return min(n, (n + grain - 1)//grain*id//count*grain)
+
+
+cdef inline char* activations(const Plan* plan, const Workspace* ws, const Step* step, Py_ssize_t row) noexcept nogil:
+    return ws.a + (step.at*ws.rows + row*step.ld)*plan.z
+
+
+cdef inline char* gradients(const Plan* plan, const Workspace* ws, const Step* step, Py_ssize_t row) noexcept nogil:
+    return ws.g + (step.at*ws.rows + row*step.ld)*plan.z
+
+
+cdef inline Targets targets_at(const Plan* plan, bint labels, const char* targets, Py_ssize_t row) noexcept nogil:
+    cdef Targets t
+    t.labels = NULL
+    t.values = NULL
+    t.ld = plan.n_out
+    if labels:
+        t.labels = <const int64_t*>targets + row
+    else:
+        t.values = targets + row*plan.n_out*plan.z
+    return t
+
+
+cdef inline void forward_step(
+        const Plan* plan, const char* parameters, const Step* step, bint linear, Py_ssize_t m, const char* x,
+        Py_ssize_t ldx, char* out, Py_ssize_t ldo
+) noexcept nogil:
+    cdef const char* b = NULL
+    if step.b >= 0:
+        b = parameters + step.b*plan.z
+    plan.K.dense(
+        m, step.n_in, step.n_out, x, ldx, parameters + step.W*plan.z, b, IDENTITY if linear else step.function, out,
+        ldo
+    )
+
+
+cdef void forward_rows(const Job* job, const char* x, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
+    cdef const Plan* plan = job.plan
+    cdef Py_ssize_t ldx = plan.n_in
+    cdef const Step* step
+    cdef char* out
+    cdef int s
+    for s in range(plan.n_steps):
+        step = &plan.steps[s]
+        out = activations(plan, job.ws, step, first)
+        forward_step(plan, job.parameters, step, job.from_logits and s == plan.n_steps - 1, m, x, ldx, out, step.ld)
+        x = out
+        ldx = step.ld
+
+
+cdef void loss_rows(
+        Job* job, int id, const char* targets, Py_ssize_t m_all, Py_ssize_t first, Py_ssize_t m
+) noexcept nogil:
+    cdef const Plan* plan = job.plan
+    cdef const Step* last = &plan.steps[plan.n_steps - 1]
+    cdef double scale = 1.0/(m_all*plan.n_out if plan.over_elements else m_all)
+    cdef char* out = activations(plan, job.ws, last, first)
+    cdef Targets t = targets_at(plan, job.labels, targets, 0)
+    plan.K.loss(
+        plan.loss, m, plan.n_out, out, last.ld, &t, scale, job.ws.row_loss + first,
+        gradients(plan, job.ws, last, first), last.ld
+    )
+    job.correct[id] = plan.K.count_correct(
+        job.classes, job.threshold, m, plan.n_out, out, last.ld, &t
+    ) if job.counts else 0
+
+
+cdef void backward_rows(const Job* job, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
+    """From the gradient of the last output to those of all pre-activations and, if asked for, of the input."""
+    cdef const Plan* plan = job.plan
+    cdef const Step* step
+    cdef char* g
+    cdef char* a
+    cdef Py_ssize_t n
+    cdef int s
+    for s in range(plan.n_steps - 1, -1, -1):
+        step = &plan.steps[s]
+        g = gradients(plan, job.ws, step, first)
+        if not (job.from_logits and s == plan.n_steps - 1):
+            a = activations(plan, job.ws, step, first)
+            n = step.n_out if step.function == SOFTMAX else step.ld  # whole rows are one long run
+            plan.K.apply_backward(step.function, m, n, g, step.ld, a, step.ld, g, step.ld)
+        if s > 0:
+            plan.K.dense_backward_input(
+                m, step.n_in, step.n_out, g, step.ld, job.parameters + step.W*plan.z,
+                gradients(plan, job.ws, step - 1, first), (step - 1).ld
+            )
+        elif job.gx != NULL:
+            plan.K.dense_backward_input(
+                m, step.n_in, step.n_out, g, step.ld, job.parameters + step.W*plan.z, job.gx + first*plan.n_in*plan.z,
+                plan.n_in
+            )
+
+
+cdef inline void update_range(const Job* job, const Optimizer* optimizer, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t z = job.plan.z
+    job.plan.K.update(
+        n, job.parameters + at*z, job.gradients + at*z, NULL if job.moment1 == NULL else job.moment1 + at*z,
+        NULL if job.moment2 == NULL else job.moment2 + at*z, optimizer
+    )
+
+
+cdef void weights_share(const Job* job, int id, int count, const char* x, Py_ssize_t m, int64_t t) noexcept nogil:
+    """This thread's share of the weight gradients, over all rows, and of update number `t`."""
+    cdef const Plan* plan = job.plan
+    cdef Optimizer optimizer = job.optimizer
+    cdef Py_ssize_t z = plan.z, ldx = plan.n_in, first, last
+    cdef const Step* step
+    cdef const char* g
+    cdef int s
+    if job.work & UPDATE and optimizer.kind == ADAM:
+        optimizer.correction1 = 1 - pow(optimizer.beta1, <double>t)
+        optimizer.correction2 = 1 - pow(optimizer.beta2, <double>t)
+    for s in range(plan.n_steps):
+        step = &plan.steps[s]
+        g = gradients(plan, job.ws, step, 0)
+        first = share(step.n_in, id, count, 12)
+        last = share(step.n_in, id + 1, count, 12)
+        if job.work & WEIGHTS:
+            plan.K.dense_backward_weights(
+                first, last, m, step.n_out, x, ldx, g, step.ld, job.gradients + step.W*z, job.accumulate
+            )
+        if job.work & UPDATE:
+            update_range(job, &optimizer, step.W + first*step.n_out, (last - first)*step.n_out)
+        if step.b >= 0 and id == count - 1:
+            if job.work & WEIGHTS:
+                plan.K.dense_backward_bias(m, step.n_out, g, step.ld, job.gradients + step.b*z, job.accumulate)
+            if job.work & UPDATE:
+                update_range(job, &optimizer, step.b, step.n_out)
+        x = activations(plan, job.ws, step, 0) if job.ws.memory != NULL else NULL
+        ldx = step.ld
+
+
+cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """Copy this thread's rows of a shuffled mini-batch into the workspace."""
+    cdef Py_ssize_t row_bytes = job.plan.n_in*job.plan.z, target_bytes = sizeof(
+        int64_t
+    ) if job.labels else job.plan.n_out*job.plan.z, r, q
+    for r in range(first, last):
+        q = job.order[job.position + r]
+        memcpy(job.ws.x + r*row_bytes, job.x + q*row_bytes, row_bytes)
+        memcpy(job.ws.targets + r*target_bytes, job.targets + q*target_bytes, target_bytes)
+
+
+cdef void finish_step(Job* job, Py_ssize_t m, int count) noexcept nogil:
+    """What one thread does for all: the loss and the place in the run, which others read only after the next
+    meeting."""
+    cdef double total = 0
+    cdef Py_ssize_t r, correct = 0
+    cdef int id
+    if job.work & LOSS:
+        for r in range(m):
+            total += job.ws.row_loss[r]
+        for id in range(count):
+            correct += job.correct[id]
+        job.step_loss[job.step] = total/(m*job.plan.n_out if job.plan.over_elements else m)
+        if job.counts:
+            job.step_correct[job.step] = correct
+    job.step += 1
+    if job.work & UPDATE:
+        job.optimizer_steps += 1
+    job.position += m
+    if job.position == job.n:
+        job.position = 0
+        if job.order != NULL and job.step < job.total:
+            shuffle_order(job.n, job.order, job.generator)
+    job.done = job.step == job.until or seconds_now() > job.deadline
+
+
+cdef void run_steps(void* argument, int id, int count) noexcept nogil:
+    """One thread of a run of steps."""
+    cdef Job* job = <Job*>argument
+    cdef const Plan* plan = job.plan
+    cdef Py_ssize_t m, first, last, target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
+    cdef const char* x
+    cdef const char* targets
+    cdef int64_t t
+    while True:
+        t = job.optimizer_steps + 1
+        m = min(job.batch, job.n - job.position)
+        first = share(m, id, count, 1)
+        last = share(m, id + 1, count, 1)
+        if job.order != NULL:
+            gather(job, first, last)
+            x = job.ws.x
+            targets = job.ws.targets
+        else:
+            x = job.x + job.position*plan.n_in*plan.z
+            targets = job.targets + job.position*target_bytes
+        if job.work & FORWARD:
+            forward_rows(job, x + first*plan.n_in*plan.z, first, last - first)
+        if job.work & LOSS:
+            loss_rows(job, id, targets + first*target_bytes, m, first, last - first)
+        if job.work & BACKWARD:
+            backward_rows(job, first, last - first)
+        barrier_wait(&job.meeting, count)
+        if job.work & (WEIGHTS | UPDATE):
+            weights_share(job, id, count, x, m, t)
+        if id == 0:
+            finish_step(job, m, count)
+        barrier_wait(&job.meeting, count)
+        if job.done:
+            return

@@ -1,0 +1,170 @@
+/* What the engine needs of the operating system and the processor's state: threads for the length of a call, a barrier, atomics,
+ * the clock, aligned memory and the floating-point mode. Threads are plain ones that never touch Python. */
+#ifndef NNFAST_SYNC_H
+#define NNFAST_SYNC_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+enum { MAX_THREADS = 64, SPINS = 64 /* some 2 to 5 us of pauses */ };
+
+/* ---- the operating system: POSIX, or Windows */
+#ifdef _WIN32
+#include <malloc.h>
+#include <windows.h>
+typedef HANDLE os_thread;
+typedef DWORD os_result;
+#define OS_CALL WINAPI
+static inline int os_start(os_thread *t, os_result(OS_CALL *f)(void *), void *argument) {
+    *t = CreateThread(NULL, 0, f, argument, 0, NULL);
+    return *t != NULL;
+}
+static inline void os_join(os_thread t) {
+    WaitForSingleObject(t, INFINITE);
+    CloseHandle(t);
+}
+static inline void os_yield(void) { SwitchToThread(); }
+static inline void *aligned_memory(size_t bytes) { return _aligned_malloc(bytes, 64); }
+static inline void free_memory(void *p) { _aligned_free(p); }
+static inline double seconds_now(void) {
+    LARGE_INTEGER ticks, rate;
+    QueryPerformanceCounter(&ticks);
+    QueryPerformanceFrequency(&rate);
+    return (double)ticks.QuadPart / (double)rate.QuadPart;
+}
+#else
+#include <pthread.h>
+#include <sched.h>
+#include <time.h>
+typedef pthread_t os_thread;
+typedef void *os_result;
+#define OS_CALL
+static inline int os_start(os_thread *t, os_result (*f)(void *), void *argument) {
+    return pthread_create(t, NULL, f, argument) == 0;
+}
+static inline void os_join(os_thread t) { pthread_join(t, NULL); }
+static inline void os_yield(void) { sched_yield(); }
+static inline void *aligned_memory(size_t bytes) {
+    void *p = NULL;
+    return posix_memalign(&p, 64, bytes) == 0 ? p : NULL;
+}
+static inline void free_memory(void *p) { free(p); }
+static inline double seconds_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+#endif
+
+/* ---- the floating-point mode: subnormal numbers are flushed to zero, for they cost a hundred times a normal one */
+static inline uint64_t flush_subnormals(void) {
+#if defined(__x86_64__)
+    unsigned mode = _mm_getcsr();
+    _mm_setcsr(mode | 0x8040);
+    return mode;
+#elif defined(__aarch64__)
+    uint64_t mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode | (1ULL << 24)));
+    return mode;
+#else
+    return 0;
+#endif
+}
+static inline void restore_subnormals(uint64_t mode) {
+#if defined(__x86_64__)
+    _mm_setcsr((unsigned)mode);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode));
+#else
+    (void)mode;
+#endif
+}
+
+/* ---- waiting */
+static inline int pause_for(int turn) { /* a pause, or from the SPINSth turn on a yield; returns the next turn */
+    if (turn >= SPINS) {
+        os_yield();
+        return turn;
+    }
+#if defined(__x86_64__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+    return turn + 1;
+}
+
+typedef struct { /* each on a cache line of its own, wherever the whole lies */
+    char before[64];
+    int arrived;
+    char between[64];
+    int generation;
+    char behind[64];
+} barrier;
+
+static inline void barrier_wait(barrier *b, int n) {
+    if (n == 1) return;
+    int generation = __atomic_load_n(&b->generation, __ATOMIC_ACQUIRE);
+    if (__atomic_add_fetch(&b->arrived, 1, __ATOMIC_ACQ_REL) == n) {
+        __atomic_store_n(&b->arrived, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&b->generation, generation + 1, __ATOMIC_RELEASE);
+        return;
+    }
+    int turn = 0;
+    while (__atomic_load_n(&b->generation, __ATOMIC_ACQUIRE) == generation) turn = pause_for(turn);
+}
+
+/* ---- a team: work(job, id, n) on n threads, of which the caller is number 0; fewer if the system gives fewer. */
+typedef void (*team_work)(void *job, int id, int n);
+typedef struct {
+    team_work work;
+    void *job;
+    int size; /* 0 until every thread that will come has been asked for */
+} team;
+typedef struct {
+    team *of;
+    int id;
+} member;
+
+static inline void team_member(team *of, int id, int n) {
+    uint64_t mode = flush_subnormals();
+    of->work(of->job, id, n);
+    restore_subnormals(mode);
+}
+
+static inline os_result OS_CALL team_entry(void *argument) {
+    member *m = (member *)argument;
+    int n, turn = 0;
+    while ((n = __atomic_load_n(&m->of->size, __ATOMIC_ACQUIRE)) == 0) turn = pause_for(turn);
+    team_member(m->of, m->id, n);
+    return 0;
+}
+
+static inline void run_team(int n, team_work work, void *job) {
+    team of = {work, job, 0};
+    os_thread threads[MAX_THREADS];
+    member members[MAX_THREADS];
+    int size = 1;
+    if (n > MAX_THREADS) n = MAX_THREADS;
+    while (size < n) {
+        members[size].of = &of;
+        members[size].id = size;
+        if (!os_start(&threads[size], team_entry, &members[size])) break;
+        size++;
+    }
+    __atomic_store_n(&of.size, size, __ATOMIC_RELEASE);
+    team_member(&of, 0, size);
+    for (int id = 1; id < size; id++) os_join(threads[id]);
+}
+
+/* ---- atomics */
+static inline int64_t fetch_add(int64_t *p, int64_t n) { return __atomic_fetch_add(p, n, __ATOMIC_RELAXED); }
+static inline int try_lock(int *p) { return __atomic_exchange_n(p, 1, __ATOMIC_ACQUIRE) == 0; }
+static inline void unlock(int *p) { __atomic_store_n(p, 0, __ATOMIC_RELEASE); }
+static inline void *exchange(void **p, void *value) { return __atomic_exchange_n(p, value, __ATOMIC_ACQ_REL); }
+
+#endif

@@ -1,0 +1,99 @@
+# Predict and evaluate: tiles of rows that stay in the cache, taken in turn by any number of threads. Included by
+# program.pyx.
+
+cdef struct TileJob:
+    const Plan* plan
+    void** pool
+    const char* parameters
+    const char* x
+    char* out             # the outputs, or NULL to evaluate
+    const char* targets
+    bint labels, counts, classes
+    double threshold
+    double* row_loss
+    Py_ssize_t n
+    int64_t next, correct
+    double deadline
+    bint failed
+
+
+cdef size_t tile_bytes(const Plan* plan) noexcept nogil:
+    return <size_t>(2*plan.tile_rows*plan.tile_ld*plan.z + ALIGNMENT)
+
+
+cdef void* take_tile(const Plan* plan, void** pool) noexcept nogil:
+    """A buffer from the pool, without a lock, or a new one; NULL if there is no memory."""
+    cdef void* tile
+    cdef int i
+    for i in range(POOL):
+        tile = exchange(&pool[i], NULL)
+        if tile != NULL:
+            return tile
+    return aligned_memory(tile_bytes(plan))
+
+
+cdef void give_tile(void** pool, void* tile) noexcept nogil:
+    cdef int i
+    for i in range(POOL):
+        tile = exchange(&pool[i], tile)
+        if tile == NULL:
+            return
+    free_memory(tile)
+
+
+cdef void forward_tile(
+        const Plan* plan, const char* parameters, bint linear, Py_ssize_t m, const char* x, char* tile, char* out,
+        Py_ssize_t ldo
+) noexcept nogil:
+    """All steps for `m` rows, the last into `out`; the others to and fro between the halves of the tile."""
+    cdef Py_ssize_t ldx = plan.n_in
+    cdef const Step* step
+    cdef char* to
+    cdef int s
+    for s in range(plan.n_steps - 1):
+        step = &plan.steps[s]
+        to = tile + (s & 1)*plan.tile_rows*plan.tile_ld*plan.z
+        forward_step(plan, parameters, step, False, m, x, ldx, to, step.ld)
+        x = to
+        ldx = step.ld
+    forward_step(plan, parameters, &plan.steps[plan.n_steps - 1], linear, m, x, ldx, out, ldo)
+
+
+cdef void evaluate_tile(TileJob* job, Py_ssize_t first, Py_ssize_t m, const char* out) noexcept nogil:
+    cdef const Plan* plan = job.plan
+    cdef Py_ssize_t ld = plan.steps[plan.n_steps - 1].ld
+    cdef Targets t = targets_at(plan, job.labels, job.targets, first)
+    plan.K.loss(plan.loss, m, plan.n_out, out, ld, &t, 1, job.row_loss + first, NULL, 0)
+    if job.counts:
+        fetch_add(&job.correct, plan.K.count_correct(job.classes, job.threshold, m, plan.n_out, out, ld, &t))
+
+
+cdef void walk_tiles(void* argument, int id, int count) noexcept nogil:
+    cdef TileJob* job = <TileJob*>argument
+    cdef const Plan* plan = job.plan
+    cdef char* tile = <char*>take_tile(plan, job.pool)
+    cdef char* out
+    cdef Py_ssize_t first, m
+    if tile == NULL:
+        job.failed = True
+        return
+    while True:
+        first = fetch_add(&job.next, 1)*plan.tile_rows
+        if first >= job.n:
+            break
+        m = min(plan.tile_rows, job.n - first)
+        if job.out != NULL:
+            forward_tile(
+                plan, job.parameters, False, m, job.x + first*plan.n_in*plan.z, tile,
+                job.out + first*plan.n_out*plan.z, plan.n_out
+            )
+        else:
+            out = tile + ((plan.n_steps - 1) & 1)*plan.tile_rows*plan.tile_ld*plan.z
+            forward_tile(
+                plan, job.parameters, plan.from_logits, m, job.x + first*plan.n_in*plan.z, tile, out,
+                plan.steps[plan.n_steps - 1].ld
+            )
+            evaluate_tile(job, first, m, out)
+        if seconds_now() > job.deadline:
+            break
+    give_tile(job.pool, tile)

@@ -1,0 +1,829 @@
+"""Activation functions and losses on plain arrays of any shape.
+
+The functions of chapters 3 and 4 of Saito's *Deep Learning from Scratch*, at compiled speed. float32 arrays are
+computed in float32; everything else (float64, integers, lists) in float64. Any memory layout is accepted; ``out`` is a
+writable array of the result's shape and dtype, and may overlap the input.
+
+Every ``f_backward`` gives the gradient that flows back through ``f``. Those of activations are told from the *output*
+``f(x)``, which a forward pass has at hand.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnfast._validation import as_array, check_out, check_shape
+from nnfast.kernels import arrays as kernels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike
+
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_backward",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "identity",
+    "identity_backward",
+    "mean_squared_error",
+    "mean_squared_error_backward",
+    "relu",
+    "relu_backward",
+    "sigmoid",
+    "sigmoid_backward",
+    "sigmoid_binary_cross_entropy",
+    "sigmoid_binary_cross_entropy_backward",
+    "softmax",
+    "softmax_backward",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_backward",
+    "step",
+    "step_backward",
+    "sum_squared_error",
+    "sum_squared_error_backward",
+    "tanh",
+    "tanh_backward",
+]
+
+
+def _run(
+    kernel: Callable[..., Any], inputs: tuple[np.ndarray, ...], out: np.ndarray | None, shape: tuple[int, ...]
+) -> Any:
+    """Run a kernel into `out`, by way of a new array where the kernel could not write there safely."""
+    if out is None:
+        return kernel(*inputs)
+    check_out("out", out, shape, inputs[0].dtype)
+    direct = out.flags.carray and out.dtype.isnative and not any(np.may_share_memory(out, a) for a in inputs)
+    if direct:
+        return kernel(*inputs, out)
+    out[...] = kernel(*inputs)
+    return out
+
+
+def _activate(kernel: Callable[..., Any], x: ArrayLike, out: np.ndarray | None) -> np.ndarray:
+    x = as_array("x", x)
+    result = _run(kernel, (x,), out, x.shape)
+    return result if x.ndim or out is not None else result[()]
+
+
+def _activate_backward(
+    kernel: Callable[..., Any], gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
+) -> np.ndarray:
+    output = as_array("output", output)
+    gradient = as_array("gradient", gradient, output.dtype, shape=output.shape)
+    result = _run(kernel, (gradient, output), out, output.shape)
+    return result if output.ndim or out is not None else result[()]
+
+
+def _targets(target: ArrayLike, prediction: np.ndarray, labels: bool) -> np.ndarray:
+    """The target as the kernels take it: int64 labels, or an array of the prediction's shape."""
+    array = np.asarray(target)
+    if not (labels and array.ndim == prediction.ndim - 1):
+        return as_array("target", target, prediction.dtype, shape=prediction.shape)
+    if array.dtype.kind not in "iub":
+        raise TypeError(f"target holds labels and must be of integers, got dtype {array.dtype}")
+    check_shape("target", array, prediction.shape[:-1])
+    n = prediction.shape[-1]
+    if array.size and (array.min() < 0 or array.max() >= n):
+        raise ValueError(f"target holds labels and must be in 0..{n - 1}, got {array.min()}..{array.max()}")
+    return np.require(array, np.int64, ("C", "A"))
+
+
+def _loss(
+    kernel: Callable[..., Any],
+    prediction: ArrayLike,
+    target: ArrayLike,
+    out: np.ndarray | None,
+    *,
+    labels: bool = False,
+    backward: bool = False,
+) -> Any:
+    prediction = as_array("prediction", prediction)
+    if prediction.ndim == 0 or prediction.size == 0:
+        raise ValueError(f"prediction must have at least one row of outputs, got shape {prediction.shape}")
+    shape = prediction.shape if backward else ()
+    return _run(kernel, (prediction, _targets(target, prediction, labels)), out, shape)
+
+
+def step(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """Heaviside's step: 1 where ``x > 0``, else 0.
+
+    Parameters
+    ----------
+    x : array_like
+        Of any shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` does not hold real numbers, or `out` does not fit the result.
+
+    Notes
+    -----
+    Chapter 3.2.2 of the book. NaN stays NaN.
+
+    Examples
+    --------
+    >>> from nnfast.functions import step
+    >>> step([-1.0, 0.0, 2.0])
+    array([0., 0., 1.])
+    """
+    return _activate(kernels.step, x, out)
+
+
+def step_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """Zero: the step is flat wherever it has a derivative.
+
+    Parameters
+    ----------
+    gradient : array_like
+        The gradient of a loss with respect to ``step(x)``.
+    output : array_like
+        ``step(x)``, of the same shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        The gradient with respect to ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not hold real numbers, or the shapes differ.
+    """
+    return _activate_backward(kernels.step_backward, gradient, output, out)
+
+
+def identity(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """``x`` itself, copied: the output of a regression network.
+
+    Parameters
+    ----------
+    x : array_like
+        Of any shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` does not hold real numbers, or `out` does not fit the result.
+
+    Notes
+    -----
+    Chapter 3.5.1 of the book.
+
+    Examples
+    --------
+    >>> from nnfast.functions import identity
+    >>> identity([-1.0, 0.0, 2.0])
+    array([-1.,  0.,  2.])
+    """
+    return _activate(kernels.identity, x, out)
+
+
+def identity_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """``gradient`` itself, copied.
+
+    Parameters
+    ----------
+    gradient : array_like
+        The gradient of a loss with respect to ``identity(x)``.
+    output : array_like
+        ``identity(x)``, of the same shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        The gradient with respect to ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not hold real numbers, or the shapes differ.
+    """
+    return _activate_backward(kernels.identity_backward, gradient, output, out)
+
+
+def sigmoid(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """The logistic function ``1 / (1 + exp(-x))``.
+
+    Parameters
+    ----------
+    x : array_like
+        Of any shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` does not hold real numbers, or `out` does not fit the result.
+
+    Notes
+    -----
+    Chapter 3.2.4 of the book; computed from ``exp(-abs(x))``, so nothing overflows.
+
+    Examples
+    --------
+    >>> from nnfast.functions import sigmoid
+    >>> sigmoid([-1.0, 0.0, 2.0]).round(4)
+    array([0.2689, 0.5   , 0.8808])
+    """
+    return _activate(kernels.sigmoid, x, out)
+
+
+def sigmoid_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """``gradient * output * (1 - output)``.
+
+    Parameters
+    ----------
+    gradient : array_like
+        The gradient of a loss with respect to ``sigmoid(x)``.
+    output : array_like
+        ``sigmoid(x)``, of the same shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        The gradient with respect to ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not hold real numbers, or the shapes differ.
+    """
+    return _activate_backward(kernels.sigmoid_backward, gradient, output, out)
+
+
+def tanh(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """The hyperbolic tangent.
+
+    Parameters
+    ----------
+    x : array_like
+        Of any shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` does not hold real numbers, or `out` does not fit the result.
+
+    Notes
+    -----
+    ``(exp(x) - exp(-x)) / (exp(x) + exp(-x))``.
+
+    Examples
+    --------
+    >>> from nnfast.functions import tanh
+    >>> tanh([-1.0, 0.0, 2.0]).round(4)
+    array([-0.7616,  0.    ,  0.964 ])
+    """
+    return _activate(kernels.tanh, x, out)
+
+
+def tanh_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """``gradient * (1 - output**2)``.
+
+    Parameters
+    ----------
+    gradient : array_like
+        The gradient of a loss with respect to ``tanh(x)``.
+    output : array_like
+        ``tanh(x)``, of the same shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        The gradient with respect to ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not hold real numbers, or the shapes differ.
+    """
+    return _activate_backward(kernels.tanh_backward, gradient, output, out)
+
+
+def relu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """The rectified linear unit ``max(x, 0)``.
+
+    Parameters
+    ----------
+    x : array_like
+        Of any shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` does not hold real numbers, or `out` does not fit the result.
+
+    Notes
+    -----
+    Chapter 3.2.7 of the book. NaN stays NaN.
+
+    Examples
+    --------
+    >>> from nnfast.functions import relu
+    >>> relu([-1.0, 0.0, 2.0])
+    array([0., 0., 2.])
+    """
+    return _activate(kernels.relu, x, out)
+
+
+def relu_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """``gradient`` where ``output > 0``, else 0: the derivative at zero is taken as 0.
+
+    Parameters
+    ----------
+    gradient : array_like
+        The gradient of a loss with respect to ``relu(x)``.
+    output : array_like
+        ``relu(x)``, of the same shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        The gradient with respect to ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not hold real numbers, or the shapes differ.
+    """
+    return _activate_backward(kernels.relu_backward, gradient, output, out)
+
+
+def softmax(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """``exp(x)`` over its sum along the last axis: probabilities of classes.
+
+    Parameters
+    ----------
+    x : array_like
+        Of any shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` does not hold real numbers, or `out` does not fit the result.
+
+    Notes
+    -----
+    Chapter 3.5.2 of the book; the largest value is subtracted first, so nothing overflows.
+
+    Examples
+    --------
+    >>> from nnfast.functions import softmax
+    >>> softmax([0.3, 2.9, 4.0]).round(4)
+    array([0.0182, 0.2452, 0.7366])
+    """
+    return _activate(kernels.softmax, x, out)
+
+
+def softmax_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """``output * (gradient - sum(gradient * output))``, the sum along the last axis.
+
+    Parameters
+    ----------
+    gradient : array_like
+        The gradient of a loss with respect to ``softmax(x)``.
+    output : array_like
+        ``softmax(x)``, of the same shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        The gradient with respect to ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not hold real numbers, or the shapes differ.
+    """
+    return _activate_backward(kernels.softmax_backward, gradient, output, out)
+
+
+def sum_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
+    """Half the sum of squared errors, averaged over rows.
+
+    Parameters
+    ----------
+    prediction : array_like
+        Rows of outputs, along the last axis.
+    target : array_like
+        Of the same shape.
+    out : ndarray of shape (), optional
+        Where to write the loss.
+
+    Returns
+    -------
+    numpy.floating
+        The loss; `out` if it is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes differ, there is no element.
+
+    Notes
+    -----
+    ``0.5 * sum((prediction - target)**2) / rows``. Chapter 4.2.1 of the book has it for one row, which is what a
+    one-dimensional array is here; for a batch the book sums over all rows, and nnfast averages over them.
+
+    Examples
+    --------
+    >>> from nnfast.functions import sum_squared_error
+    >>> sum_squared_error([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0],
+    ...                   [0, 0, 1, 0, 0, 0, 0, 0, 0, 0]).round(4)
+    np.float64(0.0975)
+    """
+    return _loss(kernels.sum_squared_error, prediction, target, out)
+
+
+def sum_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """Give the gradient of `sum_squared_error` with respect to `prediction`.
+
+    It is ``(prediction - target) / rows``.
+
+    Parameters
+    ----------
+    prediction, target : array_like
+        As for `sum_squared_error`.
+    out : ndarray, optional
+        Where to write the gradient.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `prediction`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `sum_squared_error`.
+    """
+    return _loss(kernels.sum_squared_error_backward, prediction, target, out, backward=True)
+
+
+def mean_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
+    """The mean of squared errors over all elements, as in PyTorch's ``MSELoss``.
+
+    Parameters
+    ----------
+    prediction : array_like
+        Rows of outputs, along the last axis.
+    target : array_like
+        Of the same shape.
+    out : ndarray of shape (), optional
+        Where to write the loss.
+
+    Returns
+    -------
+    numpy.floating
+        The loss; `out` if it is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes differ, there is no element.
+
+    Notes
+    -----
+    ``mean((prediction - target)**2)``.
+
+    Examples
+    --------
+    >>> from nnfast.functions import mean_squared_error
+    >>> mean_squared_error([1.0, 2.0, 4.0], [1.0, 2.0, 1.0])
+    np.float64(3.0)
+    """
+    return _loss(kernels.mean_squared_error, prediction, target, out)
+
+
+def mean_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """Give the gradient of `mean_squared_error` with respect to `prediction`.
+
+    It is ``2 * (prediction - target) / size``.
+
+    Parameters
+    ----------
+    prediction, target : array_like
+        As for `mean_squared_error`.
+    out : ndarray, optional
+        Where to write the gradient.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `prediction`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `mean_squared_error`.
+    """
+    return _loss(kernels.mean_squared_error_backward, prediction, target, out, backward=True)
+
+
+def cross_entropy(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
+    """The cross entropy of predicted probabilities, averaged over rows.
+
+    Parameters
+    ----------
+    prediction : array_like
+        Rows of outputs, along the last axis.
+    target : array_like
+        Of the same shape; or integer labels, one for each row.
+    out : ndarray of shape (), optional
+        Where to write the loss.
+
+    Returns
+    -------
+    numpy.floating
+        The loss; `out` if it is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes differ, there is no element, or a label is no class.
+
+    Notes
+    -----
+    ``-sum(target * log(prediction)) / rows``, chapter 4.2.2 of the book. Probabilities are clipped to lie the dtype's
+    epsilon away from 0 and 1, as in scikit-learn's ``log_loss``, so that the loss is finite.
+
+    Examples
+    --------
+    >>> from nnfast.functions import cross_entropy
+    >>> cross_entropy([[0.1, 0.6, 0.3]], [1]).round(4)
+    np.float64(0.5108)
+    """
+    return _loss(kernels.cross_entropy, prediction, target, out, labels=True)
+
+
+def cross_entropy_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """Give the gradient of `cross_entropy` with respect to `prediction`.
+
+    It is ``-target / prediction / rows``, at the clipped prediction.
+
+    Parameters
+    ----------
+    prediction, target : array_like
+        As for `cross_entropy`.
+    out : ndarray, optional
+        Where to write the gradient.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `prediction`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `cross_entropy`.
+    """
+    return _loss(kernels.cross_entropy_backward, prediction, target, out, labels=True, backward=True)
+
+
+def binary_cross_entropy(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
+    """The binary cross entropy of predicted probabilities, averaged over all elements, as in PyTorch's ``BCELoss``.
+
+    Parameters
+    ----------
+    prediction : array_like
+        Rows of outputs, along the last axis.
+    target : array_like
+        Of the same shape.
+    out : ndarray of shape (), optional
+        Where to write the loss.
+
+    Returns
+    -------
+    numpy.floating
+        The loss; `out` if it is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes differ, there is no element.
+
+    Notes
+    -----
+    ``-mean(target * log(prediction) + (1 - target) * log(1 - prediction))``. Probabilities are clipped to lie the
+    dtype's epsilon away from 0 and 1.
+
+    Examples
+    --------
+    >>> from nnfast.functions import binary_cross_entropy
+    >>> binary_cross_entropy([0.9, 0.2], [1, 0]).round(4)
+    np.float64(0.1643)
+    """
+    return _loss(kernels.binary_cross_entropy, prediction, target, out)
+
+
+def binary_cross_entropy_backward(
+    prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Give the gradient of `binary_cross_entropy` with respect to `prediction`.
+
+    It is ``(prediction - target) / (prediction * (1 - prediction)) / size``, at the clipped prediction.
+
+    Parameters
+    ----------
+    prediction, target : array_like
+        As for `binary_cross_entropy`.
+    out : ndarray, optional
+        Where to write the gradient.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `prediction`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `binary_cross_entropy`.
+    """
+    return _loss(kernels.binary_cross_entropy_backward, prediction, target, out, backward=True)
+
+
+def softmax_cross_entropy(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
+    """The cross entropy of ``softmax(prediction)``, from the logits, averaged over rows.
+
+    Parameters
+    ----------
+    prediction : array_like
+        Rows of outputs, along the last axis.
+    target : array_like
+        Of the same shape; or integer labels, one for each row.
+    out : ndarray of shape (), optional
+        Where to write the loss.
+
+    Returns
+    -------
+    numpy.floating
+        The loss; `out` if it is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes differ, there is no element, or a label is no class.
+
+    Notes
+    -----
+    ``log(sum(exp(prediction))) - prediction[label]`` for labels: exact where `cross_entropy` of `softmax` would clip.
+
+    Examples
+    --------
+    >>> from nnfast.functions import softmax_cross_entropy
+    >>> softmax_cross_entropy([[1.0, 2.0, 0.0]], [1]).round(4)
+    np.float64(0.4076)
+    """
+    return _loss(kernels.softmax_cross_entropy, prediction, target, out, labels=True)
+
+
+def softmax_cross_entropy_backward(
+    prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Give the gradient of `softmax_cross_entropy` with respect to `prediction`.
+
+    It is ``(softmax(prediction) - target) / rows`` for target rows that sum to one.
+
+    Parameters
+    ----------
+    prediction, target : array_like
+        As for `softmax_cross_entropy`.
+    out : ndarray, optional
+        Where to write the gradient.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `prediction`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `softmax_cross_entropy`.
+    """
+    return _loss(kernels.softmax_cross_entropy_backward, prediction, target, out, labels=True, backward=True)
+
+
+def sigmoid_binary_cross_entropy(
+    prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None
+) -> np.floating:
+    """The binary cross entropy of ``sigmoid(prediction)``, from the logits, averaged over all elements.
+
+    Parameters
+    ----------
+    prediction : array_like
+        Rows of outputs, along the last axis.
+    target : array_like
+        Of the same shape.
+    out : ndarray of shape (), optional
+        Where to write the loss.
+
+    Returns
+    -------
+    numpy.floating
+        The loss; `out` if it is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes differ, there is no element.
+
+    Notes
+    -----
+    ``mean(log(1 + exp(prediction)) - target * prediction)``, PyTorch's ``BCEWithLogitsLoss``.
+
+    Examples
+    --------
+    >>> from nnfast.functions import sigmoid_binary_cross_entropy
+    >>> sigmoid_binary_cross_entropy([2.0, -1.0], [1, 0]).round(4)
+    np.float64(0.2201)
+    """
+    return _loss(kernels.sigmoid_binary_cross_entropy, prediction, target, out)
+
+
+def sigmoid_binary_cross_entropy_backward(
+    prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Give the gradient of `sigmoid_binary_cross_entropy` with respect to `prediction`.
+
+    It is ``(sigmoid(prediction) - target) / size``.
+
+    Parameters
+    ----------
+    prediction, target : array_like
+        As for `sigmoid_binary_cross_entropy`.
+    out : ndarray, optional
+        Where to write the gradient.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `prediction`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `sigmoid_binary_cross_entropy`.
+    """
+    return _loss(kernels.sigmoid_binary_cross_entropy_backward, prediction, target, out, backward=True)

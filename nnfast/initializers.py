@@ -1,0 +1,74 @@
+"""Initial values of weights.
+
+Names follow Keras: ``glorot`` (Glorot and Bengio 2010), ``he`` (He et al. 2015) and ``lecun`` (LeCun et al. 1998), each
+as ``_uniform`` and ``_normal``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnfast._validation import check_shape, choose, describe, to_array
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+# The variance of a weight is gain / fan, by name.
+_SCALES: dict[str, tuple[float, Callable[[int, int], int]]] = {
+    "glorot": (2.0, lambda n_in, n_out: n_in + n_out),
+    "he": (2.0, lambda n_in, n_out: n_in),
+    "lecun": (1.0, lambda n_in, n_out: n_in),
+}
+NAMES = tuple(f"{name}_{shape}" for name in _SCALES for shape in ("uniform", "normal"))
+
+
+def check_initializer(value: Any) -> Any:
+    """Return `value` if it is a name, a standard deviation or an array of finite numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of them.
+    """
+    if isinstance(value, str):
+        return choose("initializer", value, NAMES)
+    array = to_array("initializer", value)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"initializer must be a name, a standard deviation or an array, got {describe(value)}")
+    if not np.isfinite(array).all():
+        raise ValueError("initializer must be finite")
+    if array.ndim == 0:
+        if array < 0:
+            raise ValueError(f"initializer is a standard deviation and must not be negative, got {value}")
+        return float(array)
+    return array.astype(np.float64)
+
+
+def default_initializer(activation: str) -> str:
+    """He for the relu family, Glorot otherwise."""
+    return "he_normal" if activation == "relu" else "glorot_uniform"
+
+
+def initial_weights(initializer: Any, shape: tuple[int, int], generator: Generator) -> np.ndarray:
+    """Draw weights of `shape` (inputs, outputs) in float64.
+
+    Raises
+    ------
+    ValueError
+        If the initializer is an array of another shape.
+    """
+    if isinstance(initializer, np.ndarray):
+        check_shape("initializer", initializer, shape)
+        return initializer
+    if isinstance(initializer, float):
+        return generator.normal(0.0, initializer, shape)
+    name, distribution = initializer.split("_")
+    gain, fan = _SCALES[name]
+    deviation = np.sqrt(gain / fan(*shape))
+    if distribution == "normal":
+        return generator.normal(0.0, deviation, shape)
+    limit = np.sqrt(3.0) * deviation  # a uniform distribution on [-limit, limit] has the deviation limit / sqrt(3)
+    return generator.uniform(-limit, limit, shape)

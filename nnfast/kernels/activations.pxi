@@ -1,0 +1,191 @@
+# Elementwise functions, softmax, and their derivatives told from the output.
+
+cdef inline vreal vfunction(int function, vreal x) noexcept nogil:
+    """The function of one vector; `function` is a constant wherever this is inlined."""
+    if function == STEP:
+        return vselect(vle(x, vzero()), vzero(), vselect(veq(x, x), vset(<real>1), x))
+    if function == SIGMOID:
+        return vsigmoid(x)
+    if function == TANH:
+        return vtanh(x)
+    if function == RELU:
+        return vselect(vle(x, vzero()), vzero(), x)
+    if function == EXP:
+        return vexp(x)
+    if function == LOG:
+        return vlog(x)
+    return x
+
+
+cdef inline vreal vfunction_backward(int function, vreal gradient, vreal y) noexcept nogil:
+    """gradient * f'(x), with f'(x) written in y = f(x)."""
+    if function == STEP:  # zero wherever it exists; NaN stays NaN
+        return vselect(veq(y, y), vzero(), y)
+    if function == SIGMOID:
+        return gradient*y*(vset(<real>1) - y)
+    if function == TANH:
+        return gradient*(vset(<real>1) - y)*(vset(<real>1) + y)
+    if function == RELU:
+        return vselect(vlt(vzero(), y), gradient, y - y)  # y - y is zero, or NaN where y is
+    return gradient
+
+
+cdef inline void each(int function, Py_ssize_t n, const real* x, real* y) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i + VW <= n:
+        vstore(y + i, vfunction(function, vload(x + i)))
+        i += VW
+    if i < n:
+        vstore_part(y + i, vfunction(function, vload_part(x + i, n - i, <real>0)), n - i)
+
+
+cdef inline void each_backward(
+        int function, Py_ssize_t n, const real* gradient, const real* y, real* out
+) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i + VW <= n:
+        vstore(out + i, vfunction_backward(function, vload(gradient + i), vload(y + i)))
+        i += VW
+    if i < n:
+        vstore_part(
+            out + i,
+            vfunction_backward(function, vload_part(gradient + i, n - i, <real>0), vload_part(y + i, n - i, <real>0)),
+            n - i
+        )
+
+
+# Out of line, one copy of the loop for each function.
+cdef void apply_row(int function, Py_ssize_t n, const real* x, real* y) noexcept nogil:
+    if function == STEP:
+        each(STEP, n, x, y)
+    elif function == SIGMOID:
+        each(SIGMOID, n, x, y)
+    elif function == TANH:
+        each(TANH, n, x, y)
+    elif function == RELU:
+        each(RELU, n, x, y)
+    elif function == SOFTMAX:
+        softmax_row(n, x, y)
+    elif function == EXP:
+        each(EXP, n, x, y)
+    elif function == LOG:
+        each(LOG, n, x, y)
+    elif x != y:
+        each(IDENTITY, n, x, y)
+
+
+cdef void apply_row_backward(int function, Py_ssize_t n, const real* gradient, const real* y, real* out) noexcept nogil:
+    if function == STEP:
+        each_backward(STEP, n, gradient, y, out)
+    elif function == SIGMOID:
+        each_backward(SIGMOID, n, gradient, y, out)
+    elif function == TANH:
+        each_backward(TANH, n, gradient, y, out)
+    elif function == RELU:
+        each_backward(RELU, n, gradient, y, out)
+    elif function == SOFTMAX:
+        softmax_row_backward(n, gradient, y, out)
+    elif gradient != out:
+        each_backward(IDENTITY, n, gradient, y, out)
+
+
+cdef inline real row_max(Py_ssize_t n, const real* x) noexcept nogil:
+    cdef vreal top = vset(<real>-INFINITY)
+    cdef Py_ssize_t i = 0
+    while i + VW <= n:
+        top = vmax(vload(x + i), top)
+        i += VW
+    if i < n:
+        top = vmax(vload_part(x + i, n - i, <real>-INFINITY), top)
+    return vtop(top)
+
+
+cdef inline real exp_row(Py_ssize_t n, const real* x, real shift, real* y) noexcept nogil:
+    """y = exp(x - shift); returns the sum. With y NULL only the sum is made."""
+    cdef vreal total = vzero(), e
+    cdef Py_ssize_t i = 0
+    while i + VW <= n:
+        e = vexp(vload(x + i) - vset(shift))
+        if y != NULL:
+            vstore(y + i, e)
+        total = total + e
+        i += VW
+    if i < n:
+        e = vexp(vload_part(x + i, n - i, <real>-INFINITY) - vset(shift))
+        if y != NULL:
+            vstore_part(y + i, e, n - i)
+        total = total + e
+    return vsum(total)
+
+
+cdef inline void scale_row(Py_ssize_t n, real factor, real* y) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i + VW <= n:
+        vstore(y + i, vload(y + i)*vset(factor))
+        i += VW
+    if i < n:
+        vstore_part(y + i, vload_part(y + i, n - i, <real>0)*vset(factor), n - i)
+
+
+cdef inline void softmax_row(Py_ssize_t n, const real* x, real* y) noexcept nogil:
+    cdef real total = exp_row(n, x, row_max(n, x), y)
+    scale_row(n, <real>1/total, y)
+
+
+cdef inline void softmax_row_backward(Py_ssize_t n, const real* gradient, const real* y, real* out) noexcept nogil:
+    """out = y * (gradient - sum(gradient * y))."""
+    cdef vreal total = vzero()
+    cdef real mean
+    cdef Py_ssize_t i = 0
+    while i + VW <= n:
+        total = vfma(vload(gradient + i), vload(y + i), total)
+        i += VW
+    if i < n:
+        total = vfma(vload_part(gradient + i, n - i, <real>0), vload_part(y + i, n - i, <real>0), total)
+    mean = vsum(total)
+    i = 0
+    while i + VW <= n:
+        vstore(out + i, vload(y + i)*(vload(gradient + i) - vset(mean)))
+        i += VW
+    if i < n:
+        vstore_part(
+            out + i, vload_part(y + i, n - i, <real>0)*(vload_part(gradient + i, n - i, <real>0) - vset(mean)), n - i
+        )
+
+
+cdef void kernel_apply(
+        int function, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, void* y, Py_ssize_t ldy
+) noexcept nogil:
+    cdef Py_ssize_t i
+    if function != SOFTMAX and ldx == n and ldy == n:  # no gaps between rows: one long row
+        n = m*n
+        m = 1
+    for i in range(m):
+        apply_row(function, n, <const real*>x + i*ldx, <real*>y + i*ldy)
+
+
+cdef void kernel_apply_backward(
+        int function, Py_ssize_t m, Py_ssize_t n, const void* gradient, Py_ssize_t ldg, const void* y, Py_ssize_t ldy,
+        void* out, Py_ssize_t ldo
+) noexcept nogil:
+    cdef Py_ssize_t i
+    if function != SOFTMAX and ldg == n and ldy == n and ldo == n:
+        n = m*n
+        m = 1
+    for i in range(m):
+        apply_row_backward(function, n, <const real*>gradient + i*ldg, <const real*>y + i*ldy, <real*>out + i*ldo)
+
+
+cdef bint kernel_all_finite(Py_ssize_t n, const void* x) noexcept nogil:
+    """x - x is zero for finite x and NaN for others."""
+    cdef vint bad = veq(vzero(), vset(<real>1))
+    cdef vreal v
+    cdef Py_ssize_t i = 0
+    while i + VW <= n:
+        v = vload(<const real*>x + i)
+        bad = bad | ~veq(v - v, vzero())
+        i += VW
+    if i < n:
+        v = vload_part(<const real*>x + i, n - i, <real>0)
+        bad = bad | ~veq(v - v, vzero())
+    return not vany(bad)

@@ -1,0 +1,81 @@
+# A dense layer, forward and backward: out = f(x W + b), W of shape (n_in, n_out).
+
+cdef inline void bias_activation(
+        int function, Py_ssize_t m, Py_ssize_t n, const real* b, real* out, Py_ssize_t ldo
+) noexcept nogil:
+    """out = f(out + b), one pass; `function` is a constant wherever this is inlined."""
+    cdef Py_ssize_t i, j
+    cdef vreal v
+    cdef real* row
+    for i in range(m):
+        row = out + i*ldo
+        j = 0
+        while j + VW <= n or (j < n and j + VW <= ldo):
+            v = vload(row + j)
+            if b != NULL:
+                v = v + vload(b + j)
+            vstore(row + j, vfunction(function, v))
+            j += VW
+        if j < n:
+            v = vload_part(row + j, n - j, <real>0)
+            if b != NULL:
+                v = v + vload_part(b + j, n - j, <real>0)
+            vstore_part(row + j, vfunction(function, v), n - j)
+
+
+cdef void kernel_dense(
+        Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t n_out, const void* x, Py_ssize_t ldx, const void* W, const void* b_,
+        int function, void* out_, Py_ssize_t ldo
+) noexcept nogil:
+    cdef const real* b = <const real*>b_
+    cdef real* out = <real*>out_
+    cdef Py_ssize_t i
+    matmul(m, n_out, n_in, <const real*>x, ldx, 1, <const real*>W, n_out, 1, out, ldo, False)
+    if function == SIGMOID:
+        bias_activation(SIGMOID, m, n_out, b, out, ldo)
+    elif function == TANH:
+        bias_activation(TANH, m, n_out, b, out, ldo)
+    elif function == RELU:
+        bias_activation(RELU, m, n_out, b, out, ldo)
+    elif function == STEP:
+        bias_activation(STEP, m, n_out, b, out, ldo)
+    elif function == SOFTMAX:
+        bias_activation(IDENTITY, m, n_out, b, out, ldo)
+        for i in range(m):
+            softmax_row(n_out, out + i*ldo, out + i*ldo)
+    elif b != NULL:
+        bias_activation(IDENTITY, m, n_out, b, out, ldo)
+
+
+cdef void kernel_dense_backward_input(
+        Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t n_out, const void* gradient, Py_ssize_t ldg, const void* W,
+        void* out, Py_ssize_t ldo
+) noexcept nogil:
+    matmul(m, n_in, n_out, <const real*>gradient, ldg, 1, <const real*>W, 1, n_out, <real*>out, ldo, False)
+
+
+cdef void kernel_dense_backward_weights(
+        Py_ssize_t first, Py_ssize_t last, Py_ssize_t m, Py_ssize_t n_out, const void* x, Py_ssize_t ldx,
+        const void* gradient, Py_ssize_t ldg, void* out, bint accumulate
+) noexcept nogil:
+    matmul(
+        last - first, n_out, m, <const real*>x + first, 1, ldx, <const real*>gradient, ldg, 1,
+        <real*>out + first*n_out, n_out, accumulate
+    )
+
+
+cdef void kernel_dense_backward_bias(
+        Py_ssize_t m, Py_ssize_t n_out, const void* gradient, Py_ssize_t ldg, void* out_, bint accumulate
+) noexcept nogil:
+    """Sums of columns, rows in order."""
+    cdef const real* g = <const real*>gradient
+    cdef real* out = <real*>out_
+    cdef vreal total
+    cdef Py_ssize_t i, j = 0, columns
+    while j < n_out:
+        columns = min(n_out - j, <Py_ssize_t>VW)
+        total = vload_part(out + j, columns, <real>0) if accumulate else vzero()
+        for i in range(m):
+            total = total + vload(g + i*ldg + j)
+        vstore_part(out + j, total, columns)
+        j += VW

@@ -1,0 +1,289 @@
+# Matrix multiplication, register-tiled: C[m, n] (+)= A[m, K] B[K, n].
+#
+# A tile of MR rows and NV vectors of C stays in registers while k runs over a block of K. Every element of C is one
+# chain of multiply-adds in the order of k, whatever the tile and the block: the same row gives the same bits in any
+# batch. A few columns that would leave a vector mostly empty are dot products instead, where n and K say so: a chain
+# for each lane, and the lanes added in a fixed order.
+
+from libc.string cimport memcpy, memset
+
+# Tile shapes by level: NV vectors wide at most, and for each width the most rows that fit the registers (16, 32 with
+# AVX-512).
+cdef enum:
+    MAX_NV = 4
+    MAX_MR = 12
+    L1_BYTES = 32768
+    PACKED = 8192  # elements of L1_BYTES in float32, and more than that in float64
+    K_BLOCK = 256  # rows of B in a packed block at most; with 4 vectors of 64 bytes as many as fit the L1 cache
+
+
+cdef inline void tiles(
+        int MR, int NV, Py_ssize_t count, Py_ssize_t columns, Py_ssize_t K, const real* A, Py_ssize_t ar,
+        Py_ssize_t ak, const real* B, Py_ssize_t bk, real* C, Py_ssize_t ldc, bint accumulate
+) noexcept nogil:
+    """`count` tiles below one another. Of each row `columns` are written, or whole vectors if that is NV vectors."""
+    # Flat loops over the tile, without calls, inside the loop over tiles: GCC unrolls only such loops before it decides
+    # which arrays can live in registers.
+    cdef vreal c[MAX_MR*MAX_NV]
+    cdef vreal b[MAX_NV]
+    cdef real narrow[MAX_MR*MAX_NV*VW]
+    cdef bint whole = columns == NV*VW
+    cdef real* out
+    cdef Py_ssize_t t, k, ldo = ldc if whole else NV*VW
+    cdef const real* a
+    cdef const real* row
+    cdef int q
+    for t in range(count):
+        out = C if whole else narrow
+        if accumulate:
+            if not whole:  # C may end with its last column
+                for q in range(MR):
+                    memcpy(narrow + q*NV*VW, C + q*ldc, <size_t>columns*sizeof(real))
+            for q in range(MR*NV):
+                c[q] = vload(out + q//NV*ldo + q%NV*VW)
+        else:
+            for q in range(MR*NV):
+                c[q] = vzero()
+        a = A
+        row = B
+        for k in range(K):
+            for q in range(NV):
+                b[q] = vload(row + q*VW)
+            for q in range(MR*NV):
+                c[q] = vfma(vset(a[q//NV*ar]), b[q%NV], c[q])
+            a += ak
+            row += bk
+        for q in range(MR*NV):
+            vstore(out + q//NV*ldo + q%NV*VW, c[q])
+        if not whole:
+            for q in range(MR):
+                memcpy(C + q*ldc, narrow + q*NV*VW, <size_t>columns*sizeof(real))
+        A += MR*ar
+        C += MR*ldc
+
+
+cdef int panel_vectors(Py_ssize_t left) noexcept nogil:
+    """How many vectors wide the next panel is, of `left` still to do."""
+    if NNFAST_VECTOR_BYTES < 64:
+        return 2 if left >= 2 else 1
+    if left == 5 or left == 6:  # 3 + 3 and 3 + 2 beat 4 + 2 and 4 + 1
+        return 3
+    return 4 if left >= 4 else <int>left
+
+
+cdef int tile_rows(int vectors, Py_ssize_t left) noexcept nogil:
+    cdef int most
+    if vectors == 4 or (vectors == 2 and NNFAST_VECTOR_BYTES < 64):
+        most = 6
+    elif vectors == 3:
+        most = 8
+    else:
+        most = 12
+    if left >= most:
+        return most
+    return 4 if left >= 4 else 2 if left >= 2 else 1
+
+
+cdef void run_tiles(
+        int rows, int vectors, Py_ssize_t count, Py_ssize_t columns, Py_ssize_t K, const real* A, Py_ssize_t ar,
+        Py_ssize_t ak, const real* B, Py_ssize_t bk, real* C, Py_ssize_t ldc, bint accumulate
+) noexcept nogil:
+    if vectors == 4:
+        if rows == 6 and NNFAST_VECTOR_BYTES == 64:
+            tiles(6, 4, count, columns, K, A, ar, ak, B, bk, C, ldc, accumulate)
+        elif rows == 4 and NNFAST_VECTOR_BYTES == 64:
+            tiles(4, 4, count, columns, K, A, ar, ak, B, bk, C, ldc, accumulate)
+        elif rows == 2:
+            tiles(2, 4, count, columns, K, A, ar, ak, B, bk, C, ldc, accumulate)
+        else:
+            tiles(1, 4, count, columns, K, A, ar, ak, B, bk, C, ldc, accumulate)
+    elif vectors == 3 and NNFAST_VECTOR_BYTES == 64:
+        if rows == 8: tiles(8, 3, count, columns, K, A, ar, ak, B, bk, C, ldc, accumulate)
+        elif rows == 4: tiles(4, 3, count, columns, K, A, ar, ak, B, bk, C, ldc, accumulate)
+        elif rows == 2: tiles(2, 3, count, columns, K, A, ar, ak, B, bk, C, ldc, accumulate)
+        else: tiles(1, 3, count, columns, K, A, ar, ak, B, bk, C, ldc, accumulate)
+    elif vectors == 2:
+        if rows == 12 and NNFAST_VECTOR_BYTES == 64: tiles(
+            12, 2, count, columns, K, A, ar, ak, B, bk, C, ldc, accumulate
+        )
+        elif rows == 6 and NNFAST_VECTOR_BYTES < 64: tiles(
+            6, 2, count, columns, K, A, ar, ak, B, bk, C, ldc, accumulate
+        )
+        elif rows == 4: tiles(4, 2, count, columns, K, A, ar, ak, B, bk, C, ldc, accumulate)
+        elif rows == 2: tiles(2, 2, count, columns, K, A, ar, ak, B, bk, C, ldc, accumulate)
+        else: tiles(1, 2, count, columns, K, A, ar, ak, B, bk, C, ldc, accumulate)
+    else:
+        if rows == 12: tiles(12, 1, count, columns, K, A, ar, ak, B, bk, C, ldc, accumulate)
+        elif rows == 4: tiles(4, 1, count, columns, K, A, ar, ak, B, bk, C, ldc, accumulate)
+        elif rows == 2: tiles(2, 1, count, columns, K, A, ar, ak, B, bk, C, ldc, accumulate)
+        else: tiles(1, 1, count, columns, K, A, ar, ak, B, bk, C, ldc, accumulate)
+
+
+cdef void pack(
+        Py_ssize_t K, Py_ssize_t columns, Py_ssize_t width, const real* B, Py_ssize_t bk, Py_ssize_t bc, real* packed
+) noexcept nogil:
+    """Copy a block of B to rows of whole vectors, transposing where its columns are not adjacent."""
+    cdef Py_ssize_t k, j
+    if bc == 1:
+        for k in range(K):
+            j = 0
+            while j < columns:
+                vstore(packed + k*width + j, vload(B + k*bk + j))
+                j += VW
+        return
+    for j in range(columns):
+        for k in range(K):
+            packed[k*width + j] = B[k*bk + j*bc]
+
+
+cdef void panel(
+        Py_ssize_t m, int vectors, Py_ssize_t left, Py_ssize_t K, const real* A, Py_ssize_t ar, Py_ssize_t ak,
+        const real* B, Py_ssize_t bk, Py_ssize_t bc, real* C, Py_ssize_t room, Py_ssize_t ldc, bint accumulate
+) noexcept nogil:
+    """One panel of C, `vectors` wide or the `left` columns that there are; a row has `room` from there to its end."""
+    cdef real buffer[PACKED + 16]
+    cdef real* packed = <real*>((<size_t>buffer + 63) & ~<size_t>63)
+    cdef Py_ssize_t width = vectors*VW, columns = width if width <= room else left, k = 0, step, i, count
+    cdef Py_ssize_t most = min(<Py_ssize_t>K_BLOCK, L1_BYTES//(width*<Py_ssize_t>sizeof(real)))
+    cdef const real* b
+    cdef int rows
+    # a strided walk through a large B misses the cache and the TLB: with enough rows a copy pays
+    cdef bint packs = bc != 1 or (m >= 24 and bk > 2*width and K*bk*<Py_ssize_t>sizeof(real) > L1_BYTES)
+    while k < K:
+        step = min(K - k, most) if packs else K
+        b = B + k*bk
+        if packs:
+            pack(step, min(left, width), width, b, bk, bc, packed)
+            b = packed
+        i = 0
+        while i < m:
+            rows = tile_rows(vectors, m - i)
+            count = (m - i)//rows
+            run_tiles(
+                rows, vectors, count, columns, step, A + i*ar + k*ak, ar, ak, b, width if packs else bk, C + i*ldc,
+                ldc, accumulate or k > 0
+            )
+            i += rows*count
+        k += step
+
+
+cdef void turned(
+        Py_ssize_t m, Py_ssize_t columns, Py_ssize_t K, const real* A, Py_ssize_t ak, const real* B, Py_ssize_t bk,
+        real* C, Py_ssize_t ldc, bint accumulate
+) noexcept nogil:
+    """A few columns of C, for an A whose rows are adjacent: the tile turned over, so that vectors run down the rows.
+
+    A vector along so few columns would be mostly empty. The chains of multiply-adds are the same, and so are the bits.
+    """
+    cdef real t[2*4*VW]
+    cdef Py_ssize_t i = 0, j, q, r, height = 4*VW
+    cdef int few
+    while i + height <= m:
+        j = 0
+        while j < columns:
+            few = 2 if columns - j >= 2 else 1
+            if accumulate:
+                for r in range(few):
+                    for q in range(height):
+                        t[r*height + q] = C[(i + q)*ldc + j + r]
+            run_tiles(few, 4, 1, height, K, B + j, 1, bk, A + i, ak, t, height, accumulate)
+            for r in range(few):
+                for q in range(height):
+                    C[(i + q)*ldc + j + r] = t[r*height + q]
+            j += few
+        i += height
+    panel(m - i, 1, columns, K, A + i, 1, ak, B, bk, 1, C + i*ldc, columns, ldc, accumulate)
+
+
+cdef inline void dots(
+        int MR, int T, Py_ssize_t count, Py_ssize_t K, const real* A, Py_ssize_t ar, const real* B, Py_ssize_t ldb,
+        real* C, Py_ssize_t ldc
+) noexcept nogil:
+    """T columns of C by dot products, MR rows at a time: vectors run along k. B holds the columns, padded with
+    zeros."""
+    cdef vreal c[4*4]
+    cdef vreal b[4]
+    cdef real rest[4*VW]
+    cdef real sums[4*4*VW]
+    cdef Py_ssize_t r, k, whole = K//VW*VW
+    cdef int q
+    for q in range(MR):
+        vstore(rest + q*VW, vzero())
+    for r in range(count):
+        for q in range(MR*T):
+            c[q] = vzero()
+        for q in range(MR):  # A may end with its last row
+            memcpy(rest + q*VW, A + q*ar + whole, <size_t>(K - whole)*sizeof(real))
+        k = 0
+        while k < whole:
+            for q in range(T):
+                b[q] = vload(B + q*ldb + k)
+            for q in range(MR*T):
+                c[q] = vfma(vload(A + q//T*ar + k), b[q%T], c[q])
+            k += VW
+        for q in range(MR*T):
+            c[q] = vfma(vload(rest + q//T*VW), vload(B + q%T*ldb + whole), c[q])
+        for q in range(MR*T):
+            vstore(sums + q*VW, c[q])
+        for q in range(MR*T):
+            C[q//T*ldc + q%T] = vsum(vload(sums + q*VW))
+        A += MR*ar
+        C += MR*ldc
+
+
+cdef void narrow_tail(
+        Py_ssize_t m, int columns, Py_ssize_t K, const real* A, Py_ssize_t ar, const real* B, Py_ssize_t bk, real* C,
+        Py_ssize_t ldc
+) noexcept nogil:
+    """The last few columns of C, where a vector along them would be mostly empty."""
+    cdef real packed[PACKED]
+    cdef Py_ssize_t ldb = (K//VW + 1)*VW, k, fours = m//4
+    cdef int j
+    memset(packed, 0, <size_t>(columns*ldb)*sizeof(real))
+    for k in range(K):
+        for j in range(columns):
+            packed[j*ldb + k] = B[k*bk + j]
+    cdef const real* last = A + fours*4*ar
+    cdef real* last_out = C + fours*4*ldc
+    if columns == 1:
+        dots(4, 1, fours, K, A, ar, packed, ldb, C, ldc)
+        dots(1, 1, m - fours*4, K, last, ar, packed, ldb, last_out, ldc)
+    elif columns == 2:
+        dots(4, 2, fours, K, A, ar, packed, ldb, C, ldc)
+        dots(1, 2, m - fours*4, K, last, ar, packed, ldb, last_out, ldc)
+    elif columns == 3:
+        dots(4, 3, fours, K, A, ar, packed, ldb, C, ldc)
+        dots(1, 3, m - fours*4, K, last, ar, packed, ldb, last_out, ldc)
+    else:
+        dots(4, 4, fours, K, A, ar, packed, ldb, C, ldc)
+        dots(1, 4, m - fours*4, K, last, ar, packed, ldb, last_out, ldc)
+
+
+cdef void matmul(
+        Py_ssize_t m, Py_ssize_t n, Py_ssize_t K, const real* A, Py_ssize_t ar, Py_ssize_t ak, const real* B,
+        Py_ssize_t bk, Py_ssize_t bc, real* C, Py_ssize_t ldc, bint accumulate
+) noexcept nogil:
+    cdef Py_ssize_t j = 0, i, width, tail = n % VW
+    cdef int vectors
+    if K == 0 and not accumulate:  # an empty sum
+        for i in range(m):
+            memset(C + i*ldc, 0, <size_t>n*sizeof(real))
+        return
+    if ar == 1 and bc == 1 and 0 < tail <= VW//2 and m >= 4*VW:
+        n -= tail
+        turned(m, tail, K, A, ak, B + n, bk, C + n, ldc, accumulate)
+    elif ak == 1 and bc == 1 and not accumulate and 0 < tail <= VW//4 and 8*VW <= K and tail*(K + VW) <= PACKED:
+        n -= tail  # told by shapes alone, for the order of these sums is another
+        narrow_tail(m, <int>tail, K, A, ar, B + n, bk, C + n, ldc)
+    while j < n:
+        vectors = panel_vectors((n - j + VW - 1)//VW)
+        width = vectors*VW
+        panel(m, vectors, n - j, K, A, ar, ak, B + j*bc, bk, bc, C + j, ldc - j, ldc, accumulate)
+        j += width
+
+
+cdef void kernel_matmul(
+        Py_ssize_t m, Py_ssize_t n, Py_ssize_t K, const void* A, Py_ssize_t ar, Py_ssize_t ak, const void* B,
+        Py_ssize_t bk, Py_ssize_t bc, void* C, Py_ssize_t ldc, bint accumulate
+) noexcept nogil:
+    matmul(m, n, K, <const real*>A, ar, ak, <const real*>B, bk, bc, <real*>C, ldc, accumulate)

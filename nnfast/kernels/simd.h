@@ -1,0 +1,181 @@
+/* Vectors for the kernels: load, store, multiply-add, select and the bits of a float, over GCC's and Clang's vector
+ * extensions. The build fixes, for each module, the dtype (NNFAST_FLOAT64) and the bytes of a vector
+ * (NNFAST_VECTOR_BYTES: 16, 32 or 64); the compiler's own flags fix the instructions. A 64-byte build with AVX2 flags
+ * is right too, only slower: that is how the widest level is tested on processors without AVX-512.
+ *
+ * The compiler may not contract a*b + c on its own (-ffp-contract=off): whether it does would depend on inlining, and
+ * the same row must give the same bits wherever it is computed. Where a fused multiply-add is wanted it says vfma.
+ */
+#ifndef NNFAST_SIMD_H
+#define NNFAST_SIMD_H
+
+#include <stdint.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#ifdef NNFAST_FLOAT64
+typedef double real;
+typedef int64_t ireal; /* an integer of the same size */
+#define EXPONENT_BITS 11
+#define MANTISSA_BITS 52
+#else
+typedef float real;
+typedef int32_t ireal;
+#define EXPONENT_BITS 8
+#define MANTISSA_BITS 23
+#endif
+#define EXPONENT_BIAS ((1 << (EXPONENT_BITS - 1)) - 1)
+
+#ifndef NNFAST_VECTOR_BYTES
+#define NNFAST_VECTOR_BYTES 16
+#endif
+enum { VW = NNFAST_VECTOR_BYTES / sizeof(real) };
+
+#define INLINE static inline __attribute__((always_inline))
+typedef real vreal __attribute__((vector_size(NNFAST_VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+typedef ireal vint __attribute__((vector_size(NNFAST_VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+
+INLINE vreal vset(real a) { return a - (vreal){0}; }
+INLINE vreal vzero(void) { return (vreal){0}; }
+INLINE vreal vload(const real *p) { return *(const vreal *)p; }
+INLINE void vstore(real *p, vreal v) { *(vreal *)p = v; }
+
+/* The first n lanes only; the others are read as `fill` and not written. */
+INLINE vreal vload_part(const real *p, Py_ssize_t n, real fill) {
+    vreal v = vset(fill);
+    memcpy(&v, p, (size_t)n * sizeof(real));
+    return v;
+}
+INLINE void vstore_part(real *p, vreal v, Py_ssize_t n) { memcpy(p, &v, (size_t)n * sizeof(real)); }
+
+/* a*b + c, rounded once where the level has the instruction. */
+INLINE vreal vfma(vreal a, vreal b, vreal c) {
+#if NNFAST_VECTOR_BYTES == 64 && defined(__AVX512F__)
+#ifdef NNFAST_FLOAT64
+    return (vreal)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#else
+    return (vreal)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#endif
+#elif NNFAST_VECTOR_BYTES == 32 && defined(__FMA__)
+#ifdef NNFAST_FLOAT64
+    return (vreal)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#else
+    return (vreal)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#endif
+#elif NNFAST_VECTOR_BYTES == 16 && defined(__aarch64__)
+#ifdef NNFAST_FLOAT64
+    return (vreal)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+    return (vreal)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#endif
+#elif defined(__FMA__)
+    for (int i = 0; i < VW; i++)
+        a[i] = sizeof(real) == 4 ? (real)__builtin_fmaf((float)a[i], (float)b[i], (float)c[i])
+                                 : (real)__builtin_fma(a[i], b[i], c[i]);
+    return a;
+#else
+    return a * b + c;
+#endif
+}
+
+/* Masks are all ones or all zeros in each lane; a comparison with NaN is false. */
+INLINE vint vlt(vreal a, vreal b) { return a < b; }
+INLINE vint vle(vreal a, vreal b) { return a <= b; }
+INLINE vint veq(vreal a, vreal b) { return a == b; }
+INLINE vreal vselect(vint mask, vreal a, vreal b) { return (vreal)((mask & (vint)a) | (~mask & (vint)b)); }
+INLINE vreal vmax(vreal a, vreal b) { return vselect(a > b, a, b); }
+INLINE vreal vabs(vreal a) { return (vreal)((vint)a & (vint)((ireal)(((uint64_t)1 << (8 * sizeof(real) - 1)) - 1) - (vint){0})); }
+INLINE vreal vcopysign(vreal a, vreal b) {
+    vint magnitude = (ireal)(((uint64_t)1 << (8 * sizeof(real) - 1)) - 1) - (vint){0};
+    return (vreal)(((vint)a & magnitude) | ((vint)b & ~magnitude));
+}
+INLINE int vany(vint mask) {
+    ireal lanes = 0;
+    for (int i = 0; i < VW; i++) lanes |= mask[i];
+    return lanes != 0;
+}
+
+/* Reductions run over a fixed tree of lanes: part of the canonical order of sums. */
+INLINE real vsum(vreal v) {
+    real lane[VW];
+    vstore(lane, v);
+    for (int half = VW / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+    return lane[0];
+}
+INLINE real vtop(vreal v) {
+    real lane[VW];
+    vstore(lane, v);
+    for (int half = VW / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
+    return lane[0];
+}
+INLINE real vfirst(vreal v) { return v[0]; }
+
+INLINE vreal vsqrt(vreal v) {
+#if NNFAST_VECTOR_BYTES == 64 && defined(__AVX512F__)
+#ifdef NNFAST_FLOAT64
+    return (vreal)_mm512_sqrt_pd((__m512d)v);
+#else
+    return (vreal)_mm512_sqrt_ps((__m512)v);
+#endif
+#elif NNFAST_VECTOR_BYTES == 32 && defined(__AVX__)
+#ifdef NNFAST_FLOAT64
+    return (vreal)_mm256_sqrt_pd((__m256d)v);
+#else
+    return (vreal)_mm256_sqrt_ps((__m256)v);
+#endif
+#else
+    for (int i = 0; i < VW; i++)
+        v[i] = sizeof(real) == 4 ? (real)__builtin_sqrtf((float)v[i]) : (real)__builtin_sqrt(v[i]);
+    return v;
+#endif
+}
+
+/* Adding 1.5 * 2^mantissa rounds to the nearest integer and leaves that integer in the low bits. */
+#define ROUND_MAGIC ((real)(3LL << (MANTISSA_BITS - 1)))
+INLINE vreal vround(vreal v) {
+    vreal shifted = v + ROUND_MAGIC;
+    return shifted - ROUND_MAGIC;
+}
+/* 2**n for integral n within the exponents of normal numbers. */
+INLINE vreal vexp2(vreal n) {
+    vint integer = (vint)(n + ROUND_MAGIC) - (vint)vset(ROUND_MAGIC);
+    return (vreal)((integer + EXPONENT_BIAS) << MANTISSA_BITS);
+}
+/* x = mantissa * 2**exponent with mantissa in [sqrt(1/2), sqrt(2)), for normal positive x. */
+INLINE vreal vmantissa(vreal x, vreal *exponent) {
+    const vreal root_half = vset((real)0.70710678118654752440);
+    vint shifted = (vint)x - (vint)root_half;
+    vint e = shifted >> MANTISSA_BITS;
+    /* e fits the low bits of the magic number, so no conversion instruction is needed (AVX2 has none for 64 bits) */
+    *exponent = (vreal)(e + (vint)vset(ROUND_MAGIC)) - ROUND_MAGIC;
+    return (vreal)((vint)x - (e << MANTISSA_BITS));
+}
+
+/* The highest level whose instructions both the processor and the operating system support: 0 baseline, 1 AVX2 with
+ * FMA, 2 AVX-512 (which a checked build compiles for AVX2). Asked of the processor itself, for not every Clang brings the
+ * library behind __builtin_cpu_supports. */
+static inline int simd_supported(void) {
+#if defined(__x86_64__)
+    const unsigned fma_osxsave_avx = 1u << 12 | 1u << 27 | 1u << 28;        /* leaf 1, ecx */
+    const unsigned avx2 = 1u << 5;                                          /* leaf 7, ebx */
+    const unsigned avx512_f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* leaf 7, ebx */
+    unsigned eax, ebx, ecx, edx, saved, high;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || (ecx & fma_osxsave_avx) != fma_osxsave_avx) return 0;
+    /* which registers the operating system saves: bits 1 and 2 up to 256-bit ones, 5 to 7 the 512-bit ones */
+    __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    if ((saved & 0x06) != 0x06 || !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(ebx & avx2)) return 0;
+    if (NNFAST_CHECKED) return 2;
+    return (saved & 0xe6) == 0xe6 && (ebx & avx512_f_dq_bw_vl) == avx512_f_dq_bw_vl ? 2 : 1;
+#else
+    return 0;
+#endif
+}
+
+#endif

@@ -1,0 +1,344 @@
+"""Pictures: decision boundaries, activation functions, the course of training. Needs matplotlib (extra `plot`).
+
+Each function draws on the axes it is given, or on a new figure of pyplot, and returns the axes; showing, saving and
+closing are the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnfast._validation import as_array, check_float, check_int, choose, describe, require
+from nnfast.perceptron import Perceptron
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["plot_activations", "plot_decision_boundary", "plot_history"]
+
+# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), which colour-blind people tell apart as well.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
+MARKERS = "osD^vPX"
+DASHES = ("--", ":", "-.")
+ACTIVATIONS = ("step", "identity", "sigmoid", "tanh", "relu")
+RUNNING_MEAN_FROM = 100  # steps: shorter curves are read as they are
+
+
+def plot_decision_boundary(
+    model: Any,
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    *,
+    biases: ArrayLike = (),
+    margin: float = 0.25,
+    resolution: int = 300,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the regions of the plane that a model gives to each class, and the data over them.
+
+    A `Perceptron` with two inputs also shows its line. With `biases` its line moves: the larger the bias, the more of
+    the plane makes the neuron fire.
+
+    Parameters
+    ----------
+    model : Perceptron, Sequential or callable
+        A network with two inputs, a gate such as `AND` or `XOR`, or any function that takes an array of shape (n, 2)
+        and returns the n classes.
+    x : array_like, shape (n, 2)
+        The samples.
+    y : array_like of int, shape (n,)
+        Their classes.
+    biases : array_like of float, shape (k,)
+        Other biases of the perceptron for which to draw the line.
+    margin : float
+        The room around the samples, as a part of their range.
+    resolution : int
+        The number of grid points along each axis at which the model is asked.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. By default a new figure. The legend stands to the right of the axes: a figure made with
+        ``layout="constrained"`` keeps room for it.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    TypeError
+        If `model` is none of the above, or `biases` are given for another model than a perceptron.
+    ValueError
+        If `x` is not finite or empty, shapes do not fit, classes are not whole numbers, or a number is out of range.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from nnfast.perceptron import AND
+    >>> x = [[0, 0], [0, 1], [1, 0], [1, 1]]
+    >>> ax = plot_decision_boundary(AND, x, AND(x), biases=[-0.2, -1.2], ax=Figure().subplots())
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['class 0', 'class 1', 'bias -0.2: fires at 3 of 4', 'bias -0.7: fires at 1 of 4', 'bias -1.2: fires at 0 of 4']
+    """
+    colors = require("matplotlib.colors", "plot")
+    x = as_array("x", x, np.float64, shape=(None, 2), finite=True)
+    if not len(x):
+        raise ValueError("x must hold at least one row, got none")
+    y = _as_classes("y", y, len(x))
+    resolution = check_int("resolution", resolution, 2)
+    biases = as_array("biases", biases, np.float64, ndim=1, finite=True)
+    if biases.size and not isinstance(model, Perceptron):
+        raise TypeError(f"biases needs a Perceptron as the model, got {describe(model)}")
+
+    low, high = _frame(x, check_float("margin", margin, 0))
+    across, up = (np.linspace(*ends, resolution) for ends in zip(low, high, strict=True))
+    grid = np.stack(np.meshgrid(across, up), axis=-1)
+    regions = _classes(model, grid.reshape(-1, 2)).reshape(resolution, resolution)
+    classes = np.union1d(y, regions)
+    palette = _palette(len(classes))
+
+    if ax is None:
+        (ax,) = _new_axes(1)
+    # The index of a class, not its number, is what the colours count.
+    ax.pcolormesh(
+        across,
+        up,
+        np.searchsorted(classes, regions),
+        cmap=colors.ListedColormap(palette),
+        vmin=-0.5,
+        vmax=len(classes) - 0.5,
+        alpha=0.25,
+        shading="nearest",
+        rasterized=True,
+    )
+    for i, label in enumerate(classes):
+        ax.scatter(
+            x[y == label, 0],
+            x[y == label, 1],
+            s=70 if len(x) <= 50 else 32,
+            color=palette[i],
+            marker=MARKERS[i % len(MARKERS)],
+            edgecolors="white",
+            linewidths=0.6,
+            zorder=3,
+            label=f"class {label}",
+        )
+    if isinstance(model, Perceptron):
+        _draw_lines(ax, model, biases.tolist(), x, low, high)
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="$x_1$", ylabel="$x_2$")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False)  # beside, never over the data
+    return ax
+
+
+def plot_activations(
+    names: Sequence[str] = ("step", "sigmoid", "tanh", "relu"), *, axes: ArrayLike | None = None
+) -> NDArray[Any]:
+    """Draw activation functions side by side, each with its derivative.
+
+    Parameters
+    ----------
+    names : sequence of {"step", "identity", "sigmoid", "tanh", "relu"}
+        Which ones, from left to right.
+    axes : sequence of matplotlib.axes.Axes, optional
+        As many axes as names. By default a new figure.
+
+    Returns
+    -------
+    ndarray of matplotlib.axes.Axes, shape (len(names),)
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    TypeError, ValueError
+        If there is no name, a name is unknown, or there are more or fewer axes than names.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> axes = plot_activations(["sigmoid", "relu"], axes=Figure().subplots(1, 2))
+    >>> [ax.get_title() for ax in axes]
+    ['sigmoid', 'relu']
+    """
+    from nnfast import functions
+
+    names = [choose("names", name, ACTIVATIONS) for name in ([names] if isinstance(names, str) else names)]
+    if not names:
+        raise ValueError(f"names must hold at least one of {', '.join(ACTIVATIONS)}, got none")
+    panels = _panels(axes, len(names))
+    x = np.linspace(-5, 5, 1001)
+    for ax, name in zip(panels, names, strict=True):
+        output = getattr(functions, name)(x)
+        slope = getattr(functions, f"{name}_backward")(np.ones_like(x), output)
+        ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+        ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+        ax.plot(x, output, color=COLORS[0], linewidth=2.5, label=f"{name}(x)")
+        ax.plot(x, slope, color=COLORS[3], linewidth=1.2, linestyle="--", label="derivative")
+        ax.set(title=name, xlabel="$x$")
+        ax.legend(loc="upper left", frameon=False, handlelength=1.2, borderaxespad=0.2)
+        ax.margins(x=0, y=0.08)
+    return panels
+
+
+def plot_history(history: Any, /, *, axes: ArrayLike | None = None) -> NDArray[Any]:
+    """Draw the course of training: the loss over iterations, and the accuracy over epochs.
+
+    Without accuracy, as in regression, the second picture is the loss over epochs. Training curves are the running ones
+    of each epoch's mini-batches, validation curves are evaluated at its end.
+
+    Parameters
+    ----------
+    history : History
+        What `Sequential.fit` returns.
+    axes : sequence of two matplotlib.axes.Axes, optional
+        By default a new figure.
+
+    Returns
+    -------
+    ndarray of matplotlib.axes.Axes, shape (2,)
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    TypeError, ValueError
+        If `history` is something else, or there are other than two axes.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> from matplotlib.figure import Figure
+    >>> net = nf.Sequential([nf.Dense(2, activation="softmax")], input_shape=2, loss="cross_entropy", seed=0)
+    >>> history = net.fit([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 0, 0, 1], epochs=3, batch_size=2, verbose=0)
+    >>> [ax.get_title() for ax in plot_history(history, axes=Figure().subplots(1, 2))]
+    ['loss over iterations', 'accuracy over epochs']
+    """
+    if not isinstance(history, Mapping) or not hasattr(history, "step_loss"):
+        raise TypeError(f"history must be what Sequential.fit returns, got {describe(history)}")
+    ticker = require("matplotlib.ticker", "plot")
+    by_step, by_epoch = panels = _panels(axes, 2)
+
+    losses = as_array("history.step_loss", history.step_loss, np.float64, ndim=1)
+    steps = np.arange(1, len(losses) + 1)
+    if len(losses) < RUNNING_MEAN_FROM:
+        by_step.plot(steps, losses, color=COLORS[0], label="mini-batch")
+    else:
+        window = max(10, len(losses) // 50)
+        with np.errstate(over="ignore", invalid="ignore"):  # a training that diverged is drawn as far as it goes
+            sums = np.cumsum(np.append(0, losses))
+            means = (sums[window:] - sums[:-window]) / window
+        by_step.plot(steps, losses, color=COLORS[5], linewidth=0.6, alpha=0.7, label="mini-batch")
+        by_step.plot(steps[window - 1 :], means, color=COLORS[0], linewidth=2, label=f"mean of the last {window}")
+    by_step.set(title="loss over iterations", xlabel="iteration")
+
+    metric = "accuracy" if "accuracy" in history else "loss"
+    for key, label, color, marker in ((metric, "training", 0, "o"), (f"val_{metric}", "validation", 3, "s")):
+        values = history.get(key, ())
+        if len(values):
+            epochs = np.arange(1, len(values) + 1)
+            markersize = 4 if len(values) <= 50 else 0
+            by_epoch.plot(epochs, values, color=COLORS[color], marker=marker, markersize=markersize, label=label)
+    by_epoch.set(title=f"{metric} over epochs", xlabel="epoch")
+
+    for ax, ylabel in ((by_step, "loss"), (by_epoch, metric)):
+        ax.set_ylabel(ylabel)
+        ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True, min_n_ticks=1))
+        ax.grid(color="0.92")
+        if ax.lines:
+            ax.legend(loc="lower right" if ylabel == "accuracy" else "upper right")
+    return panels
+
+
+def _new_axes(n: int) -> NDArray[Any]:
+    plt = require("matplotlib.pyplot", "plot")
+    size = (7.0, 4.6) if n == 1 else (1 + 3.2 * n, 3.4)
+    _, axes = plt.subplots(1, n, squeeze=False, figsize=size, layout="constrained")
+    row: NDArray[Any] = axes[0]
+    return row
+
+
+def _panels(axes: ArrayLike | None, n: int) -> NDArray[Any]:
+    """Return `axes` as a flat array of `n` of them, or those of a new figure."""
+    if axes is None:
+        return _new_axes(n)
+    panels = np.asarray(axes, dtype=object).ravel()
+    if panels.size != n:
+        raise ValueError(f"axes must hold {n} axes, got {panels.size}")
+    return panels
+
+
+def _as_classes(name: str, value: ArrayLike, n: int) -> NDArray[np.int64]:
+    numbers = as_array(name, value, np.float64, shape=(n,), finite=True)
+    classes = numbers.astype(np.int64)
+    if (classes != numbers).any():
+        raise ValueError(f"{name} must hold classes, which are whole numbers, got {numbers[classes != numbers][0]:g}")
+    return classes
+
+
+def _classes(model: Any, points: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Ask the model for the class of each point."""
+    ask: Callable[[NDArray[np.float64]], Any] | None = getattr(model, "predict_class", None)
+    if ask is None and callable(model):
+        ask = model
+    if ask is None:
+        raise TypeError(f"model must be a network, a perceptron or a function of points, got {describe(model)}")
+    return _as_classes("the result of model", ask(points), len(points))
+
+
+def _palette(n: int) -> list[Any]:
+    if n <= len(COLORS):
+        return list(COLORS[:n])
+    colormap = require("matplotlib", "plot").colormaps["viridis"]
+    return list(colormap(np.linspace(0, 1, n)))
+
+
+def _frame(x: NDArray[np.float64], margin: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the lower left and the upper right corner of a view with room around the points."""
+    low, high = x.min(axis=0), x.max(axis=0)
+    room = np.where(high > low, margin * (high - low), 0.5)  # a feature of one value needs room, whatever the margin
+    return low - room, high + room
+
+
+def _draw_lines(
+    ax: Axes,
+    model: Perceptron,
+    biases: Sequence[float],
+    x: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> None:
+    """Draw the line of the perceptron, solid, and where other biases would move it; none where the weights are zero."""
+    dashes = cycle(DASHES)
+    for bias in sorted({model.bias, *biases}, reverse=True):
+        fires = np.count_nonzero(Perceptron(model.weights, bias).predict(x))
+        label = f"bias {bias:g}: fires at {fires} of {len(x)}"
+        across, up = _line(model.weights, bias, low, high)
+        if bias == model.bias:
+            ax.plot(across, up, color="black", linewidth=2.2, label=label)
+        else:
+            ax.plot(across, up, color="0.3", linewidth=1.4, linestyle=next(dashes), label=label)
+
+
+def _line(
+    weights: NDArray[np.float64], bias: float, low: NDArray[np.float64], high: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return two points of ``weights @ x + bias = 0``, beyond opposite edges of the view: both x1, both x2."""
+    # In units of the view, or a feature in millions would leave the other without any length.
+    span = high - low
+    normal = span * weights
+    length = np.hypot(*normal)
+    if length == 0:
+        return np.empty(0), np.empty(0)
+    normal = normal / length
+    offset = (np.vecdot(weights, low) + bias) / length
+    centre = np.array([0.5, 0.5])
+    nearest = centre - (normal @ centre + offset) * normal
+    along = np.array([-normal[1], normal[0]])
+    first, last = low + span * (nearest - along), low + span * (nearest + along)
+    return np.array([first[0], last[0]]), np.array([first[1], last[1]])

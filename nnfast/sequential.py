@@ -1,0 +1,777 @@
+"""The network a person holds: a chain of layers, compiled to a program when its input shape is known."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnfast import saving, training
+from nnfast._threads import get_num_threads
+from nnfast._validation import MAX_SIZE, as_array, check_int, check_out, check_shape, choose, describe, where_not_finite
+from nnfast.engine.program import Program, aligned_zeros
+from nnfast.initializers import initial_weights
+from nnfast.kernels import arrays as kernels
+from nnfast.layers import Dense
+from nnfast.losses import Loss
+from nnfast.optimizers import Optimizer, resolve_optimizer
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+    from numpy.typing import ArrayLike
+
+
+class ArrayViews(Mapping[str, np.ndarray]):
+    """The arrays of a network by name (``"W1"``, ``"b1"``, ...) or path (``"0.W"``, ...): views of one vector.
+
+    Assigning copies the values into the view, after checking the shape.
+    """
+
+    def __init__(self, views: dict[str, np.ndarray], paths: dict[str, str]) -> None:
+        self._views = views
+        self._paths = paths
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        try:
+            return self._views[self._paths.get(name, name)]
+        except KeyError:
+            raise KeyError(f"no array {name!r}: there are {', '.join(self._views)}") from None
+
+    def __setitem__(self, name: str, value: ArrayLike) -> None:
+        view = self[name]
+        view[...] = as_array(name, value, view.dtype, shape=view.shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{name!r}: {view.shape}" for name, view in self._views.items()) + "}"
+
+
+class Sequential:
+    """A feed-forward network: a chain of layers.
+
+    Parameters
+    ----------
+    layers : sequence of Dense
+        From the input to the output.
+    input_shape : int or tuple of int, optional
+        The shape of one sample; left out, it is taken from the first `fit`. Each sample is flattened.
+    loss : {"cross_entropy", "binary_cross_entropy", "mean_squared_error", "sum_squared_error"}, optional
+        By default the one that belongs to the last activation: cross entropy to softmax, binary cross entropy to
+        sigmoid, the mean squared error to any other.
+    dtype : {"float32", "float64"}
+        Of all parameters and all arithmetic.
+    seed : int, numpy.random.Generator or None
+        Fixes the initial values and the shuffling. None takes fresh entropy.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type, or the loss does not fit the output layer.
+    MemoryError
+        If there is no memory for the parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> net = nf.Sequential([nf.Dense(8, activation="tanh"), nf.Dense(2, activation="softmax")], input_shape=2, seed=0)
+    >>> x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0])
+    >>> history = net.fit(x, y, steps=500, batch_size=4, optimizer=nf.Adam(0.01), verbose=0)
+    >>> net.predict_class(x)
+    array([0, 1, 1, 0])
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Dense],
+        *,
+        input_shape: int | Sequence[int] | None = None,
+        loss: str | None = None,
+        dtype: Any = "float32",
+        seed: int | Generator | None = None,
+    ) -> None:
+        self.layers = self._check_layers(layers)
+        last = self.layers[-1]
+        self._loss = Loss(loss, last.activation, last.units)
+        self.dtype = _checked_dtype(dtype)
+        self._initial_stream, self._shuffle_stream = _streams(seed)
+        self.input_shape: tuple[int, ...] | None = None
+        self.history: training.History | None = None
+        self._program: Program | None = None
+        self._row_program: Program | None = None  # the same, if a sample is a row: `predict_one` need not reshape it
+        self._stopping = False
+        if input_shape is not None:
+            self.build(input_shape)
+
+    @staticmethod
+    def _check_layers(layers: Sequence[Dense]) -> tuple[Dense, ...]:
+        if isinstance(layers, Dense) or not isinstance(layers, Iterable):
+            raise TypeError(f"layers must be a sequence of layers, got {describe(layers)}")
+        chain = tuple(layers)
+        for i, layer in enumerate(chain):
+            if not isinstance(layer, Dense):
+                raise TypeError(f"layers[{i}] must be a layer such as Dense, got {describe(layer)}")
+        if not chain:
+            raise ValueError("layers must have at least one layer, got none")
+        return chain
+
+    # ---- building
+
+    def build(self, input_shape: int | Sequence[int]) -> None:
+        """Fix the shape of a sample, make room for the parameters and give them their initial values.
+
+        Called by the constructor if it is given the shape, else by the first `fit`.
+
+        Parameters
+        ----------
+        input_shape : int or sequence of int
+            The shape of one sample.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is built already.
+        TypeError, ValueError
+            If the shape is not one of positive integers, or an initial array does not fit it.
+        MemoryError
+            If there is no memory for the parameters.
+        """
+        if self._program is not None:
+            raise RuntimeError(f"the network is built already, for input_shape {self.input_shape}")
+        sizes = _checked_shape(input_shape)
+        widths = [prod(sizes), *(layer.units for layer in self.layers)]
+        if max(widths) > MAX_SIZE:
+            raise MemoryError(f"no layer can have more than {MAX_SIZE} inputs or outputs, got {max(widths)}")
+        steps = [(n_in, layer.units, layer.activation, True) for n_in, layer in zip(widths, self.layers, strict=False)]
+        program = Program(self.dtype, steps, self._loss.kernel)
+        views = _views(program, program.parameters)
+        stream = self._initial_stream.bit_generator
+        before = stream.state
+        try:
+            for i, layer in enumerate(self.layers, start=1):
+                views[f"W{i}"][...] = initial_weights(layer.initializer, views[f"W{i}"].shape, self._initial_stream)
+                views[f"b{i}"][...] = layer.bias_initializer
+        except BaseException:
+            stream.state = before
+            raise
+        self._state_before_build = before
+        self._program = program
+        self._row_program = program if len(sizes) == 1 else None
+        self.input_shape = sizes
+
+    def _unbuild(self) -> None:
+        """Undo `build`."""
+        self._initial_stream.bit_generator.state = self._state_before_build
+        self._program = self._row_program = self.input_shape = None
+
+    @property
+    def _built(self) -> Program:
+        if self._program is None:
+            raise RuntimeError(
+                "the network does not know its input shape yet: give input_shape, or call fit or build first"
+            )
+        return self._program
+
+    @property
+    def _built_shape(self) -> tuple[int, ...]:
+        self._built  # noqa: B018  says what to do if there is none
+        assert self.input_shape is not None
+        return self.input_shape
+
+    @property
+    def loss_name(self) -> str:
+        """The name of the loss."""
+        return self._loss.name
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers the network learns."""
+        return len(self._built.parameters)
+
+    # ---- arrays
+
+    @property
+    def params(self) -> ArrayViews:
+        """The parameters by name: writable views; assignment copies into them."""
+        return self._named(self._built.parameters)
+
+    @property
+    def flat_params(self) -> np.ndarray:
+        """All parameters as one vector: a view."""
+        return self._built.parameters[:]
+
+    @property
+    def grads(self) -> ArrayViews:
+        """The gradients by name: views, valid after `backward`, undefined after `fit` and `train_step`."""
+        return self._named(self._built.gradients)
+
+    @property
+    def flat_grads(self) -> np.ndarray:
+        """All gradients as one vector: a view, valid as `grads` is."""
+        return self._built.gradients[:]
+
+    def _named(self, vector: np.ndarray) -> ArrayViews:
+        return ArrayViews(_views(self._built, vector), _paths(self._built))
+
+    # ---- arguments
+
+    def _rows(self, x: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
+        """`x` as a matrix with one flattened sample of `shape`, by default the network's, in each row."""
+        shape = shape or self._built_shape
+        array = as_array("x", x, self.dtype)
+        if array.ndim == len(shape) and array.shape == shape:
+            raise ValueError(
+                f"x must have shape {_shape_of_rows(shape)}, got {array.shape}: "
+                "for one sample, predict_one(x) or x[None]"
+            )
+        check_shape("x", array, (None, *shape))
+        return array.reshape(len(array), prod(shape))
+
+    def _data(
+        self, x: ArrayLike, y: ArrayLike, shape: tuple[int, ...] | None = None, *, finite: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        rows = self._rows(x, shape)
+        if not len(rows):
+            raise ValueError(f"x must have at least one row, got shape {np.shape(x)}")
+        if finite and not kernels.all_finite(rows):
+            raise ValueError(f"x must be finite, got NaN or infinity {where_not_finite(rows)}")
+        return rows, self._loss.targets(y, len(rows), self.dtype, finite=finite)
+
+    def _warn_of_steps(self, stacklevel: int) -> None:
+        for i, layer in enumerate(self.layers):
+            if layer.activation == "step":
+                warnings.warn(
+                    f"layers[{i}] has activation 'step', whose gradient is zero: "
+                    "neither it nor any layer before it learns",
+                    UserWarning,
+                    stacklevel=stacklevel + 1,
+                )
+                return
+
+    # ---- running
+
+    def predict(self, x: ArrayLike, /, *, out: np.ndarray | None = None) -> np.ndarray:
+        """Compute the network's outputs.
+
+        Parameters
+        ----------
+        x : array_like of shape (n, *input_shape)
+            Samples.
+        out : ndarray of shape (n, outputs), optional
+            Where to write, of the network's dtype and C-contiguous; it must not overlap `x`.
+
+        Returns
+        -------
+        ndarray of shape (n, outputs)
+            Probabilities, for a network that ends in softmax or sigmoid. A row's bits do not depend on the other rows.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        TypeError, ValueError
+            If `x` or `out` does not fit.
+        """
+        program = self._built
+        rows = self._rows(x)
+        shape = (len(rows), self.layers[-1].units)
+        if out is None:
+            out = np.empty(shape, self.dtype)
+        else:
+            check_out("out", out, shape, self.dtype)
+            if not out.flags.carray:
+                raise ValueError("out must be C-contiguous and aligned")
+            if np.may_share_memory(out, rows):
+                raise ValueError("out must not overlap x")
+        if len(rows):
+            program.predict(rows, out, get_num_threads())
+        return out
+
+    def predict_one(self, row: ArrayLike, /, *, out: np.ndarray | None = None) -> np.ndarray:
+        """Compute the outputs for one sample; with `out`, without allocating anything.
+
+        Parameters
+        ----------
+        row : array_like of the input shape
+            One sample.
+        out : ndarray of shape (outputs,), optional
+            Where to write, of the network's dtype and C-contiguous; it must not overlap `row`.
+
+        Returns
+        -------
+        ndarray of shape (outputs,)
+            The same bits that `predict` gives for this row in any batch.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        TypeError, ValueError
+            If `row` or `out` does not fit.
+        """
+        if out is not None and self._row_program is not None and self._row_program.predict_one(row, out):
+            return out
+        program = self._built
+        sample = as_array("row", row, self.dtype, shape=self.input_shape).reshape(-1)
+        if out is None:
+            out = np.empty(self.layers[-1].units, self.dtype)
+        else:
+            check_out("out", out, (self.layers[-1].units,), self.dtype)
+            if not out.flags.carray:
+                raise ValueError("out must be C-contiguous and aligned")
+        program.predict_one(sample, np.asarray(out))
+        return out
+
+    def predict_class(self, x: ArrayLike, /) -> np.ndarray:
+        """Tell the class of each sample.
+
+        Parameters
+        ----------
+        x : array_like of shape (n, *input_shape)
+            Samples.
+
+        Returns
+        -------
+        ndarray of int64
+            Of shape (n,): the index of the largest output, or for one output whether it is above one half. Several
+            sigmoid or step outputs are labels of their own: 0 or 1 each, of shape (n, outputs).
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        TypeError, ValueError
+            If `x` does not fit, or the outputs are no classes.
+        """
+        outputs = self.predict(x)
+        if self.layers[-1].activation == "softmax":
+            return outputs.argmax(axis=1)
+        if self.layers[-1].activation not in ("sigmoid", "step"):
+            raise ValueError(
+                "predict_class needs an output layer with activation 'softmax', 'sigmoid' or 'step', "
+                f"got {self.layers[-1].activation!r}"
+            )
+        classes = (outputs > 0.5).astype(np.int64)
+        return classes[:, 0] if classes.shape[1] == 1 else classes
+
+    def loss(self, x: ArrayLike, y: ArrayLike, /) -> float:
+        """Compute the loss over a data set.
+
+        Parameters
+        ----------
+        x : array_like of shape (n, *input_shape)
+            Samples.
+        y : array_like
+            Labels of shape (n,), or targets of shape (n, outputs); for one output also (n,).
+
+        Returns
+        -------
+        float
+            The average that the loss's name stands for.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        TypeError, ValueError
+            If `x` or `y` does not fit.
+        """
+        return self._built.evaluate(*self._data(x, y), None, get_num_threads())[0]
+
+    def accuracy(self, x: ArrayLike, y: ArrayLike, /) -> float:
+        """Compute the fraction of right answers.
+
+        Parameters
+        ----------
+        x, y : array_like
+            As for `loss`.
+
+        Returns
+        -------
+        float
+            Of rows, where the largest output is the answer; of elements, where each output is above or below one half.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        TypeError, ValueError
+            If `x` or `y` does not fit, or the targets are no classes.
+        """
+        rows, targets = self._data(x, y)
+        accuracy = self._evaluate(rows, targets, self._loss.counting(targets))[1]
+        if accuracy is None:
+            raise ValueError(
+                "accuracy needs classes: an output layer with softmax or sigmoid, and targets of 0 and 1; "
+                f"the last activation is {self.layers[-1].activation!r}"
+            )
+        return accuracy
+
+    def _evaluate(
+        self, rows: np.ndarray, targets: np.ndarray, counts: str | float | None
+    ) -> tuple[float, float | None]:
+        loss, correct = self._built.evaluate(rows, targets, counts, get_num_threads())
+        answers = len(rows) if counts == "classes" else len(rows) * self.layers[-1].units
+        return loss, None if counts is None else correct / answers
+
+    def gradient(self, x: ArrayLike, y: ArrayLike, /) -> ArrayViews:
+        """Compute the gradient of the loss with respect to each parameter, by backpropagation.
+
+        Parameters
+        ----------
+        x, y : array_like
+            As for `loss`.
+
+        Returns
+        -------
+        Mapping of str to ndarray
+            By name, as in `params`; arrays of their own.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        TypeError, ValueError
+            If `x` or `y` does not fit.
+        """
+        rows, targets = self._data(x, y)
+        vector = aligned_zeros(self.n_parameters, self.dtype)
+        self._built.gradient(rows, targets, vector, get_num_threads())
+        return self._named(vector)
+
+    # ---- training
+
+    def fit(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        /,
+        *,
+        epochs: int | None = None,
+        steps: int | None = None,
+        batch_size: int = 32,
+        optimizer: str | Optimizer = "sgd",
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        shuffle: bool = True,
+        verbose: int = 1,
+        callbacks: Sequence[Callable[[Sequential, training.History], Any]] = (),
+    ) -> training.History:
+        """Train on mini-batches.
+
+        Parameters
+        ----------
+        x : array_like of shape (n, *input_shape)
+            Samples; finite.
+        y : array_like
+            As for `loss`; finite.
+        epochs : int, optional
+            How often each sample is used; 1 if neither `epochs` nor `steps` is given. The last mini-batch of an epoch
+            may be smaller.
+        steps : int, optional
+            How many mini-batches to train on, instead of `epochs`.
+        batch_size : int
+            Samples in a mini-batch; all of them if there are fewer.
+        optimizer : str or Optimizer
+            ``"sgd"``, ``"adam"`` or an object such as ``nf.SGD(learning_rate=0.1)``. One of the kind that the network
+            was trained with last goes on with its state.
+        validation_data : (x, y), optional
+            Evaluated after each epoch.
+        shuffle : bool
+            Visit the samples in a new order in each epoch.
+        verbose : {0, 1}
+            1 shows progress on the standard error: a bar in a terminal or notebook where tqdm is there, else lines.
+        callbacks : sequence of callable
+            Called after each epoch as ``callback(net, history)``. They may predict, and call `stop`.
+
+        Returns
+        -------
+        History
+            Also kept as ``net.history``. After Ctrl-C the network is as the last finished step left it, and
+            ``net.history`` has what was recorded.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            On Ctrl-C.
+        RuntimeError
+            If the network is being trained already, in another thread or further up.
+        TypeError, ValueError
+            If an argument does not fit; nothing has changed then.
+        MemoryError
+            If there is no memory for the activations of a mini-batch; nothing has changed then.
+        """
+        return training.fit(
+            self, x, y, epochs=epochs, steps=steps, batch_size=batch_size, optimizer=optimizer,
+            validation_data=validation_data, shuffle=shuffle, verbose=verbose, callbacks=callbacks,
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        """End the `fit` that is running, from a callback or another thread.
+
+        It returns within a tenth of a second, after a whole step.
+        """
+        self._stopping = True
+
+    def train_step(self, x: ArrayLike, y: ArrayLike, /, optimizer: str | Optimizer = "sgd") -> float:
+        """Train on one mini-batch.
+
+        Parameters
+        ----------
+        x, y : array_like
+            As for `loss`.
+        optimizer : str or Optimizer
+            As for `fit`.
+
+        Returns
+        -------
+        float
+            The loss before the update.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built, or is being trained already.
+        TypeError, ValueError
+            If an argument does not fit; nothing has changed then.
+        """
+        program = self._built
+        values = resolve_optimizer(optimizer).values()
+        rows, targets = self._data(x, y)
+        self._warn_of_steps(stacklevel=2)
+        with program:
+            return program.train_step(rows, targets, values, get_num_threads())
+
+    def forward(self, x: ArrayLike, /, *, training: bool = False) -> np.ndarray:
+        """Compute the network's outputs; with ``training=True``, keep what `backward` needs.
+
+        Parameters
+        ----------
+        x : array_like of shape (n, *input_shape)
+            Samples.
+        training : bool
+            Whether `backward` will follow.
+
+        Returns
+        -------
+        ndarray of shape (n, outputs)
+            As from `predict`.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built, or is being trained.
+        TypeError, ValueError
+            If `x` does not fit.
+
+        Examples
+        --------
+        A loss of one's own, in a loop of one's own:
+
+        >>> import numpy as np
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(1)], input_shape=1, seed=0)
+        >>> x = np.linspace(-1, 1, 20)[:, None]
+        >>> for _ in range(200):
+        ...     out = net.forward(x, training=True)
+        ...     _ = net.backward((out - 3 * x) / len(x))
+        ...     net.update(nf.SGD(learning_rate=0.5))
+        >>> net.params["W1"].round(3)
+        array([[3.]], dtype=float32)
+        """
+        if not training:
+            return self.predict(x)
+        program = self._built
+        rows = self._rows(x)
+        out = np.empty((len(rows), self.layers[-1].units), self.dtype)
+        with program:
+            program.forward(rows, out, get_num_threads())
+        return out
+
+    def backward(self, gradient: ArrayLike, /, *, parameters: bool = True, accumulate: bool = False) -> np.ndarray:
+        """Send the gradient of a loss with respect to the outputs back through the network.
+
+        Parameters
+        ----------
+        gradient : array_like of shape (n, outputs)
+            With respect to what the last ``forward(x, training=True)`` returned.
+        parameters : bool
+            Compute the gradients of the parameters, to be found in `grads`.
+        accumulate : bool
+            Add to `grads` rather than overwrite them.
+
+        Returns
+        -------
+        ndarray of shape (n, *input_shape)
+            The gradient with respect to the input.
+
+        Raises
+        ------
+        RuntimeError
+            If there is no forward pass to go back through: each serves once, and not after an update.
+        TypeError, ValueError
+            If `gradient` does not fit.
+        """
+        program = self._built
+        shape = self._built_shape
+        if accumulate and not parameters:
+            raise ValueError("accumulate=True needs parameters=True: without them there is nothing to add to")
+        with program:
+            n = program.saved_rows
+            if n < 0:
+                raise RuntimeError(
+                    "backward needs a forward(x, training=True) before it: "
+                    "each serves one backward, and none after an update"
+                )
+            gout = as_array("gradient", gradient, self.dtype, shape=(n, self.layers[-1].units))
+            gx = np.empty((n, prod(shape)), self.dtype)
+            program.backward(gout, gx, parameters, accumulate, get_num_threads())
+        return gx.reshape(n, *shape)
+
+    def update(self, optimizer: str | Optimizer = "sgd") -> None:
+        """Take one step of the optimizer with the gradients of the last `backward`.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+            As for `fit`.
+
+        Raises
+        ------
+        RuntimeError
+            If there are no gradients: none were computed since the last update.
+        TypeError, ValueError
+            If `optimizer` is none.
+        """
+        program = self._built
+        values = resolve_optimizer(optimizer).values()
+        with program:
+            if not program.has_gradients:
+                raise RuntimeError("update needs gradients: call backward first")
+            program.update(values)
+
+    def reset_optimizer(self) -> None:
+        """Forget the optimizer's state; the next training starts afresh.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is being trained.
+        """
+        program = self._built
+        with program:
+            program.reset_optimizer()
+
+    # ---- the network as a thing
+
+    def summary(self) -> None:
+        """Print the layers, their shapes and how many parameters each has."""
+        print(self._summary())
+
+    def _summary(self) -> str:
+        width: int | None = None if self.input_shape is None else prod(self.input_shape)
+        rows = [("layer", "activation", "output", "parameters")]
+        for layer in self.layers:
+            count = "?" if width is None else f"{(width + 1) * layer.units:,}"
+            rows.append((f"Dense({layer.units})", layer.activation, f"(n, {layer.units})", count))
+            width = layer.units
+        columns = [max(len(row[i]) for row in rows) for i in range(4)]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, columns, strict=True)).rstrip() for row in rows]
+        lines.insert(1, "  ".join("-" * w for w in columns))
+        shape = "not known yet" if self.input_shape is None else f"(n, {', '.join(map(str, self.input_shape))})"
+        total = "" if self._program is None else f", {self.n_parameters:,} parameters"
+        return "\n".join([f"input {shape}, loss {self.loss_name}, {self.dtype}{total}", *lines])
+
+    def __repr__(self) -> str:
+        layers = ", ".join(f"Dense({layer.units}, {layer.activation!r})" for layer in self.layers)
+        return f"Sequential([{layers}], input_shape={self.input_shape}, loss={self.loss_name!r}, dtype='{self.dtype}')"
+
+    def copy(self) -> Sequential:
+        """Return an independent network with the same parameters, optimizer state and stream of shuffles.
+
+        Returns
+        -------
+        Sequential
+            Trained on the same data, both give the same bits.
+        """
+        return saving.from_state(*saving.to_state(self), self.layers)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle, and so copy, what `copy` copies."""
+        return saving.from_state, (*saving.to_state(self), self.layers)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to a file, all at once: on failure an older file of that name is as it was.
+
+        Parameters
+        ----------
+        path : path
+            By custom with the ending ``.npz``; no ending is added.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        OSError
+            If the file cannot be written.
+
+        Notes
+        -----
+        A NumPy archive of plain arrays, named by path (``0.W``, ``0.b``, ...), and a JSON description with a version;
+        no pickles.
+        """
+        saving.save(self, path)
+
+
+def _checked_dtype(dtype: Any) -> np.dtype:
+    name = dtype
+    if not (dtype is None or isinstance(dtype, str)):
+        with suppress(TypeError):  # `choose` says what is wrong
+            name = np.dtype(dtype).name
+    return np.dtype(choose("dtype", name, ("float32", "float64")))
+
+
+def _streams(seed: int | Generator | None) -> tuple[Generator, Generator]:
+    """Independent generators for initial values and for shuffling."""
+    from numpy.random import PCG64, Generator, SeedSequence
+
+    entropy: int | list[int] | None
+    if isinstance(seed, Generator):
+        entropy = [int(word) for word in seed.integers(0, 2**32, 8)]
+    elif seed is None or (isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0):
+        entropy = None if seed is None else int(seed)
+    else:
+        error = ValueError if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) else TypeError
+        raise error(f"seed must be a non-negative int, a numpy.random.Generator or None, got {describe(seed)}")
+    initial, shuffling = SeedSequence(entropy).spawn(2)
+    return Generator(PCG64(initial)), Generator(PCG64(shuffling))
+
+
+def _views(program: Program, vector: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays in a vector that is laid out like the parameters."""
+    return {f"{name}{s + 1}": vector[at : at + prod(shape)].reshape(shape) for s, name, at, shape in program.layout}
+
+
+def _paths(program: Program) -> dict[str, str]:
+    """Paths to names: what files store."""
+    return {f"{s}.{name}": f"{name}{s + 1}" for s, name, _, _ in program.layout}
+
+
+def _checked_shape(shape: Any) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, Iterable) and not isinstance(shape, str) else (shape,)
+    if not sizes:
+        raise ValueError("input_shape must have at least one axis, got ()")
+    return tuple(check_int("input_shape", size, 1) for size in sizes)
+
+
+def _shape_of_rows(shape: tuple[int, ...]) -> str:
+    return f"(n, {', '.join(map(str, shape))})"

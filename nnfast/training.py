@@ -1,0 +1,315 @@
+"""Training on mini-batches: epochs, validation, history, the progress bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import ceil
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnfast._threads import get_num_threads
+from nnfast._validation import as_array, check_int, describe
+from nnfast.engine.program import Training
+from nnfast.optimizers import Optimizer, resolve_optimizer
+
+MAX_STEPS = 2**40
+
+if TYPE_CHECKING:
+    from nnfast.sequential import Sequential
+
+
+class History(Mapping[str, list[float]]):
+    """What was recorded while a network was trained.
+
+    A mapping from ``"loss"``, ``"accuracy"``, ``"val_loss"`` and ``"val_accuracy"``, as far as they apply, to one value
+    for each epoch. Loss and accuracy of the training data are those of the epoch's mini-batches, each before its
+    update.
+
+    Attributes
+    ----------
+    step_loss : ndarray of float64
+        The loss of each mini-batch.
+    steps_per_epoch : int
+        Mini-batches in an epoch.
+    """
+
+    def __init__(self, steps_per_epoch: int) -> None:
+        self.steps_per_epoch = steps_per_epoch
+        self.step_loss = np.empty(0)
+        self._epochs: dict[str, list[float]] = {"loss": []}
+
+    def __getitem__(self, name: str) -> list[float]:
+        try:
+            return self._epochs[name]
+        except KeyError:
+            raise KeyError(f"no {name!r} was recorded: there are {', '.join(self._epochs)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._epochs)
+
+    def __len__(self) -> int:
+        return len(self._epochs)
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self._epochs.items() if values)
+        return f"History({len(self['loss'])} epochs, {len(self.step_loss)} steps{': ' + last if last else ''})"
+
+    def _extend(self, values: Mapping[str, list[float]]) -> None:
+        """Add the values of epochs."""
+        for name, more in values.items():
+            self._epochs.setdefault(name, []).extend(more)
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the loss over iterations and the accuracy over epochs, with matplotlib.
+
+        Parameters
+        ----------
+        axes : sequence of two matplotlib Axes, optional
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        ndarray of Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is missing; the message names the extra that brings it.
+        """
+        from nnfast.plotting import plot_history
+
+        return plot_history(self, axes=axes)
+
+
+def fit(
+    net: Sequential,
+    x: Any,
+    y: Any,
+    *,
+    epochs: int | None,
+    steps: int | None,
+    batch_size: int,
+    optimizer: Any,
+    validation_data: tuple[Any, Any] | None,
+    shuffle: bool,
+    verbose: int,
+    callbacks: Sequence[Callable[[Sequential, History], Any]],
+) -> History:
+    """`Sequential.fit`."""
+    chosen = resolve_optimizer(optimizer)
+    chosen.values()
+    if epochs is not None and steps is not None:
+        raise ValueError(f"give epochs or steps, not both: got epochs={epochs} and steps={steps}")
+    count = (
+        check_int("steps", steps, 1) if steps is not None else check_int("epochs", 1 if epochs is None else epochs, 1)
+    )
+    batch_size = check_int("batch_size", batch_size, 1)
+    if not isinstance(shuffle, (bool, np.bool_)):
+        raise TypeError(f"shuffle must be True or False, got {describe(shuffle)}")
+    if not isinstance(verbose, int) or verbose not in (0, 1):
+        raise ValueError(f"verbose must be 0 or 1, got {describe(verbose)}")
+    if callable(callbacks) or not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks must be a sequence of callables, got {describe(callbacks)}")
+    callbacks = tuple(callbacks)
+    for callback in callbacks:
+        if not callable(callback):
+            raise TypeError(f"callbacks must be callable, got {describe(callback)}")
+    shape = net.input_shape or _shape_of_samples(x)
+    rows, targets = net._data(x, y, shape, finite=True)
+    validation = _validation_data(net, validation_data, shape)
+    net._warn_of_steps(stacklevel=3)
+    batch = min(batch_size, len(rows))
+    per_epoch = ceil(len(rows) / batch)
+    total = count if steps is not None else count * per_epoch
+    if total > MAX_STEPS:
+        raise MemoryError(f"no memory for the losses of {total} steps: at most {MAX_STEPS}")
+    unbuilt = net.input_shape is None
+    if unbuilt:  # not before all arguments are known to be right
+        net.build(shape)
+    counts = net._loss.counting(targets)
+    bits = net._shuffle_stream.bit_generator if shuffle else None
+    with net._built as program:
+        try:
+            training = Training(
+                program, rows, targets, batch, total, chosen.values(), bits, counts, get_num_threads()
+            )  # fmt: skip
+        except MemoryError:
+            if unbuilt:
+                net._unbuild()
+            raise
+        run = _Run(net, training, len(rows), batch, per_epoch, total, chosen, counts, validation, callbacks)
+        return run.go(verbose)
+
+
+def _shape_of_samples(x: Any) -> tuple[int, ...]:
+    array = as_array("x", x)
+    if array.ndim < 2 or 0 in array.shape[1:]:
+        raise ValueError(f"x must have shape (n, features), got {array.shape}")
+    return array.shape[1:]
+
+
+def _validation_data(net: Sequential, data: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray] | None:
+    if data is None:
+        return None
+    if not (isinstance(data, (tuple, list)) and len(data) == 2):
+        raise TypeError(f"validation_data must be a pair (x, y), got {describe(data)}")
+    try:
+        return net._data(data[0], data[1], shape, finite=True)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"validation_data: {error}") from None
+
+
+class _Run:
+    """One `fit`, from slice to slice of the engine's work."""
+
+    def __init__(
+        self,
+        net: Sequential,
+        training: Training,
+        n: int,
+        batch: int,
+        per_epoch: int,
+        total: int,
+        optimizer: Optimizer,
+        counts: str | float | None,
+        validation: tuple[np.ndarray, np.ndarray] | None,
+        callbacks: Sequence[Callable[[Sequential, History], Any]],
+    ) -> None:
+        self.net, self.training, self.optimizer = net, training, optimizer
+        self.n, self.batch, self.per_epoch, self.total = n, batch, per_epoch, total
+        self.counts, self.validation, self.callbacks = counts, validation, callbacks
+        self.history = History(per_epoch)
+        self.recorded = 0  # epochs in the history
+
+    def go(self, verbose: int) -> History:
+        self.net.history = self.history
+        self.net._stopping = False
+        with _progress(self, verbose) as progress:
+            self.run_epochs(progress)
+        return self.history
+
+    def run_epochs(self, progress: _Progress) -> None:
+        """Epochs that need nothing from Python run back to back, a slice of time at a go."""
+        needs_python = self.validation is not None or bool(self.callbacks)
+        done = 0
+        try:
+            while done < self.total and not self.net._stopping:
+                until = min(self.total, (self.recorded + 1) * self.per_epoch) if needs_python else self.total
+                done = self.training.run(until, self.optimizer.values())
+                if self.record(done):
+                    progress.epoch(self.recorded, self.history)
+                progress.step(done)
+        finally:
+            if not needs_python:  # Ctrl-C may have come between steps and their record
+                self.record(self.training.step)
+            self.history.step_loss = self.training.step_loss[: self.training.step].copy()
+
+    def record(self, done: int) -> bool:
+        """Add to the history the epochs that `done` steps have completed; return whether there were any.
+
+        Where the last of all steps ends in the middle of an epoch, that counts as one too.
+        """
+        epochs = done // self.per_epoch
+        losses = self.training.step_loss[self.recorded * self.per_epoch : epochs * self.per_epoch]
+        correct = self.training.step_correct[self.recorded * self.per_epoch : epochs * self.per_epoch]
+        sizes = np.full(self.per_epoch, self.batch)
+        sizes[-1] = self.n - (self.per_epoch - 1) * self.batch
+        begun = self.recorded
+        self.record_epochs(losses.reshape(-1, self.per_epoch), correct.reshape(-1, self.per_epoch), sizes)
+        if done == self.total and done % self.per_epoch and self.recorded == epochs:
+            rest = slice(epochs * self.per_epoch, done)
+            sizes = sizes[: done % self.per_epoch]
+            self.record_epochs(self.training.step_loss[rest][None], self.training.step_correct[rest][None], sizes)
+        return self.recorded > begun
+
+    def record_epochs(self, losses: np.ndarray, correct: np.ndarray, sizes: np.ndarray) -> None:
+        """Add epochs, of which `losses` and `correct` have one in each row, to the history; validate, and call back."""
+        if not len(losses):
+            return
+        seen = int(sizes.sum())
+        # not a product of matrices, whose bits depend on where in memory they lie
+        values = {"loss": ((losses * sizes).sum(axis=1) / seen).tolist()}
+        if self.counts is not None:
+            answers = seen if self.counts == "classes" else seen * self.net.layers[-1].units
+            values["accuracy"] = (correct.sum(axis=1) / answers).tolist()
+        if self.validation is not None:  # of one epoch, then
+            val_loss, val_accuracy = self.net._evaluate(*self.validation, self.counts)
+            values["val_loss"] = [val_loss]
+            if val_accuracy is not None:
+                values["val_accuracy"] = [val_accuracy]
+        self.history._extend(values)
+        self.recorded += len(losses)
+        if self.callbacks:
+            self.history.step_loss = self.training.step_loss[: self.training.step]
+        for callback in self.callbacks:
+            callback(self.net, self.history)
+
+
+class _Progress:
+    """Shows nothing."""
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def step(self, done: int) -> None:
+        """Steps are done."""
+
+    def epoch(self, epoch: int, history: History) -> None:
+        """An epoch is done."""
+
+
+class _Lines(_Progress):
+    """Lines of text, at most one a second: where there is no tqdm, or nobody who watches a bar move."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.due = monotonic() + 1
+
+    def epoch(self, epoch: int, history: History) -> None:
+        if epoch == self.epochs or monotonic() > self.due:
+            self.due = monotonic() + 1
+            print(f"epoch {epoch}/{self.epochs}: {_latest(history)}", file=sys.stderr)
+
+
+class _Bar(_Progress):
+    """A progress bar, in a terminal or a notebook."""
+
+    def __init__(self, tqdm: Any, total: int, epochs: int) -> None:
+        self.epochs = epochs
+        layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+        self.bar = tqdm(total=total, desc=f"epoch 1/{epochs}", bar_format=layout, dynamic_ncols=True)
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.close()
+
+    def step(self, done: int) -> None:
+        self.bar.update(done - self.bar.n)
+
+    def epoch(self, epoch: int, history: History) -> None:
+        self.bar.set_description(f"epoch {min(epoch + 1, self.epochs)}/{self.epochs}", refresh=False)
+        self.bar.set_postfix_str(_latest(history), refresh=False)
+
+
+def _latest(history: History) -> str:
+    """Say how the last epoch went: by its accuracy where there is one, else by its loss."""
+    what = "accuracy" if "accuracy" in history else "loss"
+    return ", ".join(f"{name} {history[name][-1]:.4f}" for name in (what, f"val_{what}") if name in history)
+
+
+def _progress(run: _Run, verbose: int) -> _Progress:
+    if not verbose or sys.stderr is None:  # which it is under pythonw
+        return _Progress()
+    epochs = ceil(run.total / run.per_epoch)
+    if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        return _Lines(epochs)
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return _Lines(epochs)
+    return _Bar(tqdm, run.total, epochs)

@@ -1,0 +1,132 @@
+"""Build the extensions: the one place for compiler flags, SIMD levels and Cython directives.
+
+NNFAST_CHECKED=1 builds with bounds checks: Cython's on arrays, and the compiler's on C arrays, shifts and conversions
+(an error stops the process). There the AVX-512 level is compiled for AVX2, so that its wide vectors can be tested on
+processors without AVX-512.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+CHECKED = os.environ.get("NNFAST_CHECKED", "") not in ("", "0")
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+WINDOWS = sys.platform == "win32"
+
+# Level: bytes of a vector, compiler flags. Other processors than x86 have the baseline alone (NEON on ARM).
+AVX2_FLAGS = ["-mavx2", "-mfma", "-mtune=haswell"]
+AVX512_FLAGS = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
+LEVELS = {"baseline": (16, [])}
+if X86:
+    LEVELS |= {"avx2": (32, AVX2_FLAGS), "avx512": (64, AVX2_FLAGS if CHECKED else AVX512_FLAGS)}
+
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": CHECKED,
+    "wraparound": CHECKED,
+    "initializedcheck": CHECKED,
+    "cdivision": True,  # the kernels divide vectors, and where Python's division is meant the code checks for zero
+    "freethreading_compatible": True,
+    "embedsignature": False,
+    "binding": True,
+}
+MACROS = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NNFAST_CHECKED", str(int(CHECKED)))]
+# Cython's `inline` alone is a hint that compilers decline for large kernels.
+LEVEL_MACROS = [("CYTHON_INLINE", "inline __attribute__((always_inline))")]
+# No -ffast-math, and no contraction that depends on inlining: see simd.h.
+COMPILE = [
+    "-O3",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-g0",
+    "-fvisibility=hidden",
+    "-Wno-psabi",
+]
+# Without these the tile of a matrix product stays in memory, at a quarter of the speed: they unroll its loops. The last
+# one of GCC's stops it from moving the last multiply-adds behind the loop, which costs copies of all accumulators.
+GCC_TILES = ["--param", "max-completely-peeled-insns=2000", "--param", "max-completely-peel-times=24", "-fno-tree-sink"]
+CLANG_TILES = ["-mllvm", "-unroll-threshold=4000"]
+LINK = [] if WINDOWS or sys.platform == "darwin" else ["-Wl,--strip-all"]
+if CHECKED:
+    COMPILE = [
+        "-O1",
+        "-g0",
+        "-ffp-contract=off",
+        "-fsanitize=undefined",
+        "-fsanitize-undefined-trap-on-error",
+        "-Wno-psabi",
+    ]
+
+KERNELS = Path("nnfast", "kernels")
+ENGINE = Path("nnfast", "engine")
+SHIMS = Path("build", "levels")
+
+
+def extension(name, source, flags=(), macros=(), header="nnfast/kernels/simd.h"):
+    return Extension(
+        name,
+        [str(source)],
+        include_dirs=[str(Path(header).parent), np.get_include()],
+        define_macros=[*MACROS, *macros],
+        extra_compile_args=[*COMPILE, *flags],
+        extra_link_args=LINK,
+        depends=[header],
+    )
+
+
+def level_modules():
+    """One module for each level and dtype: a shim that includes the sources all levels share."""
+    SHIMS.mkdir(parents=True, exist_ok=True)
+    for level, (vector_bytes, flags) in LEVELS.items():
+        for dtype in ("float32", "float64"):
+            shim = SHIMS / f"_{level}_{dtype}.pyx"
+            if not shim.exists():
+                shim.write_text('include "level.pxi"\n')
+            macros = [*LEVEL_MACROS, ("NNFAST_VECTOR_BYTES", str(vector_bytes))]
+            if dtype == "float64":
+                macros.append(("NNFAST_FLOAT64", "1"))
+            yield extension(f"nnfast.kernels._{level}_{dtype}", shim, flags, macros)
+
+
+def is_gcc(command):
+    answer = subprocess.run([command[0], "--version"], capture_output=True, text=True, check=False).stdout
+    return "Free Software Foundation" in answer
+
+
+class ParallelBuild(build_ext):
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
+    def build_extensions(self):
+        if self.compiler.compiler_type == "unix":
+            tiles = GCC_TILES if is_gcc(self.compiler.compiler) else CLANG_TILES
+            for module in self.extensions:
+                module.extra_compile_args += tiles
+        super().build_extensions()
+
+
+modules = [
+    *level_modules(),
+    extension("nnfast.kernels.dispatch", KERNELS / "dispatch.pyx"),
+    extension("nnfast.kernels.arrays", KERNELS / "arrays.pyx"),
+    extension("nnfast.engine.program", ENGINE / "program.pyx", header="nnfast/engine/sync.h"),
+]
+setup(
+    ext_modules=cythonize(
+        modules,
+        compiler_directives=DIRECTIVES,
+        include_path=[str(KERNELS), str(ENGINE)],
+        build_dir=str(Path("build", "cython")),
+        nthreads=0,
+    ),
+    cmdclass={"build_ext": ParallelBuild},
+)

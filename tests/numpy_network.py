@@ -1,0 +1,97 @@
+"""A network and its training once more, in NumPy with `nnfast.reference`: what the tests hold a whole network to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+import nnfast as nf
+from nnfast import reference, saving
+
+FUSED = {"cross_entropy": "softmax_cross_entropy", "binary_cross_entropy": "sigmoid_binary_cross_entropy"}
+
+
+def shuffle_stream(seed: int) -> np.random.PCG64:
+    """The stream that a network of this seed shuffles with."""
+    return np.random.PCG64(np.random.SeedSequence(seed).spawn(2)[1])
+
+
+class NumpyNetwork:
+    """The twin of a dense network: takes its parameters as they are, and goes its own way from there."""
+
+    def __init__(self, net: nf.Sequential, seed: int | None = None) -> None:
+        self.activations = [layer.activation for layer in net.layers]
+        self.loss = FUSED.get(net.loss_name, net.loss_name)
+        if net.loss_name in FUSED:  # the loss is told from the logits
+            self.activations[-1] = "identity"
+        self.parameters = {name: view.copy() for name, view in net.params.items()}
+        self.moments = {name: (np.zeros_like(p), np.zeros_like(p)) for name, p in self.parameters.items()}
+        self.updates = 0
+        self.bit_generator = None if seed is None else shuffle_stream(seed)
+
+    def forward(self, x: np.ndarray) -> list[np.ndarray]:
+        """The input and the outputs of all layers."""
+        chain = [x]
+        for i, activation in enumerate(self.activations, start=1):
+            chain.append(reference.dense(chain[-1], self.parameters[f"W{i}"], self.parameters[f"b{i}"], activation))
+        return chain
+
+    def backward(self, chain: list[np.ndarray], gradient: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """The gradients of the parameters and of the input, from that of the last output."""
+        gradients = {}
+        for i in range(len(self.activations), 0, -1):
+            gradient = getattr(reference, f"{self.activations[i - 1]}_backward")(gradient, chain[i])
+            gradients[f"W{i}"] = reference.dense_backward_weights(chain[i - 1], gradient)
+            gradients[f"b{i}"] = reference.dense_backward_bias(gradient)
+            gradient = reference.dense_backward_input(gradient, self.parameters[f"W{i}"])
+        return gradients, gradient
+
+    def loss_and_gradient(self, x: np.ndarray, y: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
+        chain = self.forward(x)
+        loss = float(getattr(reference, self.loss)(chain[-1], y))
+        return loss, self.backward(chain, getattr(reference, f"{self.loss}_backward")(chain[-1], y))[0]
+
+    def train_step(self, x: np.ndarray, y: np.ndarray, optimizer: nf.SGD | nf.Adam) -> float:
+        loss, gradients = self.loss_and_gradient(x, y)
+        self.updates += 1
+        for name, parameters in self.parameters.items():
+            if isinstance(optimizer, nf.SGD):
+                reference.sgd(parameters, gradients[name], optimizer.learning_rate)
+            else:
+                reference.adam(
+                    parameters, gradients[name], *self.moments[name], optimizer.learning_rate, optimizer.beta1,
+                    optimizer.beta2, optimizer.epsilon, self.updates,
+                )  # fmt: skip
+        return loss
+
+    def batches(self, n: int, batch_size: int, steps: int) -> Iterator[np.ndarray]:
+        """The rows of each mini-batch: the order is shuffled again, from where it was, as each epoch begins."""
+        order = np.arange(n)
+        for step in range(steps):
+            at = step % -(-n // batch_size) * batch_size
+            if at == 0 and self.bit_generator is not None:
+                reference.shuffle(order, self.bit_generator)
+            yield order[at : at + batch_size]
+
+    def fit(
+        self, x: np.ndarray, y: np.ndarray, *, steps: int, batch_size: int, optimizer: nf.SGD | nf.Adam
+    ) -> list[float]:
+        """The loss of each step."""
+        return [self.train_step(x[rows], y[rows], optimizer) for rows in self.batches(len(x), batch_size, steps)]
+
+
+def state(net: nf.Sequential) -> tuple[str, dict[str, bytes], object]:
+    """All that makes a network, to be compared: parameters, optimizer, streams, and which history it holds."""
+    description, arrays = saving.to_state(net)
+    return json.dumps(description), {name: array.tobytes() for name, array in arrays.items()}, net.history
+
+
+@contextmanager
+def unchanged(net: nf.Sequential) -> Iterator[None]:
+    """A block that must leave a network as it was."""
+    before = state(net)
+    yield
+    assert state(net) == before

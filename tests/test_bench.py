@@ -1,0 +1,129 @@
+"""The benchmark runs, holds its peers to the same result, and says what it cannot do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "bench" / "__main__.py").is_file(), reason="bench/ is not beside tests/: it is not part of the package"
+)
+
+
+def run_bench(*arguments):
+    command = [sys.executable, "-m", "bench", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """The output, the figures and the chart of a short run."""
+    folder = tmp_path_factory.mktemp("bench")
+    chart = ["--chart", folder / "chart.png"] if find_spec("matplotlib") else []
+    run = run_bench("tiny", "--steps", 20, "--rounds", 1, "--json", folder / "figures.json", *chart)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stderr == ""
+    return run.stdout, json.loads((folder / "figures.json").read_text(encoding="utf-8")), folder / "chart.png"
+
+
+@pytest.fixture
+def bench_importable(monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT)])
+
+
+def rows_of(table):
+    return {line.split()[0] for line in table.splitlines() if line.strip()}
+
+
+def test_a_run_reports_ratios_and_losses(tiny):
+    table, figures, _ = tiny
+    assert {"tiny:", "nnfast", "NumPy"} <= rows_of(table)
+    assert "1 thread" in table
+    assert figures["machine"]["simd"] in table
+    (race,) = figures["training"]
+    assert (race["workload"], race["steps"], race["rounds"]) == ("tiny", 20, 1)
+    assert race["peers"]["nnfast"]["ratio"] == {"median": 1, "min": 1, "max": 1}
+    assert race["peers"]["NumPy"]["ratio"]["median"] > 0
+
+
+def test_all_train_the_same_network(tiny):
+    (race,) = tiny[1]["training"]
+    assert race["disagreements"] == []
+    losses = [peer["loss"] for peer in race["peers"].values()]
+    assert len(losses) >= 2
+    assert max(losses) < 0.7  # better than guessing between two classes, whose loss is log 2
+    assert len({f"{loss:.3g}" for loss in losses}) == 1
+
+
+def test_scikit_learn_takes_part(tiny):
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    table, figures, _ = tiny
+    assert "scikit-learn" in rows_of(table)
+    assert figures["training"][0]["peers"]["scikit-learn"]["ratio"]["median"] > 0
+
+
+def test_the_chart_is_a_picture(tiny):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    assert tiny[2].read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_fast_wrong_result_is_named(bench_importable):
+    from bench.peers.with_nnfast import NNFast
+    from bench.peers.with_numpy import NumPy
+    from bench.race import race
+    from bench.workloads import WORKLOADS
+
+    class Idler(NumPy):
+        name = "idler"
+
+        def run(self, steps):
+            super().run(steps // 2)
+
+    workload = replace(WORKLOADS["tiny"], optimizer="sgd", learning_rate=0.1)
+    result = race(workload, [NNFast, NumPy, Idler], threads=1, rounds=1, steps=40)
+    assert result["disagreements"]
+    assert {line.split(":")[0] for line in result["disagreements"]} == {"idler"}
+
+
+def test_a_missing_peer_says_so(bench_importable):
+    from bench.peers import Peer
+
+    class Absent(Peer):
+        name, module, package = "Absent", "no_such_module", "no-such-package"
+
+    assert Absent.missing() == "no-such-package is not installed"
+
+
+def test_import_time(tmp_path):
+    run = run_bench("imports", "--rounds", 1, "--json", tmp_path / "figures.json")
+    assert run.returncode == 0, run.stderr
+    assert "import nnfast:" in run.stdout
+    figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))["imports"]
+    assert figures["ratio"]["median"] > 0
+    assert figures["milliseconds"]["nnfast"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["huge"], "unknown name 'huge': choose from book, tiny"),
+        (["--threads", "0"], "must be a positive integer, got '0'"),
+        (["--threads", "100000"], "this process may use"),
+        (["tiny", "--rounds", "30", "--steps", "20"], "30 rounds are too many for the 20 steps of tiny"),
+        (["--json", "no/such/folder/figures.json"], "there is no folder"),
+        (["--chart", "chart.txt"], "must end in .png, .svg or .pdf"),
+        (["imports", "--chart", "chart.png"], "name a workload"),
+    ],
+)
+def test_usage_errors(arguments, message):
+    run = run_bench(*arguments)
+    assert run.returncode == 2
+    assert message in run.stderr

@@ -1,0 +1,796 @@
+"""The command line: each command, each error with its message and exit code, and how it ends when it is interrupted."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import nnfast
+from nnfast.cli import main
+from nnfast.datasets import load_digits
+
+# A shell may have told its background jobs to ignore SIGINT, and processes inherit that.
+INTERRUPTIBLE = """
+import signal, sys
+from nnfast.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(main())
+"""
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def digits_net(tmp_path_factory):
+    """A network as the command line trains and saves it."""
+    path = tmp_path_factory.mktemp("net") / "net.npz"
+    assert main(["train", "digits", "--save", str(path), "--quiet"]) == 0
+    return str(path)
+
+
+@pytest.fixture
+def untrainable(monkeypatch):
+    """Make training fail: what is wrong must be found before."""
+
+    def fit(*args, **kwargs):
+        raise AssertionError("the training has begun")
+
+    monkeypatch.setattr(nnfast.Sequential, "fit", fit)
+
+
+def environment(**more):
+    """With buffered output, as is usual: what is left in the buffer is flushed at the very end."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"} | more
+
+
+def run(*args, **more):
+    command = [sys.executable, "-m", "nnfast", *map(str, args)]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, env=environment(**more))
+
+
+def start(*args, **streams):
+    return subprocess.Popen([sys.executable, "-c", INTERRUPTIBLE, *map(str, args)], env=environment(), **streams)
+
+
+def wait_for_second_epoch(stream):
+    seen = b""
+    while not re.search(rb"epoch ([2-9]|\d\d+)/", seen):
+        chunk = os.read(stream.fileno(), 4096)
+        assert chunk, f"the training has ended: {seen!r}"
+        seen += chunk
+
+
+def accuracy_of(part, text):
+    return float(re.search(rf"^{part} +accuracy (\d\.\d+), cross entropy \d", text, re.MULTILINE).group(1))
+
+
+def refused(capsys, *args):
+    """Run what must be a usage error, and return its message."""
+    capsys.readouterr()
+    try:
+        code = main(list(args))
+    except SystemExit as error:  # by argparse
+        code = error.code
+    printed = capsys.readouterr()
+    assert code == 2
+    assert printed.out == ""
+    *usage, message = printed.err.rstrip("\n").split("\n")
+    assert not usage or usage[0].startswith("usage: nnfast")
+    return message
+
+
+def blobs(n=120, features=3, classes=3):
+    """Samples of classes that a small network tells apart in no time."""
+    y = np.arange(n) % classes
+    return np.random.default_rng(0).normal(size=(n, features)) + 3 * np.eye(classes, features)[y], y
+
+
+# ---- the whole way
+
+
+def test_a_whole_run_on_digits():
+    trained = run("train", "digits", "--plot", "loss.png", "--save", "net.npz")
+    assert trained.returncode == 0, trained.stderr
+    lines = trained.stdout.split("\n")
+    assert lines[0] == "digits: 1,438 samples to train on, 359 to test with, 64 features, 10 classes"
+    assert lines[1] == "input (n, 64), loss cross_entropy, float32, 3,760 parameters"
+    assert lines[6].startswith("adam, learning rate 0.001, batches of 32, 100 epochs, seed 0, threads: ")
+    assert re.search(r"^epoch 100/100: accuracy [01]\.\d+, val_accuracy 0\.9\d+$", trained.stderr, re.MULTILINE)
+    assert accuracy_of("train", trained.stdout) >= 0.97
+    assert accuracy_of("test", trained.stdout) >= 0.95
+    seconds, rate = re.search(r"^time +([\d.]+) s, ([\d,]+) samples per second$", trained.stdout, re.MULTILINE).groups()
+    seen = 100 * 1438
+    assert (
+        (float(seconds) - 0.005) * int(rate.replace(",", ""))
+        <= seen
+        <= (float(seconds) + 0.005) * (int(rate.replace(",", "")) + 1)
+    )
+    assert lines[-3:] == ["network saved as net.npz", "plot saved as loss.png", ""]
+
+    from matplotlib.image import imread
+
+    picture = imread("loss.png")
+    assert picture.shape == (510, 1110, 4)
+    for half in (picture[:, :555], picture[:, 555:]):  # curves in both
+        assert len(np.unique(half.reshape(-1, 4), axis=0)) > 10
+
+    x, y = load_digits()
+    np.savez("samples.npz", x=x, y=y)
+    predicted = run("predict", "net.npz", "samples.npz")
+    assert predicted.returncode == 0
+    classes = np.array(predicted.stdout.split(), int)
+    np.testing.assert_array_equal(classes, nnfast.load("net.npz").predict_class(x))
+    assert f"accuracy {(classes == y).mean():.4f}, cross entropy 0." in predicted.stderr
+    assert (classes == y).mean() > 0.95
+
+
+def test_defaults_reach_the_promised_accuracy_with_other_seeds_too(capsys):
+    reached = []
+    for seed in "12345":
+        assert main(["train", "digits", "--quiet", "--seed", seed]) == 0
+        reached.append(accuracy_of("test", capsys.readouterr().out))
+    assert np.mean(reached) >= 0.95
+    assert len(set(reached)) > 1  # each seed holds out others
+
+
+@pytest.mark.skipif("NNFAST_DATA_HOME" not in os.environ, reason="NNFAST_DATA_HOME is not set: no MNIST")
+def test_mnist_defaults(capsys):
+    assert main(["train", "mnist", "--quiet"]) == 0
+    assert accuracy_of("test", capsys.readouterr().out) >= 0.94
+
+
+def test_help_and_version(capsys):
+    for args in (["--help"], ["train", "--help"], ["predict", "--help"], ["info", "--help"]):
+        with pytest.raises(SystemExit) as ended:
+            main(args)
+        assert ended.value.code == 0
+        assert capsys.readouterr().out.startswith("usage: nnfast")
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"nnfast {nnfast.__version__}\n"
+
+
+def test_info(capsys, digits_net):
+    assert main(["info"]) == 0
+    printed = capsys.readouterr().out
+    nnfast.show_config()
+    assert printed == capsys.readouterr().out
+    assert main(["info", digits_net]) == 0
+    printed = capsys.readouterr().out
+    nnfast.load(digits_net).summary()
+    assert printed == capsys.readouterr().out
+
+
+# ---- train
+
+
+def test_options_reach_the_network(capsys):
+    options = "--layers 20 7 --activation tanh --epochs 3 --batch-size 50 --optimizer sgd --learning-rate 0.2"
+    assert main(["train", "digits", *options.split(), "--validation", "0.1", "--seed", "4", "--save", "net.npz"]) == 0
+    printed = capsys.readouterr().out
+    assert "1,617 samples to train on, 180 to test with" in printed
+    assert "sgd, learning rate 0.2, batches of 50, 3 epochs, seed 4, threads: " in printed
+    saved = nnfast.load("net.npz")
+    assert [(layer.units, layer.activation) for layer in saved.layers] == [(20, "tanh"), (7, "tanh"), (10, "softmax")]
+
+    # The same by hand.
+    x, y = load_digits()
+    order = np.random.default_rng(4).permutation(len(x))[180:]
+    layers = [nnfast.Dense(20, "tanh"), nnfast.Dense(7, "tanh"), nnfast.Dense(10, "softmax")]
+    net = nnfast.Sequential(layers, input_shape=64, seed=4)
+    net.fit(x[order], y[order], epochs=3, batch_size=50, optimizer=nnfast.SGD(0.2), verbose=0)
+    np.testing.assert_array_equal(saved.flat_params, net.flat_params)
+
+
+def test_each_optimizer_has_its_own_learning_rate(capsys):
+    for optimizer, rate in (("adam", "0.001"), ("sgd", "0.1")):
+        assert main(["train", "digits", "--epochs", "1", "--optimizer", optimizer]) == 0
+        assert f"{optimizer}, learning rate {rate}," in capsys.readouterr().out
+
+
+def test_the_seed_fixes_the_network_and_threads_do_not_matter():
+    def train(*options):
+        assert main(["train", "digits", "--epochs", "2", "--quiet", "--save", "net.npz", *options]) == 0
+        return nnfast.load("net.npz").flat_params
+
+    before = nnfast.get_num_threads()
+    first = train("--threads", "1")
+    np.testing.assert_array_equal(first, train("--threads", "2"))
+    assert not np.array_equal(first, train("--seed", "1"))
+    assert nnfast.get_num_threads() == before
+
+
+def test_without_validation_all_samples_are_trained_on(capsys):
+    assert main(["train", "digits", "--epochs", "1", "--validation", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert "1,797 samples to train on, 0 to test with" in printed
+    assert "\ntrain accuracy" in printed
+    assert "\ntest" not in printed
+
+
+def test_quiet_prints_the_results_alone(capsys):
+    assert main(["train", "digits", "--epochs", "1", "--quiet"]) == 0
+    printed = capsys.readouterr()
+    assert [line.split()[0] for line in printed.out.splitlines()] == ["train", "test", "time"]
+    assert printed.err == ""
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool", ">i2"])
+def test_integers_are_classes(capsys, dtype):
+    x, y = blobs(classes=2)
+    np.savez("data.npz", x=x, y=y.astype(dtype)[:, None])
+    assert main(["train", "data.npz", "--save", "net.npz"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("data.npz: 96 samples to train on, 24 to test with, 3 features, 2 classes\n")
+    assert accuracy_of("train", printed) > 0.8
+    assert nnfast.load("net.npz").layers[-1].activation == "softmax"
+    assert main(["predict", "net.npz", "data.npz"]) == 0
+    printed = capsys.readouterr()
+    assert set(printed.out.split()) == {"0", "1"}
+    assert printed.err.startswith("accuracy 0.")
+
+
+def test_floats_are_a_regression(capsys):
+    x = np.random.default_rng(0).normal(size=(300, 4))
+    y = x @ [[1, 0], [-2, 1], [0, 0.5], [0.3, 0]]
+    for target, outputs in ((y, 2), (y[:, 0], 1), (y[:, :1], 1)):
+        np.savez("data.npz", x=x, y=target)
+        assert main(["train", "data.npz", "--activation", "identity", "--save", "net.npz"]) == 0
+        printed = capsys.readouterr().out
+        assert f"4 features, outputs: {outputs}\n" in printed
+        errors = [float(error) for error in re.findall(r"^\w+ +mean squared error (\S+)$", printed, re.MULTILINE)]
+        assert len(errors) == 2
+        assert max(errors) < 0.01 < target.var()
+        net = nnfast.load("net.npz")
+        assert (net.layers[-1].units, net.layers[-1].activation) == (outputs, "identity")
+        assert main(["predict", "net.npz", "data.npz"]) == 0
+        printed = capsys.readouterr()
+        rows = [[np.float32(value) for value in line.split(",")] for line in printed.out.splitlines()]
+        np.testing.assert_array_equal(rows, net.predict(x))
+        assert printed.err == f"mean squared error {net.loss(x, target):.4g}\n"
+
+
+def test_images_keep_their_shape():
+    images, labels = load_digits(flatten=False)
+    np.savez("images.npz", x=images, y=labels)
+    assert main(["train", "images.npz", "--epochs", "1", "--quiet", "--save", "net.npz"]) == 0
+    assert nnfast.load("net.npz").input_shape == (8, 8)
+
+
+def test_warnings_of_unfit_values(capsys):
+    x, y = blobs()
+    np.savez("data.npz", x=x * [1, 1, 1000], y=y)
+    assert main(["train", "data.npz", "--epochs", "1", "--quiet"]) == 0
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"nnfast: warning: x has values of about 1,\d{3}; networks learn best from values of about 1, "
+                        r"such as \(x - x.mean\(0\)\) / x.std\(0\)", warning)  # fmt: skip
+
+    np.savez("data.npz", x=x, y=y * 1000.0)
+    assert main(["train", "data.npz", "--optimizer", "sgd", "--learning-rate", "1e9", "--quiet"]) == 0
+    printed = capsys.readouterr()
+    whole, large, diverged = printed.err.splitlines()
+    assert whole.startswith("nnfast: warning: y holds whole numbers as floats, so this is a regression")
+    assert large.startswith("nnfast: warning: y has values of about 1,000;")
+    assert diverged.startswith("nnfast: warning: the training diverged: try a smaller --learning-rate")
+    assert "mean squared error nan" in printed.out
+
+
+def test_mnist_brings_its_own_test_set(capsys, monkeypatch):
+    def load_mnist(data_home):
+        assert data_home == "home"
+        x, y = blobs()
+        return (x[:90], y[:90]), (x[90:], y[90:])
+
+    monkeypatch.setattr(nnfast.datasets, "load_mnist", load_mnist)
+    assert main(["train", "mnist", "--data-home", "home"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("mnist: 90 samples to train on, 30 to test with, 3 features, 10 classes\n")
+    assert " 10 epochs, " in printed
+
+
+def test_an_older_file_is_replaced(capsys):
+    for _ in range(2):
+        options = ["--save", "net.npz", "--plot", "loss.svg"]
+        assert main(["train", "digits", "--epochs", "1", "--quiet", *options]) == 0
+    assert sorted(os.listdir()) == ["loss.svg", "net.npz"]
+    assert main(["info", "net.npz"]) == 0
+
+
+# ---- train: errors
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("", "the following arguments are required: DATA"),
+        ("digit", "DATA must be digits, mnist or a file FILE.npz, got 'digit'"),
+        ("digits --epochs 0", "argument --epochs: must be at least 1, got 0"),
+        ("digits --epochs x", "argument --epochs: must be a whole number, got 'x'"),
+        ("digits --batch-size 1.5", "argument --batch-size: must be a whole number, got '1.5'"),
+        ("digits --threads 0", "argument --threads: must be at least 1, got 0"),
+        ("digits --seed -1", "argument --seed: must be at least 0, got -1"),
+        ("digits --layers", "argument --layers: expected at least one argument"),
+        ("digits --layers 50 0", "argument --layers: must be at least 1, got 0"),
+        (
+            "--layers 50 digits",
+            "argument --layers: must be whole numbers, got 'digits': put DATA before the options",
+        ),
+        (
+            "--layers 5 ./data.npz",
+            "argument --layers: must be whole numbers, got './data.npz': put DATA before the options",
+        ),
+        ("digits --learning-rate 0", "argument --learning-rate: must be a number above 0, got '0'"),
+        ("digits --learning-rate nan", "argument --learning-rate: must be a number above 0, got 'nan'"),
+        ("digits --learning-rate inf", "argument --learning-rate: must be a number above 0, got 'inf'"),
+        ("digits --learning-rate x", "argument --learning-rate: must be a number above 0, got 'x'"),
+        ("digits --validation 1", "argument --validation: must be a part: at least 0 and below 1, got '1'"),
+        ("digits --validation 1e-4", "--validation 0.0001 of 1797 sample(s) leaves none to test with"),
+        ("digits --validation 0.9999", "--validation 0.9999 of 1797 sample(s) leaves none to train on"),
+        ("mnist --validation 0.1", "--validation is not for mnist, which has test data of its own"),
+        ("digits --data-home .", "--data-home is for mnist alone"),
+        ("digits --save no/net.npz", "--save: there is no folder no"),
+        ("digits --save .", "--save: . is a folder or device, and no file"),
+        ("digits --save=", "--save: the name of the file is empty"),
+        ("digits --plot no/loss.png", "--plot: there is no folder no"),
+        ("digits --plot loss.txt", "--plot: loss.txt must end in .png, .svg, .pdf, .jpg"),
+        ("digits --save a.png --plot ./a.png", "--plot: ./a.png would overwrite a.png"),
+        ("no.npz", "cannot read no.npz: No such file or directory"),
+    ],
+)
+def test_usage_errors_of_train(capsys, untrainable, args, message):
+    assert refused(capsys, "train", *args.split()) == f"nnfast train: error: {message}"
+
+
+def test_usage_errors_of_the_whole(capsys, untrainable):
+    assert refused(capsys) == "nnfast: error: the following arguments are required: COMMAND"
+    assert refused(capsys, "train", "digits", "more") == "nnfast: error: unrecognized arguments: more"
+    # An abbreviation would bind us never to add --epoch-size.
+    assert refused(capsys, "train", "digits", "--epoch=3") == "nnfast: error: unrecognized arguments: --epoch=3"
+
+
+def test_unknown_choices_are_refused(capsys, untrainable):
+    for args in ("tarin", "train digits --activation step", "train digits --optimizer rmsprop"):
+        message = refused(capsys, *args.split())
+        assert f"invalid choice: {args.split()[-1]!r} (choose from " in message
+
+
+ROWS = np.ones((10, 2))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": ROWS}, "there is no array 'y' (numpy.savez(FILE, x=x, y=y) writes x and y)"),
+        ({"y": ROWS}, "there is no array 'x' (numpy.savez(FILE, x=x, y=y) writes x and y)"),
+        ({"x": ROWS, "y": np.arange(9)}, "x has 10 rows, and y has shape (9,)"),
+        ({"x": ROWS, "y": np.array(3)}, "x has 10 rows, and y has shape ()"),
+        ({"x": ROWS[:, 0], "y": np.arange(10)}, "x must have shape (samples, features), got (10,)"),
+        ({"x": ROWS[:0], "y": np.arange(0)}, "x must have shape (samples, features), got (0, 2)"),
+        ({"x": ROWS[:, :0], "y": np.arange(10)}, "x must have shape (samples, features), got (10, 0)"),
+        ({"x": ROWS * [np.nan, 1], "y": np.arange(10)}, "x must be finite, got NaN or infinity at index (0, 0)"),
+        ({"x": ROWS * [1, 1e40], "y": np.arange(10)}, "x must be finite, got NaN or infinity at index (0, 1)"),
+        ({"x": ROWS, "y": np.full(10, np.inf)}, "y must be finite, got NaN or infinity at index 0"),
+        ({"x": ROWS.astype(str), "y": np.arange(10)},
+         "x must hold real numbers, got an array of shape (10, 2) and dtype <U32"),
+        ({"x": ROWS, "y": np.array(["cat"] * 10)},
+         "y must hold real numbers, got an array of shape (10,) and dtype <U3"),
+        ({"x": ROWS, "y": np.eye(10, dtype=int)},
+         "y of integers must hold labels and have shape (samples,), got (10, 10)"),
+        ({"x": ROWS, "y": np.ones((10, 2, 2))},
+         "y of floats must have shape (samples,) or (samples, outputs), got (10, 2, 2)"),
+        ({"x": ROWS, "y": np.ones((10, 0))},
+         "y of floats must have shape (samples,) or (samples, outputs), got (10, 0)"),
+        ({"x": ROWS, "y": np.arange(10) - 1}, "y of integers must hold labels 0, 1, 2, ..., got -1"),
+        ({"x": ROWS, "y": np.zeros(10, int)}, "y has label 0 alone; there must be at least two classes"),
+        ({"x": ROWS, "y": np.arange(10) + 2**40},
+         "y of integers must hold labels of classes, and 1099511627785 is too large for 10 samples: "
+         "for a regression store y.astype(float)"),
+    ],
+)  # fmt: skip
+def test_data_that_does_not_fit(capsys, untrainable, arrays, message):
+    np.savez("data.npz", **arrays)
+    assert refused(capsys, "train", "data.npz") == f"nnfast train: error: data.npz: {message}"
+
+
+def test_too_few_samples_to_hold_some_out(capsys, untrainable):
+    np.savez("data.npz", x=ROWS[:2], y=np.arange(2))
+    message = refused(capsys, "train", "data.npz")
+    assert message == "nnfast train: error: --validation 0.2 of 2 sample(s) leaves none to test with"
+
+
+def test_damaged_and_foreign_archives(capsys, untrainable):
+    x, y = blobs()
+    np.savez_compressed("whole.npz", x=x, y=y)
+    whole = Path("whole.npz").read_bytes()
+    at = whole.index(b"x.npy") + 300  # in the middle of compressed numbers
+    for damaged in (b"", b"x,y\n1,2\n", whole[:-30], whole[:at] + bytes(100) + whole[at + 100 :]):
+        Path("data.npz").write_bytes(damaged)
+        message = refused(capsys, "train", "data.npz")
+        assert message.startswith("nnfast train: error: data.npz is no .npz file of numbers, or is damaged: ")
+    np.savez("data.npz", x=np.array([[None]]), y=np.zeros(1, int))  # a pickle
+    assert refused(capsys, "train", "data.npz").endswith("Object arrays cannot be loaded when allow_pickle=False")
+
+
+def test_results_must_not_overwrite_data(capsys, untrainable):
+    x, y = blobs()
+    np.savez("data.npz", x=x, y=y)
+    message = refused(capsys, "train", "data.npz", "--save", "./data.npz")
+    assert message == "nnfast train: error: --save: ./data.npz would overwrite data.npz"
+    assert main(["info", "data.npz"]) == 2  # still the data
+
+
+def test_results_must_be_writable(capsys, untrainable, monkeypatch):
+    message = refused(capsys, "train", "digits", "--save", "n" * 250 + ".npz")  # too long with what saving adds to it
+    assert message.startswith("nnfast train: error: --save: cannot write nnn")
+
+    # To the superuser no file is read-only: so pretend, once for the folder and once for the file in it.
+    Path("net.npz").write_bytes(b"older")
+    for forbidden in ("xb", "ab"):
+
+        def guarded_open(path, mode, forbidden=forbidden):
+            if mode == forbidden:
+                raise PermissionError(13, "Permission denied")
+            return open(path, mode)
+
+        monkeypatch.setattr(nnfast._cli_files, "open", guarded_open, raising=False)
+        message = refused(capsys, "train", "digits", "--save", "net.npz")
+        assert message == "nnfast train: error: --save: cannot write net.npz: Permission denied"
+    assert Path("net.npz").read_bytes() == b"older"
+
+
+def test_a_refused_training_leaves_nothing_behind(capsys, untrainable):
+    refused(capsys, "train", "no.npz", "--save", "net.npz", "--plot", "loss.png")
+    assert os.listdir() == []
+
+
+def test_missing_matplotlib_is_found_before_training(capsys, untrainable, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"] + ["matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    message = refused(capsys, "train", "digits", "--plot", "loss.png")
+    assert message.startswith("nnfast train: error: --plot: matplotlib")
+    assert message.endswith("pip install 'nnfast[plot]'")
+
+
+def test_missing_tqdm_means_plain_lines(capsys, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tqdm"] + ["tqdm"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main(["train", "digits", "--epochs", "2"]) == 0
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r"epoch 2/2: accuracy [01]\.\d+, val_accuracy [01]\.\d+", last)
+
+
+def test_missing_pooch_is_named(capsys, untrainable, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    message = refused(capsys, "train", "mnist", "--data-home", "home")
+    assert message.startswith("nnfast train: error: MNIST's train-images-idx3-ubyte is not in ")
+    assert "pip install 'nnfast[data]'" in message
+
+
+def test_a_bad_number_of_threads_in_the_environment(capsys, untrainable, monkeypatch):
+    monkeypatch.setattr(nnfast._threads, "_everywhere", None)
+    monkeypatch.setenv("NNFAST_NUM_THREADS", "many")
+    expected = "error: NNFAST_NUM_THREADS must be a positive integer, got 'many'"
+    assert refused(capsys, "info") == f"nnfast info: {expected}"
+    assert refused(capsys, "train", "digits") == f"nnfast train: {expected}"
+
+
+def test_too_little_memory_is_no_traceback(capsys):
+    assert main(["train", "digits", "--quiet", "--layers", "1000000000000"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("nnfast train: error: not enough memory: ")
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("method", ["save", "plot"])
+def test_a_result_that_cannot_be_written_loses_no_other(capsys, monkeypatch, method):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr({"save": nnfast.Sequential, "plot": nnfast.History}[method], method, full)
+    assert main(["train", "digits", "--epochs", "1", "--quiet", "--save", "net.npz", "--plot", "loss.png"]) == 1
+    printed = capsys.readouterr()
+    failed, (what, kept) = {"save": ("net.npz", ("plot", "loss.png")), "plot": ("loss.png", ("network", "net.npz"))}[
+        method
+    ]
+    assert printed.err == f"nnfast: error: cannot write {failed}: No space left on device\n"
+    assert "test  accuracy" in printed.out
+    assert printed.out.endswith(f"per second\n{what} saved as {kept}\n")
+    assert os.listdir() == [kept]
+
+
+# ---- interrupted
+
+
+@posix
+def test_ctrl_c_ends_the_training_and_keeps_what_was_learned():
+    options = ["--epochs", "200000", "--save", "net.npz", "--plot", "loss.png"]
+    with start("train", "digits", *options, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            wait_for_second_epoch(process.stderr)
+            process.send_signal(signal.SIGINT)
+            out, err = (text.decode() for text in process.communicate(timeout=20))
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    done, total = re.search(r"nnfast train: interrupted after ([\d,]+) of ([\d,]+) steps\n$", err).groups()
+    assert total == "9,000,000"
+    assert 45 <= int(done.replace(",", "")) < 9_000_000
+    assert accuracy_of("test", out) > 0.3  # by chance it would be a tenth
+    assert out.endswith(" samples per second\nnetwork saved as net.npz\nplot saved as loss.png\n")
+    assert Path("loss.png").read_bytes().startswith(b"\x89PNG")
+    x, y = load_digits()
+    assert nnfast.load("net.npz").accuracy(x, y) > 0.3  # by chance it would be a tenth
+
+
+def test_ctrl_c_before_the_first_step_keeps_the_older_file(capsys, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    Path("net.npz").write_bytes(b"older")
+    monkeypatch.setattr(nnfast.Sequential, "fit", interrupt)
+    assert main(["train", "digits", "--quiet", "--save", "net.npz"]) == 130
+    assert capsys.readouterr() == ("", "nnfast train: interrupted\n")
+    assert Path("net.npz").read_bytes() == b"older"
+
+
+def test_ctrl_c_counts_samples_of_whole_and_begun_epochs(capsys, monkeypatch):
+    """100 steps of 45 an epoch: two whole epochs and 10 full mini-batches."""
+    fit = nnfast.Sequential.fit
+
+    def interrupted_fit(net, x, y, *, epochs, **options):
+        fit(net, x, y, steps=100, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nnfast.Sequential, "fit", interrupted_fit)
+    ticks = iter([100.0, 102.0])
+    monkeypatch.setattr(nnfast.cli, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    assert main(["train", "digits", "--quiet"]) == 130
+    printed = capsys.readouterr()
+    assert printed.out.endswith(f"time  2.00 s, {(2 * 1438 + 10 * 32) // 2:,} samples per second\n")
+    assert printed.err == "nnfast train: interrupted after 100 of 4,500 steps\n"
+
+
+@posix
+def test_a_reader_of_the_progress_who_leaves_costs_no_network():
+    with start("train", "digits", "--epochs", "200000", "--save", "net.npz",
+               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:  # fmt: skip
+        try:
+            wait_for_second_epoch(process.stderr)
+            process.stderr.close()
+            assert process.wait(timeout=20) == 141
+        finally:
+            process.kill()
+    assert nnfast.load("net.npz").input_shape == (64,)
+
+
+@posix
+@pytest.mark.parametrize("options", [[], ["--outputs"]])
+def test_a_reader_of_the_predictions_who_leaves_sees_no_traceback(digits_net, options):
+    np.save("samples.npy", np.zeros((50_000, 64), np.float32))
+    with start("predict", digits_net, "samples.npy", *options,
+               stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # fmt: skip
+        assert process.stdout.readline().endswith(b"\n")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+@posix
+def test_a_reader_who_leaves_before_anything_is_written_sees_no_traceback():
+    with start("info", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_a_full_disk_behind_the_standard_output_is_no_traceback():
+    with open("/dev/full", "w") as full, start("info", stdout=full, stderr=subprocess.PIPE) as process:
+        assert process.stderr.read() == b"nnfast: error: [Errno 28] No space left on device\n"
+    assert process.returncode == 1
+
+
+def test_a_name_that_the_terminal_cannot_show():
+    x, y = blobs()
+    name = "zw\N{LATIN SMALL LETTER O WITH DIAERESIS}lf.npz"
+    np.savez(name, x=x, y=y)
+    trained = run("train", name, PYTHONIOENCODING="ascii")
+    assert trained.returncode == 0
+    assert trained.stdout.startswith("zw\\xf6lf.npz: 96 samples")
+
+
+# ---- predict
+
+
+@pytest.fixture
+def rows():
+    x, y = load_digits()
+    return x[:50], y[:50]
+
+
+def classes_of(net, x):
+    return "".join(f"{digit}\n" for digit in nnfast.load(net).predict_class(x))
+
+
+def test_predict_reads_each_kind_of_file(capsys, digits_net, rows):
+    x, _ = rows
+    np.save("samples.npy", np.asfortranarray(x.astype(">f8")))
+    np.savez("samples.NPZ.npz", x=x)
+    np.savetxt("plain.csv", x, delimiter=",")
+    np.savetxt("named.CSV", x, delimiter=",", header=",".join(f"pixel{i}" for i in range(64)), comments="")
+    Path("marked.csv").write_text(Path("plain.csv").read_text().replace("\n", "\n\n"), encoding="utf-8-sig")
+    for name in ("samples.npy", "samples.NPZ.npz", "plain.csv", "named.CSV", "marked.csv"):
+        assert main(["predict", digits_net, name, "--threads", "1"]) == 0
+        assert capsys.readouterr() == (classes_of(digits_net, x), "")
+
+
+def test_predict_tells_the_accuracy_if_it_can(capsys, digits_net, rows):
+    x, y = rows
+    net = nnfast.load(digits_net)
+    for labels in (y, y[:, None], np.eye(10)[y]):
+        np.savez("samples.npz", x=x, y=labels)
+        assert main(["predict", digits_net, "samples.npz"]) == 0
+        printed = capsys.readouterr()
+        assert printed.out == classes_of(digits_net, x)
+        assert printed.err == f"accuracy {net.accuracy(x, y):.4f}, cross entropy {net.loss(x, y):.4g}\n"
+
+
+def test_predict_prints_outputs_to_the_last_bit(capsys, digits_net, rows):
+    x, _ = rows
+    np.save("samples.npy", x)
+    assert main(["predict", digits_net, "samples.npy", "--outputs"]) == 0
+    outputs = [[np.float32(value) for value in line.split(",")] for line in capsys.readouterr().out.splitlines()]
+    np.testing.assert_array_equal(outputs, nnfast.load(digits_net).predict(x))
+
+
+def test_predict_computes_in_the_precision_of_the_network(capsys):
+    net = nnfast.Sequential([nnfast.Dense(2)], input_shape=3, dtype="float64", seed=0)
+    net.save("net.npz")
+    x = np.random.default_rng(0).normal(size=(5, 3))
+    np.save("samples.npy", x)
+    assert main(["predict", "net.npz", "samples.npy"]) == 0
+    outputs = [[float(value) for value in line.split(",")] for line in capsys.readouterr().out.splitlines()]
+    np.testing.assert_array_equal(outputs, net.predict(x))
+
+
+@pytest.mark.parametrize(("units", "width"), [(1, 1), (3, 3)])
+def test_predict_prints_labels_of_sigmoid_outputs(capsys, units, width):
+    net = nnfast.Sequential([nnfast.Dense(units, "sigmoid")], input_shape=3, seed=0)
+    net.save("net.npz")
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    answers = net.predict_class(x).reshape(20, units)
+    np.savez("samples.npz", x=x, y=answers)
+    assert main(["predict", "net.npz", "samples.npz"]) == 0
+    printed = capsys.readouterr()
+    np.testing.assert_array_equal([line.split(",") for line in printed.out.splitlines()], answers.astype(str))
+    assert printed.err.startswith("accuracy 1.0000, binary cross entropy ")
+
+
+def test_predict_takes_samples_in_their_shape_or_flat(capsys, rows):
+    x, _ = rows
+    nnfast.Sequential([nnfast.Dense(10, "softmax")], input_shape=(8, 8), seed=0).save("net.npz")
+    printed = []
+    for shape in ((50, 64), (50, 8, 8)):
+        np.save("samples.npy", x.reshape(shape))
+        assert main(["predict", "net.npz", "samples.npy"]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] != ""
+    np.save("samples.npy", x.reshape(50, 4, 16))
+    message = refused(capsys, "predict", "net.npz", "samples.npy")
+    assert message == ("nnfast predict: error: samples.npy: for this network x must have shape (n, 8, 8) or (n, 64), "
+                       "got (50, 4, 16)")  # fmt: skip
+
+
+def test_predict_of_no_samples_prints_nothing(capsys, digits_net):
+    np.save("samples.npy", np.zeros((0, 64)))
+    for options in ([], ["--outputs"]):
+        assert main(["predict", digits_net, "samples.npy", *options]) == 0
+        assert capsys.readouterr() == ("", "")
+
+
+def test_predict_writes_to_a_file(capsys, digits_net, rows):
+    x, _ = rows
+    np.save("samples.npy", x)
+    assert main(["predict", digits_net, "samples.npy", "--output", "classes.txt"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert Path("classes.txt").read_text() == classes_of(digits_net, x)
+
+
+@posix
+def test_predict_says_so_if_the_file_cannot_be_written(capsys, digits_net, rows, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    np.save("samples.npy", rows[0])
+    monkeypatch.setattr(nnfast.cli, "_write_text", full)
+    assert main(["predict", digits_net, "samples.npy", "--output", "classes.txt"]) == 1
+    assert capsys.readouterr() == ("", "nnfast: error: cannot write classes.txt: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("NET", "the following arguments are required: FILE"),
+        ("no.npz samples.npy", "cannot read no.npz: No such file or directory"),
+        ("samples.npz samples.npy", "samples.npz is not a network saved by nnfast: it has no description"),
+        ("text.npz samples.npy", "text.npz is not a network saved by nnfast, or is damaged: File is not a zip file"),
+        ("NET no.csv", "cannot read no.csv: No such file or directory"),
+        ("NET samples.txt", "FILE must end in .npz, .npy, .csv, got 'samples.txt'"),
+        ("NET narrow.npy", "narrow.npy: for this network x must have shape (n, 64), got (50, 63)"),
+        ("NET one.npy", "one.npy: for this network x must have shape (n, 64), got (64,)"),
+        ("NET nan.npy", "nan.npy: x must be finite, got NaN or infinity at index (0, 0)"),
+        ("NET yonly.npz", "yonly.npz: there is no array 'x' (numpy.savez(FILE, x=x, y=y) writes x and y)"),
+        ("NET short.npz", "short.npz: y must have as many rows as x: 50, got shape (49,)"),
+        (
+            "NET eleven.npz",
+            "eleven.npz: y holds labels up to 10, which needs at least 11 outputs; the output layer has 10",
+        ),
+        ("NET samples.npy --output no/a.txt", "--output: there is no folder no"),
+        ("NET samples.npy --output samples.npy", "--output: samples.npy would overwrite samples.npy"),
+        ("NET samples.npy --output NET", "--output: NET would overwrite NET"),
+    ],
+)
+def test_usage_errors_of_predict(capsys, digits_net, rows, args, message):
+    x, y = rows
+    np.save("samples.npy", x)
+    np.savez("samples.npz", x=x, y=y)
+    np.save("narrow.npy", x[:, 1:])
+    np.save("one.npy", x[0])
+    np.save("nan.npy", x * np.nan)
+    np.savez("yonly.npz", y=y)
+    np.savez("short.npz", x=x, y=y[1:])
+    np.savez("eleven.npz", x=x, y=y + 1)
+    Path("text.npz").write_text("text")
+    given = args.replace("NET", digits_net).split()
+    assert refused(capsys, "predict", *given) == f"nnfast predict: error: {message}".replace("NET", digits_net)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "it has no rows"),
+        ("a,b,c\n", "it has no rows"),
+        ("a,b\nc,d\n", "could not convert string 'c' to float64"),
+        ("1,2\n3,x\n", "could not convert string 'x' to float64"),
+        ("1,x\n3,4\n", "could not convert string 'x' to float64"),  # a name for some columns is a mistake
+        ("1;2\n3;4\n", "could not convert string '3;4' to float64"),
+        ("1,2\n3\n", "number of columns changed from 2 to 1"),
+    ],
+)
+def test_csv_files_that_are_no_numbers(capsys, digits_net, text, reason):
+    Path("samples.csv").write_text(text)
+    message = refused(capsys, "predict", digits_net, "samples.csv")
+    assert message.startswith("nnfast predict: error: samples.csv is no .csv file of numbers, or is damaged: ")
+    assert reason in message
+
+
+def test_usage_errors_of_info(capsys):
+    assert refused(capsys, "info", "no.npz") == "nnfast info: error: cannot read no.npz: No such file or directory"
+    np.savez("data.npz", x=1)
+    message = "nnfast info: error: data.npz is not a network saved by nnfast: it has no description"
+    assert refused(capsys, "info", "data.npz") == message
+
+
+def test_ctrl_c_in_other_commands(capsys, digits_net, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nnfast.Sequential, "predict_class", interrupt)
+    np.save("samples.npy", np.zeros((1, 64)))
+    assert main(["predict", digits_net, "samples.npy"]) == 130
+    assert capsys.readouterr() == ("", "nnfast predict: interrupted\n")

@@ -1,0 +1,364 @@
+"""What holds the house together: twins of one name and signature, imports that go one way, the choice of a level."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+import nnfast
+from nnfast import functions, reference
+from nnfast.kernels import arrays as kernels
+from nnfast.kernels import dispatch
+
+PACKAGE = Path(nnfast.__file__).parent
+
+
+def public(module):
+    """The functions of a module: those without an underscore."""
+    return {
+        name: value for name, value in vars(module).items() if not name.startswith("_") and inspect.isroutine(value)
+    }
+
+
+def parameters(function):
+    """Name, kind and default of each: annotations may differ, compiled code has none."""
+    return [(p.name, p.kind.name, p.default) for p in inspect.signature(function).parameters.values()]
+
+
+# ---- the twins
+
+
+def test_every_kernel_has_a_twin():
+    assert set(public(kernels)) == set(public(reference))
+    assert set(reference.__all__) == set(public(reference))
+
+
+@pytest.mark.parametrize("name", sorted({*public(kernels), *public(reference)}))
+def test_twins_have_one_signature(name):
+    assert parameters(getattr(kernels, name)) == parameters(getattr(reference, name))
+
+
+def test_every_function_has_a_kernel():
+    here = {name for name, value in public(functions).items() if value.__module__ == functions.__name__}
+    assert set(functions.__all__) == here
+    assert here <= set(public(kernels))
+
+
+@pytest.mark.parametrize("name", functions.__all__)
+def test_functions_have_the_signature_of_their_kernel(name):
+    assert parameters(getattr(functions, name)) == parameters(getattr(kernels, name))
+
+
+def test_what_the_engine_knows_by_number_is_a_kernel():
+    names = set(public(kernels))
+    for name in (*kernels.ACTIVATIONS, *kernels.LOSSES):
+        assert {name, f"{name}_backward"} <= names
+    assert set(kernels.OPTIMIZERS) <= names
+    for table in (kernels.ACTIVATIONS, kernels.LOSSES, kernels.OPTIMIZERS):
+        assert len(set(table.values())) == len(table)
+
+
+@pytest.mark.parametrize("module", [kernels, dispatch], ids=lambda module: module.__name__)
+def test_stubs_say_what_the_compiled_modules_are(module):
+    path = PACKAGE.joinpath(*module.__name__.split(".")[1:]).with_suffix(".pyi")
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    stubs = {node.name: node.args for node in body if isinstance(node, ast.FunctionDef)}
+    own = {name: value for name, value in public(module).items() if value.__module__ == module.__name__}
+    assert set(stubs) == set(own)
+    for name, value in own.items():
+        kinds = inspect.signature(value).parameters.values()
+        arguments = stubs[name]
+        assert [a.arg for a in arguments.args] == [p.name for p in kinds if p.kind is p.POSITIONAL_OR_KEYWORD]
+        assert [a.arg for a in arguments.kwonlyargs] == [p.name for p in kinds if p.kind is p.KEYWORD_ONLY]
+        defaults = [ast.literal_eval(d) for d in (*arguments.defaults, *arguments.kw_defaults)]
+        assert defaults == [p.default for p in kinds if p.default is not p.empty]
+    for node in body:
+        if isinstance(node, ast.AnnAssign):
+            assert hasattr(module, node.target.id)
+
+
+# ---- imports go one way
+
+CYTHON_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+c?import[ \t]+(.*)|c?import[ \t]+(.*))$", re.MULTILINE)
+
+
+def absolute(target, package):
+    """`target` as seen from inside `package`: leading dots resolved."""
+    dots = len(target) - len(target.lstrip("."))
+    if not dots:
+        return target
+    base = package.split(".")
+    return ".".join([*base[: len(base) - dots + 1], *filter(None, [target[dots:]])])
+
+
+def python_imports(source, package):
+    """Pairs of a module, or a name in it, and whether it is imported as soon as the importing module is."""
+
+    def visit(node, at_once):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            return
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, at_once
+        elif isinstance(node, ast.ImportFrom):
+            origin = absolute("." * node.level + (node.module or ""), package)
+            for alias in node.names:
+                yield f"{origin}.{alias.name}", at_once
+        inside = at_once and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, inside)
+
+    return list(visit(ast.parse(source), True))
+
+
+def cython_imports(source, package):
+    """The same for Cython, by line: an import inside a function counts as one at once."""
+    found = []
+    for origin, names, modules in CYTHON_IMPORT.findall(source):
+        if origin:
+            words = re.findall(r"\w+", re.sub(r"#.*| as \w+", "", names)) or ["*"]  # names in brackets may follow below
+            found += [(f"{absolute(origin, package)}.{word}", True) for word in words]
+        else:
+            found += [(part.split()[0], True) for part in modules.split("#")[0].split(",")]
+    return found
+
+
+def sources():
+    """The text of every file of the package that can import, with its module and package."""
+    for path in sorted(PACKAGE.rglob("*.p*")):
+        if path.suffix in (".py", ".pyx", ".pxd", ".pxi"):
+            parts = [PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts]
+            package = ".".join(parts[:-1])
+            module = package if parts[-1] == "__init__" else ".".join(parts)
+            yield path, module, package
+
+
+def imports_by_module():
+    """For every module of nnfast the modules of nnfast it imports, each with whether that happens at once."""
+    found = {}
+    for path, module, package in sources():
+        read = python_imports if path.suffix == ".py" else cython_imports
+        found.setdefault(module, []).extend(read(path.read_text(encoding="utf-8"), package))
+    modules = set(found)
+
+    def home(target):
+        """The module that holds what is imported: itself, or the one above the imported name."""
+        while target not in modules and "." in target:
+            target = target.rpartition(".")[0]
+        return target
+
+    return {
+        module: {(home(target), at_once) for target, at_once in targets if target.split(".")[0] == PACKAGE.name}
+        for module, targets in found.items()
+    }
+
+
+def room(module):
+    """`kernels` for `nnfast.kernels.arrays`; nothing for nnfast itself."""
+    return ".".join(module.split(".")[1:2])
+
+
+IMPORTS = imports_by_module()
+
+
+def test_the_readers_of_imports_read():
+    python = (
+        "from nnfast import a\nimport nnfast.b as b, os\nfrom . import c\nfrom ..d import e\nfrom .f import *\n"
+        "if TYPE_CHECKING:\n    import never\ndef function():\n    from nnfast.late import g\n"
+    )
+    assert python_imports(python, "nnfast.room") == [
+        ("nnfast.a", True),
+        ("nnfast.b", True),
+        ("os", True),
+        ("nnfast.room.c", True),
+        ("nnfast.d.e", True),
+        ("nnfast.room.f.*", True),
+        ("nnfast.late.g", False),
+    ]
+    cython = (
+        "cimport numpy as cnp  # comment\nfrom nnfast.x cimport a as b, c\nfrom nnfast.y cimport (\n    d,\n)\n"
+        'from .z import e\n    import nnfast.u, os\ncdef extern from "simd.h" nogil:\n    important = 1\n'
+    )
+    assert cython_imports(cython, "nnfast.room") == [
+        ("numpy", True),
+        ("nnfast.x.a", True),
+        ("nnfast.x.c", True),
+        ("nnfast.y.*", True),
+        ("nnfast.room.z.e", True),
+        ("nnfast.u", True),
+        ("os", True),
+    ]
+    assert {"nnfast", "nnfast.functions", "nnfast.kernels", "nnfast.reference.dense"} <= set(IMPORTS)
+    assert ("nnfast._validation", True) in IMPORTS["nnfast.functions"]
+
+
+@pytest.mark.parametrize(
+    ("where", "allowed"),
+    [
+        ("kernels", {"kernels"}),
+        ("reference", {"reference"}),
+        ("engine", {"engine", "kernels"}),
+        ("_validation", set()),
+        ("functions", {"_validation", "kernels"}),
+    ],
+)
+def test_a_room_imports_only_what_lies_below(where, allowed):
+    modules = {module for module in IMPORTS if room(module) == where}
+    assert modules
+    upward = {(m, target) for m in modules for target, _ in IMPORTS[m] if room(target) not in allowed}
+    assert not upward
+
+
+def test_the_reference_imports_itself_by_dots():
+    """So that it can be read, and moved, without nnfast."""
+    for path, module, _ in sources():
+        if room(module) == "reference":
+            assert not re.search(r"^\s*(from|import)\s+nnfast\b", path.read_text(encoding="utf-8"), re.MULTILINE), path
+
+
+def test_nothing_at_run_time_imports_the_reference():
+    users = {m for m, targets in IMPORTS.items() for target, _ in targets if room(target) == "reference"}
+    assert {room(user) for user in users} == {"reference"}
+
+
+def test_no_module_imports_in_a_circle():
+    graph = {module: {target for target, now in targets if now} - {module} for module, targets in IMPORTS.items()}
+    list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the circle
+
+
+# ---- processes of their own
+
+
+def python(code, *arguments, **environment):
+    """Run code in a new interpreter; a variable of None is taken out of its environment."""
+    merged = {key: value for key, value in {**os.environ, **environment}.items() if value is not None}
+    command = [sys.executable, "-W", "error", "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=merged)
+
+
+def output(run):
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
+
+
+def test_importing_everything_leaves_the_reference_out():
+    mine = [module for path, module, _ in sources() if path.suffix == ".py" and room(module) != "reference"]
+    mine = [module for module in mine if not module.endswith("__main__")]
+    code = "import importlib, sys; [importlib.import_module(m) for m in sys.argv[1:]]; print(*sys.modules)"
+    loaded = output(python(code, *mine)).split()
+    assert {"nnfast.kernels.arrays", "nnfast.datasets", *mine} <= set(loaded)
+    assert not [module for module in loaded if module.startswith("nnfast.reference")]
+
+
+RUNNABLE = [level for level in dispatch.supported_levels() if level in dispatch.built_levels()]
+
+SUBNORMALS = """
+import numpy as np
+
+def check(when):
+    for dtype, small in ((np.float32, 1e-40), (np.float64, 1e-310)):
+        small, one = np.full(3, small, dtype), np.ones(3, dtype)
+        assert ((small * one) != 0).all() and ((small + small) > small).all(), f"flushed in {dtype}, {when}"
+        assert dtype(small[0]) * dtype(1) != 0, f"flushed in {dtype}, {when}"
+
+check("before nnfast")
+import nnfast
+check("after import nnfast")
+from nnfast.kernels import arrays as k, dispatch
+check("after the kernels are loaded")
+for dtype in (np.float32, np.float64):
+    x = np.full((5, 5), 1e-40, dtype)
+    k.exp(x), k.log(x), k.tanh(x), k.sigmoid(x), k.softmax(x), k.matmul(x, x), k.dense(x, x, x[0], "tanh")
+    k.softmax_cross_entropy(x, np.arange(5)), k.softmax_cross_entropy_backward(x, np.arange(5))
+    k.sgd(x[0], x[1], 0.1), k.adam(x[0], x[1], x[2], x[3], 0.1, 0.9, 0.999, 1e-8, 1)
+check("after kernels ran")
+print(dispatch.level)
+"""
+
+
+@pytest.mark.parametrize("level", RUNNABLE)
+def test_each_level_loads_and_keeps_subnormals(level):
+    """A library linked with -ffast-math, or a kernel that forgets to restore the mode, flushes them to zero."""
+    assert output(python(SUBNORMALS, NNFAST_SIMD=level)) == level
+
+
+LEVEL = "from nnfast.kernels import dispatch; print(dispatch.level)"
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_the_best_level_is_the_default(value):
+    assert output(python(LEVEL, NNFAST_SIMD=value)) == RUNNABLE[-1]
+
+
+def test_the_level_in_use_is_the_one_that_was_asked_for():
+    assert dispatch.level == (os.environ.get("NNFAST_SIMD") or RUNNABLE[-1])
+    assert dispatch.supported_levels()[0] == dispatch.built_levels()[0] == "baseline"
+    assert {*dispatch.supported_levels(), *dispatch.built_levels()} <= set(dispatch.LEVELS)
+
+
+@pytest.mark.parametrize("level", ["nonsense", "AVX2", "avx2 "])
+def test_an_unknown_level_is_refused(level):
+    run = python("import nnfast.kernels.dispatch", NNFAST_SIMD=level)
+    assert run.returncode == 1
+    last = run.stderr.strip().splitlines()[-1]
+    assert last == f"ImportError: NNFAST_SIMD must be one of baseline, avx2, avx512, got {level!r}"
+
+
+@pytest.mark.skipif(len(dispatch.supported_levels()) == len(dispatch.LEVELS), reason="this processor runs every level")
+def test_a_level_the_processor_lacks_is_refused():
+    level, runs = dispatch.LEVELS[-1], ", ".join(dispatch.supported_levels())
+    run = python("import nnfast.kernels.dispatch", NNFAST_SIMD=level)
+    assert run.returncode == 1
+    last = run.stderr.strip().splitlines()[-1]
+    assert last == f"ImportError: NNFAST_SIMD={level}, but this processor or operating system runs only {runs}"
+
+
+# Imports the kernels as if the levels that it is given had not been built.
+WITHOUT = """
+import sys
+for level in sys.argv[1:]:
+    sys.modules[f"nnfast.kernels._{level}_float32"] = None
+from nnfast.kernels import dispatch
+print(dispatch.level, *dispatch.built_levels())
+"""
+
+
+@pytest.mark.parametrize("level", RUNNABLE)
+def test_a_level_that_was_not_built_is_refused(level):
+    others = ", ".join(other for other in dispatch.built_levels() if other != level) or "none"
+    run = python(WITHOUT, level, NNFAST_SIMD=level)
+    assert run.returncode == 1
+    last = run.stderr.strip().splitlines()[-1]
+    assert last == f"ImportError: nnfast was built without {level}: it has {others}"
+
+
+def test_the_default_is_the_best_level_that_was_built():
+    for i, level in enumerate(RUNNABLE[:-1]):
+        missing = RUNNABLE[i + 1 :]
+        built = [other for other in dispatch.built_levels() if other not in missing]
+        assert output(python(WITHOUT, *missing, NNFAST_SIMD=None)).split() == [level, *built]
+    run = python(WITHOUT, *dispatch.LEVELS, NNFAST_SIMD=None)
+    assert run.stderr.strip().splitlines()[-1] == "ImportError: nnfast was built without any level: it has none"
+
+
+# ---- the tests themselves
+
+
+def test_examples_have_no_deadline_and_repeat_in_ci():
+    assert settings.default.deadline is None
+    assert settings.default.derandomize == bool(os.environ.get("CI"))
+    code = (
+        "import runpy, sys; runpy.run_path(sys.argv[1]); from hypothesis import settings; print(settings().derandomize)"
+    )
+    conftest = str(Path(__file__).with_name("conftest.py"))
+    assert output(python(code, conftest, CI="true")) == "True"
+    assert output(python(code, conftest, CI=None)) == "False"

@@ -1,0 +1,364 @@
+"""`nnfast.functions`: any array in, the kernels' numbers out; and what it refuses, by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from tolerances import assert_close
+
+from nnfast import functions, reference
+
+DTYPES = (np.float32, np.float64)
+ACTIVATIONS = ("identity", "relu", "sigmoid", "softmax", "step", "tanh")
+LOSSES = (
+    "binary_cross_entropy",
+    "cross_entropy",
+    "mean_squared_error",
+    "sigmoid_binary_cross_entropy",
+    "softmax_cross_entropy",
+    "sum_squared_error",
+)
+OF_CLASSES = ("cross_entropy", "softmax_cross_entropy")
+
+# the functions of one array, of two arrays of one shape whose result has that shape too, and the losses
+ONE = ACTIVATIONS
+TWO = [f"{name}_backward" for name in (*ACTIVATIONS, *LOSSES)]
+
+dtypes = st.sampled_from(DTYPES)
+seeds = st.integers(0, 2**32 - 1)
+shapes = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=9)
+row_shapes = npst.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=9)
+
+
+def test_every_function_is_tested():
+    assert set(functions.__all__) == {*ONE, *TWO, *LOSSES}
+
+
+def values(seed, shape, dtype):
+    """Between 0 and 1: fit for every function, also for those of probabilities."""
+    return np.asarray(np.random.default_rng(seed).uniform(0.05, 0.95, shape), dtype)
+
+
+# ---- layouts: the same numbers, lying otherwise in memory
+
+
+def strided(x):
+    big = np.zeros(tuple(2 * n for n in x.shape), x.dtype)
+    view = big[(..., *(slice(None, None, 2) for _ in x.shape))]
+    view[...] = x
+    return view
+
+
+def backwards(x):
+    every_axis = (..., *(slice(None, None, -1) for _ in x.shape))
+    return x[every_axis].copy()[every_axis]
+
+
+def misaligned(x):
+    raw = np.zeros(x.nbytes + 1, np.uint8)
+    view = raw[1:].view(x.dtype).reshape(x.shape)
+    view[...] = x
+    return view
+
+
+def read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+LAYOUTS = {
+    "C order": np.copy,
+    "Fortran order": lambda x: np.array(x, order="F"),
+    "strided": strided,
+    "backwards": backwards,
+    "misaligned": misaligned,
+    "read-only": read_only,
+    "byte-swapped": lambda x: x.astype(x.dtype.newbyteorder()),
+    "subclass": lambda x: np.ma.masked_array(x.copy()),
+}
+WRITABLE = ("C order", "Fortran order", "strided", "backwards", "misaligned")
+layouts = st.sampled_from(list(LAYOUTS))
+
+
+@pytest.mark.parametrize("layout", ["Fortran order", "strided", "backwards", "misaligned", "byte-swapped"])
+def test_layouts_are_what_they_say(layout):
+    x = values(0, (3, 4), np.float32)
+    y = LAYOUTS[layout](x)
+    np.testing.assert_array_equal(y, x)
+    assert not y.flags.carray or not y.dtype.isnative
+
+
+@pytest.mark.parametrize("name", ONE)
+@given(shape=shapes, dtype=dtypes, seed=seeds, layout=layouts)
+def test_of_one_array(name, shape, dtype, seed, layout):
+    x = np.asarray(values(seed, shape, dtype) * 4 - 2)
+    result = getattr(functions, name)(LAYOUTS[layout](x))
+    assert result.dtype == dtype
+    if shape == ():
+        assert isinstance(result, np.floating)
+        x = x.reshape(1)  # the twin of softmax sums along an axis
+    expected = getattr(reference, name)(x).reshape(shape)
+    assert_close(result, expected, scale=np.ones(shape) if name == "softmax" else None)
+
+
+def expected_of_two(name, a, b):
+    """By the reference, which wants an axis to sum along."""
+    return getattr(reference, name)(np.atleast_1d(a), np.atleast_1d(b)).reshape(a.shape)
+
+
+@pytest.mark.parametrize("name", TWO)
+@given(shape=row_shapes, dtype=dtypes, seed=seeds, first=layouts, second=layouts)
+def test_of_two_arrays(name, shape, dtype, seed, first, second):
+    a, b = values(seed, shape, dtype), values(seed + 1, shape, dtype)
+    result = getattr(functions, name)(LAYOUTS[first](a), LAYOUTS[second](b))
+    assert result.dtype == dtype
+    # each of these is a few terms of either sign, none larger than this sum
+    terms = np.abs(a) + np.abs(b) + (np.abs(a) * np.abs(b)).sum(axis=-1, keepdims=True) + b.sum(axis=-1, keepdims=True)
+    summed = name.startswith("s") and "sum_squared" not in name
+    assert_close(result, expected_of_two(name, a, b), scale=terms if summed else None)
+
+
+@pytest.mark.parametrize("name", [f"{name}_backward" for name in ACTIVATIONS])
+def test_derivatives_of_scalars_and_of_nothing(name):
+    result = getattr(functions, name)(2.0, 0.5)
+    assert isinstance(result, np.float64)
+    assert result == expected_of_two(name, np.array(2.0), np.array(0.5))
+    for shape in [(0,), (0, 3), (3, 0)]:
+        assert getattr(functions, name)(np.ones(shape), np.ones(shape)).shape == shape
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@given(shape=row_shapes, dtype=dtypes, seed=seeds, first=layouts, second=layouts)
+def test_losses(name, shape, dtype, seed, first, second):
+    a, b = values(seed, shape, dtype), values(seed + 1, shape, dtype)
+    result = getattr(functions, name)(LAYOUTS[first](a), LAYOUTS[second](b))
+    assert isinstance(result, dtype)
+    expected = getattr(reference, name)(a, b)
+    assert_close(result, expected, scale=5 + np.log(shape[-1]) * b.sum() / b[..., 0].size)
+
+
+@pytest.mark.parametrize("name", [*OF_CLASSES, *(f"{name}_backward" for name in OF_CLASSES)])
+@given(shape=row_shapes, dtype=dtypes, seed=seeds, layout=layouts, kind=st.sampled_from("bBhHiIlLqQ?"))
+def test_labels(name, shape, dtype, seed, layout, kind):
+    """Of every integer dtype and layout: the same bits as int64, and the numbers of one-hot rows."""
+    prediction = values(seed, shape, dtype)
+    target = np.asarray(np.random.default_rng(seed).integers(0, min(shape[-1], 2 if kind == "?" else 128), shape[:-1]))
+    function = getattr(functions, name)
+    result = function(prediction, LAYOUTS[layout](target.astype(kind)))
+    np.testing.assert_array_equal(result, function(prediction, target.astype(np.int64)))
+    expected = getattr(reference, name)(prediction, np.eye(shape[-1], dtype=dtype)[target])
+    assert_close(result, expected, scale=np.abs(expected) + 1 + np.log(shape[-1]))
+
+
+# ---- dtypes
+
+
+@pytest.mark.parametrize("name", ONE)
+@pytest.mark.parametrize("kind", ["?", "b", "B", "h", "i", "q", "Q", "e", "d", "g", ">d", ">q"])
+def test_all_but_float32_is_computed_in_float64(name, kind):
+    x = np.array([[0, 1, 1], [1, 0, 0]])
+    result = getattr(functions, name)(x.astype(kind))
+    assert result.dtype == np.float64
+    np.testing.assert_array_equal(result, getattr(functions, name)(x.astype(np.float64)))
+    np.testing.assert_array_equal(result, getattr(functions, name)(x.tolist()))
+
+
+@pytest.mark.parametrize("name", [*TWO, *LOSSES])
+def test_the_dtype_is_that_of_the_main_argument(name):
+    """Of the prediction of a loss, of the output of an activation; the other follows."""
+    single, double = values(0, (2, 3), np.float32), values(1, (2, 3), np.float64)
+    of_loss = any(loss in name for loss in LOSSES)
+    main_first = getattr(functions, name)(single, double)
+    main_second = getattr(functions, name)(double, single)
+    assert (main_first.dtype, main_second.dtype) == ((np.float32, np.float64) if of_loss else (np.float64, np.float32))
+
+
+def test_nested_lists_and_numbers():
+    np.testing.assert_array_equal(functions.relu([[1, -2], [-3, 4]]), [[1, 0], [0, 4]])
+    assert functions.step(3) == 1
+    assert functions.softmax(3.0) == 1
+    assert functions.mean_squared_error([1, 2], [3, 2]) == 2
+    assert functions.sum_squared_error([1, 2], [3, 2]) == 2
+    assert functions.cross_entropy([0.25, 0.75], 0) == functions.cross_entropy([[0.25, 0.75]], [0])
+
+
+def test_losses_average_over_all_rows():
+    """An array of any number of axes holds rows along its last one."""
+    prediction, target = values(0, (2, 3, 4), np.float64), values(1, (2, 3, 4), np.float64)
+    for name in LOSSES:
+        function = getattr(functions, name)
+        flat = function(prediction.reshape(6, 4), target.reshape(6, 4))
+        assert function(prediction, target) == flat
+        rows = [function(p, t) for p, t in zip(prediction.reshape(6, 4), target.reshape(6, 4), strict=True)]
+        assert_close(flat, np.mean(rows), scale=np.mean(np.abs(rows)) + 1)
+
+
+# ---- out
+
+
+@pytest.mark.parametrize("name", [*ONE, *TWO])
+@pytest.mark.parametrize("layout", WRITABLE)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_out_of_any_layout(name, layout, dtype):
+    arguments = [values(i, (5, 7), dtype) for i in range(1 if name in ONE else 2)]
+    expected = getattr(functions, name)(*arguments)
+    out = LAYOUTS[layout](np.full((5, 7), np.nan, dtype))
+    assert getattr(functions, name)(*arguments, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+    assert getattr(functions, name)(*arguments, out) is out
+
+
+@pytest.mark.parametrize("name", [*ONE, *TWO])
+@given(dtype=dtypes, seed=seeds, shift=st.integers(-3, 3), which=st.integers(0, 1))
+def test_out_may_overlap_the_input(name, dtype, seed, shift, which):
+    """The input itself, or a view of the same memory some elements before or behind it."""
+    arguments = [values(seed + i, (4, 9), dtype) for i in range(1 if name in ONE else 2)]
+    expected = getattr(functions, name)(*arguments)
+    memory, which = np.zeros(36 + 6, dtype), which % len(arguments)
+    shared = memory[3:39].reshape(4, 9)
+    shared[...] = arguments[which]
+    arguments[which] = shared
+    out = memory[3 + shift : 39 + shift].reshape(4, 9)
+    assert getattr(functions, name)(*arguments, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("name", [*ONE, *TWO])
+def test_out_may_be_the_input_transposed(name):
+    arguments = [values(i, (5, 5), np.float64) for i in range(1 if name in ONE else 2)]
+    expected = getattr(functions, name)(*arguments)
+    out = arguments[0].T
+    getattr(functions, name)(*arguments, out=out)
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_out_of_a_loss(name, dtype):
+    prediction, target = values(0, (5, 7), dtype), values(1, (5, 7), dtype)
+    expected = getattr(functions, name)(prediction, target)
+    out = np.full((), np.nan, dtype)
+    assert getattr(functions, name)(prediction, target, out=out) is out
+    assert out == expected
+    inside = prediction[2, 3:4].reshape(())  # overlaps the prediction
+    assert np.shares_memory(inside, prediction)
+    getattr(functions, name)(prediction, target, out=inside)
+    assert inside == expected
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_out_of_a_scalar_and_of_nothing(name):
+    out = np.empty(())
+    assert getattr(functions, name)(0.5, out) is out
+    assert out == getattr(functions, name)(0.5)
+    empty = np.empty((0, 3), np.float32)
+    assert getattr(functions, name)(empty.copy(), empty) is empty
+
+
+BAD_OUT = {
+    "shape": (np.empty((3, 2)), ValueError, r"^out must have shape \(2, 3\), got \(3, 2\)$"),
+    "axes": (np.empty((1, 2, 3)), ValueError, r"^out must have shape \(2, 3\), got \(1, 2, 3\)$"),
+    "dtype": (np.empty((2, 3), np.float32), TypeError, "^out must have dtype float64, got float32$"),
+    "integers": (np.empty((2, 3), np.int64), TypeError, "^out must have dtype float64, got int64$"),
+    "byte order": (np.empty((2, 3), np.dtype(float).newbyteorder()), TypeError, "^out must have dtype float64, got "),
+    "read-only": (np.broadcast_to(0.0, (2, 3)), ValueError, "^out is read-only$"),
+    "list": ([[0.0] * 3] * 2, TypeError, r"^out must be a numpy array, got \[\[0.0, .*\(list\)$"),
+}
+
+
+@pytest.mark.parametrize("name", [*ONE, *TWO])
+@pytest.mark.parametrize("kind", list(BAD_OUT))
+def test_out_that_does_not_fit_is_refused(name, kind):
+    out, error, message = BAD_OUT[kind]
+    arguments = [values(i, (2, 3), np.float64) for i in range(1 if name in ONE else 2)]
+    with pytest.raises(error, match=message):
+        getattr(functions, name)(*arguments, out=out)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_out_that_does_not_fit_a_loss_is_refused(name):
+    x = values(0, (2, 3), np.float64)
+    with pytest.raises(ValueError, match=r"^out must have shape \(\), got \(2, 3\)$"):
+        getattr(functions, name)(x, x, out=np.empty((2, 3)))
+    with pytest.raises(TypeError, match=r"^out must have dtype float64, got float32$"):
+        getattr(functions, name)(x, x, out=np.empty((), np.float32))
+
+
+# ---- what is refused
+
+NO_NUMBERS = [None, "1", ["a"], 1j, [1, None], np.zeros(2, complex), np.zeros(2, "M8[s]"), np.zeros(2, object), {1: 2}]
+
+
+@pytest.mark.parametrize("bad", NO_NUMBERS, ids=repr)
+def test_what_is_no_number_is_refused(bad):
+    good = np.ones(2)
+    for name in ONE:
+        with pytest.raises(TypeError, match=r"^x must hold real numbers, got "):
+            getattr(functions, name)(bad)
+    for name in ACTIVATIONS:
+        with pytest.raises(TypeError, match=r"^gradient must hold real numbers, got "):
+            getattr(functions, f"{name}_backward")(bad, good)
+        with pytest.raises(TypeError, match=r"^output must hold real numbers, got "):
+            getattr(functions, f"{name}_backward")(good, bad)
+    for loss in LOSSES:
+        for name in (loss, f"{loss}_backward"):
+            with pytest.raises(TypeError, match=r"^prediction must hold real numbers, got "):
+                getattr(functions, name)(bad, good)
+
+
+def test_ragged_lists_are_refused():
+    with pytest.raises(ValueError, match=r"^x must be a rectangular array of numbers: "):
+        functions.relu([[1, 2], [3]])
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_shapes_are_not_broadcast(name):
+    backward = getattr(functions, f"{name}_backward")
+    for shape in [(3,), (1, 3), (2, 1), (), (3, 2), (2, 3, 1)]:
+        with pytest.raises(ValueError, match=r"^gradient must have shape \(2, 3\), got \("):
+            backward(np.ones(shape), np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("name", [name + end for name in LOSSES for end in ("", "_backward")])
+def test_shapes_of_targets_are_not_broadcast(name):
+    for shape in [(3,), (1, 3), (2, 1), (), (3, 2), (2, 3, 1)]:
+        with pytest.raises((ValueError, TypeError), match=r"^target (must have shape|holds labels)"):
+            getattr(functions, name)(np.full((2, 3), 0.5), np.ones(shape))
+    for shape in [(), (0,), (0, 3), (3, 0)]:
+        with pytest.raises(ValueError, match=r"^prediction must have at least one row of outputs, got shape \("):
+            getattr(functions, name)(np.ones(shape), np.ones(shape))
+
+
+@pytest.mark.parametrize("name", [name + end for name in OF_CLASSES for end in ("", "_backward")])
+def test_labels_that_are_none_are_refused(name):
+    function, prediction = getattr(functions, name), np.full((2, 3), 0.5)
+    with pytest.raises(ValueError, match=r"^target holds labels and must be in 0\.\.2, got 0\.\.3$"):
+        function(prediction, [0, 3])
+    with pytest.raises(ValueError, match=r"^target holds labels and must be in 0\.\.2, got -1\.\.1$"):
+        function(prediction, [1, -1])
+    with pytest.raises(ValueError, match=rf"^target holds labels and must be in 0\.\.2, got 1\.\.{2**64 - 1}$"):
+        function(prediction, np.array([1, 2**64 - 1], np.uint64))
+    with pytest.raises(TypeError, match=r"^target holds labels and must be of integers, got dtype float64$"):
+        function(prediction, [0.0, 1.0])
+    with pytest.raises(ValueError, match=r"^target must have shape \(2,\), got \(3,\)$"):
+        function(prediction, [0, 1, 2])
+
+
+@pytest.mark.parametrize("name", [name + end for name in LOSSES if name not in OF_CLASSES for end in ("", "_backward")])
+def test_labels_are_for_losses_over_classes(name):
+    with pytest.raises(ValueError, match=r"^target must have shape \(2, 3\), got \(2,\)$"):
+        getattr(functions, name)(np.full((2, 3), 0.5), [0, 1])
+
+
+def test_inputs_are_left_alone():
+    for name in [*ONE, *TWO, *LOSSES]:
+        arguments = [values(i, (5, 7), np.float32) for i in range(1 if name in ONE else 2)]
+        copies = [a.copy() for a in arguments]
+        result = getattr(functions, name)(*arguments)
+        for argument, copy in zip(arguments, copies, strict=True):
+            np.testing.assert_array_equal(argument, copy)
+            assert not np.may_share_memory(result, argument)

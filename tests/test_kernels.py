@@ -1,0 +1,1122 @@
+"""The compiled kernels against their reference twins, hand-computed values, SciPy and central differences.
+
+`CASES` is the table of operations: one row for each kernel, which says what arguments to make and, for sums, the sizes
+of the terms that the tolerance is counted from.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import scipy.special
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tolerances import assert_close
+
+from nnfast import reference
+from nnfast.kernels import arrays as kernels
+
+DTYPES = (np.float32, np.float64)
+ACTIVATIONS = ("identity", "step", "sigmoid", "tanh", "relu", "softmax")
+ELEMENTWISE = ("exp", "log", "step", "identity", "sigmoid", "tanh", "relu")
+LOSSES = (
+    "sum_squared_error",
+    "mean_squared_error",
+    "cross_entropy",
+    "binary_cross_entropy",
+    "softmax_cross_entropy",
+    "sigmoid_binary_cross_entropy",
+)
+OF_CLASSES = ("cross_entropy", "softmax_cross_entropy")
+OF_PROBABILITIES = ("cross_entropy", "binary_cross_entropy")
+
+# every loss with every kind of target it takes
+LOSS_TARGETS = [(name, kind) for name in LOSSES for kind in ("one-hot", "soft")] + [
+    (name, "labels") for name in OF_CLASSES
+]
+
+dtypes = st.sampled_from(DTYPES)
+sizes = st.integers(1, 70)  # around the width of a vector, of every level, and of a tile
+sizes_or_none = st.integers(0, 70)
+seeds = st.integers(0, 2**32 - 1)
+
+
+# ---- the table
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to call one kernel: `arguments(rng, dtype, m, k, n)`; `scale(*arguments)` sums the sizes of the terms."""
+
+    arguments: Callable
+    scale: Callable | None = None
+    has_out: bool = True
+
+
+def normal(rng, dtype, *shape):
+    return rng.normal(0, 3, shape).astype(dtype)
+
+
+def positive(rng, dtype, *shape):
+    return np.abs(normal(rng, dtype, *shape))
+
+
+def probabilities(rng, dtype, *shape):
+    return rng.uniform(0.01, 0.99, shape).astype(dtype)
+
+
+def soft_targets(rng, dtype, m, n):
+    """Rows of weights that sum to one, some of them exactly zero."""
+    t = rng.uniform(0, 1, (m, n)) * (rng.uniform(0, 1, (m, n)) < 0.7) + np.eye(1, n)
+    return (t / t.sum(axis=1, keepdims=True)).astype(dtype)
+
+
+def labels(rng, m, n):
+    return rng.integers(0, n, m)
+
+
+def targets_of(loss, rng, dtype, m, n):
+    if loss in OF_CLASSES:
+        return soft_targets(rng, dtype, m, n) if rng.integers(2) else labels(rng, m, n)
+    return probabilities(rng, dtype, m, n) if "binary" in loss else normal(rng, dtype, m, n)
+
+
+def predictions_of(loss, rng, dtype, m, n):
+    return probabilities(rng, dtype, m, n) if loss in OF_PROBABILITIES else normal(rng, dtype, m, n)
+
+
+def activation_case(name, scale=None):
+    make = positive if name == "log" else normal
+    return Case(lambda rng, dtype, m, k, n: (make(rng, dtype, m, n),), scale)
+
+
+def backward_case(name, scale=None):
+    def arguments(rng, dtype, m, k, n):
+        return normal(rng, dtype, m, n), getattr(reference, name)(normal(rng, dtype, m, n))
+
+    return Case(arguments, scale)
+
+
+def loss_case(name, scale=None):
+    def arguments(rng, dtype, m, k, n):
+        return predictions_of(name, rng, dtype, m, max(n, 1)), targets_of(name, rng, dtype, m, max(n, 1))
+
+    return Case(arguments, scale)
+
+
+def one_hot(prediction, target):
+    return np.eye(prediction.shape[-1])[target] if target.ndim < prediction.ndim else target
+
+
+def depth(x):
+    """How far the logits of a row lie below the largest: what the rounding of x - max(x) adds."""
+    return 1 + x.max(axis=-1, keepdims=True, initial=-np.inf) - x
+
+
+def softmax_scale(x):
+    return reference.softmax(x) * (depth(x) + 1)
+
+
+def softmax_backward_scale(gradient, y):
+    return y * (np.abs(gradient) + np.abs(gradient * y).sum(axis=-1, keepdims=True))
+
+
+def cross_entropy_scale(p, t):
+    return reference.cross_entropy(p, t)
+
+
+def binary_cross_entropy_scale(p, t):
+    return np.mean(t * np.abs(np.log(p)) + (1 - t) * (1 + np.abs(np.log(1 - p)))) if p.size else 0
+
+
+def softmax_cross_entropy_scale(x, t):
+    t = one_hot(x, t)
+    log_sum = np.abs(np.log(np.exp(x - x.max(axis=-1, keepdims=True, initial=-np.inf)).sum(axis=-1, keepdims=True)))
+    return np.sum(t * (log_sum + depth(x).max(axis=-1, keepdims=True, initial=0))) / max(len(x), 1)
+
+
+def softmax_cross_entropy_backward_scale(x, t):
+    t = one_hot(x, t)
+    return (softmax_scale(x) * t.sum(axis=-1, keepdims=True) + t) / max(len(x), 1)
+
+
+def sigmoid_binary_cross_entropy_scale(x, t):
+    return np.mean(np.abs(x) + np.abs(x * t) + 1) if x.size else 0
+
+
+def product_scale(a, b, **transposed):
+    return reference.matmul(np.abs(a), np.abs(b), **transposed)
+
+
+def dense_arguments(rng, dtype, m, k, n):
+    bias = normal(rng, dtype, n) if rng.integers(2) else None
+    return normal(rng, dtype, m, k), normal(rng, dtype, k, n), bias
+
+
+def dense_scale(x, w, b, activation="identity"):
+    terms = np.abs(x) @ np.abs(w) + (0 if b is None else np.abs(b))
+    if activation == "softmax":  # an error of each of a row's logits
+        y = reference.dense(x, w, b, "softmax")
+        z = reference.dense(x, w, b)
+        return y * (terms + (y * terms).sum(axis=-1, keepdims=True) + depth(z) + 1)
+    return terms + 1  # no other activation is steeper than one
+
+
+def adam_arguments(rng, dtype, m, k, n):
+    p, g, first = normal(rng, dtype, n), normal(rng, dtype, n), normal(rng, dtype, n)
+    return p, g, first, normal(rng, dtype, n) ** 2, 0.01, 0.9, 0.999, 1e-8, 1 + k
+
+
+CASES = {
+    **{name: activation_case(name) for name in ELEMENTWISE},
+    **{f"{name}_backward": backward_case(name) for name in ACTIVATIONS[:-1]},
+    "softmax": activation_case("softmax", softmax_scale),
+    "softmax_backward": backward_case("softmax", softmax_backward_scale),
+    "sum_squared_error": loss_case("sum_squared_error", reference.sum_squared_error),
+    "mean_squared_error": loss_case("mean_squared_error", reference.mean_squared_error),
+    "cross_entropy": loss_case("cross_entropy", cross_entropy_scale),
+    "binary_cross_entropy": loss_case("binary_cross_entropy", binary_cross_entropy_scale),
+    "softmax_cross_entropy": loss_case("softmax_cross_entropy", softmax_cross_entropy_scale),
+    "sigmoid_binary_cross_entropy": loss_case("sigmoid_binary_cross_entropy", sigmoid_binary_cross_entropy_scale),
+    **{f"{name}_backward": loss_case(name) for name in LOSSES[:4]},
+    "softmax_cross_entropy_backward": loss_case("softmax_cross_entropy", softmax_cross_entropy_backward_scale),
+    "sigmoid_binary_cross_entropy_backward": loss_case(
+        "sigmoid_binary_cross_entropy", lambda x, t: (reference.sigmoid(x) + t) / max(x.size, 1)
+    ),
+    "matmul": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, m, k), normal(rng, dtype, k, n)), product_scale),
+    "dense": Case(dense_arguments, dense_scale),
+    "dense_backward_input": Case(
+        lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n), normal(rng, dtype, k, n)),
+        lambda gradient, w: np.abs(gradient) @ np.abs(w).T,
+    ),
+    "dense_backward_weights": Case(
+        lambda rng, dtype, m, k, n: (normal(rng, dtype, m, k), normal(rng, dtype, m, n)),
+        lambda x, gradient: np.abs(x).T @ np.abs(gradient),
+    ),
+    "dense_backward_bias": Case(
+        lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n),), lambda gradient: np.abs(gradient).sum(axis=0)
+    ),
+    "sgd": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, n), normal(rng, dtype, n), 0.1), has_out=False),
+    "adam": Case(adam_arguments, has_out=False),
+    "all_finite": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n),), has_out=False),
+    "count_correct": Case(
+        lambda rng, dtype, m, k, n: (normal(rng, dtype, m, max(n, 1)), labels(rng, m, max(n, 1))), has_out=False
+    ),
+    "shuffle": Case(lambda rng, dtype, m, k, n: (np.arange(n), np.random.PCG64(m)), has_out=False),
+}
+
+
+def test_every_kernel_has_a_row():
+    public = {name for name, value in vars(kernels).items() if not name.startswith("_") and callable(value)}
+    assert set(CASES) == public
+
+
+WITH_OUT = [name for name, case in CASES.items() if case.has_out]
+
+
+def widened(arguments):
+    """The arguments in float64, in which the reference is exact beside a float32 kernel."""
+    return [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in arguments]
+
+
+def read_only(arguments):
+    for a in arguments:
+        if isinstance(a, np.ndarray):
+            a.flags.writeable = False
+    return arguments
+
+
+def quiet(function, *args, **kwargs):
+    """Run a reference: what it warns of (0/0 for no rows, inf - inf) the kernels say by NaN."""
+    with np.errstate(all="ignore"):
+        return function(*args, **kwargs)
+
+
+# ---- parity with the reference
+
+
+@pytest.mark.parametrize("name", WITH_OUT)
+@given(m=sizes_or_none, k=sizes_or_none, n=sizes_or_none, dtype=dtypes, seed=seeds)
+def test_parity(name, m, k, n, dtype, seed):
+    case, kernel, twin = CASES[name], getattr(kernels, name), getattr(reference, name)
+    arguments = read_only(case.arguments(np.random.default_rng(seed), dtype, m, k, n))
+    copies = [None if a is None else a.copy() for a in arguments]
+    result = kernel(*arguments)
+    scale = case.scale and quiet(case.scale, *widened(arguments))
+    assert result.dtype == dtype
+    assert_close(result, quiet(twin, *widened(arguments)), scale=scale)
+    same = quiet(twin, *arguments)
+    assert same.dtype == dtype
+    assert_close(result, same, scale=scale)
+    for argument, copy in zip(arguments, copies, strict=True):
+        np.testing.assert_array_equal(argument, copy)
+
+
+@pytest.mark.parametrize("name", WITH_OUT)
+@given(m=sizes, k=sizes, n=sizes, dtype=dtypes, seed=seeds)
+@settings(max_examples=15)
+def test_out(name, m, k, n, dtype, seed):
+    """`out` is written and returned, by both twins; nothing outside of it is touched."""
+    case = CASES[name]
+    arguments = read_only(case.arguments(np.random.default_rng(seed), dtype, m, k, n))
+    for module in (kernels, reference):
+        expected = np.asarray(getattr(module, name)(*arguments))
+        frame = np.full(expected.size + 40, -7, dtype)
+        out = frame[20 : 20 + expected.size].reshape(expected.shape)
+        assert getattr(module, name)(*arguments, out=out) is out
+        np.testing.assert_array_equal(out, expected)
+        assert (frame[:20] == -7).all()
+        assert (frame[20 + expected.size :] == -7).all()
+
+
+@pytest.mark.parametrize("name", [*ELEMENTWISE, "softmax", *(f"{name}_backward" for name in ACTIVATIONS)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_out_may_be_an_input(name, dtype):
+    for n in (1, 3, 8, 37):
+        arguments = CASES[name].arguments(np.random.default_rng(n), dtype, 5, 0, n)
+        expected = getattr(kernels, name)(*arguments)
+        for i in range(len(arguments)):
+            copies = [a.copy() for a in arguments]
+            getattr(kernels, name)(*copies, out=copies[i])
+            np.testing.assert_array_equal(copies[i], expected)
+
+
+@pytest.mark.parametrize("name", [*ELEMENTWISE, "softmax"])
+@given(shape=st.lists(st.integers(0, 5), max_size=4).map(tuple), dtype=dtypes, seed=seeds)
+@settings(max_examples=30)
+def test_any_number_of_axes(name, shape, dtype, seed):
+    x = np.asarray(np.random.default_rng(seed).uniform(0.5, 4, shape), dtype)
+    result = getattr(kernels, name)(x)
+    scalar = name == "softmax" and not shape  # the twin wants an axis to sum along
+    expected = np.ones((), dtype) if scalar else np.asarray(getattr(reference, name)(x))
+    assert isinstance(result, np.ndarray)
+    assert_close(result, expected, scale=np.ones(shape) if name == "softmax" else None)
+
+
+TRANSPOSED = list(itertools.product((False, True), repeat=2))
+# inner sizes over a block of 128, rows wide enough that the right factor is packed, more rows than a tile has
+LARGE = [(1, 300, 257), (11, 127, 33), (12, 40, 256), (13, 129, 40), (12, 300, 256), (25, 260, 300), (2, 600, 5)]
+
+
+def integers(rng, dtype, *shape):
+    """Small enough that every product and every sum of them is exact, in any order."""
+    return rng.integers(-8, 9, shape).astype(dtype)
+
+
+def factors(make, rng, dtype, m, k, n, transpose_a, transpose_b):
+    shape_a, shape_b = (k, m) if transpose_a else (m, k), (n, k) if transpose_b else (k, n)
+    return make(rng, dtype, *shape_a), make(rng, dtype, *shape_b)
+
+
+@pytest.mark.parametrize(("transpose_a", "transpose_b"), TRANSPOSED)
+@given(m=sizes_or_none, k=sizes_or_none, n=sizes_or_none, dtype=dtypes, seed=seeds)
+def test_matmul(transpose_a, transpose_b, m, k, n, dtype, seed):
+    check_matmul(transpose_a, transpose_b, m, k, n, dtype, seed)
+
+
+@pytest.mark.parametrize(("transpose_a", "transpose_b"), TRANSPOSED)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "k", "n"), LARGE)
+def test_matmul_of_large_matrices(transpose_a, transpose_b, dtype, m, k, n):
+    check_matmul(transpose_a, transpose_b, m, k, n, dtype, 0)
+
+
+def check_matmul(transpose_a, transpose_b, m, k, n, dtype, seed):
+    rng = np.random.default_rng(seed)
+    transposed = {"transpose_a": transpose_a, "transpose_b": transpose_b}
+    a, b = factors(integers, rng, dtype, m, k, n, transpose_a, transpose_b)
+    np.testing.assert_array_equal(kernels.matmul(a, b, **transposed), reference.matmul(a, b, **transposed), strict=True)
+    a, b = factors(normal, rng, dtype, m, k, n, transpose_a, transpose_b)
+    wide = widened((a, b))
+    expected, scale = reference.matmul(*wide, **transposed), product_scale(*wide, **transposed)
+    assert_close(kernels.matmul(a, b, **transposed), expected, scale=scale)
+    out = np.full((m, n), np.nan, dtype)
+    kernels.matmul(a, b, out, **transposed)
+    assert_close(out, expected, scale=scale)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@given(m=sizes_or_none, k=sizes_or_none, n=sizes, dtype=dtypes, biased=st.booleans(), seed=seeds)
+def test_dense(activation, m, k, n, dtype, biased, seed):
+    check_dense(activation, m, k, n, dtype, biased, seed)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("biased", [False, True])
+def test_dense_of_large_layers(activation, dtype, biased):
+    for m, k, n in LARGE:
+        check_dense(activation, m, k, n, dtype, biased, 1)
+
+
+def check_dense(activation, m, k, n, dtype, biased, seed):
+    """Of the step, which jumps, only sums that are exact."""
+    make = integers if activation == "step" else normal
+    rng = np.random.default_rng(seed)
+    x, w, b = make(rng, dtype, m, k), make(rng, dtype, k, n), make(rng, dtype, n) if biased else None
+    w, b = (w, b) if activation == "step" else (w / dtype(4), b)
+    wide = widened((x, w, b))
+    expected = reference.dense(*wide, activation)
+    scale = None if activation == "step" else dense_scale(*wide, activation)
+    assert_close(kernels.dense(x, w, b, activation), expected, scale=scale)
+    out = np.full((m, n), np.nan, dtype)
+    assert kernels.dense(x, w, b, activation, out=out) is out
+    assert_close(out, expected, scale=scale)
+
+
+@pytest.mark.parametrize("name", ["dense_backward_input", "dense_backward_weights", "dense_backward_bias"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "k", "n"), LARGE)
+def test_dense_backward_of_large_layers(name, dtype, m, k, n):
+    case = CASES[name]
+    arguments = case.arguments(np.random.default_rng(2), dtype, m, k, n)
+    wide = widened(arguments)
+    assert_close(getattr(kernels, name)(*arguments), getattr(reference, name)(*wide), scale=case.scale(*wide))
+    exact = [a.round() for a in arguments]
+    np.testing.assert_array_equal(getattr(kernels, name)(*exact), getattr(reference, name)(*exact))
+
+
+@given(n=sizes_or_none, dtype=dtypes, rate=st.floats(1e-4, 2), seed=seeds)
+def test_sgd(n, dtype, rate, seed):
+    p, g, _ = CASES["sgd"].arguments(np.random.default_rng(seed), dtype, 0, 0, n)
+    wide, original = p.astype(np.float64), g.copy()
+    scale = np.abs(p) + rate * np.abs(g)
+    assert kernels.sgd(p, g, rate) is None
+    reference.sgd(wide, g.astype(np.float64), rate)
+    assert_close(p, wide, scale=scale)
+    np.testing.assert_array_equal(g, original)
+
+
+@given(
+    n=sizes_or_none,
+    dtype=dtypes,
+    rate=st.floats(1e-4, 0.5),
+    beta1=st.floats(0, 0.99),
+    beta2=st.floats(0.5, 0.999),
+    seed=seeds,
+)
+def test_adam(n, dtype, rate, beta1, beta2, seed):
+    """Several steps; each starts both twins from the same numbers, so that errors do not grow."""
+    rng = np.random.default_rng(seed)
+    p, first, second = normal(rng, dtype, n), np.zeros(n, dtype), np.zeros(n, dtype)
+    for step in range(1, 6):
+        g = normal(rng, dtype, n)
+        expected = widened((p, g, first, second))
+        terms = np.abs(first) + np.abs(g)
+        assert kernels.adam(p, g, first, second, rate, beta1, beta2, 1e-6, step) is None
+        reference.adam(*expected, rate, beta1, beta2, 1e-6, step)
+        assert_close(first, expected[2], scale=terms)
+        assert_close(second, expected[3], scale=expected[3])
+        root = np.sqrt(expected[3] / (1 - beta2**step)) + 1e-6
+        assert_close(p, expected[0], scale=np.abs(expected[0]) + rate / (1 - beta1**step) * (terms / root))
+
+
+@given(m=sizes_or_none, n=sizes_or_none, dtype=dtypes, seed=seeds, bad=st.sampled_from([np.nan, np.inf, -np.inf]))
+def test_all_finite(m, n, dtype, seed, bad):
+    rng = np.random.default_rng(seed)
+    x = normal(rng, dtype, m, n)
+    x.flat[: x.size // 2] = np.finfo(dtype).max  # large is finite
+    assert kernels.all_finite(x) is True
+    if x.size:
+        x.flat[rng.integers(x.size)] = bad
+        assert kernels.all_finite(x) is False
+        assert reference.all_finite(x) is False
+
+
+def test_all_finite_sees_every_place():
+    for dtype in DTYPES:
+        x = np.zeros(70, dtype)
+        for n, bad in itertools.product(range(1, 71), (np.nan, np.inf, -np.inf)):
+            x[n - 1] = bad
+            assert not kernels.all_finite(x[:n])
+            x[n - 1] = 0
+
+
+@given(m=sizes_or_none, n=sizes, dtype=dtypes, seed=seeds)
+def test_count_correct(m, n, dtype, seed):
+    """Values from a short list, so that many are the largest at once; some NaN."""
+    rng = np.random.default_rng(seed)
+    prediction = rng.choice(np.array([-1, 0, 0.25, 0.5, 2, np.nan], dtype), (m, n))
+    target = labels(rng, m, n)
+    soft = rng.choice(np.array([0, 0.5, 1], dtype), (m, n))
+    for arguments in ((prediction, target), (prediction, soft), (prediction, soft, 0.5), (prediction, soft, 0.0)):
+        assert kernels.count_correct(*arguments) == reference.count_correct(*arguments)
+
+
+@given(n=st.integers(0, 300), seed=seeds)
+def test_shuffle(n, seed):
+    orders, generators = [np.arange(n), np.arange(n)], [np.random.PCG64(seed), np.random.PCG64(seed)]
+    assert kernels.shuffle(orders[0], generators[0]) is None
+    assert reference.shuffle(orders[1], generators[1]) is None
+    np.testing.assert_array_equal(orders[0], orders[1])
+    np.testing.assert_array_equal(np.sort(orders[0]), np.arange(n))
+    assert generators[0].state == generators[1].state
+
+
+def test_shuffle_is_uniform():
+    """Each of the 24 orders of 4 comes up, about as often as any other (chi-square on 23 degrees of freedom)."""
+    bits, counts, rounds = np.random.PCG64(0), dict.fromkeys(itertools.permutations(range(4)), 0), 4_800
+    for _ in range(rounds):
+        order = np.arange(4)
+        kernels.shuffle(order, bits)
+        counts[tuple(order.tolist())] += 1
+    assert scipy.stats.chisquare(list(counts.values())).pvalue > 0.001
+
+
+# ---- hand-computed values, and SciPy's
+
+
+def row(dtype, *values):
+    return np.array([values], dtype)
+
+
+@pytest.mark.parametrize("module", [kernels, reference])
+@pytest.mark.parametrize("dtype", DTYPES)
+class TestKnownValues:
+    def test_activations(self, module, dtype):
+        x = np.array([-2, -0.5, -0.0, 0, 0.5, 3], dtype)
+        np.testing.assert_array_equal(module.step(x), [0, 0, 0, 0, 1, 1])
+        np.testing.assert_array_equal(module.relu(x), [0, 0, 0, 0, 0.5, 3])
+        np.testing.assert_array_equal(module.identity(x), x)
+        assert not np.shares_memory(module.identity(x), x)
+        assert_close(module.sigmoid(x), scipy.special.expit(x.astype(float)))
+        assert_close(module.tanh(x), [math.tanh(v) for v in x])
+        assert_close(module.exp(x), [math.exp(v) for v in x])
+        assert_close(module.log(x[4:]), [-0.6931471805599453, 1.0986122886681098])
+
+    def test_softmax(self, module, dtype):
+        logits = np.log(np.array([[1, 2, 5], [3, 3, 2]])).astype(dtype)
+        assert_close(module.softmax(logits), [[0.125, 0.25, 0.625], [0.375, 0.375, 0.25]], scale=[1.0])
+        x = normal(np.random.default_rng(3), dtype, 7, 19)
+        wide = x.astype(float)
+        assert_close(module.softmax(x), scipy.special.softmax(wide, axis=-1), scale=softmax_scale(wide))
+
+    def test_activations_backward(self, module, dtype):
+        """gradient times the derivative, told from the output."""
+        gradient = np.array([2, -3, 4], dtype)
+        y = np.array([0.5, 0.25, 0.0], dtype)
+        np.testing.assert_array_equal(module.identity_backward(gradient, y), gradient)
+        np.testing.assert_array_equal(module.step_backward(gradient, y), [0, 0, 0])
+        np.testing.assert_array_equal(module.sigmoid_backward(gradient, y), [2 * 0.25, -3 * 0.1875, 0])
+        np.testing.assert_array_equal(module.tanh_backward(gradient, y), [2 * 0.75, -3 * 0.9375, 4])
+        np.testing.assert_array_equal(module.relu_backward(gradient, y), [2, -3, 0])
+        # y = (1/2, 1/4, 1/4), gradient (4, 0, 8): mean 2 + 2 = 4
+        y = row(dtype, 0.5, 0.25, 0.25)
+        np.testing.assert_array_equal(module.softmax_backward(row(dtype, 4, 0, 8), y), [[0, -1, 1]])
+
+    def test_squared_errors(self, module, dtype):
+        prediction, target = np.array([[1, 2], [3, 4]], dtype), np.array([[0, 4], [3, 1]], dtype)
+        # squares 1, 4, 0, 9
+        assert module.sum_squared_error(prediction, target) == 14 / 2 / 2
+        assert module.mean_squared_error(prediction, target) == 14 / 4
+        np.testing.assert_array_equal(module.sum_squared_error_backward(prediction, target), [[0.5, -1], [0, 1.5]])
+        np.testing.assert_array_equal(module.mean_squared_error_backward(prediction, target), [[0.5, -1], [0, 1.5]])
+        # three outputs in one row: here the two average differently
+        a, b = row(dtype, 1, 2, 3), row(dtype, 0, 0, 0)
+        assert module.sum_squared_error(a, b) == 7
+        assert_close(module.mean_squared_error(a, b), 14 / 3)
+        np.testing.assert_array_equal(module.sum_squared_error_backward(a, b), [[1, 2, 3]])
+        assert_close(module.mean_squared_error_backward(a, b), [[2 / 3, 4 / 3, 2]])
+
+    def test_cross_entropy(self, module, dtype):
+        prediction = np.array([[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]], dtype)
+        labels = np.array([0, 1])
+        ln2 = 0.6931471805599453
+        for target in (labels, np.eye(3, dtype=dtype)[labels]):
+            assert_close(module.cross_entropy(prediction, target), (1 + 3) * ln2 / 2)
+            np.testing.assert_array_equal(module.cross_entropy_backward(prediction, target), [[-1, 0, 0], [0, -4, 0]])
+        soft = np.array([[0.5, 0.5, 0], [0, 1, 0]], dtype)
+        assert_close(module.cross_entropy(prediction, soft), (0.5 + 1 + 3) * ln2 / 2)
+        np.testing.assert_array_equal(module.cross_entropy_backward(prediction, soft), [[-0.5, -1, 0], [0, -4, 0]])
+        p = probabilities(np.random.default_rng(4), dtype, 9, 13)
+        t = soft_targets(np.random.default_rng(5), dtype, 9, 13)
+        expected = -scipy.special.xlogy(t.astype(float), p.astype(float)).sum() / 9
+        assert_close(module.cross_entropy(p, t), expected, scale=expected)
+
+    def test_cross_entropy_clips(self, module, dtype):
+        """At the dtype's epsilon, from 0 and from 1."""
+        eps = float(np.finfo(dtype).eps)
+        hard = row(dtype, 0, 1)
+        assert_close(module.cross_entropy(hard, np.array([0])), -math.log(eps))
+        assert_close(module.cross_entropy(hard, np.array([1])), -math.log1p(-eps))
+        assert_close(module.cross_entropy_backward(hard, np.array([0])), row(dtype, -1 / eps, 0))
+        assert_close(module.cross_entropy(hard, row(dtype, 1, 0)), -math.log(eps))
+        assert_close(module.cross_entropy_backward(hard, row(dtype, 1, 0)), row(dtype, -1 / eps, 0))
+        assert_close(module.binary_cross_entropy(hard, row(dtype, 1, 1)), (-math.log(eps) - math.log1p(-eps)) / 2)
+        assert_close(module.binary_cross_entropy(hard, row(dtype, 1, 0)), -math.log(eps))
+        assert_close(module.binary_cross_entropy_backward(hard, row(dtype, 1, 0)), row(dtype, -0.5 / eps, 0.5 / eps))
+
+    def test_binary_cross_entropy(self, module, dtype):
+        prediction, target = row(dtype, 0.5, 0.25), row(dtype, 1, 0)
+        assert_close(module.binary_cross_entropy(prediction, target), -(math.log(0.5) + math.log(0.75)) / 2)
+        assert_close(module.binary_cross_entropy_backward(prediction, target), [[-1, 0.25 / 0.1875 / 2]])
+        p = probabilities(np.random.default_rng(6), dtype, 4, 11)
+        t = probabilities(np.random.default_rng(7), dtype, 4, 11)
+        wide = p.astype(float), t.astype(float)
+        expected = -(scipy.special.xlogy(wide[1], wide[0]) + scipy.special.xlog1py(1 - wide[1], -wide[0])).mean()
+        assert_close(module.binary_cross_entropy(p, t), expected, scale=binary_cross_entropy_scale(*wide))
+
+    def test_softmax_cross_entropy(self, module, dtype):
+        # softmax of (log 1, log 2, log 5) is (1/8, 1/4, 5/8)
+        logits = np.log(row(float, 1, 2, 5)).astype(dtype)
+        assert_close(module.softmax_cross_entropy(logits, np.array([1])), math.log(4), scale=2)
+        assert_close(module.softmax_cross_entropy(logits, row(dtype, 0, 1, 0)), math.log(4), scale=2)
+        soft = row(dtype, 0.5, 0.5, 0)
+        assert_close(module.softmax_cross_entropy(logits, soft), (math.log(8) + math.log(4)) / 2, scale=2)
+        assert_close(module.softmax_cross_entropy_backward(logits, np.array([1])), [[0.125, -0.75, 0.625]], scale=[1.0])
+        assert_close(module.softmax_cross_entropy_backward(logits, soft), [[-0.375, -0.25, 0.625]], scale=[1.0])
+        two_rows = np.repeat(logits, 2, axis=0)
+        gradient = module.softmax_cross_entropy_backward(two_rows, np.array([1, 0]))
+        assert_close(gradient, [[0.0625, -0.375, 0.3125], [-0.4375, 0.125, 0.3125]], scale=[1.0])
+        # weights that do not sum to one weigh the row: sum(t) log-sum-exp - sum(t x), here t = (0, 3, 0)
+        assert_close(module.softmax_cross_entropy(logits, row(dtype, 0, 3, 0)), 3 * math.log(4), scale=6)
+        x, t = normal(np.random.default_rng(8), dtype, 6, 21), soft_targets(np.random.default_rng(9), dtype, 6, 21)
+        wide = x.astype(float), t.astype(float)
+        expected = -(wide[1] * scipy.special.log_softmax(wide[0], axis=-1)).sum() / 6
+        assert_close(module.softmax_cross_entropy(x, t), expected, scale=softmax_cross_entropy_scale(*wide))
+        chosen = np.arange(6)
+        expected = (scipy.special.logsumexp(wide[0], axis=-1) - wide[0][chosen, chosen]).mean()
+        scale = softmax_cross_entropy_scale(wide[0], chosen)
+        assert_close(module.softmax_cross_entropy(x, chosen), expected, scale=scale)
+
+    def test_sigmoid_binary_cross_entropy(self, module, dtype):
+        x, t = row(dtype, 0, 2, -2), row(dtype, 1, 1, 1)
+        expected = [math.log(2), math.log1p(math.exp(-2)), math.log1p(math.exp(2))]
+        assert_close(module.sigmoid_binary_cross_entropy(x, t), sum(expected) / 3)
+        gradient = [-0.5, -0.11920292202211755, -0.8807970779778823]
+        assert_close(module.sigmoid_binary_cross_entropy_backward(x, t), np.array([gradient]) / 3, scale=[1.0])
+        x, t = normal(np.random.default_rng(10), dtype, 5, 17), probabilities(np.random.default_rng(11), dtype, 5, 17)
+        wide = x.astype(float), t.astype(float)
+        each = wide[1] * scipy.special.log_expit(wide[0]) + (1 - wide[1]) * scipy.special.log_expit(-wide[0])
+        scale = sigmoid_binary_cross_entropy_scale(*wide)
+        assert_close(module.sigmoid_binary_cross_entropy(x, t), -each.mean(), scale=scale)
+
+    def test_matmul_and_dense(self, module, dtype):
+        a, b = np.array([[1, 2, 3], [4, 5, 6]], dtype), np.array([[1, 0], [-1, 2], [0.5, 1]], dtype)
+        at, bt = a.T.copy(), b.T.copy()
+        product = [[0.5, 7], [2, 16]]
+        np.testing.assert_array_equal(module.matmul(a, b), product)
+        np.testing.assert_array_equal(module.matmul(at, b, transpose_a=True), product)
+        np.testing.assert_array_equal(module.matmul(a, bt, transpose_b=True), product)
+        np.testing.assert_array_equal(module.matmul(at, bt, transpose_a=True, transpose_b=True), product)
+        bias = np.array([-1, 1], dtype)
+        np.testing.assert_array_equal(module.dense(a, b, None), product)
+        np.testing.assert_array_equal(module.dense(a, b, bias), [[-0.5, 8], [1, 17]])
+        np.testing.assert_array_equal(module.dense(a, b, bias, "relu"), [[0, 8], [1, 17]])
+        np.testing.assert_array_equal(module.dense(a, b, bias, "step"), [[0, 1], [1, 1]])
+        assert_close(module.dense(a, b, bias, "tanh"), np.tanh([[-0.5, 8], [1, 17]]))
+        assert_close(module.dense(a, b, bias, "sigmoid"), scipy.special.expit([[-0.5, 8], [1, 17]]))
+        assert_close(module.dense(a, b, bias, "softmax")[:, 0], scipy.special.expit([-8.5, -16]), scale=[1.0])
+        gradient = np.array([[1, 2], [3, -1]], dtype)
+        np.testing.assert_array_equal(module.dense_backward_bias(gradient), [4, 1])
+        np.testing.assert_array_equal(module.dense_backward_weights(a, gradient), [[13, -2], [17, -1], [21, 0]])
+        np.testing.assert_array_equal(module.dense_backward_input(gradient, b), [[1, 3, 2.5], [3, -5, 0.5]])
+
+    def test_optimizers(self, module, dtype):
+        parameters, gradient = np.array([1, -2], dtype), np.array([4, -8], dtype)
+        module.sgd(parameters, gradient, 0.25)
+        np.testing.assert_array_equal(parameters, [0, 0])
+        # first step of Adam: both corrected moments are those of the gradient alone, so it moves by the learning rate
+        first, second = np.zeros(2, dtype), np.zeros(2, dtype)
+        module.adam(parameters, gradient, first, second, 0.5, 0.75, 0.9375, 0, 1)
+        np.testing.assert_array_equal(first, [1, -2])
+        np.testing.assert_array_equal(second, [1, 4])
+        assert_close(parameters, [-0.5, 0.5])
+        # second: m = 0.75 m + 0.25 g, v = 0.9375 v + 0.0625 g**2, corrections 0.4375 and 0.12109375, epsilon 1
+        module.adam(parameters, np.zeros(2, dtype), first, second, 0.5, 0.75, 0.9375, 1.0, 2)
+        np.testing.assert_array_equal(first, [0.75, -1.5])
+        np.testing.assert_array_equal(second, [0.9375, 3.75])
+        step = [0.5 * 0.75 / 0.4375 / (math.sqrt(0.9375 / 0.12109375) + 1)]
+        step += [0.5 * -1.5 / 0.4375 / (math.sqrt(3.75 / 0.12109375) + 1)]
+        assert_close(parameters, [-0.5 - step[0], 0.5 - step[1]], scale=[1.0])
+
+    def test_counts(self, module, dtype):
+        prediction = np.array([[1, 3, 2], [5, 5, 0], [-1, -2, -3]], dtype)
+        assert module.count_correct(prediction, np.array([1, 0, 0])) == 3
+        assert module.count_correct(prediction, np.array([1, 1, 2])) == 1  # of equal ones the first is largest
+        assert module.count_correct(prediction, np.eye(3, dtype=dtype)) == 0
+        assert module.count_correct(row(dtype, 0.5, 0.6, 0.4), row(dtype, 0, 1, 1), 0.5) == 2
+        assert module.count_correct(row(dtype, 0.5, 0.6, 0.4), row(dtype, 0, 1, 1), 0.0) == 2
+        assert module.count_correct(row(dtype, -1, 1, 0), row(dtype, 0, 1, 0), 0.0) == 3
+        assert module.all_finite(prediction)
+        assert not module.all_finite(np.array([1, np.inf], dtype))
+
+
+# ---- derivatives, against central differences
+
+
+def central_differences(function, x):
+    """The gradient of a scalar function, by f(x + h) - f(x - h), with h at the cube root of the epsilon."""
+    gradient = np.empty_like(x)
+    for i in np.ndindex(x.shape):
+        up, down = x.copy(), x.copy()
+        h = np.finfo(x.dtype).eps ** (1 / 3) * max(1, abs(x[i]))
+        up[i] += h
+        down[i] -= h
+        gradient[i] = (function(up) - function(down)) / (up[i] - down[i])
+    return gradient
+
+
+def assert_gradient(gradient, function, x):
+    numeric = central_differences(function, x)
+    assert_close(gradient, numeric, scale=np.abs(numeric).max() + abs(function(x)), kind="difference")
+
+
+def away_from_zero(rng, *shape):
+    """Both signs; no closer to the kink of relu and step than a difference reaches."""
+    x = rng.normal(0, 1, shape)
+    return x + np.copysign(0.1, x)
+
+
+@pytest.mark.parametrize("module", [kernels, reference])
+class TestDerivatives:
+    @pytest.mark.parametrize("name", ACTIVATIONS)
+    def test_activation(self, module, name):
+        rng = np.random.default_rng(0)
+        x, weights = away_from_zero(rng, 3, 11), rng.normal(size=(3, 11))
+        function, backward = getattr(module, name), getattr(module, f"{name}_backward")
+        assert_gradient(backward(weights, function(x)), lambda x: np.sum(weights * function(x)), x)
+
+    @pytest.mark.parametrize(("name", "kind"), LOSS_TARGETS)
+    def test_loss(self, module, name, kind):
+        rng = np.random.default_rng(1)
+        loss, backward = getattr(module, name), getattr(module, f"{name}_backward")
+        x = rng.uniform(0.1, 0.9, (4, 9)) if name in OF_PROBABILITIES else rng.normal(size=(4, 9))
+        if kind == "soft":
+            target = soft_targets(rng, np.float64, 4, 9) if name in OF_CLASSES else rng.uniform(0, 1, (4, 9))
+        else:
+            target = np.array([3, 0, 8, 3])
+            target = target if kind == "labels" else np.eye(9)[target]
+        assert_gradient(backward(x, target), lambda x: float(loss(x, target)), x)
+
+    @pytest.mark.parametrize("name", OF_CLASSES)
+    def test_loss_of_weighted_rows(self, module, name):
+        """Target rows need not sum to one."""
+        rng = np.random.default_rng(2)
+        x, target = rng.uniform(0.1, 0.9, (4, 9)), rng.uniform(0, 2, (4, 9))
+        loss, backward = getattr(module, name), getattr(module, f"{name}_backward")
+        assert_gradient(backward(x, target), lambda x: float(loss(x, target)), x)
+
+    @pytest.mark.parametrize("activation", ACTIVATIONS)
+    def test_dense(self, module, activation):
+        """Through the activation to input, weights and bias."""
+        rng = np.random.default_rng(3)
+        x, w, b = away_from_zero(rng, 5, 3), rng.normal(size=(3, 7)), rng.normal(size=7)
+        weights = rng.normal(size=(5, 7))
+        assert np.abs(module.dense(x, w, b)).min() > 1e-3  # no unit at its kink
+
+        def value(x, w, b):
+            return np.sum(weights * module.dense(x, w, b, activation))
+
+        through = getattr(module, f"{activation}_backward")(weights, module.dense(x, w, b, activation))
+        assert_gradient(module.dense_backward_input(through, w), lambda x: value(x, w, b), x)
+        assert_gradient(module.dense_backward_weights(x, through), lambda w: value(x, w, b), w)
+        assert_gradient(module.dense_backward_bias(through), lambda b: value(x, w, b), b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_derivative_of_relu_at_zero_is_zero(dtype):
+    x = np.array([0.0, -0.0, np.finfo(dtype).smallest_subnormal], dtype)
+    np.testing.assert_array_equal(kernels.relu_backward(np.ones(3, dtype), kernels.relu(x)), [0, 0, 1])
+
+
+# ---- extreme inputs
+
+
+@pytest.mark.parametrize("module", [kernels, reference])
+@pytest.mark.parametrize("dtype", DTYPES)
+class TestExtremes:
+    def test_large_logits(self, module, dtype):
+        x = np.array([[1e4, -1e4, 0], [-1e4, -1e4, -1e4], [1e4, 1e4, -1e4]], dtype)
+        np.testing.assert_array_equal(module.sigmoid(x[0]), [1, 0, 0.5])
+        np.testing.assert_array_equal(module.tanh(x[0]), [1, -1, 0])
+        third = 1 / 3
+        assert_close(module.softmax(x), [[1, 0, 0], [third] * 3, [0.5, 0.5, 0]])
+        for target in (np.array([1, 0, 2]), np.eye(3, dtype=dtype)[[1, 0, 2]]):
+            loss = (2e4 + math.log(3) + 2e4 + math.log(2)) / 3
+            assert_close(module.softmax_cross_entropy(x, target), loss)
+            gradient = np.array([[1, -1, 0], [third - 1, third, third], [0.5, 0.5, -1]]) / 3
+            assert_close(module.softmax_cross_entropy_backward(x, target), gradient, scale=[1.0])
+        logits, target = row(dtype, 1e4, -1e4, 1e4, -1e4), row(dtype, 1, 0, 0, 1)
+        assert_close(module.sigmoid_binary_cross_entropy(logits, target), 2e4 / 4)
+        gradient = module.sigmoid_binary_cross_entropy_backward(logits, target)
+        np.testing.assert_array_equal(gradient, [[0, 0, 0.25, -0.25]])
+
+    def test_the_largest_numbers(self, module, dtype):
+        huge = np.finfo(dtype).max
+        np.testing.assert_array_equal(module.relu(row(dtype, huge, -huge)), [[huge, 0]])
+        np.testing.assert_array_equal(module.tanh(row(dtype, huge, -huge)), [[1, -1]])
+        np.testing.assert_array_equal(module.sigmoid(row(dtype, huge, -huge)), [[1, 0]])
+        np.testing.assert_array_equal(module.softmax(row(dtype, huge, 0, huge / 2)), [[1, 0, 0]])
+        assert module.softmax_cross_entropy(row(dtype, huge, 0), np.array([0])) == 0
+        assert module.softmax_cross_entropy(row(dtype, huge, 0), np.array([1])) == huge
+
+    def test_subnormals(self, module, dtype):
+        small = np.finfo(dtype).smallest_subnormal
+        x = np.array([[small, -small, 5 * small]], dtype)
+        np.testing.assert_array_equal(module.relu(x), [[small, 0, 5 * small]])
+        np.testing.assert_array_equal(module.step(x), [[1, 0, 1]])
+        np.testing.assert_array_equal(module.tanh(x), x)
+        np.testing.assert_array_equal(module.identity(x), x)
+        assert_close(module.softmax(x), [[1 / 3] * 3])
+        np.testing.assert_array_equal(module.matmul(x, np.ones((3, 1), dtype)), [[5 * small]])
+        np.testing.assert_array_equal(module.dense(x, np.eye(3, dtype=dtype), None), x)
+        np.testing.assert_array_equal(module.dense_backward_bias(x), x[0])
+        parameters = x[0].copy()
+        module.sgd(parameters, np.array([0, 0, small], dtype), 1.0)
+        np.testing.assert_array_equal(parameters, [small, -small, 4 * small])
+
+    def test_impossible_classes(self, module, dtype):
+        """A logit of -inf is a probability of zero: it costs nothing, or, as the target, infinitely much."""
+        x = np.array([[0, -np.inf, 0], [-np.inf, -np.inf, 3]], dtype)
+        np.testing.assert_array_equal(quiet(module.softmax, x), [[0.5, 0, 0.5], [0, 0, 1]])
+        for target in (np.array([0, 2]), np.eye(3, dtype=dtype)[[0, 2]]):
+            assert_close(quiet(module.softmax_cross_entropy, x, target), math.log(2) / 2)
+            gradient = quiet(module.softmax_cross_entropy_backward, x, target)
+            np.testing.assert_array_equal(gradient, [[-0.25, 0, 0.25], [0, 0, 0]])
+        for target in (np.array([1, 2]), np.eye(3, dtype=dtype)[[1, 2]]):
+            assert quiet(module.softmax_cross_entropy, x, target) == np.inf
+            gradient = quiet(module.softmax_cross_entropy_backward, x, target)
+            np.testing.assert_array_equal(gradient, [[0.25, -0.5, 0.25], [0, 0, 0]])
+
+    @pytest.mark.parametrize("n", [1, 3, 4, 8, 16, 21])
+    def test_rows_without_a_softmax(self, module, dtype, n):
+        """All logits -inf, or one +inf: 0/0 and inf/inf. The rows beside it are untouched."""
+        x = np.zeros((3, n), dtype)
+        x[1] = -np.inf
+        result = quiet(module.softmax, x)
+        assert np.isnan(result[1]).all()
+        assert_close(result[[0, 2]], np.full((2, n), 1 / n))
+        x[1] = 0
+        x[1, n - 1] = np.inf
+        result = quiet(module.softmax, x)
+        assert np.isnan(result[1, n - 1])
+        assert_close(result[[0, 2]], np.full((2, n), 1 / n))
+
+    def test_rows_of_zeros(self, module, dtype):
+        x, zeros = normal(np.random.default_rng(0), dtype, 2, 5), np.zeros((2, 5), dtype)
+        assert_close(module.softmax(zeros), np.full((2, 5), 0.2))
+        assert_close(module.softmax_cross_entropy(zeros, np.array([0, 4])), math.log(5))
+        assert module.softmax_cross_entropy(x, zeros) == 0  # a target row of zeros is no sample
+        np.testing.assert_array_equal(module.softmax_cross_entropy_backward(x, zeros), zeros)
+        assert module.cross_entropy(zeros, zeros) == 0
+        np.testing.assert_array_equal(module.cross_entropy_backward(zeros, zeros), zeros)
+        np.testing.assert_array_equal(module.softmax_backward(x, zeros), zeros)
+        assert_close(module.sigmoid_binary_cross_entropy(zeros, zeros), math.log(2))
+
+
+@pytest.mark.parametrize("module", [kernels, reference])
+@pytest.mark.parametrize("dtype", DTYPES)
+class TestNaN:
+    """NaN in gives NaN out, wherever in a row it stands, and leaves the other rows alone."""
+
+    @pytest.mark.parametrize("name", [*ELEMENTWISE, "softmax"])
+    def test_activation(self, module, dtype, name):
+        for n in (1, 4, 8, 21):
+            for at in range(n):
+                x = np.ones((3, n), dtype)
+                x[1, at] = np.nan
+                result = quiet(getattr(module, name), x)
+                expected = x != x if name != "softmax" else [[False] * n, [True] * n, [False] * n]
+                np.testing.assert_array_equal(np.isnan(result), expected)
+
+    @pytest.mark.parametrize("name", ACTIVATIONS)
+    def test_activation_backward(self, module, dtype, name):
+        """In the gradient; of the output, wherever the derivative depends on it."""
+        backward = getattr(module, f"{name}_backward")
+        for n in (1, 4, 8, 21):
+            for at in range(n):
+                x, bad = np.full((1, n), 0.5, dtype), np.full((1, n), 0.5, dtype)
+                bad[0, at] = np.nan
+                if name != "step":
+                    assert np.isnan(backward(bad, x)[0, at])
+                if name != "identity":
+                    assert np.isnan(backward(x, bad)[0, at])
+
+    @pytest.mark.parametrize(("name", "kind"), LOSS_TARGETS)
+    def test_loss(self, module, dtype, name, kind):
+        for n in (1, 4, 8, 21):
+            target = np.array([0, n - 1, 0])
+            if kind != "labels":
+                target = np.eye(n, dtype=dtype)[target] if kind == "one-hot" else np.full((3, n), 1 / n, dtype)
+            for at in range(n):
+                x = np.full((3, n), 0.5, dtype)
+                x[1, at] = np.nan
+                assert np.isnan(quiet(getattr(module, name), x, target))
+                gradient = quiet(getattr(module, f"{name}_backward"), x, target)
+                assert np.isnan(gradient[1, at])
+                assert np.isfinite(gradient[[0, 2]]).all()
+
+    def test_products(self, module, dtype):
+        """In the rows and columns that meet it, also where it is multiplied by zero."""
+        for n in (1, 4, 9, 33):
+            a, b = np.zeros((5, n), dtype), np.zeros((n, n), dtype)
+            a[2, n - 1] = np.nan
+            expected = np.zeros((5, n), bool)
+            expected[2] = True
+            np.testing.assert_array_equal(np.isnan(module.matmul(a, b)), expected)
+            for activation in ACTIVATIONS:
+                np.testing.assert_array_equal(np.isnan(module.dense(a, b, None, activation)), expected)
+            np.testing.assert_array_equal(np.isnan(module.dense_backward_bias(a)), [False] * (n - 1) + [True])
+
+    def test_optimizers(self, module, dtype):
+        bad = np.array([1, np.nan, 1], dtype)
+        p, zeros = np.ones(3, dtype), np.zeros((2, 3), dtype)
+        module.sgd(p, bad, 0.1)
+        np.testing.assert_array_equal(np.isnan(p), [False, True, False])
+        p = np.ones(3, dtype)
+        module.adam(p, bad, *zeros, 0.1, 0.9, 0.999, 1e-8, 1)
+        np.testing.assert_array_equal(np.isnan(p), [False, True, False])
+        np.testing.assert_array_equal(np.isnan(zeros), [[False, True, False]] * 2)
+
+
+EXTREMES = (0.0, -0.0, 1e4, -1e4, -95.0, -720.0, 1e-42, -1e-42, np.inf, -np.inf, np.nan, 1.0, -3.5)
+
+
+@pytest.mark.parametrize("name", [*ELEMENTWISE, *(f"{name}_backward" for name in ACTIVATIONS[:-1]), *LOSSES])
+@given(m=sizes, n=sizes, dtype=dtypes, seed=seeds)
+@settings(max_examples=40)
+def test_parity_on_extremes(name, m, n, dtype, seed):
+    """Where neither twin can know a number, both must say so in the same way."""
+    rng = np.random.default_rng(seed)
+    m = 1 if name in LOSSES else m  # NaN in one row would hide the others
+    x = rng.choice(np.array(EXTREMES, dtype), (m, n))
+    if name in LOSSES:
+        x[0] = np.where(rng.uniform(size=n) < rng.choice([0, 0.1, 1]), x[0], 0.5)
+        target = rng.choice(np.array([0, 0.5, 1], dtype), (m, n))
+        arguments = (x, labels(rng, m, n) if name in OF_CLASSES and rng.integers(2) else target)
+    else:
+        arguments = (rng.choice(np.array(EXTREMES, dtype), (m, n)), x) if name.endswith("_backward") else (x,)
+    expected = quiet(getattr(reference, name), *arguments)
+    scale = np.abs(expected) + 1 if name in LOSSES else None
+    assert_close(getattr(kernels, name)(*arguments), expected, scale=scale)
+
+
+# ---- the same bits, alone or in any batch
+
+
+SAME_BITS_SHAPES = [(70, 5, 3), (33, 17, 10), (40, 130, 50), (27, 300, 256), (13, 40, 301), (25, 1, 1)]
+
+
+def assert_same_bits(function, x, *others):
+    """Each row alone and each of several stretches of rows equal the rows of the whole."""
+    whole = function(x, *others)
+    stretches = [(i, i + 1) for i in range(len(x))]
+    stretches += [(0, 2), (1, 5), (0, 6), (3, 15), (1, len(x)), (0, len(x) - 1)]
+    for first, last in stretches:
+        np.testing.assert_array_equal(function(x[first:last], *others), whole[first:last])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("m", "k", "n"), SAME_BITS_SHAPES)
+def test_dense_gives_a_row_the_same_bits(activation, dtype, m, k, n):
+    rng = np.random.default_rng(m)
+    x, w, b = normal(rng, dtype, m, k), normal(rng, dtype, k, n), normal(rng, dtype, n)
+    assert_same_bits(kernels.dense, x, w, b, activation)
+    assert_same_bits(kernels.dense, x, w, None, activation)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "k", "n"), SAME_BITS_SHAPES)
+def test_the_way_back_gives_a_row_the_same_bits(dtype, m, k, n):
+    rng = np.random.default_rng(n)
+    gradient, w, x = normal(rng, dtype, m, n), normal(rng, dtype, k, n), normal(rng, dtype, m, k)
+    assert_same_bits(kernels.dense_backward_input, gradient, w)
+    assert_same_bits(kernels.matmul, x, w)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 10, 16, 33, 100])
+def test_softmax_gives_a_row_the_same_bits(dtype, n):
+    rng = np.random.default_rng(n)
+    x, gradient = normal(rng, dtype, 20, n), normal(rng, dtype, 20, n)
+    assert_same_bits(kernels.softmax, x)
+    y = kernels.softmax(x)
+    whole = kernels.softmax_backward(gradient, y)
+    for i in range(20):
+        np.testing.assert_array_equal(kernels.softmax_backward(gradient[i], y[i]), whole[i])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("m", "k", "n"), SAME_BITS_SHAPES)
+def test_dense_is_its_parts(activation, dtype, m, k, n):
+    """The activation inside a dense layer gives the bits of the function on its own."""
+    rng = np.random.default_rng(m + n)
+    x, w, b = normal(rng, dtype, m, k), normal(rng, dtype, k, n), normal(rng, dtype, n)
+    expected = getattr(kernels, activation)(kernels.matmul(x, w) + b)
+    np.testing.assert_array_equal(kernels.dense(x, w, b, activation), expected)
+
+
+# ---- what the kernels refuse
+
+
+UNFIT = r"expected dtype|C-contiguous|float32 or float64"
+
+
+def unfit(dtype):
+    """Arrays of shape (4, 3) that a kernel cannot read."""
+    good = np.ones((4, 3), dtype)
+    raw = np.zeros(good.nbytes + 1, np.uint8)
+    return {
+        "Fortran order": np.asfortranarray(good),
+        "every other row": np.ones((8, 3), dtype)[::2],
+        "byte-swapped": good.astype(good.dtype.newbyteorder()),
+        "misaligned": raw[1:].view(dtype).reshape(4, 3),
+        "integers": good.astype(np.int64),
+        "half precision": good.astype(np.float16),
+        "the other dtype": good.astype(np.float32 if dtype == np.float64 else np.float64),
+    }
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", list(unfit(np.float64)))
+def test_unfit_arrays_are_refused(dtype, kind):
+    good, bad = np.ones((4, 3), dtype), unfit(dtype)[kind]
+    pairs = [kernels.sigmoid_backward, kernels.mean_squared_error, kernels.cross_entropy_backward]
+    for kernel in pairs:
+        for arguments in ((good, bad), (bad, good)):
+            with pytest.raises((TypeError, ValueError), match=UNFIT):
+                kernel(*arguments)
+    for kernel in (kernels.exp, kernels.softmax):
+        with pytest.raises((TypeError, ValueError), match=UNFIT):
+            kernel(good, out=bad)
+    square = np.ones((3, 3), dtype)
+    for call in (
+        lambda: kernels.matmul(bad, square),
+        lambda: kernels.matmul(square, bad, transpose_b=True),
+        lambda: kernels.dense(bad, square, None),
+        lambda: kernels.dense(square, bad.reshape(3, 4) if bad.flags.c_contiguous else bad.T[:, ::-1], None),
+        lambda: kernels.dense_backward_input(bad, square),
+        lambda: kernels.dense_backward_weights(good, bad),
+        lambda: kernels.sgd(good, bad, 0.1),
+        lambda: kernels.sgd(bad, good, 0.1),
+        lambda: kernels.adam(good, good, good, bad, 0.1, 0.9, 0.999, 1e-8, 1),
+    ):
+        with pytest.raises((TypeError, ValueError), match=UNFIT):
+            call()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_wrong_shapes_are_refused(dtype):
+    a, b, v = np.ones((4, 3), dtype), np.ones((3, 4), dtype), np.ones(3, dtype)
+    for call in (
+        lambda: kernels.exp(a, out=b),
+        lambda: kernels.relu_backward(a, b),
+        lambda: kernels.mean_squared_error(a, b),
+        lambda: kernels.mean_squared_error(a, a, out=v),
+        lambda: kernels.softmax_cross_entropy(a, np.zeros(3, np.int64)),
+        lambda: kernels.matmul(a, a),
+        lambda: kernels.matmul(a, b, transpose_b=True),
+        lambda: kernels.matmul(a, v),
+        lambda: kernels.matmul(a, b, out=a),
+        lambda: kernels.dense(a, a, None),
+        lambda: kernels.dense(a, b, v),
+        lambda: kernels.dense(a, b, None, out=a),
+        lambda: kernels.dense(v, b, None),
+        lambda: kernels.dense_backward_input(a, b),
+        lambda: kernels.dense_backward_weights(a, b),
+        lambda: kernels.dense_backward_bias(a, out=np.ones(4, dtype)),
+        lambda: kernels.sgd(a, b, 0.1),
+        lambda: kernels.adam(v, v, v, np.ones(4, dtype), 0.1, 0.9, 0.999, 1e-8, 1),
+        lambda: kernels.count_correct(a, np.zeros(3, np.int64)),
+    ):
+        with pytest.raises(ValueError, match=r"shape|cannot multiply"):
+            call()
+
+
+def test_read_only_outputs_are_refused():
+    a, frozen = np.ones((4, 3)), np.ones((4, 3))
+    frozen.flags.writeable = False
+    for call in (
+        lambda: kernels.exp(a, out=frozen),
+        lambda: kernels.tanh_backward(a, a, out=frozen),
+        lambda: kernels.mean_squared_error_backward(a, a, out=frozen),
+        lambda: kernels.sgd(frozen, a, 0.1),
+        lambda: kernels.adam(a, a, frozen, a, 0.1, 0.9, 0.999, 1e-8, 1),
+        lambda: kernels.shuffle(np.broadcast_to(np.int64(1), 3), np.random.PCG64(0)),
+    ):
+        with pytest.raises(ValueError, match="writable"):
+            call()
+    np.testing.assert_array_equal(frozen, np.ones((4, 3)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("label", [-1, 3, 2**62, -(2**62)])
+def test_labels_out_of_range_are_refused(dtype, label):
+    prediction, target = np.full((4, 3), 0.5, dtype), np.array([0, 1, label, 2])
+    for name in (*OF_CLASSES, *(f"{name}_backward" for name in OF_CLASSES), "count_correct"):
+        with pytest.raises(ValueError, match=rf"labels must be in 0\.\.2, got {label}$"):
+            getattr(kernels, name)(prediction, target)
+    with pytest.raises(ValueError, match="a threshold needs targets of the prediction's shape, got labels"):
+        kernels.count_correct(prediction, np.zeros(4, np.int64), 0.5)
+
+
+def test_unknown_activations_are_refused():
+    with pytest.raises((KeyError, ValueError), match="softplus"):
+        kernels.dense(np.ones((2, 2)), np.ones((2, 2)), None, "softplus")
+
+
+# Each would read memory that is not there if it were not refused; so each runs in a process of its own.
+NOT_MATRICES = [
+    "k.exp(None)",
+    "k.relu_backward(None, v)",
+    "k.relu_backward(v, None)",
+    "k.mean_squared_error(None, v)",
+    "k.mean_squared_error(v, None)",
+    "k.matmul(None, a)",
+    "k.matmul(a, None)",
+    "k.matmul(s, s)",
+    "k.dense(None, a, None)",
+    "k.dense(a, None, None)",
+    "k.dense(s, a, None)",
+    "k.dense(a, s, None)",
+    "k.dense(v, a, None)",
+    "k.dense(a, v, None)",
+    "k.dense_backward_input(s, a)",
+    "k.dense_backward_input(a, s)",
+    "k.dense_backward_input(a, None)",
+    "k.dense_backward_weights(s, a)",
+    "k.dense_backward_weights(a, s)",
+    "k.dense_backward_weights(a, None)",
+    "k.dense_backward_bias(s)",
+    "k.dense_backward_bias(v)",
+    "k.dense_backward_bias(None)",
+    "k.sgd(None, v, 0.1)",
+    "k.sgd(v, None, 0.1)",
+    "k.adam(v, v, None, v, 0.1, 0.9, 0.9, 0.1, 1)",
+    "k.all_finite(None)",
+    "k.count_correct(None, v)",
+    "k.count_correct(v, None)",
+    "k.shuffle(None, np.random.PCG64(0))",
+]
+
+REFUSE = """
+import sys
+import numpy as np
+from nnfast.kernels import arrays as k
+a, v, s = np.ones((3, 3)), np.ones(3), np.array(1.0)
+for call in sys.argv[1:]:
+    print(call, flush=True)
+    try:
+        eval(call)
+    except (TypeError, ValueError):
+        print("refused", flush=True)
+    except Exception as error:
+        print(type(error).__name__, error, flush=True)
+"""
+
+
+def test_what_is_no_matrix_is_refused():
+    """None, scalars and vectors where a matrix belongs: an error, and the process lives on."""
+    run = subprocess.run([sys.executable, "-c", REFUSE, *NOT_MATRICES], capture_output=True, text=True)
+    expected = "".join(f"{call}\nrefused\n" for call in NOT_MATRICES)
+    assert run.stdout == expected, f"exit code {run.returncode}, {run.stderr}"

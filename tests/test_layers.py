@@ -1,0 +1,363 @@
+"""The descriptions: layers, initial values, losses and optimizers."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from tolerances import assert_close
+
+import nnfast as nf
+from nnfast.initializers import NAMES as INITIALIZERS
+from nnfast.losses import NAMES as LOSSES
+from nnfast.losses import Loss
+
+ACTIVATIONS = ("identity", "step", "sigmoid", "tanh", "relu", "softmax")
+
+
+def weights(shape, activation="identity", *, seed=0, **arguments):
+    """The initial weights of one layer."""
+    n_in, units = shape
+    net = nf.Sequential([nf.Dense(units, activation, **arguments)], input_shape=n_in, dtype="float64", seed=seed)
+    return net.params["W1"]
+
+
+# ---- Dense
+
+
+def test_a_layer_tells_what_it_is():
+    layer = nf.Dense(50, activation="relu")
+    assert (layer.units, layer.activation, layer.initializer) == (50, "relu", "he_normal")
+    assert repr(layer) == "Dense(50, activation='relu', initializer='he_normal')"
+    assert repr(nf.Dense(2, initializer=0.5)) == "Dense(2, activation='identity', initializer=0.5)"
+    assert repr(nf.Dense(2, initializer=np.eye(2))) == "Dense(2, activation='identity', initializer=array(...))"
+    assert nf.Dense(np.int64(3)).units == 3
+
+
+def test_a_layer_does_not_change():
+    """Its network was compiled from it, and a copy of the network is."""
+    layer = nf.Dense(3)
+    message = "^a layer is a description and does not change: make a new Dense with another units"
+    with pytest.raises(AttributeError, match=message):
+        layer.units = 4
+    assert layer.units == 3
+
+
+@pytest.mark.parametrize("units", [0, -1])
+def test_units_are_positive(units):
+    with pytest.raises(ValueError, match=rf"^units must be at least 1, got {units}$"):
+        nf.Dense(units)
+
+
+@pytest.mark.parametrize("units", [2.0, "2", None, True, [2]])
+def test_units_are_an_integer(units):
+    with pytest.raises(TypeError, match="^units must be an integer, got"):
+        nf.Dense(units)
+
+
+def test_activations_are_named():
+    for name in ACTIVATIONS:
+        assert nf.Dense(2, name).activation == name
+    with pytest.raises(ValueError, match=r"^activation must be one of 'identity', .*'relu'.*, got 'ReLU'$"):
+        nf.Dense(2, "ReLU")
+    with pytest.raises(TypeError, match=r"^activation must be one of .*, got None"):
+        nf.Dense(2, None)
+
+
+def test_softmax_on_one_unit_is_refused_with_the_right_pairing():
+    with pytest.raises(ValueError, match=r"softmax on one unit is always 1: use Dense\(1, activation='sigmoid'\)"):
+        nf.Dense(1, "softmax")
+
+
+def test_the_rest_of_a_layer_is_keyword_only():
+    with pytest.raises(TypeError, match="positional"):
+        nf.Dense(2, "relu", "he_normal")
+
+
+# ---- initial values
+
+# The standard deviation that each name stands for, from n_in and n_out.
+DEVIATIONS = {
+    "glorot": lambda n_in, n_out: np.sqrt(2 / (n_in + n_out)),
+    "he": lambda n_in, n_out: np.sqrt(2 / n_in),
+    "lecun": lambda n_in, n_out: np.sqrt(1 / n_in),
+}
+MANY = (400, 250)  # 100,000 weights: the deviation of a sample of them is known to a quarter of a percent
+
+
+def test_the_names_of_initializers():
+    assert set(INITIALIZERS) == {f"{name}_{shape}" for name in DEVIATIONS for shape in ("uniform", "normal")}
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_initial_weights_have_the_distribution_of_their_name(name):
+    w = weights(MANY, initializer=name).ravel()
+    deviation = DEVIATIONS[name.split("_")[0]](*MANY)
+    in_units = w / deviation
+    errors = 5 / np.sqrt(w.size)  # five standard errors, of numbers of deviation one
+    assert abs(in_units.mean()) < errors
+    assert abs(in_units.std() - 1) < errors
+    if name.endswith("uniform"):
+        limit = np.sqrt(3)
+        assert limit * (1 - 100 / w.size) < np.abs(in_units).max() <= limit
+        within = {limit / 4: 1 / 4, limit / 2: 1 / 2}
+    else:
+        assert 4 < np.abs(in_units).max() < 6
+        within = {1: 0.6826895, 2: 0.9544997}
+    for bound, part in within.items():
+        assert abs(np.mean(np.abs(in_units) < bound) - part) < errors
+    assert abs(np.corrcoef(w[:-1], w[1:])[0, 1]) < errors
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_default_is_he_for_relu_and_glorot_otherwise(activation):
+    name = "he_normal" if activation == "relu" else "glorot_uniform"
+    np.testing.assert_array_equal(weights((30, 20), activation), weights((30, 20), activation, initializer=name))
+
+
+def test_a_number_is_a_standard_deviation():
+    w = weights(MANY, initializer=0.01).ravel() / 0.01
+    assert abs(w.mean()) < 5 / np.sqrt(w.size)
+    assert abs(w.std() - 1) < 5 / np.sqrt(w.size)
+    assert 4 < np.abs(w).max() < 6, "a normal distribution"
+    assert not weights((3, 4), initializer=0).any()
+
+
+def test_an_array_is_the_weights_themselves():
+    values = np.arange(6.0).reshape(2, 3)
+    layer = nf.Dense(3, initializer=values, bias_initializer=[1, 2, 3])
+    net = nf.Sequential([layer], input_shape=2)
+    np.testing.assert_array_equal(net.params["W1"], values)
+    np.testing.assert_array_equal(net.params["b1"], [1, 2, 3])
+    np.testing.assert_array_equal(
+        nf.Sequential([nf.Dense(1, initializer=[[3], [4]])], input_shape=2).params["W1"], [[3], [4]]
+    )
+    with pytest.raises(ValueError, match=r"^initializer must have shape \(5, 3\), got \(2, 3\)"):
+        nf.Sequential([layer], input_shape=5)
+
+
+def test_a_layer_keeps_its_own_copy_of_initial_arrays():
+    w, b = np.zeros((2, 3)), np.zeros(3)
+    layer = nf.Dense(3, initializer=w, bias_initializer=b)
+    w += 1
+    b += 1
+    net = nf.Sequential([layer], input_shape=2)
+    assert not net.params["W1"].any()
+    assert not net.params["b1"].any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_biases_are_zero_or_what_they_are_told(dtype):
+    net = nf.Sequential([nf.Dense(3), nf.Dense(2, bias_initializer=0.25)], input_shape=4, dtype=dtype)
+    np.testing.assert_array_equal(net.params["b1"], np.zeros(3))
+    np.testing.assert_array_equal(net.params["b2"], [0.25, 0.25])
+
+
+@pytest.mark.parametrize("bias", [[1.0, 2.0], np.zeros((3, 1)), np.zeros((1, 3))])
+def test_biases_are_not_broadcast(bias):
+    with pytest.raises(ValueError, match="^bias_initializer must have"):
+        nf.Dense(3, bias_initializer=bias)
+
+
+@pytest.mark.parametrize("bias", [np.nan, [1, 2, np.inf]])
+def test_biases_are_finite(bias):
+    with pytest.raises(ValueError, match="^bias_initializer must be finite"):
+        nf.Dense(3, bias_initializer=bias)
+
+
+def test_biases_are_numbers():
+    with pytest.raises(TypeError, match="^bias_initializer must hold real numbers, got 'zeros'"):
+        nf.Dense(3, bias_initializer="zeros")
+
+
+def test_unknown_initializers():
+    with pytest.raises(ValueError, match=r"^initializer must be one of 'glorot_uniform', .*'lecun_normal', got 'he'$"):
+        nf.Dense(2, initializer="he")
+    with pytest.raises(ValueError, match="^initializer is a standard deviation and must not be negative, got -1"):
+        nf.Dense(2, initializer=-1)
+    with pytest.raises(ValueError, match="^initializer must be finite"):
+        nf.Dense(2, initializer=np.nan)
+    for wrong in (True, object(), ["he_normal"], np.zeros((2, 2), complex)):
+        with pytest.raises(TypeError, match="^initializer must be a name, a standard deviation or an array"):
+            nf.Dense(2, initializer=wrong)
+    with pytest.raises(ValueError, match="^initializer must"):
+        nf.Dense(2, initializer=[[1.0, 2.0], [3.0]])
+
+
+def test_layers_draw_one_after_another_from_one_stream():
+    net = nf.Sequential([nf.Dense(4), nf.Dense(4)], input_shape=4, seed=1)
+    assert not np.array_equal(net.params["W1"], net.params["W2"])
+    rounded = nf.Sequential([nf.Dense(4), nf.Dense(4)], input_shape=4, seed=1, dtype="float64").flat_params.astype("f4")
+    np.testing.assert_array_equal(net.flat_params, rounded, "the dtype only rounds the values")
+
+
+# ---- losses
+
+
+def test_the_names_of_losses():
+    assert set(LOSSES) == {"cross_entropy", "binary_cross_entropy", "mean_squared_error", "sum_squared_error"}
+
+
+@pytest.mark.parametrize(
+    ("activation", "loss"),
+    [
+        ("softmax", "cross_entropy"),
+        ("sigmoid", "binary_cross_entropy"),
+        ("identity", "mean_squared_error"),
+        ("tanh", "mean_squared_error"),
+        ("relu", "mean_squared_error"),
+        ("step", "mean_squared_error"),
+    ],
+)
+def test_the_default_loss_belongs_to_the_last_activation(activation, loss):
+    assert nf.Sequential([nf.Dense(3, "relu"), nf.Dense(2, activation)]).loss_name == loss
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("loss", ["mean_squared_error", "sum_squared_error"])
+def test_squared_errors_fit_any_output(activation, loss):
+    assert nf.Sequential([nf.Dense(2, activation)], loss=loss).loss_name == loss
+
+
+@pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name != "softmax"])
+def test_cross_entropy_needs_softmax(activation):
+    message = f"^loss 'cross_entropy' needs an output layer with activation 'softmax', got '{activation}'$"
+    with pytest.raises(ValueError, match=message):
+        nf.Sequential([nf.Dense(2, activation)], loss="cross_entropy")
+
+
+def test_cross_entropy_on_one_output_names_the_pair_for_two_classes():
+    with pytest.raises(
+        ValueError, match=r"got 'sigmoid' \(and for one output 'binary_cross_entropy' with 'sigmoid'\)$"
+    ):
+        nf.Sequential([nf.Dense(1, "sigmoid")], loss="cross_entropy")
+
+
+@pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name != "sigmoid"])
+def test_binary_cross_entropy_needs_sigmoid(activation):
+    message = f"^loss 'binary_cross_entropy' needs an output layer with activation 'sigmoid', got '{activation}'"
+    with pytest.raises(ValueError, match=message) as caught:
+        nf.Sequential([nf.Dense(2, activation)], loss="binary_cross_entropy")
+    assert ("softmax goes with 'cross_entropy'" in str(caught.value)) == (activation == "softmax")
+
+
+@pytest.mark.parametrize("loss", ["mse", "categorical_crossentropy", ""])
+def test_unknown_losses(loss):
+    message = re.escape(f"loss must be one of {', '.join(map(repr, LOSSES))}, got {loss!r}")
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        nf.Sequential([nf.Dense(2)], loss=loss)
+
+
+@pytest.mark.parametrize("loss", [0, 1, False, [], abs])
+def test_a_loss_is_a_name(loss):
+    with pytest.raises(TypeError, match="^loss must be one of"):
+        nf.Sequential([nf.Dense(2)], loss=loss)
+
+
+def test_losses_average_over_what_they_say():
+    """Two rows, two outputs; errors 1, 2, 3, 4."""
+    y = np.array([[1.0, 2.0], [3.0, 4.0]])
+    nets = {
+        loss: nf.Sequential([nf.Dense(2, initializer=0)], input_shape=1, loss=loss)
+        for loss in ("mean_squared_error", "sum_squared_error")
+    }
+    assert nets["mean_squared_error"].loss([[0.0], [0.0]], y) == 30 / 4
+    assert nets["sum_squared_error"].loss([[0.0], [0.0]], y) == 30 / 2 / 2
+    logits = nf.Sequential([nf.Dense(2, "softmax", initializer=0)], input_shape=1, dtype="float64")
+    assert_close(logits.loss([[0.0], [0.0]], [0, 1]), np.log(2))
+    binary = nf.Sequential([nf.Dense(2, "sigmoid", initializer=0)], input_shape=1, dtype="float64")
+    assert_close(binary.loss([[0.0], [0.0]], [[0, 1], [1, 0]]), np.log(2))
+
+
+def test_losses_from_logits_stay_finite_and_exact_where_probabilities_end():
+    net = nf.Sequential([nf.Dense(2, "softmax", initializer=[[1.0, -1.0]])], input_shape=1)
+    assert net.loss([[5000.0]], [1]) == 10000
+    assert net.loss([[5000.0]], [0]) == 0
+    assert net.gradient([[5000.0]], [1])["b1"].tolist() == [1, -1]
+    binary = nf.Sequential([nf.Dense(1, "sigmoid", initializer=[[1.0]])], input_shape=1)
+    assert binary.loss([[5000.0]], [0]) == 5000
+    assert binary.gradient([[5000.0]], [0])["b1"].tolist() == [1]
+
+
+# what answers are counted by: the fused loss has only logits at hand
+@pytest.mark.parametrize(
+    ("name", "activation", "targets", "counts"),
+    [
+        (None, "softmax", [[1, 0]], "classes"),
+        ("mean_squared_error", "softmax", [[1, 0]], "classes"),
+        (None, "sigmoid", [[1, 0]], 0.0),
+        ("mean_squared_error", "sigmoid", [[1, 0]], 0.5),
+        ("mean_squared_error", "sigmoid", [[1, 0.25]], None),
+        (None, "step", [[1, 0]], 0.5),
+        (None, "identity", [[1, 0]], None),
+        (None, "tanh", [[1, 0]], None),
+    ],
+)
+def test_what_counts_as_right(name, activation, targets, counts):
+    assert Loss(name, activation, 2).counting(np.array(targets, np.float32)) == counts
+
+
+# ---- optimizers
+
+
+def test_optimizers_have_the_defaults_of_pytorch():
+    assert repr(nf.SGD()) == "SGD(learning_rate=0.001)"
+    assert repr(nf.Adam()) == "Adam(learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-08)"
+    assert nf.SGD(0.5).learning_rate == nf.Adam(0.5).learning_rate == 0.5
+
+
+@pytest.mark.parametrize("kind", [nf.SGD, nf.Adam])
+@pytest.mark.parametrize("rate", [0, -0.1, np.nan, np.inf])
+def test_learning_rates_are_positive_and_finite(kind, rate):
+    with pytest.raises(ValueError, match=rf"^learning_rate must be a finite number in \(0.0, inf\), got {float(rate)}"):
+        kind(rate)
+
+
+@pytest.mark.parametrize("kind", [nf.SGD, nf.Adam])
+@pytest.mark.parametrize("rate", ["0.1", None, True, [0.1]])
+def test_learning_rates_are_numbers(kind, rate):
+    with pytest.raises(TypeError, match="^learning_rate must be a number, got"):
+        kind(rate)
+
+
+@pytest.mark.parametrize("name", ["beta1", "beta2"])
+def test_decays_are_below_one(name):
+    assert getattr(nf.Adam(**{name: 0.0}), name) == 0
+    with pytest.raises(ValueError, match=f"^{name} must be below 1, got 1.0"):
+        nf.Adam(**{name: 1.0})
+    for wrong in (-0.1, 1.5, np.nan):
+        with pytest.raises(ValueError, match=f"^{name} must be a finite number in"):
+            nf.Adam(**{name: wrong})
+    with pytest.raises(TypeError, match=f"^{name} must be a number"):
+        nf.Adam(**{name: "0.9"})
+
+
+@pytest.mark.parametrize("epsilon", [0.0, -1e-8, np.inf])
+def test_epsilon_is_positive(epsilon):
+    with pytest.raises(ValueError, match="^epsilon must be a finite number in"):
+        nf.Adam(epsilon=epsilon)
+
+
+def test_the_decays_of_adam_are_keyword_only():
+    with pytest.raises(TypeError, match="positional"):
+        nf.Adam(0.1, 0.9)
+
+
+def test_optimizers_by_name_mean_the_defaults():
+    nets = [nf.Sequential([nf.Dense(1)], input_shape=2, seed=0) for _ in range(2)]
+    for name, kind in {"sgd": nf.SGD, "adam": nf.Adam}.items():
+        for net, optimizer in zip(nets, (name, kind()), strict=True):
+            net.train_step([[1.0, 2.0]], [3.0], optimizer)
+        np.testing.assert_array_equal(nets[0].flat_params, nets[1].flat_params)
+
+
+@pytest.mark.parametrize("method", ["fit", "train_step", "update"])
+def test_unknown_optimizers(method):
+    net = nf.Sequential([nf.Dense(1)], input_shape=2, seed=0)
+    data = () if method == "update" else ([[1.0, 2.0]], [3.0])
+    with pytest.raises(ValueError, match="^optimizer must be one of 'sgd', 'adam', got 'SGD'"):
+        getattr(net, method)(*data, optimizer="SGD")
+    for wrong in (None, 0.1, nf.SGD):
+        with pytest.raises(TypeError, match="^optimizer must be an Optimizer or one of 'sgd', 'adam', got"):
+            getattr(net, method)(*data, optimizer=wrong)

@@ -1,0 +1,373 @@
+"""What the pictures hold: regions, points, lines, curves, labels."""
+
+from __future__ import annotations
+
+import sys
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.collections import PathCollection, QuadMesh
+from matplotlib.figure import Figure
+
+from nnfast import functions
+from nnfast.perceptron import AND, NAND, OR, XOR, Perceptron
+from nnfast.plotting import plot_activations, plot_decision_boundary, plot_history
+
+CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+CENTRES = np.array([[0.0, 0.0], [3.0, 1.0], [1.0, 4.0]])
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+def nearest_centre(points):
+    return ((points[:, None] - CENTRES) ** 2).sum(axis=-1).argmin(axis=1)
+
+
+def regions_of(ax):
+    """Return the points in the middle of the mesh's cells, and the cells' values."""
+    (mesh,) = (artist for artist in ax.collections if isinstance(artist, QuadMesh))
+    corners = mesh.get_coordinates()
+    middles = (corners[:-1, :-1] + corners[1:, 1:]) / 2
+    return middles.reshape(-1, 2), np.asarray(mesh.get_array()).ravel(), mesh
+
+
+def points_of(ax):
+    """Return the offsets of each class, by label."""
+    return {
+        str(artist.get_label()): np.asarray(artist.get_offsets())
+        for artist in ax.collections
+        if isinstance(artist, PathCollection)
+    }
+
+
+def legend_of(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+class TestDecisionBoundary:
+    @pytest.mark.parametrize("gate", [AND, NAND, OR, XOR], ids=["AND", "NAND", "OR", "XOR"])
+    def test_regions_are_the_predictions(self, gate, ax):
+        assert plot_decision_boundary(gate, CORNERS, gate(CORNERS), resolution=50, ax=ax) is ax
+        middles, values, _ = regions_of(ax)
+        assert len(values) == 50 * 50
+        np.testing.assert_array_equal(values, gate(middles))
+        assert set(values) == {0, 1}
+
+    def test_points_by_class(self, ax):
+        plot_decision_boundary(XOR, CORNERS, [0, 1, 1, 0], resolution=5, ax=ax)
+        points = points_of(ax)
+        assert list(points) == ["class 0", "class 1"]
+        np.testing.assert_array_equal(points["class 0"], [[0, 0], [1, 1]])
+        np.testing.assert_array_equal(points["class 1"], [[0, 1], [1, 0]])
+
+    def test_region_and_points_of_a_class_share_a_colour(self, ax):
+        plot_decision_boundary(nearest_centre, CENTRES, [0, 1, 2], resolution=30, ax=ax)
+        _, values, mesh = regions_of(ax)
+        for artist in (artist for artist in ax.collections if isinstance(artist, PathCollection)):
+            number = int(str(artist.get_label()).removeprefix("class "))
+            cells = mesh.to_rgba(values[values == number])[:, :3]
+            assert len(cells)
+            np.testing.assert_array_equal(cells, np.broadcast_to(artist.get_facecolor()[0, :3], cells.shape))
+
+    @pytest.mark.parametrize("n", [3, 10], ids=["palette", "colour map"])
+    def test_many_classes_have_colours_of_their_own(self, n, ax):
+        x = np.column_stack([np.arange(n), np.zeros(n)])
+        plot_decision_boundary(lambda points: points[:, 0].round().clip(0, n - 1), x, range(n), ax=ax)
+        colors = {tuple(artist.get_facecolor()[0]) for artist in ax.collections if isinstance(artist, PathCollection)}
+        assert len(colors) == n
+        assert legend_of(ax) == [f"class {i}" for i in range(n)]
+
+    def test_class_numbers_need_not_be_consecutive(self, ax):
+        plot_decision_boundary(lambda points: np.where(points[:, 0] > 0.5, 40, -3), CORNERS, [-3, -3, 40, 7], ax=ax)
+        assert legend_of(ax) == ["class -3", "class 7", "class 40"]
+        middles, values, _ = regions_of(ax)
+        np.testing.assert_array_equal(values, np.where(middles[:, 0] > 0.5, 2, 0))
+
+    def test_a_class_that_only_the_model_knows_has_its_region(self, ax):
+        plot_decision_boundary(nearest_centre, CENTRES[:2], [0, 1], margin=5, resolution=20, ax=ax)
+        middles, values, _ = regions_of(ax)
+        np.testing.assert_array_equal(values, nearest_centre(middles))
+        assert 2 in values
+        assert legend_of(ax) == ["class 0", "class 1", "class 2"]
+
+    def test_a_network_is_asked_for_its_classes(self, ax):
+        class Network:
+            def predict_class(self, points):
+                return nearest_centre(points)
+
+            def __call__(self, points):
+                raise AssertionError("the outputs were asked for")
+
+        plot_decision_boundary(Network(), CENTRES, [0, 1, 2], resolution=20, ax=ax)
+        middles, values, _ = regions_of(ax)
+        np.testing.assert_array_equal(values, nearest_centre(middles))
+
+    def test_the_line_is_where_the_perceptron_starts_to_fire(self, ax):
+        plot_decision_boundary(Perceptron([2.0, 1.0], bias=-1.0), CORNERS, [0, 0, 1, 1], ax=ax)
+        (line,) = ax.lines
+        across, up = line.get_data()
+        np.testing.assert_allclose(up, 1 - 2 * across)
+        assert min(across) < ax.get_xlim()[0] or min(up) < ax.get_ylim()[0]
+        assert max(across) > ax.get_xlim()[1] or max(up) > ax.get_ylim()[1]
+
+    @pytest.mark.parametrize(("weights", "axis"), [([0.0, 4.0], 1), ([4.0, 0.0], 0)], ids=["flat", "upright"])
+    def test_lines_along_the_axes(self, weights, axis, ax):
+        plot_decision_boundary(Perceptron(weights, bias=-1.0), CORNERS, [0, 0, 1, 1], ax=ax)
+        data = ax.lines[0].get_data()
+        np.testing.assert_allclose(data[axis], 0.25)
+        low, high = (ax.get_xlim, ax.get_ylim)[1 - axis]()
+        assert min(data[1 - axis]) < low < high < max(data[1 - axis])
+
+    def test_a_perceptron_without_weights_has_no_line(self, ax):
+        plot_decision_boundary(Perceptron([0.0, 0.0], bias=1.0), CORNERS, [0, 0, 0, 1], ax=ax)
+        assert [len(line.get_xdata()) for line in ax.lines] == [0]
+        assert set(regions_of(ax)[1]) == {1}
+
+    def test_features_of_very_different_ranges(self, ax):
+        x = CORNERS * [1.0, 1e6]
+        plot_decision_boundary(Perceptron([1e6, 1.0], bias=-1.5e6), x, [0, 0, 0, 1], ax=ax)
+        across, up = ax.lines[0].get_data()
+        np.testing.assert_allclose(up, 1.5e6 - 1e6 * across)
+        assert np.ptp(across) > np.ptp(ax.get_xlim()) / 2
+
+    def test_only_a_perceptron_has_a_line(self, ax):
+        plot_decision_boundary(XOR, CORNERS, XOR(CORNERS), ax=ax)
+        assert not ax.lines
+
+    def test_points_lie_over_lines_over_regions(self, ax):
+        plot_decision_boundary(AND, CORNERS, AND(CORNERS), ax=ax)
+        _, _, mesh = regions_of(ax)
+        points = [artist for artist in ax.collections if isinstance(artist, PathCollection)]
+        assert mesh.zorder < ax.lines[0].zorder < min(artist.zorder for artist in points)
+
+    def test_biases_move_the_line(self, ax):
+        plot_decision_boundary(Perceptron([1.0, 1.0], bias=-1.5), CORNERS, [0, 0, 0, 1], biases=[-0.5, -2.5], ax=ax)
+        sums = [line.get_xdata() + line.get_ydata() for line in ax.lines]
+        np.testing.assert_allclose(sums, [[0.5, 0.5], [1.5, 1.5], [2.5, 2.5]])
+        assert legend_of(ax)[2:] == [
+            "bias -0.5: fires at 3 of 4",
+            "bias -1.5: fires at 1 of 4",
+            "bias -2.5: fires at 0 of 4",
+        ]
+        assert [line.get_linestyle() for line in ax.lines].index("-") == 1
+        assert len({line.get_linestyle() for line in ax.lines}) == 3
+
+    def test_the_bias_of_the_perceptron_among_biases_is_drawn_once(self, ax):
+        plot_decision_boundary(AND, CORNERS, AND(CORNERS), biases=np.array([-0.7, -0.2]), ax=ax)
+        assert legend_of(ax)[2:] == ["bias -0.2: fires at 3 of 4", "bias -0.7: fires at 1 of 4"]
+
+    def test_margin_and_view(self, ax):
+        plot_decision_boundary(AND, CORNERS * [1, 10], [0, 0, 0, 1], margin=0.5, ax=ax)
+        assert (ax.get_xlim(), ax.get_ylim()) == ((-0.5, 1.5), (-5.0, 15.0))
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("$x_1$", "$x_2$")
+
+    def test_one_point_has_room_around_it(self, ax):
+        plot_decision_boundary(AND, [[1.0, 2.0]], [1], margin=0, ax=ax)
+        assert (ax.get_xlim(), ax.get_ylim()) == ((0.5, 1.5), (1.5, 2.5))
+
+    def test_legend_stands_beside_the_picture(self):
+        ax = plot_decision_boundary(AND, CORNERS, AND(CORNERS), biases=[-0.2])
+        ax.figure.canvas.draw()
+        legend = ax.get_legend().get_window_extent()
+        assert legend.x0 > ax.get_window_extent().x1
+        assert legend.x1 <= ax.figure.bbox.x1
+
+    def test_new_figure_only_without_axes(self, ax):
+        plot_decision_boundary(AND, CORNERS, AND(CORNERS), ax=ax)
+        assert plt.get_fignums() == []
+        made = plot_decision_boundary(AND, CORNERS, AND(CORNERS))
+        assert plt.get_fignums() == [made.figure.number]
+
+    @pytest.mark.parametrize(
+        ("model", "x", "y", "options", "error", "message"),
+        [
+            (AND, CORNERS[:, :1], [0, 0, 0, 1], {}, ValueError, r"x must have shape \(n, 2\), got \(4, 1\)"),
+            (AND, np.empty((0, 2)), [], {}, ValueError, "x must hold at least one row"),
+            (AND, CORNERS * np.nan, [0, 0, 0, 1], {}, ValueError, "x must be finite"),
+            (AND, CORNERS, [0, 1], {}, ValueError, r"y must have shape \(4,\), got \(2,\)"),
+            (AND, CORNERS, [0, 0, 0, 0.5], {}, ValueError, "y must hold classes, which are whole numbers, got 0.5"),
+            (AND, CORNERS, [0, 0, 0, 1], {"resolution": 1}, ValueError, "resolution must be at least 2, got 1"),
+            (AND, CORNERS, [0, 0, 0, 1], {"margin": -1}, ValueError, "margin must be a finite number"),
+            (AND, CORNERS, [0, 0, 0, 1], {"biases": 0.5}, ValueError, "biases must have 1 dimension"),
+            (AND, CORNERS, [0, 0, 0, 1], {"biases": [np.inf]}, ValueError, "biases must be finite"),
+            (XOR, CORNERS, [0, 1, 1, 0], {"biases": [0.5]}, TypeError, "biases needs a Perceptron as the model, got <"),
+            ("AND", CORNERS, [0, 0, 0, 1], {}, TypeError, "model must be a network, a perceptron or a function"),
+            (Perceptron([1.0]), CORNERS, [0, 0, 0, 1], {}, ValueError, r"x must have 1 feature\(s\) in its last axis"),
+            (lambda points: points, CORNERS, [0, 0, 0, 1], {}, ValueError, "the result of model must have shape"),
+            (lambda points: points[:, 0], CORNERS, [0, 0, 0, 1], {}, ValueError, "the result of model must hold"),
+        ],
+    )
+    def test_bad_arguments(self, model, x, y, options, error, message):
+        with pytest.raises(error, match=message):
+            plot_decision_boundary(model, x, y, **options)
+        assert plt.get_fignums() == []
+
+
+class TestActivations:
+    def test_curves_and_derivatives_by_hand(self):
+        axes = plot_activations(["step", "identity", "sigmoid", "tanh", "relu"])
+        assert axes.shape == (5,)
+        x = axes[0].lines[2].get_xdata()
+        sigmoid = 1 / (1 + np.exp(-x))
+        expected = {
+            "step": (x > 0, 0 * x),
+            "identity": (x, 1 + 0 * x),
+            "sigmoid": (sigmoid, sigmoid * (1 - sigmoid)),
+            "tanh": (np.tanh(x), 1 / np.cosh(x) ** 2),
+            "relu": (np.where(x > 0, x, 0), x > 0),
+        }
+        assert [ax.get_title() for ax in axes] == list(expected)
+        for ax, (name, curves) in zip(axes, expected.items(), strict=True):
+            assert legend_of(ax) == [f"{name}(x)", "derivative"]
+            drawn = [line for line in ax.lines if not line.get_label().startswith("_")]
+            for line, curve in zip(drawn, curves, strict=True):
+                np.testing.assert_allclose(line.get_ydata(), curve)
+            assert drawn[1].get_linewidth() < drawn[0].get_linewidth()
+
+    def test_values_are_those_of_functions(self):
+        (ax,) = plot_activations(["tanh"])
+        curve = ax.lines[2]
+        np.testing.assert_array_equal(curve.get_ydata(), functions.tanh(curve.get_xdata()))
+
+    def test_the_book_s_four_by_default(self):
+        assert [ax.get_title() for ax in plot_activations()] == ["step", "sigmoid", "tanh", "relu"]
+
+    def test_on_given_axes(self):
+        given = Figure().subplots(2, 2)
+        assert list(plot_activations(axes=given)) == list(given.ravel())
+        (only,) = plot_activations("relu", axes=given[0, 0])
+        assert only is given[0, 0]
+        assert plt.get_fignums() == []
+
+    @pytest.mark.parametrize(
+        ("names", "axes", "error", "message"),
+        [
+            ([], None, ValueError, "names must hold at least one of step, identity"),
+            (["softmax"], None, ValueError, "names must be one of 'step', .*, got 'softmax'"),
+            ([1], None, TypeError, r"names must be one of .*, got 1 \(int\)"),
+            (["relu"], [None, None], ValueError, "axes must hold 1 axes, got 2"),
+        ],
+    )
+    def test_bad_arguments(self, names, axes, error, message):
+        with pytest.raises(error, match=message):
+            plot_activations(names, axes=axes)
+        assert plt.get_fignums() == []
+
+
+class History(dict):
+    """Stands for what `Sequential.fit` returns."""
+
+    def __init__(self, step_loss, **values):
+        super().__init__(values)
+        self.step_loss = np.asarray(step_loss, np.float32)
+
+
+def curves_of(ax):
+    return {line.get_label(): line.get_data() for line in ax.lines}
+
+
+class TestHistory:
+    def test_loss_over_iterations_and_accuracy_over_epochs(self):
+        history = History(
+            [3, 2, 1, 0.5], loss=[2.5, 0.75], accuracy=[0.5, 0.75], val_loss=[1.5, 1.0], val_accuracy=[0.25, 0.5]
+        )
+        by_step, by_epoch = plot_history(history)
+        np.testing.assert_array_equal(curves_of(by_step)["mini-batch"], [[1, 2, 3, 4], [3, 2, 1, 0.5]])
+        assert list(curves_of(by_epoch)) == ["training", "validation"]
+        np.testing.assert_array_equal(curves_of(by_epoch)["training"], [[1, 2], [0.5, 0.75]])
+        np.testing.assert_array_equal(curves_of(by_epoch)["validation"], [[1, 2], [0.25, 0.5]])
+        assert (by_step.get_xlabel(), by_step.get_ylabel()) == ("iteration", "loss")
+        assert (by_epoch.get_xlabel(), by_epoch.get_ylabel()) == ("epoch", "accuracy")
+        assert legend_of(by_epoch) == ["training", "validation"]
+
+    def test_without_accuracy_loss_over_epochs(self):
+        _, by_epoch = plot_history(History([3, 2], loss=[3, 2], val_loss=[4, 3]))
+        np.testing.assert_array_equal(curves_of(by_epoch)["training"], [[1, 2], [3, 2]])
+        np.testing.assert_array_equal(curves_of(by_epoch)["validation"], [[1, 2], [4, 3]])
+        assert by_epoch.get_ylabel() == "loss"
+
+    def test_without_validation(self):
+        _, by_epoch = plot_history(History([3, 2], loss=[3, 2], accuracy=[0.5, 0.75]))
+        assert list(curves_of(by_epoch)) == ["training"]
+
+    def test_one_epoch_is_a_visible_point(self):
+        _, by_epoch = plot_history(History([3, 2], loss=[2.5], accuracy=[0.5]))
+        (line,) = by_epoch.lines
+        assert line.get_marker() == "o"
+        assert line.get_markersize() > 0
+        low, high = by_epoch.get_xlim()
+        assert [tick for tick in by_epoch.get_xticks() if low <= tick <= high] == [1]
+
+    def test_a_long_curve_has_its_running_mean(self):
+        losses = np.arange(1000.0)
+        by_step, _ = plot_history(History(losses, loss=[losses.mean()]))
+        curves = curves_of(by_step)
+        assert list(curves) == ["mini-batch", "mean of the last 20"]
+        steps, means = curves["mean of the last 20"]
+        np.testing.assert_array_equal(steps, np.arange(20, 1001))
+        np.testing.assert_allclose(means, np.arange(9.5, 990))
+
+    def test_a_training_that_diverged_is_drawn_as_far_as_it_goes(self):
+        losses = np.ones(200)
+        losses[100:150], losses[150:] = np.inf, np.nan
+        by_step, _ = plot_history(History(losses, loss=[1.0, np.nan]))
+        by_step.figure.canvas.draw()
+        _, means = curves_of(by_step)["mean of the last 10"]
+        np.testing.assert_array_equal(means[:91], 1.0)
+        assert not np.isfinite(means[91:]).any()
+
+    def test_interrupted_before_the_first_epoch_ended(self):
+        by_step, by_epoch = plot_history(History([], loss=[]))
+        assert len(by_step.lines[0].get_xdata()) == 0
+        assert not by_epoch.lines
+
+    def test_on_given_axes(self):
+        given = Figure().subplots(2, 1)
+        assert list(plot_history(History([1.0], loss=[1.0]), axes=given)) == list(given)
+        assert plt.get_fignums() == []
+
+    @pytest.mark.parametrize("history", [None, [1.0, 0.5], {"loss": [1.0]}])
+    def test_bad_history(self, history):
+        with pytest.raises(TypeError, match=r"history must be what Sequential.fit returns, got "):
+            plot_history(history)
+
+    def test_wrong_number_of_axes(self, ax):
+        with pytest.raises(ValueError, match="axes must hold 2 axes, got 1"):
+            plot_history(History([1.0], loss=[1.0]), axes=ax)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plot_decision_boundary(AND, CORNERS, AND(CORNERS)),
+        lambda: plot_activations(),
+        lambda: plot_history(History([1.0], loss=[1.0])),
+    ],
+    ids=["decision boundary", "activations", "history"],
+)
+def test_without_matplotlib_the_extra_is_named(draw, monkeypatch):
+    for module in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=r"matplotlib\S* is needed for this: pip install 'nnfast\[plot\]'"):
+        draw()
+
+
+def test_colours_differ_also_without_hue(ax):
+    """Markers tell classes apart where colours cannot."""
+    plot_decision_boundary(nearest_centre, CENTRES, [0, 1, 2], resolution=5, ax=ax)
+    shapes = [a.get_paths()[0].vertices.tobytes() for a in ax.collections if isinstance(a, PathCollection)]
+    assert len(set(shapes)) == 3

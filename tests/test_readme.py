@@ -1,0 +1,57 @@
+"""README's programs run as they stand there, and do what it says of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def programs() -> list[str]:
+    if not README.exists():
+        return []
+    return re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def in_a_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
+def test_has_both_programs() -> None:
+    assert len(programs()) == 2
+
+
+@pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
+def test_first_net(in_a_new_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import matplotlib.pyplot as plt
+
+    import nnfast as nf
+
+    program = programs()[0]
+    assert len([line for line in program.splitlines() if line.strip()]) <= 11
+    names: dict[str, object] = {}
+    exec(program, names)
+    plt.close("all")
+    assert float(capfd.readouterr().out) > 0.9
+    net = names["net"]
+    assert isinstance(net, nf.Sequential)
+    assert (nf.load(in_a_new_folder / "digits.npz").flat_params == net.flat_params).all()
+
+
+@pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
+def test_four_steps_of_learning(capsys: pytest.CaptureFixture[str]) -> None:
+    program = programs()[1]
+    for step in "1234":
+        assert f"# {step}. " in program
+    exec(program, {})
+    loss, accuracy = map(float, capsys.readouterr().out.split())
+    assert loss < 0.3
+    assert accuracy > 0.9

@@ -1,0 +1,603 @@
+"""Networks as files: what is in them, that writing is all or nothing, and that nothing else is taken for one."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import random
+import threading
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy_network import state, unchanged
+
+import nnfast as nf
+from nnfast import saving
+
+X = np.random.default_rng(0).normal(size=(20, 3))
+LABELS = np.random.default_rng(1).integers(0, 4, 20)
+
+
+def make_net(*, dtype="float32", optimizer="adam"):
+    """3 - 5 - 4, trained for two epochs."""
+    layers = [nf.Dense(5, "tanh"), nf.Dense(4, "softmax")]
+    net = nf.Sequential(layers, input_shape=3, dtype=dtype, seed=0)
+    if optimizer is not None:
+        net.fit(X, LABELS, epochs=2, batch_size=8, optimizer=optimizer, verbose=0)
+    return net
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    """The bytes of a saved network."""
+    path = tmp_path_factory.mktemp("saved") / "net.npz"
+    make_net().save(path)
+    return path.read_bytes()
+
+
+def load_bytes(content, tmp_path):
+    path = tmp_path / "some.npz"
+    path.write_bytes(content)
+    return nf.load(path)
+
+
+# ---- round trips
+
+
+@pytest.mark.parametrize("optimizer", [None, "sgd", "adam"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_loaded_network_is_the_saved_one(dtype, optimizer, tmp_path):
+    net = make_net(dtype=dtype, optimizer=optimizer)
+    with unchanged(net):
+        assert net.save(tmp_path / "net.npz") is None
+    again = nf.load(tmp_path / "net.npz")
+    assert state(again)[:2] == state(net)[:2], "parameters, optimizer, streams"
+    assert (again.input_shape, again.loss_name, again.dtype) == (net.input_shape, net.loss_name, net.dtype)
+    assert repr(again) == repr(net)
+    assert again.history is None
+    assert [(layer.units, layer.activation) for layer in again.layers] == [(5, "tanh"), (4, "softmax")]
+
+
+@pytest.mark.parametrize("activation", ["identity", "step", "sigmoid", "tanh", "relu", "softmax"])
+@pytest.mark.parametrize("loss", ["mean_squared_error", "sum_squared_error"])
+def test_every_activation_and_loss_is_kept(activation, loss, tmp_path):
+    net = nf.Sequential([nf.Dense(3, activation), nf.Dense(2, activation)], input_shape=(2, 4), loss=loss)
+    net.save(tmp_path / "net.npz")
+    again = nf.load(tmp_path / "net.npz")
+    assert repr(again) == repr(net)
+    x = np.ones((5, 2, 4))
+    np.testing.assert_array_equal(again.predict(x), net.predict(x))
+    assert again.loss(x, np.ones((5, 2))) == net.loss(x, np.ones((5, 2)))
+
+
+def test_values_that_are_no_numbers_are_kept(tmp_path):
+    net = make_net()
+    net.flat_params[:3] = [np.nan, np.inf, -0.0]
+    net.save(tmp_path / "net.npz")
+    assert state(nf.load(tmp_path / "net.npz"))[:2] == state(net)[:2]
+
+
+@pytest.mark.parametrize("name", ["net.npz", "net", "net.model", "n e t.npz", "nétwörk.npz"])
+@pytest.mark.parametrize("kind", [Path, str])
+def test_no_ending_is_added(name, kind, tmp_path):
+    net = make_net()
+    net.save(kind(tmp_path / name))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert state(nf.load(kind(tmp_path / name)))[:2] == state(net)[:2]
+
+
+def test_a_relative_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_net().save("net.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.npz"]
+    nf.load("net.npz")
+
+
+def test_saving_replaces(tmp_path):
+    first, second = make_net(optimizer="sgd"), make_net()
+    for net in (first, second):
+        net.save(tmp_path / "net.npz")
+        assert state(nf.load(tmp_path / "net.npz"))[:2] == state(net)[:2]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_link_stays_a_link(tmp_path):
+    try:
+        (tmp_path / "link.npz").symlink_to(tmp_path / "net.npz")
+    except OSError:
+        pytest.skip("links cannot be made here")
+    net = make_net()
+    net.save(tmp_path / "link.npz")
+    assert (tmp_path / "link.npz").is_symlink()
+    assert state(nf.load(tmp_path / "net.npz"))[:2] == state(net)[:2]
+
+
+def test_files_are_plain_arrays_and_a_description(content):
+    """What any program can read; files of version 1 stay readable."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        net = make_net()
+        assert set(stored.files) == {"description", "0.W", "0.b", "1.W", "1.b", "optimizer.0", "optimizer.1"}
+        for path in ("0.W", "0.b", "1.W", "1.b"):
+            np.testing.assert_array_equal(stored[path], net.params[path])
+            assert stored[path].dtype == np.float32
+        assert stored["optimizer.0"].shape == stored["optimizer.1"].shape == (net.n_parameters,)
+        assert stored["optimizer.1"].any()
+        description = json.loads(str(stored["description"]))
+    streams = description.pop("streams")
+    assert [stream["bit_generator"] for stream in streams] == ["PCG64", "PCG64"]
+    assert description == {
+        "format": "nnfast",
+        "version": 1,
+        "layers": [
+            {"kind": "dense", "units": 5, "activation": "tanh"},
+            {"kind": "dense", "units": 4, "activation": "softmax"},
+        ],
+        "input_shape": [3],
+        "loss": "cross_entropy",
+        "dtype": "float32",
+        "optimizer": {"kind": "adam", "steps": 6},
+    }
+
+
+# ---- all or nothing
+
+
+def test_an_unbuilt_network_has_nothing_to_save(tmp_path):
+    with pytest.raises(RuntimeError, match="does not know its input shape yet"):
+        nf.Sequential([nf.Dense(2)]).save(tmp_path / "net.npz")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt(), MemoryError()], ids=type)
+@pytest.mark.parametrize("failing", ["replace", "fsync", "open", "write"])
+@pytest.mark.parametrize("older", [True, False], ids=["older file", "new file"])
+def test_a_failure_leaves_the_older_file_and_no_rest(failing, error, older, tmp_path, monkeypatch):
+    path = tmp_path / "net.npz"
+    if older:
+        make_net(optimizer=None).save(path)
+    before = path.read_bytes() if older else None
+
+    def fail(*arguments, **keywords):
+        raise error
+
+    class Full(io.FileIO):
+        """A disk that is full after some bytes."""
+
+        def write(self, data):
+            super().write(bytes(data[:100]))
+            raise error
+
+    if failing == "open":
+        monkeypatch.setattr(saving, "open", fail, raising=False)
+    elif failing == "write":
+        monkeypatch.setattr(saving, "open", lambda path, mode: Full(path, mode.replace("b", "")), raising=False)
+    else:
+        monkeypatch.setattr(os, failing, fail)
+    net = make_net()
+    with unchanged(net), pytest.raises(type(error)):
+        net.save(path)
+    monkeypatch.undo()
+    assert [p.name for p in tmp_path.iterdir()] == (["net.npz"] if older else [])
+    if older:
+        assert path.read_bytes() == before
+    net.save(path)
+    assert state(nf.load(path))[:2] == state(net)[:2]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a file that is being read cannot be replaced there")
+def test_threads_may_save_to_one_file_and_read_it_at_once(tmp_path):
+    """What is there is always one whole network."""
+    nets = [make_net(optimizer=optimizer) for optimizer in ("sgd", "adam")]
+    states = [state(net)[:2] for net in nets]
+    path = tmp_path / "net.npz"
+    nets[0].save(path)
+    errors = []
+
+    def run(work):
+        try:
+            for _ in range(40):
+                work()
+        except Exception as error:
+            errors.append(error)
+
+    def read():
+        if state(nf.load(path))[:2] not in states:
+            raise AssertionError("neither the one nor the other")
+
+    works = [read, *(lambda net=net: net.save(path) for net in nets * 2)]
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert [p.name for p in tmp_path.iterdir()] == ["net.npz"]
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    net = make_net()
+    with pytest.raises(FileNotFoundError):
+        net.save(tmp_path / "nowhere" / "net.npz")
+    with pytest.raises(OSError, match="folder"):
+        net.save(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        net.save(tmp_path / "file" / "net.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert not list(tmp_path.parent.glob("*.part"))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="no folder is closed to this user")
+def test_a_folder_that_is_closed(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(PermissionError):
+            make_net().save(tmp_path / "net.npz")
+    finally:
+        tmp_path.chmod(0o700)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", [None, 3, io.BytesIO()])
+def test_paths_are_paths(path):
+    with pytest.raises(TypeError):
+        make_net().save(path)
+    with pytest.raises(TypeError):
+        nf.load(path)
+
+
+# ---- damaged files
+
+
+def assert_refused_or_the_same(content, tmp_path, expected):
+    """A ValueError that names the file; or, where the harm is in what says nothing, the very network."""
+    try:
+        net = load_bytes(content, tmp_path)
+    except ValueError as error:
+        assert "some.npz" in str(error)
+        return False
+    assert state(net)[:2] == expected
+    return True
+
+
+def test_a_file_that_was_cut_off_is_refused(content, tmp_path):
+    for length in {*range(0, len(content), 13), *range(len(content) - 100, len(content))}:
+        with pytest.raises(ValueError, match=r"some\.npz (is not a network saved by nnfast|is damaged)"):
+            load_bytes(content[:length], tmp_path)
+
+
+def test_a_flipped_bit_never_passes_unseen(content, tmp_path):
+    """Here and there one bit. Dates and the like may differ; what the network is may not."""
+    expected = state(make_net())[:2]
+    bits = random.Random(0)
+    places = range(0, len(content), 5)
+    harmless = 0
+    for i in places:
+        damaged = bytearray(content)
+        damaged[i] ^= 1 << bits.randrange(8)
+        harmless += assert_refused_or_the_same(bytes(damaged), tmp_path, expected)
+    assert harmless < len(places) / 4
+
+
+def test_every_bit_flipped_of_the_headers_of_an_array(content, tmp_path):
+    """Of its two entries in the archive and of its own beginning."""
+    expected = state(make_net())[:2]
+    name = b"0.b.npy"
+    local, central = content.index(name), content.rindex(name)
+    places = [*range(local - 30, content.index(b"\n", local) + 1), *range(central - 46, central + len(name))]
+    for i in places:
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[i] ^= 1 << bit
+            assert_refused_or_the_same(bytes(damaged), tmp_path, expected)
+
+
+def test_a_block_of_rubbish_is_refused(content, tmp_path):
+    expected = state(make_net())[:2]
+    bits = random.Random(1)
+    for _ in range(200):
+        i, n = bits.randrange(len(content)), bits.randrange(1, 200)
+        damaged = content[:i] + bits.randbytes(min(n, len(content) - i)) + content[i + n :]
+        assert_refused_or_the_same(damaged, tmp_path, expected)
+        assert_refused_or_the_same(content[:i] + content[i + n :], tmp_path, expected)
+
+
+# ---- files of others
+
+
+def write_archive(members, compression=zipfile.ZIP_STORED, *, packed=None):
+    """An archive with these members, arrays or bytes as they are; of which all or one are packed."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, member in members.items():
+            if not isinstance(member, bytes):
+                array = io.BytesIO()
+                np.save(array, member, allow_pickle=True)
+                member = array.getvalue()
+            archive.writestr(f"{name}.npy", member, zipfile.ZIP_DEFLATED if name == packed else None)
+    return buffer.getvalue()
+
+
+def members_of(content):
+    with np.load(io.BytesIO(content)) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def with_description(content, change):
+    """The file with its description changed, and whole otherwise."""
+    members = members_of(content)
+    description = json.loads(str(members["description"]))
+    change(description)
+    return write_archive(members | {"description": np.array(json.dumps(description))})
+
+
+def test_an_archive_written_anew_is_the_network(content, tmp_path):
+    """So that the tests below are refused for what they change alone."""
+    assert state(load_bytes(write_archive(members_of(content)), tmp_path))[:2] == state(make_net())[:2]
+    assert state(load_bytes(with_description(content, lambda d: None), tmp_path))[:2] == state(make_net())[:2]
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        b"",
+        b"\n",
+        b"a text\n" * 100,
+        bytes(range(256)) * 20,
+        b"PK\x03\x04",
+        b"PK\x05\x06" + bytes(18),
+        b"\x93NUMPY\x01\x00",
+        pickle.dumps({"format": "nnfast"}),
+        write_archive({"x": np.arange(3), "y": np.arange(3)}),
+        write_archive({"description": np.array("{}")}),
+        write_archive({"description": np.array('{"format": "other", "version": 1}')}),
+        write_archive({"description": np.array("[1, 2]")}),
+        write_archive({"description": np.array("null")}),
+    ],
+)
+def test_files_of_others_are_refused(foreign, tmp_path):
+    with pytest.raises(ValueError, match=r"some\.npz is not a network saved by nnfast"):
+        load_bytes(foreign, tmp_path)
+
+
+def test_an_array_is_not_a_network(tmp_path):
+    np.save(tmp_path / "array.npy", np.arange(5))
+    with pytest.raises(ValueError, match=r"array\.npy is not a network saved by nnfast"):
+        nf.load(tmp_path / "array.npy")
+    with zipfile.ZipFile(tmp_path / "texts.zip", "w") as archive:
+        archive.writestr("description", "text")
+        archive.writestr("readme.txt", "text")
+    with pytest.raises(ValueError, match=r"texts\.zip"):
+        nf.load(tmp_path / "texts.zip")
+
+
+def test_files_that_are_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        nf.load(tmp_path / "net.npz")
+    with pytest.raises(OSError, match=str(tmp_path.name)):
+        nf.load(tmp_path)
+
+
+@pytest.mark.parametrize("version", [2, 99, 0, -1, None, "1", 1.5])
+def test_other_versions_are_refused(version, content, tmp_path):
+    def change(description):
+        description["version"] = version
+
+    message = f"version {version!r} of the format, and this nnfast reads up to 1: install a newer one"
+    with pytest.raises(ValueError, match=message):
+        load_bytes(with_description(content, change), tmp_path)
+
+
+class Trap:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("trap"),)
+
+
+@pytest.mark.parametrize("place", ["description", "0.W", "optimizer.0", "more"])
+def test_nothing_in_a_file_is_run(place, content, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trapped = write_archive(members_of(content) | {place: np.array([Trap()], object)})
+    if place == "more":  # it is nobody's business
+        try:
+            load_bytes(trapped, tmp_path)
+        except ValueError as error:
+            assert "some.npz" in str(error)
+    else:
+        with pytest.raises(ValueError, match=r"some\.npz"):
+            load_bytes(trapped, tmp_path)
+    assert not Path("trap").exists()
+
+
+def changed(**values):
+    return lambda description: description.update(values)
+
+
+def layer(**values):
+    return lambda description: description["layers"][0].update(values)
+
+
+CHANGES = {
+    "no layers": changed(layers=[]),
+    "layers of another kind": layer(kind="conv"),
+    "layers without a kind": lambda d: d["layers"][0].pop("kind"),
+    "layers that are no list": changed(layers=7),
+    "layers that are null": changed(layers=None),
+    "a layer that is no object": changed(layers=[1, 2]),
+    "fewer layers": lambda d: d["layers"].pop(),
+    "more layers": lambda d: d["layers"].append(d["layers"][0]),
+    "other units": layer(units=6),
+    "no units": layer(units=0),
+    "negative units": layer(units=-5),
+    "units that are a fraction": layer(units=5.5),
+    "units that are a text": layer(units="5"),
+    "an absurd number of units": layer(units=2**70),
+    "an unknown activation": layer(activation="gelu"),
+    "an activation that is null": layer(activation=None),
+    "another shape": changed(input_shape=[4]),
+    "no shape": changed(input_shape=None),
+    "an empty shape": changed(input_shape=[]),
+    "an absurd shape": changed(input_shape=[10**30]),
+    "a shape that is a text": changed(input_shape="abc"),
+    "an unknown loss": changed(loss="hinge"),
+    "a loss that does not fit": changed(loss="binary_cross_entropy"),
+    "another dtype": changed(dtype="float64"),
+    "an unknown dtype": changed(dtype="float16"),
+    "no dtype": changed(dtype="nothing"),
+    "a dtype of objects": changed(dtype="O"),
+    "a structure as dtype": changed(dtype="f4,f4"),
+    "no streams": changed(streams=[]),
+    "streams of nothing": changed(streams=[None, None]),
+    "streams of another kind": changed(streams=[{"bit_generator": "MT19937"}] * 2),
+    "more streams": lambda d: d["streams"].append(d["streams"][0]),
+    "an absurd state of a stream": lambda d: d["streams"][0]["state"].update(state=2**200),
+    "a negative state of a stream": lambda d: d["streams"][0]["state"].update(state=-1),
+    "an unknown optimizer": changed(optimizer={"kind": "lamb", "steps": 3}),
+    "an optimizer without steps": changed(optimizer={"kind": "adam"}),
+    "an optimizer of negative steps": changed(optimizer={"kind": "adam", "steps": -1}),
+    "an optimizer of an absurd number of steps": changed(optimizer={"kind": "adam", "steps": 2**70}),
+    "an optimizer of a fraction of steps": changed(optimizer={"kind": "adam", "steps": 1.5}),
+    "an optimizer that is a text": changed(optimizer="adam"),
+    "an optimizer that is a list": changed(optimizer=[1]),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_descriptions_that_do_not_fit_are_refused(name, content, tmp_path):
+    with pytest.raises(ValueError, match=r"some\.npz is damaged"):
+        load_bytes(with_description(content, CHANGES[name]), tmp_path)
+
+
+@pytest.mark.parametrize("key", ["layers", "input_shape", "loss", "dtype", "streams", "optimizer"])
+def test_descriptions_that_lack_something_are_refused(key, content, tmp_path):
+    with pytest.raises(ValueError, match=rf"some\.npz is damaged: .*{key}"):
+        load_bytes(with_description(content, lambda d: d.pop(key)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"format": "nnfast", "version": 1, ', "nnfast", "[" * 200_000, '{"a":' * 100_000]
+)
+def test_descriptions_that_are_no_json_are_refused(text, content, tmp_path):
+    members = members_of(content) | {"description": np.array(text)}
+    with pytest.raises(ValueError, match=r"some\.npz"):
+        load_bytes(write_archive(members), tmp_path)
+
+
+@pytest.mark.parametrize("description", [np.zeros(3), np.array(["a", "b"]), np.array(b"{}"), np.array(1.5), b"nothing"])
+def test_descriptions_that_are_no_text_are_refused(description, content, tmp_path):
+    with pytest.raises(ValueError, match=r"some\.npz"):
+        load_bytes(write_archive(members_of(content) | {"description": description}), tmp_path)
+
+
+@pytest.mark.parametrize("path", ["0.W", "1.b", "optimizer.1"])
+def test_arrays_that_do_not_fit_are_refused(path, content, tmp_path):
+    members = members_of(content)
+    array = members[path]
+    without = {name: member for name, member in members.items() if name != path}
+    with pytest.raises(ValueError, match=rf"some\.npz is damaged: the array {path} is missing"):
+        load_bytes(write_archive(without), tmp_path)
+    for wrong in (
+        array.ravel()[:-1], array[None], array.astype(np.float64), array.astype(np.complex64), array.astype("S4"),
+        array.view(np.int32), array.view("V4"), array.view("M8[s]") if array.nbytes % 8 == 0 else array[:0], b"rubbish",
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"some\.npz is damaged"):
+            load_bytes(write_archive(members | {path: wrong}), tmp_path)
+
+
+def header(shape, dtype="<f4", text=None):
+    """The beginning of a .npy file that says this."""
+    text = text or f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}"
+    text = text.ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        header((2**40, 4)),
+        header((2**62, 2**62)),
+        header((2**40,), "V1000000"),
+        header((-1, 4)),
+        header((5, 4), "O"),
+        header((5, 4), text="{'descr': '<f4', 'shape': (5, 4)"),
+        header((5, 4), text="__import__('os').abort()"),
+        header((5, 4), text="(" * 100),
+    ],
+)
+def test_headers_that_lie_are_refused_before_room_is_made(start, content, tmp_path):
+    """`numpy` makes room for what a header says before it looks for it."""
+    members = members_of(content)
+    lying = write_archive(members | {"1.W": start + bytes(80)})
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"some\.npz"):
+            load_bytes(lying, tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("packed", ["0.W", "description", "more", "layers"])
+def test_a_small_file_takes_little_memory(packed, content, tmp_path):
+    """Not what it unpacks to: there are many zeros in it, packed."""
+    members = members_of(content)
+    if packed == "layers":  # of a network that would be as large
+        units = 3_000_000
+        members["0.W"], members["0.b"] = np.zeros((3, units), np.float32), np.zeros(1, np.float32)
+        description = json.loads(str(members["description"]))
+        description["layers"][0]["units"], description["optimizer"] = units, None
+        members["description"] = np.array(json.dumps(description))
+        file = write_archive(members, packed="0.W")
+    else:
+        members[packed] = np.zeros(30_000_000, np.uint8)
+        file = write_archive(members, packed=packed)
+    assert len(file) < 1_000_000
+    tracemalloc.start()
+    try:
+        assert_refused_or_the_same(file, tmp_path, state(make_net())[:2])
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_packed_arrays_are_refused_before_they_are_unpacked(content, tmp_path):
+    with pytest.raises(ValueError, match=r"some\.npz is damaged: the array 1\.W is compressed"):
+        load_bytes(write_archive(members_of(content), packed="1.W"), tmp_path)
+
+
+def test_a_packed_description_that_lies_about_its_size_is_not_unpacked(content, tmp_path):
+    """`zipfile` unpacks all that is there before it cuts it to the size that the list of members tells."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive, zipfile.ZipFile(io.BytesIO(content)) as original:
+        for info in original.infolist():
+            if info.filename == "description.npy":
+                member = original.read(info) + bytes(30_000_000)
+                archive.writestr(info.filename, member, zipfile.ZIP_DEFLATED)
+            else:
+                archive.writestr(info.filename, original.read(info))
+    lying = bytearray(packed.getvalue())
+    entry = lying.rindex(b"description.npy") - 46
+    lying[entry + 24 : entry + 28] = (5000).to_bytes(4, "little")
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"some\.npz"):
+            load_bytes(bytes(lying), tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_ways_of_packing_that_this_format_does_not_use_are_refused_or_read(content, tmp_path):
+    for compression in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        packed = bytearray(write_archive(members_of(content), compression))
+        assert_refused_or_the_same(bytes(packed), tmp_path, state(make_net())[:2])
+        for i in range(40, len(packed) // 2, 29):
+            packed[i] ^= 0xFF
+            assert_refused_or_the_same(bytes(packed), tmp_path, state(make_net())[:2])
+            packed[i] ^= 0xFF

@@ -1,0 +1,381 @@
+"""How many threads a call may use, that it does use them, and that many callers do not disturb each other.
+
+That results don't depend on threads is in test_bits.py.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from numpy_network import state
+
+import nnfast as nf
+
+on_linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc/self/task")
+
+
+def make_net(*, units=200, seed=0):
+    """Of 100 rows there is work for 47 threads."""
+    return nf.Sequential([nf.Dense(units, "relu"), nf.Dense(10, "softmax")], input_shape=784, seed=seed)
+
+
+def make_data(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.random((n, 784), dtype=np.float32), rng.integers(0, 10, n)
+
+
+@pytest.fixture(autouse=True)
+def same_threads_after():
+    before = nf.get_num_threads()
+    yield
+    nf.set_num_threads(before)
+
+
+# ---- how many
+
+
+def test_set_num_threads_holds_everywhere():
+    nf.set_num_threads(3)
+    assert nf.get_num_threads() == 3
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(nf.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert seen == [3]
+    nf.set_num_threads(np.int64(2))
+    assert nf.get_num_threads() == 2
+
+
+def test_num_threads_holds_within_its_block_in_its_own_thread():
+    nf.set_num_threads(4)
+    seen = []
+    with nf.num_threads(2):
+        assert nf.get_num_threads() == 2
+        with nf.num_threads(3):
+            assert nf.get_num_threads() == 3
+        assert nf.get_num_threads() == 2
+        contextvars.Context().run(lambda: seen.append(nf.get_num_threads()))
+        nf.set_num_threads(5)
+        assert nf.get_num_threads() == 2, "the block goes first"
+    assert seen == [4]
+    assert nf.get_num_threads() == 5
+
+
+def test_num_threads_ends_with_an_error():
+    before = nf.get_num_threads()
+    with pytest.raises(LookupError), nf.num_threads(before + 1):
+        raise LookupError
+    assert nf.get_num_threads() == before
+
+
+@pytest.mark.parametrize("function", [nf.set_num_threads, lambda n: nf.num_threads(n).__enter__()])
+def test_threads_are_a_positive_integer(function):
+    before = nf.get_num_threads()
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match=f"^n must be at least 1, got {wrong}"):
+            function(wrong)
+    with pytest.raises(ValueError, match="^n must be at most 1024, got 1025"):
+        function(1025)
+    for wrong in (2.0, "2", None, True):
+        with pytest.raises(TypeError, match="^n must be an integer, got"):
+            function(wrong)
+    assert nf.get_num_threads() == before
+
+
+def threads_with(**variables):
+    """What a new process says, with these environment variables."""
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    return subprocess.run(
+        [sys.executable, "-P", "-c", "import nnfast; print(nnfast.get_num_threads())"],
+        env=environment | variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"NNFAST_NUM_THREADS": "3"}, 3),
+        ({"NNFAST_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, 3),
+        ({"OMP_NUM_THREADS": "5"}, 5),
+        ({"OMP_NUM_THREADS": "6,2"}, 6),
+        ({"NNFAST_NUM_THREADS": "", "OMP_NUM_THREADS": "5"}, 5),
+        ({"NNFAST_NUM_THREADS": "5000"}, 1024),
+    ],
+)
+def test_the_environment_sets_threads(variables, expected):
+    assert threads_with(**variables).stdout == f"{expected}\n"
+
+
+@pytest.mark.parametrize("variables", [{}, {"OMP_NUM_THREADS": "many"}, {"OMP_NUM_THREADS": "0"}])
+def test_otherwise_threads_are_the_cores_that_may_be_used(variables):
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert 1 <= int(threads_with(**variables).stdout) <= cores
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
+def test_affinity_bounds_the_threads():
+    code = "import os, nnfast; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); print(nnfast.get_num_threads())"
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    assert subprocess.check_output([sys.executable, "-P", "-c", code], env=environment, text=True) == "1\n"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
+def test_a_wrong_number_in_the_environment_is_an_error(value):
+    """But not of the import: it is for the call that needs the number to say so."""
+    result = threads_with(NNFAST_NUM_THREADS=value)
+    assert result.returncode == 1
+    assert re.search(rf"ValueError: NNFAST_NUM_THREADS must be a positive integer.*, got '{value}'\n$", result.stderr)
+
+
+# ---- that they are used, and gone
+
+
+def count_tasks():
+    """The threads of this process, once those that were joined are gone from the system's list, too."""
+    counts = []
+    for _ in range(200):
+        counts.append(len(os.listdir("/proc/self/task")))
+        if counts[-5:] == counts[-1:] * 5:
+            break
+        time.sleep(0.002)
+    return counts[-1]
+
+
+def most_tasks_during(work):
+    """How many threads more than before there were at most while `work` ran, and how many were left."""
+    before, most, done = count_tasks(), 0, threading.Event()
+
+    def watch():
+        nonlocal most
+        while not done.is_set():
+            most = max(most, len(os.listdir("/proc/self/task")))
+            time.sleep(0.0005)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        work()
+    finally:
+        done.set()
+        watcher.join()
+    return most - before - 1, count_tasks() - before
+
+
+@on_linux
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("method", ["fit", "train_step", "gradient", "predict", "loss", "forward", "backward"])
+def test_a_call_uses_threads_and_leaves_none(method, threads):
+    net, (x, y) = make_net(), make_data(1500)
+    gout = np.ones((1500, 10), np.float32)
+    call = {
+        "fit": lambda: net.fit(x, y, batch_size=100, epochs=5, verbose=0),
+        "train_step": lambda: net.train_step(x, y),
+        "gradient": lambda: net.gradient(x, y),
+        "predict": lambda: net.predict(x),
+        "loss": lambda: net.loss(x, y),
+        "forward": lambda: net.forward(x, training=True),
+        "backward": lambda: net.backward(gout),
+    }[method]
+
+    for _ in range(50):  # until they are seen: on a busy machine the call may be over before anybody looks
+        if method == "backward":
+            with nf.num_threads(1):
+                net.forward(x, training=True)
+        with nf.num_threads(threads):
+            more, left = most_tasks_during(call)
+        assert left == 0
+        assert more <= threads - 1
+        if more == threads - 1:
+            break
+    assert more == threads - 1
+
+
+@on_linux
+def test_small_work_starts_no_thread():
+    net = nf.Sequential([nf.Dense(8, "tanh"), nf.Dense(2, "softmax")], input_shape=4, seed=0)
+    x, y = np.zeros((64, 4)), np.zeros(64, int)
+    with nf.num_threads(8):
+        assert most_tasks_during(lambda: net.fit(x, y, epochs=5000, verbose=0)) == (0, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the size of a process that holds")
+def test_where_no_thread_can_be_started_one_does_all_the_work():
+    """Linux has no address left for the stack of a thread: the results have the same bits."""
+    code = """if True:
+        import resource, sys
+        import numpy as np
+        import nnfast as nf
+
+        net = nf.Sequential([nf.Dense(200, "relu"), nf.Dense(10, "softmax")], input_shape=784, seed=0)
+        x, y = np.ones((200, 784), np.float32), np.zeros(200, int)
+        out = np.empty((200, 10), np.float32)
+        with nf.num_threads(1):
+            net.train_step(x, y)
+            net.predict(x, out=out)
+            twin = net.copy()
+            twin.train_step(x, y)
+            expected = twin.predict(x).tobytes()
+        with open("/proc/self/statm") as file:
+            size = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + 2**20, -1))
+        import threading
+        try:
+            threading.Thread(target=print).start()
+        except RuntimeError:
+            pass
+        else:
+            sys.exit("the limit does not hold")
+        with nf.num_threads(4):
+            net.train_step(x, y)
+            net.predict(x, out=out)
+        print(out.tobytes() == expected)
+    """
+    result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+    if "the limit does not hold" in result.stderr:
+        pytest.skip("a thread could be started in spite of the limit")
+    assert (result.stdout, result.stderr) == ("True\n", "")
+
+
+# ---- many callers
+
+
+def in_threads(count, work):
+    """Run `work(i)` in as many threads, all at once; their results."""
+    results, errors, start = [None] * count, [], threading.Barrier(count)
+
+    def run(i):
+        try:
+            start.wait()
+            results[i] = work(i)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    return results
+
+
+@pytest.mark.parametrize("inner", [1, 2])
+def test_predict_from_eight_threads_at_once(inner):
+    net, (x, y) = make_net(units=60), make_data(500)
+    expected = net.predict(x).tobytes(), net.loss(x, y), net.accuracy(x, y), net.predict_one(x[0]).tobytes()
+
+    def work(i):
+        with nf.num_threads(inner):
+            for _ in range(15):
+                got = net.predict(x).tobytes(), net.loss(x, y), net.accuracy(x, y), net.predict_one(x[0]).tobytes()
+                if got != expected:
+                    return False
+        return True
+
+    assert in_threads(8, work) == [True] * 8
+
+
+def test_gradients_from_eight_threads_at_once():
+    net, (x, y) = make_net(units=60), make_data(100)
+    expected = {name: value.tobytes() for name, value in net.gradient(x, y).items()}
+
+    def work(i):
+        return all({name: value.tobytes() for name, value in net.gradient(x, y).items()} == expected for _ in range(10))
+
+    assert in_threads(8, work) == [True] * 8
+
+
+def test_predictions_of_different_rows_at_once():
+    """Each caller has a workspace of its own: more callers than are kept ready."""
+    net = make_net(units=60)
+    data = [make_data(40 + i, seed=i)[0] for i in range(24)]
+    expected = [net.predict(x).tobytes() for x in data]
+    assert in_threads(24, lambda i: [net.predict(data[i]).tobytes() for _ in range(5)]) == [[e] * 5 for e in expected]
+
+
+def test_many_networks_are_trained_at_once():
+    x, y = make_data(200)
+
+    def train(i):
+        net = make_net(units=30, seed=i)
+        net.fit(x, y, epochs=3, optimizer="adam", verbose=0)
+        return state(net)[:2]
+
+    assert in_threads(6, train) == [train(i) for i in range(6)]
+
+
+def test_of_many_writers_each_step_is_whole():
+    """A step is taken, or refused with RuntimeError; never half of one."""
+    net, twin = make_net(units=30), make_net(units=30)
+    x, y = make_data(50)
+
+    def train(i):
+        taken = 0
+        for _ in range(50):
+            try:
+                net.train_step(x, y)
+                taken += 1
+            except RuntimeError as error:
+                assert "the network is busy" in str(error)
+        return taken
+
+    steps = sum(in_threads(4, train))
+    assert steps > 0
+    for _ in range(steps):
+        twin.train_step(x, y)
+    assert net.flat_params.tobytes() == twin.flat_params.tobytes()
+
+
+def test_predict_while_another_thread_trains():
+    """It gives what some state of the network gives, and training goes its way."""
+    net, calm = make_net(units=30), make_net(units=30)
+    x, y = make_data(300)
+    calm.fit(x, y, epochs=20, verbose=0)
+    done = threading.Event()
+    seen = []
+
+    def read():
+        while not done.is_set():
+            seen.append(bool(np.isfinite(net.predict(x[:50])).all()))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        net.fit(x, y, epochs=20, verbose=0)
+    finally:
+        done.set()
+        reader.join()
+    assert seen
+    assert all(seen)
+    assert net.flat_params.tobytes() == calm.flat_params.tobytes()
+
+
+def test_fit_lets_other_threads_run():
+    """It holds no lock of Python: others count on while epochs run."""
+    net = nf.Sequential([nf.Dense(8, "tanh"), nf.Dense(2, "softmax")], input_shape=4, seed=0)
+    done, counted = threading.Event(), []
+
+    def count():
+        while not done.is_set():
+            counted.append(time.perf_counter())
+            time.sleep(0.001)
+
+    counter = threading.Thread(target=count)
+    counter.start()
+    begin = time.perf_counter()
+    try:
+        net.fit(np.zeros((4, 4)), np.zeros(4, int), steps=200_000, verbose=0, shuffle=False)
+    finally:
+        end = time.perf_counter()
+        done.set()
+        counter.join()
+    during = [t for t in counted if begin < t < end]
+    assert len(during) > 10

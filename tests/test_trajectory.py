@@ -1,0 +1,179 @@
+"""Whole networks against a NumPy program: trajectories of training, and gradients against central differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy_network import NumpyNetwork
+from tolerances import assert_close
+
+import nnfast as nf
+
+SEED = 3
+STEPS = 200
+ROWS, FEATURES, BATCH = 53, 6, 8  # seven mini-batches an epoch, the last of 5 rows; the 200th step is inside an epoch
+ACTIVATIONS = ("identity", "step", "sigmoid", "tanh", "relu", "softmax")
+
+# Each output layer with each loss that it may have.
+PAIRS = [(activation, loss) for activation in ACTIVATIONS for loss in ("mean_squared_error", "sum_squared_error")] + [
+    ("softmax", "cross_entropy"),
+    ("sigmoid", "binary_cross_entropy"),
+]
+
+
+def data(n_out, loss, *, rows=ROWS, labels=False):
+    """Rows and targets that a network of `n_out` outputs can learn something from."""
+    rng = np.random.default_rng(11)
+    x = rng.normal(size=(rows, FEATURES))
+    score = np.tanh(x @ rng.normal(size=(FEATURES, n_out)))
+    if loss == "cross_entropy":
+        return x, score.argmax(axis=1) if labels else np.exp(score) / np.exp(score).sum(axis=1, keepdims=True)
+    if loss == "binary_cross_entropy":
+        return x, (score > 0).astype(np.float64)
+    return x, score
+
+
+# hidden activation, output activation, outputs, loss, labels rather than rows of targets
+NETWORKS = {
+    "labels": ("sigmoid", "softmax", 4, "cross_entropy", True),
+    "soft targets": ("relu", "softmax", 3, "cross_entropy", False),
+    "binary": ("tanh", "sigmoid", 1, "binary_cross_entropy", False),
+    "many binary": ("relu", "sigmoid", 5, "binary_cross_entropy", False),
+    "tanh": ("sigmoid", "tanh", 3, "mean_squared_error", False),
+    "regression": ("relu", "identity", 2, "sum_squared_error", False),
+    "squares of softmax": ("softmax", "softmax", 3, "mean_squared_error", False),
+}
+OPTIMIZERS = {"sgd": lambda: nf.SGD(learning_rate=0.3), "adam": lambda: nf.Adam(learning_rate=0.01, beta1=0.8)}
+
+
+@pytest.mark.parametrize("shuffle", [True, False], ids=["shuffled", "in order"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_trajectory_is_that_of_a_numpy_program(network, optimizer, shuffle):
+    hidden, output, n_out, loss, labels = NETWORKS[network]
+    net = nf.Sequential(
+        [nf.Dense(13, hidden), nf.Dense(7, hidden), nf.Dense(n_out, output)],
+        input_shape=FEATURES, loss=loss, dtype="float64", seed=SEED,
+    )  # fmt: skip
+    x, y = data(n_out, loss, labels=labels)
+    twin = NumpyNetwork(net, SEED if shuffle else None)
+    begin = net.flat_params.copy()
+    history = net.fit(
+        x, y, steps=STEPS, batch_size=BATCH, optimizer=OPTIMIZERS[optimizer](), shuffle=shuffle, verbose=0
+    )
+    losses = twin.fit(x, y, steps=STEPS, batch_size=BATCH, optimizer=OPTIMIZERS[optimizer]())
+
+    assert_close(history.step_loss, losses, scale=1.0, kind="trajectory")
+    for name, parameters in twin.parameters.items():
+        assert_close(net.params[name], parameters, scale=1.0, kind="trajectory")
+    assert np.abs(net.flat_params - begin).max() > 0.01, "it hardly moved: the comparison says nothing"
+
+
+def test_a_second_fit_goes_on_with_the_stream_of_shuffles():
+    net = nf.Sequential([nf.Dense(1, "tanh")], input_shape=FEATURES, dtype="float64", seed=SEED)
+    x, y = data(1, net.loss_name)
+    twin = NumpyNetwork(net, SEED)
+    for steps in (14, 21):  # whole epochs: one that ends early has drawn the order of the next
+        history = net.fit(x, y, steps=steps, batch_size=BATCH, optimizer=nf.SGD(0.1), verbose=0)
+        losses = twin.fit(x, y, steps=steps, batch_size=BATCH, optimizer=nf.SGD(0.1))
+        assert_close(history.step_loss, losses, scale=1.0, kind="trajectory")
+    assert_close(net.params["W1"], twin.parameters["W1"], scale=1.0, kind="trajectory")
+
+
+# ---- gradients
+
+H = 1e-5  # of a central difference: its square, and the rounding of the loss divided by it, are both some 1e-10
+
+
+def away_from_kinks(net, x):
+    """The rows for which no small change of a parameter takes a relu or a step across its kink."""
+    twin = NumpyNetwork(net)
+    inputs = twin.forward(x)
+    keep = np.ones(len(x), bool)
+    for i, activation in enumerate(twin.activations, start=1):
+        if activation in ("relu", "step"):
+            z = inputs[i - 1] @ twin.parameters[f"W{i}"] + twin.parameters[f"b{i}"]
+            keep &= np.abs(z).min(axis=1) > 1000 * H
+    return keep
+
+
+def central_differences(net, f):
+    """The numerical gradient of `f()` with respect to the parameters of `net`."""
+    slopes = np.empty(net.n_parameters)
+    for i, value in enumerate(net.flat_params.copy()):
+        sides = []
+        for side in (value + H, value - H):
+            net.flat_params[i] = side
+            sides.append(f())
+        net.flat_params[i] = value
+        slopes[i] = (sides[0] - sides[1]) / (2 * H)
+    return slopes
+
+
+# None, one of each activation, and two: each once in either place.
+HIDDEN = [(), *((a,) for a in ACTIVATIONS), *zip(ACTIVATIONS, ACTIVATIONS[2:] + ACTIVATIONS[:2], strict=True)]
+
+
+@pytest.mark.parametrize(("output", "loss"), PAIRS)
+@pytest.mark.parametrize("hidden", HIDDEN, ids=lambda names: "-".join(names) or "none")
+def test_gradients_are_central_differences(hidden, output, loss):
+    n_out = 3
+    layers = [nf.Dense(4, name, bias_initializer=0.1) for name in hidden] + [nf.Dense(n_out, output)]
+    net = nf.Sequential(layers, input_shape=FEATURES, loss=loss, dtype="float64", seed=SEED)
+    x, y = data(n_out, loss, rows=12)
+    keep = away_from_kinks(net, x)
+    x, y = x[keep], y[keep]
+    assert len(x) >= 5
+    numerical = central_differences(net, lambda: net.loss(x, y))
+    analytical = np.concatenate([g.ravel() for g in net.gradient(x, y).values()])
+    assert_close(analytical, numerical, scale=net.loss(x, y) + np.abs(numerical), kind="difference")
+    assert np.any(analytical != 0) or output == "step"
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mean_squared_error"])
+def test_gradients_from_labels_are_those_from_one_hot_rows(loss):
+    net = nf.Sequential(
+        [nf.Dense(5, "tanh"), nf.Dense(4, "softmax")], input_shape=FEATURES, loss=loss, dtype="float64", seed=SEED
+    )
+    x, y = data(4, "cross_entropy", labels=True)
+    labels, rows = net.gradient(x, y), net.gradient(x, np.eye(4)[y])
+    for name in net.params:
+        assert_close(labels[name], rows[name], scale=1.0)
+
+
+@pytest.mark.parametrize("output", ACTIVATIONS)
+def test_backward_is_the_derivative_of_forward(output):
+    """Of a loss of one's own, sum(c * outputs), with respect to the parameters and to the input."""
+    net = nf.Sequential([nf.Dense(5, "tanh"), nf.Dense(3, output)], input_shape=FEATURES, dtype="float64", seed=SEED)
+    x = data(3, "mean_squared_error", rows=9)[0]
+    x = x[away_from_kinks(net, x)]
+    c = np.random.default_rng(4).normal(size=(len(x), 3))
+    out = net.forward(x, training=True)
+    gx = net.backward(c)
+    scale = np.abs(c * out).sum()
+
+    numerical = central_differences(net, lambda: np.sum(c * net.predict(x)))
+    assert_close(net.flat_grads, numerical, scale=scale + np.abs(numerical), kind="difference")
+    for index in np.ndindex(x.shape):
+        step = np.zeros_like(x)
+        step[index] = H
+        slope = (np.sum(c * net.predict(x + step)) - np.sum(c * net.predict(x - step))) / (2 * H)
+        assert_close(gx[index], slope, scale=scale + abs(slope), kind="difference")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("output", "loss"), PAIRS)
+def test_outputs_loss_and_gradient_are_those_of_the_numpy_twin(output, loss, dtype):
+    """At widths that are no multiples of a vector, in both dtypes, with the error of sums of this length."""
+    net = nf.Sequential(
+        [nf.Dense(37, "tanh"), nf.Dense(19, "sigmoid"), nf.Dense(5, output)],
+        input_shape=FEATURES, loss=loss, dtype=dtype, seed=SEED,
+    )  # fmt: skip
+    x, y = (array.astype(dtype) for array in data(5, loss))
+    twin = NumpyNetwork(net)
+    twin.parameters = {name: array.astype(np.float64) for name, array in twin.parameters.items()}
+    value, gradients = twin.loss_and_gradient(x.astype(np.float64), y.astype(np.float64))
+    dtype = np.dtype(dtype).type
+    assert_close(dtype(net.loss(x, y)), value, scale=1 + value)
+    for name, gradient in net.gradient(x, y).items():
+        assert_close(gradient, gradients[name], scale=1.0)

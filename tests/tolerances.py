@@ -1,0 +1,72 @@
+"""The one tolerance table: no test writes a tolerance of its own."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# How far a compiled elementary function may be off the exact value, in units in the last place: the bounds that
+# nnfast/kernels/elementary.pxi states, at every level and in both dtypes.
+ULPS = {"exp": 2, "log": 2, "tanh": 4, "sigmoid": 4}
+
+# What a result may be off by, as a part of its scale. The scale of an elementwise result is its own size; of a sum, the
+# sum of the sizes of its terms; of a derivative by central differences, the size of the function and its derivative.
+_TABLE = {
+    # kind: multiples of the dtype's epsilon
+    "elementwise": {"float32": 8 * 2.0**-23, "float64": 8 * 2.0**-52},
+    "sum": {"float32": 16 * 2.0**-23, "float64": 16 * 2.0**-52},
+    # absolute figures, in float64 alone: float32 has too few digits for the one and drifts, rightly, in the other
+    "difference": {"float64": 1e-8},
+    "trajectory": {"float64": 1e-10},
+}
+
+
+def tolerance(dtype: object, kind: str) -> float:
+    """The tolerance of one kind of result ("elementwise", "sum", "difference", "trajectory") in one dtype."""
+    return _TABLE[kind][np.dtype(dtype).name]
+
+
+def assert_close(actual: object, expected: object, *, scale: object = None, kind: str | None = None) -> None:
+    """Hold `actual` to `expected`, by the tolerance of the dtype of `actual`.
+
+    Without `scale` a result is elementwise, with it a sum; `kind` says otherwise. `expected` may be of a wider dtype.
+    Shapes are equal, NaN stands against NaN and an infinity against the same infinity.
+    """
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
+    kind = kind or ("elementwise" if scale is None else "sum")
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = expected.astype(actual.dtype)
+    finite = np.isfinite(rounded) & np.isfinite(actual)
+    np.testing.assert_array_equal(np.where(finite, 0, actual), np.where(finite, 0, rounded))
+    wide = np.where(finite, expected, 0).astype(np.float64)
+    error = np.abs(np.where(finite, actual, 0).astype(np.float64) - wide)
+    size = np.abs(wide) if scale is None else np.abs(np.asarray(scale, np.float64))
+    with np.errstate(invalid="ignore", under="ignore"):  # the scale of an infinite result may be NaN
+        # subnormal numbers lie as far apart as the smallest normal ones
+        bound = tolerance(actual.dtype, kind) * np.maximum(size, np.finfo(actual.dtype).tiny)
+    bad = finite & ~(error <= bound)
+    if bad.any():
+        at = np.unravel_index(np.argmax(np.where(bad, error / bound, 0)), bad.shape)
+        raise AssertionError(
+            f"{bad.sum()} of {bad.size} are off; worst at {tuple(map(int, at))}: {actual[at]!r}, "
+            f"expected {expected[at]!r}, error {error[at]:.3g}, "
+            f"allowed {np.broadcast_to(bound, bad.shape)[at]:.3g} ({kind}, {actual.dtype})"
+        )
+
+
+def ulp_error(actual: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """The error of each of `actual` in units in the last place of its dtype; `exact` is of a wider dtype.
+
+    Infinity counts as the number that would follow the largest one. NaN against NaN is no error; against a number, an
+    infinite one.
+    """
+    info, one = np.finfo(actual.dtype), exact.dtype.type(1)
+    beyond = np.ldexp(one, info.maxexp)
+    with np.errstate(invalid="ignore"):  # NaN
+        value = np.where(np.isinf(actual), np.copysign(beyond, actual), actual.astype(exact.dtype))
+        exact = np.where(np.isinf(actual), np.clip(exact, -beyond, beyond), exact)
+        exponent = np.where(exact == 0, info.minexp, np.frexp(exact)[1] - 1)
+        unit = np.ldexp(one, np.maximum(exponent, info.minexp) - info.nmant)
+        error = np.abs(value - exact) / unit
+    error = np.where(np.isnan(actual) & np.isnan(exact), 0, error)
+    return np.where(np.isnan(error), np.inf, error).astype(np.float64)
