@@ -56,12 +56,12 @@ def environment(**more):
 
 
 def run(*args, **more):
-    command = [sys.executable, "-m", "nnfast", *map(str, args)]
+    command = [sys.executable, "-P", "-m", "nnfast", *map(str, args)]
     return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, env=environment(**more))
 
 
 def start(*args, **streams):
-    return subprocess.Popen([sys.executable, "-c", INTERRUPTIBLE, *map(str, args)], env=environment(), **streams)
+    return subprocess.Popen([sys.executable, "-P", "-c", INTERRUPTIBLE, *map(str, args)], env=environment(), **streams)
 
 
 def wait_for_second_epoch(stream):

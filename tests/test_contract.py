@@ -241,7 +241,7 @@ def test_no_module_imports_in_a_circle():
 def python(code, *arguments, **environment):
     """Run code in a new interpreter; a variable of None is taken out of its environment."""
     merged = {key: value for key, value in {**os.environ, **environment}.items() if value is not None}
-    command = [sys.executable, "-W", "error", "-c", code, *arguments]
+    command = [sys.executable, "-P", "-W", "error", "-c", code, *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=merged)
 
 

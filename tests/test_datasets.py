@@ -604,5 +604,5 @@ def test_public_names():
 
 def test_import_is_cheap():
     code = "import sys, nnfast.datasets; print(*sys.modules.keys() & {'pooch', 'requests', 'tqdm'})"
-    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    out = subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True, text=True).stdout
     assert out.strip() == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,18 @@ def test_show_config(capsys):
     assert lines[1].startswith("SIMD level: ")
     assert lines[2].startswith("compiler: ")
     assert lines[3] == f"threads: {nf.get_num_threads()}"
+
+
+def test_sources_that_are_not_compiled_say_what_to_do(tmp_path):
+    """As when Python is started in a clone into which nothing was built."""
+    compiled = shutil.ignore_patterns("*.so", "*.pyd")
+    shutil.copytree(Path(nf.__file__).parent, tmp_path / "nnfast", ignore=compiled)
+    done = subprocess.run([sys.executable, "-c", "import nnfast"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: nnfast was imported from sources that are not compiled, in ")
+    assert str(tmp_path) in last
+    assert last.endswith("or compile these with `pip install -e .`")
 
 
 # ---- what it brings along

@@ -1117,6 +1117,6 @@ for call in sys.argv[1:]:
 
 def test_what_is_no_matrix_is_refused():
     """None, scalars and vectors where a matrix belongs: an error, and the process lives on."""
-    run = subprocess.run([sys.executable, "-c", REFUSE, *NOT_MATRICES], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-P", "-c", REFUSE, *NOT_MATRICES], capture_output=True, text=True)
     expected = "".join(f"{call}\nrefused\n" for call in NOT_MATRICES)
     assert run.stdout == expected, f"exit code {run.returncode}, {run.stderr}"

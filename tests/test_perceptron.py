@@ -438,5 +438,5 @@ class TestBadInput:
 
 def test_import_brings_neither_scipy_nor_matplotlib():
     code = "import sys, nnfast.perceptron; print([m for m in ('scipy', 'matplotlib') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -207,9 +207,9 @@ cdef void weights_share(const Job* job, int id, int count, const char* x, Py_ssi
 
 cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """Copy this thread's rows of a shuffled mini-batch into the workspace."""
-    cdef Py_ssize_t row_bytes = job.plan.n_in*job.plan.z, target_bytes = sizeof(
-        int64_t
-    ) if job.labels else job.plan.n_out*job.plan.z, r, q
+    cdef Py_ssize_t row_bytes = job.plan.n_in*job.plan.z
+    cdef Py_ssize_t target_bytes = sizeof(int64_t) if job.labels else job.plan.n_out*job.plan.z
+    cdef Py_ssize_t r, q
     for r in range(first, last):
         q = job.order[job.position + r]
         memcpy(job.ws.x + r*row_bytes, job.x + q*row_bytes, row_bytes)

@@ -1,9 +1,7 @@
 """The kernels of the level in use, on NumPy arrays, under the names and signatures of `nnfast.reference`.
 
-Arrays must be C-contiguous, aligned, in native byte order and all of one float dtype (
-    labels: int64
-); anything else is refused.
-`nnfast.functions` is the door that takes any array. `out` may be an input of an elementwise function.
+Arrays must be C-contiguous, aligned, in native byte order and all of one float dtype (labels: int64); anything else is
+refused. `nnfast.functions` is the door that takes any array. `out` may be an input of an elementwise function.
 """
 
 cimport numpy as cnp
