@@ -119,7 +119,9 @@ def test_labels_that_change_while_they_are_used() -> None:
             history = net.fit(x, y, epochs=3, batch_size=7, callbacks=[lambda net, history: y.fill(wrong)], verbose=0)
             print(np.isnan(history["loss"]).tolist())
     """
-    run = subprocess.run([sys.executable, "-P", "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == ["[False, True, True]"] * 4
 
