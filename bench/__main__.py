@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.machine import cores, pin
-from bench.workloads import WORKLOADS, Workload
+from bench.workloads import ACTIVATIONS, OPTIMIZERS, WORKLOADS, Network, Workload
 
-IMPORTS = "imports"
+OTHERS = {
+    "inference": "one sample at a time, and 10,000 at once",
+    "threads": "fit on 1, 2, 4 and 8 threads, more than there are cores included",
+    "imports": "import nnfast beside import numpy",
+    "sweep": "many shapes, batches, activations and optimizers against the fastest peer: an hour",
+}
+DEFAULT = [*WORKLOADS, "inference"]
 ROUNDS, IMPORT_ROUNDS = 5, 15
+OWN_STEPS = 2_000  # of a network that the command line describes
 
 
 def main() -> int:
@@ -21,89 +31,189 @@ def main() -> int:
     options = read_arguments()
     # The folder in which one stands comes last: an installed nnfast counts, then one that was built in place.
     sys.path.append(sys.path.pop(0))
-    pin(options.threads)
+    runs = [run_here(options)] if len(options.threads) == 1 else [run_apart(n) for n in options.threads]
+    if options.json:
+        options.json.write_text(json.dumps({"runs": runs}, indent=2) + "\n", encoding="utf-8")
+    if options.chart:
+        from bench.charts import draw
+
+        draw(runs, options.chart)
+    races = [race for run in runs for race in run["training"] + run["inference"]]
+    return int(any(race["disagreements"] for race in races))
+
+
+def run_apart(threads: int) -> dict[str, Any]:
+    """Measure in a process of its own: most libraries ask for the number of threads when they are imported."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "figures.json")
+        again = [*sys.argv[1:], "--threads", str(threads), "--json", str(path)]
+        subprocess.run(
+            [sys.executable, "-m", "bench", *again, "--no-chart"], cwd=Path(__file__).parents[1], check=False
+        )
+        if not path.exists():
+            sys.exit(f"the run on {threads} thread(s) failed")
+        run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["runs"][0]
+        return run
+
+
+def run_here(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure on one number of threads."""
+    threads = options.threads[0]
+    pin(len(cores()) if "threads" in options.names else threads, threads)
 
     from bench import report  # and with it NumPy, only now
     from bench.machine import describe
 
-    machine = describe(options.threads)
-    print(report.machine_lines(machine))
-    races = [run_race(WORKLOADS[name], options) for name in options.names if name in WORKLOADS]
-    results: dict[str, Any] = {"machine": machine, "training": races}
-    if IMPORTS in options.names:
-        from bench.imports import compare_imports
-
-        results["imports"] = compare_imports(options.rounds or IMPORT_ROUNDS)
-        print("\n" + report.imports_line(results["imports"]))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    if options.chart:
-        report.draw(races, machine, options.chart)
-    return int(any(race["disagreements"] for race in races))
+    machine = describe(threads)
+    print(report.machine_lines(machine), flush=True)
+    run: dict[str, Any] = {"machine": machine, "training": [], "inference": []}
+    if options.workloads:
+        run_races(options, run)
+    others: dict[str, Callable[[argparse.Namespace, dict[str, Any]], None]] = {
+        "inference": run_inference, "threads": run_threads, "imports": run_imports, "sweep": run_sweep,
+    }  # fmt: skip
+    for name in options.names:
+        if name in others:
+            others[name](options, run)
+    return run
 
 
-def run_race(workload: Workload, options: argparse.Namespace) -> dict[str, Any]:
-    """Race the peers that are installed, and print the table."""
-    from bench.peers import PEERS
+def run_races(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Train all peers that are installed, and print the tables."""
+    from bench import report
+    from bench.peak import Peak
+    from bench.peers import TRAINERS
     from bench.race import race
-    from bench.report import race_lines
 
-    absent = {peer.name: reason for peer in PEERS if (reason := peer.missing())}
-    peers = [peer for peer in PEERS if peer.name not in absent]
-    steps, rounds = options.steps or workload.steps, options.rounds or ROUNDS
-    print(f"\n{workload.name}: {workload}", flush=True)
-    result = race(workload, peers, threads=options.threads, rounds=rounds, steps=steps) | {"absent": absent}
-    print(f"{result['rows']:,} rows of {result['data']}; {steps:,} steps of each, in {rounds} rounds, in turn")
-    print(race_lines(result), flush=True)
-    return result
+    peers, absent = present(TRAINERS)
+    peak = Peak(options.threads[0])
+    for workload in options.workloads:
+        steps, rounds = options.steps or workload.steps, options.rounds or ROUNDS
+        print(f"\n{workload.name}: {workload}", flush=True)
+        result = race(workload, peers, threads=options.threads[0], rounds=rounds, steps=steps, peak=peak)
+        run["training"].append(result | {"absent": absent, "flops": workload.flops})
+        run["peak"] = peak.figures()
+        print(report.race_lines(run["training"][-1]), flush=True)
+    print("\n" + report.peak_lines(run), flush=True)
+
+
+def run_inference(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Run the networks of all peers, and print the tables."""
+    from bench import report
+    from bench.inference import race_predictors
+    from bench.peers import PREDICTORS
+    from bench.workloads import INFERENCE
+
+    peers, absent = present(PREDICTORS)
+    networks = [options.own.network] if options.own else INFERENCE
+    for network in networks:
+        print(f"\ninference: {network}, softmax", flush=True)
+        result = race_predictors(network, peers, threads=options.threads[0], rounds=options.rounds or ROUNDS)
+        run["inference"].append(result | {"absent": absent})
+        print(report.inference_lines(run["inference"][-1]), flush=True)
+
+
+def run_threads(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Train nnfast alone, on several numbers of threads."""
+    from bench import report
+    from bench.threads import compare_threads
+
+    workloads = [options.own] if options.own else list(WORKLOADS.values())
+    run["threads"] = [compare_threads(w, options.rounds or ROUNDS, options.steps or w.steps) for w in workloads]
+    print("\n" + report.threads_lines(run["threads"]), flush=True)
+
+
+def run_imports(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Compare the times of two imports."""
+    from bench import report
+    from bench.imports import compare_imports
+
+    run["imports"] = compare_imports(options.rounds or IMPORT_ROUNDS)
+    print("\n" + report.imports_line(run["imports"]), flush=True)
+
+
+def run_sweep(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Compare many cells, saved as they come."""
+    from bench import report
+    from bench.sweep import sweep
+
+    run["sweep"] = sweep(options.threads[0], options.rounds or 3)
+    print("\n" + report.sweep_lines(run["sweep"]), flush=True)
+
+
+def present(peers: tuple[Any, ...]) -> tuple[list[Any], dict[str, str]]:
+    """Return the peers that can take part, and why the others cannot."""
+    absent = {peer.name: reason for peer in peers if (reason := peer.missing())}
+    return [peer for peer in peers if peer.name not in absent], absent
+
+
+# ---- the command line
 
 
 def read_arguments() -> argparse.Namespace:
     """Return the command line's options, checked as far as can be before anything is measured."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Measure nnfast beside its peers: training, in turn, as ratios of time.",
-        epilog="\n".join(["workloads:", *(f"  {name:9}{WORKLOADS[name]}" for name in WORKLOADS)]),
+        description="Measure nnfast beside its peers, in turn, as ratios of time.",
+        epilog="\n".join(["names:", *(f"  {name:11}{text}" for name, text in (WORKLOADS | OTHERS).items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "names", nargs="*", type=known, metavar="NAME",
-        help=f"a workload, or '{IMPORTS}' for the time of import nnfast; by default book",
-    )  # fmt: skip
-    parser.add_argument("--threads", type=positive, default=1, help="of each peer; by default 1")
-    parser.add_argument("--rounds", type=positive, help=f"by default {ROUNDS}, of {IMPORTS} {IMPORT_ROUNDS}")
-    parser.add_argument("--steps", type=positive, help="of training of each peer, in all rounds together")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the ratios there (.png, .svg, .pdf)")
+    add = parser.add_argument
+    add("names", nargs="*", type=known, metavar="NAME", help=f"what to measure; by default {', '.join(DEFAULT)}")
+    add("--threads", type=positive, nargs="+", metavar="N", help="of each peer; by default 1, then 2")
+    add("--rounds", type=positive, help=f"by default {ROUNDS}, of imports {IMPORT_ROUNDS}, of a sweep 3")
+    add("--steps", type=positive, help="of training of each peer, in all rounds together")
+    add("--json", type=Path, metavar="FILE", help="write all figures there")
+    add("--chart", type=Path, metavar="FILE", help="draw the ratios there (.png, .svg, .pdf)")
+    add("--no-chart", dest="chart", action="store_const", const=None, help=argparse.SUPPRESS)
+    own = parser.add_argument_group("a network of your own, instead of the workloads")
+    own.add_argument("--shape", type=shape, metavar="N-N-...", help="features, hidden units, classes: 20-64-3")
+    own.add_argument("--batch", type=positive, default=50, metavar="N", help="by default 50")
+    own.add_argument("--activation", choices=ACTIVATIONS, default="relu", help="by default relu")
+    own.add_argument("--optimizer", choices=tuple(OPTIMIZERS), default="adam", help="by default adam")
     options = parser.parse_args()
-    options.names = list(dict.fromkeys(options.names)) or ["book"]
+    options.own = options.shape and Workload(
+        options.shape, Network(tuple(map(int, options.shape.split("-"))), options.activation), options.optimizer,
+        options.batch, OWN_STEPS,
+    )  # fmt: skip
+    names = options.names = list(dict.fromkeys(options.names)) or DEFAULT
+    options.workloads = [WORKLOADS[name] for name in names if name in WORKLOADS]
+    if options.own and options.workloads:  # which are named by default, or the check below refuses them
+        options.workloads = [options.own]
+    options.threads = options.threads or [n for n in (1, 2) if n <= len(cores())]
     check(options, parser)
     return options
 
 
 def check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Refuse what would fail after minutes of measuring."""
-    if options.threads > len(cores()):
-        parser.error(f"--threads {options.threads}: this process may use {len(cores())} core(s)")
-    for workload in (WORKLOADS[name] for name in options.names if name in WORKLOADS):
+    for threads in options.threads:
+        if threads > len(cores()):
+            parser.error(f"--threads {threads}: this process may use {len(cores())} core(s)")
+    if options.own and options.names != DEFAULT and set(options.names) & set(WORKLOADS):
+        parser.error("--shape describes a network of its own: name no workload beside it")
+    for workload in options.workloads:
         steps, rounds = options.steps or workload.steps, options.rounds or ROUNDS
         if rounds > steps:
             parser.error(f"{rounds} rounds are too many for the {steps} steps of {workload.name}")
     for path in filter(None, (options.json, options.chart)):
         if not path.parent.is_dir():
             parser.error(f"{path}: there is no folder {path.parent}")
-    if options.chart and options.chart.suffix not in (".png", ".svg", ".pdf"):
+    if not options.chart:
+        return
+    if options.chart.suffix not in (".png", ".svg", ".pdf"):
         parser.error(f"--chart {options.chart}: the name must end in .png, .svg or .pdf")
-    if options.chart and options.names == [IMPORTS]:
-        parser.error("--chart draws training: name a workload")
-    if options.chart and not find_spec("matplotlib"):
+    if not options.workloads and not set(options.names) & {"inference", "sweep"}:
+        parser.error("--chart draws training, inference or a sweep: name one")
+    if not find_spec("matplotlib"):
         parser.error("--chart needs matplotlib, which is not installed")
 
 
 def known(name: str) -> str:
     """Return `name` if there is something of that name to measure."""
-    if name != IMPORTS and name not in WORKLOADS:
-        raise argparse.ArgumentTypeError(f"unknown name {name!r}: choose from {', '.join([*WORKLOADS, IMPORTS])}")
+    names = [*WORKLOADS, *OTHERS]
+    if name not in names:
+        raise argparse.ArgumentTypeError(f"unknown name {name!r}: choose from {', '.join(names)}")
     return name
 
 
@@ -112,6 +222,14 @@ def positive(text: str) -> int:
     if not (text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
     return int(text)
+
+
+def shape(text: str) -> str:
+    """Return `text` if it is a chain of layers."""
+    sizes = text.split("-")
+    if len(sizes) < 2 or not all(size.isdecimal() and int(size) > 0 for size in sizes) or int(sizes[-1]) < 2:
+        raise argparse.ArgumentTypeError(f"must be features, hidden units, classes (at least 2), got {text!r}")
+    return text
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.workloads import Workload
+from bench.workloads import Network, Workload
 
+ACTIVATIONS = {"sigmoid": lambda z: 0.5 + 0.5 * np.tanh(z / 2), "tanh": np.tanh, "relu": lambda z: np.maximum(z, 0)}
 Parameters = list[tuple[np.ndarray, np.ndarray]]  # the weights (n_in, n_out) and the bias of each layer
 
 
@@ -57,13 +58,13 @@ def synthesize(sizes: tuple[int, ...], rows: tuple[int, int]) -> list[tuple[np.n
     return [(x[: rows[0]], y[: rows[0]]), (x[rows[0] :], y[rows[0] :])]
 
 
-def initial_parameters(workload: Workload) -> Parameters:
+def initial_parameters(network: Network) -> Parameters:
     """Return the weights and biases that all peers start from: He's for relu, LeCun's otherwise; biases zero."""
     rng = np.random.default_rng(0)
-    gain = 2.0 if workload.activation == "relu" else 1.0
+    gain = 2.0 if network.activation == "relu" else 1.0
     return [
         ((rng.standard_normal((n, m)) * np.sqrt(gain / n)).astype(np.float32), np.zeros(m, np.float32))
-        for n, m in pairwise(workload.sizes)
+        for n, m in pairwise(network.sizes)
     ]
 
 
@@ -73,7 +74,7 @@ def evaluate(workload: Workload, parameters: Parameters, x: np.ndarray, y: np.nd
     for i, (weights, bias) in enumerate(parameters):
         h = h @ weights + bias
         if i < len(parameters) - 1:
-            h = np.maximum(h, 0) if workload.activation == "relu" else 0.5 + 0.5 * np.tanh(h / 2)
+            h = ACTIVATIONS[workload.activation](h)
     h -= h.max(axis=1, keepdims=True)
     losses = np.log(np.exp(h).sum(axis=1)) - h[np.arange(len(y)), y]
     return float(losses.mean()), float((h.argmax(axis=1) == y).mean())

@@ -15,11 +15,11 @@ def cores() -> list[int]:
     return sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
 
 
-def pin(threads: int) -> None:
-    """Hold every library to `threads` threads, and the process to as many cores; before any of them is imported."""
+def pin(count: int, threads: int) -> None:
+    """Hold every library to `threads` threads, and the process to `count` cores; before any of them is imported."""
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores()[-threads:])  # the first one answers most interrupts
+        os.sched_setaffinity(0, cores()[-count:])  # the first one answers most interrupts
 
 
 def describe(threads: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One workload, all peers, in turn."""
+"""One training, all peers, in turn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from time import perf_counter
 from typing import Any
 
 from bench.data import evaluate, initial_parameters, load
-from bench.peers import Peer
+from bench.peak import Peak
+from bench.peers import Trainer
 from bench.workloads import Workload
 
 # How far a peer's loss may be off nnfast's, as a part of it, early and at the end. SGD stays together for thousands of
@@ -18,51 +19,58 @@ TOLERANCES = {"sgd": {"early_loss": 1e-4, "loss": 1e-3}, "adam": {"early_loss": 
 ACCURACY_TOLERANCE = 0.02
 
 
-def race(workload: Workload, peers: list[type[Peer]], *, threads: int, rounds: int, steps: int) -> dict[str, Any]:
+def race(
+    workload: Workload, peers: list[type[Trainer]], *, threads: int, rounds: int, steps: int, peak: Peak | None = None
+) -> dict[str, Any]:
     """Return the time and the outcome of `steps` steps of each peer, spread over rounds.
 
     In a round each peer trains for a while, then the next; who begins changes with the round. A peer's ratio in a round
     is its time by nnfast's time in the same round. What comes before, a short training of each from which the early
     losses are taken, also warms everything up.
     """
-    data, initial = load(workload), initial_parameters(workload)
+    data, initial = load(workload), initial_parameters(workload.network)
     results: dict[str, dict[str, Any]] = {}
     for peer in peers:
         network = peer(workload, data, initial, threads)
+        network.prepare(EARLY_STEPS)
         network.run(EARLY_STEPS)
         early_loss, _ = evaluate(workload, network.parameters(), data.x_test, data.y_test)
         results[peer.name] = {"version": peer.version(), "early_loss": early_loss}
 
     networks = {peer.name: peer(workload, data, initial, threads) for peer in peers}
-    seconds = time_in_turn(networks, rounds, steps)
+    seconds = time_in_turn(networks, rounds, steps // rounds, peak)
     first = peers[0].name
     for name, result in results.items():
         loss, accuracy = evaluate(workload, networks[name].parameters(), data.x_test, data.y_test)
         ratio = spread([own / nnfast for own, nnfast in zip(seconds[name], seconds[first], strict=True)])
         microseconds = spread([1e6 * own for own in seconds[name]])
-        result |= {"loss": loss, "accuracy": accuracy, "ratio": ratio, "microseconds": microseconds}
+        gflops = workload.flops / median(seconds[name]) / 1e9
+        result |= {"loss": loss, "accuracy": accuracy, "ratio": ratio, "microseconds": microseconds, "gflops": gflops}
     return {
         "workload": workload.name,
         "description": str(workload),
         "data": data.source,
         "rows": len(data.x),
-        "steps": steps,
+        "steps": steps // rounds * rounds,
         "rounds": rounds,
         "peers": results,
         "disagreements": disagreements(workload, results, first),
     }
 
 
-def time_in_turn(networks: dict[str, Peer], rounds: int, steps: int) -> dict[str, list[float]]:
-    """Train each network for `steps` steps; return the seconds of a step of each in each round."""
+def time_in_turn(networks: dict[str, Trainer], rounds: int, steps: int, peak: Peak | None) -> dict[str, list[float]]:
+    """Train each network for `steps` steps in each round; return the seconds of a step of each in each round."""
     names = list(networks)
+    for network in networks.values():
+        network.prepare(steps)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for i in range(rounds):
-        count = steps * (i + 1) // rounds - steps * i // rounds
         for name in names[i % len(names) :] + names[: i % len(names)]:
             start = perf_counter()
-            networks[name].run(count)
-            seconds[name].append((perf_counter() - start) / count)
+            networks[name].run(steps)
+            seconds[name].append((perf_counter() - start) / steps)
+        if peak:
+            peak.measure()
     return seconds
 
 

@@ -1,8 +1,8 @@
-"""The figures as text and as a picture."""
+"""The figures as text."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from statistics import median
 from typing import Any
 
 
@@ -10,24 +10,63 @@ def machine_lines(machine: dict[str, Any]) -> str:
     """Say what the figures were measured on."""
     threads = f"{threads_of(machine)} each"
     if machine["pinned_to"]:
-        threads += f", pinned to core{'s'[: machine['threads'] - 1]} {', '.join(map(str, machine['pinned_to']))}"
+        several = "s" if len(machine["pinned_to"]) > 1 else ""
+        threads += f", pinned to core{several} {', '.join(map(str, machine['pinned_to']))}"
     versions = f"Python {machine['python']}, NumPy {machine['numpy']}"
     versions += f" ({machine['blas']})" if machine["blas"] else ""
     return f"{machine['processor']}; {threads}; SIMD level of nnfast: {machine['simd']}\n{versions}"
 
 
 def race_lines(result: dict[str, Any]) -> str:
-    """Return the table of one workload: times as ratios to nnfast's, and whether all trained the same network."""
-    lines = [f"{'':14}{'time / nnfast time':^24}{'µs a step':>12}{'test loss':>12}{'test accuracy':>15}"]
+    """Return the table of one training: times as ratios to nnfast's, and whether all trained the same network."""
+    told = (
+        f"{result['rows']:,} rows of {result['data']}; {result['steps']:,} steps of each, in {result['rounds']} rounds"
+    )
+    lines = [told, f"{'':14}{'time / nnfast time':^24}{'µs a step':>12}{'test loss':>12}{'test accuracy':>15}"]
     for name, peer in result["peers"].items():
-        ratio = peer["ratio"]
-        interval = f"({ratio['min']:.2f} to {ratio['max']:.2f})"
         lines.append(
-            f"{name:14}{ratio['median']:>7.2f} {interval:<16}{peer['microseconds']['median']:>12.1f}"
+            f"{name:14}{in_words(peer['ratio'])}{peer['microseconds']['median']:>12.1f}"
             f"{peer['loss']:>12.4f}{peer['accuracy']:>15.4f}"
         )
-    lines += [f"{name:14} left out: {reason}" for name, reason in result["absent"].items()]
+    lines += left_out(result)
     lines += [f"NOT THE SAME NETWORK: {disagreement}" for disagreement in result["disagreements"]]
+    return "\n".join(lines)
+
+
+def peak_lines(run: dict[str, Any]) -> str:
+    """Say what part nnfast reaches of the best matrix product in the run."""
+    size, gflops = run["peak"]["size"], run["peak"]["gflops"]
+    library, best = max(gflops.items(), key=lambda item: item[1])
+    lines = [f"The best product of {size} x {size} matrices: {best:.0f} GFLOP/s, by {library}. Share of that:"]
+    for race in run["training"]:
+        own = next(iter(race["peers"].values()))["gflops"]
+        lines.append(f"{race['workload']:14}{100 * own / best:>6.0f} %  ({race['flops'] / 1e6:.1f} MFLOP a step)")
+    return "\n".join(lines)
+
+
+def inference_lines(result: dict[str, Any]) -> str:
+    """Return the table of one network's inference."""
+    title = f"{result['rows']:,} samples"
+    lines = [f"{'':14}{'one sample / nnfast':^24}{'µs':>10}    {title + ' / nnfast':^24}{'µs':>10}"]
+    for name, peer in result["peers"].items():
+        one, many = peer["one"], peer["many"]
+        lines.append(
+            f"{name:14}{in_words(one['ratio'])}{one['microseconds']['median']:>10.2f}    "
+            f"{in_words(many['ratio'])}{many['microseconds']['median']:>10.0f}"
+        )
+    lines += left_out(result)
+    lines += [f"NOT THE SAME NETWORK: {name}" for name in result["disagreements"]]
+    return "\n".join(lines)
+
+
+def threads_lines(results: list[dict[str, Any]]) -> str:
+    """Return the table of how much faster fit is on more threads."""
+    counts = list(results[0]["speedup"])
+    head = "".join(f"{count + ' thread' + 's' * (count != '1'):^24}" for count in counts)
+    lines = ["How many times as fast as on one thread:", f"{'':14}{head}"]
+    for result in results:
+        row = "".join(in_words(result["speedup"][count]) for count in counts)
+        lines.append(f"{result['workload']:14}{row}{'' if result['same_bits'] else '  NOT THE SAME BITS'}")
     return "\n".join(lines)
 
 
@@ -40,29 +79,29 @@ def imports_line(result: dict[str, Any]) -> str:
     )
 
 
-def draw(races: list[dict[str, Any]], machine: dict[str, Any], path: Path) -> None:
-    """Draw how many times nnfast's time each peer takes, with the range over the rounds; a panel for each workload."""
-    from matplotlib.figure import Figure
+def sweep_lines(cells: list[dict[str, Any]]) -> str:
+    """Name the cells with the least ratios."""
+    ahead = sum(cell["ratio"] >= 1 for cell in cells)
+    ratios = [cell["ratio"] for cell in cells]
+    lines = [
+        f"Ahead of the fastest peer in {ahead} of {len(cells)} cells; median ratio {median(ratios):.2f}. The least:"
+    ]
+    for cell in sorted(cells, key=lambda cell: cell["ratio"])[:15]:
+        lines.append(
+            f"{cell['ratio']:6.2f}  {cell['description']} ({cell['microseconds']:.1f} µs a step; {cell['fastest']})"
+        )
+    return "\n".join(lines)
 
-    names = list(dict.fromkeys(name for race in races for name in race["peers"]))
-    colors = {name: f"C{i}" for i, name in enumerate(names)}
-    figure = Figure(figsize=(7, 1 + len(races) * (0.7 + 0.3 * len(names))), layout="constrained")
-    panels = figure.subplots(len(races), squeeze=False)[:, 0]
-    for race, axes in zip(races, panels, strict=True):
-        for name, peer in race["peers"].items():
-            ratio = peer["ratio"]
-            error = [[ratio["median"] - ratio["min"]], [ratio["max"] - ratio["median"]]]
-            axes.barh(name, ratio["median"], xerr=error, color=colors[name], ecolor="0.3", capsize=3)
-            axes.annotate(
-                f"{ratio['median']:.2f}", (ratio["max"], name), (6, 0), textcoords="offset points", va="center"
-            )
-        axes.invert_yaxis()
-        axes.margins(x=0.12)
-        axes.set_title(f"{race['workload']}: {race['description']}", fontsize="small", loc="left")
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[-1].set_xlabel("time of training, nnfast = 1 (median and range over the rounds)")
-    figure.suptitle(f"{machine['processor']}, {threads_of(machine)}, SIMD level {machine['simd']}", fontsize="medium")
-    figure.savefig(path, dpi=150)
+
+def in_words(ratio: dict[str, float]) -> str:
+    """A median and the range it lies in."""
+    interval = f"({ratio['min']:.2f} to {ratio['max']:.2f})"
+    return f"{ratio['median']:>7.2f} {interval:<16}"
+
+
+def left_out(result: dict[str, Any]) -> list[str]:
+    """Say which peers are not in a table, and why."""
+    return [f"{name:14} left out: {reason}" for name, reason in result["absent"].items()]
 
 
 def threads_of(machine: dict[str, Any]) -> str:

@@ -1,10 +1,42 @@
-"""What is trained: networks for classification, softmax and cross entropy at their end, in float32."""
+"""What is trained and run: networks for classification, softmax and cross entropy at their end, in float32."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 OPTIMIZERS = {"sgd": "SGD", "adam": "Adam"}
+LEARNING_RATES = {"sgd": 0.1, "adam": 1e-3}
+ACTIVATIONS = ("sigmoid", "tanh", "relu")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A chain of dense layers.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Features, the units of each hidden layer, classes.
+    activation : {"sigmoid", "tanh", "relu"}
+        Of the hidden layers.
+    """
+
+    sizes: tuple[int, ...]
+    activation: str
+
+    @property
+    def shape(self) -> str:
+        """The sizes in one word."""
+        return "-".join(map(str, self.sizes))
+
+    @property
+    def weights(self) -> int:
+        """How many weights all layers have."""
+        return sum(n * m for n, m in pairwise(self.sizes))
+
+    def __str__(self) -> str:
+        return f"{self.shape} {self.activation}"
 
 
 @dataclass(frozen=True)
@@ -15,14 +47,10 @@ class Workload:
     ----------
     name : str
         As on the command line.
-    sizes : tuple of int
-        Features, the units of each hidden layer, classes.
-    activation : {"sigmoid", "relu"}
-        Of the hidden layers.
+    network : Network
+        What is trained.
     optimizer : {"sgd", "adam"}
         With the defaults of the paper but for the learning rate.
-    learning_rate : float
-        Above zero.
     batch : int
         Samples in a mini-batch.
     steps : int
@@ -32,26 +60,48 @@ class Workload:
     """
 
     name: str
-    sizes: tuple[int, ...]
-    activation: str
+    network: Network
     optimizer: str
-    learning_rate: float
     batch: int
     steps: int
     mnist: bool = False
 
-    def __str__(self) -> str:
-        shape = "-".join(map(str, self.sizes))
-        optimizer = f"{OPTIMIZERS[self.optimizer]} {self.learning_rate}"
-        return f"{shape} {self.activation}, softmax + cross entropy, {optimizer}, batch {self.batch}"
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Features, units, classes."""
+        return self.network.sizes
 
+    @property
+    def activation(self) -> str:
+        """Of the hidden layers."""
+        return self.network.activation
+
+    @property
+    def learning_rate(self) -> float:
+        """The same for all workloads of an optimizer."""
+        return LEARNING_RATES[self.optimizer]
+
+    @property
+    def flops(self) -> int:
+        """Multiplications and additions of the matrix products in a step: forward, and back to all but the input."""
+        first = self.sizes[0] * self.sizes[1]
+        return 2 * self.batch * (3 * self.network.weights - first)
+
+    def __str__(self) -> str:
+        optimizer = f"{OPTIMIZERS[self.optimizer]} {self.learning_rate}"
+        return f"{self.network}, softmax + cross entropy, {optimizer}, batch {self.batch}"
+
+
+BOOK, TINY = Network((784, 50, 10), "sigmoid"), Network((4, 64, 64, 2), "relu")
+TABULAR, WIDE = Network((32, 128, 64, 2), "relu"), Network((784, 512, 512, 10), "relu")
 
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        Workload("book", (784, 50, 10), "sigmoid", "sgd", 0.1, batch=100, steps=10_000, mnist=True),
-        Workload("tiny", (4, 64, 64, 2), "relu", "adam", 1e-3, batch=32, steps=10_000),
-        Workload("tabular", (32, 128, 64, 2), "relu", "adam", 1e-3, batch=256, steps=5_000),
-        Workload("wide", (784, 512, 512, 10), "relu", "adam", 1e-3, batch=128, steps=1_000, mnist=True),
+        Workload("book", BOOK, "sgd", batch=100, steps=10_000, mnist=True),
+        Workload("tiny", TINY, "adam", batch=32, steps=10_000),
+        Workload("tabular", TABULAR, "adam", batch=256, steps=5_000),
+        Workload("wide", WIDE, "adam", batch=128, steps=1_000, mnist=True),
     )
 }
+INFERENCE = (TINY, BOOK, WIDE)

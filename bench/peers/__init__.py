@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from bench.peers.base import Peer
-from bench.peers.with_nnfast import NNFast
-from bench.peers.with_numpy import NumPy
-from bench.peers.with_sklearn import ScikitLearn
+from bench.peers.base import Peer, Predictor, Trainer
+from bench.peers.with_jax import JAX, JAXPredictor
+from bench.peers.with_nnfast import NNFast, NNFastPredictor
+from bench.peers.with_numpy import NumPy, NumPyPredictor
+from bench.peers.with_onnxruntime import ONNXRuntime
+from bench.peers.with_sklearn import ScikitLearn, ScikitLearnPredictor
+from bench.peers.with_torch import CompiledPyTorch, PyTorch, PyTorchPredictor
 
-PEERS: tuple[type[Peer], ...] = (NNFast, NumPy, ScikitLearn)
+TRAINERS: tuple[type[Trainer], ...] = (NNFast, NumPy, ScikitLearn, PyTorch, CompiledPyTorch, JAX)
+PREDICTORS: tuple[type[Predictor], ...] = (
+    NNFastPredictor, NumPyPredictor, ScikitLearnPredictor, PyTorchPredictor, JAXPredictor, ONNXRuntime,
+)  # fmt: skip
 
-__all__ = ["PEERS", "Peer"]
+__all__ = ["PREDICTORS", "TRAINERS", "Peer", "Predictor", "Trainer"]

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from bench.data import Data, Parameters
-from bench.peers.base import Peer
-from bench.workloads import Workload
+from bench.peers.base import Predictor, Trainer
+from bench.workloads import Network, Workload
 
 
-class NNFast(Peer):
+def sequential(network: Network, parameters: Parameters) -> Any:
+    """Return the network with these parameters."""
+    import nnfast as nf
+
+    hidden = [nf.Dense(units, activation=network.activation) for units in network.sizes[1:-1]]
+    output = nf.Dense(network.sizes[-1], activation="softmax")
+    net = nf.Sequential([*hidden, output], input_shape=network.sizes[0], loss="cross_entropy")
+    for i, (weights, bias) in enumerate(parameters, start=1):
+        net.params[f"W{i}"], net.params[f"b{i}"] = weights, bias
+    return net
+
+
+class NNFast(Trainer):
     """`Sequential.fit`."""
 
     name = module = package = "nnfast"
@@ -22,11 +38,7 @@ class NNFast(Peer):
     def __init__(self, workload: Workload, data: Data, initial: Parameters, threads: int) -> None:
         import nnfast as nf
 
-        hidden = [nf.Dense(units, activation=workload.activation) for units in workload.sizes[1:-1]]
-        output = nf.Dense(workload.sizes[-1], activation="softmax")
-        self.net = nf.Sequential([*hidden, output], input_shape=workload.sizes[0], loss="cross_entropy")
-        for i, (weights, bias) in enumerate(initial, start=1):
-            self.net.params[f"W{i}"], self.net.params[f"b{i}"] = weights, bias
+        self.net = sequential(workload.network, initial)
         self.optimizer = {"sgd": nf.SGD, "adam": nf.Adam}[workload.optimizer](workload.learning_rate)
         self.batch, self.data, self.threads = workload.batch, data, threads
         self.num_threads = nf.num_threads
@@ -43,3 +55,24 @@ class NNFast(Peer):
         """Return weights and biases."""
         params = self.net.params
         return [(params[f"W{i}"], params[f"b{i}"]) for i in range(1, len(self.net.layers) + 1)]
+
+
+class NNFastPredictor(Predictor):
+    """`Sequential.predict_one` and `Sequential.predict`."""
+
+    name = module = package = "nnfast"
+    version = NNFast.version
+
+    def __init__(self, network: Network, parameters: Parameters, threads: int) -> None:
+        import nnfast as nf
+
+        nf.set_num_threads(threads)
+        self.net, self.out = sequential(network, parameters), np.empty(network.sizes[-1], np.float32)
+
+    def one(self, row: np.ndarray) -> np.ndarray:
+        """Run it on one sample, into an array that is there."""
+        return self.net.predict_one(row, out=self.out)
+
+    def many(self, x: np.ndarray) -> np.ndarray:
+        """Run it."""
+        return self.net.predict(x)

@@ -14,11 +14,11 @@ from math import prod, sqrt
 import numpy as np
 
 from bench.data import Data, Parameters
-from bench.peers.base import Peer
-from bench.workloads import Workload
+from bench.peers.base import Predictor, Trainer
+from bench.workloads import Network, Workload
 
 
-class NumPy(Peer):
+class NumPy(Trainer):
     """A training loop of matrix products and ufuncs."""
 
     name = "NumPy"
@@ -116,6 +116,18 @@ def multiply_by_sigmoid_derivative(error: np.ndarray, h: np.ndarray, scratch: np
     error *= scratch
 
 
+def tanh(z: np.ndarray) -> None:
+    """tanh(z), in place."""
+    np.tanh(z, out=z)
+
+
+def multiply_by_tanh_derivative(error: np.ndarray, h: np.ndarray, scratch: np.ndarray) -> None:
+    """Error times 1 - h h, in place."""
+    np.multiply(h, h, out=scratch)
+    np.subtract(1, scratch, out=scratch)
+    error *= scratch
+
+
 def relu(z: np.ndarray) -> None:
     """max(z, 0), in place."""
     np.maximum(z, 0, out=z)
@@ -129,8 +141,46 @@ def multiply_by_relu_derivative(error: np.ndarray, h: np.ndarray, scratch: np.nd
 
 ACTIVATIONS: dict[str, tuple[Callable[..., None], Callable[..., None], type]] = {
     "sigmoid": (sigmoid, multiply_by_sigmoid_derivative, np.float32),
+    "tanh": (tanh, multiply_by_tanh_derivative, np.float32),
     "relu": (relu, multiply_by_relu_derivative, np.bool_),
 }
+
+
+class NumPyPredictor(Predictor):
+    """Matrix products and ufuncs; a single sample is a vector all the way."""
+
+    name = "NumPy"
+    module = package = "numpy"
+
+    def __init__(self, network: Network, parameters: Parameters, threads: int) -> None:
+        self.layers, self.activate = parameters, ACTIVATIONS[network.activation][0]
+
+    def one(self, row: np.ndarray) -> np.ndarray:
+        """Run it on one sample."""
+        z = self.logits(row)
+        z -= z.max()
+        np.exp(z, out=z)
+        z /= z.sum()
+        return z
+
+    def many(self, x: np.ndarray) -> np.ndarray:
+        """Run it."""
+        z = self.logits(x)
+        z -= z.max(axis=1, keepdims=True)
+        np.exp(z, out=z)
+        z /= z.sum(axis=1, keepdims=True)
+        return z
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Return the outputs before softmax."""
+        for weights, bias in self.layers[:-1]:
+            x = x @ weights
+            x += bias
+            self.activate(x)
+        weights, bias = self.layers[-1]
+        x = x @ weights
+        x += bias
+        return x
 
 
 class SGD:

@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 
 from bench.data import Data, Parameters
-from bench.peers.base import Peer
-from bench.workloads import Workload
+from bench.peers.base import Predictor, Trainer
+from bench.workloads import Network, Workload
 
 
-class ScikitLearn(Peer):
+def classifier(network: Network, parameters: Parameters, **options: Any) -> Any:
+    """Return a classifier with these parameters, and an optimizer that has not begun."""
+    from sklearn.neural_network import MLPClassifier
+
+    features, classes = network.sizes[0], network.sizes[-1]
+    activation = {"sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}[network.activation]
+    model: Any = MLPClassifier(network.sizes[1:-1], activation=activation, alpha=0, shuffle=False, **options)
+    # A first step makes the arrays. Then the weights are set, and the optimizer that has taken a step is dropped.
+    x, y = np.zeros((2 * classes, features), np.float32), targets(np.arange(2 * classes) % classes, classes)
+    with warnings.catch_warnings(action="ignore"):  # of batches larger than these data
+        model.partial_fit(x, y, classes=np.arange(classes))
+    for i, (weights, bias) in enumerate(parameters):
+        model.coefs_[i][...], model.intercepts_[i][...] = weights, bias
+    model.out_activation_ = "softmax"
+    del model._optimizer
+    return model
+
+
+def targets(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Labels of two classes would make it a network with one output; indicators make two."""
+    return labels if classes > 2 else np.eye(classes, dtype=bool)[labels]
+
+
+class ScikitLearn(Trainer):
     """`MLPClassifier.partial_fit`, which goes on with the state of the optimizer where `fit` would start afresh."""
 
     name = "scikit-learn"
     module, package = "sklearn", "scikit-learn"
 
     def __init__(self, workload: Workload, data: Data, initial: Parameters, threads: int) -> None:
-        from sklearn.neural_network import MLPClassifier
-
-        classes = workload.sizes[-1]
-        self.batch, self.x = workload.batch, data.x
-        # Labels of two classes would make it a network with one output; indicators make two.
-        self.y = data.y if classes > 2 else np.eye(classes, dtype=bool)[data.y]
-        self.model: Any = MLPClassifier(
-            workload.sizes[1:-1],
-            activation={"sigmoid": "logistic", "relu": "relu"}[workload.activation],
-            solver=workload.optimizer,
-            learning_rate_init=workload.learning_rate,
-            momentum=0,
-            nesterovs_momentum=False,
-            alpha=0,
-            batch_size=self.batch,
-            shuffle=False,
-        )
-        # A first step makes the arrays. Then the weights are set, and the optimizer that has taken a step is dropped.
-        self.model.partial_fit(self.x[: self.batch], self.y[: self.batch], classes=np.arange(classes))
-        for i, (weights, bias) in enumerate(initial):
-            self.model.coefs_[i][...], self.model.intercepts_[i][...] = weights, bias
-        self.model.out_activation_ = "softmax"
-        del self.model._optimizer
+        self.batch, self.x, self.y = workload.batch, data.x, targets(data.y, workload.sizes[-1])
+        self.model = classifier(
+            workload.network, initial, solver=workload.optimizer, learning_rate_init=workload.learning_rate,
+            momentum=0, nesterovs_momentum=False, batch_size=workload.batch,
+        )  # fmt: skip
 
     def run(self, steps: int) -> None:
         """Train. Checks that can be turned off are: they cost about 4 % on MNIST."""
@@ -56,3 +62,24 @@ class ScikitLearn(Peer):
     def parameters(self) -> Parameters:
         """Return weights and biases."""
         return list(zip(self.model.coefs_, self.model.intercepts_, strict=True))
+
+
+class ScikitLearnPredictor(Predictor):
+    """`MLPClassifier.predict_proba`."""
+
+    name = "scikit-learn"
+    module, package = "sklearn", "scikit-learn"
+
+    def __init__(self, network: Network, parameters: Parameters, threads: int) -> None:
+        from sklearn import set_config
+
+        set_config(assume_finite=True, skip_parameter_validation=True)
+        self.model = classifier(network, parameters)
+
+    def one(self, row: np.ndarray) -> np.ndarray:
+        """Run it on a batch of one."""
+        return self.model.predict_proba(row[None])[0]
+
+    def many(self, x: np.ndarray) -> np.ndarray:
+        """Run it."""
+        return self.model.predict_proba(x)

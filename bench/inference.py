@@ -1,0 +1,79 @@
+"""One network, all peers, in turn: one sample at a time, and many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from bench.data import initial_parameters
+from bench.peers import Predictor
+from bench.race import spread
+from bench.workloads import Network
+
+ROWS = 10_000
+SECONDS = 0.03  # of a measurement
+TOLERANCE = 1e-4  # of probabilities
+
+
+def race_predictors(network: Network, peers: list[type[Predictor]], *, threads: int, rounds: int) -> dict[str, Any]:
+    """Return the time of one sample and of 10,000 of each peer, measured in turn, round after round.
+
+    A peer's ratio in a round is its time by nnfast's, the first's, in the same round.
+    """
+    x = np.random.default_rng(0).standard_normal((ROWS, network.sizes[0]), np.float32)
+    parameters = initial_parameters(network)
+    nets = {peer.name: peer(network, parameters, threads) for peer in peers}
+    results: dict[str, Any] = {peer.name: {"version": peer.version()} for peer in peers}
+    expected = next(iter(nets.values())).many(x)
+    wrong = [name for name, net in nets.items() if not agrees(net, x, expected)]
+    for what, calls in (
+        ("one", {name: one_of(net, x[0]) for name, net in nets.items()}),
+        ("many", {name: many_of(net, x) for name, net in nets.items()}),
+    ):
+        seconds = time_calls(calls, rounds)
+        first = next(iter(seconds.values()))
+        for name, own in seconds.items():
+            ratio = spread([other / nnfast for nnfast, other in zip(first, own, strict=True)])
+            results[name][what] = {"ratio": ratio, "microseconds": spread([1e6 * s for s in own])}
+    return {"network": str(network), "rows": ROWS, "rounds": rounds, "peers": results, "disagreements": wrong}
+
+
+def agrees(net: Predictor, x: np.ndarray, expected: np.ndarray) -> bool:
+    """Tell whether a peer runs the same network."""
+    return bool(
+        np.allclose(net.many(x), expected, atol=TOLERANCE) and np.allclose(net.one(x[0]), expected[0], atol=TOLERANCE)
+    )
+
+
+def one_of(net: Predictor, row: np.ndarray) -> Callable[[], object]:
+    """The call of one sample."""
+    one = net.one
+    return lambda: one(row)
+
+
+def many_of(net: Predictor, x: np.ndarray) -> Callable[[], object]:
+    """The call of all samples."""
+    many = net.many
+    return lambda: many(x)
+
+
+def time_calls(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of a call of each, in each round; a measurement repeats the call for some time."""
+    counts = {name: max(1, int(SECONDS / time_call(call, 3))) for name, call in calls.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    names = list(calls)
+    for i in range(rounds):
+        for name in names[i % len(names) :] + names[: i % len(names)]:
+            seconds[name].append(time_call(calls[name], counts[name]))
+    return seconds
+
+
+def time_call(call: Callable[[], object], count: int) -> float:
+    """Return the seconds of a call, the mean of so many."""
+    start = perf_counter()
+    for _ in range(count):
+        call()
+    return (perf_counter() - start) / count

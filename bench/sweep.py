@@ -1,0 +1,91 @@
+"""Many networks, batches and optimizers: where nnfast is ahead of the fastest peer, and where it is not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from bench.data import Data, initial_parameters, synthesize
+from bench.peers import Trainer
+from bench.peers.with_jax import JAX
+from bench.peers.with_nnfast import NNFast
+from bench.peers.with_torch import PyTorch
+from bench.workloads import ACTIVATIONS, OPTIMIZERS, Network, Workload
+
+FEATURES, CLASSES = 32, 10
+WIDTHS = (4, 16, 64, 128, 256, 512, 1024)
+BATCHES = (1, 8, 64, 512, 4096)
+DEPTHS = (1, 2, 4, 6)  # hidden layers
+USUAL = ("relu", "adam", 2)  # what stays where the others vary
+SECONDS = 0.08  # of a measurement
+FLOPS_FOR_TORCH = 1e7  # of a step: below, its overhead alone is longer than what others take
+
+
+def cells() -> Iterator[Workload]:
+    """All depths with the usual activation and optimizer; all of these with the usual depth."""
+    kinds = [(USUAL[0], USUAL[1], depth) for depth in DEPTHS]
+    kinds += [(a, o, USUAL[2]) for a in ACTIVATIONS for o in OPTIMIZERS if (a, o) != USUAL[:2]]
+    for activation, optimizer, depth in kinds:
+        for width in WIDTHS:
+            for batch in BATCHES:
+                network = Network((FEATURES, *[width] * depth, CLASSES), activation)
+                yield Workload(f"{activation} {optimizer} {depth}", network, optimizer, batch, 0)
+
+
+def sweep(threads: int, rounds: int) -> list[dict[str, Any]]:
+    """Return the ratios of all cells."""
+    everything = list(cells())
+    results = []
+    for i, workload in enumerate(everything, start=1):
+        results.append(measure(workload, threads, rounds))
+        if sys.stderr.isatty() or i % 20 == 0 or i == len(everything):
+            worst = min(results, key=lambda result: result["ratio"])
+            told = f"{i} of {len(everything)} cells; the least ratio {worst['ratio']:.2f}: {worst['description']}"
+            print(told, file=sys.stderr, end="\r" if sys.stderr.isatty() and i < len(everything) else "\n")
+    return results
+
+
+def measure(workload: Workload, threads: int, rounds: int) -> dict[str, Any]:
+    """Return the time of the fastest peer by nnfast's, in turn, and which peer that is."""
+    batches = max(1, min(64, 2**21 // (workload.batch * FEATURES)))
+    (x, y), (x_test, y_test) = synthesize(workload.sizes, (batches * workload.batch, 1))
+    data, initial = Data(x, y, x_test, y_test, "synthetic data"), initial_parameters(workload.network)
+    kinds: list[type[Trainer]] = [NNFast, *(peer for peer in (JAX, PyTorch) if worth(peer, workload))]
+    networks = {kind.name: kind(workload, data, initial, threads) for kind in kinds}
+    steps = steps_for(networks[NNFast.name])
+    for network in networks.values():
+        network.prepare(steps)
+        network.run(steps)
+    seconds: dict[str, list[float]] = {name: [] for name in networks}
+    for _ in range(rounds):
+        for name, network in networks.items():
+            start = perf_counter()
+            network.run(steps)
+            seconds[name].append((perf_counter() - start) / steps)
+    own = seconds.pop(NNFast.name)
+    fastest = min(seconds, key=lambda name: median(seconds[name]))
+    ratio = median(other / nnfast for other, nnfast in zip(seconds[fastest], own, strict=True))
+    return {
+        "kind": workload.name, "width": workload.sizes[1], "batch": workload.batch, "description": str(workload),
+        "ratio": ratio, "fastest": fastest, "microseconds": 1e6 * median(own),
+    }  # fmt: skip
+
+
+def worth(peer: type[Trainer], workload: Workload) -> bool:
+    """Tell whether a peer is there and may be the fastest."""
+    return peer.missing() is None and (peer is not PyTorch or workload.flops > FLOPS_FOR_TORCH)
+
+
+def steps_for(network: Trainer) -> int:
+    """Return how many steps take about the time of a measurement."""
+    steps = 1
+    while True:
+        start = perf_counter()
+        network.run(steps)
+        seconds = perf_counter() - start
+        if seconds > SECONDS / 4:
+            return max(1, round(steps * SECONDS / seconds))
+        steps *= 4
