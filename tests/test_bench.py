@@ -28,10 +28,17 @@ def tiny(tmp_path_factory):
     """The output, the figures and the chart of a short run."""
     folder = tmp_path_factory.mktemp("bench")
     chart = ["--chart", folder / "chart.png"] if find_spec("matplotlib") else []
-    run = run_bench("tiny", "--steps", 20, "--rounds", 1, "--json", folder / "figures.json", *chart)
+    options = ["--threads", 1, "--steps", 20, "--rounds", 1, "--json", folder / "figures.json", *chart]
+    run = run_bench("tiny", "inference", *options)
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stderr == ""
-    return run.stdout, json.loads((folder / "figures.json").read_text(encoding="utf-8")), folder / "chart.png"
+    return run.stdout, figures_in(folder / "figures.json"), folder / "chart.png"
+
+
+def figures_in(path):
+    """The figures of a run on one number of threads."""
+    (run,) = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    return run
 
 
 @pytest.fixture
@@ -52,6 +59,21 @@ def test_a_run_reports_ratios_and_losses(tiny):
     assert (race["workload"], race["steps"], race["rounds"]) == ("tiny", 20, 1)
     assert race["peers"]["nnfast"]["ratio"] == {"median": 1, "min": 1, "max": 1}
     assert race["peers"]["NumPy"]["ratio"]["median"] > 0
+    assert "The best product of 2048 x 2048 matrices" in table
+    assert figures["peak"]["gflops"]["NumPy"] > 0
+
+
+def test_inference_reports_one_and_many(tiny):
+    table, figures, _ = tiny
+    assert [race["network"] for race in figures["inference"]] == [
+        "4-64-64-2 relu", "784-50-10 sigmoid", "784-512-512-10 relu",
+    ]  # fmt: skip
+    for race in figures["inference"]:
+        assert f"inference: {race['network']}, softmax" in table
+        assert race["disagreements"] == []
+        for what in ("one", "many"):
+            assert race["peers"]["nnfast"][what]["ratio"] == {"median": 1, "min": 1, "max": 1}
+            assert race["peers"]["NumPy"][what]["microseconds"]["median"] > 0
 
 
 def test_all_train_the_same_network(tiny):
@@ -87,10 +109,46 @@ def test_a_fast_wrong_result_is_named(bench_importable):
         def run(self, steps):
             super().run(steps // 2)
 
-    workload = replace(WORKLOADS["tiny"], optimizer="sgd", learning_rate=0.1)
+    workload = replace(WORKLOADS["tiny"], optimizer="sgd")
     result = race(workload, [NNFast, NumPy, Idler], threads=1, rounds=1, steps=40)
     assert result["disagreements"]
     assert {line.split(":")[0] for line in result["disagreements"]} == {"idler"}
+
+
+def test_a_network_of_ones_own(tmp_path):
+    """Measured on several numbers of threads, each in a process of its own, and in one."""
+    options = ["--shape", "5-7-3", "--batch", 20, "--activation", "tanh", "--optimizer", "sgd"]
+    options += ["--steps", 20, "--rounds", 1, "--json", tmp_path / "figures.json"]
+    run = run_bench(*options, "--threads", 1, 1)
+    assert run.returncode == 0, run.stdout + run.stderr
+    runs = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))["runs"]
+    assert len(runs) == 2
+    for figures in runs:
+        (race,) = figures["training"]
+        assert race["description"] == "5-7-3 tanh, softmax + cross entropy, SGD 0.1, batch 20"
+        assert race["flops"] == 2 * 20 * (3 * (5 * 7 + 7 * 3) - 5 * 7)
+        assert race["disagreements"] == []
+    run = run_bench("threads", *options, "--threads", 1)
+    assert run.returncode == 0, run.stdout + run.stderr
+    (result,) = figures_in(tmp_path / "figures.json")["threads"]
+    assert result["same_bits"] is True
+    assert set(result["speedup"]) == {"1", "2", "4", "8"}
+
+
+def test_cells_of_a_sweep(bench_importable):
+    from bench.report import sweep_lines
+    from bench.sweep import cells, measure
+
+    everything = list(cells())
+    assert len({(str(cell), cell.batch) for cell in everything}) == len(everything) > 300
+    assert {cell.activation for cell in everything} == {"sigmoid", "tanh", "relu"}
+    assert {cell.optimizer for cell in everything} == {"sgd", "adam"}
+    assert {len(cell.sizes) - 2 for cell in everything} == {1, 2, 4, 6}
+    pytest.importorskip("jax", reason="a sweep needs a peer: jax is not installed")
+    result = measure(everything[0], threads=1, rounds=1)
+    assert result["ratio"] > 0
+    assert result["fastest"] == "JAX"
+    assert "of 1 cells" in sweep_lines([result])
 
 
 def test_a_missing_peer_says_so(bench_importable):
@@ -103,10 +161,10 @@ def test_a_missing_peer_says_so(bench_importable):
 
 
 def test_import_time(tmp_path):
-    run = run_bench("imports", "--rounds", 1, "--json", tmp_path / "figures.json")
+    run = run_bench("imports", "--threads", 1, "--rounds", 1, "--json", tmp_path / "figures.json")
     assert run.returncode == 0, run.stderr
     assert "import nnfast:" in run.stdout
-    figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))["imports"]
+    figures = figures_in(tmp_path / "figures.json")["imports"]
     assert figures["ratio"]["median"] > 0
     assert figures["milliseconds"]["nnfast"] > 0
 
@@ -120,7 +178,10 @@ def test_import_time(tmp_path):
         (["tiny", "--rounds", "30", "--steps", "20"], "30 rounds are too many for the 20 steps of tiny"),
         (["--json", "no/such/folder/figures.json"], "there is no folder"),
         (["--chart", "chart.txt"], "must end in .png, .svg or .pdf"),
-        (["imports", "--chart", "chart.png"], "name a workload"),
+        (["imports", "--chart", "chart.png"], "name one"),
+        (["--shape", "4-x-2"], "must be features, hidden units, classes (at least 2), got '4-x-2'"),
+        (["--shape", "4-1"], "must be features, hidden units, classes"),
+        (["book", "--shape", "4-2"], "name no workload beside it"),
     ],
 )
 def test_usage_errors(arguments, message):

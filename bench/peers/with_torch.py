@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from typing import Any
 
@@ -77,6 +78,7 @@ class CompiledPyTorch(PyTorch):
         import torch
 
         super().__init__(workload, data, initial, threads)
+        torch._logging.set_logs(all=logging.ERROR)  # a run of the benchmark has nothing to do with its warnings
         net, cross_entropy, optimizer = self.net, self.loss, self.optimizer
         kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[workload.optimizer]
         rate: Any = workload.learning_rate if workload.optimizer == "sgd" else torch.tensor(workload.learning_rate)

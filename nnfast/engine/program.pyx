@@ -44,7 +44,7 @@ cdef extern from "sync.h" nogil:
 cdef enum:
     ALIGNMENT = 64
     POOL = 16                  # idle tile buffers that are kept for `predict`
-    TILE_BYTES = 65536         # of activations of one layer in a tile of `predict`
+    TILE_BYTES = 196608         # of activations of one layer in a tile of `predict`
     FLOPS_PER_THREAD = 2000000  # below this a thread costs more than it saves (33 us to enlist and dismiss one)
     # What a call does, in this order.
     FORWARD = 1

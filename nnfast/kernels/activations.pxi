@@ -64,8 +64,6 @@ cdef void apply_row(int function, Py_ssize_t n, const real* x, real* y) noexcept
         each(TANH, n, x, y)
     elif function == RELU:
         each(RELU, n, x, y)
-    elif function == SOFTMAX:
-        softmax_row(n, x, y)
     elif function == EXP:
         each(EXP, n, x, y)
     elif function == LOG:
@@ -127,6 +125,90 @@ cdef inline void scale_row(Py_ssize_t n, real factor, real* y) noexcept nogil:
         vstore_part(y + i, vload_part(y + i, n - i, <real>0)*vset(factor), n - i)
 
 
+# Few columns leave a vector along a row mostly idle. There, VW rows are turned so that vectors run across them and each
+# lane is a row of its own: the order of a row's sums is told by n alone, and its bits are the same in any batch.
+
+cdef enum:
+    NARROW = 32  # columns at most
+
+
+cdef void turn_rows(
+        Py_ssize_t rows, Py_ssize_t n, const real* x, Py_ssize_t ldx, bint behind, vreal* columns
+) noexcept nogil:
+    """The columns of up to VW rows, each row a lane; others are zero. `behind`: there are whole rows after these."""
+    cdef vreal v[MAX_VW]
+    cdef Py_ssize_t j = 0, q
+    cdef Py_ssize_t free = 0 if ldx < VW else rows if behind else rows - 1  # a vector may be read past the end of these
+    while j < n:
+        for q in range(VW):
+            if q >= rows:
+                v[q] = vzero()
+            elif q < free or j + VW <= n:
+                v[q] = vload(x + q*ldx + j)
+            else:
+                v[q] = vload_part(x + q*ldx + j, min(n - j, <Py_ssize_t>VW), <real>0)
+        vtranspose(v)
+        for q in range(VW):
+            columns[j + q] = v[q]
+        j += VW
+
+
+cdef void turn_columns(Py_ssize_t rows, Py_ssize_t n, vreal* columns, real* y, Py_ssize_t ldy) noexcept nogil:
+    """Back to rows."""
+    cdef vreal v[MAX_VW]
+    cdef Py_ssize_t j = 0, q
+    while j < n:
+        for q in range(VW):
+            v[q] = columns[j + q]
+        vtranspose(v)
+        for q in range(rows):
+            if j + VW <= ldy:
+                vstore(y + q*ldy + j, v[q])
+            else:
+                vstore_part(y + q*ldy + j, v[q], n - j)
+        j += VW
+
+
+cdef inline vreal exp_columns(Py_ssize_t n, vreal* columns, vreal* top) noexcept nogil:
+    """exp(x - top) in place, with the largest of each lane as top; returns the sums."""
+    cdef vreal largest = columns[0], total = vzero()
+    cdef Py_ssize_t j
+    for j in range(1, n):
+        largest = vmax(columns[j], largest)
+    for j in range(n):
+        columns[j] = vexp(columns[j] - largest)
+        total = total + columns[j]
+    top[0] = largest
+    return total
+
+
+cdef void softmax_narrow(
+        Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, real* y, Py_ssize_t ldy
+) noexcept nogil:
+    cdef vreal columns[NARROW + MAX_VW]
+    cdef vreal top, factor
+    cdef Py_ssize_t i = 0, j, rows
+    while i < m:
+        rows = min(m - i, <Py_ssize_t>VW)
+        turn_rows(rows, n, x + i*ldx, ldx, i + rows < m, columns)
+        factor = vset(<real>1)/exp_columns(n, columns, &top)
+        for j in range(n):
+            columns[j] = columns[j]*factor
+        turn_columns(rows, n, columns, y + i*ldy, ldy)
+        i += rows
+
+
+cdef void softmax(
+        Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, real* y, Py_ssize_t ldy
+) noexcept nogil:
+    cdef Py_ssize_t i
+    if n <= NARROW:
+        softmax_narrow(m, n, x, ldx, y, ldy)
+        return
+    for i in range(m):
+        softmax_row(n, x + i*ldx, y + i*ldy)
+
+
 cdef inline void softmax_row(Py_ssize_t n, const real* x, real* y) noexcept nogil:
     cdef real total = exp_row(n, x, row_max(n, x), y)
     scale_row(n, <real>1/total, y)
@@ -157,7 +239,10 @@ cdef void kernel_apply(
         int function, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, void* y, Py_ssize_t ldy
 ) noexcept nogil:
     cdef Py_ssize_t i
-    if function != SOFTMAX and ldx == n and ldy == n:  # no gaps between rows: one long row
+    if function == SOFTMAX:
+        softmax(m, n, <const real*>x, ldx, <real*>y, ldy)
+        return
+    if ldx == n and ldy == n:  # no gaps between rows: one long row
         n = m*n
         m = 1
     for i in range(m):

@@ -29,7 +29,6 @@ cdef void kernel_dense(
 ) noexcept nogil:
     cdef const real* b = <const real*>b_
     cdef real* out = <real*>out_
-    cdef Py_ssize_t i
     matmul(m, n_out, n_in, <const real*>x, ldx, 1, <const real*>W, n_out, 1, out, ldo, False)
     if function == SIGMOID:
         bias_activation(SIGMOID, m, n_out, b, out, ldo)
@@ -41,8 +40,7 @@ cdef void kernel_dense(
         bias_activation(STEP, m, n_out, b, out, ldo)
     elif function == SOFTMAX:
         bias_activation(IDENTITY, m, n_out, b, out, ldo)
-        for i in range(m):
-            softmax_row(n_out, out + i*ldo, out + i*ldo)
+        softmax(m, n_out, out, ldo, out, ldo)
     elif b != NULL:
         bias_activation(IDENTITY, m, n_out, b, out, ldo)
 
@@ -64,18 +62,31 @@ cdef void kernel_dense_backward_weights(
     )
 
 
+cdef inline void column_sums(
+        int NV, Py_ssize_t m, Py_ssize_t columns, const real* g, Py_ssize_t ldg, real* out, bint accumulate
+) noexcept nogil:
+    """Sums of columns, rows in order; NV vectors at once, for one would wait for each addition."""
+    cdef vreal total[4]
+    cdef Py_ssize_t i
+    cdef int q
+    for q in range(NV):
+        total[q] = vload_part(out + q*VW, min(columns - q*VW, <Py_ssize_t>VW), <real>0) if accumulate else vzero()
+    for i in range(m):
+        for q in range(NV):
+            total[q] = total[q] + vload(g + i*ldg + q*VW)
+    for q in range(NV):
+        vstore_part(out + q*VW, total[q], min(columns - q*VW, <Py_ssize_t>VW))
+
+
 cdef void kernel_dense_backward_bias(
         Py_ssize_t m, Py_ssize_t n_out, const void* gradient, Py_ssize_t ldg, void* out_, bint accumulate
 ) noexcept nogil:
-    """Sums of columns, rows in order."""
     cdef const real* g = <const real*>gradient
     cdef real* out = <real*>out_
-    cdef vreal total
-    cdef Py_ssize_t i, j = 0, columns
+    cdef Py_ssize_t j = 0
+    while j + 4*VW <= n_out:
+        column_sums(4, m, 4*VW, g + j, ldg, out + j, accumulate)
+        j += 4*VW
     while j < n_out:
-        columns = min(n_out - j, <Py_ssize_t>VW)
-        total = vload_part(out + j, columns, <real>0) if accumulate else vzero()
-        for i in range(m):
-            total = total + vload(g + i*ldg + j)
-        vstore_part(out + j, total, columns)
+        column_sums(1, m, min(n_out - j, <Py_ssize_t>VW), g + j, ldg, out + j, accumulate)
         j += VW

@@ -44,6 +44,10 @@ cdef extern from "simd.h" nogil:
     vreal vround(vreal)
     vreal vexp2(vreal)
     vreal vmantissa(vreal, vreal*)
+    void vtranspose(vreal*)
+
+cdef enum:
+    MAX_VW = 16  # of any level and dtype, for arrays on the stack
 
 cdef extern from "<math.h>" nogil:
     const double INFINITY, NAN

@@ -128,6 +128,41 @@ cdef inline double softmax_cross_entropy_row(
     return weight*vfirst(vlog(vset(total))) - at
 
 
+cdef void softmax_cross_entropy_narrow(
+        Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, const int64_t* labels, real scale, double* row_loss,
+        real* gradient, Py_ssize_t ldg
+) noexcept nogil:
+    """The same for few classes and labels, vectors across rows. A label that is none makes its row's loss NaN."""
+    cdef vreal columns[NARROW + MAX_VW]
+    cdef vreal top, total, losses
+    cdef real at[MAX_VW]
+    cdef real* lanes = <real*>columns
+    cdef Py_ssize_t i = 0, j, q, rows
+    cdef int64_t label
+    while i < m:
+        rows = min(m - i, <Py_ssize_t>VW)
+        turn_rows(rows, n, x + i*ldx, ldx, i + rows < m, columns)
+        for q in range(VW):
+            label = labels[i + q] if q < rows else 0
+            at[q] = lanes[label*VW + q] if 0 <= label < n else <real>NAN
+        total = exp_columns(n, columns, &top)
+        if row_loss != NULL:
+            losses = vlog(total) - (vload(at) - top)
+            vstore(at, losses)
+            for q in range(rows):
+                row_loss[i + q] = at[q]
+        if gradient != NULL:
+            total = vset(scale)/total
+            for j in range(n):
+                columns[j] = columns[j]*total
+            for q in range(rows):
+                label = labels[i + q]
+                if 0 <= label < n:
+                    lanes[label*VW + q] -= scale
+            turn_columns(rows, n, columns, gradient + i*ldg, ldg)
+        i += rows
+
+
 cdef inline double row_loss_of(
         int loss, Py_ssize_t n, const real* x, const real* t, int64_t label, real scale, real* gradient, bint value
 ) noexcept nogil:
@@ -153,6 +188,11 @@ cdef void kernel_loss(
     cdef int64_t label = 0
     cdef double value
     cdef Py_ssize_t i
+    if loss == SOFTMAX_CROSS_ENTROPY and targets.labels != NULL and n <= NARROW:
+        softmax_cross_entropy_narrow(
+            m, n, <const real*>x, ldx, targets.labels, <real>scale, row_loss, <real*>gradient, ldg
+        )
+        return
     for i in range(m):
         if targets.labels != NULL:
             label = targets.labels[i]

@@ -123,7 +123,9 @@ cdef void pack(
         Py_ssize_t K, Py_ssize_t columns, Py_ssize_t width, const real* B, Py_ssize_t bk, Py_ssize_t bc, real* packed
 ) noexcept nogil:
     """Copy a block of B to rows of whole vectors, transposing where its columns are not adjacent."""
+    cdef vreal v[MAX_VW]
     cdef Py_ssize_t k, j
+    cdef int q
     if bc == 1:
         for k in range(K):
             j = 0
@@ -131,9 +133,22 @@ cdef void pack(
                 vstore(packed + k*width + j, vload(B + k*bk + j))
                 j += VW
         return
-    for j in range(columns):
-        for k in range(K):
-            packed[k*width + j] = B[k*bk + j*bc]
+    if bk != 1:
+        for j in range(columns):
+            for k in range(K):
+                packed[k*width + j] = B[k*bk + j*bc]
+        return
+    j = 0
+    while j < columns:
+        k = 0
+        while k < K:
+            for q in range(VW):
+                v[q] = vload(B + (j + q)*bc + k) if j + q < columns else vzero()
+            vtranspose(v)
+            for q in range(<int>min(<Py_ssize_t>VW, K - k)):
+                vstore(packed + (k + q)*width + j, v[q])
+            k += VW
+        j += VW
 
 
 cdef void panel(
@@ -259,6 +274,45 @@ cdef void narrow_tail(
         dots(1, 4, m - fours*4, K, last, ar, packed, ldb, last_out, ldc)
 
 
+cdef void one_row(
+        Py_ssize_t n, Py_ssize_t K, const real* A, Py_ssize_t ak, const real* B, Py_ssize_t bk, real* C
+) noexcept nogil:
+    """One row of C. B is read once and as it lies in memory, four rows at a time; the chains, and so the bits, are
+    those of a tile."""
+    cdef Py_ssize_t whole = n//VW*VW, k = 0, j
+    cdef vreal a[4]
+    cdef vreal c, last = vzero()
+    cdef const real* b
+    cdef int q
+    memset(C, 0, <size_t>whole*sizeof(real))
+    while k + 4 <= K:
+        b = B + k*bk
+        for q in range(4):
+            a[q] = vset(A[(k + q)*ak])
+        j = 0
+        while j < whole:
+            c = vload(C + j)
+            for q in range(4):
+                c = vfma(a[q], vload(b + q*bk + j), c)
+            vstore(C + j, c)
+            j += VW
+        if whole < n:
+            for q in range(4):
+                last = vfma(a[q], vload(b + q*bk + whole), last)
+        k += 4
+    while k < K:
+        b = B + k*bk
+        j = 0
+        while j < whole:
+            vstore(C + j, vfma(vset(A[k*ak]), vload(b + j), vload(C + j)))
+            j += VW
+        if whole < n:
+            last = vfma(vset(A[k*ak]), vload(b + whole), last)
+        k += 1
+    if whole < n:
+        vstore_part(C + whole, last, n - whole)
+
+
 cdef void matmul(
         Py_ssize_t m, Py_ssize_t n, Py_ssize_t K, const real* A, Py_ssize_t ar, Py_ssize_t ak, const real* B,
         Py_ssize_t bk, Py_ssize_t bc, real* C, Py_ssize_t ldc, bint accumulate
@@ -275,6 +329,9 @@ cdef void matmul(
     elif ak == 1 and bc == 1 and not accumulate and 0 < tail <= VW//4 and 8*VW <= K and tail*(K + VW) <= PACKED:
         n -= tail  # told by shapes alone, for the order of these sums is another
         narrow_tail(m, <int>tail, K, A, ar, B + n, bk, C + n, ldc)
+    if m == 1 and bc == 1 and not accumulate:
+        one_row(n, K, A, ak, B, bk, C)
+        return
     while j < n:
         vectors = panel_vectors((n - j + VW - 1)//VW)
         width = vectors*VW

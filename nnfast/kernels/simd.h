@@ -137,6 +137,36 @@ INLINE vreal vsqrt(vreal v) {
 #endif
 }
 
+/* v[i][j] becomes v[j][i], for VW vectors: a perfect shuffle for each bit of an index. */
+#ifdef NNFAST_FLOAT64
+#define LANES (NNFAST_VECTOR_BYTES / 8)
+#else
+#define LANES (NNFAST_VECTOR_BYTES / 4)
+#endif
+#if LANES == 16
+#define FIRST_HALVES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define SECOND_HALVES 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif LANES == 8
+#define FIRST_HALVES 0, 8, 1, 9, 2, 10, 3, 11
+#define SECOND_HALVES 4, 12, 5, 13, 6, 14, 7, 15
+#elif LANES == 4
+#define FIRST_HALVES 0, 4, 1, 5
+#define SECOND_HALVES 2, 6, 3, 7
+#else
+#define FIRST_HALVES 0, 2
+#define SECOND_HALVES 1, 3
+#endif
+INLINE void vtranspose(vreal *v) {
+    vreal shuffled[VW];
+    for (int done = 1; done < VW; done *= 2) {
+        for (int i = 0; i < VW / 2; i++) {
+            shuffled[2 * i] = __builtin_shufflevector(v[i], v[i + VW / 2], FIRST_HALVES);
+            shuffled[2 * i + 1] = __builtin_shufflevector(v[i], v[i + VW / 2], SECOND_HALVES);
+        }
+        for (int i = 0; i < VW; i++) v[i] = shuffled[i];
+    }
+}
+
 /* Adding 1.5 * 2^mantissa rounds to the nearest integer and leaves that integer in the low bits. */
 #define ROUND_MAGIC ((real)(3LL << (MANTISSA_BITS - 1)))
 INLINE vreal vround(vreal v) {
