@@ -51,6 +51,7 @@ def at_the_edge() -> Iterator[Guarded]:
 
 
 SHAPES = [(1, 1, 1), (3, 2, 5), (100, 784, 50), (7, 700, 33), (30, 300, 67), (13, 5, 257), (100, 600, 100), (5, 64, 2)]
+SHAPES += [(1, 130, 67), (1, 9, 3)]
 
 
 @guarded
@@ -71,6 +72,28 @@ def test_products(m: int, k: int, n: int, dtype: str, at_the_edge: Guarded) -> N
         out = at_the_edge(np.zeros_like(expected))
         getattr(kernels, name)(*map(at_the_edge, inputs), out=out)
         assert_close(out, expected, scale=scale)
+
+
+@guarded
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 10, 15, 16, 17, 31, 32, 33, 40])
+@pytest.mark.parametrize("m", [1, 2, 7, 8, 16, 19])
+def test_rows_of_classes(m: int, n: int, dtype: str, at_the_edge: Guarded) -> None:
+    rng = np.random.default_rng(0)
+    x, gradient = (rng.normal(size=(m, n)).astype(dtype) for _ in range(2))
+    labels = rng.integers(n, size=m)
+    for name, inputs in (
+        ("softmax", (x,)),
+        ("softmax_backward", (gradient, reference.softmax(x))),
+        ("softmax_cross_entropy_backward", (x, labels)),
+        ("softmax_cross_entropy_backward", (x, np.eye(n, dtype=dtype)[labels])),
+    ):
+        expected = getattr(reference, name)(*inputs)
+        out = at_the_edge(np.zeros_like(expected))
+        getattr(kernels, name)(*map(at_the_edge, inputs), out=out)
+        assert_close(out, expected, scale=1 + np.abs(gradient).max())
+    loss = kernels.softmax_cross_entropy(at_the_edge(x), at_the_edge(labels))
+    assert_close(loss, reference.softmax_cross_entropy(x, labels), scale=1 + np.abs(x).max())
 
 
 @guarded
