@@ -51,7 +51,7 @@ def draw_bars(run: dict[str, Any], path: Path) -> None:
             error = [[ratio["median"] - ratio["min"]], [ratio["max"] - ratio["median"]]]
             axes.barh(name, ratio["median"], xerr=error, color=COLORS[name], ecolor="0.3", capsize=2)
             axes.annotate(
-                f"{ratio['median']:.2g} x", (ratio["max"], name), (5, 0), textcoords="offset points", va="center",
+                f"{ratio['median']:.3g} x", (ratio["max"], name), (5, 0), textcoords="offset points", va="center",
                 fontsize="small",
             )  # fmt: skip
         axes.invert_yaxis()
