@@ -32,6 +32,7 @@ from nnfast._cli_files import (
     load_rows,
     warn,
 )
+from nnfast._threads import MAX_THREADS
 
 OK, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141  # the last two as a shell reports SIGINT and SIGPIPE
 
@@ -224,10 +225,10 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 
 def _add_threads(add: Callable[..., object]) -> None:
     threads = "how many at most (default: as many as there are cores); the results do not depend on it"
-    add("--threads", metavar="N", type=_whole(1), help=threads)
+    add("--threads", metavar="N", type=_whole(1, MAX_THREADS), help=threads)
 
 
-def _whole(minimum: int) -> Callable[[str], int]:
+def _whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
     def convert(text: str) -> int:
         try:
             number = int(text)
@@ -235,6 +236,8 @@ def _whole(minimum: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
         if number < minimum:
             raise argparse.ArgumentTypeError(f"must be at least {minimum}, got {number}")
+        if maximum is not None and number > maximum:
+            raise argparse.ArgumentTypeError(f"must be at most {maximum}, got {number}")
         return number
 
     return convert

@@ -55,8 +55,8 @@ class Loss:
 
     @property
     def takes_classes(self) -> bool:
-        """Whether an output is a class, so that integer labels make sense."""
-        return self.activation == "softmax" or (self.activation in ("sigmoid", "step") and self.n_out > 1)
+        """Whether the outputs exclude each other, so that integer labels make sense."""
+        return self.activation == "softmax"
 
     def targets(self, y: Any, n: int, dtype: np.dtype, *, finite: bool = False) -> np.ndarray:
         """Return `y` as the engine takes it: int64 labels, or an array of `dtype` and shape (n, outputs).
@@ -72,6 +72,11 @@ class Loss:
             raise ValueError(f"y must have as many rows as x: {n}, got shape {array.shape}")
         if array.ndim == 1 and self.n_out > 1 and self.takes_classes:
             return self._labels(array, dtype)
+        if array.ndim == 1 and self.n_out > 1 and array.dtype.kind in "iub":
+            raise ValueError(
+                f"y must have shape ({n}, {self.n_out}), got {array.shape}: labels need an output layer with "
+                f"activation 'softmax', for each output of {self.activation!r} is a value of its own"
+            )
         target = as_array("y", array, dtype, ndim=(1, 2))
         if target.ndim == 1 and self.n_out == 1:
             target = target.reshape(n, 1)

@@ -87,6 +87,7 @@ class Perceptron:
 
     @weights.setter
     def weights(self, value: ArrayLike) -> None:
+        self._check_writable()
         weights = as_array("weights", value, np.float64, ndim=1, finite=True)
         if not weights.size:
             raise ValueError("weights must hold at least one number, got none")
@@ -99,7 +100,12 @@ class Perceptron:
 
     @bias.setter
     def bias(self, value: float) -> None:
+        self._check_writable()
         self._bias = check_float("bias", value)
+
+    def _check_writable(self) -> None:
+        if hasattr(self, "_bias") and not self._weights.flags.writeable:
+            raise ValueError(f"the perceptron is read-only; make a perceptron of your own, such as {self!r}")
 
     def __repr__(self) -> str:
         """Show the call that makes this perceptron."""
@@ -261,8 +267,7 @@ class Perceptron:
         fires = _as_fires(y, len(x))
         learning_rate = check_float("learning_rate", learning_rate, 0, open_ends=True)
         epochs = check_int("epochs", epochs, 1)
-        if not self.weights.flags.writeable:
-            raise ValueError(f"the weights are read-only; train a perceptron of your own, such as {self!r}")
+        self._check_writable()
 
         weights, bias, mistakes = self.weights.copy(), np.float64(self.bias), []
         try:
@@ -369,7 +374,7 @@ def _linearly_separable(x: NDArray[np.float64], fires: NDArray[np.bool_]) -> boo
 
 def _gate(weights: ArrayLike, bias: float) -> Perceptron:
     gate = Perceptron(weights, bias)
-    gate.weights.flags.writeable = False  # a gate that somebody trains would be another gate for everybody
+    gate.weights.flags.writeable = False  # a gate that somebody changes would be another gate for everybody
     return gate
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnfast._validation import MAX_SIZE
 from nnfast.layers import Dense
 from nnfast.optimizers import OPTIMIZERS
 
@@ -89,7 +90,7 @@ def _restore_optimizer(net: Sequential, slot: dict[str, Any], arrays: dict[str, 
     for moment in moments:
         if moment.shape != (net.n_parameters,) or moment.dtype != net.dtype:
             raise ValueError(f"the optimizer's state must have shape ({net.n_parameters},) and dtype {net.dtype}")
-    if not isinstance(slot["steps"], int) or slot["steps"] < 0:
+    if type(slot["steps"]) is not int or slot["steps"] < 0:
         raise ValueError(f"the optimizer's steps must be a count, got {slot['steps']!r}")
     net._built.restore_optimizer(slot["kind"], slot["steps"], moments)
 
@@ -104,6 +105,8 @@ def save(net: Sequential, path: str | os.PathLike[str]) -> None:
     members: dict[str, Any] = {DESCRIPTION: np.array(json.dumps(description)), **arrays}
     np.savez(buffer, **members)
     path = os.path.realpath(os.fsdecode(path))  # through a link, which stays one
+    if not os.path.isdir(os.path.dirname(path)):
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {os.path.dirname(path)}")
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(f"cannot replace {path}: it is a folder or device, and no file")
     temporary = f"{path}.{os.getpid()}.{threading.get_ident()}.part"
@@ -201,16 +204,27 @@ def _read_description(archive: zipfile.ZipFile) -> dict[str, Any]:
 
 def _expected_arrays(description: dict[str, Any]) -> dict[str, int]:
     """Return the paths of the arrays that the description tells of, and how many numbers each has."""
-    width = prod(description["input_shape"])
+    width = prod(_size("input_shape", size) for size in description["input_shape"])
     counts: dict[str, int] = {}
     for i, layer in enumerate(description["layers"]):
-        counts[f"{i}.W"], counts[f"{i}.b"] = width * layer["units"], layer["units"]
-        width = layer["units"]
+        units = _size("units", layer["units"])
+        counts[f"{i}.W"], counts[f"{i}.b"] = width * units, units
+        width = units
     total = sum(counts.values())
     if description["optimizer"]:
-        for i in range(OPTIMIZERS[description["optimizer"]["kind"]].n_moments):
+        kind = description["optimizer"]["kind"]
+        if kind not in OPTIMIZERS:
+            raise ValueError(f"unknown optimizer {kind!r}")
+        for i in range(OPTIMIZERS[kind].n_moments):
             counts[f"optimizer.{i}"] = total
     return counts
+
+
+def _size(name: str, value: Any) -> int:
+    """Return `value` if it is a size: a text or a list would be multiplied into a long one."""
+    if type(value) is not int or not 1 <= value <= MAX_SIZE:
+        raise ValueError(f"{name} must be of integers from 1 to {MAX_SIZE}, got {value!r}")
+    return value
 
 
 def _check_sizes(archive: zipfile.ZipFile, counts: dict[str, int], dtype: np.dtype) -> None:

@@ -767,7 +767,8 @@ def _paths(program: Program) -> dict[str, str]:
 
 
 def _checked_shape(shape: Any) -> tuple[int, ...]:
-    sizes = tuple(shape) if isinstance(shape, Iterable) and not isinstance(shape, str) else (shape,)
+    several = isinstance(shape, (Sequence, np.ndarray)) and not isinstance(shape, (str, bytes))
+    sizes = tuple(shape) if several else (shape,)
     if not sizes:
         raise ValueError("input_shape must have at least one axis, got ()")
     return tuple(check_int("input_shape", size, 1) for size in sizes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import ceil
@@ -58,9 +59,8 @@ class History(Mapping[str, list[float]]):
         return f"History({len(self['loss'])} epochs, {len(self.step_loss)} steps{': ' + last if last else ''})"
 
     def _extend(self, values: Mapping[str, list[float]]) -> None:
-        """Add the values of epochs."""
-        for name, more in values.items():
-            self._epochs.setdefault(name, []).extend(more)
+        """Add the values of epochs, all or none."""
+        self._epochs = {name: [*self._epochs.get(name, []), *more] for name, more in values.items()}
 
     def plot(self, axes: Any = None) -> Any:
         """Draw the loss over iterations and the accuracy over epochs, with matplotlib.
@@ -182,7 +182,11 @@ class _Run:
         self.n, self.batch, self.per_epoch, self.total = n, batch, per_epoch, total
         self.counts, self.validation, self.callbacks = counts, validation, callbacks
         self.history = History(per_epoch)
-        self.recorded = 0  # epochs in the history
+
+    @property
+    def recorded(self) -> int:
+        """Epochs in the history. Counted there alone, for Ctrl-C may come between any two lines."""
+        return len(self.history["loss"])
 
     def go(self, verbose: int) -> History:
         self.net.history = self.history
@@ -241,7 +245,6 @@ class _Run:
             if val_accuracy is not None:
                 values["val_accuracy"] = [val_accuracy]
         self.history._extend(values)
-        self.recorded += len(losses)
         if self.callbacks:
             self.history.step_loss = self.training.step_loss[: self.training.step]
         for callback in self.callbacks:
@@ -302,11 +305,20 @@ def _latest(history: History) -> str:
     return ", ".join(f"{name} {history[name][-1]:.4f}" for name in (what, f"val_{what}") if name in history)
 
 
+def _columns() -> int | None:
+    """How wide the terminal is: 0 where it does not know, None where there is none."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, AttributeError, ValueError):
+        return None
+
+
 def _progress(run: _Run, verbose: int) -> _Progress:
     if not verbose or sys.stderr is None:  # which it is under pythonw
         return _Progress()
     epochs = ceil(run.total / run.per_epoch)
-    if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
+    watched = getattr(sys.stderr, "isatty", lambda: False)()
+    if not (watched or "ipykernel" in sys.modules) or (watched and _columns() == 0):
         return _Lines(epochs)
     try:
         from tqdm.auto import tqdm

@@ -61,8 +61,13 @@ class TestGates:
     def test_training_a_gate_is_refused_and_changes_nothing(self, name):
         gate = GATES[name]
         before = repr(gate)
-        with pytest.raises(ValueError, match=r"weights are read-only; train a perceptron of your own"):
+        refused = pytest.raises(ValueError, match="^the perceptron is read-only; make a perceptron of your own, such as")
+        with refused:
             gate.fit(CORNERS, TRUTH["OR" if name == "AND" else "AND"])
+        with refused:
+            gate.bias = 5
+        with refused:
+            gate.weights = [1, 1]
         assert repr(gate) == before
 
     def test_a_copy_of_a_gate_can_be_trained(self):

@@ -1069,7 +1069,15 @@ def test_a_warning_that_is_an_error_comes_before_anything_changes(method):
     net = nf.Sequential([nf.Dense(4, "step")], input_shape=3, seed=0)
     with unchanged(net), warnings.catch_warnings(), pytest.raises(UserWarning, match="'step'"):
         warnings.simplefilter("error")
-        getattr(net, method)(X, LABELS)
+        getattr(net, method)(X, np.eye(4)[LABELS])
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "step"])
+def test_labels_need_outputs_that_exclude_each_other(activation):
+    net = nf.Sequential([nf.Dense(4, activation)], input_shape=3, loss="mean_squared_error", seed=0)
+    with pytest.raises(ValueError, match=r"^y must have shape \(9, 4\), got \(9,\): labels need an output layer with"):
+        net.loss(X, LABELS)
+    assert net.loss(X, np.eye(4)[LABELS]) > 0
 
 
 # ---- as a thing

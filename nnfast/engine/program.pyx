@@ -193,6 +193,8 @@ cdef class Program:
         if memory == NULL:
             raise MemoryError(f"no memory for the activations of {rows} rows: {sum(sizes)} bytes")
         free_memory(ws.memory)
+        if ws == &self.ws:  # what waited for its backward is gone
+            self.saved = -1
         ws.memory = memory
         ws.rows = rows
         ws.x = memory
@@ -472,9 +474,11 @@ cdef class Training:
     cdef readonly object step_loss, step_correct
 
     def __init__(self, Program program, x, targets, batch, total, optimizer, bit_generator, counts, int threads):
-        program.reserve(&program.ws, batch)
+        # all memory first, then changes
         self.step_loss = np.empty(total)
         self.step_correct = np.zeros(0 if counts is None else total, np.int64)
+        self.order = None if bit_generator is None else np.arange(x.shape[0], dtype=np.int64)
+        program.reserve(&program.ws, batch)
         program.forget()
         program.fill(&self.job, &program.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets)
         program.fill_optimizer(&self.job, optimizer)
@@ -488,7 +492,6 @@ cdef class Training:
         self.job.step_correct = <int64_t*>data(self.step_correct)
         self.threads = program.threads_for(batch, threads)
         if bit_generator is not None:
-            self.order = np.arange(self.job.n, dtype=np.int64)
             self.job.order = <int64_t*>data(self.order)
             self.job.generator = generator_of(bit_generator)
             with bit_generator.lock:

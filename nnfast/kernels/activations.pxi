@@ -98,8 +98,21 @@ cdef inline real row_max(Py_ssize_t n, const real* x) noexcept nogil:
     return vtop(top)
 
 
+cdef enum:
+    SUM_BLOCK = 4096  # elements of a sum in one precision; of more, the blocks' sums are added in double precision
+
+
 cdef inline real exp_row(Py_ssize_t n, const real* x, real shift, real* y) noexcept nogil:
     """y = exp(x - shift); returns the sum. With y NULL only the sum is made."""
+    cdef double total = 0
+    cdef Py_ssize_t i = 0
+    while i < n:
+        total += exp_block(min(n - i, <Py_ssize_t>SUM_BLOCK), x + i, shift, NULL if y == NULL else y + i)
+        i += SUM_BLOCK
+    return <real>total
+
+
+cdef inline real exp_block(Py_ssize_t n, const real* x, real shift, real* y) noexcept nogil:
     cdef vreal total = vzero(), e
     cdef Py_ssize_t i = 0
     while i + VW <= n:
@@ -216,15 +229,21 @@ cdef inline void softmax_row(Py_ssize_t n, const real* x, real* y) noexcept nogi
 
 cdef inline void softmax_row_backward(Py_ssize_t n, const real* gradient, const real* y, real* out) noexcept nogil:
     """out = y * (gradient - sum(gradient * y))."""
-    cdef vreal total = vzero()
+    cdef vreal total
+    cdef double sums = 0
     cdef real mean
-    cdef Py_ssize_t i = 0
-    while i + VW <= n:
-        total = vfma(vload(gradient + i), vload(y + i), total)
-        i += VW
-    if i < n:
-        total = vfma(vload_part(gradient + i, n - i, <real>0), vload_part(y + i, n - i, <real>0), total)
-    mean = vsum(total)
+    cdef Py_ssize_t i = 0, end
+    while i < n:
+        total = vzero()
+        end = min(n, i + SUM_BLOCK)
+        while i + VW <= end:
+            total = vfma(vload(gradient + i), vload(y + i), total)
+            i += VW
+        if i < end:
+            total = vfma(vload_part(gradient + i, n - i, <real>0), vload_part(y + i, n - i, <real>0), total)
+            i = n
+        sums += vsum(total)
+    mean = <real>sums
     i = 0
     while i + VW <= n:
         vstore(out + i, vload(y + i)*(vload(gradient + i) - vset(mean)))

@@ -3,7 +3,7 @@
 # Each loss of one vector of outputs against one vector of targets is an inline function, written once, beside its
 # derivative; `elementwise_row` runs them over a row. The losses over classes need a whole row at once and have a
 # function of their own. A row's loss is that row's share before averaging; the caller averages and passes the factor as
-# `scale`.
+# `scale`. A long row is summed in blocks, and the blocks in double precision.
 
 cdef inline vreal vclip(vreal p) noexcept nogil:
     """Probabilities kept `eps` away from 0 and 1, so that their logarithm is finite; NaN passes."""
@@ -24,8 +24,12 @@ cdef inline vreal vloss(int loss, vreal x, vreal t) noexcept nogil:
     # SIGMOID_BINARY_CROSS_ENTROPY: log(1 + exp(x)) - t x, with log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)). An
     # argument of the logarithm that rounds to one is corrected by the part that was lost: log(1 + e) = log(u) + (e - (u
     # - 1))/u.
-    cdef vreal e = vexp(-vabs(x)), u = vset(<real>1) + e
-    return vselect(vle(x, vzero()), vzero(), x) - x*t + (vlog(u) + (e - (u - vset(<real>1)))/u)
+    cdef vreal e = vexp(-vabs(x)), u = vset(<real>1) + e, linear
+    # max(x, 0) - t x, as x (1 - t) or -x t: nothing where the factor is zero, though x be infinite
+    linear = vselect(vlt(vzero(), x), vset(<real>1) - t, -t)
+    linear = vselect(veq(linear, vzero()), vzero(), x*linear)
+    linear = vselect(veq(x, x), linear, x)
+    return linear + (vlog(u) + (e - (u - vset(<real>1)))/u)
 
 
 cdef inline vreal vloss_backward(int loss, vreal x, vreal t) noexcept nogil:
@@ -41,6 +45,20 @@ cdef inline vreal vloss_backward(int loss, vreal x, vreal t) noexcept nogil:
 
 
 cdef inline double elementwise_row(
+        int loss, Py_ssize_t n, const real* x, const real* t, real scale, real* gradient, bint value
+) noexcept nogil:
+    cdef double total = 0
+    cdef Py_ssize_t i = 0
+    while i < n:
+        total += elementwise_block(
+            loss, min(n - i, <Py_ssize_t>SUM_BLOCK), x + i, t + i, scale, NULL if gradient == NULL else gradient + i,
+            value
+        )
+        i += SUM_BLOCK
+    return total
+
+
+cdef inline double elementwise_block(
         int loss, Py_ssize_t n, const real* x, const real* t, real scale, real* gradient, bint value
 ) noexcept nogil:
     cdef vreal total = vzero(), a, b
@@ -70,7 +88,7 @@ cdef inline double cross_entropy_row(
         Py_ssize_t n, const real* p, const real* t, int64_t label, real scale, real* gradient
 ) noexcept nogil:
     """-sum(t log(p)); with no t, of the one row that is 1 at the label and 0 elsewhere."""
-    cdef vreal total = vzero(), a, b
+    cdef double total = 0
     cdef real at
     cdef Py_ssize_t i
     if t == NULL:
@@ -85,6 +103,19 @@ cdef inline double cross_entropy_row(
         return -vfirst(vlog(vset(at)))
     i = 0
     while i < n:
+        total += cross_entropy_block(
+            min(n - i, <Py_ssize_t>SUM_BLOCK), p + i, t + i, scale, NULL if gradient == NULL else gradient + i
+        )
+        i += SUM_BLOCK
+    return total
+
+
+cdef inline double cross_entropy_block(
+        Py_ssize_t n, const real* p, const real* t, real scale, real* gradient
+) noexcept nogil:
+    cdef vreal total = vzero(), a, b
+    cdef Py_ssize_t i = 0
+    while i < n:
         a = vclip(vload_part(p + i, min(n - i, <Py_ssize_t>VW), <real>1))
         b = vload_part(t + i, min(n - i, <Py_ssize_t>VW), <real>0)
         total = total - b*vlog(a)
@@ -98,24 +129,29 @@ cdef inline double softmax_cross_entropy_row(
         Py_ssize_t n, const real* x, const real* t, int64_t label, real scale, real* gradient
 ) noexcept nogil:
     """log(sum(exp(x))) sum(t) - sum(t x), and softmax(x) sum(t) - t. `gradient` may be `x`."""
-    cdef real top = row_max(n, x), total, weight = <real>1, at
-    cdef vreal sums = vzero(), products = vzero(), a, b
-    cdef Py_ssize_t i = 0
+    cdef real top = row_max(n, x), total
+    cdef double weight = 1, at = 0
+    cdef vreal sums, products, a, b
+    cdef Py_ssize_t i = 0, end
     if t == NULL:
         at = x[label] - top
     else:
+        weight = 0
         while i < n:
-            a = vload_part(x + i, min(n - i, <Py_ssize_t>VW), top) - vset(top)
-            b = vload_part(t + i, min(n - i, <Py_ssize_t>VW), <real>0)
-            sums = sums + b
-            # a class that cannot be (logit -inf) and is no target costs nothing
-            products = products + vselect(veq(b, vzero()), vzero(), a*b)
-            i += VW
-        weight = vsum(sums)
-        at = vsum(products)
+            sums = products = vzero()
+            end = min(n, i + SUM_BLOCK)
+            while i < end:
+                a = vload_part(x + i, min(n - i, <Py_ssize_t>VW), top) - vset(top)
+                b = vload_part(t + i, min(n - i, <Py_ssize_t>VW), <real>0)
+                sums = sums + b
+                # a class that cannot be (logit -inf) and is no target costs nothing
+                products = products + vselect(veq(b, vzero()), vzero(), a*b)
+                i += VW
+            weight += vsum(sums)
+            at += vsum(products)
     total = exp_row(n, x, top, gradient)
     if gradient != NULL:
-        scale_row(n, scale*weight/total, gradient)
+        scale_row(n, scale*<real>weight/total, gradient)
         if t == NULL:
             gradient[label] = gradient[label] - scale
         else:

@@ -94,7 +94,10 @@ def sigmoid_binary_cross_entropy(
     prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None
 ) -> np.ndarray:
     """The binary cross entropy of sigmoid(prediction), from the logits: log(1 + exp(x)) - t x."""
-    each = np.maximum(prediction, 0) - prediction * target + np.log1p(np.exp(-np.abs(prediction)))
+    factor = np.where(prediction > 0, 1 - target, -target)  # max(x, 0) - t x is nothing where this is zero, were x inf
+    with np.errstate(invalid="ignore"):
+        linear = np.where((factor == 0) & ~np.isnan(prediction), 0, prediction * factor)
+    each = linear + np.log1p(np.exp(-np.abs(prediction)))
     return _scalar(np.sum(each, dtype=np.float64) / prediction.size, prediction, out)
 
 
