@@ -518,7 +518,7 @@ class Sequential:
     def stop(self) -> None:
         """End the `fit` that is running, from a callback or another thread.
 
-        It returns within a tenth of a second, after a whole step.
+        It returns within a tenth of a second, or after the step that is running, if that takes longer.
         """
         self._stopping = True
 

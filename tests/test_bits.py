@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy_network import state
+from numpy_network import NumpyNetwork, state
 from tolerances import assert_close
 
 import nnfast as nf
@@ -189,6 +189,29 @@ def test_training_at_any_widths_does_not_depend_on_threads(n_in, units, n, threa
 
 
 # ---- two runs, a copy, a file
+
+
+def test_long_steps_are_steps():
+    """A step that works in pieces, to look for Ctrl-C between them, gives what the formulas give, on any threads."""
+    net = nf.Sequential(
+        [nf.Dense(300, "tanh"), nf.Dense(7, "softmax")], input_shape=500, dtype="float64", seed=0
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2000, 500)), np.arange(2000) % 7
+    loss, expected = NumpyNetwork(net).loss_and_gradient(x, np.eye(7)[y])
+    gradients, stepped = [], []
+    for threads in (1, 2, 3):
+        with nf.num_threads(threads):
+            gradients.append(net.gradient(x, y))
+            other = net.copy()
+            assert_close(np.float64(other.train_step(x, y, nf.SGD(0.1))), loss, scale=10.0)
+            stepped.append(other.flat_params.copy())
+    for name, gradient in gradients[0].items():
+        assert_close(gradient, expected[name], scale=1.0)
+        assert all((other[name] == gradient).all() for other in gradients)
+    assert all((other == stepped[0]).all() for other in stepped)
+    flat = np.concatenate([gradient.ravel() for gradient in gradients[0].values()])
+    assert_close(stepped[0], net.flat_params - 0.1 * flat, scale=1.0)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -794,3 +794,10 @@ def test_ctrl_c_in_other_commands(capsys, digits_net, monkeypatch):
     np.save("samples.npy", np.zeros((1, 64)))
     assert main(["predict", digits_net, "samples.npy"]) == 130
     assert capsys.readouterr() == ("", "nnfast predict: interrupted\n")
+
+
+def test_too_many_threads_are_a_usage_error():
+    done = run("train", "digits", "--threads", 5000)
+    assert done.returncode == 2
+    assert "argument --threads: must be at most 1024, got 5000" in done.stderr
+    assert "Traceback" not in done.stderr

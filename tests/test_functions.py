@@ -362,3 +362,36 @@ def test_inputs_are_left_alone():
         for argument, copy in zip(arguments, copies, strict=True):
             np.testing.assert_array_equal(argument, copy)
             assert not np.may_share_memory(result, argument)
+
+
+# ---- long rows
+
+
+@pytest.mark.parametrize(
+    "name", ["mean_squared_error", "sum_squared_error", "binary_cross_entropy", "sigmoid_binary_cross_entropy"]
+)
+def test_a_long_row_is_summed_in_blocks(name):
+    """One accumulator in float32 for ten million elements would be off by percents."""
+    prediction, target = np.full(10**7, 0.3, np.float32), np.full(10**7, 0.6, np.float32)
+    loss = getattr(functions, name)
+    few = loss(prediction[:64].astype(np.float64), target[:64].astype(np.float64))
+    expected = few * (10**7 / 64 if name == "sum_squared_error" else 1)
+    assert_close(loss(prediction, target), expected, scale=expected * 8)
+
+
+def test_softmax_of_a_long_row():
+    x = np.random.default_rng(0).normal(size=10**6).astype(np.float32)
+    assert_close(functions.softmax(x), reference.softmax(x.astype(np.float64)), scale=functions.softmax(x))
+    value = functions.softmax_cross_entropy(x, np.int64(5))
+    assert_close(value, reference.softmax_cross_entropy(x[None].astype(np.float64), np.array([5])), scale=value)
+
+
+def test_infinite_logits_cost_nothing_where_they_are_right():
+    loss = functions.sigmoid_binary_cross_entropy
+    assert [float(loss([x], [t])) for x, t in ((np.inf, 1), (-np.inf, 0), (np.inf, 0), (-np.inf, 1))] == [
+        0,
+        0,
+        np.inf,
+        np.inf,
+    ]
+    assert np.isnan(loss([np.nan], [0.0]))

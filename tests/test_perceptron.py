@@ -61,7 +61,9 @@ class TestGates:
     def test_training_a_gate_is_refused_and_changes_nothing(self, name):
         gate = GATES[name]
         before = repr(gate)
-        refused = pytest.raises(ValueError, match="^the perceptron is read-only; make a perceptron of your own, such as")
+        refused = pytest.raises(
+            ValueError, match="^the perceptron is read-only; make a perceptron of your own, such as"
+        )
         with refused:
             gate.fit(CORNERS, TRUTH["OR" if name == "AND" else "AND"])
         with refused:

@@ -424,6 +424,11 @@ def layer(**values):
 
 
 CHANGES = {
+    "units that are a list": layer(units=[0]),
+    "units that are a truth": layer(units=True),
+    "units beyond any array": layer(units=2**31),
+    "a shape of texts": changed(input_shape=["A"]),
+    "steps that are a truth": lambda d: d["optimizer"].update(steps=True),
     "no layers": changed(layers=[]),
     "layers of another kind": layer(kind="conv"),
     "layers without a kind": lambda d: d["layers"][0].pop("kind"),
@@ -436,7 +441,7 @@ CHANGES = {
     "no units": layer(units=0),
     "negative units": layer(units=-5),
     "units that are a fraction": layer(units=5.5),
-    "units that are a text": layer(units="5"),
+    "units that are a text": layer(units="A"),
     "an absurd number of units": layer(units=2**70),
     "an unknown activation": layer(activation="gelu"),
     "an activation that is null": layer(activation=None),

@@ -497,6 +497,73 @@ def test_ctrl_c_is_obeyed_and_leaves_the_network_and_its_history(name, monkeypat
     assert np.isfinite(net.train_step(x, [0, 1, 1]))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a process cannot send itself Ctrl-C alone")
+@pytest.mark.usefixtures("listening")
+@pytest.mark.parametrize("method", ["fit", "gradient", "train_step"])
+def test_ctrl_c_within_a_long_step(method):
+    """The step is given up: no parameter has changed, and the network goes on."""
+    net = nf.Sequential([nf.Dense(500, "relu"), nf.Dense(10, "softmax")], input_shape=784, seed=0)
+    x, y = np.ones((60_000, 784), np.float32), np.zeros(60_000, int)
+    run = {
+        "fit": lambda: net.fit(x, y, batch_size=len(x), epochs=100, verbose=0),
+        "gradient": lambda: [net.gradient(x, y) for _ in range(100)],
+        "train_step": lambda: [net.train_step(x, y) for _ in range(100)],
+    }[method]
+    delays, times = [], []
+
+    def interrupt():
+        times.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    for _ in range(TRIES):
+        before = net.flat_params.copy()
+        timer = threading.Timer(0.4, interrupt)
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            run()
+        delays.append(time.perf_counter() - times[-1])
+        timer.join()
+        if method == "gradient" or (method == "fit" and not len(net.history.step_loss)):
+            np.testing.assert_array_equal(net.flat_params, before)
+        if delays[-1] <= PROMISE:
+            break
+    assert min(delays) <= PROMISE
+    assert np.isfinite(net.flat_params).all()
+    assert np.isfinite(net.train_step(x[:10], y[:10]))
+    with pytest.raises(RuntimeError, match="backward needs a forward"):
+        net.backward(np.ones((10, 10)))
+
+
+def test_a_fit_without_memory_leaves_no_forward_that_is_another():
+    """A forward pass in a workspace that was replaced is forgotten, or is as it was: never wrong."""
+    net = make_net()
+    twin = net.copy()
+    for one in (net, twin):
+        one.forward(X[:4], training=True)
+    with pytest.raises(MemoryError):
+        net.fit(X, LABELS, steps=2**40, batch_size=N, verbose=0)
+    np.testing.assert_array_equal(net.backward(np.ones((4, 4))), twin.backward(np.ones((4, 4))))
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_ctrl_c_between_two_lines_of_the_record(after, monkeypatch):
+    """What was recorded once is not recorded again."""
+    extend, calls = nf.History._extend, []
+
+    def interrupted(history, values):
+        extend(history, values)
+        calls.append(values)
+        if len(calls) == after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(nf.History, "_extend", interrupted)
+    net = make_net()
+    callback = [lambda net, history: None]  # epochs are recorded one by one
+    with pytest.raises(KeyboardInterrupt):
+        fit(net, epochs=5, callbacks=callback)
+    assert len(net.history["loss"]) == len(net.history.step_loss) // net.history.steps_per_epoch == after
+
+
 @pytest.mark.parametrize("name", ENDLESS)
 def test_stop_from_another_thread(name, monkeypatch):
     net, run = endless(name, monkeypatch)

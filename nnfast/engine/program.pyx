@@ -13,7 +13,7 @@ whatever the number of threads: the bits are the same.
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport pow
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from nnfast.kernels.arrays cimport bitgen_t, generator_of, shuffle_order
@@ -25,6 +25,9 @@ import numpy as np
 from nnfast.kernels.arrays import ACTIVATIONS, LOSSES, OPTIMIZERS
 
 cnp.import_array()
+
+cdef extern from "Python.h":
+    int check_signals "PyErr_CheckSignals" () noexcept  # the exception is raised after the threads have joined
 
 cdef extern from "sync.h" nogil:
     enum: MAX_THREADS
@@ -40,6 +43,8 @@ cdef extern from "sync.h" nogil:
     bint try_lock(int*)
     void unlock(int*)
     void* exchange(void**, void*)
+    uint64_t subnormals_kept()
+    void restore_subnormals(uint64_t)
 
 cdef enum:
     ALIGNMENT = 64
@@ -54,9 +59,17 @@ cdef enum:
     UPDATE = 16
 
 cdef double SLICE = 0.1  # seconds between two looks for Ctrl-C
+cdef double BLOCK_FLOPS = 5e7  # of a block of work between two looks at the clock
+cdef double LONG_FLOPS = 1e9  # of a step whose weights are not changed before all its gradients are there
+
 
 include "steps.pxi"
 include "tiles.pxi"
+
+
+cdef int raise_if_interrupted(const Job* job) except -1:
+    """Raise what a look for signals within a step has left behind."""
+    return -1 if job.interrupted else 0
 
 
 def aligned_zeros(n, dtype):
@@ -261,6 +274,7 @@ cdef class Program:
         job.from_logits = self.plan.from_logits and work & LOSS
         job.until = job.total = 1
         job.deadline = float("inf")
+        job.next_look = seconds_now() + SLICE
         if x is not None:
             expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
             job.n = job.batch = x.shape[0]
@@ -363,6 +377,7 @@ cdef class Program:
             threads = self.threads_for(job.n, threads)
             with nogil:
                 run_team(threads, run_steps, &job)
+            raise_if_interrupted(&job)
         finally:
             free_memory(ws.memory)
         return loss
@@ -383,7 +398,8 @@ cdef class Program:
             run_team(threads, run_steps, &job)
             for r in range(job.n):
                 memcpy(to + r*row_bytes, activations(&self.plan, &self.ws, last, r), row_bytes)
-        self.saved = job.n
+        self.saved = -1 if job.interrupted else job.n
+        raise_if_interrupted(&job)
 
     @property
     def saved_rows(self):
@@ -414,7 +430,8 @@ cdef class Program:
                 memcpy(gradients(&self.plan, &self.ws, last, r), from_ + r*row_bytes, row_bytes)
             run_team(threads, run_steps, &job)
         self.saved = -1
-        self.graded = self.graded or parameters
+        self.graded = not job.interrupted and (self.graded or parameters)
+        raise_if_interrupted(&job)
 
     def update(self, optimizer):
         """One step of the optimizer with the gradients as they are."""
@@ -440,9 +457,10 @@ cdef class Program:
             run_team(threads, run_steps, &job)
         self.optimizer_steps = job.optimizer_steps
         self.forget()
+        raise_if_interrupted(&job)
         return loss
 
-    def forget(self):
+    cdef void forget(self) noexcept:
         """No forward pass waits any more, and the gradients are nobody's."""
         self.saved = -1
         self.graded = False
@@ -507,9 +525,11 @@ cdef class Training:
         self.job.until = until
         self.job.done = False
         self.program.fill_optimizer(&self.job, optimizer)
+        self.job.interrupted = False
         self.job.deadline = seconds_now() + seconds
         if self.job.step < self.job.until:
             with nogil:
                 run_team(self.threads, run_steps, &self.job)
         self.program.optimizer_steps = self.job.optimizer_steps
+        raise_if_interrupted(&self.job)
         return self.job.step

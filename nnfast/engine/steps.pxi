@@ -58,7 +58,9 @@ cdef struct Job:
     Py_ssize_t position
     int64_t step, until, total
     double deadline
+    double next_look      # when to look for Ctrl-C within a step
     bint done
+    bint interrupted      # Ctrl-C has come in the middle of a step, which changes nothing then
     # what it reports
     double* step_loss
     int64_t* step_correct
@@ -134,9 +136,8 @@ cdef void loss_rows(
         plan.loss, m, plan.n_out, out, last.ld, &t, scale, job.ws.row_loss + first,
         gradients(plan, job.ws, last, first), last.ld
     )
-    job.correct[id] = plan.K.count_correct(
-        job.classes, job.threshold, m, plan.n_out, out, last.ld, &t
-    ) if job.counts else 0
+    if job.counts:
+        job.correct[id] += plan.K.count_correct(job.classes, job.threshold, m, plan.n_out, out, last.ld, &t)
 
 
 cdef void backward_rows(const Job* job, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
@@ -174,15 +175,71 @@ cdef inline void update_range(const Job* job, const Optimizer* optimizer, Py_ssi
     )
 
 
-cdef void weights_share(const Job* job, int id, int count, const char* x, Py_ssize_t m, int64_t t) noexcept nogil:
-    """This thread's share of the weight gradients, over all rows, and of update number `t`."""
+cdef void look_for_signals(Job* job, int id) noexcept nogil:
+    """Let Python see Ctrl-C in the midst of a step; only the caller's own thread can."""
+    if id != 0 or seconds_now() < job.next_look:
+        return
+    cdef uint64_t mode = subnormals_kept()
+    with gil:
+        job.interrupted = check_signals() != 0
+    restore_subnormals(mode)
+    job.next_look = seconds_now() + SLICE
+
+
+cdef void rows_share(
+        Job* job, int id, const char* x, const char* targets, Py_ssize_t m, Py_ssize_t first, Py_ssize_t last
+) noexcept nogil:
+    """This thread's rows through forward, loss and backward; many of them in blocks, with a look at the clock."""
+    cdef const Plan* plan = job.plan
+    cdef Py_ssize_t block = <Py_ssize_t>(BLOCK_FLOPS/plan.flops_per_row) + 1, rows
+    cdef Py_ssize_t target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
+    job.correct[id] = 0
+    while first < last and not job.interrupted:
+        rows = min(block, last - first)
+        if job.work & FORWARD:
+            forward_rows(job, x + first*plan.n_in*plan.z, first, rows)
+        if job.work & LOSS:
+            loss_rows(job, id, targets + first*target_bytes, m, first, rows)
+        if job.work & BACKWARD:
+            backward_rows(job, first, rows)
+        first += rows
+        if first < last:
+            look_for_signals(job, id)
+
+
+cdef void long_weights_share(Job* job, int id, int count, const char* x, Py_ssize_t m) noexcept nogil:
+    """This thread's share of the weight gradients of a long step, in pieces, with a look at the clock."""
+    cdef const Plan* plan = job.plan
+    cdef const Step* step
+    cdef Py_ssize_t ldx = plan.n_in, piece, i, last
+    cdef int s
+    for s in range(plan.n_steps):
+        step = &plan.steps[s]
+        piece = (<Py_ssize_t>(BLOCK_FLOPS/(2.0*m*step.n_out))//12 + 1)*12
+        i = share(step.n_in, id, count, 12)
+        last = share(step.n_in, id + 1, count, 12)
+        while i < last and not job.interrupted:
+            plan.K.dense_backward_weights(
+                i, min(i + piece, last), m, step.n_out, x, ldx, gradients(plan, job.ws, step, 0), step.ld,
+                job.gradients + step.W*plan.z, job.accumulate
+            )
+            i += piece
+            look_for_signals(job, id)
+        x = activations(plan, job.ws, step, 0)
+        ldx = step.ld
+
+
+cdef void weights_share(
+        const Job* job, int work, int id, int count, const char* x, Py_ssize_t m, int64_t t
+) noexcept nogil:
+    """This thread's share of the weight gradients, over all rows, and of update number `t`, as far as `work` says."""
     cdef const Plan* plan = job.plan
     cdef Optimizer optimizer = job.optimizer
     cdef Py_ssize_t z = plan.z, ldx = plan.n_in, first, last
     cdef const Step* step
     cdef const char* g
     cdef int s
-    if job.work & UPDATE and optimizer.kind == ADAM:
+    if work & UPDATE and optimizer.kind == ADAM:
         optimizer.correction1 = 1 - pow(optimizer.beta1, <double>t)
         optimizer.correction2 = 1 - pow(optimizer.beta2, <double>t)
     for s in range(plan.n_steps):
@@ -190,16 +247,16 @@ cdef void weights_share(const Job* job, int id, int count, const char* x, Py_ssi
         g = gradients(plan, job.ws, step, 0)
         first = share(step.n_in, id, count, 12)
         last = share(step.n_in, id + 1, count, 12)
-        if job.work & WEIGHTS:
+        if work & WEIGHTS:
             plan.K.dense_backward_weights(
                 first, last, m, step.n_out, x, ldx, g, step.ld, job.gradients + step.W*z, job.accumulate
             )
-        if job.work & UPDATE:
+        if work & UPDATE:
             update_range(job, &optimizer, step.W + first*step.n_out, (last - first)*step.n_out)
         if step.b >= 0 and id == count - 1:
-            if job.work & WEIGHTS:
+            if job.work & WEIGHTS:  # short, whatever the step
                 plan.K.dense_backward_bias(m, step.n_out, g, step.ld, job.gradients + step.b*z, job.accumulate)
-            if job.work & UPDATE:
+            if work & UPDATE:
                 update_range(job, &optimizer, step.b, step.n_out)
         x = activations(plan, job.ws, step, 0) if job.ws.memory != NULL else NULL
         ldx = step.ld
@@ -245,6 +302,7 @@ cdef void run_steps(void* argument, int id, int count) noexcept nogil:
     """One thread of a run of steps."""
     cdef Job* job = <Job*>argument
     cdef const Plan* plan = job.plan
+    cdef int work
     cdef Py_ssize_t m, first, last, target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
     cdef const char* x
     cdef const char* targets
@@ -261,15 +319,17 @@ cdef void run_steps(void* argument, int id, int count) noexcept nogil:
         else:
             x = job.x + job.position*plan.n_in*plan.z
             targets = job.targets + job.position*target_bytes
-        if job.work & FORWARD:
-            forward_rows(job, x + first*plan.n_in*plan.z, first, last - first)
-        if job.work & LOSS:
-            loss_rows(job, id, targets + first*target_bytes, m, first, last - first)
-        if job.work & BACKWARD:
-            backward_rows(job, first, last - first)
+        rows_share(job, id, x, targets, m, first, last)
         barrier_wait(&job.meeting, count)
+        work = job.work
+        if work & WEIGHTS and m*plan.flops_per_row > LONG_FLOPS:
+            long_weights_share(job, id, count, x, m)
+            barrier_wait(&job.meeting, count)
+            work &= ~WEIGHTS
+        if job.interrupted:  # by now all threads know, and no parameter has changed
+            return
         if job.work & (WEIGHTS | UPDATE):
-            weights_share(job, id, count, x, m, t)
+            weights_share(job, work, id, count, x, m, t)
         if id == 0:
             finish_step(job, m, count)
         barrier_wait(&job.meeting, count)

@@ -74,6 +74,20 @@ static inline uint64_t flush_subnormals(void) {
     return 0;
 #endif
 }
+static inline uint64_t subnormals_kept(void) { /* for the time that Python code runs in the middle of a call */
+#if defined(__x86_64__)
+    unsigned mode = _mm_getcsr();
+    _mm_setcsr(mode & ~0x8040u);
+    return mode;
+#elif defined(__aarch64__)
+    uint64_t mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode & ~(1ULL << 24)));
+    return mode;
+#else
+    return 0;
+#endif
+}
 static inline void restore_subnormals(uint64_t mode) {
 #if defined(__x86_64__)
     _mm_setcsr((unsigned)mode);
