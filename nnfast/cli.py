@@ -153,7 +153,10 @@ example:
   nnfast predict net.npz samples.csv | head
 """
 INFO = "Print version, SIMD level, compiler and threads; or the layers of a saved network."
-EXIT_CODES = "exit codes: 0 all went well, 1 something failed underway, 2 arguments or files do not fit, 130 Ctrl-C"
+EXIT_CODES = (
+    "exit codes: 0 all went well, 1 something failed underway, 2 arguments or files do not fit, 130 Ctrl-C, "
+    "141 the reader of the output went away"
+)
 
 
 def _parser() -> argparse.ArgumentParser:

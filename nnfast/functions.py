@@ -163,6 +163,12 @@ def step_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
     ------
     TypeError, ValueError
         If the arguments do not hold real numbers, or the shapes differ.
+
+    Examples
+    --------
+    >>> from nnfast.functions import step_backward
+    >>> step_backward([1.0, 1.0], [0.0, 1.0])
+    array([0., 0.])
     """
     return _activate_backward(kernels.step_backward, gradient, output, out)
 
@@ -221,6 +227,12 @@ def identity_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | 
     ------
     TypeError, ValueError
         If the arguments do not hold real numbers, or the shapes differ.
+
+    Examples
+    --------
+    >>> from nnfast.functions import identity_backward
+    >>> identity_backward([1.0, 2.0], [3.0, 4.0])
+    array([1., 2.])
     """
     return _activate_backward(kernels.identity_backward, gradient, output, out)
 
@@ -279,6 +291,12 @@ def sigmoid_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | N
     ------
     TypeError, ValueError
         If the arguments do not hold real numbers, or the shapes differ.
+
+    Examples
+    --------
+    >>> from nnfast.functions import sigmoid_backward
+    >>> sigmoid_backward([1.0, 1.0], [0.5, 0.75])
+    array([0.25  , 0.1875])
     """
     return _activate_backward(kernels.sigmoid_backward, gradient, output, out)
 
@@ -337,6 +355,12 @@ def tanh_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
     ------
     TypeError, ValueError
         If the arguments do not hold real numbers, or the shapes differ.
+
+    Examples
+    --------
+    >>> from nnfast.functions import tanh_backward
+    >>> tanh_backward([1.0, 1.0], [0.0, 0.5])
+    array([1.  , 0.75])
     """
     return _activate_backward(kernels.tanh_backward, gradient, output, out)
 
@@ -395,6 +419,12 @@ def relu_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
     ------
     TypeError, ValueError
         If the arguments do not hold real numbers, or the shapes differ.
+
+    Examples
+    --------
+    >>> from nnfast.functions import relu_backward
+    >>> relu_backward([1.0, 1.0], [0.0, 2.0])
+    array([0., 1.])
     """
     return _activate_backward(kernels.relu_backward, gradient, output, out)
 
@@ -453,6 +483,12 @@ def softmax_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | N
     ------
     TypeError, ValueError
         If the arguments do not hold real numbers, or the shapes differ.
+
+    Examples
+    --------
+    >>> from nnfast.functions import softmax_backward
+    >>> softmax_backward([1.0, 0.0], [0.25, 0.75])
+    array([ 0.1875, -0.1875])
     """
     return _activate_backward(kernels.softmax_backward, gradient, output, out)
 
@@ -515,6 +551,12 @@ def sum_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: np
     ------
     TypeError, ValueError
         As for `sum_squared_error`.
+
+    Examples
+    --------
+    >>> from nnfast.functions import sum_squared_error_backward
+    >>> sum_squared_error_backward([1.0, 2.0], [0.0, 4.0])
+    array([ 1., -2.])
     """
     return _loss(kernels.sum_squared_error_backward, prediction, target, out, backward=True)
 
@@ -575,6 +617,12 @@ def mean_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: n
     ------
     TypeError, ValueError
         As for `mean_squared_error`.
+
+    Examples
+    --------
+    >>> from nnfast.functions import mean_squared_error_backward
+    >>> mean_squared_error_backward([1.0, 2.0], [0.0, 4.0])
+    array([ 1., -2.])
     """
     return _loss(kernels.mean_squared_error_backward, prediction, target, out, backward=True)
 
@@ -636,6 +684,12 @@ def cross_entropy_backward(prediction: ArrayLike, target: ArrayLike, out: np.nda
     ------
     TypeError, ValueError
         As for `cross_entropy`.
+
+    Examples
+    --------
+    >>> from nnfast.functions import cross_entropy_backward
+    >>> cross_entropy_backward([0.25, 0.75], [0.0, 1.0]).round(4)
+    array([-0.    , -1.3333])
     """
     return _loss(kernels.cross_entropy_backward, prediction, target, out, labels=True, backward=True)
 
@@ -699,6 +753,12 @@ def binary_cross_entropy_backward(
     ------
     TypeError, ValueError
         As for `binary_cross_entropy`.
+
+    Examples
+    --------
+    >>> from nnfast.functions import binary_cross_entropy_backward
+    >>> binary_cross_entropy_backward([0.5, 0.25], [1.0, 0.0]).round(4)
+    array([-1.    ,  0.6667])
     """
     return _loss(kernels.binary_cross_entropy_backward, prediction, target, out, backward=True)
 
@@ -761,6 +821,12 @@ def softmax_cross_entropy_backward(
     ------
     TypeError, ValueError
         As for `softmax_cross_entropy`.
+
+    Examples
+    --------
+    >>> from nnfast.functions import softmax_cross_entropy_backward
+    >>> softmax_cross_entropy_backward([0.0, 0.0], [1.0, 0.0])
+    array([-0.5,  0.5])
     """
     return _loss(kernels.softmax_cross_entropy_backward, prediction, target, out, labels=True, backward=True)
 
@@ -825,5 +891,11 @@ def sigmoid_binary_cross_entropy_backward(
     ------
     TypeError, ValueError
         As for `sigmoid_binary_cross_entropy`.
+
+    Examples
+    --------
+    >>> from nnfast.functions import sigmoid_binary_cross_entropy_backward
+    >>> sigmoid_binary_cross_entropy_backward([0.0, 0.0], [1.0, 0.0])
+    array([-0.25,  0.25])
     """
     return _loss(kernels.sigmoid_binary_cross_entropy_backward, prediction, target, out, backward=True)

@@ -28,6 +28,12 @@ class Optimizer:
         ------
         TypeError, ValueError
             If a hyperparameter is out of its range.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.SGD(learning_rate=0.1).values()
+        ('sgd', 0, 0.1, 0.0, 0.0, 0.0)
         """
         rate = check_float("learning_rate", self.learning_rate, 0.0, float("inf"), open_ends=True)
         return (self.kind, self.n_moments, rate, 0.0, 0.0, 0.0)
@@ -110,7 +116,19 @@ class Adam(Optimizer):
         super().__init__(learning_rate)
 
     def values(self) -> tuple[str, int, float, float, float, float]:
-        """Return what the engine needs, checked: kind, moments, learning rate, beta1, beta2, epsilon."""
+        """Return what the engine needs, checked: kind, moments, learning rate, beta1, beta2, epsilon.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a hyperparameter is out of its range.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.Adam().values()
+        ('adam', 2, 0.001, 0.9, 0.999, 1e-08)
+        """
         kind, moments, rate, *_ = super().values()
         for name in ("beta1", "beta2"):
             if check_float(name, getattr(self, name), 0.0, 1.0) == 1.0:

@@ -145,6 +145,14 @@ class Sequential:
             If the shape is not one of positive integers, or an initial array does not fit it.
         MemoryError
             If there is no memory for the parameters.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3)], seed=0)
+        >>> net.build(4)
+        >>> net.params["W1"].shape
+        (4, 3)
         """
         if self._program is not None:
             raise RuntimeError(f"the network is built already, for input_shape {self.input_shape}")
@@ -281,6 +289,14 @@ class Sequential:
             If the network is not built.
         TypeError, ValueError
             If `x` or `out` does not fit.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> net.predict([[1.0, 2.0], [3.0, 4.0]]).round(4)
+        array([[0.3333, 0.3333, 0.3333],
+               [0.3333, 0.3333, 0.3333]], dtype=float32)
         """
         program = self._built
         rows = self._rows(x)
@@ -318,6 +334,15 @@ class Sequential:
             If the network is not built.
         TypeError, ValueError
             If `row` or `out` does not fit.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> out = np.empty(3, np.float32)
+        >>> net.predict_one(np.ones(2, np.float32), out=out).round(4)
+        array([0.3333, 0.3333, 0.3333], dtype=float32)
         """
         if out is not None and self._row_program is not None and self._row_program.predict_one(row, out):
             return out
@@ -352,6 +377,14 @@ class Sequential:
             If the network is not built.
         TypeError, ValueError
             If `x` does not fit, or the outputs are no classes.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> net.params["b1"] = [0.0, 0.0, 1.0]
+        >>> net.predict_class([[1.0, 2.0], [3.0, 4.0]])
+        array([2, 2])
         """
         outputs = self.predict(x)
         if self.layers[-1].activation == "softmax":
@@ -385,6 +418,13 @@ class Sequential:
             If the network is not built.
         TypeError, ValueError
             If `x` or `y` does not fit.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> round(net.loss([[1.0, 2.0]], [0]), 4)  # log 3, as nothing is learned yet
+        1.0986
         """
         return self._built.evaluate(*self._data(x, y), None, get_num_threads())[0]
 
@@ -407,6 +447,13 @@ class Sequential:
             If the network is not built.
         TypeError, ValueError
             If `x` or `y` does not fit, or the targets are no classes.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> net.accuracy([[1.0, 2.0], [3.0, 4.0]], [0, 1])
+        0.5
         """
         rows, targets = self._data(x, y)
         accuracy = self._evaluate(rows, targets, self._loss.counting(targets))[1]
@@ -443,6 +490,13 @@ class Sequential:
             If the network is not built.
         TypeError, ValueError
             If `x` or `y` does not fit.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> net.gradient([[1.0, 2.0]], [0])["b1"].round(4)
+        array([-0.6667,  0.3333,  0.3333], dtype=float32)
         """
         rows, targets = self._data(x, y)
         vector = aligned_zeros(self.n_parameters, self.dtype)
@@ -509,6 +563,15 @@ class Sequential:
             If an argument does not fit; nothing has changed then.
         MemoryError
             If there is no memory for the activations of a mini-batch; nothing has changed then.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> x, y = [[0, 0], [0, 1], [1, 0]], [0, 1, 2]
+        >>> history = net.fit(x, y, epochs=200, optimizer=nf.SGD(learning_rate=1.0), verbose=0)
+        >>> len(history["loss"]), history["accuracy"][-1]
+        (200, 1.0)
         """
         return training.fit(
             self, x, y, epochs=epochs, steps=steps, batch_size=batch_size, optimizer=optimizer,
@@ -519,6 +582,14 @@ class Sequential:
         """End the `fit` that is running, from a callback or another thread.
 
         It returns within a tenth of a second, or after the step that is running, if that takes longer.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> history = net.fit([[0, 1]], [0], epochs=100, verbose=0, callbacks=[lambda net, history: net.stop()])
+        >>> len(history["loss"])
+        1
         """
         self._stopping = True
 
@@ -543,6 +614,13 @@ class Sequential:
             If the network is not built, or is being trained already.
         TypeError, ValueError
             If an argument does not fit; nothing has changed then.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> [round(net.train_step([[1.0, 2.0]], [0], nf.SGD(learning_rate=0.1)), 4) for _ in range(3)]
+        [1.0986, 0.7408, 0.522]
         """
         program = self._built
         values = resolve_optimizer(optimizer).values()
@@ -620,6 +698,16 @@ class Sequential:
             If there is no forward pass to go back through: each serves once, and not after an update.
         TypeError, ValueError
             If `gradient` does not fit.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> out = net.forward([[1.0, 2.0]], training=True)
+        >>> net.backward([[1.0, 0.0, 0.0]])  # the weights are zero
+        array([[0., 0.]], dtype=float32)
+        >>> net.grads["b1"].round(4)
+        array([ 0.2222, -0.1111, -0.1111], dtype=float32)
         """
         program = self._built
         shape = self._built_shape
@@ -651,6 +739,16 @@ class Sequential:
             If there are no gradients: none were computed since the last update.
         TypeError, ValueError
             If `optimizer` is none.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> out = net.forward([[1.0, 2.0]], training=True)
+        >>> gradient = net.backward([[1.0, 0.0, 0.0]])
+        >>> net.update(nf.SGD(learning_rate=0.9))
+        >>> net.params["b1"].round(4)
+        array([-0.2,  0.1,  0.1], dtype=float32)
         """
         program = self._built
         values = resolve_optimizer(optimizer).values()
@@ -666,6 +764,13 @@ class Sequential:
         ------
         RuntimeError
             If the network is being trained.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> loss = net.train_step([[1.0, 2.0]], [0], "adam")
+        >>> net.reset_optimizer()
         """
         program = self._built
         with program:
@@ -674,7 +779,18 @@ class Sequential:
     # ---- the network as a thing
 
     def summary(self) -> None:
-        """Print the layers, their shapes and how many parameters each has."""
+        """Print the layers, their shapes and how many parameters each has.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> net.summary()
+        input (n, 2), loss cross_entropy, float32, 9 parameters
+        layer     activation  output  parameters
+        --------  ----------  ------  ----------
+        Dense(3)  softmax     (n, 3)  9
+        """
         print(self._summary())
 
     def _summary(self) -> str:
@@ -702,6 +818,15 @@ class Sequential:
         -------
         Sequential
             Trained on the same data, both give the same bits.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> twin = net.copy()
+        >>> twin.params["b1"] = [1.0, 2.0, 3.0]
+        >>> net.params["b1"]
+        array([0., 0., 0.], dtype=float32)
         """
         return saving.from_state(*saving.to_state(self), self.layers)
 
@@ -728,6 +853,16 @@ class Sequential:
         -----
         A NumPy archive of plain arrays, named by path (``0.W``, ``0.b``, ...), and a JSON description with a version;
         no pickles.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save(os.path.join(folder, "net.npz"))
+        ...     os.listdir(folder)
+        ['net.npz']
         """
         saving.save(self, path)
 

@@ -78,6 +78,15 @@ class History(Mapping[str, list[float]]):
         ------
         ImportError
             If matplotlib is missing; the message names the extra that brings it.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> from matplotlib.figure import Figure
+        >>> net = nf.Sequential([nf.Dense(2, activation="softmax")], input_shape=2, seed=0)
+        >>> history = net.fit([[0, 1], [1, 0]], [0, 1], epochs=3, verbose=0)
+        >>> [ax.get_title() for ax in history.plot(Figure().subplots(1, 2))]
+        ['loss over iterations', 'accuracy over epochs']
         """
         from nnfast.plotting import plot_history
 

@@ -205,8 +205,7 @@ def test_every_public_name_has_a_docstring(name, thing):
         assert listed is not None, f"{name} says nothing of its parameters"
         names = [line.split(":")[0].split(",") for line in listed if line and line[0] != " "]
         assert {name.strip().lstrip("*") for line in names for name in line} == parameters
-    if "." not in name:
-        assert section(text, "Examples"), f"{name} shows no example"
+    assert section(text, "Examples"), f"{name} shows no example"
 
 
 @pytest.mark.parametrize("name", MODULES)
