@@ -59,7 +59,8 @@ cdef enum:
     UPDATE = 16
 
 cdef double SLICE = 0.1  # seconds between two looks for Ctrl-C
-cdef double BLOCK_FLOPS = 5e7  # of a block of work between two looks at the clock
+cdef double BLOCK_FLOPS = 1e9  # of rows between two looks at the clock: usual mini-batches are done in one
+cdef double PIECE_FLOPS = 2e8  # of weight gradients between two looks, in a long step
 cdef double LONG_FLOPS = 1e9  # of a step whose weights are not changed before all its gradients are there
 
 

@@ -191,7 +191,7 @@ cdef void rows_share(
 ) noexcept nogil:
     """This thread's rows through forward, loss and backward; many of them in blocks, with a look at the clock."""
     cdef const Plan* plan = job.plan
-    cdef Py_ssize_t block = <Py_ssize_t>(BLOCK_FLOPS/plan.flops_per_row) + 1, rows
+    cdef Py_ssize_t block = max(<Py_ssize_t>(BLOCK_FLOPS/plan.flops_per_row), 48), rows
     cdef Py_ssize_t target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
     job.correct[id] = 0
     while first < last and not job.interrupted:
@@ -215,7 +215,7 @@ cdef void long_weights_share(Job* job, int id, int count, const char* x, Py_ssiz
     cdef int s
     for s in range(plan.n_steps):
         step = &plan.steps[s]
-        piece = (<Py_ssize_t>(BLOCK_FLOPS/(2.0*m*step.n_out))//12 + 1)*12
+        piece = (<Py_ssize_t>(PIECE_FLOPS/(2.0*m*step.n_out))//12 + 1)*12
         i = share(step.n_in, id, count, 12)
         last = share(step.n_in, id + 1, count, 12)
         while i < last and not job.interrupted:
