@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FORMAT = "nnfast"
 VERSION = 1
 DESCRIPTION = "description"  # the archive's member that holds the JSON text
+MAX_AXES = 64  # of a sample
 MAX_HEADER = 1024  # bytes of a .npy header
 MAX_DESCRIPTION = 2**24  # bytes
 
@@ -204,6 +205,8 @@ def _read_description(archive: zipfile.ZipFile) -> dict[str, Any]:
 
 def _expected_arrays(description: dict[str, Any]) -> dict[str, int]:
     """Return the paths of the arrays that the description tells of, and how many numbers each has."""
+    if len(description["input_shape"]) > MAX_AXES:
+        raise ValueError(f"input_shape must have at most {MAX_AXES} axes, got {len(description['input_shape'])}")
     width = prod(_size("input_shape", size) for size in description["input_shape"])
     counts: dict[str, int] = {}
     for i, layer in enumerate(description["layers"]):
@@ -229,8 +232,9 @@ def _size(name: str, value: Any) -> int:
 
 def _check_sizes(archive: zipfile.ZipFile, counts: dict[str, int], dtype: np.dtype) -> None:
     """Refuse what could not be in the file, before any room is made for it."""
+    names = set(archive.namelist())
     for path, count in counts.items():
-        if f"{path}.npy" not in archive.namelist():
+        if f"{path}.npy" not in names:
             raise ValueError(f"the array {path} is missing")
         info = archive.getinfo(f"{path}.npy")
         if info.compress_type:  # a small file could ask for much

@@ -428,6 +428,7 @@ CHANGES = {
     "units that are a truth": layer(units=True),
     "units beyond any array": layer(units=2**31),
     "a shape of texts": changed(input_shape=["A"]),
+    "a shape of too many axes": changed(input_shape=[2**31 - 1] * 10**5),
     "steps that are a truth": lambda d: d["optimizer"].update(steps=True),
     "no layers": changed(layers=[]),
     "layers of another kind": layer(kind="conv"),
