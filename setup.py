@@ -118,6 +118,7 @@ modules = [
     *level_modules(),
     extension("nnfast.kernels.dispatch", KERNELS / "dispatch.pyx"),
     extension("nnfast.kernels.arrays", KERNELS / "arrays.pyx"),
+    extension("nnfast.engine.compiled", ENGINE / "compiled.pyx", header="nnfast/engine/sync.h"),
     extension("nnfast.engine.program", ENGINE / "program.pyx", header="nnfast/engine/sync.h"),
 ]
 setup(

@@ -66,11 +66,12 @@ cdef double LONG_FLOPS = 1e9  # of a step whose weights are not changed before a
 
 include "steps.pxi"
 include "tiles.pxi"
+include "differences.pxi"
 
 
-cdef int raise_if_interrupted(const Job* job) except -1:
-    """Raise what a look for signals within a step has left behind."""
-    return -1 if job.interrupted else 0
+cdef int raise_if(bint interrupted) except -1:
+    """Raise what a look for signals has left behind."""
+    return -1 if interrupted else 0
 
 
 def aligned_zeros(n, dtype):
@@ -378,7 +379,7 @@ cdef class Program:
             threads = self.threads_for(job.n, threads)
             with nogil:
                 run_team(threads, run_steps, &job)
-            raise_if_interrupted(&job)
+            raise_if(job.interrupted)
         finally:
             free_memory(ws.memory)
         return loss
@@ -400,7 +401,7 @@ cdef class Program:
             for r in range(job.n):
                 memcpy(to + r*row_bytes, activations(&self.plan, &self.ws, last, r), row_bytes)
         self.saved = -1 if job.interrupted else job.n
-        raise_if_interrupted(&job)
+        raise_if(job.interrupted)
 
     @property
     def saved_rows(self):
@@ -432,7 +433,7 @@ cdef class Program:
             run_team(threads, run_steps, &job)
         self.saved = -1
         self.graded = not job.interrupted and (self.graded or parameters)
-        raise_if_interrupted(&job)
+        raise_if(job.interrupted)
 
     def update(self, optimizer):
         """One step of the optimizer with the gradients as they are."""
@@ -458,7 +459,7 @@ cdef class Program:
             run_team(threads, run_steps, &job)
         self.optimizer_steps = job.optimizer_steps
         self.forget()
-        raise_if_interrupted(&job)
+        raise_if(job.interrupted)
         return loss
 
     cdef void forget(self) noexcept:
@@ -532,5 +533,104 @@ cdef class Training:
             with nogil:
                 run_team(self.threads, run_steps, &self.job)
         self.program.optimizer_steps = self.job.optimizer_steps
-        raise_if_interrupted(&self.job)
+        raise_if(self.job.interrupted)
         return self.job.step
+
+
+cdef class Differences:
+    """Finite differences of the loss, in slices of time.
+
+    Parameters
+    ----------
+    program : Program
+        In float64. Its parameters must not change meanwhile.
+    x, targets : ndarray
+        The data, as the program takes it; at least one row.
+    arrays : list of int
+        With respect to what: numbers of arrays in `Program.layout`, and -1 for the input.
+    h : float
+        The step.
+
+    Attributes
+    ----------
+    slopes : ndarray of shape (numbers, 2)
+        To the right and to the left of each number: of all parameters, zero where they are not asked for, then of the
+        input, if it is.
+    done : float
+        The part of the work that is done.
+    """
+
+    cdef DifferenceJob job
+    cdef Workspace ws
+    cdef Program program
+    cdef int threads
+    cdef double count
+    cdef object x, targets, sums
+
+    def __init__(self, Program program, x, targets, arrays, double h, int threads):
+        cdef Plan* plan = &program.plan
+        n = x.shape[0]
+        expect(x, np.dtype(np.float64), (n, plan.n_in), False)
+        self.program, self.x, self.targets = program, x, targets
+        self.job.labels = program.expect_targets(targets, n)
+        self.sums = np.zeros((plan.n_parameters + (n*plan.n_in if -1 in arrays else 0), 2))
+        program.reserve(&self.ws, n)
+        self.job.plan = plan
+        self.job.ws = &self.ws
+        self.job.parameters = data(program.parameters)
+        self.job.x = <const double*>data(x)
+        self.job.targets = data(targets)
+        self.job.n = n
+        self.job.h = h
+        self.job.sums = <double*>data(self.sums)
+        self.job.segments = <Segment*>calloc(len(arrays) + 1, sizeof(Segment))
+        self.threads = program.threads_for(2.0*n*self.sums.shape[0]/3, threads)
+        self.job.words = words_for(plan, n)
+        self.job.memory = <double*>aligned_memory(self.threads*self.job.words*sizeof(double))
+        if self.job.segments == NULL or self.job.memory == NULL:
+            raise MemoryError(f"no memory for the differences of {n} rows")
+        for array in arrays:
+            self.add_segment(array)
+        self.count = n*plan.n_out if plan.over_elements else n
+        with nogil:
+            run_team(1, forward_unchanged, &self.job)
+
+    cdef int add_segment(self, int array) except -1:
+        cdef DifferenceJob* job = &self.job
+        cdef Segment* segment = &job.segments[job.n_segments]
+        segment.first = job.items
+        segment.chunks = 1
+        if array < 0:
+            segment.kind, segment.inputs, segment.slot = INPUT, job.n, job.plan.n_parameters
+        else:
+            layer, name, segment.slot, shape = self.program.layout[array]
+            segment.layer = layer
+            segment.kind = WEIGHT if name == "W" else BIAS
+            segment.inputs = shape[0] if segment.kind == WEIGHT else 1
+            segment.units = max(1, ITEM_ROWS//2//job.n)
+            segment.chunks = -(-shape[len(shape) - 1]//segment.units)
+        job.items += segment.inputs*segment.chunks
+        job.n_segments += 1
+        return 0
+
+    def __dealloc__(self):
+        free_memory(self.ws.memory)
+        free_memory(self.job.memory)
+        free(self.job.segments)
+
+    @property
+    def done(self):
+        return min(1.0, self.job.next/<double>self.job.items) if self.job.items else 1.0
+
+    @property
+    def slopes(self):
+        return self.sums*(np.array([1, -1])/(self.job.h*self.count))
+
+    def run(self, double seconds=SLICE):
+        """Go on until all is done or the time is up; return whether all is done."""
+        self.job.next_look = seconds_now() + SLICE
+        self.job.deadline = seconds_now() + seconds
+        with nogil:
+            run_team(self.threads, run_differences, &self.job)
+        raise_if(self.job.interrupted)
+        return self.job.next >= self.job.items

@@ -175,14 +175,21 @@ cdef inline void update_range(const Job* job, const Optimizer* optimizer, Py_ssi
     )
 
 
+cdef bint signal_waits() noexcept nogil:
+    """Let Python see Ctrl-C, and run its handlers with the floating-point mode it is used to."""
+    cdef uint64_t mode = subnormals_kept()
+    cdef bint waits
+    with gil:
+        waits = check_signals() != 0
+    restore_subnormals(mode)
+    return waits
+
+
 cdef void look_for_signals(Job* job, int id) noexcept nogil:
     """Let Python see Ctrl-C in the midst of a step; only the caller's own thread can."""
     if id != 0 or seconds_now() < job.next_look:
         return
-    cdef uint64_t mode = subnormals_kept()
-    with gil:
-        job.interrupted = check_signals() != 0
-    restore_subnormals(mode)
+    job.interrupted = signal_waits()
     job.next_look = seconds_now() + SLICE
 
 

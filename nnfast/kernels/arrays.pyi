@@ -56,6 +56,9 @@ def matmul(
     transpose_a: bool = False,
     transpose_b: bool = False,
 ) -> np.ndarray: ...
+def rank_one(
+    z: np.ndarray, rows: np.ndarray, scale: np.ndarray, direction: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray: ...
 def dense(
     x: np.ndarray,
     weights: np.ndarray,

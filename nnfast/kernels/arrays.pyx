@@ -398,6 +398,26 @@ def dense_backward_bias(gradient, out=None):
     return result
 
 
+def rank_one(z, rows, scale, direction, out=None):
+    cdef cnp.ndarray Z = matrix(z), R = rows, s = scale, d = direction
+    cdef const Kernels* K = kernels_for(Z)
+    cdef Py_ssize_t m = cnp.PyArray_SIZE(R), n = Z.shape[1], i
+    check(Z, Z.dtype, None, False)
+    check(R, np.int64, (m,), False)
+    check(s, Z.dtype, (m,), False)
+    check(d, Z.dtype, (n,), False)
+    cdef const int64_t* index = <const int64_t*>cnp.PyArray_DATA(R)
+    for i in range(m):
+        if not 0 <= index[i] < Z.shape[0]:
+            raise ValueError(f"rows must be in 0..{Z.shape[0] - 1}, got {index[i]}")
+    cdef cnp.ndarray result = output(out, (m, n), Z.dtype)
+    d = with_slack(d)
+    K.rank_one(
+        m, n, cnp.PyArray_DATA(Z), n, index, cnp.PyArray_DATA(s), cnp.PyArray_DATA(d), cnp.PyArray_DATA(result), n
+    )
+    return result
+
+
 # ---- optimizers
 
 cdef int update(cnp.ndarray p, cnp.ndarray g, cnp.ndarray m, cnp.ndarray v, const Optimizer* optimizer) except -1:

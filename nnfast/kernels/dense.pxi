@@ -90,3 +90,27 @@ cdef void kernel_dense_backward_bias(
     while j < n_out:
         column_sums(1, m, min(n_out - j, <Py_ssize_t>VW), g + j, ldg, out + j, accumulate)
         j += VW
+
+
+cdef void kernel_rank_one(
+        Py_ssize_t m, Py_ssize_t n, const void* z_, Py_ssize_t ldz, const int64_t* rows, const void* scale_,
+        const void* direction_, void* out_, Py_ssize_t ldo
+) noexcept nogil:
+    cdef const real* direction = <const real*>direction_
+    cdef const real* z
+    cdef real* out
+    cdef vreal scale
+    cdef Py_ssize_t i, j
+    for i in range(m):
+        z = <const real*>z_ + rows[i]*ldz
+        out = <real*>out_ + i*ldo
+        scale = vset((<const real*>scale_)[i])
+        j = 0
+        while j + VW <= n or (j < n and j + VW <= ldo and j + VW <= ldz):
+            vstore(out + j, vfma(scale, vload(direction + j), vload(z + j)))
+            j += VW
+        if j < n:
+            vstore_part(
+                out + j,
+                vfma(scale, vload_part(direction + j, n - j, <real>0), vload_part(z + j, n - j, <real>0)), n - j
+            )

@@ -21,6 +21,7 @@ kernels.dense = kernel_dense
 kernels.dense_backward_input = kernel_dense_backward_input
 kernels.dense_backward_weights = kernel_dense_backward_weights
 kernels.dense_backward_bias = kernel_dense_backward_bias
+kernels.rank_one = kernel_rank_one
 kernels.update = kernel_update
 kernels.all_finite = kernel_all_finite
 

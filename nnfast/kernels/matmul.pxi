@@ -13,7 +13,9 @@ cdef enum:
     MAX_NV = 4
     MAX_MR = 12
     L1_BYTES = 32768
+    L2_PART = 262144  # bytes of a block of A that stays in the cache while the panels of B pass by
     PACKED = 8192  # elements of L1_BYTES in float32, and more than that in float64
+    A_BLOCK = 24576
     K_BLOCK = 256  # rows of B in a packed block at most; with 4 vectors of 64 bytes as many as fit the L1 cache
 
 
@@ -317,8 +319,7 @@ cdef void matmul(
         Py_ssize_t m, Py_ssize_t n, Py_ssize_t K, const real* A, Py_ssize_t ar, Py_ssize_t ak, const real* B,
         Py_ssize_t bk, Py_ssize_t bc, real* C, Py_ssize_t ldc, bint accumulate
 ) noexcept nogil:
-    cdef Py_ssize_t j = 0, i, width, tail = n % VW
-    cdef int vectors
+    cdef Py_ssize_t i, k = 0, r, rows, few, step, tail = n % VW
     if K == 0 and not accumulate:  # an empty sum
         for i in range(m):
             memset(C + i*ldc, 0, <size_t>n*sizeof(real))
@@ -332,11 +333,41 @@ cdef void matmul(
     if m == 1 and bc == 1 and not accumulate:
         one_row(n, K, A, ak, B, bk, C)
         return
+    cdef real block[A_BLOCK]
+    cdef bint packs = ar == 1 and ak >= 128 and n >= 96 and K >= 32
+    if m*K*<Py_ssize_t>sizeof(real) <= L2_PART and not packs:
+        panels(m, n, K, A, ar, ak, B, bk, bc, C, ldc, accumulate)
+        return
+    step = min(K, <Py_ssize_t>K_BLOCK)
+    rows = (A_BLOCK if packs else L2_PART//<Py_ssize_t>sizeof(real))//step//12*12
+    while k < K:
+        step = min(step, K - k)
+        i = 0
+        while i < m:
+            few = min(rows, m - i)
+            if packs:
+                for r in range(step):
+                    memcpy(block + r*rows, A + i + (k + r)*ak, <size_t>few*sizeof(real))
+                panels(few, n, step, block, 1, rows, B + k*bk, bk, bc, C + i*ldc, ldc, accumulate or k > 0)
+            else:
+                panels(
+                    few, n, step, A + i*ar + k*ak, ar, ak, B + k*bk, bk, bc, C + i*ldc, ldc, accumulate or k > 0
+                )
+            i += rows
+        k += step
+
+
+cdef void panels(
+        Py_ssize_t m, Py_ssize_t n, Py_ssize_t K, const real* A, Py_ssize_t ar, Py_ssize_t ak, const real* B,
+        Py_ssize_t bk, Py_ssize_t bc, real* C, Py_ssize_t ldc, bint accumulate
+) noexcept nogil:
+    """All panels of C, for a block of A that stays in the cache."""
+    cdef Py_ssize_t j = 0
+    cdef int vectors
     while j < n:
         vectors = panel_vectors((n - j + VW - 1)//VW)
-        width = vectors*VW
         panel(m, vectors, n - j, K, A, ar, ak, B + j*bc, bk, bc, C + j, ldc - j, ldc, accumulate)
-        j += width
+        j += vectors*VW
 
 
 cdef void kernel_matmul(

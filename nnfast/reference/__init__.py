@@ -20,7 +20,7 @@ from .activations import (
     tanh,
     tanh_backward,
 )
-from .dense import dense, dense_backward_bias, dense_backward_input, dense_backward_weights, matmul
+from .dense import dense, dense_backward_bias, dense_backward_input, dense_backward_weights, matmul, rank_one
 from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_backward,
@@ -58,6 +58,7 @@ __all__ = [
     "matmul",
     "mean_squared_error",
     "mean_squared_error_backward",
+    "rank_one",
     "relu",
     "relu_backward",
     "sgd",

@@ -29,6 +29,13 @@ def dense(
     return getattr(activations, activation)(z, out=out)
 
 
+def rank_one(
+    z: np.ndarray, rows: np.ndarray, scale: np.ndarray, direction: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Chosen rows of a product ``z = x @ W`` after a change of rank one: ``z[rows] + outer(scale, direction)``."""
+    return np.add(z[rows], np.outer(scale, direction), out=out)
+
+
 def dense_backward_input(gradient: np.ndarray, weights: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     return np.matmul(gradient, weights.T, out=out)
 

@@ -1,0 +1,5 @@
+import numpy as np
+
+def differences_of_compiled(
+    function: int, user_data: int, x: np.ndarray, right: np.ndarray, left: np.ndarray, slopes: np.ndarray, threads: int
+) -> None: ...

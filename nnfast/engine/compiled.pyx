@@ -1,0 +1,100 @@
+"""Differences of a compiled function of many variables: without the GIL, on several threads, each with a copy of the
+point."""
+
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy
+
+cnp.import_array()
+
+cdef extern from "sync.h" nogil:
+    ctypedef void (*team_work)(void* job, int id, int n) noexcept nogil
+    void run_team(int, team_work, void*)
+    void* aligned_memory(size_t)
+    void free_memory(void*)
+    double seconds_now()
+    int64_t fetch_add(int64_t*, int64_t)
+    uint64_t subnormals_kept()
+    void restore_subnormals(uint64_t)
+
+ctypedef double (*Function)(int, double*, void*) noexcept nogil
+
+cdef double SLICE = 0.1        # seconds between two looks for Ctrl-C
+cdef double THREAD_COST = 2e-4  # seconds of work that a thread more is worth
+
+cdef struct Job:
+    Function f
+    void* user_data
+    int n
+    const double* x
+    const double* right
+    const double* left
+    double* slopes
+    double* points        # a copy of x for each thread
+    bint forward
+    double base           # f(x)
+    int64_t next
+    double deadline
+
+
+cdef void run(void* argument, int id, int count) noexcept nogil:
+    cdef Job* job = <Job*>argument
+    cdef double* x = job.points + id*<Py_ssize_t>job.n
+    cdef uint64_t mode = subnormals_kept()  # the function is somebody else's
+    cdef double above, below
+    cdef int64_t i
+    memcpy(x, job.x, job.n*sizeof(double))
+    while seconds_now() < job.deadline:
+        i = fetch_add(&job.next, 1)
+        if i >= job.n:
+            break
+        x[i] = job.right[i]
+        above = job.f(job.n, x, job.user_data)
+        if job.forward:
+            below = job.base
+        else:
+            x[i] = job.left[i]
+            below = job.f(job.n, x, job.user_data)
+        x[i] = job.x[i]
+        job.slopes[i] = (above - below)/(job.right[i] - job.left[i])
+    restore_subnormals(mode)
+
+
+def differences_of_compiled(size_t function, size_t user_data, x, right, left, slopes, int threads):
+    """Write ``(f(right) - f(left)) / (right - left)`` for each element to `slopes`; vectors of float64, of one length.
+
+    Where `left` is `x` throughout, the function is called once for it.
+    """
+    cdef Job job
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
+    cdef double start
+    if not function:
+        raise ValueError("f is a null pointer")
+    if not n:
+        return
+    job.f = <Function>function
+    job.user_data = <void*>user_data
+    job.n = <int>n
+    job.x = <const double*>cnp.PyArray_DATA(x)
+    job.right = <const double*>cnp.PyArray_DATA(right)
+    job.left = <const double*>cnp.PyArray_DATA(left)
+    job.slopes = <double*>cnp.PyArray_DATA(slopes)
+    job.forward = not (left != x).any()
+    job.next = 0
+    job.points = <double*>aligned_memory(threads*n*sizeof(double))
+    if job.points == NULL:
+        raise MemoryError(f"no memory for {threads} copies of {n} numbers")
+    try:
+        start = seconds_now()
+        memcpy(job.points, job.x, n*sizeof(double))
+        with nogil:
+            job.base = job.f(job.n, job.points, job.user_data)
+        threads = max(1, min(threads, <int>min(<double>threads, (seconds_now() - start)*2*n/THREAD_COST)))
+        while job.next < n:
+            job.deadline = seconds_now() + SLICE
+            with nogil:
+                run_team(threads, run, &job)
+            PyErr_CheckSignals()
+    finally:
+        free_memory(job.points)
