@@ -51,6 +51,8 @@ cdef enum:
     POOL = 16                  # idle tile buffers that are kept for `predict`
     TILE_BYTES = 196608         # of activations of one layer in a tile of `predict`
     FLOPS_PER_THREAD = 2000000  # below this a thread costs more than it saves (33 us to enlist and dismiss one)
+    FUSED_ROWS = 16            # of a mini-batch whose gradients are used in pieces
+    PIECE_BYTES = 16384        # of such a piece, at most
     # What a call does, in this order.
     FORWARD = 1
     LOSS = 2

@@ -236,6 +236,34 @@ cdef void long_weights_share(Job* job, int id, int count, const char* x, Py_ssiz
         ldx = step.ld
 
 
+cdef inline bint fuses(const Job* job, const Step* step, Py_ssize_t m) noexcept nogil:
+    """Whether a gradient is used where it is made and never written to its arena: in a small batch that is most of the
+    work. In a larger one it would cost more to begin the product again for each piece."""
+    return m <= FUSED_ROWS and 4*step.n_out*job.plan.z <= PIECE_BYTES and not job.accumulate
+
+
+cdef void update_in_pieces(
+        const Job* job, const Optimizer* optimizer, const Step* step, Py_ssize_t first, Py_ssize_t last, Py_ssize_t m,
+        const char* x, Py_ssize_t ldx, const char* g
+) noexcept nogil:
+    """Gradient and update of some rows of weights, a piece that stays in the cache at a time."""
+    cdef const Plan* plan = job.plan
+    cdef char scratch[PIECE_BYTES + 2*ALIGNMENT]
+    cdef char* piece = <char*>((<size_t>scratch + ALIGNMENT - 1) & ~<size_t>(ALIGNMENT - 1))
+    cdef Py_ssize_t row_bytes = step.n_out*plan.z, rows = PIECE_BYTES//row_bytes, at, offset
+    rows -= rows % (12 if rows >= 12 else 4)
+    while first < last:
+        at = min(last, first + rows)
+        plan.K.dense_backward_weights(first, at, m, step.n_out, x, ldx, g, step.ld, piece - first*row_bytes, False)
+        offset = (step.W + first*step.n_out)*plan.z
+        plan.K.update(
+            (at - first)*step.n_out, job.parameters + offset, piece,
+            NULL if job.moment1 == NULL else job.moment1 + offset,
+            NULL if job.moment2 == NULL else job.moment2 + offset, optimizer
+        )
+        first = at
+
+
 cdef void weights_share(
         const Job* job, int work, int id, int count, const char* x, Py_ssize_t m, int64_t t
 ) noexcept nogil:
@@ -254,11 +282,13 @@ cdef void weights_share(
         g = gradients(plan, job.ws, step, 0)
         first = share(step.n_in, id, count, 12)
         last = share(step.n_in, id + 1, count, 12)
-        if work & WEIGHTS:
+        if work & WEIGHTS and work & UPDATE and fuses(job, step, m):
+            update_in_pieces(job, &optimizer, step, first, last, m, x, ldx, g)
+        elif work & WEIGHTS:
             plan.K.dense_backward_weights(
                 first, last, m, step.n_out, x, ldx, g, step.ld, job.gradients + step.W*z, job.accumulate
             )
-        if work & UPDATE:
+        if work & UPDATE and not (work & WEIGHTS and fuses(job, step, m)):
             update_range(job, &optimizer, step.W + first*step.n_out, (last - first)*step.n_out)
         if step.b >= 0 and id == count - 1:
             if job.work & WEIGHTS:  # short, whatever the step

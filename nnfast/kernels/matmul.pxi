@@ -315,6 +315,63 @@ cdef void one_row(
         vstore_part(C + whole, last, n - whole)
 
 
+cdef void one_term(
+        Py_ssize_t m, Py_ssize_t n, const real* A, Py_ssize_t ar, const real* B, real* C, Py_ssize_t ldc
+) noexcept nogil:
+    """C of a single row of B: the weight gradient of one sample, which is as long as it takes to write it."""
+    cdef Py_ssize_t i, j
+    cdef vreal a
+    for i in range(m):
+        a = vset(A[i*ar])
+        j = 0
+        while j + VW <= n:
+            vstore(C + i*ldc + j, vfma(a, vload(B + j), vzero()))
+            j += VW
+        if j < n:
+            vstore_part(C + i*ldc + j, vfma(a, vload(B + j), vzero()), n - j)
+
+
+cdef inline vreal add_square(
+        vreal c, Py_ssize_t columns, Py_ssize_t few, const real* A, const real* B, Py_ssize_t bc
+) noexcept nogil:
+    """A vector of C plus `few` elements of A by a square of a transposed B, which is turned in registers."""
+    cdef vreal v[MAX_VW]
+    cdef int q
+    for q in range(VW):
+        if few == VW:
+            v[q] = vload(B + q*bc) if q < columns else vzero()
+        else:
+            v[q] = vload_part(B + q*bc, few, <real>0) if q < columns else vzero()
+    vtranspose(v)
+    for q in range(VW):
+        if q < few:
+            c = vfma(vset(A[q]), v[q], c)
+    return c
+
+
+cdef void one_row_turned(
+        Py_ssize_t n, Py_ssize_t K, const real* A, const real* B, Py_ssize_t bc, real* C
+) noexcept nogil:
+    """One row of C = A B for a B that lies transposed; the chains, and so the bits, are those of a tile."""
+    cdef Py_ssize_t j = 0, k, whole = K//VW*VW, columns
+    cdef vreal c, d
+    while j < n:
+        columns = min(n - j, <Py_ssize_t>VW)
+        c = d = vzero()
+        k = 0
+        if j + 2*VW <= n:  # two chains at once, for one would wait for each multiply-add
+            while k < whole:
+                c = add_square(c, VW, VW, A + k, B + j*bc + k, bc)
+                d = add_square(d, VW, VW, A + k, B + (j + VW)*bc + k, bc)
+                k += VW
+            vstore(C + j + VW, add_square(d, VW, K - whole, A + whole, B + (j + VW)*bc + whole, bc))
+        while k < whole:
+            c = add_square(c, columns, VW, A + k, B + j*bc + k, bc)
+            k += VW
+        vstore_part(C + j, add_square(c, columns, K - whole, A + whole, B + j*bc + whole, bc), columns)
+        j += 2*VW if j + 2*VW <= n else VW
+
+
 cdef void matmul(
         Py_ssize_t m, Py_ssize_t n, Py_ssize_t K, const real* A, Py_ssize_t ar, Py_ssize_t ak, const real* B,
         Py_ssize_t bk, Py_ssize_t bc, real* C, Py_ssize_t ldc, bint accumulate
@@ -330,8 +387,14 @@ cdef void matmul(
     elif ak == 1 and bc == 1 and not accumulate and 0 < tail <= VW//4 and 8*VW <= K and tail*(K + VW) <= PACKED:
         n -= tail  # told by shapes alone, for the order of these sums is another
         narrow_tail(m, <int>tail, K, A, ar, B + n, bk, C + n, ldc)
+    if K == 1 and bc == 1 and not accumulate:
+        one_term(m, n, A, ar, B, C, ldc)
+        return
     if m == 1 and bc == 1 and not accumulate:
         one_row(n, K, A, ak, B, bk, C)
+        return
+    if m == 1 and ak == 1 and bk == 1 and not accumulate:
+        one_row_turned(n, K, A, B, bc, C)
         return
     cdef real block[A_BLOCK]
     cdef bint packs = ar == 1 and ak >= 128 and n >= 96 and K >= 32

@@ -137,34 +137,56 @@ INLINE vreal vsqrt(vreal v) {
 #endif
 }
 
-/* v[i][j] becomes v[j][i], for VW vectors: a perfect shuffle for each bit of an index. */
+/* v[i][j] becomes v[j][i], for VW vectors: for each bit of an index, pairs of vectors swap their blocks off the diagonal.
+ * Each swap is one instruction or two. */
 #ifdef NNFAST_FLOAT64
 #define LANES (NNFAST_VECTOR_BYTES / 8)
 #else
 #define LANES (NNFAST_VECTOR_BYTES / 4)
 #endif
 #if LANES == 16
-#define FIRST_HALVES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define SECOND_HALVES 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define LOW_1 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
+#define HIGH_1 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31
+#define LOW_2 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
+#define HIGH_2 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
+#define LOW_4 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27
+#define HIGH_4 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31
+#define LOW_8 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
+#define HIGH_8 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
 #elif LANES == 8
-#define FIRST_HALVES 0, 8, 1, 9, 2, 10, 3, 11
-#define SECOND_HALVES 4, 12, 5, 13, 6, 14, 7, 15
+#define LOW_1 0, 8, 2, 10, 4, 12, 6, 14
+#define HIGH_1 1, 9, 3, 11, 5, 13, 7, 15
+#define LOW_2 0, 1, 8, 9, 4, 5, 12, 13
+#define HIGH_2 2, 3, 10, 11, 6, 7, 14, 15
+#define LOW_4 0, 1, 2, 3, 8, 9, 10, 11
+#define HIGH_4 4, 5, 6, 7, 12, 13, 14, 15
 #elif LANES == 4
-#define FIRST_HALVES 0, 4, 1, 5
-#define SECOND_HALVES 2, 6, 3, 7
+#define LOW_1 0, 4, 2, 6
+#define HIGH_1 1, 5, 3, 7
+#define LOW_2 0, 1, 4, 5
+#define HIGH_2 2, 3, 6, 7
 #else
-#define FIRST_HALVES 0, 2
-#define SECOND_HALVES 1, 3
+#define LOW_1 0, 2
+#define HIGH_1 1, 3
 #endif
-INLINE void vtranspose(vreal *v) {
-    vreal shuffled[VW];
-    for (int done = 1; done < VW; done *= 2) {
-        for (int i = 0; i < VW / 2; i++) {
-            shuffled[2 * i] = __builtin_shufflevector(v[i], v[i + VW / 2], FIRST_HALVES);
-            shuffled[2 * i + 1] = __builtin_shufflevector(v[i], v[i + VW / 2], SECOND_HALVES);
+#define SWAP_BLOCKS(bit)                                                              \
+    for (int i = 0; i < VW; i++)                                                      \
+        if (!(i & bit)) {                                                             \
+            vreal low = __builtin_shufflevector(v[i], v[i | bit], LOW_##bit);         \
+            v[i | bit] = __builtin_shufflevector(v[i], v[i | bit], HIGH_##bit);       \
+            v[i] = low;                                                               \
         }
-        for (int i = 0; i < VW; i++) v[i] = shuffled[i];
-    }
+INLINE void vtranspose(vreal *v) {
+    SWAP_BLOCKS(1)
+#if LANES >= 4
+    SWAP_BLOCKS(2)
+#endif
+#if LANES >= 8
+    SWAP_BLOCKS(4)
+#endif
+#if LANES >= 16
+    SWAP_BLOCKS(8)
+#endif
 }
 
 /* Adding 1.5 * 2^mantissa rounds to the nearest integer and leaves that integer in the low bits. */
