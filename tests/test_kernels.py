@@ -203,6 +203,13 @@ CASES = {
     "dense_backward_bias": Case(
         lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n),), lambda gradient: np.abs(gradient).sum(axis=0)
     ),
+    "rank_one": Case(
+        lambda rng, dtype, m, k, n: (
+            normal(rng, dtype, max(m, 1), n), rng.integers(0, max(m, 1), k), normal(rng, dtype, k),
+            normal(rng, dtype, n),
+        ),
+        lambda z, rows, scale, direction: np.abs(z[rows]) + np.abs(np.outer(scale, direction)),
+    ),
     "sgd": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, n), normal(rng, dtype, n), 0.1), has_out=False),
     "adam": Case(adam_arguments, has_out=False),
     "all_finite": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n),), has_out=False),
@@ -902,6 +909,38 @@ def test_parity_on_extremes(name, m, n, dtype, seed):
 # ---- the same bits, alone or in any batch
 
 
+# Large enough to be done in blocks of rows and of k, and in copies of blocks; with tails.
+LARGE_SHAPES = [(300, 700, 130), (700, 300, 50), (130, 1000, 97)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "k", "n"), LARGE_SHAPES)
+def test_large_products(dtype, m, k, n):
+    rng = np.random.default_rng(m)
+    a, b = normal(rng, dtype, m, k), normal(rng, dtype, k, n)
+    exact, scale = widened([a, b])[0] @ widened([a, b])[1], np.abs(a) @ np.abs(b)
+    for name in ("", "a", "b", "ab"):
+        turned = [np.ascontiguousarray(x.T) if flag in name else x for x, flag in ((a, "a"), (b, "b"))]
+        result = kernels.matmul(*turned, transpose_a="a" in name, transpose_b="b" in name)
+        assert_close(result, exact, scale=scale)
+        if "a" not in name:  # the blocks change nothing about a row's bits
+            for row in (0, 7, m - 1):
+                alone = kernels.matmul(turned[0][row : row + 1], turned[1], transpose_b="b" in name)
+                np.testing.assert_array_equal(alone[0], result[row])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 5, 16, 40, 301])
+@pytest.mark.parametrize("k", [1, 3, 8, 20, 200])
+def test_one_sample_is_one_of_many(dtype, k, n):
+    """The weight gradient of one sample, and its way back, are written for one sample alone."""
+    rng = np.random.default_rng(k)
+    x, gradient, w = normal(rng, dtype, 1, k), normal(rng, dtype, 1, n), normal(rng, dtype, k, n)
+    np.testing.assert_array_equal(kernels.dense_backward_weights(x, gradient), x.T * gradient)
+    two = np.concatenate([gradient, gradient])
+    np.testing.assert_array_equal(kernels.dense_backward_input(gradient, w)[0], kernels.dense_backward_input(two, w)[1])
+
+
 SAME_BITS_SHAPES = [(70, 5, 3), (33, 17, 10), (40, 130, 50), (27, 300, 256), (13, 40, 301), (25, 1, 1)]
 
 
@@ -1090,6 +1129,10 @@ NOT_MATRICES = [
     "k.dense_backward_bias(s)",
     "k.dense_backward_bias(v)",
     "k.dense_backward_bias(None)",
+    "k.rank_one(None, np.arange(2), v, v)",
+    "k.rank_one(a, None, v, v)",
+    "k.rank_one(a, np.arange(2), None, v)",
+    "k.rank_one(a, np.arange(2), v, None)",
     "k.sgd(None, v, 0.1)",
     "k.sgd(v, None, 0.1)",
     "k.adam(v, v, None, v, 0.1, 0.9, 0.9, 0.1, 1)",

@@ -51,6 +51,7 @@ cdef enum:
     POOL = 16                  # idle tile buffers that are kept for `predict`
     TILE_BYTES = 196608         # of activations of one layer in a tile of `predict`
     FLOPS_PER_THREAD = 2000000  # below this a thread costs more than it saves (33 us to enlist and dismiss one)
+    PIECE_SAMPLES = 256        # in a piece of a long step's weight gradients
     FUSED_ROWS = 16            # of a mini-batch whose gradients are used in pieces
     PIECE_BYTES = 16384        # of such a piece, at most
     # What a call does, in this order.
@@ -145,6 +146,8 @@ cdef class Program:
         offset = width = flops = 0
         for s, (n_in, n_out, activation, use_bias) in enumerate(steps):
             ld = -(-n_out//vector)*vector
+            if ld*plan.z % 1024 == 0:  # or a column's elements would all fall into a few sets of the caches
+                ld += ALIGNMENT//plan.z
             bytes_needed = (offset + n_in*n_out + n_out)*plan.z
             if bytes_needed > 2**62 or width + ld > 2**40:
                 raise MemoryError(f"layer {s} needs {n_in} x {n_out} weights")

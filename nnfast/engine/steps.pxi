@@ -215,23 +215,29 @@ cdef void rows_share(
 
 
 cdef void long_weights_share(Job* job, int id, int count, const char* x, Py_ssize_t m) noexcept nogil:
-    """This thread's share of the weight gradients of a long step, in pieces, with a look at the clock."""
+    """This thread's share of the weight gradients of a long step, in pieces, with a look at the clock.
+
+    A piece is some rows of weights over some samples, which the next piece adds to: the order of the sum is the same.
+    """
     cdef const Plan* plan = job.plan
     cdef const Step* step
-    cdef Py_ssize_t ldx = plan.n_in, piece, i, last
+    cdef Py_ssize_t ldx = plan.n_in, piece, i, r, last
     cdef int s
     for s in range(plan.n_steps):
         step = &plan.steps[s]
-        piece = (<Py_ssize_t>(PIECE_FLOPS/(2.0*m*step.n_out))//12 + 1)*12
-        i = share(step.n_in, id, count, 12)
+        piece = (<Py_ssize_t>(PIECE_FLOPS/(2.0*PIECE_SAMPLES*step.n_out))//12 + 1)*12
         last = share(step.n_in, id + 1, count, 12)
-        while i < last and not job.interrupted:
-            plan.K.dense_backward_weights(
-                i, min(i + piece, last), m, step.n_out, x, ldx, gradients(plan, job.ws, step, 0), step.ld,
-                job.gradients + step.W*plan.z, job.accumulate
-            )
-            i += piece
-            look_for_signals(job, id)
+        r = 0
+        while r < m:
+            i = share(step.n_in, id, count, 12)
+            while i < last and not job.interrupted:
+                plan.K.dense_backward_weights(
+                    i, min(i + piece, last), min(m - r, <Py_ssize_t>PIECE_SAMPLES), step.n_out, x + r*ldx*plan.z, ldx,
+                    gradients(plan, job.ws, step, r), step.ld, job.gradients + step.W*plan.z, job.accumulate or r > 0
+                )
+                i += piece
+                look_for_signals(job, id)
+            r += PIECE_SAMPLES
         x = activations(plan, job.ws, step, 0)
         ldx = step.ld
 

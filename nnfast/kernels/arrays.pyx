@@ -401,8 +401,9 @@ def dense_backward_bias(gradient, out=None):
 def rank_one(z, rows, scale, direction, out=None):
     cdef cnp.ndarray Z = matrix(z), R = rows, s = scale, d = direction
     cdef const Kernels* K = kernels_for(Z)
-    cdef Py_ssize_t m = cnp.PyArray_SIZE(R), n = Z.shape[1], i
     check(Z, Z.dtype, None, False)
+    check(R, np.int64, None, False)
+    cdef Py_ssize_t m = cnp.PyArray_SIZE(R), n = Z.shape[1], i
     check(R, np.int64, (m,), False)
     check(s, Z.dtype, (m,), False)
     check(d, Z.dtype, (n,), False)
