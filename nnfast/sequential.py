@@ -276,7 +276,7 @@ class Sequential:
         x : array_like of shape (n, *input_shape)
             Samples.
         out : ndarray of shape (n, outputs), optional
-            Where to write, of the network's dtype and C-contiguous; it must not overlap `x`.
+            Where to write, of the network's dtype and C-contiguous; it must overlap neither `x` nor the parameters.
 
         Returns
         -------
@@ -309,6 +309,8 @@ class Sequential:
                 raise ValueError("out must be C-contiguous and aligned")
             if np.may_share_memory(out, rows):
                 raise ValueError("out must not overlap x")
+            if np.may_share_memory(out, program.parameters):
+                raise ValueError("out must not overlap the network's parameters")
         if len(rows):
             program.predict(rows, out, get_num_threads())
         return out
@@ -321,7 +323,7 @@ class Sequential:
         row : array_like of the input shape
             One sample.
         out : ndarray of shape (outputs,), optional
-            Where to write, of the network's dtype and C-contiguous; it must not overlap `row`.
+            Where to write, of the network's dtype and C-contiguous; it must overlap neither `row` nor the parameters.
 
         Returns
         -------
@@ -369,7 +371,8 @@ class Sequential:
         -------
         ndarray of int64
             Of shape (n,): the index of the largest output, or for one output whether it is above one half. Several
-            sigmoid or step outputs are labels of their own: 0 or 1 each, of shape (n, outputs).
+            sigmoid or step outputs are labels of their own: 0 or 1 each, of shape (n, outputs). Where outputs differ
+            by less than their rounding, what they were made from decides, as in `accuracy`.
 
         Raises
         ------
@@ -386,15 +389,19 @@ class Sequential:
         >>> net.predict_class([[1.0, 2.0], [3.0, 4.0]])
         array([2, 2])
         """
-        outputs = self.predict(x)
-        if self.layers[-1].activation == "softmax":
-            return outputs.argmax(axis=1)
-        if self.layers[-1].activation not in ("sigmoid", "step"):
+        program = self._built
+        rows = self._rows(x)
+        if self.layers[-1].activation not in ("softmax", "sigmoid", "step"):
             raise ValueError(
                 "predict_class needs an output layer with activation 'softmax', 'sigmoid' or 'step', "
                 f"got {self.layers[-1].activation!r}"
             )
-        classes = (outputs > 0.5).astype(np.int64)
+        outputs = np.empty((len(rows), self.layers[-1].units), self.dtype)
+        if len(rows):
+            program.predict(rows, outputs, get_num_threads(), fused=True)
+        if self.layers[-1].activation == "softmax":
+            return outputs.argmax(axis=1)
+        classes = (outputs > self._loss.threshold).astype(np.int64)
         return classes[:, 0] if classes.shape[1] == 1 else classes
 
     def loss(self, x: ArrayLike, y: ArrayLike, /) -> float:

@@ -505,6 +505,20 @@ def test_predictions_over_their_own_input_are_refused():
     assert equal(square.predict_one(flat[0:3], out=flat[3:6]), square.predict(X)[0])
 
 
+def test_predictions_over_the_parameters_are_refused():
+    net = make_net()
+    message = "^out must not overlap the network's parameters$"
+    with unchanged(net):
+        with pytest.raises(ValueError, match=message):
+            net.predict(X, out=net.flat_params[:36].reshape(9, 4))
+        for one in (X[0], X[0].tolist()):  # through the short way and the long
+            for out in (net.params["b1"][:4], net.flat_params[-4:]):
+                with pytest.raises(ValueError, match=message):
+                    net.predict_one(one, out=out)
+    gradients = net.flat_grads[:4]
+    assert equal(net.predict_one(X[0], out=gradients), net.predict(X)[0])
+
+
 def test_predict_one_into_an_array_allocates_nothing():
     net = make_net()
     row, out = X[0].copy(), np.empty(4, np.float32)
@@ -554,6 +568,19 @@ def test_several_sigmoids_are_labels_of_their_own(loss):
     np.testing.assert_array_equal(classes, net.predict(X) > 0.5)
     y = np.random.default_rng(1).integers(0, 2, (9, 3))
     assert net.accuracy(X, y) == np.mean(classes == y), "of elements"
+
+
+@pytest.mark.parametrize("loss", [None, "mean_squared_error"])
+@pytest.mark.parametrize(("output", "units"), [("softmax", 5), ("sigmoid", 1), ("sigmoid", 3)])
+def test_accuracy_counts_what_predict_class_tells(output, units, loss):
+    """Also where the logits differ by less than the rounding of the outputs, and where they are NaN."""
+    net = nf.Sequential([nf.Dense(units, output, initializer=0.0)], input_shape=1, loss=loss, seed=0)
+    near = np.float32([0, 1e-9, -1e-9, 2e-8, 1e-7, 1, 1 + 1.2e-7, 100, np.inf, np.nan])
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        net.flat_params[-units:] = rng.choice(near, units)
+        classes = net.predict_class([[0.0]])
+        assert net.accuracy([[0.0]], classes) == 1
 
 
 @pytest.mark.parametrize("output", ["identity", "tanh", "relu"])

@@ -534,6 +534,28 @@ def test_ctrl_c_within_a_long_step(method):
         net.backward(np.ones((10, 10)))
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no signals at intervals")
+def test_ctrl_c_is_looked_for_between_wide_layers():
+    """Where a few rows through all layers take long. Signals come all the time; the handler notes when they are seen."""
+    seen = []
+    net = nf.Sequential([nf.Dense(6000, initializer=0.0)] * 4, input_shape=6000, seed=0)
+    x = np.ones((48, 6000), np.float32)
+    before = signal.signal(signal.SIGALRM, lambda number, frame: seen.append(time.perf_counter()))
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+    try:
+        gaps = []
+        for _ in range(TRIES):
+            seen[:] = [time.perf_counter()]
+            net.gradient(x, x)
+            gaps.append(max(np.diff([*seen, time.perf_counter()])))
+            if gaps[-1] <= PROMISE:
+                break
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert min(gaps) <= PROMISE
+
+
 def test_a_fit_without_memory_leaves_no_forward_that_is_another():
     """A forward pass in a workspace that was replaced is forgotten, or is as it was: never wrong."""
     net = make_net()
@@ -543,6 +565,32 @@ def test_a_fit_without_memory_leaves_no_forward_that_is_another():
     with pytest.raises(MemoryError):
         net.fit(X, LABELS, steps=2**40, batch_size=N, verbose=0)
     np.testing.assert_array_equal(net.backward(np.ones((4, 4))), twin.backward(np.ones((4, 4))))
+
+
+@pytest.mark.parametrize("method", ["fit", "train_step", "update"])
+def test_without_memory_for_the_optimizer_forward_and_gradients_are_as_they_were(method, monkeypatch):
+    net = make_net()
+    twin = net.copy()
+    for one in (net, twin):
+        one.forward(X[:4], training=True)
+        one.backward(np.ones((4, 4)))
+        one.forward(X[:3], training=True)
+
+    def no_memory(n, dtype):
+        raise MemoryError
+
+    run = {
+        "fit": lambda: fit(net, optimizer="adam"),
+        "train_step": lambda: net.train_step(X, LABELS, "adam"),
+        "update": lambda: net.update("adam"),
+    }[method]
+    with monkeypatch.context() as patch, unchanged(net), pytest.raises(MemoryError):
+        patch.setattr("nnfast.engine.program.aligned_zeros", no_memory)
+        run()
+    for one in (net, twin):
+        one.backward(np.ones((3, 4)), accumulate=True)
+        one.update("adam")
+    np.testing.assert_array_equal(net.flat_params, twin.flat_params)
 
 
 @pytest.mark.parametrize("after", [1, 2])
