@@ -208,8 +208,7 @@ def load_rows(path: str, net: nnfast.Sequential) -> tuple[np.ndarray, np.ndarray
 
 def _numbers(path: str, name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     try:
-        with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
-            return as_array(name, array, dtype, finite=True)
+        return as_array(name, array, dtype, finite=True)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import os
 import re
 import signal
@@ -387,6 +388,21 @@ def test_a_callback_saves_what_it_sees(tmp_path):
     np.testing.assert_array_equal(saved.flat_params, shorter.flat_params)
 
 
+def test_validation_counts_what_its_own_targets_are():
+    """Soft targets to train on, classes to validate with, and the other way round."""
+    soft, hard = np.linspace(0.1, 0.9, N), rng.integers(0, 2, N)
+    for y, y_val, names in (
+        (soft, hard, ["loss", "val_loss", "val_accuracy"]),
+        (hard, soft, ["loss", "accuracy", "val_loss"]),
+    ):
+        net = make_net(output="sigmoid", units=1, loss="mean_squared_error")
+        history = net.fit(X, y, validation_data=(X, y_val), verbose=0)
+        assert list(history) == names
+    net = make_net(output="sigmoid", units=1, loss="mean_squared_error")
+    history = net.fit(X, soft, validation_data=(X, hard), verbose=0)
+    assert history["val_accuracy"] == [net.accuracy(X, hard)]
+
+
 # ---- ending early
 
 
@@ -400,6 +416,44 @@ def test_stop_from_a_callback():
     fit(shorter, epochs=3)
     np.testing.assert_array_equal(net.flat_params, shorter.flat_params)
     assert len(fit(net, epochs=2)["loss"]) == 2, "it is no business of the next fit"
+
+
+def test_stop_in_the_middle_of_an_epoch_records_it():
+    """As `steps` that end there do."""
+    net = SMALL.copy()
+    x, y = np.zeros((10**7, 2), np.float32), np.zeros(10**7, int)
+    thread = later(net.stop, [], net)
+    history = net.fit(x, y, batch_size=1, validation_data=(x[:2], y[:2]), verbose=0)
+    thread.join()
+    assert 0 < len(history.step_loss) < history.steps_per_epoch
+    assert_close(history["loss"], [history.step_loss.mean()], scale=1.0)
+    assert [len(values) for values in history.values()] == [1] * 4
+
+
+def test_a_callback_may_do_as_it_likes_with_the_history():
+    """What it is given is for it to read, and to spoil for itself alone."""
+    plain = fit(make_net(), epochs=4)
+    counts = []
+
+    def spoil(net, history):
+        counts.append(len(history["loss"]))
+        history["loss"].clear() if len(counts) % 2 else history["accuracy"].append(7.0)
+
+    history = fit(make_net(), epochs=4, callbacks=[spoil])
+    assert len(history.step_loss) == len(plain.step_loss)
+    assert counts == [1, 2, 3, 4]
+    assert history["loss"] == plain["loss"]
+
+
+def test_history_is_kept_in_linear_time():
+    """Values are added to what is there: nothing is copied."""
+    history = nf.History(1)
+    loss = history["loss"]
+    for i in range(3):
+        history._extend({"loss": [i], "accuracy": [i / 2]})
+        assert history["loss"] is loss
+    assert dict(history) == {"loss": [0, 1, 2], "accuracy": [0, 0.5, 1]}
+    assert repr(history) == "History(3 epochs, 0 steps: loss 2, accuracy 1)"
 
 
 def test_stop_without_a_fit_is_nothing():
@@ -456,14 +510,20 @@ def later(action, times, net):
     return thread
 
 
-def assert_history_is_whole(net, begin):
-    """What was recorded of a training that was cut off: all its steps, all its epochs but perhaps the last."""
+def assert_history_is_whole(net, begin, stopped=False):
+    """What was recorded of a training that was cut off: all its steps, all its epochs but perhaps the last.
+
+    After `stop` a part of an epoch is recorded too.
+    """
     history = net.history
     assert history is not begin
     assert len(history.step_loss) > 0
     assert np.isfinite(history.step_loss).all()
-    epochs = len(history.step_loss) // history.steps_per_epoch
-    assert epochs - 1 <= len(history["loss"]) <= epochs
+    epochs = len(history.step_loss) / history.steps_per_epoch
+    if stopped:
+        assert len(history["loss"]) == math.ceil(epochs)
+    else:
+        assert int(epochs) - 1 <= len(history["loss"]) <= int(epochs)
     assert {len(values) for values in history.values()} == {len(history["loss"])}
 
 
@@ -536,7 +596,7 @@ def test_ctrl_c_within_a_long_step(method):
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no signals at intervals")
 def test_ctrl_c_is_looked_for_between_wide_layers():
-    """Where a few rows through all layers take long. Signals come all the time; the handler notes when they are seen."""
+    """Where a few rows through all layers take long. Signals come all the time; their handler notes when."""
     seen = []
     net = nf.Sequential([nf.Dense(6000, initializer=0.0)] * 4, input_shape=6000, seed=0)
     x = np.ones((48, 6000), np.float32)
@@ -626,7 +686,7 @@ def test_stop_from_another_thread(name, monkeypatch):
             break
     assert min(delays) <= PROMISE
     assert net.history is history
-    assert_history_is_whole(net, begin)
+    assert_history_is_whole(net, begin, stopped=True)
 
 
 # ---- progress
@@ -748,6 +808,10 @@ def test_counts_beyond_memory(name, count):
 @pytest.mark.parametrize("verbose", [2, -1, "yes", None])
 def test_verbose_is_0_or_1(verbose):
     assert_refused(ValueError, "^verbose must be 0 or 1, got", verbose=verbose)
+
+
+def test_verbose_may_be_of_numpy():
+    assert len(make_net().fit(X, LABELS, verbose=np.int64(0))["loss"]) == 1
 
 
 @pytest.mark.parametrize("shuffle", [1, 0, None, "yes", np.random.default_rng(0)])

@@ -131,6 +131,21 @@ class TestAsArray:
         assert as_array("x", [1.0, np.finfo(float).max], finite=True).shape == (2,)
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_numbers_beyond_the_range_of_a_dtype(order):
+    """Finite numbers never become infinite on the way; what is infinite may stay so."""
+    x = np.array([[1.0, 2.0], [np.inf, -1e39]], order=order)
+    with refuses(ValueError, "x must fit float32, got -1e+39 at index (1, 1), which is beyond it"):
+        as_array("x", x, np.float32)
+    with refuses(ValueError, "x must fit float32, got 1e+39 at index 0, which is beyond it"):
+        as_array("x", [1e39], np.float32, finite=True)
+    with refuses(ValueError, "x must fit float32, got 1e+39, which is beyond it"):
+        as_array("x", 1e39, np.float32)
+    np.testing.assert_array_equal(as_array("x", [np.inf, -np.inf], np.float32), [np.inf, -np.inf])
+    assert as_array("x", [1e-300], np.float32) == 0
+    assert as_array("x", [float(np.finfo(np.float32).max)], np.float32) == np.finfo(np.float32).max
+
+
 def test_where_not_finite():
     x = np.zeros((2, 3, 4))
     x[1, 0, 2] = x[1, 2, 3] = np.inf
