@@ -171,6 +171,13 @@ def check_float(
     return number
 
 
+def check_bool(name: str, value: Any) -> bool:
+    """Return `value` if it is True or False; TypeError otherwise."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {describe(value)}")
+    return bool(value)
+
+
 def choose(name: str, value: Any, choices: Sequence[str]) -> str:
     """Return `value` if it is one of the names in `choices`; the error lists them all."""
     if not isinstance(value, str):
@@ -187,4 +194,4 @@ def require(module: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise ImportError(f"{module} is needed for this: pip install 'nnfast[{extra}]'") from error
+        raise ImportError(f"{module.partition('.')[0]} is needed for this: pip install 'nnfast[{extra}]'") from error

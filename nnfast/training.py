@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._threads import get_num_threads
-from nnfast._validation import as_array, check_int, describe
+from nnfast._validation import as_array, check_bool, check_int, describe
 from nnfast.engine.program import Training
 from nnfast.optimizers import Optimizer, resolve_optimizer
 
@@ -121,8 +121,7 @@ def fit(
         check_int("steps", steps, 1) if steps is not None else check_int("epochs", 1 if epochs is None else epochs, 1)
     )
     batch_size = check_int("batch_size", batch_size, 1)
-    if not isinstance(shuffle, (bool, np.bool_)):
-        raise TypeError(f"shuffle must be True or False, got {describe(shuffle)}")
+    shuffle = check_bool("shuffle", shuffle)
     if not isinstance(verbose, (int, np.integer)) or verbose not in (0, 1):
         raise ValueError(f"verbose must be 0 or 1, got {describe(verbose)}")
     if callable(callbacks) or not isinstance(callbacks, Iterable):
@@ -322,12 +321,12 @@ def _latest(history: History) -> str:
     return ", ".join(f"{name} {history[name][-1]:.4f}" for name in (what, f"val_{what}") if name in history)
 
 
-def _columns() -> int | None:
-    """How wide the terminal is: 0 where it does not know, None where there is none."""
+def _knows_no_size() -> bool:
+    """Whether the terminal says that it has no columns or no rows: tqdm would show nothing."""
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns
+        return 0 in os.get_terminal_size(sys.stderr.fileno())
     except (OSError, AttributeError, ValueError):
-        return None
+        return False
 
 
 def _progress(run: _Run, verbose: int) -> _Progress:
@@ -335,7 +334,7 @@ def _progress(run: _Run, verbose: int) -> _Progress:
         return _Progress()
     epochs = ceil(run.total / run.per_epoch)
     watched = getattr(sys.stderr, "isatty", lambda: False)()
-    if not (watched or "ipykernel" in sys.modules) or (watched and _columns() == 0):
+    if not (watched or "ipykernel" in sys.modules) or (watched and _knows_no_size()):
         return _Lines(epochs)
     try:
         from tqdm.auto import tqdm

@@ -744,6 +744,16 @@ def test_without_tqdm_there_are_lines(monkeypatch):
     assert 2 <= len(shown.splitlines()) <= 4
 
 
+@pytest.mark.parametrize("size", [(0, 24), (80, 0), (0, 0)])
+def test_a_terminal_of_no_size_gets_lines(size, monkeypatch):
+    terminal = in_terminal(monkeypatch)
+    monkeypatch.setattr(terminal, "fileno", lambda: 2, raising=False)
+    monkeypatch.setattr(os, "get_terminal_size", lambda fd: os.terminal_size(size))
+    run_with_lines(monkeypatch)
+    assert "\r" not in terminal.getvalue()
+    assert "epoch 4/4: accuracy" in terminal.getvalue()
+
+
 def test_a_file_gets_lines_and_no_bar(capsys, monkeypatch):
     history = run_with_lines(monkeypatch)
     captured = capsys.readouterr()

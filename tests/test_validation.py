@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as npst
 from nnfast._validation import (
     MAX_SIZE,
     as_array,
+    check_bool,
     check_float,
     check_int,
     check_out,
@@ -290,3 +291,13 @@ def test_require():
     with refuses(ImportError, "no_such_module is needed for this: pip install 'nnfast[plot]'") as caught:
         require("no_such_module", "plot")
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+    with refuses(ImportError, "no_such_module is needed for this: pip install 'nnfast[plot]'"):
+        require("no_such_module.part", "plot")
+
+
+def test_check_bool():
+    assert check_bool("shuffle", True) is check_bool("shuffle", np.bool_(True)) is True
+    assert check_bool("shuffle", False) is False
+    for wrong in ("False", 0, 1, None):
+        with refuses(TypeError, f"shuffle must be True or False, got {wrong!r} ({type(wrong).__name__})"):
+            check_bool("shuffle", wrong)
