@@ -183,6 +183,8 @@ def load(path: str | os.PathLike[str]) -> Sequential:
             raise ValueError(f"{path} is not a network saved by nnfast, or is damaged: {error}") from None
         except MemoryError:
             raise
+        except KeyError as error:
+            raise ValueError(f"{path} is damaged: its description has no {error}") from error
         except Exception as error:  # what the readers of zip and npy files raise on damage is a long list
             raise ValueError(f"{path} is damaged: {error}") from error
 
@@ -205,7 +207,9 @@ def _read_description(archive: zipfile.ZipFile) -> dict[str, Any]:
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise _Foreign("its description is another's")
     version = description.get("version")
-    if type(version) is not int or not 1 <= version <= VERSION:
+    if type(version) is not int or version < 1:
+        raise ValueError(f"its description has no version, which is a number from 1, but {version!r}")
+    if version > VERSION:
         raise _Foreign(
             f"it has version {version!r} of the format, and this nnfast reads up to {VERSION}: install a newer one"
         )
