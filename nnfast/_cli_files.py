@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -140,7 +139,7 @@ def _split(name: str, x: np.ndarray, y: np.ndarray, n_classes: int, part: float,
 
 
 def _load_samples(path: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """Read x and y to train on, and how many classes y has: none if it is of floats."""
+    """Read x and y to train on, and how many classes y has: none if it is of floats, unless these are one-hot rows."""
     arrays = _read(path)
     x, y = (_member(path, arrays, name) for name in ("x", "y"))
     if x.ndim < 2 or not x.size:
@@ -148,7 +147,11 @@ def _load_samples(path: str) -> tuple[np.ndarray, np.ndarray, int]:
     if y.ndim == 0 or len(x) != len(y):
         raise UsageError(f"{path}: x has {len(x)} rows, and y has shape {y.shape}")
     x = _numbers(path, "x", x, np.dtype(np.float32))
-    if y.dtype.kind in "iub":
+    if _is_one_hot(y):
+        n_classes = y.shape[1]
+        y = y.argmax(axis=1)
+        warn(f"each row of y holds a single 1 and zeros else: these are taken for classes 0 to {n_classes - 1}")
+    elif y.dtype.kind in "iub":
         n_classes = _count_classes(path, y)
         y = y.astype(np.int64)
     else:
@@ -158,9 +161,17 @@ def _load_samples(path: str) -> tuple[np.ndarray, np.ndarray, int]:
     return x, y, n_classes
 
 
+def _is_one_hot(y: np.ndarray) -> bool:
+    if y.ndim != 2 or y.dtype.kind not in "fiub":
+        return False
+    return bool(((y == 0) | (y == 1)).all() and (np.count_nonzero(y, axis=1) == 1).all())
+
+
 def _count_classes(path: str, labels: np.ndarray) -> int:
     if labels.ndim > 1:
-        raise UsageError(f"{path}: y of integers must hold labels and have shape (samples,), got {labels.shape}")
+        raise UsageError(
+            f"{path}: y of integers must hold labels of shape (samples,) or one-hot rows, got {labels.shape}"
+        )
     low, high = int(labels.min()), int(labels.max())
     if low < 0:
         raise UsageError(f"{path}: y of integers must hold labels 0, 1, 2, ..., got {low}")
@@ -208,8 +219,7 @@ def load_rows(path: str, net: nnfast.Sequential) -> tuple[np.ndarray, np.ndarray
 
 def _numbers(path: str, name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     try:
-        with np.errstate(over="ignore"):  # what float32 cannot hold is refused as infinite
-            return as_array(name, array, dtype, finite=True)
+        return as_array(name, array, dtype, finite=True)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from None
 
@@ -228,7 +238,9 @@ def _read(path: str) -> dict[str, np.ndarray]:
             return READERS[ending](file)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # what the readers of zip and npy files raise on damage is a long list
         raise UsageError(f"{path} is no {ending} file of numbers, or is damaged: {error}") from None
 
 
@@ -251,6 +263,8 @@ def _read_npy(file: IO[bytes]) -> dict[str, np.ndarray]:
 def _read_csv(file: IO[bytes]) -> dict[str, np.ndarray]:
     text = file.read().decode("utf-8-sig")  # spreadsheets put a mark before the first line
     lines = [line for line in text.splitlines() if line.strip()]
+    if lines and ";" in lines[-1]:
+        raise ValueError("there must be commas between the numbers, not semicolons")
     if lines and not any(map(is_number, lines[0].split(","))):
         del lines[0]  # the names of the columns
     if not lines:

@@ -54,7 +54,8 @@ def as_array(
     TypeError
         If the values are not real numbers.
     ValueError
-        If the shape is another one, an axis is too long, or a value is not finite though it must be.
+        If the shape is another one, an axis is too long, a finite number is beyond the range of `dtype`, or a value is
+        not finite though it must be.
     """
     array = to_array(name, value)
     if array.dtype.kind not in "fiub":
@@ -69,10 +70,20 @@ def as_array(
     if any(size > MAX_SIZE for size in array.shape):
         raise ValueError(f"{name} has an axis longer than {MAX_SIZE}: shape {array.shape}")
     if not (array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned):
-        array = np.require(array, dtype, ("C", "A"))
+        array = _cast(name, array, dtype)
     if finite and not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity {where_not_finite(array)}")
     return array
+
+
+def _cast(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
+    try:
+        with np.errstate(over="raise"):
+            return np.require(array, dtype, ("C", "A"))
+    except FloatingPointError:
+        index = np.argwhere(np.isfinite(array) & (np.abs(array) > np.finfo(dtype).max))[0]
+        value = array[tuple(index)]
+        raise ValueError(f"{name} must fit {np.dtype(dtype)}, got {value:g}{_at(index)}, which is beyond it") from None
 
 
 def to_array(name: str, value: Any) -> np.ndarray:
@@ -87,8 +98,14 @@ def to_array(name: str, value: Any) -> np.ndarray:
 
 def where_not_finite(array: np.ndarray) -> str:
     """Point at the first value that is NaN or infinite."""
-    index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-    return f"at index {index[0] if len(index) == 1 else index}"
+    return _at(np.argwhere(~np.isfinite(array))[0]).lstrip()
+
+
+def _at(index: np.ndarray) -> str:
+    """Say where; nothing of a single number."""
+    if not index.size:
+        return ""
+    return f" at index {index[0] if index.size == 1 else tuple(index.tolist())}"
 
 
 def check_shape(name: str, array: np.ndarray, shape: Sequence[int | None]) -> None:
@@ -154,6 +171,13 @@ def check_float(
     return number
 
 
+def check_bool(name: str, value: Any) -> bool:
+    """Return `value` if it is True or False; TypeError otherwise."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {describe(value)}")
+    return bool(value)
+
+
 def choose(name: str, value: Any, choices: Sequence[str]) -> str:
     """Return `value` if it is one of the names in `choices`; the error lists them all."""
     if not isinstance(value, str):
@@ -170,4 +194,4 @@ def require(module: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise ImportError(f"{module} is needed for this: pip install 'nnfast[{extra}]'") from error
+        raise ImportError(f"{module.partition('.')[0]} is needed for this: pip install 'nnfast[{extra}]'") from error

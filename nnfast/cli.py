@@ -30,7 +30,6 @@ from nnfast._cli_files import (
     load_data,
     load_net,
     load_rows,
-    warn,
 )
 from nnfast._threads import MAX_THREADS
 
@@ -130,9 +129,10 @@ Train a network on
             array y, made by numpy.savez("FILE.npz", x=x, y=y).
 
 If y is of integers, they are classes 0, 1, 2, ...: the network ends in softmax
-and learns by cross entropy. If y is of floats, of shape (samples,) or
-(samples, outputs), they are values: it ends in identity and learns by the mean
-squared error. x and y are used as they are: scale them to about 1.
+and learns by cross entropy. Rows of one 1 and zeros else are classes too. If y
+is of other floats, of shape (samples,) or (samples, outputs), they are values:
+it ends in identity and learns by the mean squared error. x and y are used as
+they are: scale them to about 1.
 
 Ctrl-C ends the training early; what was learned is reported, saved and drawn
 all the same.
@@ -280,7 +280,8 @@ def _train(args: argparse.Namespace) -> int:
     if not args.quiet:
         print(data)
         net.summary()
-        how = f"learning rate {args.learning_rate:g}, batches of {args.batch_size:,}, {args.epochs:,} epochs"
+        epochs = f"{args.epochs:,} epoch{'s' if args.epochs > 1 else ''}"
+        how = f"learning rate {args.learning_rate:g}, batches of {args.batch_size:,}, {epochs}"
         print(f"{args.optimizer}, {how}, seed {args.seed}, threads: {_number_of_threads()}", flush=True)
 
     start = time.perf_counter()
@@ -291,8 +292,12 @@ def _train(args: argparse.Namespace) -> int:
         raise stopped  # before anything was learned: what an older file holds is worth more
     assert history is not None
 
-    # First what would be lost, then what is only told.
-    products = [("network", args.save, net.save), ("plot", args.plot, lambda path: _draw(history, path))]
+    # First what would be lost, then what is only told. What an older file holds is worth more than infinite weights.
+    diverged = not (np.isfinite(history.step_loss[-1]) and np.isfinite(net.flat_params).all())
+    products = [
+        ("network", None if diverged else args.save, net.save),
+        ("plot", args.plot, lambda path: _draw(history, path)),
+    ]
     written = {path: _write(path, write) for _, path, write in products if path}
     if isinstance(stopped, BrokenPipeError):
         raise stopped
@@ -300,10 +305,14 @@ def _train(args: argparse.Namespace) -> int:
     for what, path, _ in products:
         if path and written[path]:
             print(f"{what} saved as {path}")
+    if diverged:
+        unsaved = f", and {args.save} is left as it was" if args.save else ""
+        cure = "try a smaller --learning-rate, and scale x and y to about 1"
+        _complain(args, f"error: the training diverged{unsaved}: {cure}", FAILED)
     if stopped:
         total = args.epochs * history.steps_per_epoch
         return _complain(args, f"interrupted after {len(history.step_loss):,} of {total:,} steps", INTERRUPTED)
-    return OK if all(written.values()) else FAILED
+    return OK if all(written.values()) and not diverged else FAILED
 
 
 def _fit(args: argparse.Namespace, net: nnfast.Sequential, data: Data) -> BaseException | None:
@@ -336,8 +345,6 @@ def _report(net: nnfast.Sequential, data: Data, history: nnfast.History, batch_s
     epochs, steps = divmod(len(history.step_loss), history.steps_per_epoch)
     seen = epochs * len(data.x) + steps * batch_size  # only the last step of an epoch may be smaller
     print(f"time  {seconds:.2f} s, {seen / seconds:,.0f} samples per second")
-    if not np.isfinite(history.step_loss[-1]):
-        warn("the training diverged: try a smaller --learning-rate, and scale x and y to about 1")
 
 
 def _score(net: nnfast.Sequential, x: np.ndarray, y: np.ndarray) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._validation import as_array, check_out, check_shape
+from nnfast._validation import as_array, check_out, check_shape, to_array
 from nnfast.kernels import arrays as kernels
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _activate_backward(
 
 def _targets(target: ArrayLike, prediction: np.ndarray, labels: bool) -> np.ndarray:
     """The target as the kernels take it: int64 labels, or an array of the prediction's shape."""
-    array = np.asarray(target)
+    array = to_array("target", target)
     if not (labels and array.ndim == prediction.ndim - 1):
         return as_array("target", target, prediction.dtype, shape=prediction.shape)
     if array.dtype.kind not in "iub":

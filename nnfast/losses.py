@@ -119,6 +119,11 @@ class Loss:
                     f"each row of y must sum to 1 for loss 'cross_entropy', got {sums[off[0]]} in row {off[0]}"
                 )
 
+    @property
+    def threshold(self) -> float:
+        """What an output must exceed to be a 1: the logit, where the loss is computed from it, else the output."""
+        return 0.0 if self.name == "binary_cross_entropy" else 0.5
+
     def counting(self, targets: np.ndarray) -> str | float | None:
         """Return how the engine tells right answers: "classes", a threshold on what it has at hand, or None.
 
@@ -127,7 +132,6 @@ class Loss:
         if self.activation == "softmax":
             return "classes"
         if self.name == "binary_cross_entropy":
-            return 0.0  # of the logit
-        if self.activation in ("sigmoid", "step") and bool(((targets == 0) | (targets == 1)).all()):
-            return 0.5
-        return None
+            return self.threshold
+        zeros_and_ones = self.activation in ("sigmoid", "step") and bool(((targets == 0) | (targets == 1)).all())
+        return self.threshold if zeros_and_ones else None

@@ -8,21 +8,43 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
+
 from nnfast._validation import check_float, choose, describe
+
+# The smallest and the largest number of a dtype that loses nothing: below, the engine flushes to zero.
+_RANGES = {
+    np.dtype(name): (float(np.finfo(name).smallest_normal), float(np.finfo(name).max))
+    for name in ("float32", "float64")
+}
 
 
 class Optimizer:
-    """What every optimizer has: its kind and how many moments it keeps for each parameter."""
+    """What every optimizer has: its kind, how many moments it keeps for each parameter, and its hyperparameters."""
 
     kind: ClassVar[str]
     n_moments: ClassVar[int]
+    hyperparameters: ClassVar[tuple[str, ...]] = ("learning_rate",)
 
     def __init__(self, learning_rate: float) -> None:
         self.learning_rate = learning_rate
+        resolve_optimizer(self)
         self.values()
 
-    def values(self) -> tuple[str, int, float, float, float, float]:
+    def __setattr__(self, name: str, value: object) -> None:
+        if type(self) in OPTIMIZERS.values() and name not in self.hyperparameters:  # a subclass may have more
+            raise AttributeError(
+                f"{type(self).__name__} has no hyperparameter {name!r}: there are {', '.join(self.hyperparameters)}"
+            )
+        super().__setattr__(name, value)
+
+    def values(self, dtype: Any = np.float64) -> tuple[str, int, float, float, float, float]:
         """Return what the engine needs, checked: kind, moments, learning rate, beta1, beta2, epsilon.
+
+        Parameters
+        ----------
+        dtype : dtype
+            Of the network, float32 or float64: its numbers must be able to hold the hyperparameters.
 
         Raises
         ------
@@ -35,12 +57,20 @@ class Optimizer:
         >>> nf.SGD(learning_rate=0.1).values()
         ('sgd', 0, 0.1, 0.0, 0.0, 0.0)
         """
-        rate = check_float("learning_rate", self.learning_rate, 0.0, float("inf"), open_ends=True)
-        return (self.kind, self.n_moments, rate, 0.0, 0.0, 0.0)
+        return (self.kind, self.n_moments, _positive("learning_rate", self.learning_rate, dtype), 0.0, 0.0, 0.0)
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
         return f"{type(self).__name__}({arguments})"
+
+
+def _positive(name: str, value: Any, dtype: Any) -> float:
+    """Return a number above zero that `dtype` can hold."""
+    number = check_float(name, value, 0.0, float("inf"), open_ends=True)
+    low, high = _RANGES[np.dtype(dtype)]
+    if not low <= number <= high:
+        raise ValueError(f"{name} must be from {low:.3g} to {high:.3g} for a network of {dtype}, got {number}")
+    return number
 
 
 class SGD(Optimizer):
@@ -105,6 +135,7 @@ class Adam(Optimizer):
 
     kind = "adam"
     n_moments = 2
+    hyperparameters = ("learning_rate", "beta1", "beta2", "epsilon")
 
     def __init__(
         self, learning_rate: float = 1e-3, *, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
@@ -115,8 +146,13 @@ class Adam(Optimizer):
         self.epsilon = epsilon
         super().__init__(learning_rate)
 
-    def values(self) -> tuple[str, int, float, float, float, float]:
+    def values(self, dtype: Any = np.float64) -> tuple[str, int, float, float, float, float]:
         """Return what the engine needs, checked: kind, moments, learning rate, beta1, beta2, epsilon.
+
+        Parameters
+        ----------
+        dtype : dtype
+            Of the network, float32 or float64: its numbers must be able to hold the hyperparameters.
 
         Raises
         ------
@@ -129,11 +165,11 @@ class Adam(Optimizer):
         >>> nf.Adam().values()
         ('adam', 2, 0.001, 0.9, 0.999, 1e-08)
         """
-        kind, moments, rate, *_ = super().values()
+        kind, moments, rate, *_ = super().values(dtype)
         for name in ("beta1", "beta2"):
             if check_float(name, getattr(self, name), 0.0, 1.0) == 1.0:
                 raise ValueError(f"{name} must be below 1, got 1.0")
-        epsilon = check_float("epsilon", self.epsilon, 0.0, float("inf"), open_ends=True)
+        epsilon = _positive("epsilon", self.epsilon, dtype)
         return (kind, moments, rate, float(self.beta1), float(self.beta2), epsilon)
 
 
@@ -148,10 +184,10 @@ def resolve_optimizer(optimizer: Any) -> Optimizer:
     TypeError, ValueError
         If it is neither an optimizer nor the name of one.
     """
-    if isinstance(optimizer, Optimizer):
+    if isinstance(optimizer, Optimizer) and isinstance(optimizer, OPTIMIZERS.get(getattr(optimizer, "kind", ""), ())):
         return optimizer
     if isinstance(optimizer, str):
         return OPTIMIZERS[choose("optimizer", optimizer, tuple(OPTIMIZERS))]()
     raise TypeError(
-        f"optimizer must be an Optimizer or one of {', '.join(map(repr, OPTIMIZERS))}, got {describe(optimizer)}"
+        f"optimizer must be an SGD, an Adam or one of {', '.join(map(repr, OPTIMIZERS))}, got {describe(optimizer)}"
     )

@@ -17,6 +17,7 @@ from nnfast._validation import as_array, check_float, check_int
 
 __all__ = ["AND", "NAND", "OR", "XOR", "ConvergenceWarning", "Perceptron"]
 
+OVERFLOW = "the numbers overflow float64: bring the features to similar, small ranges"
 BLOCK = 64  # rows judged together while learning: few enough that a mistake throws little work away
 SECONDS = 60.0  # for the linear programme: with tens of thousands of rows and hundreds of features it may take hours
 
@@ -107,6 +108,12 @@ class Perceptron:
         if hasattr(self, "_bias") and not self._weights.flags.writeable:
             raise ValueError(f"the perceptron is read-only; make a perceptron of your own, such as {self!r}")
 
+    def __copy__(self) -> Perceptron:
+        """A copy has weights of its own, which may be changed even if these may not."""
+        twin = type(self).__new__(type(self))
+        vars(twin).update(vars(self), _weights=self._weights.copy())
+        return twin
+
     def __repr__(self) -> str:
         """Show the call that makes this perceptron."""
         return f"Perceptron({self.weights.tolist()}, bias={self.bias})"
@@ -164,6 +171,8 @@ class Perceptron:
             If `x` does not hold real numbers.
         ValueError
             If its last axis has another length than the weights, or a value is not finite.
+        OverflowError
+            If a weighted sum passes the range of float64.
 
         Examples
         --------
@@ -173,7 +182,10 @@ class Perceptron:
         x = as_array("x", x, np.float64, finite=True)
         if x.ndim == 0 or x.shape[-1] != self.weights.size:
             raise ValueError(f"x must have {self.weights.size} feature(s) in its last axis, got shape {x.shape}")
-        scores = _scores(x, self.weights, self.bias)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = _scores(x, self.weights, self.bias)
+        if not np.isfinite(scores).all():
+            raise OverflowError(OVERFLOW)
         return scores if x.ndim > 1 else float(scores)
 
     def predict(self, x: ArrayLike, /) -> int | NDArray[np.int64]:
@@ -195,6 +207,8 @@ class Perceptron:
             If `x` does not hold real numbers.
         ValueError
             If its last axis has another length than the weights, or a value is not finite.
+        OverflowError
+            If a weighted sum passes the range of float64.
 
         Examples
         --------
@@ -280,7 +294,7 @@ class Perceptron:
                 n_wrong = int(np.count_nonzero((_scores(x, weights, bias) > 0) != fires))
             separable = _linearly_separable(x, fires) if n_wrong else True
         except FloatingPointError:
-            raise OverflowError("the numbers overflow float64: bring the features to similar, small ranges") from None
+            raise OverflowError(OVERFLOW) from None
 
         self._weights, self._bias, self.mistakes_ = weights, float(bias), mistakes
         self.converged_, self.linearly_separable_ = not n_wrong, separable

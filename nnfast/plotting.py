@@ -6,7 +6,7 @@ closing are the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
@@ -168,6 +168,8 @@ def plot_activations(
     """
     from nnfast import functions
 
+    if not isinstance(names, Iterable):
+        raise TypeError(f"names must be a sequence of names, got {describe(names)}")
     names = [choose("names", name, ACTIVATIONS) for name in ([names] if isinstance(names, str) else names)]
     if not names:
         raise ValueError(f"names must hold at least one of {', '.join(ACTIVATIONS)}, got none")
@@ -270,6 +272,9 @@ def _panels(axes: ArrayLike | None, n: int) -> NDArray[Any]:
     panels = np.asarray(axes, dtype=object).ravel()
     if panels.size != n:
         raise ValueError(f"axes must hold {n} axes, got {panels.size}")
+    for panel in panels:
+        if not hasattr(panel, "plot"):
+            raise TypeError(f"axes must hold axes of matplotlib, got {describe(panel)}")
     return panels
 
 

@@ -43,7 +43,8 @@ def to_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     }
     arrays: dict[str, np.ndarray] = {}
     if program is not None:
-        arrays = {f"{s}.{name}": net.params[f"{s}.{name}"] for s, name, _, _ in program.layout}
+        params = net.params
+        arrays = {path: params[path] for path in _paths(net)}
         if program.optimizer_kind is not None:
             description["optimizer"] = {"kind": program.optimizer_kind, "steps": program.optimizer_steps}
             arrays |= {f"optimizer.{i}": moment for i, moment in enumerate(program.moments)}
@@ -51,9 +52,14 @@ def to_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def from_state(
-    description: dict[str, Any], arrays: dict[str, np.ndarray], layers: Sequence[Dense] | None = None
+    description: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    layers: Sequence[Dense] | None = None,
+    kind: type[Sequential] | None = None,
 ) -> Sequential:
     """Make the network that `to_state` took apart; without `layers`, how they began is not known any more.
+
+    A `kind` of its own is made without its constructor, whose arguments nobody knows.
 
     Raises
     ------
@@ -71,12 +77,15 @@ def from_state(
     loss, shape = description["loss"], description["input_shape"]
     if not isinstance(loss, str):
         raise TypeError(f"the loss must be a name, got {loss!r}")
-    net = Sequential(layers, input_shape=shape, loss=loss, dtype=description["dtype"], seed=0)
+    kind = kind or Sequential
+    net = kind.__new__(kind)
+    Sequential.__init__(net, layers, input_shape=shape, loss=loss, dtype=description["dtype"], seed=0)
     for stream, state in zip((net._initial_stream, net._shuffle_stream), description["streams"], strict=True):
         stream.bit_generator.state = state
     if net._program is not None:
+        params = net.params
         for path in _paths(net):
-            net.params[path] = arrays[path]
+            params[path] = arrays[path]
         if description["optimizer"] is not None:
             _restore_optimizer(net, description["optimizer"], arrays)
     return net
@@ -174,6 +183,8 @@ def load(path: str | os.PathLike[str]) -> Sequential:
             raise ValueError(f"{path} is not a network saved by nnfast, or is damaged: {error}") from None
         except MemoryError:
             raise
+        except KeyError as error:
+            raise ValueError(f"{path} is damaged: its description has no {error}") from error
         except Exception as error:  # what the readers of zip and npy files raise on damage is a long list
             raise ValueError(f"{path} is damaged: {error}") from error
 
@@ -196,7 +207,9 @@ def _read_description(archive: zipfile.ZipFile) -> dict[str, Any]:
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise _Foreign("its description is another's")
     version = description.get("version")
-    if type(version) is not int or not 1 <= version <= VERSION:
+    if type(version) is not int or version < 1:
+        raise ValueError(f"its description has no version, which is a number from 1, but {version!r}")
+    if version > VERSION:
         raise _Foreign(
             f"it has version {version!r} of the format, and this nnfast reads up to {VERSION}: install a newer one"
         )

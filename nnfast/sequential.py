@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -100,16 +101,17 @@ class Sequential:
         dtype: Any = "float32",
         seed: int | Generator | None = None,
     ) -> None:
-        self.layers = self._check_layers(layers)
-        last = self.layers[-1]
+        self._layers = self._check_layers(layers)
+        last = self._layers[-1]
         self._loss = Loss(loss, last.activation, last.units)
-        self.dtype = _checked_dtype(dtype)
+        self._dtype = _checked_dtype(dtype)
         self._initial_stream, self._shuffle_stream = _streams(seed)
         self.input_shape: tuple[int, ...] | None = None
         self.history: training.History | None = None
         self._program: Program | None = None
         self._row_program: Program | None = None  # the same, if a sample is a row: `predict_one` need not reshape it
         self._stopping = False
+        self._state_before_build: Any = None
         if input_shape is not None:
             self.build(input_shape)
 
@@ -167,8 +169,10 @@ class Sequential:
         before = stream.state
         try:
             for i, layer in enumerate(self.layers, start=1):
-                views[f"W{i}"][...] = initial_weights(layer.initializer, views[f"W{i}"].shape, self._initial_stream)
-                views[f"b{i}"][...] = layer.bias_initializer
+                weights = initial_weights(layer.initializer, views[f"W{i}"].shape, self._initial_stream)
+                views[f"W{i}"][...] = as_array(f"initializer of layers[{i - 1}]", weights, self.dtype)
+                biases = as_array(f"bias_initializer of layers[{i - 1}]", layer.bias_initializer, self.dtype)
+                views[f"b{i}"][...] = biases
         except BaseException:
             stream.state = before
             raise
@@ -195,6 +199,16 @@ class Sequential:
         self._built  # noqa: B018  says what to do if there is none
         assert self.input_shape is not None
         return self.input_shape
+
+    @property
+    def layers(self) -> tuple[Dense, ...]:
+        """The layers, from the input to the output."""
+        return self._layers
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of all parameters and all arithmetic."""
+        return self._dtype
 
     @property
     def loss_name(self) -> str:
@@ -276,7 +290,7 @@ class Sequential:
         x : array_like of shape (n, *input_shape)
             Samples.
         out : ndarray of shape (n, outputs), optional
-            Where to write, of the network's dtype and C-contiguous; it must not overlap `x`.
+            Where to write, of the network's dtype and C-contiguous; it must overlap neither `x` nor the parameters.
 
         Returns
         -------
@@ -309,6 +323,8 @@ class Sequential:
                 raise ValueError("out must be C-contiguous and aligned")
             if np.may_share_memory(out, rows):
                 raise ValueError("out must not overlap x")
+            if np.may_share_memory(out, program.parameters):
+                raise ValueError("out must not overlap the network's parameters")
         if len(rows):
             program.predict(rows, out, get_num_threads())
         return out
@@ -321,7 +337,7 @@ class Sequential:
         row : array_like of the input shape
             One sample.
         out : ndarray of shape (outputs,), optional
-            Where to write, of the network's dtype and C-contiguous; it must not overlap `row`.
+            Where to write, of the network's dtype and C-contiguous; it must overlap neither `row` nor the parameters.
 
         Returns
         -------
@@ -369,7 +385,8 @@ class Sequential:
         -------
         ndarray of int64
             Of shape (n,): the index of the largest output, or for one output whether it is above one half. Several
-            sigmoid or step outputs are labels of their own: 0 or 1 each, of shape (n, outputs).
+            sigmoid or step outputs are labels of their own: 0 or 1 each, of shape (n, outputs). Where outputs differ
+            by less than their rounding, what they were made from decides, as in `accuracy`.
 
         Raises
         ------
@@ -386,15 +403,19 @@ class Sequential:
         >>> net.predict_class([[1.0, 2.0], [3.0, 4.0]])
         array([2, 2])
         """
-        outputs = self.predict(x)
-        if self.layers[-1].activation == "softmax":
-            return outputs.argmax(axis=1)
-        if self.layers[-1].activation not in ("sigmoid", "step"):
+        program = self._built
+        rows = self._rows(x)
+        if self.layers[-1].activation not in ("softmax", "sigmoid", "step"):
             raise ValueError(
                 "predict_class needs an output layer with activation 'softmax', 'sigmoid' or 'step', "
                 f"got {self.layers[-1].activation!r}"
             )
-        classes = (outputs > 0.5).astype(np.int64)
+        outputs = np.empty((len(rows), self.layers[-1].units), self.dtype)
+        if len(rows):
+            program.predict(rows, outputs, get_num_threads(), fused=True)
+        if self.layers[-1].activation == "softmax":
+            return outputs.argmax(axis=1)
+        classes = (outputs > self._loss.threshold).astype(np.int64)
         return classes[:, 0] if classes.shape[1] == 1 else classes
 
     def loss(self, x: ArrayLike, y: ArrayLike, /) -> float:
@@ -581,7 +602,8 @@ class Sequential:
     def stop(self) -> None:
         """End the `fit` that is running, from a callback or another thread.
 
-        It returns within a tenth of a second, or after the step that is running, if that takes longer.
+        It returns within a tenth of a second, or after the step that is running, if that takes longer. The epoch that
+        it cuts off is recorded for the steps that were done.
 
         Examples
         --------
@@ -623,7 +645,7 @@ class Sequential:
         [1.0986, 0.7408, 0.522]
         """
         program = self._built
-        values = resolve_optimizer(optimizer).values()
+        values = resolve_optimizer(optimizer).values(self.dtype)
         rows, targets = self._data(x, y)
         self._warn_of_steps(stacklevel=2)
         with program:
@@ -721,6 +743,7 @@ class Sequential:
                     "each serves one backward, and none after an update"
                 )
             gout = as_array("gradient", gradient, self.dtype, shape=(n, self.layers[-1].units))
+            self._warn_of_steps(stacklevel=2)
             gx = np.empty((n, prod(shape)), self.dtype)
             program.backward(gout, gx, parameters, accumulate, get_num_threads())
         return gx.reshape(n, *shape)
@@ -751,7 +774,7 @@ class Sequential:
         array([-0.2,  0.1,  0.1], dtype=float32)
         """
         program = self._built
-        values = resolve_optimizer(optimizer).values()
+        values = resolve_optimizer(optimizer).values(self.dtype)
         with program:
             if not program.has_gradients:
                 raise RuntimeError("update needs gradients: call backward first")
@@ -828,11 +851,18 @@ class Sequential:
         >>> net.params["b1"]
         array([0., 0., 0.], dtype=float32)
         """
-        return saving.from_state(*saving.to_state(self), self.layers)
+        twin = saving.from_state(*saving.to_state(self), self.layers, type(self))
+        vars(twin).update(deepcopy(self._added()))
+        return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle, and so copy, what `copy` copies."""
-        return saving.from_state, (*saving.to_state(self), self.layers)
+        return saving.from_state, (*saving.to_state(self), self.layers, type(self)), self._added()
+
+    def _added(self) -> dict[str, Any]:
+        """The attributes that a subclass has added."""
+        plain = vars(Sequential(self.layers, loss=self.loss_name))
+        return {name: value for name, value in vars(self).items() if name not in plain}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to a file, all at once: on failure an older file of that name is as it was.
@@ -902,7 +932,9 @@ def _paths(program: Program) -> dict[str, str]:
 
 
 def _checked_shape(shape: Any) -> tuple[int, ...]:
-    several = isinstance(shape, (Sequence, np.ndarray)) and not isinstance(shape, (str, bytes))
+    if isinstance(shape, np.ndarray):
+        shape = shape.tolist()  # of no axis, it is one number
+    several = isinstance(shape, Sequence) and not isinstance(shape, (str, bytes))
     sizes = tuple(shape) if several else (shape,)
     if not sizes:
         raise ValueError("input_shape must have at least one axis, got ()")

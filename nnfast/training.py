@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._threads import get_num_threads
-from nnfast._validation import as_array, check_int, describe
+from nnfast._validation import as_array, check_bool, check_int, describe
 from nnfast.engine.program import Training
 from nnfast.optimizers import Optimizer, resolve_optimizer
 
@@ -40,27 +40,32 @@ class History(Mapping[str, list[float]]):
     def __init__(self, steps_per_epoch: int) -> None:
         self.steps_per_epoch = steps_per_epoch
         self.step_loss = np.empty(0)
-        self._epochs: dict[str, list[float]] = {"loss": []}
+        self._names: tuple[str, ...] = ("loss",)
+        self._epochs: list[tuple[float, ...]] = []  # the record, which nobody else holds: one row for each epoch
+        self._lists: dict[str, list[float]] = {}  # what is handed out, filled when asked for
 
     def __getitem__(self, name: str) -> list[float]:
-        try:
-            return self._epochs[name]
-        except KeyError:
-            raise KeyError(f"no {name!r} was recorded: there are {', '.join(self._epochs)}") from None
+        if name not in self._names:
+            raise KeyError(f"no {name!r} was recorded: there are {', '.join(self._names)}")
+        values = self._lists.setdefault(name, [])
+        known, column = len(values), self._names.index(name)
+        values[known:] = [epoch[column] for epoch in self._epochs[known:]]
+        return values
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._epochs)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._epochs)
+        return len(self._names)
 
     def __repr__(self) -> str:
-        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self._epochs.items() if values)
-        return f"History({len(self['loss'])} epochs, {len(self.step_loss)} steps{': ' + last if last else ''})"
+        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.items() if values)
+        return f"History({len(self._epochs)} epochs, {len(self.step_loss)} steps{': ' + last if last else ''})"
 
     def _extend(self, values: Mapping[str, list[float]]) -> None:
-        """Add the values of epochs, all or none."""
-        self._epochs = {name: [*self._epochs.get(name, []), *more] for name, more in values.items()}
+        """Add the values of epochs, all or none: Ctrl-C cannot come in the midst of a list's `extend`."""
+        self._names = tuple(values)
+        self._epochs.extend(list(zip(*values.values(), strict=True)))
 
     def plot(self, axes: Any = None) -> Any:
         """Draw the loss over iterations and the accuracy over epochs, with matplotlib.
@@ -109,16 +114,15 @@ def fit(
 ) -> History:
     """`Sequential.fit`."""
     chosen = resolve_optimizer(optimizer)
-    chosen.values()
+    chosen.values(net.dtype)
     if epochs is not None and steps is not None:
         raise ValueError(f"give epochs or steps, not both: got epochs={epochs} and steps={steps}")
     count = (
         check_int("steps", steps, 1) if steps is not None else check_int("epochs", 1 if epochs is None else epochs, 1)
     )
     batch_size = check_int("batch_size", batch_size, 1)
-    if not isinstance(shuffle, (bool, np.bool_)):
-        raise TypeError(f"shuffle must be True or False, got {describe(shuffle)}")
-    if not isinstance(verbose, int) or verbose not in (0, 1):
+    shuffle = check_bool("shuffle", shuffle)
+    if not isinstance(verbose, (int, np.integer)) or verbose not in (0, 1):
         raise ValueError(f"verbose must be 0 or 1, got {describe(verbose)}")
     if callable(callbacks) or not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks must be a sequence of callables, got {describe(callbacks)}")
@@ -143,7 +147,7 @@ def fit(
     with net._built as program:
         try:
             training = Training(
-                program, rows, targets, batch, total, chosen.values(), bits, counts, get_num_threads()
+                program, rows, targets, batch, total, chosen.values(net.dtype), bits, counts, get_num_threads()
             )  # fmt: skip
         except MemoryError:
             if unbuilt:
@@ -190,12 +194,13 @@ class _Run:
         self.net, self.training, self.optimizer = net, training, optimizer
         self.n, self.batch, self.per_epoch, self.total = n, batch, per_epoch, total
         self.counts, self.validation, self.callbacks = counts, validation, callbacks
+        self.validation_counts = None if validation is None else net._loss.counting(validation[1])
         self.history = History(per_epoch)
 
     @property
     def recorded(self) -> int:
         """Epochs in the history. Counted there alone, for Ctrl-C may come between any two lines."""
-        return len(self.history["loss"])
+        return len(self.history._epochs)
 
     def go(self, verbose: int) -> History:
         self.net.history = self.history
@@ -211,10 +216,11 @@ class _Run:
         try:
             while done < self.total and not self.net._stopping:
                 until = min(self.total, (self.recorded + 1) * self.per_epoch) if needs_python else self.total
-                done = self.training.run(until, self.optimizer.values())
+                done = self.training.run(until, self.optimizer.values(self.net.dtype))
                 if self.record(done):
                     progress.epoch(self.recorded, self.history)
                 progress.step(done)
+            self.record(done)  # `stop` may have come since the last
         finally:
             if not needs_python:  # Ctrl-C may have come between steps and their record
                 self.record(self.training.step)
@@ -223,7 +229,7 @@ class _Run:
     def record(self, done: int) -> bool:
         """Add to the history the epochs that `done` steps have completed; return whether there were any.
 
-        Where the last of all steps ends in the middle of an epoch, that counts as one too.
+        Where the last of all steps, or the last before `stop`, ends in the middle of an epoch, that counts as one too.
         """
         epochs = done // self.per_epoch
         losses = self.training.step_loss[self.recorded * self.per_epoch : epochs * self.per_epoch]
@@ -232,7 +238,8 @@ class _Run:
         sizes[-1] = self.n - (self.per_epoch - 1) * self.batch
         begun = self.recorded
         self.record_epochs(losses.reshape(-1, self.per_epoch), correct.reshape(-1, self.per_epoch), sizes)
-        if done == self.total and done % self.per_epoch and self.recorded == epochs:
+        ended = done == self.total or self.net._stopping
+        if ended and done % self.per_epoch and self.recorded == epochs:
             rest = slice(epochs * self.per_epoch, done)
             sizes = sizes[: done % self.per_epoch]
             self.record_epochs(self.training.step_loss[rest][None], self.training.step_correct[rest][None], sizes)
@@ -249,7 +256,7 @@ class _Run:
             answers = seen if self.counts == "classes" else seen * self.net.layers[-1].units
             values["accuracy"] = (correct.sum(axis=1) / answers).tolist()
         if self.validation is not None:  # of one epoch, then
-            val_loss, val_accuracy = self.net._evaluate(*self.validation, self.counts)
+            val_loss, val_accuracy = self.net._evaluate(*self.validation, self.validation_counts)
             values["val_loss"] = [val_loss]
             if val_accuracy is not None:
                 values["val_accuracy"] = [val_accuracy]
@@ -314,12 +321,12 @@ def _latest(history: History) -> str:
     return ", ".join(f"{name} {history[name][-1]:.4f}" for name in (what, f"val_{what}") if name in history)
 
 
-def _columns() -> int | None:
-    """How wide the terminal is: 0 where it does not know, None where there is none."""
+def _knows_no_size() -> bool:
+    """Whether the terminal says that it has no columns or no rows: tqdm would show nothing."""
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns
+        return 0 in os.get_terminal_size(sys.stderr.fileno())
     except (OSError, AttributeError, ValueError):
-        return None
+        return False
 
 
 def _progress(run: _Run, verbose: int) -> _Progress:
@@ -327,7 +334,7 @@ def _progress(run: _Run, verbose: int) -> _Progress:
         return _Progress()
     epochs = ceil(run.total / run.per_epoch)
     watched = getattr(sys.stderr, "isatty", lambda: False)()
-    if not (watched or "ipykernel" in sys.modules) or (watched and _columns() == 0):
+    if not (watched or "ipykernel" in sys.modules) or (watched and _knows_no_size()):
         return _Lines(epochs)
     try:
         from tqdm.auto import tqdm

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -279,13 +280,44 @@ def test_warnings_of_unfit_values(capsys):
                         r"such as \(x - x.mean\(0\)\) / x.std\(0\)", warning)  # fmt: skip
 
     np.savez("data.npz", x=x, y=y * 1000.0)
-    assert main(["train", "data.npz", "--optimizer", "sgd", "--learning-rate", "1e9", "--quiet"]) == 0
-    printed = capsys.readouterr()
-    whole, large, diverged = printed.err.splitlines()
+    assert main(["train", "data.npz", "--epochs", "1", "--quiet"]) == 0
+    whole, large = capsys.readouterr().err.splitlines()
     assert whole.startswith("nnfast: warning: y holds whole numbers as floats, so this is a regression")
     assert large.startswith("nnfast: warning: y has values of about 1,000;")
-    assert diverged.startswith("nnfast: warning: the training diverged: try a smaller --learning-rate")
-    assert "mean squared error nan" in printed.out
+
+
+def test_a_training_that_diverged_fails_and_replaces_nothing(capsys):
+    x, y = blobs()
+    np.savez("data.npz", x=x, y=y + 0.5)
+    Path("net.npz").write_bytes(b"older")
+    for epochs in ("1", "100"):
+        args = ["train", "data.npz", "--optimizer", "sgd", "--learning-rate", "1e9", "--quiet", "--epochs", epochs]
+        assert main([*args, "--save", "net.npz", "--plot", "loss.png"]) == 1
+        printed = capsys.readouterr()
+        cure = "try a smaller --learning-rate, and scale x and y to about 1"
+        assert printed.err == (f"nnfast train: error: the training diverged, and net.npz is left as it was: {cure}\n")
+        assert "mean squared error nan" in printed.out
+        assert printed.out.endswith("plot saved as loss.png\n")
+        assert Path("net.npz").read_bytes() == b"older"
+    assert main(args) == 1
+    assert capsys.readouterr().err == f"nnfast train: error: the training diverged: {cure}\n"
+
+
+@pytest.mark.parametrize("dtype", [int, bool, np.float32, float])
+def test_one_hot_rows_are_classes(capsys, dtype):
+    x, y = blobs()
+    np.savez("data.npz", x=x, y=np.eye(y.max() + 2)[y].astype(dtype))
+    assert main(["train", "data.npz", "--epochs", "1", "--save", "net.npz"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err.startswith(
+        "nnfast: warning: each row of y holds a single 1 and zeros else: "
+        f"these are taken for classes 0 to {y.max() + 1}\n"
+    )
+    assert f" {y.max() + 2} classes\n" in printed.out
+    assert "test  accuracy" in printed.out
+    assert ", 1 epoch, seed" in printed.out
+    assert main(["predict", "net.npz", "data.npz"]) == 0
+    assert "accuracy" in capsys.readouterr().err
 
 
 def test_mnist_brings_its_own_test_set(capsys, monkeypatch):
@@ -381,14 +413,15 @@ ROWS = np.ones((10, 2))
         ({"x": ROWS[:0], "y": np.arange(0)}, "x must have shape (samples, features), got (0, 2)"),
         ({"x": ROWS[:, :0], "y": np.arange(10)}, "x must have shape (samples, features), got (10, 0)"),
         ({"x": ROWS * [np.nan, 1], "y": np.arange(10)}, "x must be finite, got NaN or infinity at index (0, 0)"),
-        ({"x": ROWS * [1, 1e40], "y": np.arange(10)}, "x must be finite, got NaN or infinity at index (0, 1)"),
+        ({"x": ROWS * [1, 1e40], "y": np.arange(10)},
+             "x must fit float32, got 1e+40 at index (0, 1), which is beyond it"),
         ({"x": ROWS, "y": np.full(10, np.inf)}, "y must be finite, got NaN or infinity at index 0"),
         ({"x": ROWS.astype(str), "y": np.arange(10)},
          "x must hold real numbers, got an array of shape (10, 2) and dtype <U32"),
         ({"x": ROWS, "y": np.array(["cat"] * 10)},
          "y must hold real numbers, got an array of shape (10,) and dtype <U3"),
-        ({"x": ROWS, "y": np.eye(10, dtype=int)},
-         "y of integers must hold labels and have shape (samples,), got (10, 10)"),
+        ({"x": ROWS, "y": 2 * np.eye(10, dtype=int)},
+         "y of integers must hold labels of shape (samples,) or one-hot rows, got (10, 10)"),
         ({"x": ROWS, "y": np.ones((10, 2, 2))},
          "y of floats must have shape (samples,) or (samples, outputs), got (10, 2, 2)"),
         ({"x": ROWS, "y": np.ones((10, 0))},
@@ -420,6 +453,14 @@ def test_damaged_and_foreign_archives(capsys, untrainable):
         Path("data.npz").write_bytes(damaged)
         message = refused(capsys, "train", "data.npz")
         assert message.startswith("nnfast train: error: data.npz is no .npz file of numbers, or is damaged: ")
+    for method in (zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2):
+        with zipfile.ZipFile("data.npz", "w", method) as archive, zipfile.ZipFile("whole.npz") as original:
+            for name in original.namelist():
+                archive.writestr(name, original.read(name))
+        packed = Path("data.npz").read_bytes()
+        at = packed.index(b"x.npy") + 50
+        Path("data.npz").write_bytes(packed[:at] + bytes(100) + packed[at + 100 :])
+        assert "data.npz" in refused(capsys, "train", "data.npz")
     np.savez("data.npz", x=np.array([[None]]), y=np.zeros(1, int))  # a pickle
     assert refused(capsys, "train", "data.npz").endswith("Object arrays cannot be loaded when allow_pickle=False")
 
@@ -768,7 +809,9 @@ def test_usage_errors_of_predict(capsys, digits_net, rows, args, message):
         ("a,b\nc,d\n", "could not convert string 'c' to float64"),
         ("1,2\n3,x\n", "could not convert string 'x' to float64"),
         ("1,x\n3,4\n", "could not convert string 'x' to float64"),  # a name for some columns is a mistake
-        ("1;2\n3;4\n", "could not convert string '3;4' to float64"),
+        ("1;2\n3;4\n", "there must be commas between the numbers, not semicolons"),
+        ("1;2\n", "there must be commas between the numbers, not semicolons"),
+        ("a;b\n1,5;2,5\n", "there must be commas between the numbers, not semicolons"),
         ("1,2\n3\n", "number of columns changed from 2 to 1"),
     ],
 )

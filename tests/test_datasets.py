@@ -56,6 +56,14 @@ def test_digits_other_forms():
     assert_one_hot(rows, y)
 
 
+@pytest.mark.parametrize("option", ["normalize", "flatten", "one_hot"])
+@pytest.mark.parametrize("load", [load_digits, load_mnist])
+def test_options_are_true_or_false(load, option):
+    for wrong in ("False", 1, None):
+        with pytest.raises(TypeError, match=rf"^{option} must be True or False, got {wrong!r} \("):
+            load(**{option: wrong})
+
+
 def test_digits_calls_share_nothing():
     x, y = load_digits()
     x[:], y[:] = 7, 7

@@ -310,6 +310,15 @@ def test_what_is_no_number_is_refused(bad):
                 getattr(functions, name)(bad, good)
 
 
+def test_targets_pass_the_same_gate():
+    for target, message in (
+        ([[1], [0, 0]], "rectangular"),
+        (np.ma.masked_equal([[1, 0], [0, 1]], 0), "no masked values"),
+    ):
+        with pytest.raises(ValueError, match=f"^target must .*{message}"):
+            functions.cross_entropy([[0.5, 0.5], [0.5, 0.5]], target)
+
+
 def test_ragged_lists_are_refused():
     with pytest.raises(ValueError, match=r"^x must be a rectangular array of numbers: "):
         functions.relu([[1, 2], [3]])

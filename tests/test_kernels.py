@@ -547,6 +547,14 @@ class TestKnownValues:
         expected = -scipy.special.xlogy(t.astype(float), p.astype(float)).sum() / 9
         assert_close(module.cross_entropy(p, t), expected, scale=expected)
 
+    def test_cross_entropy_of_nan(self, module, dtype):
+        """The gradient is NaN where the probability is, and nowhere else; the loss is NaN."""
+        prediction, nan = row(dtype, 0.5, np.nan, 0.25), np.nan
+        for label, expected in ((0, [[-2, nan, 0]]), (1, [[0, nan, 0]]), (2, [[0, nan, -4]])):
+            for target in (np.array([label]), np.eye(3, dtype=dtype)[[label]]):
+                assert np.isnan(module.cross_entropy(prediction, target))
+                np.testing.assert_array_equal(module.cross_entropy_backward(prediction, target), expected)
+
     def test_cross_entropy_clips(self, module, dtype):
         """At the dtype's epsilon, from 0 and from 1."""
         eps = float(np.finfo(dtype).eps)

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from numpy_network import unchanged
 from tolerances import assert_close
 
 import nnfast as nf
@@ -339,6 +340,74 @@ def test_epsilon_is_positive(epsilon):
         nf.Adam(epsilon=epsilon)
 
 
+@pytest.mark.parametrize("method", ["fit", "train_step", "update"])
+@pytest.mark.parametrize(
+    ("optimizer", "name"),
+    [
+        (nf.SGD(1e39), "learning_rate"),
+        (nf.SGD(1e-46), "learning_rate"),
+        (nf.Adam(1e-39), "learning_rate"),
+        (nf.Adam(epsilon=1e-40), "epsilon"),
+        (nf.Adam(epsilon=1e39), "epsilon"),
+    ],
+)
+def test_hyperparameters_must_fit_the_network(method, optimizer, name):
+    """In float32, which holds less than the numbers of Python."""
+    for dtype in ("float32", "float64"):
+        net = nf.Sequential([nf.Dense(1)], input_shape=2, dtype=dtype, seed=0)
+        net.forward([[1.0, 2.0]], training=True)
+        net.backward([[1.0]])
+        data = () if method == "update" else ([[1.0, 2.0]], [3.0])
+        if dtype == "float64":
+            getattr(net, method)(*data, optimizer=optimizer)
+            continue
+        with unchanged(net), pytest.raises(ValueError, match=f"^{name} must be from 1.18e-38 to .* of float32, got"):
+            getattr(net, method)(*data, optimizer=optimizer)
+        net.update("sgd")  # the gradients are still there
+    with pytest.raises(ValueError, match="^learning_rate must be from"):
+        nf.SGD(5e-324)  # for any network
+
+
+def test_misspelt_hyperparameters_are_refused():
+    sgd, adam = nf.SGD(), nf.Adam()
+    with pytest.raises(AttributeError, match="^SGD has no hyperparameter 'lr': there are learning_rate$"):
+        sgd.lr = 5
+    message = "^Adam has no hyperparameter 'beta_1': there are learning_rate, beta1, beta2, epsilon$"
+    with pytest.raises(AttributeError, match=message):
+        adam.beta_1 = 0.5
+    sgd.learning_rate = adam.beta1 = 0.5
+    assert (sgd.values()[2], adam.values()[3]) == (0.5, 0.5)
+
+    class Decaying(nf.SGD):
+        def __init__(self):
+            super().__init__(0.5)
+            self.decay = 0.1
+
+    assert Decaying().values() == sgd.values()
+
+
+def test_optimizers_that_the_engine_does_not_know():
+    message = "^optimizer must be an SGD, an Adam or one of 'sgd', 'adam', got "
+    with pytest.raises(TypeError, match=message + r"Optimizer\(learning_rate=0.1\)"):
+        nf.optimizers.Optimizer(0.1)
+
+    class Momentum(nf.optimizers.Optimizer):
+        kind, n_moments = "momentum", 1
+
+    class Renamed(nf.SGD):
+        kind = "momentum"
+
+        def __init__(self):
+            self.learning_rate = 0.1
+
+    with pytest.raises(TypeError, match=message + "Momentum"):
+        Momentum(0.1)
+    net = nf.Sequential([nf.Dense(1)], seed=0)
+    with unchanged(net), pytest.raises(TypeError, match=message + "Renamed"):
+        net.fit([[1.0, 2.0]], [3.0], optimizer=Renamed())
+    assert net.input_shape is None
+
+
 def test_the_decays_of_adam_are_keyword_only():
     with pytest.raises(TypeError, match="positional"):
         nf.Adam(0.1, 0.9)
@@ -359,5 +428,5 @@ def test_unknown_optimizers(method):
     with pytest.raises(ValueError, match="^optimizer must be one of 'sgd', 'adam', got 'SGD'"):
         getattr(net, method)(*data, optimizer="SGD")
     for wrong in (None, 0.1, nf.SGD):
-        with pytest.raises(TypeError, match="^optimizer must be an Optimizer or one of 'sgd', 'adam', got"):
+        with pytest.raises(TypeError, match="^optimizer must be an SGD, an Adam or one of 'sgd', 'adam', got"):
             getattr(net, method)(*data, optimizer=wrong)

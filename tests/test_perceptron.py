@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import subprocess
 import sys
 import warnings
@@ -73,7 +74,12 @@ class TestGates:
         assert repr(gate) == before
 
     def test_a_copy_of_a_gate_can_be_trained(self):
-        for mine in (Perceptron(AND.weights, AND.bias), copy.deepcopy(AND)):
+        for mine in (
+            Perceptron(AND.weights, AND.bias),
+            copy.copy(AND),
+            copy.deepcopy(AND),
+            pickle.loads(pickle.dumps(AND)),
+        ):
             mine.fit(CORNERS, TRUTH["OR"])
             np.testing.assert_array_equal(mine.predict(CORNERS), TRUTH["OR"])
         np.testing.assert_array_equal(AND(CORNERS), TRUTH["AND"])
@@ -425,6 +431,13 @@ class TestBadInput:
             model.fit(x, y, **options)
         assert repr(model) == "Perceptron([0.25, -0.5], bias=0.125)"
         assert not hasattr(model, "converged_")
+
+    @pytest.mark.parametrize("x", [[1e308, 1e308], [[0.0, 0.0], [1e308, 1e308]], [1e308, -1e308]])
+    def test_overflow_of_a_score(self, x):
+        model = Perceptron([10.0, 10.0])
+        for ask in (model.decision_function, model.predict, model):
+            with pytest.raises(OverflowError, match="the numbers overflow float64"):
+                ask(x)
 
     def test_overflow_of_the_bias(self):
         model = Perceptron([-1.5e308], bias=1e308)

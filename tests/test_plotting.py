@@ -260,6 +260,8 @@ class TestActivations:
             (["softmax"], None, ValueError, "names must be one of 'step', .*, got 'softmax'"),
             ([1], None, TypeError, r"names must be one of .*, got 1 \(int\)"),
             (["relu"], [None, None], ValueError, "axes must hold 1 axes, got 2"),
+            (["relu"], [1], TypeError, r"axes must hold axes of matplotlib, got 1 \(int\)"),
+            (None, None, TypeError, r"names must be a sequence of names, got None \(NoneType\)"),
         ],
     )
     def test_bad_arguments(self, names, axes, error, message):

@@ -383,7 +383,33 @@ def test_files_that_are_not_there(tmp_path):
         nf.load(tmp_path)
 
 
-@pytest.mark.parametrize("version", [2, 99, 0, -1, None, "1", 1.5])
+@pytest.mark.parametrize("version", [0, -1, None, "1", 1.5, True])
+def test_what_is_no_version_is_damage(version, content, tmp_path):
+    def change(description):
+        description["version"] = version
+
+    message = rf"some\.npz is damaged: its description has no version, which is a number from 1, but {version!r}$"
+    with pytest.raises(ValueError, match=message):
+        load_bytes(with_description(content, change), tmp_path)
+    with pytest.raises(ValueError, match=r"has no version, .*, but None$"):
+        load_bytes(with_description(content, lambda d: d.pop("version")), tmp_path)
+
+
+def test_arrays_are_named_once_while_loading(monkeypatch, tmp_path):
+    """Not once for each array: the time is linear in the layers."""
+    from nnfast import sequential
+
+    calls, views = [], sequential._views
+    monkeypatch.setattr(sequential, "_views", lambda *args: calls.append(0) or views(*args))
+    for layers in (2, 30):
+        net = nf.Sequential([nf.Dense(2)] * layers, input_shape=2, seed=0)
+        calls.clear()
+        net.save(tmp_path / "net.npz")
+        nf.load(tmp_path / "net.npz")
+        assert len(calls) <= 4
+
+
+@pytest.mark.parametrize("version", [2, 99])
 def test_other_versions_are_refused(version, content, tmp_path):
     def change(description):
         description["version"] = version
@@ -482,8 +508,14 @@ def test_descriptions_that_do_not_fit_are_refused(name, content, tmp_path):
 
 @pytest.mark.parametrize("key", ["layers", "input_shape", "loss", "dtype", "streams", "optimizer"])
 def test_descriptions_that_lack_something_are_refused(key, content, tmp_path):
-    with pytest.raises(ValueError, match=rf"some\.npz is damaged: .*{key}"):
+    with pytest.raises(ValueError, match=rf"some\.npz is damaged: its description has no '{key}'$"):
         load_bytes(with_description(content, lambda d: d.pop(key)), tmp_path)
+
+
+@pytest.mark.parametrize("key", ["kind", "units", "activation"])
+def test_layers_that_lack_something_are_refused(key, content, tmp_path):
+    with pytest.raises(ValueError, match=rf"some\.npz is damaged: its description has no '{key}'$"):
+        load_bytes(with_description(content, lambda d: d["layers"][0].pop(key)), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -177,9 +177,49 @@ def test_an_initial_array_that_does_not_fit_changes_nothing():
     net = nf.Sequential(layers, seed=3)
     with unchanged(net), pytest.raises(ValueError, match=r"initializer must have shape \(4, 2\), got \(5, 2\)"):
         net.build(3)
-    net.layers = layers = (layers[0], nf.Dense(2, initializer=np.ones((4, 2))))
+    net._layers = layers = (layers[0], nf.Dense(2, initializer=np.ones((4, 2))))
     net.build(3)
     assert equal(net.flat_params, nf.Sequential(layers, input_shape=3, seed=3).flat_params)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"initializer": [[1e39, 0], [0, 0]]}, r"^initializer of layers\[1\] .* got 1e\+39 at index \(0, 0\)"),
+        ({"initializer": 1e39}, r"^initializer of layers\[1\] must fit float32, got .* at index"),
+        ({"bias_initializer": 1e39}, r"^bias_initializer of layers\[1\] .* got 1e\+39, which is beyond it$"),
+        ({"bias_initializer": [0, -1e39]}, r"^bias_initializer of layers\[1\] .* got -1e\+39 at index 1"),
+    ],
+)  # fmt: skip
+def test_initial_values_beyond_the_dtype_change_nothing(arguments, message):
+    layers = [nf.Dense(2), nf.Dense(2, **arguments)]
+    net = nf.Sequential(layers, seed=3)
+    with unchanged(net), pytest.raises(ValueError, match=message):
+        net.build(3)
+    assert nf.Sequential(layers, input_shape=3, dtype="float64", seed=3).n_parameters == 14
+
+
+def test_values_beyond_the_dtype_are_refused():
+    net = make_net()
+    with unchanged(net):
+        with pytest.raises(ValueError, match=r"^b1 must fit float32, got 1e\+39 at index 0, which is beyond it$"):
+            net.params["b1"] = np.full(len(net.params["b1"]), 1e39)
+        for call in (net.predict, lambda x: net.loss(x, LABELS), lambda x: net.fit(x, LABELS, verbose=0)):
+            with pytest.raises(ValueError, match=r"^x must fit float32, got 1e\+39 at index \(0, 0\)"):
+                call(np.full(X.shape, 1e39))
+
+
+def test_layers_and_dtype_are_fixed():
+    net = make_net()
+    for name, value in (("dtype", "float64"), ("layers", [nf.Dense(1)])):
+        with unchanged(net), pytest.raises(AttributeError, match=name):
+            setattr(net, name, value)
+
+
+def test_an_input_shape_may_be_an_array():
+    for shape in (np.array(3), np.array([3]), np.int64(3)):
+        assert nf.Sequential([nf.Dense(1)], input_shape=shape, seed=0).input_shape == (3,)
+    assert nf.Sequential([nf.Dense(1)], input_shape=np.array([2, 3]), seed=0).input_shape == (2, 3)
 
 
 # ---- seeds
@@ -505,6 +545,20 @@ def test_predictions_over_their_own_input_are_refused():
     assert equal(square.predict_one(flat[0:3], out=flat[3:6]), square.predict(X)[0])
 
 
+def test_predictions_over_the_parameters_are_refused():
+    net = make_net()
+    message = "^out must not overlap the network's parameters$"
+    with unchanged(net):
+        with pytest.raises(ValueError, match=message):
+            net.predict(X, out=net.flat_params[:36].reshape(9, 4))
+        for one in (X[0], X[0].tolist()):  # through the short way and the long
+            for out in (net.params["b1"][:4], net.flat_params[-4:]):
+                with pytest.raises(ValueError, match=message):
+                    net.predict_one(one, out=out)
+    gradients = net.flat_grads[:4]
+    assert equal(net.predict_one(X[0], out=gradients), net.predict(X)[0])
+
+
 def test_predict_one_into_an_array_allocates_nothing():
     net = make_net()
     row, out = X[0].copy(), np.empty(4, np.float32)
@@ -554,6 +608,19 @@ def test_several_sigmoids_are_labels_of_their_own(loss):
     np.testing.assert_array_equal(classes, net.predict(X) > 0.5)
     y = np.random.default_rng(1).integers(0, 2, (9, 3))
     assert net.accuracy(X, y) == np.mean(classes == y), "of elements"
+
+
+@pytest.mark.parametrize("loss", [None, "mean_squared_error"])
+@pytest.mark.parametrize(("output", "units"), [("softmax", 5), ("sigmoid", 1), ("sigmoid", 3)])
+def test_accuracy_counts_what_predict_class_tells(output, units, loss):
+    """Also where the logits differ by less than the rounding of the outputs, and where they are NaN."""
+    net = nf.Sequential([nf.Dense(units, output, initializer=0.0)], input_shape=1, loss=loss, seed=0)
+    near = np.float32([0, 1e-9, -1e-9, 2e-8, 1e-7, 1, 1 + 1.2e-7, 100, np.inf, np.nan])
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        net.flat_params[-units:] = rng.choice(near, units)
+        classes = net.predict_class([[0.0]])
+        assert net.accuracy([[0.0]], classes) == 1
 
 
 @pytest.mark.parametrize("output", ["identity", "tanh", "relu"])
@@ -1064,6 +1131,14 @@ def test_training_through_step_warns_that_it_teaches_nothing(method):
         net.gradient(X, LABELS)
 
 
+def test_backward_through_step_warns_too():
+    net = nf.Sequential([nf.Dense(4, "step")], input_shape=3, seed=0)
+    net.forward(X, training=True)
+    with pytest.warns(UserWarning, match=r"^layers\[0\] has activation 'step', whose gradient is zero") as caught:
+        assert not net.backward(np.ones((9, 4))).any()
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 @pytest.mark.parametrize("method", ["fit", "train_step"])
 def test_a_warning_that_is_an_error_comes_before_anything_changes(method):
     net = nf.Sequential([nf.Dense(4, "step")], input_shape=3, seed=0)
@@ -1156,6 +1231,26 @@ def test_a_copy_of_an_unbuilt_network(way):
     assert twin.input_shape is None
     for each in (net, twin):
         each.fit(X, LABELS, epochs=2, verbose=0)
+    assert state(twin)[:2] == state(net)[:2]
+
+
+class Named(nf.Sequential):
+    """A kind of network of one's own, with another constructor."""
+
+    def __init__(self, name):
+        super().__init__([nf.Dense(4, "softmax")], input_shape=3, seed=0)
+        self.names = [name]
+
+
+@pytest.mark.parametrize("way", COPIERS)
+def test_a_copy_is_of_the_same_class(way):
+    net = steps(Named("one"), "adam")
+    twin = COPIERS[way](net)
+    assert type(twin) is Named
+    assert twin.names == ["one"]
+    assert state(twin)[:2] == state(net)[:2]
+    for each in (net, twin):
+        each.fit(X, LABELS, epochs=2, optimizer="adam", verbose=0)
     assert state(twin)[:2] == state(net)[:2]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import os
 import re
 import signal
@@ -387,6 +388,21 @@ def test_a_callback_saves_what_it_sees(tmp_path):
     np.testing.assert_array_equal(saved.flat_params, shorter.flat_params)
 
 
+def test_validation_counts_what_its_own_targets_are():
+    """Soft targets to train on, classes to validate with, and the other way round."""
+    soft, hard = np.linspace(0.1, 0.9, N), rng.integers(0, 2, N)
+    for y, y_val, names in (
+        (soft, hard, ["loss", "val_loss", "val_accuracy"]),
+        (hard, soft, ["loss", "accuracy", "val_loss"]),
+    ):
+        net = make_net(output="sigmoid", units=1, loss="mean_squared_error")
+        history = net.fit(X, y, validation_data=(X, y_val), verbose=0)
+        assert list(history) == names
+    net = make_net(output="sigmoid", units=1, loss="mean_squared_error")
+    history = net.fit(X, soft, validation_data=(X, hard), verbose=0)
+    assert history["val_accuracy"] == [net.accuracy(X, hard)]
+
+
 # ---- ending early
 
 
@@ -400,6 +416,44 @@ def test_stop_from_a_callback():
     fit(shorter, epochs=3)
     np.testing.assert_array_equal(net.flat_params, shorter.flat_params)
     assert len(fit(net, epochs=2)["loss"]) == 2, "it is no business of the next fit"
+
+
+def test_stop_in_the_middle_of_an_epoch_records_it():
+    """As `steps` that end there do."""
+    net = SMALL.copy()
+    x, y = np.zeros((10**7, 2), np.float32), np.zeros(10**7, int)
+    thread = later(net.stop, [], net)
+    history = net.fit(x, y, batch_size=1, validation_data=(x[:2], y[:2]), verbose=0)
+    thread.join()
+    assert 0 < len(history.step_loss) < history.steps_per_epoch
+    assert_close(history["loss"], [history.step_loss.mean()], scale=1.0)
+    assert [len(values) for values in history.values()] == [1] * 4
+
+
+def test_a_callback_may_do_as_it_likes_with_the_history():
+    """What it is given is for it to read, and to spoil for itself alone."""
+    plain = fit(make_net(), epochs=4)
+    counts = []
+
+    def spoil(net, history):
+        counts.append(len(history["loss"]))
+        history["loss"].clear() if len(counts) % 2 else history["accuracy"].append(7.0)
+
+    history = fit(make_net(), epochs=4, callbacks=[spoil])
+    assert len(history.step_loss) == len(plain.step_loss)
+    assert counts == [1, 2, 3, 4]
+    assert history["loss"] == plain["loss"]
+
+
+def test_history_is_kept_in_linear_time():
+    """Values are added to what is there: nothing is copied."""
+    history = nf.History(1)
+    loss = history["loss"]
+    for i in range(3):
+        history._extend({"loss": [i], "accuracy": [i / 2]})
+        assert history["loss"] is loss
+    assert dict(history) == {"loss": [0, 1, 2], "accuracy": [0, 0.5, 1]}
+    assert repr(history) == "History(3 epochs, 0 steps: loss 2, accuracy 1)"
 
 
 def test_stop_without_a_fit_is_nothing():
@@ -456,14 +510,20 @@ def later(action, times, net):
     return thread
 
 
-def assert_history_is_whole(net, begin):
-    """What was recorded of a training that was cut off: all its steps, all its epochs but perhaps the last."""
+def assert_history_is_whole(net, begin, stopped=False):
+    """What was recorded of a training that was cut off: all its steps, all its epochs but perhaps the last.
+
+    After `stop` a part of an epoch is recorded too.
+    """
     history = net.history
     assert history is not begin
     assert len(history.step_loss) > 0
     assert np.isfinite(history.step_loss).all()
-    epochs = len(history.step_loss) // history.steps_per_epoch
-    assert epochs - 1 <= len(history["loss"]) <= epochs
+    epochs = len(history.step_loss) / history.steps_per_epoch
+    if stopped:
+        assert len(history["loss"]) == math.ceil(epochs)
+    else:
+        assert int(epochs) - 1 <= len(history["loss"]) <= int(epochs)
     assert {len(values) for values in history.values()} == {len(history["loss"])}
 
 
@@ -534,6 +594,28 @@ def test_ctrl_c_within_a_long_step(method):
         net.backward(np.ones((10, 10)))
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no signals at intervals")
+def test_ctrl_c_is_looked_for_between_wide_layers():
+    """Where a few rows through all layers take long. Signals come all the time; their handler notes when."""
+    seen = []
+    net = nf.Sequential([nf.Dense(6000, initializer=0.0)] * 4, input_shape=6000, seed=0)
+    x = np.ones((48, 6000), np.float32)
+    before = signal.signal(signal.SIGALRM, lambda number, frame: seen.append(time.perf_counter()))
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+    try:
+        gaps = []
+        for _ in range(TRIES):
+            seen[:] = [time.perf_counter()]
+            net.gradient(x, x)
+            gaps.append(max(np.diff([*seen, time.perf_counter()])))
+            if gaps[-1] <= PROMISE:
+                break
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert min(gaps) <= PROMISE
+
+
 def test_a_fit_without_memory_leaves_no_forward_that_is_another():
     """A forward pass in a workspace that was replaced is forgotten, or is as it was: never wrong."""
     net = make_net()
@@ -543,6 +625,32 @@ def test_a_fit_without_memory_leaves_no_forward_that_is_another():
     with pytest.raises(MemoryError):
         net.fit(X, LABELS, steps=2**40, batch_size=N, verbose=0)
     np.testing.assert_array_equal(net.backward(np.ones((4, 4))), twin.backward(np.ones((4, 4))))
+
+
+@pytest.mark.parametrize("method", ["fit", "train_step", "update"])
+def test_without_memory_for_the_optimizer_forward_and_gradients_are_as_they_were(method, monkeypatch):
+    net = make_net()
+    twin = net.copy()
+    for one in (net, twin):
+        one.forward(X[:4], training=True)
+        one.backward(np.ones((4, 4)))
+        one.forward(X[:3], training=True)
+
+    def no_memory(n, dtype):
+        raise MemoryError
+
+    run = {
+        "fit": lambda: fit(net, optimizer="adam"),
+        "train_step": lambda: net.train_step(X, LABELS, "adam"),
+        "update": lambda: net.update("adam"),
+    }[method]
+    with monkeypatch.context() as patch, unchanged(net), pytest.raises(MemoryError):
+        patch.setattr("nnfast.engine.program.aligned_zeros", no_memory)
+        run()
+    for one in (net, twin):
+        one.backward(np.ones((3, 4)), accumulate=True)
+        one.update("adam")
+    np.testing.assert_array_equal(net.flat_params, twin.flat_params)
 
 
 @pytest.mark.parametrize("after", [1, 2])
@@ -578,7 +686,7 @@ def test_stop_from_another_thread(name, monkeypatch):
             break
     assert min(delays) <= PROMISE
     assert net.history is history
-    assert_history_is_whole(net, begin)
+    assert_history_is_whole(net, begin, stopped=True)
 
 
 # ---- progress
@@ -634,6 +742,16 @@ def test_without_tqdm_there_are_lines(monkeypatch):
         f"epoch 4/4: accuracy {history['accuracy'][-1]:.4f}, val_accuracy {history['val_accuracy'][-1]:.4f}"
     )
     assert 2 <= len(shown.splitlines()) <= 4
+
+
+@pytest.mark.parametrize("size", [(0, 24), (80, 0), (0, 0)])
+def test_a_terminal_of_no_size_gets_lines(size, monkeypatch):
+    terminal = in_terminal(monkeypatch)
+    monkeypatch.setattr(terminal, "fileno", lambda: 2, raising=False)
+    monkeypatch.setattr(os, "get_terminal_size", lambda fd: os.terminal_size(size))
+    run_with_lines(monkeypatch)
+    assert "\r" not in terminal.getvalue()
+    assert "epoch 4/4: accuracy" in terminal.getvalue()
 
 
 def test_a_file_gets_lines_and_no_bar(capsys, monkeypatch):
@@ -700,6 +818,10 @@ def test_counts_beyond_memory(name, count):
 @pytest.mark.parametrize("verbose", [2, -1, "yes", None])
 def test_verbose_is_0_or_1(verbose):
     assert_refused(ValueError, "^verbose must be 0 or 1, got", verbose=verbose)
+
+
+def test_verbose_may_be_of_numpy():
+    assert len(make_net().fit(X, LABELS, verbose=np.int64(0))["loss"]) == 1
 
 
 @pytest.mark.parametrize("shuffle", [1, 0, None, "yes", np.random.default_rng(0)])

@@ -142,6 +142,7 @@ def test_gradients_from_labels_are_those_from_one_hot_rows(loss):
 
 
 @pytest.mark.parametrize("output", ACTIVATIONS)
+@pytest.mark.filterwarnings("ignore:.* has activation 'step'")
 def test_backward_is_the_derivative_of_forward(output):
     """Of a loss of one's own, sum(c * outputs), with respect to the parameters and to the input."""
     net = nf.Sequential([nf.Dense(5, "tanh"), nf.Dense(3, output)], input_shape=FEATURES, dtype="float64", seed=SEED)

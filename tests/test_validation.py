@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as npst
 from nnfast._validation import (
     MAX_SIZE,
     as_array,
+    check_bool,
     check_float,
     check_int,
     check_out,
@@ -129,6 +130,21 @@ class TestAsArray:
             as_array("x", [[0.0, 1.0], [bad, 2.0]], finite=True)
         np.testing.assert_array_equal(as_array("x", [0.0, bad]), [0.0, bad])
         assert as_array("x", [1.0, np.finfo(float).max], finite=True).shape == (2,)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_numbers_beyond_the_range_of_a_dtype(order):
+    """Finite numbers never become infinite on the way; what is infinite may stay so."""
+    x = np.array([[1.0, 2.0], [np.inf, -1e39]], order=order)
+    with refuses(ValueError, "x must fit float32, got -1e+39 at index (1, 1), which is beyond it"):
+        as_array("x", x, np.float32)
+    with refuses(ValueError, "x must fit float32, got 1e+39 at index 0, which is beyond it"):
+        as_array("x", [1e39], np.float32, finite=True)
+    with refuses(ValueError, "x must fit float32, got 1e+39, which is beyond it"):
+        as_array("x", 1e39, np.float32)
+    np.testing.assert_array_equal(as_array("x", [np.inf, -np.inf], np.float32), [np.inf, -np.inf])
+    assert as_array("x", [1e-300], np.float32) == 0
+    assert as_array("x", [float(np.finfo(np.float32).max)], np.float32) == np.finfo(np.float32).max
 
 
 def test_where_not_finite():
@@ -275,3 +291,13 @@ def test_require():
     with refuses(ImportError, "no_such_module is needed for this: pip install 'nnfast[plot]'") as caught:
         require("no_such_module", "plot")
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+    with refuses(ImportError, "no_such_module is needed for this: pip install 'nnfast[plot]'"):
+        require("no_such_module.part", "plot")
+
+
+def test_check_bool():
+    assert check_bool("shuffle", True) is check_bool("shuffle", np.bool_(True)) is True
+    assert check_bool("shuffle", False) is False
+    for wrong in ("False", 0, 1, None):
+        with refuses(TypeError, f"shuffle must be True or False, got {wrong!r} ({type(wrong).__name__})"):
+            check_bool("shuffle", wrong)

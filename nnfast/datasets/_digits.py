@@ -10,7 +10,7 @@ import os
 
 import numpy as np
 
-from nnfast.datasets._images import arrange
+from nnfast.datasets._images import arrange, check_options
 
 
 def load_digits(normalize: bool = True, flatten: bool = True, one_hot: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -35,6 +35,11 @@ def load_digits(normalize: bool = True, flatten: bool = True, one_hot: bool = Fa
     y : numpy.ndarray
         The digits 0 to 9: int64 of shape (1797,), or float32 of shape (1797, 10) if one-hot.
 
+    Raises
+    ------
+    TypeError
+        If an option is neither True nor False.
+
     References
     ----------
     .. [1] E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998,
@@ -49,6 +54,7 @@ def load_digits(normalize: bool = True, flatten: bool = True, one_hot: bool = Fa
     >>> y[:5]
     array([0, 1, 2, 3, 4])
     """
+    check_options(normalize=normalize, flatten=flatten, one_hot=one_hot)
     with np.load(os.path.join(os.path.dirname(__file__), "digits.npz"), allow_pickle=False) as file:
         images, labels = file["images"], file["labels"]
     return arrange(images, labels, 16, normalize=normalize, flatten=flatten, one_hot=one_hot)

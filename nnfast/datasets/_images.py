@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from nnfast._validation import check_bool
+
+
+def check_options(**options: bool) -> None:
+    """Raise TypeError unless each option is True or False: ``one_hot="False"`` would be true."""
+    for name, value in options.items():
+        check_bool(name, value)
+
 
 def arrange(
     images: np.ndarray, labels: np.ndarray, white: int, *, normalize: bool, flatten: bool, one_hot: bool

@@ -15,7 +15,7 @@ import numpy as np
 
 from nnfast._validation import require
 from nnfast.datasets._idx import as_path, open_idx, read_data, read_header
-from nnfast.datasets._images import arrange
+from nnfast.datasets._images import arrange, check_options
 
 MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -83,7 +83,7 @@ def load_mnist(
     Raises
     ------
     TypeError
-        If `data_home` is no path.
+        If `data_home` is no path, or an option is neither True nor False.
     ValueError
         If a file is damaged, or is not the one of MNIST.
     FileNotFoundError
@@ -105,6 +105,7 @@ def load_mnist(
     >>> x.shape, x_test.shape  # doctest: +SKIP
     ((60000, 784), (10000, 784))
     """
+    check_options(normalize=normalize, flatten=flatten, one_hot=one_hot)
     home = default_data_home() if data_home is None else as_path("data_home", data_home)
     folder = os.path.join(home, "mnist")
     x, y, x_test, y_test = (load_file(file, folder) for file in FILES)

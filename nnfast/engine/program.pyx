@@ -230,13 +230,19 @@ cdef class Program:
 
     # ---- the optimizer's slot
 
-    cdef int fill_optimizer(self, Job* job, optimizer) except -1:
-        """Go on with the slot's state, or start it afresh for another kind. `optimizer`: kind, moments, rate, beta1,
-        beta2, epsilon."""
+    cdef object moments_for(self, optimizer):
+        """The slot's moments, or new ones for another kind: what may want memory comes before any change."""
+        if optimizer[0] == self.optimizer_kind:
+            return self.moments
+        return [aligned_zeros(self.plan.n_parameters, self.dtype) for _ in range(optimizer[1])]
+
+    cdef int fill_optimizer(self, Job* job, optimizer, own_moments) except -1:
+        """Go on with the slot's state, or start it afresh for another kind, with what `moments_for` returned.
+        `optimizer`: kind, moments, rate, beta1, beta2, epsilon."""
         kind, moments, rate, beta1, beta2, epsilon = optimizer
         job.optimizer.kind = OPTIMIZERS[kind]
         if kind != self.optimizer_kind:
-            self.moments = [aligned_zeros(self.plan.n_parameters, self.dtype) for _ in range(moments)]
+            self.moments = own_moments
             self.optimizer_kind = kind
             self.optimizer_steps = 0
         job.optimizer.learning_rate = rate
@@ -291,13 +297,14 @@ cdef class Program:
             job.targets = data(targets)
         return 0
 
-    def predict(self, x, out, int threads):
-        """Write the outputs for the rows of `x` to `out`."""
+    def predict(self, x, out, int threads, bint fused=False):
+        """Write the outputs for the rows of `x` to `out`; with `fused`, what the loss is computed from."""
         expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
         expect(out, self.dtype, (x.shape[0], self.plan.n_out), True)
         cdef TileJob job
         memset(&job, 0, sizeof(TileJob))
         job.out = data(out)
+        job.linear = fused and self.plan.from_logits
         self.walk(&job, x, threads)
 
     def evaluate(self, x, targets, counts, int threads):
@@ -349,13 +356,17 @@ cdef class Program:
             return False
         cdef const char* from_ = cnp.PyArray_BYTES(row)
         cdef char* to = cnp.PyArray_BYTES(result)
+        cdef const char* parameters = data(self.parameters)
         if from_ < to + self.plan.n_out*self.plan.z and to < from_ + self.plan.n_in*self.plan.z:
             raise ValueError("out must not overlap the row")
+        if parameters < to + self.plan.n_out*self.plan.z and to < parameters + self.plan.n_parameters*self.plan.z:
+            raise ValueError("out must not overlap the network's parameters")
         cdef TileJob job
         cdef bint failed = False
         job.plan = &self.plan
         job.pool = self.pool
-        job.parameters = data(self.parameters)
+        job.parameters = parameters
+        job.linear = False
         job.x = from_
         job.out = to
         job.n = 1
@@ -444,7 +455,7 @@ cdef class Program:
         """One step of the optimizer with the gradients as they are."""
         cdef Job job
         self.fill(&job, &self.ws, UPDATE, None, None)
-        self.fill_optimizer(&job, optimizer)
+        self.fill_optimizer(&job, optimizer, self.moments_for(optimizer))
         job.n = job.batch = 1
         with nogil:
             run_team(1, run_steps, &job)
@@ -455,9 +466,10 @@ cdef class Program:
         """Forward, loss, backward and update on one mini-batch; return its loss."""
         cdef Job job
         cdef double loss = 0
+        moments = self.moments_for(optimizer)
         self.reserve(&self.ws, x.shape[0])
         self.fill(&job, &self.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets)
-        self.fill_optimizer(&job, optimizer)
+        self.fill_optimizer(&job, optimizer, moments)
         job.step_loss = &loss
         threads = self.threads_for(job.n, threads)
         with nogil:
@@ -503,10 +515,11 @@ cdef class Training:
         self.step_loss = np.empty(total)
         self.step_correct = np.zeros(0 if counts is None else total, np.int64)
         self.order = None if bit_generator is None else np.arange(x.shape[0], dtype=np.int64)
+        moments = program.moments_for(optimizer)
         program.reserve(&program.ws, batch)
         program.forget()
         program.fill(&self.job, &program.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets)
-        program.fill_optimizer(&self.job, optimizer)
+        program.fill_optimizer(&self.job, optimizer, moments)
         self.program, self.x, self.targets, self.bit_generator = program, x, targets, bit_generator
         self.job.batch = batch
         self.job.total = total
@@ -531,7 +544,7 @@ cdef class Training:
         """Go on until `until` steps are done or the time is up; return the steps done so far."""
         self.job.until = until
         self.job.done = False
-        self.program.fill_optimizer(&self.job, optimizer)
+        self.program.fill_optimizer(&self.job, optimizer, self.program.moments_for(optimizer))
         self.job.interrupted = False
         self.job.deadline = seconds_now() + seconds
         if self.job.step < self.job.until:

@@ -110,13 +110,22 @@ cdef inline void forward_step(
     )
 
 
-cdef void forward_rows(const Job* job, const char* x, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
+cdef inline bint given_up(Job* job, int id, Py_ssize_t m) noexcept nogil:
+    """Whether Ctrl-C has come. Rows that take long even in one block, as in wide layers, look for it at each layer."""
+    if m*job.plan.flops_per_row > BLOCK_FLOPS:
+        look_for_signals(job, id)
+    return job.interrupted
+
+
+cdef void forward_rows(Job* job, int id, const char* x, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
     cdef const Plan* plan = job.plan
     cdef Py_ssize_t ldx = plan.n_in
     cdef const Step* step
     cdef char* out
     cdef int s
     for s in range(plan.n_steps):
+        if given_up(job, id, m):
+            return
         step = &plan.steps[s]
         out = activations(plan, job.ws, step, first)
         forward_step(plan, job.parameters, step, job.from_logits and s == plan.n_steps - 1, m, x, ldx, out, step.ld)
@@ -140,7 +149,7 @@ cdef void loss_rows(
         job.correct[id] += plan.K.count_correct(job.classes, job.threshold, m, plan.n_out, out, last.ld, &t)
 
 
-cdef void backward_rows(const Job* job, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
+cdef void backward_rows(Job* job, int id, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
     """From the gradient of the last output to those of all pre-activations and, if asked for, of the input."""
     cdef const Plan* plan = job.plan
     cdef const Step* step
@@ -149,6 +158,8 @@ cdef void backward_rows(const Job* job, Py_ssize_t first, Py_ssize_t m) noexcept
     cdef Py_ssize_t n
     cdef int s
     for s in range(plan.n_steps - 1, -1, -1):
+        if given_up(job, id, m):
+            return
         step = &plan.steps[s]
         g = gradients(plan, job.ws, step, first)
         if not (job.from_logits and s == plan.n_steps - 1):
@@ -204,11 +215,11 @@ cdef void rows_share(
     while first < last and not job.interrupted:
         rows = min(block, last - first)
         if job.work & FORWARD:
-            forward_rows(job, x + first*plan.n_in*plan.z, first, rows)
+            forward_rows(job, id, x + first*plan.n_in*plan.z, first, rows)
         if job.work & LOSS:
             loss_rows(job, id, targets + first*target_bytes, m, first, rows)
         if job.work & BACKWARD:
-            backward_rows(job, first, rows)
+            backward_rows(job, id, first, rows)
         first += rows
         if first < last:
             look_for_signals(job, id)

@@ -8,6 +8,7 @@ cdef struct TileJob:
     const char* x
     char* out             # the outputs, or NULL to evaluate
     const char* targets
+    bint linear           # the outputs are those before the last activation
     bint labels, counts, classes
     double threshold
     double* row_loss
@@ -84,7 +85,7 @@ cdef void walk_tiles(void* argument, int id, int count) noexcept nogil:
         m = min(plan.tile_rows, job.n - first)
         if job.out != NULL:
             forward_tile(
-                plan, job.parameters, False, m, job.x + first*plan.n_in*plan.z, tile,
+                plan, job.parameters, job.linear, m, job.x + first*plan.n_in*plan.z, tile,
                 job.out + first*plan.n_out*plan.z, plan.n_out
             )
         else:

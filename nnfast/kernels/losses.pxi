@@ -89,17 +89,17 @@ cdef inline double cross_entropy_row(
 ) noexcept nogil:
     """-sum(t log(p)); with no t, of the one row that is 1 at the label and 0 elsewhere."""
     cdef double total = 0
-    cdef real at
+    cdef real own, at
     cdef Py_ssize_t i
     if t == NULL:
-        at = vfirst(vclip(vset(p[label])))
+        own = at = vfirst(vclip(vset(p[label])))
         for i in range(n):
             if p[i] != p[i]:  # NaN anywhere in the row
                 at = p[i]
         if gradient != NULL:
             for i in range(n):
                 gradient[i] = p[i] if p[i] != p[i] else <real>0
-            gradient[label] = -scale/at
+            gradient[label] = -scale/own
         return -vfirst(vlog(vset(at)))
     i = 0
     while i < n:
