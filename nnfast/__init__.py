@@ -16,21 +16,31 @@ from nnfast.training import History
 
 if _TYPE_CHECKING:
     from nnfast import datasets, perceptron, plotting
+    from nnfast.checking import GradientReport, assert_gradient_correct, check_gradient
+    from nnfast.gradients import Descent, gradient_descent, numerical_diff, numerical_gradient, numerical_jacobian
     from nnfast.perceptron import Perceptron
 
 __all__ = [
     "SGD",
     "Adam",
     "Dense",
+    "Descent",
+    "GradientReport",
     "History",
     "Perceptron",
     "Sequential",
     "__version__",
+    "assert_gradient_correct",
+    "check_gradient",
     "datasets",
     "functions",
     "get_num_threads",
+    "gradient_descent",
     "load",
     "num_threads",
+    "numerical_diff",
+    "numerical_gradient",
+    "numerical_jacobian",
     "perceptron",
     "plotting",
     "set_num_threads",
@@ -39,13 +49,24 @@ __all__ = [
 
 # Imported when first asked for, to keep `import nnfast` quick.
 _LAZY_MODULES = ("datasets", "perceptron", "plotting")
+_LAZY_NAMES = {
+    "Descent": "gradients",
+    "GradientReport": "checking",
+    "Perceptron": "perceptron",
+    "assert_gradient_correct": "checking",
+    "check_gradient": "checking",
+    "gradient_descent": "gradients",
+    "numerical_diff": "gradients",
+    "numerical_gradient": "gradients",
+    "numerical_jacobian": "gradients",
+}
 
 
 def __getattr__(name: str) -> _Any:
     if name in _LAZY_MODULES:
         return _importlib.import_module(f"nnfast.{name}")
-    if name == "Perceptron":
-        return _importlib.import_module("nnfast.perceptron").Perceptron
+    if name in _LAZY_NAMES:
+        return getattr(_importlib.import_module(f"nnfast.{_LAZY_NAMES[name]}"), name)
     raise AttributeError(f"module 'nnfast' has no attribute {name!r}")
 
 

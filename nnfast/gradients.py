@@ -295,7 +295,7 @@ def gradient_descent(
 
 def _descent_slope(f: Any, gradient: Any, x: np.ndarray) -> np.ndarray:
     if gradient is None:
-        return numerical_gradient(f, x, 1e-4 if x.dtype == np.float64 else None)
+        return numerical_gradient(f, x, None)  # a step that grows with x, for a descent that diverges goes far
     return as_array("the result of gradient", gradient(x), x.dtype, shape=x.shape)
 
 
@@ -328,7 +328,9 @@ def _moved(x: np.ndarray, step: np.ndarray) -> np.ndarray:
     """`x` + `step`, which must be another number."""
     with np.errstate(over="ignore"):
         moved = np.asarray(x + step)
-    stuck = np.flatnonzero((moved == x) | ~np.isfinite(moved)) if np.isfinite(x).all() else np.flatnonzero(~np.isfinite(x))
+    stuck = (
+        np.flatnonzero((moved == x) | ~np.isfinite(moved)) if np.isfinite(x).all() else np.flatnonzero(~np.isfinite(x))
+    )
     if stuck.size:
         value, width = np.ravel(x)[stuck[0]], abs(np.ravel(step)[stuck[0]])
         raise ValueError(f"h must change x, but {x.dtype} {value!s} moved by {width!s} is {np.ravel(moved)[stuck[0]]!s}: "
@@ -373,6 +375,14 @@ def _jacobian(
         return _of_stacks(f, point, right, left, scalar), point
     values = _values_in_place if point.flags.writeable and point is x else _values_of_copies
     return _slopes(values(f, point, right, left, method, scalar), right, left), point
+
+
+def one_sided_slopes(f: Callable[[np.ndarray], Any], x: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the slopes to the right and to the left of each element of `x`, which is changed in place and restored."""
+    right, left = _moved(x, np.full_like(x, h)), _moved(x, np.full_like(x, -h))
+    above, below = (v.reshape(x.shape) for v in _values_in_place(f, x, right, left, "central", True))
+    here = _number("f", f(x))
+    return (above - here) / (right - x), (here - below) / (x - left)
 
 
 def _slopes(values: tuple[np.ndarray, np.ndarray], right: np.ndarray, left: np.ndarray) -> np.ndarray:
@@ -462,7 +472,7 @@ def _address_of(f: Any) -> tuple[int, int] | None:
     if scipy is not None and isinstance(f, scipy.LowLevelCallable):
         if isinstance(f.function, ctypes._CFuncPtr):  # type: ignore[attr-defined]
             _check_ctypes(f.function)
-        return _pointers_of_capsule(f[0])
+        return _pointers_of_capsule(tuple.__getitem__(f, 0))
     return None
 
 

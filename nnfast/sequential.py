@@ -12,9 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast import saving, training
+from nnfast import numerical, saving, training
 from nnfast._threads import get_num_threads
-from nnfast._validation import MAX_SIZE, as_array, check_int, check_out, check_shape, choose, describe, where_not_finite
+from nnfast._validation import (
+    MAX_SIZE,
+    as_array,
+    check_float,
+    check_int,
+    check_out,
+    check_shape,
+    choose,
+    describe,
+    where_not_finite,
+)
 from nnfast.engine.program import Program, aligned_zeros
 from nnfast.initializers import initial_weights
 from nnfast.kernels import arrays as kernels
@@ -25,6 +35,8 @@ from nnfast.optimizers import Optimizer, resolve_optimizer
 if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import ArrayLike
+
+    from nnfast.checking import GradientReport
 
 
 class ArrayViews(Mapping[str, np.ndarray]):
@@ -492,13 +504,16 @@ class Sequential:
         answers = len(rows) if counts == "classes" else len(rows) * self.layers[-1].units
         return loss, None if counts is None else correct / answers
 
-    def gradient(self, x: ArrayLike, y: ArrayLike, /) -> ArrayViews:
-        """Compute the gradient of the loss with respect to each parameter, by backpropagation.
+    def gradient(self, x: ArrayLike, y: ArrayLike, /, *, wrt: str | Sequence[str] | None = None) -> ArrayViews:
+        """Compute the gradient of the loss, by backpropagation.
 
         Parameters
         ----------
         x, y : array_like
             As for `loss`.
+        wrt : str or sequence of str, optional
+            With respect to which arrays: names or paths as in `params`, and ``"x"`` for the input. By default all
+            parameters.
 
         Returns
         -------
@@ -510,7 +525,7 @@ class Sequential:
         RuntimeError
             If the network is not built.
         TypeError, ValueError
-            If `x` or `y` does not fit.
+            If `x`, `y` or `wrt` does not fit.
 
         Examples
         --------
@@ -519,10 +534,147 @@ class Sequential:
         >>> net.gradient([[1.0, 2.0]], [0])["b1"].round(4)
         array([-0.6667,  0.3333,  0.3333], dtype=float32)
         """
+        names = numerical.chosen_names(self, wrt)
         rows, targets = self._data(x, y)
         vector = aligned_zeros(self.n_parameters, self.dtype)
-        self._built.gradient(rows, targets, vector, get_num_threads())
-        return self._named(vector)
+        gx = np.empty_like(rows) if numerical.INPUT in names else None
+        self._built.gradient(rows, targets, vector, gx, get_num_threads())
+        found = _views(self._built, vector)
+        if gx is not None:
+            found[numerical.INPUT] = gx.reshape(len(rows), *self._built_shape)
+        return ArrayViews({name: found[name] for name in names}, _paths(self._built))
+
+    def numerical_gradient(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        /,
+        *,
+        h: float = 1e-4,
+        wrt: str | Sequence[str] | None = None,
+        verbose: int = 1,
+    ) -> ArrayViews:
+        """Compute the gradient of the loss by central differences: each number is moved by `h`, up and down.
+
+        Parameters
+        ----------
+        x, y : array_like
+            As for `loss`.
+        h : float
+            The step.
+        wrt : str or sequence of str, optional
+            As for `gradient`.
+        verbose : {0, 1}
+            1 shows progress on the standard error if it takes longer than a second.
+
+        Returns
+        -------
+        Mapping of str to ndarray
+            By name, as in `params`; always float64.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        TypeError, ValueError
+            If an argument does not fit.
+        MemoryError
+            If there is no memory for the changed rows.
+
+        Notes
+        -----
+        Chapter 4.4.2 of Saito's *Deep Learning from Scratch*. The results are those of the book's loop to rounding, and
+        computed in float64 whatever the network's dtype; but what a change does not reach is not computed again: a
+        weight changes one unit of its layer, in rows whose input to it is not zero.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> net.numerical_gradient([[1.0, 2.0]], [0])["b1"].round(4)
+        array([-0.6667,  0.3333,  0.3333])
+        """
+        h = check_float("h", h, 0.0, float("inf"), open_ends=True)
+        double = self._in_double()
+        names = numerical.chosen_names(double, wrt)
+        rows, targets = double._data(x, y)
+        sides = numerical.slopes(double, rows, targets, names, h, verbose)
+        found = {name: (right + left) / 2 for name, (right, left) in sides.items()}
+        if numerical.INPUT in found:
+            found[numerical.INPUT] = found[numerical.INPUT].reshape(len(rows), *self._built_shape)
+        return ArrayViews(found, _paths(self._built))
+
+    def check_gradient(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        /,
+        *,
+        gradient: Mapping[str, ArrayLike] | None = None,
+        wrt: str | Sequence[str] | None = None,
+        h: float | None = None,
+        tolerance: float = 1e-5,
+        verbose: int = 1,
+    ) -> GradientReport:
+        """Check the gradient by backpropagation, or one of your own, against the numerical one.
+
+        Parameters
+        ----------
+        x, y : array_like
+            As for `loss`.
+        gradient : mapping of str to array_like, optional
+            A claimed gradient, by name or path, instead of the network's own.
+        wrt : str or sequence of str, optional
+            As for `gradient`; by default all that is claimed.
+        h : float, optional
+            The step of the differences; by default the cube root of float64's epsilon.
+        tolerance : float
+            The largest relative error that counts as right.
+        verbose : {0, 1}
+            As for `numerical_gradient`.
+
+        Returns
+        -------
+        GradientReport
+            True if the gradient is right. Printed, it tells where it is not, how much and, as far as the numbers tell,
+            why. Entries at a kink, as of relu at zero, are reported apart.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        TypeError, ValueError
+            If an argument does not fit.
+
+        Notes
+        -----
+        A float32 network is checked in float64, with the same parameters: so that rounding is not taken for an error.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(4, "tanh"), nf.Dense(3, "softmax")], input_shape=2, seed=0)
+        >>> x, y = [[1.0, 2.0], [0.5, -1.0]], [0, 2]
+        >>> bool(net.check_gradient(x, y))
+        True
+        >>> mine = {name: -array for name, array in net.gradient(x, y).items()}
+        >>> net.check_gradient(x, y, gradient=mine)["W1"].why
+        'has the wrong sign'
+        """
+        from nnfast.checking import check_network
+
+        return check_network(
+            self, x, y, gradient=gradient, wrt=wrt, h=h, tolerance=tolerance, verbose=verbose
+        )  # fmt: skip
+
+    def _in_double(self) -> Sequential:
+        """This network, or one of the same values in float64."""
+        self._built  # noqa: B018  says what to do if there is none
+        if self.dtype == np.float64:
+            return self
+        description, arrays = saving.to_state(self)
+        description |= {"dtype": "float64", "optimizer": None}
+        return saving.from_state(description, arrays, self.layers, type(self))
 
     # ---- training
 
@@ -536,6 +688,7 @@ class Sequential:
         steps: int | None = None,
         batch_size: int = 32,
         optimizer: str | Optimizer = "sgd",
+        gradient: str = "backpropagation",
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         shuffle: bool = True,
         verbose: int = 1,
@@ -559,6 +712,9 @@ class Sequential:
         optimizer : str or Optimizer
             ``"sgd"``, ``"adam"`` or an object such as ``nf.SGD(learning_rate=0.1)``. One of the kind that the network
             was trained with last goes on with its state.
+        gradient : {"backpropagation", "numerical"}
+            How the gradient of each mini-batch is computed; ``"numerical"`` is `numerical_gradient`, thousands of times
+            slower and exact to rounding.
         validation_data : (x, y), optional
             Evaluated after each epoch.
         shuffle : bool
@@ -596,7 +752,7 @@ class Sequential:
         """
         return training.fit(
             self, x, y, epochs=epochs, steps=steps, batch_size=batch_size, optimizer=optimizer,
-            validation_data=validation_data, shuffle=shuffle, verbose=verbose, callbacks=callbacks,
+            gradient=gradient, validation_data=validation_data, shuffle=shuffle, verbose=verbose, callbacks=callbacks,
         )  # fmt: skip
 
     def stop(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import ceil
@@ -11,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnfast._progress import bar_class
 from nnfast._threads import get_num_threads
-from nnfast._validation import as_array, check_bool, check_int, describe
+from nnfast._validation import as_array, check_bool, check_int, choose, describe
 from nnfast.engine.program import Training
+from nnfast.numerical import NumericalTraining
 from nnfast.optimizers import Optimizer, resolve_optimizer
 
 MAX_STEPS = 2**40
+GRADIENTS = ("backpropagation", "numerical")
 
 if TYPE_CHECKING:
     from nnfast.sequential import Sequential
@@ -107,6 +109,7 @@ def fit(
     steps: int | None,
     batch_size: int,
     optimizer: Any,
+    gradient: str,
     validation_data: tuple[Any, Any] | None,
     shuffle: bool,
     verbose: int,
@@ -115,6 +118,7 @@ def fit(
     """`Sequential.fit`."""
     chosen = resolve_optimizer(optimizer)
     chosen.values(net.dtype)
+    gradient = choose("gradient", gradient, GRADIENTS)
     if epochs is not None and steps is not None:
         raise ValueError(f"give epochs or steps, not both: got epochs={epochs} and steps={steps}")
     count = (
@@ -146,9 +150,13 @@ def fit(
     bits = net._shuffle_stream.bit_generator if shuffle else None
     with net._built as program:
         try:
-            training = Training(
-                program, rows, targets, batch, total, chosen.values(net.dtype), bits, counts, get_num_threads()
-            )  # fmt: skip
+            training: Training | NumericalTraining
+            if gradient == "numerical":
+                training = NumericalTraining(net, rows, targets, batch, total, bits, counts)
+            else:
+                training = Training(
+                    program, rows, targets, batch, total, chosen.values(net.dtype), bits, counts, get_num_threads()
+                )
         except MemoryError:
             if unbuilt:
                 net._unbuild()
@@ -181,7 +189,7 @@ class _Run:
     def __init__(
         self,
         net: Sequential,
-        training: Training,
+        training: Training | NumericalTraining,
         n: int,
         batch: int,
         per_epoch: int,
@@ -321,23 +329,9 @@ def _latest(history: History) -> str:
     return ", ".join(f"{name} {history[name][-1]:.4f}" for name in (what, f"val_{what}") if name in history)
 
 
-def _knows_no_size() -> bool:
-    """Whether the terminal says that it has no columns or no rows: tqdm would show nothing."""
-    try:
-        return 0 in os.get_terminal_size(sys.stderr.fileno())
-    except (OSError, AttributeError, ValueError):
-        return False
-
-
 def _progress(run: _Run, verbose: int) -> _Progress:
     if not verbose or sys.stderr is None:  # which it is under pythonw
         return _Progress()
     epochs = ceil(run.total / run.per_epoch)
-    watched = getattr(sys.stderr, "isatty", lambda: False)()
-    if not (watched or "ipykernel" in sys.modules) or (watched and _knows_no_size()):
-        return _Lines(epochs)
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        return _Lines(epochs)
-    return _Bar(tqdm, run.total, epochs)
+    tqdm = bar_class()
+    return _Lines(epochs) if tqdm is None else _Bar(tqdm, run.total, epochs)

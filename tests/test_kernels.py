@@ -205,7 +205,9 @@ CASES = {
     ),
     "rank_one": Case(
         lambda rng, dtype, m, k, n: (
-            normal(rng, dtype, max(m, 1), n), rng.integers(0, max(m, 1), k), normal(rng, dtype, k),
+            normal(rng, dtype, max(m, 1), n),
+            rng.integers(0, max(m, 1), k),
+            normal(rng, dtype, k),
             normal(rng, dtype, n),
         ),
         lambda z, rows, scale, direction: np.abs(z[rows]) + np.abs(np.outer(scale, direction)),

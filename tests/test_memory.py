@@ -67,7 +67,11 @@ def test_products(m: int, k: int, n: int, dtype: str, at_the_edge: Guarded) -> N
         ("dense_backward_input", (gradient, weights), np.abs(gradient) @ np.abs(weights).T),
         ("dense_backward_weights", (x, gradient), np.abs(x).T @ np.abs(gradient)),
         ("dense_backward_bias", (gradient,), np.abs(gradient).sum(0)),
-        ("rank_one", (gradient, np.arange(m), x[:, 0].copy(), bias), np.abs(gradient) + np.abs(np.outer(x[:, 0], bias))),
+        (
+            "rank_one",
+            (gradient, np.arange(m), x[:, 0].copy(), bias),
+            np.abs(gradient) + np.abs(np.outer(x[:, 0], bias)),
+        ),
     ):
         expected = getattr(reference, name)(*inputs)
         out = at_the_edge(np.zeros_like(expected))

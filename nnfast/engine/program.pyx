@@ -380,8 +380,9 @@ cdef class Program:
             raise MemoryError("no memory for one row")
         return True
 
-    def gradient(self, x, targets, out, int threads):
-        """Write the gradient of the loss to `out`, a vector like the arena of parameters; return the loss."""
+    def gradient(self, x, targets, out, gx, int threads):
+        """Write the gradient of the loss to `out`, a vector like the arena of parameters, and unless it is None that of
+        the input to `gx`; return the loss."""
         expect(out, self.dtype, (self.plan.n_parameters,), True)
         cdef Job job
         cdef Workspace ws
@@ -391,6 +392,9 @@ cdef class Program:
         try:
             self.fill(&job, &ws, FORWARD | LOSS | BACKWARD | WEIGHTS, x, targets)
             job.gradients = data(out)
+            if gx is not None:
+                expect(gx, self.dtype, (job.n, self.plan.n_in), True)
+                job.gx = data(gx)
             job.step_loss = &loss
             threads = self.threads_for(job.n, threads)
             with nogil:
