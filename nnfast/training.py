@@ -149,13 +149,12 @@ def fit(
     bits = net._shuffle_stream.bit_generator if shuffle else None
     with net._built as program:
         try:
-            training: Training | NumericalTraining
+            training: Training
+            values = chosen.values(net.dtype)
             if gradient == "numerical":
-                training = NumericalTraining(net, rows, targets, batch, total, bits, counts)
+                training = NumericalTraining(net, rows, targets, batch, total, values, bits, counts)
             else:
-                training = Training(
-                    program, rows, targets, batch, total, chosen.values(net.dtype), bits, counts, get_num_threads()
-                )
+                training = Training(program, rows, targets, batch, total, values, bits, counts, get_num_threads())
         except MemoryError:
             if unbuilt:
                 net._unbuild()
@@ -188,7 +187,7 @@ class _Run:
     def __init__(
         self,
         net: Sequential,
-        training: Training | NumericalTraining,
+        training: Training,
         n: int,
         batch: int,
         per_epoch: int,

@@ -510,10 +510,10 @@ cdef class Training:
     """
 
     cdef Job job
-    cdef Program program
+    cdef readonly Program program
     cdef int threads
-    cdef object x, targets, order, bit_generator
-    cdef readonly object step_loss, step_correct
+    cdef object order, bit_generator
+    cdef readonly object x, targets, step_loss, step_correct
 
     def __init__(self, Program program, x, targets, batch, total, optimizer, bit_generator, counts, int threads):
         # all memory first, then changes
@@ -558,6 +558,25 @@ cdef class Training:
         self.program.optimizer_steps = self.job.optimizer_steps
         raise_if(self.job.interrupted)
         return self.job.step
+
+    @property
+    def rows(self):
+        """Which rows the next step is about."""
+        rows = slice(self.job.position, self.job.position + self.job.batch)
+        return rows if self.order is None else self.order[rows]
+
+    def take(self, gradient, double loss, int64_t correct, optimizer):
+        """One step with a gradient that was computed elsewhere; whole, whenever Ctrl-C comes."""
+        self.program.fill_optimizer(&self.job, optimizer, self.program.moments_for(optimizer))
+        self.program.gradients[:] = gradient
+        self.job.step_loss[self.job.step] = loss
+        if self.job.counts:
+            self.job.step_correct[self.job.step] = correct
+        self.job.work = UPDATE
+        self.job.until = self.job.step + 1
+        with nogil:
+            run_team(1, run_steps, &self.job)
+        self.program.optimizer_steps = self.job.optimizer_steps
 
 
 cdef class Differences:
