@@ -10,6 +10,7 @@ cdef enum:
     BIAS = 1
     INPUT = 2
     ITEM_ROWS = 4096  # changed rows in a piece of work, about
+    PASS_ROWS = 240   # unchanged ones
 
 cdef struct Segment:
     # Pieces of work for one array: its numbers first..first + inputs*chunks.
@@ -120,14 +121,15 @@ cdef void rows_unchanged(DifferenceJob* job, Py_ssize_t first, Py_ssize_t m) noe
 
 
 cdef void forward_unchanged(void* argument, int id, int count) noexcept nogil:
-    """One thread: tiles of rows in turn."""
+    """One thread: some rows in turn."""
     cdef DifferenceJob* job = <DifferenceJob*>argument
-    cdef Py_ssize_t tile = job.plan.tile_rows, first
+    cdef Py_ssize_t quick = <Py_ssize_t>(BLOCK_FLOPS/job.plan.flops_per_row), first
+    cdef Py_ssize_t rows = max(job.plan.tile_rows, min(quick, <Py_ssize_t>PASS_ROWS))
     while not job.interrupted:
-        first = fetch_add(&job.next, 1)*tile
+        first = fetch_add(&job.next, 1)*rows
         if first >= job.n:
             return
-        rows_unchanged(job, first, min(tile, job.n - first))
+        rows_unchanged(job, first, min(rows, job.n - first))
         look_between(job, id)
 
 
