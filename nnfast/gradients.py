@@ -96,7 +96,7 @@ def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, /, h: float | None = 1
 
 
 def _values_at(f: Callable[[Any], Any], at: np.ndarray) -> np.ndarray:
-    found = f(at if at.ndim else at.item())
+    found = f(at.copy() if at.ndim else at.item())
     return np.array(as_array("the result of f", found, _wide(at.dtype)))
 
 
@@ -189,7 +189,7 @@ def numerical_jacobian(
            [1., 1.]])
     """
     slopes, point = _jacobian(f, x, h, method, vectorized, scalar=False)
-    return np.moveaxis(slopes, 0, -1).reshape(*slopes.shape[1:], *point.shape)
+    return np.moveaxis(slopes, 0, -1).reshape((*slopes.shape[1:], *point.shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -472,7 +472,7 @@ def _values(
         shapes.add(value().shape)
     _check_alike(shapes)
     shape = max(shapes, default=())
-    return np.array(above, dtype).reshape(-1, *shape), np.array(below, dtype).reshape(-1, *shape)
+    return np.array(above, dtype).reshape(len(above), *shape), np.array(below, dtype).reshape(len(below), *shape)
 
 
 def _check_alike(shapes: set[tuple[int, ...]]) -> None:
