@@ -420,17 +420,20 @@ class _Comparison:
             still = (np.abs(sides.right - self.last.right) <= 1e-3 * sides.size + margin) & (
                 np.abs(sides.left - self.last.left) <= 1e-3 * sides.size + margin
             )
-            over = self.unsure & (True if last else still)
-            jumps = over & (sides.size > CLOSER / 4 * self.last.size)  # a slope that grows as the step gets smaller
-            # the gap of a smooth function would be smaller by CLOSER
-            bent = over & ~jumps & (sides.gap > 4 / CLOSER * self.last.gap) & (sides.gap > margin)
+            # A slope that grows as the step gets smaller is a jump's; a gap that does not shrink, as that of a smooth
+            # function would by CLOSER, a kink's.
+            jumps = self.unsure & (sides.size > CLOSER / 4 * self.last.size)
+            bent = self.unsure & ~jumps & (sides.gap > 4 / CLOSER * self.last.gap) & (sides.gap > margin)
+            if last:  # kinks may be so many that few of them are left
+                bent |= self.unsure & ~jumps & (sides.gap > 1e-3 * sides.size + margin)
             on_side = self._is_near(sides.right, sides) | self._is_near(sides.left, sides)
-            between = (self.gradient > sides.right) != (self.gradient > sides.left)
-        kinks = (bent & (between | on_side)) | (jumps & on_side)
+            between = on_side | ((self.gradient > sides.right) != (self.gradient > sides.left))
+        over = self.unsure & (True if last else still & (between | ~bent))
+        kinks = over & ((bent & between) | ((jumps | last) & on_side))
         self.kinks |= kinks
         self.wrong |= over & ~kinks
-        self.jumps |= jumps & ~kinks
-        self.outside |= bent & ~kinks
+        self.jumps |= over & jumps & ~kinks
+        self.outside |= over & bent & ~kinks
         self.unsure &= ~over
         self.last = sides
 
@@ -492,8 +495,9 @@ def _mistake_everywhere(gradient: np.ndarray, slope: np.ndarray, compared: np.nd
         return "is zero: a term is forgotten"
     if is_it(-gradient):
         return "has the wrong sign"
-    if gradient.size > 1 and slope[compared].any():
-        factor = float(np.sum((gradient * slope)[compared]) / np.sum(np.square(slope[compared])))
+    size = np.abs(slope[compared])
+    if np.count_nonzero(size > FLOOR * size.max()) > 1:
+        factor = float(np.sum((gradient * slope)[compared]) / np.sum(size**2))
         if factor and is_it(gradient / factor):
             return f"is {factor:.5g} times the numerical one: a factor is missing or one too many"
     if gradient.ndim == 2 and min(gradient.shape) > 1 and is_it(gradient.reshape(gradient.shape[::-1]).T):
