@@ -1,5 +1,4 @@
-"""Pictures: decision boundaries, activation functions, the course of training, descents and gradients. Needs
-matplotlib (extra `plot`).
+"""Pictures of decisions, activations, training, descents and gradients. Needs matplotlib (extra `plot`).
 
 Each function draws on the axes it is given, or on a new figure of pyplot, and returns the axes; showing, saving and
 closing are the caller's.
