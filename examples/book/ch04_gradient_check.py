@@ -12,10 +12,11 @@ mistaken = dict(net.gradient(x, y))
 mistaken["b1"] *= 2  # somebody forgot to halve
 mistaken["W2"][:, 3] *= -1  # and took a sign for another
 
-upper, lower = plt.figure(figsize=(12, 6), layout="constrained").subfigures(2, 1)
+figure = plt.figure(figsize=(12, 6), layout="constrained")
+upper, lower = figure.subfigures(2, 1)
 for part, gradient, title in ((upper, None, "backpropagation"), (lower, mistaken, "with two mistakes in it")):
     report = net.check_gradient(x, y, gradient=gradient)
     print(report, end="\n\n")
     report.plot(part.subplots(1, 4))
     part.suptitle(title)
-save(upper.figure)
+save(figure)
