@@ -388,7 +388,7 @@ def test_corners_that_do_not_fit_are_refused(corners, ax):
 
 def test_a_long_verdict_on_a_gradient_takes_two_lines(ax):
     plot_gradient_report(nf.check_gradient(bowl, lambda x: 4 * x, [3.0, 4.0]), axes=[ax])
-    assert ax.get_title() == "x: is 2 times the numerical one:\na factor is missing"
+    assert ax.get_title() == "x: is 2 times the numerical one:\na factor is off"
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("entry", "")
 
 
