@@ -1,7 +1,7 @@
 """Claimed gradients against numerical ones, with a report that tells where, how much and why.
 
-A slope is asked for on both sides of each number. Where the two differ there is a kink, as of relu at zero, and no one
-slope is right; what fails there is asked again with a smaller step, and reported apart.
+A slope is asked for on both sides of each number, and what fails is asked again with smaller steps. Where the two sides
+go on to differ there is a kink, as of relu at zero: any slope between them is as right as another, and reported apart.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from nnfast import numerical
 from nnfast._validation import as_array, check_float, describe
-from nnfast.gradients import _number, one_sided_slopes
+from nnfast.gradients import number, one_sided_slopes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 __all__ = ["ArrayReport", "GradientReport", "assert_gradient_correct", "check_gradient"]
 
 STEP = float(np.finfo(np.float64).eps ** (1 / 3))  # balances rounding and the error of a central difference
-SMALLER = 32  # how much smaller the step is that what fails is asked again with
+CLOSER = 32  # how much smaller each further step is
+LOOKS = 3  # how many of them there are at most
 TOLERANCE = 1e-5
+ROUNDING = 64 * float(np.finfo(np.float64).eps)  # what a value of 1 may be off by
+EXCUSED = 1e-3  # of the largest slope of all: rounding excuses no error larger than this
 FLOOR = 1e-3  # of an array's largest slope: what is smaller counts as so large, when errors are put in proportion
 
-Slopes = Mapping[str, tuple[np.ndarray, np.ndarray]]
+Slopes = Mapping[str, tuple[np.ndarray, np.ndarray, Any]]  # to the right, to the left, and the step
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ArrayReport:
     """What the check of one array found.
 
@@ -40,8 +43,8 @@ class ArrayReport:
     name : str
         Of the array.
     relative_error, absolute_error : float
-        The largest ones, kinks left out. A relative error is the difference by the larger of the two sizes, which
-        counts as at least a thousandth of the array's largest slope, and what rounding leaves of it.
+        The largest ones, kinks left out. A relative error is the difference by the larger of the two sizes, to which
+        comes a thousandth of the array's largest slope, and so much that rounding alone stays within the tolerance.
     relative_at, absolute_at : tuple of int
         Where they are.
     gradient, numerical : ndarray
@@ -49,7 +52,7 @@ class ArrayReport:
     errors : ndarray
         The relative error of each entry.
     kinks, wrong : ndarray of bool
-        Entries at a kink, and wrong ones.
+        Entries whose numerical slope a kink spoils, and which may be right; and wrong ones.
     why : str
         What is wrong, as far as the numbers tell; empty if nothing is.
     """
@@ -80,7 +83,7 @@ class GradientReport(Mapping[str, ArrayReport]):
     subject : str
         What was checked.
     h : float
-        The step of the differences.
+        The step of the differences; if it was left to be chosen, that of a number of size 1.
     tolerance : float
         The largest relative error that counts as right.
 
@@ -113,12 +116,16 @@ class GradientReport(Mapping[str, ArrayReport]):
 
     def __str__(self) -> str:
         bad = [name for name, array in self.items() if not array]
+        kinks = sum(int(array.kinks.sum()) for array in self.values())
         verdict = f"WRONG in {', '.join(bad)}" if bad else "right"
-        rows = [
+        if kinks:
+            verdict += f", {kinks:,} {'entry' if kinks == 1 else 'entries'} at kinks left out"
+        rows: list[tuple[str, ...]] = [
             ("array", "shape", "relative error", "at", "gradient", "numerical", "absolute error", "kinks", "verdict")
         ]
         rows += [_row(array) for array in self.values()]
         columns = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        columns[-1] = len("verdict")  # the last column may be long, its rule need not
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, columns, strict=True)).rstrip() for row in rows]
         lines.insert(1, "  ".join("-" * w for w in columns))
         head = f"gradient of {self.subject}: {verdict} (step {self.h:.2g}, tolerance {self.tolerance:.2g})"
@@ -176,8 +183,8 @@ def check_gradient(
     x : array_like
         Where, in float64; `f` gets copies.
     h : float, optional
-        The step of the differences. By default the cube root of float64's epsilon, times the larger of 1 and the size
-        of the largest element.
+        The step of the differences. By default the cube root of float64's epsilon, times the larger of 1 and the
+        element's size. What fails is asked again with smaller ones.
     tolerance : float
         The largest relative error that counts as right.
 
@@ -189,7 +196,7 @@ def check_gradient(
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, or a function gives something else than it must.
+        If an argument does not fit, a function gives something else than it must, or `f` is not finite at `x`.
 
     Examples
     --------
@@ -203,17 +210,21 @@ def check_gradient(
     """
     if not callable(f):
         raise TypeError(f"f must be callable, got {describe(f)}")
+    tolerance = _checked_tolerance(tolerance)
     point = np.array(as_array("x", x, np.float64, finite=True))
-    h = STEP * max(1.0, float(np.abs(point).max(initial=0))) if h is None else _checked_step(h)
+    steps: Any = STEP * np.maximum(1.0, np.abs(point)) if h is None else _checked_step(h)
     what = "the result of gradient" if callable(gradient) else "gradient"
     claimed = _claimed(what, gradient(point.copy()) if callable(gradient) else gradient, point.shape)
-    value = _number("f", f(point.copy()))
+    value = float(number("f", f(point.copy())))
+    if not np.isfinite(value):
+        raise ValueError(f"f must be finite at x, got {value}")
 
-    def ask(step: float, names: Sequence[str]) -> Slopes:
-        return {"x": one_sided_slopes(f, point.copy(), step)}
+    def ask(share: float, names: Sequence[str]) -> Slopes:
+        step = np.maximum(steps * share, 4 * np.spacing(np.abs(point))) if share < 1 else steps
+        return {"x": (*one_sided_slopes(lambda at: f(at.copy()), point.copy(), step), step)}
 
     subject = getattr(f, "__name__", type(f).__name__)
-    return _compare(subject, {"x": claimed}, ask, h, abs(value), _checked_tolerance(tolerance))
+    return _compare(subject, {"x": claimed}, {"x": point}, ask, STEP if h is None else float(h), value, tolerance)
 
 
 def check_network(
@@ -230,24 +241,53 @@ def check_network(
     """`Sequential.check_gradient`."""
     tolerance = _checked_tolerance(tolerance)
     h = STEP if h is None else _checked_step(h)
-    if gradient is not None and not isinstance(gradient, Mapping):
-        raise TypeError(f"gradient must be a mapping from names to arrays, got {describe(gradient)}")
-    if wrt is None and gradient is not None:
-        wrt = list(gradient)
     double = net._in_double()
-    names = numerical.chosen_names(double, wrt)
+    names = numerical.chosen_names(double, wrt if gradient is None else _claimed_names(double, gradient, wrt))
     rows, targets = double._data(x, y)
-    own = double.gradient(x, y, wrt=names)
-    claimed = {name: np.asarray(own[name]) for name in names}
-    if gradient is not None:
-        for name in names:
-            claimed[name] = _claimed(f"gradient[{name!r}]", gradient[name], claimed[name].shape)
-    claimed = {name: array.reshape(rows.shape) if name == numerical.INPUT else array for name, array in claimed.items()}
+    value = double.loss(x, y)
+    if not np.isfinite(value):
+        raise ValueError(f"the loss must be finite, got {value}")
+    points = {name: double.params[name] for name in names if name != numerical.INPUT}
+    if numerical.INPUT in names:
+        points[numerical.INPUT] = rows.reshape(len(rows), *double._built_shape)
+    given: Mapping[str, Any]
+    if gradient is None:
+        given, what = double.gradient(x, y, wrt=names), "the network's gradient"
+    else:
+        given, what = _by_name(double, gradient), "gradient"
+    claimed = {name: _claimed(f"{what}[{name!r}]", given[name], points[name].shape) for name in names}
 
-    def ask(step: float, wanted: Sequence[str]) -> Slopes:
-        return numerical.slopes(double, rows, targets, wanted, step, verbose)
+    def ask(share: float, wanted: Sequence[str]) -> Slopes:
+        found = {}
+        for name, sides in numerical.slopes(double, rows, targets, wanted, h * share, verbose).items():
+            right, left = (side.reshape(points[name].shape) for side in sides)
+            found[name] = (right, left, h * share)
+        return found
 
-    return _compare(repr(net), claimed, ask, h, double.loss(x, y), tolerance)
+    return _compare(repr(net), claimed, points, ask, h, value, tolerance)
+
+
+def _by_name(net: Sequential, gradient: Mapping[str, Any]) -> dict[str, Any]:
+    return {net.params._paths.get(name, name): array for name, array in gradient.items()}
+
+
+def _claimed_names(net: Sequential, gradient: Any, wrt: Any) -> list[str]:
+    """Return the names to check: those that `wrt` asks for, or all that `gradient` holds."""
+    if not isinstance(gradient, Mapping):
+        raise TypeError(f"gradient must be a mapping from names to arrays, got {describe(gradient)}")
+    known, held = (*net.params, numerical.INPUT), list(_by_name(net, gradient))
+    for name in gradient:
+        if net.params._paths.get(name, name) not in known:
+            raise ValueError(f"gradient must have names among {', '.join(known)}, got {name!r}")
+    if not held:
+        raise ValueError(f"gradient must hold at least one of {', '.join(known)}, got none")
+    if len(held) < len(gradient):
+        raise ValueError(f"gradient must hold each array once, got {', '.join(map(repr, gradient))}")
+    chosen = held if wrt is None else numerical.chosen_names(net, wrt)
+    for name in chosen:
+        if name not in held:
+            raise ValueError(f"gradient must hold {name!r}, which wrt asks for, got {', '.join(held)}")
+    return chosen
 
 
 def assert_gradient_correct(subject: Any, first: Any, second: Any, /, **options: Any) -> None:
@@ -302,118 +342,203 @@ def _claimed(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
 def _compare(
     subject: str,
     claimed: Mapping[str, np.ndarray],
+    points: Mapping[str, np.ndarray],
     ask: Callable[[float, Sequence[str]], Slopes],
     h: float,
     value: float,
     tolerance: float,
 ) -> GradientReport:
-    """Compare all, then what fails with a smaller step."""
-    sides = ask(h, list(claimed))
-    errors = {name: _errors(claimed[name], *sides[name], h, value, tolerance) for name in claimed}
-    failed = [name for name in claimed if not (errors[name] <= tolerance).all()]
-    smaller = ask(h / SMALLER, failed) if failed else {}
-    arrays = {}
-    for name, gradient in claimed.items():
-        wrong = ~(errors[name] <= tolerance)
-        kinks = np.zeros(wrong.shape, bool)
-        if name in smaller:
-            kinks = wrong & _excused(gradient, sides[name], smaller[name], h / SMALLER, value, tolerance)
-            wrong = wrong & ~kinks
-        arrays[name] = _report(name, gradient, sum(sides[name]) / 2, errors[name], kinks, wrong)
-    return GradientReport(subject, arrays, h, tolerance)
+    """Compare all, then what fails with smaller and smaller steps."""
+    sides = ask(1.0, list(claimed))
+    # The terms of a sum, which `value` is the sum of, may be larger than it is.
+    value = abs(value) + sum(_sum(np.abs(points[name]) * _smaller(*sides[name])) for name in claimed)
+    limit = EXCUSED * max(_largest(_larger(*sides[name])) for name in claimed)
+    found = {
+        name: _Comparison(gradient, _Sides(*sides[name], value, limit), tolerance) for name, gradient in claimed.items()
+    }
+    for look in range(1, LOOKS + 1):
+        unsure = [name for name in claimed if found[name].unsure.any()]
+        closer = ask(CLOSER**-look, unsure) if unsure else {}
+        for name in unsure:
+            found[name].look_closer(_Sides(*closer[name], value, limit), last=look == LOOKS)
+    return GradientReport(subject, {name: _report(name, found[name]) for name in claimed}, h, tolerance)
 
 
-def _errors(
-    gradient: np.ndarray, right: np.ndarray, left: np.ndarray, h: float, value: float, tolerance: float
-) -> np.ndarray:
-    """Relative errors, made so that rounding alone does not reach the tolerance."""
-    slope = (right + left) / 2
-    finite = np.abs(slope[np.isfinite(slope)])
-    rounding = 64 * np.finfo(np.float64).eps * value / h / tolerance
-    with np.errstate(invalid="ignore"):
-        size = np.maximum(np.abs(gradient), np.abs(slope)) + FLOOR * finite.max(initial=0) + rounding
-        errors = np.abs(gradient - slope) / np.where(size == 0, 1, size)
-    return np.where(np.isnan(errors), np.inf, errors)
+def _larger(right: np.ndarray, left: np.ndarray, *_: Any) -> np.ndarray:
+    return np.asarray(np.maximum(np.abs(right), np.abs(left)))
 
 
-def _excused(
-    gradient: np.ndarray,
-    sides: tuple[np.ndarray, np.ndarray],
-    closer: tuple[np.ndarray, np.ndarray],
-    h: float,
-    value: float,
-    tolerance: float,
-) -> np.ndarray:
-    """Where a kink explains a difference.
-
-    It is gone with a smaller step, or the two sides differ as much as before and the claimed slope lies between them.
-    """
-    right, left = closer
-    gap, before = np.abs(right - left), np.abs(sides[0] - sides[1])
-    margin = tolerance * (
-        np.maximum(np.abs(right), np.abs(left)) + 64 * np.finfo(np.float64).eps * value / h / tolerance
-    )
-    between = (gradient >= np.minimum(right, left) - margin) & (gradient <= np.maximum(right, left) + margin)
-    gone = _errors(gradient, right, left, h, value, tolerance) <= tolerance
-    excused: np.ndarray = gone | ((gap > 0.5 * before) & (gap > margin) & between)
-    return excused
+def _smaller(right: np.ndarray, left: np.ndarray, *_: Any) -> np.ndarray:
+    return np.asarray(np.minimum(np.abs(right), np.abs(left)))
 
 
-def _report(
-    name: str, gradient: np.ndarray, slope: np.ndarray, errors: np.ndarray, kinks: np.ndarray, wrong: np.ndarray
-) -> ArrayReport:
-    relative = np.where(kinks, 0, errors)
+def _largest(array: np.ndarray) -> float:
+    return float(np.max(array, initial=0, where=np.isfinite(array)))
+
+
+def _sum(array: np.ndarray) -> float:
+    return float(np.sum(array, where=np.isfinite(array)))
+
+
+class _Sides:
+    """Slopes to the right and to the left of each number of an array, and what rounding may add to them."""
+
+    def __init__(self, right: np.ndarray, left: np.ndarray, step: Any, value: float, limit: float) -> None:
+        self.right, self.left = right, left
+        self.rounding = np.broadcast_to(ROUNDING * value / step, right.shape)
+        self.noise = np.minimum(self.rounding, limit)
+        with np.errstate(invalid="ignore"):  # infinite slopes
+            self.slope = np.asarray((right + left) / 2)
+            self.gap = np.asarray(np.abs(right - left))
+        self.size = _larger(right, left)
+
+
+class _Comparison:
+    """Of the claimed slopes of one array with the numerical ones."""
+
+    def __init__(self, gradient: np.ndarray, sides: _Sides, tolerance: float) -> None:
+        self.gradient, self.tolerance = gradient, tolerance
+        self.first = self.last = sides
+        self.floor = FLOOR * _largest(_smaller(sides.right, sides.left))  # a jump has one large side
+        self.slope = sides.slope.copy()
+        self.errors = self._errors(sides)
+        self.unsure = np.asarray(~(self.errors <= tolerance))
+        self.wrong, self.kinks, self.jumps, self.outside = (np.zeros(gradient.shape, bool) for _ in range(4))
+
+    def _errors(self, sides: _Sides) -> np.ndarray:
+        """Relative errors, made so that rounding alone does not reach the tolerance."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            size = np.maximum(np.abs(self.gradient), sides.size) + self.floor + sides.noise / self.tolerance
+            errors = np.abs(self.gradient - sides.slope) / np.where(size == 0, 1, size)
+        return np.where(np.isnan(errors), np.inf, errors)
+
+    def look_closer(self, sides: _Sides, last: bool) -> None:
+        """Decide what slopes of a smaller step can tell of the entries that are not sure yet."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            self._settle_right(sides)
+            margin = self.tolerance * sides.size + sides.noise
+            still = (np.abs(sides.right - self.last.right) <= 1e-3 * sides.size + margin) & (
+                np.abs(sides.left - self.last.left) <= 1e-3 * sides.size + margin
+            )
+            # A slope that grows as the step gets smaller is a jump's; a gap that does not shrink, as that of a smooth
+            # function would by CLOSER, a kink's.
+            jumps = self.unsure & (sides.size > CLOSER / 4 * self.last.size)
+            bent = self.unsure & ~jumps & (sides.gap > 4 / CLOSER * self.last.gap) & (sides.gap > margin)
+            if last:  # kinks may be so many that few of them are left
+                bent |= self.unsure & ~jumps & (sides.gap > 1e-3 * sides.size + margin)
+            on_side = self._is_near(sides.right, sides) | self._is_near(sides.left, sides)
+            between = on_side | ((self.gradient > sides.right) != (self.gradient > sides.left))
+        over = self.unsure & (True if last else still & (between | ~bent))
+        kinks = over & ((bent & between) | ((jumps | last) & on_side))
+        self.kinks |= kinks
+        self.wrong |= over & ~kinks
+        self.jumps |= over & jumps & ~kinks
+        self.outside |= over & bent & ~kinks
+        self.unsure &= ~over
+        self.last = sides
+
+    def _is_near(self, side: np.ndarray, sides: _Sides) -> np.ndarray:
+        size = np.maximum(np.abs(self.gradient), np.abs(side)) + self.floor
+        return np.asarray(np.abs(self.gradient - side) <= self.tolerance * size + sides.noise)
+
+    def _settle_right(self, sides: _Sides) -> None:
+        """Accept what is right at this step; it was at a kink before if curvature does not explain the gap there."""
+        errors = self._errors(sides)
+        told = sides.noise <= 0.1 * np.abs(self.gradient - self.first.slope)
+        right = self.unsure & (errors <= self.tolerance) & (told | ~np.isfinite(self.first.slope))
+        kinks = right & (self.last.gap > 4 * CLOSER * sides.gap + self.last.noise)
+        self.kinks |= kinks
+        smooth = right & ~kinks
+        self.errors = np.where(smooth, errors, self.errors)
+        self.slope = np.where(smooth, sides.slope, self.slope)
+        self.unsure &= ~right
+
+
+def _report(name: str, found: _Comparison) -> ArrayReport:
+    gradient, slope, kinks = found.gradient, found.slope, found.kinks
+    relative = np.where(kinks, 0, found.errors)
     with np.errstate(invalid="ignore"):
         absolute = np.abs(gradient - slope)
     absolute = np.where(kinks, 0, np.where(np.isnan(absolute), np.inf, absolute))
     places = [tuple(map(int, np.unravel_index(np.argmax(e), e.shape))) if e.size else () for e in (relative, absolute)]
-    why = _why(np.where(kinks, 0, gradient), np.where(kinks, 0, slope), wrong) if wrong.any() else ""
     return ArrayReport(
         name, float(relative.max(initial=0)), places[0], float(absolute.max(initial=0)), places[1], gradient, slope,
-        errors, kinks, wrong, why,
+        found.errors, kinks, found.wrong, _why(found) if found.wrong.any() else "",
     )  # fmt: skip
 
 
-def _why(gradient: np.ndarray, slope: np.ndarray, wrong: np.ndarray) -> str:
+def _why(found: _Comparison) -> str:
     """Guess the mistake from the numbers."""
+    gradient, slope, wrong = found.gradient, found.slope, found.wrong
     if not np.isfinite(gradient).all():
-        return f"is not finite at {_first(~np.isfinite(gradient))}"
-    scale = np.abs(slope).max()
+        return f"is not finite at {_places(~np.isfinite(gradient))}"
+    if not np.isfinite(slope[wrong]).all():
+        return f"cannot be told: f is not finite beside {_places(wrong & ~np.isfinite(slope))}"
+    if (np.abs(gradient - slope) <= found.first.rounding)[wrong].all():
+        return "cannot be told: rounding of f hides its slopes, take a larger h"
+    if (wrong <= found.jumps).all():
+        return f"cannot be told: f jumps at {_places(wrong)}"
+    if (wrong <= found.outside).all():
+        return f"is not between the slopes on both sides of the kink at {_places(wrong)}"
+    compared = ~(found.kinks | found.jumps | found.outside) & np.isfinite(slope)
+    return _mistake_everywhere(gradient, slope, compared) or _mistake_somewhere(wrong)
 
-    def alike(other: np.ndarray) -> bool:
-        return bool(np.abs(other - slope).max() <= 1e-3 * scale)
 
-    if not gradient.any():
+def _mistake_everywhere(gradient: np.ndarray, slope: np.ndarray, compared: np.ndarray) -> str:
+    """Name what makes the one of the other, away from kinks; empty if nothing does."""
+    apart = np.abs(gradient - slope)[compared].max()
+
+    def is_it(other: np.ndarray) -> bool:
+        return bool((np.abs(other - slope)[compared] <= 0.01 * apart).all())
+
+    if not gradient[compared].any():
         return "is zero: a term is forgotten"
-    if alike(-gradient):
+    if is_it(-gradient):
         return "has the wrong sign"
-    factor = float(np.sum(gradient * slope) / np.sum(slope * slope)) if slope.any() else 0.0
-    if factor and alike(gradient / factor):
-        return f"is {factor:.4g} times the numerical one: a factor is missing"
-    if gradient.ndim == 2 and gradient.shape[0] == gradient.shape[1] and alike(gradient.T):
+    size = np.abs(slope[compared])
+    if np.count_nonzero(size > FLOOR * size.max()) > 1:
+        factor = float(np.sum((gradient * slope)[compared]) / np.sum(size**2))
+        if factor and is_it(gradient / factor):
+            return f"is {factor:.5g} times the numerical one: a factor is off"
+    if gradient.ndim == 2 and min(gradient.shape) > 1 and is_it(gradient.reshape(gradient.shape[::-1]).T):
         return "is transposed"
+    return ""
+
+
+def _mistake_somewhere(wrong: np.ndarray) -> str:
+    """Say which entries are wrong."""
+    count = int(wrong.sum())
     for axis, what in ((0, "column"), (1, "row")) if wrong.ndim == 2 else ():
         lines = np.flatnonzero(wrong.any(axis=axis))
-        if len(lines) <= 3 and len(lines) < wrong.shape[1 - axis]:
-            return f"differs in {what} {', '.join(map(str, lines))} alone"
-    return f"differs in {wrong.sum():,} of {wrong.size:,} entries"
+        if len(lines) <= min(3, count // 2, wrong.shape[1 - axis] - 1):
+            return f"differs in {what}{'s'[: len(lines) > 1]} {', '.join(map(str, lines))} alone"
+    if count <= 3:
+        return f"differs at {_places(wrong)}" if wrong.ndim else "differs"
+    return f"differs in {count:,} of {wrong.size:,} entries"
 
 
-def _first(where: np.ndarray) -> tuple[int, ...]:
-    return tuple(map(int, np.argwhere(where)[0]))
+def _place(at: Sequence[int]) -> str:
+    return f"[{', '.join(map(str, at))}]" if at else ""
+
+
+def _places(where: np.ndarray) -> str:
+    """Name the first ones, and count the rest."""
+    found = np.argwhere(where).tolist()
+    more = f" and {len(found) - 3:,} more" if len(found) > 3 else ""
+    return (", ".join(map(_place, found[:3])) or "x") + more
 
 
 def _row(array: ArrayReport) -> tuple[str, ...]:
     at = array.relative_at
-    size = array.gradient.size
+    told = array.gradient.size > 0 and not array.kinks[at]
     return (
         array.name,
         str(array.gradient.shape),
         f"{array.relative_error:.1e}",
-        str(at[0] if len(at) == 1 else at),
-        f"{array.gradient[at]:.6g}" if size else "",
-        f"{array.numerical[at]:.6g}" if size else "",
+        _place(at) if told else "",
+        f"{array.gradient[at]:.6g}" if told else "",
+        f"{array.numerical[at]:.6g}" if told else "",
         f"{array.absolute_error:.1e}",
-        str(int(array.kinks.sum())),
+        f"{array.kinks.sum():,}",
         "right" if array else f"WRONG: {array.why}",
     )

@@ -11,13 +11,22 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nnfast._threads import get_num_threads
-from nnfast._validation import as_array, check_float, check_int, choose, describe, to_array
+from nnfast._validation import (
+    MAX_SIZE,
+    as_array,
+    check_bool,
+    check_float,
+    check_int,
+    choose,
+    describe,
+    to_array,
+    where_not_finite,
+)
 from nnfast.engine.compiled import differences_of_compiled
 
 if TYPE_CHECKING:
@@ -28,6 +37,7 @@ __all__ = ["Descent", "gradient_descent", "numerical_diff", "numerical_gradient"
 METHODS = ("central", "forward")
 STACK_BYTES = 2**25  # of points that a vectorized function is given at once
 SIGNATURE = "double (int, double *, void *)"
+PYTHON_API = 4  # the flag of a ctypes function that wants the GIL
 
 
 def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, /, h: float | None = 1e-4) -> Any:
@@ -38,19 +48,25 @@ def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, /, h: float | None = 1
     f : callable
         Of a number; given an array, it must work on each element.
     x : float or array_like
-        Where; integers are taken as float64.
+        Where; integers are taken as float64. `f` gets copies.
     h : float or None
         The step to either side. None picks one for each element, from its dtype and magnitude.
 
     Returns
     -------
     float or ndarray
-        ``(f(x + h) - f(x - h)) / 2h``, of the shape of ``f(x)``.
+        ``(f(x + h) - f(x - h)) / 2h``, of the shape of ``f(x)`` and, if that is an array, of the dtype of `x`.
 
     Raises
     ------
     TypeError, ValueError
-        If `x` holds no real numbers, or `h` is no positive number or too small to change `x`.
+        If `x` holds no real and finite numbers, if `h` is no positive number or too small to change `x`, or if `f`
+        gives no numbers or, for an array, not one for each element.
+
+    Warns
+    -----
+    UserWarning
+        If `x` is float32 or float16 and `h` is given: rounding may be larger than the differences.
 
     Notes
     -----
@@ -65,14 +81,23 @@ def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, /, h: float | None = 1
     >>> nf.numerical_diff(lambda x: x**3, [1.0, 2.0], h=None).round(6)
     array([ 3., 12.])
     """
+    if not callable(f):
+        raise TypeError(f"f must be callable, got {describe(f)}")
     point = _floats(x)
-    step = _steps(point, h, "central")
-    right, left = _moved(point, step), _moved(point, -step)
-    scalar = not point.ndim
-    above, below = (np.asarray(f(float(at) if scalar and at.dtype == np.float64 else at)) for at in (right, left))
-    width = right - left
-    slope = (above - below) / (width if above.shape == point.shape else width.reshape(-1)[0])
-    return float(slope) if not slope.ndim else slope
+    right, left = _points(point, h, "central")
+    _warn_of_rounding(point, h, 3)
+    above, below = (_values_at(f, at) for at in (right, left))
+    shape = point.shape if point.ndim else above.shape
+    for values in (above, below):
+        if values.shape != shape:
+            raise ValueError(f"f must give an array of shape {shape}, got {values.shape}")
+    slope = np.asarray((above - below) / _width(right, left), point.dtype)
+    return slope if slope.ndim else slope.item()
+
+
+def _values_at(f: Callable[[Any], Any], at: np.ndarray) -> np.ndarray:
+    found = f(at.copy() if at.ndim else at.item())
+    return np.array(as_array("the result of f", found, _wide(at.dtype)))
 
 
 def numerical_gradient(
@@ -86,7 +111,7 @@ def numerical_gradient(
         The function, which gives one number. Either Python that takes an array shaped like `x`; or, with `vectorized`,
         a stack of them, of shape (k, *x.shape), and gives k numbers; or compiled: a `scipy.LowLevelCallable`, a ctypes
         function or a numba ``cfunc`` of the signature ``double f(int n, double *x, void *user_data)``. A compiled
-        function is called without the GIL and from several threads at once.
+        function is called without the GIL and from several threads at once, and must leave its `x` as it is.
     x : array_like
         Where, of any shape. A writable array of floats is changed in place, one element at a time, and restored, also
         when `f` raises: so a function may look at the array rather than at its argument. Anything else is copied;
@@ -107,8 +132,8 @@ def numerical_gradient(
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, if `f` gives something else than one number for each point, or if `h` is too small
-        to change an element.
+        If an argument does not fit, if `x` is not finite, if `f` gives something else than one number for each point,
+        or if `h` is too small to change an element.
 
     Warns
     -----
@@ -117,9 +142,9 @@ def numerical_gradient(
 
     Notes
     -----
-    Chapter 4.4 of Saito's *Deep Learning from Scratch*. With ``h=None`` the step is the cube root of the dtype's epsilon
-    (for forward differences the square root) times the larger of 1 and the element's size, which balances rounding and
-    the error of the formula (Nocedal and Wright, *Numerical Optimization*, 8.1).
+    Chapter 4.4 of Saito's *Deep Learning from Scratch*. With ``h=None`` the step is the cube root of the dtype's
+    epsilon (for forward differences the square root) times the larger of 1 and the element's size, which balances
+    rounding and the error of the formula (Nocedal and Wright, *Numerical Optimization*, 8.1).
 
     Examples
     --------
@@ -163,13 +188,11 @@ def numerical_jacobian(
     array([[3., 2.],
            [1., 1.]])
     """
-    if _address_of(f) is not None:
-        raise TypeError("f must be Python code for a Jacobian: a compiled function gives one number")
     slopes, point = _jacobian(f, x, h, method, vectorized, scalar=False)
-    return np.moveaxis(slopes, 0, -1).reshape(*slopes.shape[1:], *point.shape)
+    return np.moveaxis(slopes, 0, -1).reshape((*slopes.shape[1:], *point.shape))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Descent:
     """What `gradient_descent` found.
 
@@ -190,7 +213,7 @@ class Descent:
     converged : bool
         Whether the gradient became smaller than `tol`.
     diverged : bool
-        Whether it went up rather than down.
+        Whether it went up rather than down, or to where something is not finite.
     """
 
     x: np.ndarray
@@ -241,12 +264,13 @@ def gradient_descent(
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, or `f` or `gradient` gives something of another shape.
+        If an argument does not fit, if `f` is not finite at `x0`, or if `f` or `gradient` gives something of another
+        shape.
 
     Notes
     -----
-    Chapter 4.4.1 of Saito's *Deep Learning from Scratch*. It counts as diverged, and stops, when a value is not finite
-    any more, and counts as diverged too when it ends higher than it began.
+    Chapter 4.4.1 of Saito's *Deep Learning from Scratch*. It counts as diverged, and stops, when a number is not finite
+    any more, and counts as diverged too when it ends higher than it began, by more than rounding.
 
     Examples
     --------
@@ -266,84 +290,119 @@ def gradient_descent(
         raise TypeError(f"f must be callable, got {describe(f)}")
     if gradient is not None and not callable(gradient):
         raise TypeError(f"gradient must be callable, got {describe(gradient)}")
-    x = np.array(_floats(as_array("x0", x0, _float_dtype("x0", x0), finite=True)))
-    path, values = [x.copy()], [_number("f", f(x))]
-    reason, converged = f"all {steps} steps were taken", False
+    start = to_array("x0", x0)
+    kind = start.dtype.newbyteorder("=") if start.dtype.kind == "f" else np.float64
+    x = np.array(as_array("x0", start, kind, finite=True))
+    path, values = [x.copy()], [float(number("f", f(x.copy())))]
+    if not np.isfinite(values[0]):
+        raise ValueError(f"f must be finite at x0, got {values[0]}")
+    converged, trouble = False, ""
     with np.errstate(over="ignore", invalid="ignore"):  # a descent that diverges says so in its result
-        while len(path) <= steps:
-            slope = _descent_slope(f, gradient, x) if np.isfinite(values[-1]) else np.full_like(x, np.nan)
-            if not np.isfinite(slope).all():
-                break
+        while len(path) <= steps and not trouble:
+            slope = _descent_slope(f, gradient, x)
             length = float(np.sqrt(np.sum(np.square(slope, dtype=np.float64))))
-            if tol is not None and length <= tol:
-                reason, converged = f"the gradient's length is {length:.3g}, at most tol={tol:g}", True
+            if not np.isfinite(slope).all():
+                trouble = "the gradient is not finite"
+            elif tol is not None and length <= tol:
+                converged = True
                 break
-            x = x - np.asarray(rate * slope, x.dtype)
-            path.append(x.copy())
-            values.append(_number("f", f(x)))
-    finite = bool(np.isfinite(values[-1]) and np.isfinite(path[-1]).all() and (converged or len(path) > steps))
-    diverged = not finite or (values[-1] > values[0] and not converged)
-    if diverged:
-        what = "is not finite any more" if not finite else f"has gone from {values[0]:.4g} up to {values[-1]:.4g}"
-        reason = (
-            f"diverged: after {len(path) - 1} steps f {what}; learning_rate={rate:g} is too large, try a smaller one"
-        )
-    return Descent(
-        path[-1], values[-1], np.array(path), np.array(values), len(path) - 1, reason, converged, diverged
-    )  # fmt: skip
+            else:
+                x = np.asarray(x - np.asarray(rate * slope, x.dtype))
+                path.append(x.copy())
+                values.append(float(number("f", f(x.copy()))))
+                trouble = "" if np.isfinite(values[-1]) and np.isfinite(x).all() else "f or x is not finite any more"
+    if not trouble and not converged and _went_up(path, values):
+        trouble = f"f has gone from {values[0]:.4g} up to {values[-1]:.4g}"
+    taken = len(path) - 1
+    if trouble:
+        advice = f"; learning_rate={rate:g} is too large, try a smaller one" if taken else " at x0"
+        reason = f"diverged: after {taken} steps {trouble}{advice}"
+    elif converged:
+        reason = f"the gradient's length is {length:.3g}, at most tol={tol:g}"
+    else:
+        reason = f"all {steps} steps were taken"
+    return Descent(path[-1], values[-1], np.array(path), np.array(values), taken, reason, converged, bool(trouble))
+
+
+def _went_up(path: list[np.ndarray], values: list[float]) -> bool:
+    """Whether a walk ends higher than it began, and not only because of rounding in `f` or in its gradient."""
+    first, last = path[0].astype(np.float64), path[-1].astype(np.float64)
+    small = float(np.sqrt(np.finfo(path[0].dtype).eps))
+    away = np.abs(last - first).max(initial=0) > small * max(1.0, float(np.abs(first).max(initial=0)))
+    return bool(away and values[-1] - values[0] > small * abs(values[0]))
 
 
 def _descent_slope(f: Any, gradient: Any, x: np.ndarray) -> np.ndarray:
     if gradient is None:
         return numerical_gradient(f, x, None)  # a step that grows with x, for a descent that diverges goes far
-    return as_array("the result of gradient", gradient(x), x.dtype, shape=x.shape)
+    return as_array("the result of gradient", gradient(x.copy()), x.dtype, shape=x.shape)
 
 
 # ---- points, steps, values
 
 
-def _float_dtype(name: str, x: Any) -> np.dtype:
-    """The dtype of floats to compute in: the array's own, or float64."""
-    array = to_array(name, x)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must hold real numbers, got {describe(x)}")
-    return array.dtype.newbyteorder("=") if array.dtype.kind == "f" else np.dtype(np.float64)
-
-
 def _floats(x: Any) -> np.ndarray:
-    """`x` itself if it is an array of floats, else as one."""
+    """`x` itself as an array if it holds floats, else a copy in float64."""
     array = to_array("x", x)
-    return array if array.dtype == _float_dtype("x", x) else array.astype(_float_dtype("x", x))
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"x must hold real numbers, got {describe(x)}")
+    if array.dtype.kind != "f":
+        return array.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"x must be finite, got NaN or infinity {where_not_finite(array)}".rstrip())
+    return array
 
 
-def _steps(x: np.ndarray, h: float | None, method: str) -> np.ndarray:
-    """A step for each element."""
-    if h is not None:
-        return np.full(x.shape, check_float("h", h, 0.0, float("inf"), open_ends=True), x.dtype)
-    power = 1 / 3 if method == "central" else 1 / 2
-    return np.asarray(np.finfo(x.dtype).eps ** power * np.maximum(1, np.abs(x)), x.dtype)
+def _wide(dtype: np.dtype) -> np.dtype:
+    """The dtype of a function's values: at least float64."""
+    return np.result_type(dtype, np.float64)
 
 
-def _moved(x: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """`x` + `step`, which must be another number."""
+def _width(right: np.ndarray, left: np.ndarray) -> np.ndarray:
+    return np.asarray(np.subtract(right, left, dtype=_wide(right.dtype)))
+
+
+def _points(x: np.ndarray, h: float | None, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers to the right and to the left of each element."""
+    if h is None:
+        power = 1 / 3 if method == "central" else 1 / 2
+        step: Any = np.finfo(x.dtype).eps ** power * np.maximum(1, np.abs(x))
+    else:
+        step = check_float("h", h, 0.0, float("inf"), open_ends=True)
+    return moved(x, step), moved(x, -step) if method == "central" else np.array(x, x.dtype.newbyteorder("="))
+
+
+def moved(x: np.ndarray, step: Any) -> np.ndarray:
+    """Return ``x + step``, which must be other numbers than `x`; ValueError if one is not, or is infinite."""
     with np.errstate(over="ignore"):
-        moved = np.asarray(x + step)
-    stuck = (
-        np.flatnonzero((moved == x) | ~np.isfinite(moved)) if np.isfinite(x).all() else np.flatnonzero(~np.isfinite(x))
-    )
-    if stuck.size:
-        value, width = np.ravel(x)[stuck[0]], abs(np.ravel(step)[stuck[0]])
-        raise ValueError(f"h must change x, but {x.dtype} {value!s} moved by {width!s} is {np.ravel(moved)[stuck[0]]!s}: "
-                         "x must be finite, and h=None picks a step that fits")  # fmt: skip
-    return moved
+        there = np.add(x, step, dtype=_wide(x.dtype)).astype(x.dtype.newbyteorder("="))
+    stuck = np.argwhere((there == x) | ~np.isfinite(there))
+    if len(stuck):
+        at = tuple(stuck[0])
+        where = f"x[{', '.join(map(str, at))}]" if at else "x"
+        size = abs(np.broadcast_to(step, x.shape)[at])
+        raise ValueError(
+            f"h must change x, but {where} = {x[at]!s} ({x.dtype}) moved by {size:.3g} is {there[at]!s}: "
+            "h=None picks a step that fits"
+        )
+    return np.asarray(there)
 
 
-def _number(name: str, value: Any) -> float:
-    """What a function gave, if it is one number."""
-    array = np.asarray(value)
+def _warn_of_rounding(x: np.ndarray, h: float | None, stacklevel: int) -> None:
+    if x.dtype.itemsize < 8 and h is not None:
+        warnings.warn(
+            f"x is {x.dtype}: rounding may be larger than the differences; use float64, or h=None for a step that fits",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def number(name: str, value: Any) -> Any:
+    """Return what a function gave as a float64 or longdouble; TypeError if it is not one number."""
+    array = to_array(f"the result of {name}", value)
     if array.size != 1 or array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must give one number, got {describe(value)}")
-    return float(array.reshape(())[()])
+        raise TypeError(f"{name} must give one real number, got {describe(value)}")
+    return array.astype(_wide(array.dtype)).reshape(())[()]
 
 
 # ---- Python functions
@@ -354,107 +413,104 @@ def _jacobian(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Slopes, with the elements of `x` along the first axis, and `x` as an array of floats."""
     method = choose("method", method, METHODS)
-    if not isinstance(vectorized, (bool, np.bool_)):
-        raise TypeError(f"vectorized must be True or False, got {describe(vectorized)}")
+    vectorized = check_bool("vectorized", vectorized)
     address = _address_of(f)
     if address is None and not callable(f):
         raise TypeError(f"f must be callable, got {describe(f)}")
+    if address is not None and not scalar:
+        raise TypeError("f must be Python code for a Jacobian: a compiled function gives one number")
     point = _floats(x)
-    steps = _steps(point, h, method)
-    right = _moved(point, steps)
-    left = _moved(point, -steps) if method == "central" else np.array(point)
-    if point.dtype.itemsize < 8 and h is not None:
-        warnings.warn(
-            f"x is {point.dtype}: rounding may be larger than the differences; use float64, or h=None for a larger step",
-            UserWarning,
-            stacklevel=3,
-        )
+    right, left = _points(point, h, method)
     if address is not None:
-        return _of_compiled(f, address, point, right, left, vectorized), point
+        return _of_compiled(address, point, right, left, method, vectorized), point
+    _warn_of_rounding(point, h, 4)
     if vectorized:
-        return _of_stacks(f, point, right, left, scalar), point
-    values = _values_in_place if point.flags.writeable and point is x else _values_of_copies
-    return _slopes(values(f, point, right, left, method, scalar), right, left), point
+        return _of_stacks(f, point, right, left, method, scalar), point
+    in_place = isinstance(x, np.ndarray) and x.dtype == point.dtype and x.flags.writeable
+    above, below = _values(f, x if in_place else np.array(point), right, left, method, scalar)
+    return _slopes(above, below, right, left), point
 
 
-def one_sided_slopes(f: Callable[[np.ndarray], Any], x: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
+def one_sided_slopes(f: Callable[[np.ndarray], Any], x: np.ndarray, h: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the slopes to the right and to the left of each element of `x`, which is changed in place and restored."""
-    right, left = _moved(x, np.full_like(x, h)), _moved(x, np.full_like(x, -h))
-    above, below = (v.reshape(x.shape) for v in _values_in_place(f, x, right, left, "central", True))
-    here = _number("f", f(x))
+    right, left = moved(x, h), moved(x, -h)
+    above, below = (v.reshape(x.shape) for v in _values(f, x, right, left, "central", True))
+    here = number("f", f(x))
     return (above - here) / (right - x), (here - below) / (x - left)
 
 
-def _slopes(values: tuple[np.ndarray, np.ndarray], right: np.ndarray, left: np.ndarray) -> np.ndarray:
-    above, below = values
-    width = (right - left).reshape(-1, *[1] * (above.ndim - 1))
+def _slopes(above: np.ndarray, below: np.ndarray, right: np.ndarray, left: np.ndarray) -> np.ndarray:
+    width = _width(right, left).reshape(-1, *[1] * (above.ndim - 1))
     return np.asarray((above - below) / width, right.dtype)
 
 
-def _values_of_copies(
-    f: Any, point: np.ndarray, right: np.ndarray, left: np.ndarray, method: str, scalar: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    return _values_in_place(f, np.array(point), right, left, method, scalar)
-
-
-def _values_in_place(
+def _values(
     f: Any, x: np.ndarray, right: np.ndarray, left: np.ndarray, method: str, scalar: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values to the right and to the left of each element, which is changed and restored in its turn."""
+    dtype = _wide(right.dtype)
 
     def value() -> Any:
         found = f(x)
-        return _number("f", found) if scalar else np.array(as_array("the result of f", found, np.float64))
+        return number("f", found) if scalar else np.array(as_array("the result of f", found, dtype))
 
-    above, below = [], []
-    base = value() if method == "forward" else None
-    flat, rights, lefts = x.flat, np.ravel(right), np.ravel(left)
+    above: list[Any] = []
+    below: list[Any] = [value()] if method == "forward" else []
+    flat, rights, lefts = x.flat, right.ravel(), left.ravel()
     for i in range(x.size):
         before = flat[i]
         try:
             flat[i] = rights[i]
             above.append(value())
-            if base is None:
+            if method == "central":
                 flat[i] = lefts[i]
                 below.append(value())
         finally:
             flat[i] = before
-    return _stacked(above), _stacked(below) if base is None else np.asarray(base)[None]
+    shapes = {np.shape(found) for found in (*above, *below)}
+    if not (shapes or scalar):  # of no elements: what is left is the shape
+        shapes.add(value().shape)
+    _check_alike(shapes)
+    shape = max(shapes, default=())
+    return np.array(above, dtype).reshape(len(above), *shape), np.array(below, dtype).reshape(len(below), *shape)
 
 
-def _stacked(values: list[Any]) -> np.ndarray:
-    shapes = {np.shape(value) for value in values}
+def _check_alike(shapes: set[tuple[int, ...]]) -> None:
     if len(shapes) > 1:
         raise ValueError(f"f must give arrays of one shape, got {' and '.join(map(str, sorted(shapes)[:2]))}")
-    return np.array(values, np.float64)
 
 
-def _of_stacks(f: Any, point: np.ndarray, right: np.ndarray, left: np.ndarray, scalar: bool) -> np.ndarray:
+def _of_stacks(f: Any, point: np.ndarray, right: np.ndarray, left: np.ndarray, method: str, scalar: bool) -> np.ndarray:
     """Slopes by a function that takes many points at once."""
-    forward = not (left != point).any()
-    rights, lefts = np.ravel(right), np.ravel(left)
-    size = point.size
+    rights, lefts, size = right.ravel(), left.ravel(), point.size
     at_once = max(1, STACK_BYTES // max(1, point.nbytes))
-    base = _values_of_stack(f, point[None], scalar) if forward and size else None
-    parts = []
+
+    def values(rows: range, numbers: np.ndarray) -> np.ndarray:
+        stack = np.repeat(point[None], len(rows), axis=0)
+        stack.reshape(len(rows), size)[np.arange(len(rows)), rows] = numbers[rows.start : rows.stop]
+        return _values_of_stack(f, stack, scalar)
+
+    here = None
+    if method == "forward" or not (size or scalar):
+        here = _values_of_stack(f, np.array(point[None]), scalar)
+    if not size:
+        return np.empty((0, *(() if here is None else here.shape[1:])), right.dtype)
+    parts: list[np.ndarray] = []
     for first in range(0, size, at_once):
-        rows = np.arange(first, min(size, first + at_once))
-        values = []
-        for moved in (rights,) if forward else (rights, lefts):
-            stack = np.repeat(point[None], len(rows), axis=0)
-            stack.reshape(len(rows), size)[np.arange(len(rows)), rows] = moved[rows]
-            values.append(_values_of_stack(f, stack, scalar))
-        above, below = values if base is None else (values[0], base)
-        parts.append(_slopes((above, below), rights[rows], lefts[rows]))
-    return np.concatenate(parts) if parts else np.empty(0, point.dtype)
+        rows = range(first, min(size, first + at_once))
+        above = values(rows, rights)
+        below = values(rows, lefts) if here is None else here
+        _check_alike({above.shape[1:], below.shape[1:], *(part.shape[1:] for part in parts)})
+        parts.append(_slopes(above, below, rights[rows.start : rows.stop], lefts[rows.start : rows.stop]))
+    return np.concatenate(parts)
 
 
 def _values_of_stack(f: Any, stack: np.ndarray, scalar: bool) -> np.ndarray:
     found = f(stack)
-    values = as_array("the result of f", found, np.float64)
+    values = as_array("the result of f", found, _wide(stack.dtype))
     if values.ndim == 0 or len(values) != len(stack) or (scalar and values.size != len(stack)):
         wanted = f"({len(stack)},)" if scalar else f"({len(stack)}, ...)"
-        raise ValueError(f"f must give values of shape {wanted} for {len(stack)} points, got shape {np.shape(found)}")
+        raise ValueError(f"f must give values of shape {wanted} for {len(stack)} points, got shape {values.shape}")
     return values.reshape(len(stack)) if scalar else values
 
 
@@ -471,16 +527,26 @@ def _address_of(f: Any) -> tuple[int, int] | None:
     scipy = sys.modules.get("scipy")  # a LowLevelCallable cannot come from anywhere else
     if scipy is not None and isinstance(f, scipy.LowLevelCallable):
         if isinstance(f.function, ctypes._CFuncPtr):  # type: ignore[attr-defined]
-            _check_ctypes(f.function)
+            _check_free_of_python(f.function)
         return _pointers_of_capsule(tuple.__getitem__(f, 0))
     return None
 
 
 def _check_ctypes(f: Any) -> None:
-    arguments = f.argtypes
-    fits = f.restype is ctypes.c_double and arguments is not None and len(arguments) == 3
-    if not (fits and arguments[0] is ctypes.c_int and arguments[1] is ctypes.POINTER(ctypes.c_double)):
-        raise TypeError(f"f must have the signature {SIGNATURE}: set restype and argtypes")
+    _check_free_of_python(f)
+    types: Any = f.argtypes or ()
+    fits = f.restype is ctypes.c_double and len(types) == 3 and types[0] is ctypes.c_int
+    if not (fits and types[1] is ctypes.POINTER(ctypes.c_double) and types[2] is ctypes.c_void_p):
+        names = ", ".join(getattr(kind, "__name__", str(kind)) for kind in types)
+        raise TypeError(
+            f"f must have the signature {SIGNATURE}, got restype {getattr(f.restype, '__name__', f.restype)} and "
+            f"argtypes ({names}): set them to c_double and (c_int, POINTER(c_double), c_void_p)"
+        )
+
+
+def _check_free_of_python(f: Any) -> None:
+    if f._flags_ & PYTHON_API:
+        raise TypeError("f must run without the GIL, got a function of a ctypes.PyDLL: load it with ctypes.CDLL")
 
 
 def _pointers_of_capsule(capsule: Any) -> tuple[int, int]:
@@ -496,15 +562,17 @@ def _pointers_of_capsule(capsule: Any) -> tuple[int, int]:
 
 
 def _of_compiled(
-    f: Any, address: tuple[int, int], point: np.ndarray, right: np.ndarray, left: np.ndarray, vectorized: bool
+    address: tuple[int, int], point: np.ndarray, right: np.ndarray, left: np.ndarray, method: str, vectorized: bool
 ) -> np.ndarray:
     if vectorized:
         raise ValueError("vectorized must be False for a compiled function, which takes one point")
-    if point.dtype != np.float64:
+    if right.dtype != np.float64:
         raise TypeError(f"x must be float64 for a compiled function, got {point.dtype}")
-    if prod(point.shape) > 2**31 - 1:
-        raise ValueError(f"x has more elements than an int counts: shape {point.shape}")
-    flat = [np.ascontiguousarray(array).reshape(-1) for array in (point, right, left)]
-    out = np.empty(point.size)
-    differences_of_compiled(*address, *flat, out, get_num_threads())
-    return out
+    if not address[0]:
+        raise ValueError("f must point to a function, got a null pointer")
+    if point.size > MAX_SIZE:
+        raise ValueError(f"x must have at most {MAX_SIZE} elements for a compiled function, got shape {point.shape}")
+    here, right, left = (np.require(array, np.float64, ("C", "A")).reshape(-1) for array in (point, right, left))
+    slopes = np.empty(point.size)
+    differences_of_compiled(*address, here, right, left, slopes, method == "forward", get_num_threads())
+    return slopes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ MARKERS = "osD^vPX"
 DASHES = ("--", ":", "-.")
 ACTIVATIONS = ("step", "identity", "sigmoid", "tanh", "relu")
 SHOWN_IF_DIVERGED = 8  # points of a path
+TITLE_WIDTH = 32  # characters, of a panel among many
 RUNNING_MEAN_FROM = 100  # steps: shorter curves are read as they are
 
 
@@ -270,6 +272,8 @@ def plot_descent(
     descent: Any,
     /,
     *,
+    low: ArrayLike | None = None,
+    high: ArrayLike | None = None,
     margin: float = 0.2,
     resolution: int = 100,
     ax: Axes | None = None,
@@ -282,6 +286,9 @@ def plot_descent(
         Of an array of shape (2,); gives one number.
     descent : Descent
         What `gradient_descent` returned for `f`.
+    low, high : array_like, shape (2,), optional
+        The lower left and the upper right corner: the same ones make several descents comparable. By default there is
+        room for the path.
     margin : float
         The room around the path, as a part of its range.
     resolution : int
@@ -313,7 +320,8 @@ def plot_descent(
     path = as_array("descent.path", getattr(descent, "path", None), np.float64, shape=(None, 2))
     shown = path[:SHOWN_IF_DIVERGED] if descent.diverged else path  # the rest would make these a dot
     resolution = check_int("resolution", resolution, 2)
-    low, high = _frame(shown, check_float("margin", margin, 0))
+    frame = _frame(shown, check_float("margin", margin, 0))
+    low, high = _corners(frame[0] if low is None else low, frame[1] if high is None else high)
     across, up, values = _values_on_grid(f, low, high, resolution)
     if ax is None:
         (ax,) = _new_axes(1)
@@ -323,7 +331,8 @@ def plot_descent(
     ax.plot(*shown[0], color=COLORS[1], marker="s", markersize=8, linestyle="", label="first point")
     if len(shown) == len(path):
         ax.plot(*shown[-1], color=COLORS[3], marker="*", markersize=13, linestyle="", label="last point")
-    ax.set(xlabel="$x_0$", ylabel="$x_1$", title="diverged" if descent.diverged else descent.reason)
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="$x_0$", ylabel="$x_1$")
+    ax.set_title("diverged" if descent.diverged else descent.reason)
     ax.legend(loc="best", fontsize="small")
     return ax
 
@@ -370,9 +379,7 @@ def plot_gradient_field(
     """
     from nnfast.gradients import numerical_gradient
 
-    low, high = (as_array(n, v, np.float64, shape=(2,), finite=True) for n, v in (("low", low), ("high", high)))
-    if not (low < high).all():
-        raise ValueError(f"high must be above low, got {high} and {low}")
+    low, high = _corners(low, high)
     resolution = check_int("resolution", resolution, 2)
     across, up, values = _values_on_grid(f, low, high, max(60, resolution))
     points = np.stack(np.meshgrid(*(np.linspace(*ends, resolution) for ends in zip(low, high, strict=True))), axis=-1)
@@ -413,7 +420,7 @@ def plot_gradient_report(report: Any, /, *, axes: ArrayLike | None = None) -> ND
     >>> from matplotlib.figure import Figure
     >>> report = nf.check_gradient(lambda x: x[0] * x[1], lambda x: [x[1], x[1]], [2.0, 3.0])
     >>> [ax.get_title() for ax in plot_gradient_report(report, axes=[Figure().subplots()])]
-    ['x: differs in 1 of 2 entries']
+    ['x: differs at [1]']
     """
     if not isinstance(report, Mapping) or not hasattr(report, "tolerance"):
         raise TypeError(f"report must be what check_gradient returns, got {describe(report)}")
@@ -428,14 +435,23 @@ def plot_gradient_report(report: Any, /, *, axes: ArrayLike | None = None) -> ND
             rows, columns = np.nonzero(array.kinks.reshape(cells.shape))
             ax.plot(columns, rows, "x", color=COLORS[4], markersize=4, label="kink")
             ax.legend(fontsize="small")
-        ax.set_title(f"{array.name}: {array.why or 'right'}", fontsize="small")
+        ax.set_title(fill(f"{array.name}: {array.why or 'right'}", TITLE_WIDTH), fontsize="small")
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.yaxis.get_major_locator().set_params(integer=True)
+        ax.set(xlabel="column", ylabel="row")
         if len(cells) == 1:
-            ax.set_yticks([])
-    bar = panels[-1].figure.colorbar(image, ax=panels.tolist(), label="relative error")
-    bar.ax.axhline(report.tolerance, color=COLORS[3], linewidth=2)  # above it is wrong
+            ax.set(xlabel="entry", ylabel="", yticks=[])
+    label = f"relative error (over {report.tolerance:g}: wrong)"
+    bar = panels[-1].figure.colorbar(image, ax=panels.tolist(), label=label)
+    bar.ax.axhline(report.tolerance, color=COLORS[3], linewidth=2)
     return panels
+
+
+def _corners(low: ArrayLike, high: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    lower, upper = (as_array(n, v, np.float64, shape=(2,), finite=True) for n, v in (("low", low), ("high", high)))
+    if not (lower < upper).all():
+        raise ValueError(f"high must be above low, got {upper} and {lower}")
+    return lower, upper
 
 
 def _values_on_grid(

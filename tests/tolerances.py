@@ -21,7 +21,14 @@ _TABLE = {
 
 
 def tolerance(dtype: object, kind: str) -> float:
-    """The tolerance of one kind of result ("elementwise", "sum", "difference", "trajectory") in one dtype."""
+    """The tolerance of one kind of result in one dtype.
+
+    Kinds are "elementwise", "sum", "difference" and "trajectory"; and "best difference" and "forward difference", of a
+    derivative whose step fits the dtype.
+    """
+    powers = {"best difference": 2 / 3, "forward difference": 1 / 2}
+    if kind in powers:
+        return 16 * float(np.finfo(np.dtype(dtype)).eps) ** powers[kind]
     return _TABLE[kind][np.dtype(dtype).name]
 
 

@@ -1,6 +1,8 @@
 """Differences of a compiled function of many variables: without the GIL, on several threads, each with a copy of the
 point."""
 
+import numpy as np
+
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint64_t
@@ -11,8 +13,7 @@ cnp.import_array()
 cdef extern from "sync.h" nogil:
     ctypedef void (*team_work)(void* job, int id, int n) noexcept nogil
     void run_team(int, team_work, void*)
-    void* aligned_memory(size_t)
-    void free_memory(void*)
+    int MAX_THREADS
     double seconds_now()
     int64_t fetch_add(int64_t*, int64_t)
     uint64_t subnormals_kept()
@@ -22,6 +23,7 @@ ctypedef double (*Function)(int, double*, void*) noexcept nogil
 
 cdef double SLICE = 0.1        # seconds between two looks for Ctrl-C
 cdef double THREAD_COST = 2e-4  # seconds of work that a thread more is worth
+cdef Py_ssize_t LINE = 16      # numbers that keep the copies of two threads off each other's cache lines
 
 cdef struct Job:
     Function f
@@ -31,7 +33,8 @@ cdef struct Job:
     const double* right
     const double* left
     double* slopes
-    double* points        # a copy of x for each thread
+    double* points        # a copy of x for each thread, `stride` apart
+    Py_ssize_t stride
     bint forward
     double base           # f(x)
     int64_t next
@@ -40,7 +43,7 @@ cdef struct Job:
 
 cdef void run(void* argument, int id, int count) noexcept nogil:
     cdef Job* job = <Job*>argument
-    cdef double* x = job.points + id*<Py_ssize_t>job.n
+    cdef double* x = job.points + id*job.stride
     cdef uint64_t mode = subnormals_kept()  # the function is somebody else's
     cdef double above, below
     cdef int64_t i
@@ -61,18 +64,19 @@ cdef void run(void* argument, int id, int count) noexcept nogil:
     restore_subnormals(mode)
 
 
-def differences_of_compiled(size_t function, size_t user_data, x, right, left, slopes, int threads):
+def differences_of_compiled(
+    size_t function, size_t user_data, x, right, left, slopes, bint forward, int threads
+):
     """Write ``(f(right) - f(left)) / (right - left)`` for each element to `slopes`; vectors of float64, of one length.
 
-    Where `left` is `x` throughout, the function is called once for it.
+    If `forward`, `left` is `x`, and the function is called once for it.
     """
     cdef Job job
     cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
     cdef double start
-    if not function:
-        raise ValueError("f is a null pointer")
     if not n:
         return
+    points = np.array(x)
     job.f = <Function>function
     job.user_data = <void*>user_data
     job.n = <int>n
@@ -80,21 +84,18 @@ def differences_of_compiled(size_t function, size_t user_data, x, right, left, s
     job.right = <const double*>cnp.PyArray_DATA(right)
     job.left = <const double*>cnp.PyArray_DATA(left)
     job.slopes = <double*>cnp.PyArray_DATA(slopes)
-    job.forward = not (left != x).any()
+    job.points = <double*>cnp.PyArray_DATA(points)
+    job.forward = forward
     job.next = 0
-    job.points = <double*>aligned_memory(threads*n*sizeof(double))
-    if job.points == NULL:
-        raise MemoryError(f"no memory for {threads} copies of {n} numbers")
-    try:
-        start = seconds_now()
-        memcpy(job.points, job.x, n*sizeof(double))
+    start = seconds_now()
+    with nogil:
+        job.base = job.f(job.n, job.points, job.user_data)
+    threads = <int>max(1., min(<double>min(threads, MAX_THREADS), (seconds_now() - start)*2*n/THREAD_COST))
+    job.stride = n + LINE
+    points = np.empty(threads*job.stride)
+    job.points = <double*>cnp.PyArray_DATA(points)
+    while job.next < n:
+        job.deadline = seconds_now() + SLICE
         with nogil:
-            job.base = job.f(job.n, job.points, job.user_data)
-        threads = max(1, min(threads, <int>min(<double>threads, (seconds_now() - start)*2*n/THREAD_COST)))
-        while job.next < n:
-            job.deadline = seconds_now() + SLICE
-            with nogil:
-                run_team(threads, run, &job)
-            PyErr_CheckSignals()
-    finally:
-        free_memory(job.points)
+            run_team(threads, run, &job)
+        PyErr_CheckSignals()

@@ -54,7 +54,8 @@ cdef enum:
     FLOPS_PER_THREAD = 2000000  # below this a thread costs more than it saves (33 us to enlist and dismiss one)
     PIECE_SAMPLES = 256        # in a piece of a long step's weight gradients
     FUSED_ROWS = 16            # of a mini-batch whose gradients are used in pieces
-    PIECE_BYTES = 16384        # of such a piece, at most
+    PIECE_BYTES = 16384        # of such a piece, about
+    SCRATCH_BYTES = 65536      # of such a piece, at most
     # What a call does, in this order.
     FORWARD = 1
     LOSS = 2
