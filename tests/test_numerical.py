@@ -92,6 +92,24 @@ def test_more_rows_than_a_block_and_than_a_piece(n):
     assert_close(every[-1] * n, row[0], scale=(1 + net.loss(x, y % 3)) / H)
 
 
+@pytest.mark.parametrize("n", [1, 500])
+def test_slopes_to_either_side(n):
+    """Which a check of gradients tells kinks by."""
+    x, y = make_data(n, 2)
+    net = make_net(3, 3, features=2, hidden="relu")
+    y %= 3
+    twin, here = NumpyNetwork(net), NumpyNetwork(net).loss_of(x, y)
+    sides = numerical.slopes(net, x, y, ["W1", "b2"], H)
+    for name, (right, left) in sides.items():
+        array = twin.parameters[name]
+        for index in np.ndindex(array.shape):
+            value = array[index]
+            for side, slope in ((H, right), (-H, left)):
+                array[index] = value + side
+                assert_close(slope[index], (twin.loss_of(x, y) - here) / side, scale=(1 + here) / H)
+            array[index] = value
+
+
 @pytest.mark.parametrize("hidden", ["tanh", "relu", "step"])
 def test_inputs_that_are_zero(hidden):
     """In all rows, in whole rows and columns; a negative zero is one."""
