@@ -420,7 +420,7 @@ def plot_gradient_report(report: Any, /, *, axes: ArrayLike | None = None) -> ND
     >>> from matplotlib.figure import Figure
     >>> report = nf.check_gradient(lambda x: x[0] * x[1], lambda x: [x[1], x[1]], [2.0, 3.0])
     >>> [ax.get_title() for ax in plot_gradient_report(report, axes=[Figure().subplots()])]
-    ['x: differs in 1 of 2 entries']
+    ['x: differs at [1]']
     """
     if not isinstance(report, Mapping) or not hasattr(report, "tolerance"):
         raise TypeError(f"report must be what check_gradient returns, got {describe(report)}")

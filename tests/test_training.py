@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import itertools
 import math
@@ -530,9 +531,12 @@ def assert_history_is_whole(net, begin, stopped=False):
 
 @pytest.fixture
 def listening():
-    """A process that was started in the background ignores Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """A process that was started in the background ignores Ctrl-C; and Python loses one that comes within a callback of
+    the garbage collector, as hypothesis has one."""
+    before, callbacks = signal.signal(signal.SIGINT, signal.default_int_handler), gc.callbacks[:]
+    gc.callbacks.clear()
     yield
+    gc.callbacks[:] = callbacks
     signal.signal(signal.SIGINT, before)
 
 

@@ -306,7 +306,9 @@ cdef void update_in_pieces(
         first = at
 
 
-cdef void bias_share(const Job* job, int work, const Optimizer* optimizer, const Step* step, Py_ssize_t m) noexcept nogil:
+cdef void bias_share(
+        const Job* job, int work, const Optimizer* optimizer, const Step* step, Py_ssize_t m
+) noexcept nogil:
     """The gradient of a layer's bias and its update, as far as `work` says."""
     if step.b < 0:
         return
