@@ -18,11 +18,13 @@ from bench.workloads import ACTIVATIONS, OPTIMIZERS, WORKLOADS, Network, Workloa
 OTHERS = {
     "inference": "one sample at a time, and 10,000 at once",
     "threads": "fit on 1, 2, 4 and 8 threads, more than there are cores included",
+    "gradients": "numerical gradients of a network and of a function, beside the book's loop and peers",
     "imports": "import nnfast beside import numpy",
-    "sweep": "many shapes, batches, activations and optimizers against the fastest peer: an hour",
+    "sweep": "many shapes, batches, activations and optimizers against the fastest peer: 20 minutes",
 }
 DEFAULT = [*WORKLOADS, "inference"]
 ROUNDS, IMPORT_ROUNDS = 5, 15
+EPOCH_STEPS = 600  # of training by numerical gradients
 OWN_STEPS = 2_000  # of a network that the command line describes
 
 
@@ -70,7 +72,8 @@ def run_here(options: argparse.Namespace) -> dict[str, Any]:
     if options.workloads:
         run_races(options, run)
     others: dict[str, Callable[[argparse.Namespace, dict[str, Any]], None]] = {
-        "inference": run_inference, "threads": run_threads, "imports": run_imports, "sweep": run_sweep,
+        "inference": run_inference, "threads": run_threads, "gradients": run_gradients, "imports": run_imports,
+        "sweep": run_sweep,
     }  # fmt: skip
     for name in options.names:
         if name in others:
@@ -121,6 +124,15 @@ def run_threads(options: argparse.Namespace, run: dict[str, Any]) -> None:
     workloads = [options.own] if options.own else list(WORKLOADS.values())
     run["threads"] = [compare_threads(w, options.rounds or ROUNDS, options.steps or w.steps) for w in workloads]
     print("\n" + report.threads_lines(run["threads"]), flush=True)
+
+
+def run_gradients(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Compute numerical gradients in many ways."""
+    from bench import report
+    from bench.gradients import compare_gradients
+
+    run["gradients"] = compare_gradients(options.rounds or ROUNDS, options.steps or EPOCH_STEPS)
+    print("\n" + report.gradients_lines(run["gradients"]), flush=True)
 
 
 def run_imports(options: argparse.Namespace, run: dict[str, Any]) -> None:

@@ -70,6 +70,28 @@ def threads_lines(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def gradients_lines(result: dict[str, Any]) -> str:
+    """Return the figures of numerical gradients."""
+    network, training, function = result["network"], result["training"], result["function"]
+    own, book = (network["seconds"][name]["median"] for name in ("nnfast", "NumPy"))
+    numerical, backward = training["numerical"], training["backpropagation"]
+    lines = [
+        f"784-50-10 sigmoid, float64, {network['digits']} rows of {network['data']}, all {network['parameters']:,} "
+        f"parameters: {own:.3f} s; the book's loop in NumPy {book:.1f} s "
+        f"(from {network['sampled']} of them), {in_words(network['ratio']).strip()} times as long;",
+        f"the largest difference between the two is {network['difference']:.1e}, of slopes up to "
+        f"{network['largest']:.1e}",
+        f"training by numerical gradients, {training['steps']:,} steps of 100: {numerical['seconds']:.1f} s, accuracy "
+        f"{numerical['accuracy']:.4f}; by backpropagation {backward['seconds']:.2f} s, {backward['accuracy']:.4f}",
+        f"Rosenbrock's function in {function['variables']:,} variables:",
+        f"{'':26}{'ms':>10}{'time / first':>14}{'relative error':>16}",
+    ]
+    for name, found in function["contenders"].items():
+        milliseconds = 1e3 * found["seconds"]["median"]
+        lines.append(f"{name:26}{milliseconds:>10.2f}{found['ratio']:>14.3f}{found['error']:>16.1e}")
+    return "\n".join([*lines, *left_out(function)])
+
+
 def imports_line(result: dict[str, Any]) -> str:
     """Return the time of `import nnfast` as a ratio to that of `import numpy`."""
     ratio, milliseconds = result["ratio"], result["milliseconds"]

@@ -178,6 +178,13 @@ def check_bool(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def check_verbose(verbose: Any) -> int:
+    """Return `verbose` if it is 0 or 1; ValueError otherwise."""
+    if not isinstance(verbose, (int, np.integer)) or verbose not in (0, 1):
+        raise ValueError(f"verbose must be 0 or 1, got {describe(verbose)}")
+    return int(verbose)
+
+
 def choose(name: str, value: Any, choices: Sequence[str]) -> str:
     """Return `value` if it is one of the names in `choices`; the error lists them all."""
     if not isinstance(value, str):

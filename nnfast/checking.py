@@ -499,7 +499,7 @@ def _mistake_everywhere(gradient: np.ndarray, slope: np.ndarray, compared: np.nd
     if np.count_nonzero(size > FLOOR * size.max()) > 1:
         factor = float(np.sum((gradient * slope)[compared]) / np.sum(size**2))
         if factor and is_it(gradient / factor):
-            return f"is {factor:.5g} times the numerical one: a factor is missing or one too many"
+            return f"is {factor:.5g} times the numerical one: a factor is off"
     if gradient.ndim == 2 and min(gradient.shape) > 1 and is_it(gradient.reshape(gradient.shape[::-1]).T):
         return "is transposed"
     return ""

@@ -6,7 +6,6 @@ All in float64: in float32 rounding is as large as the differences.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +13,7 @@ import numpy as np
 from nnfast._progress import share_of_work
 from nnfast._threads import get_num_threads
 from nnfast._validation import describe
-from nnfast.engine.program import Differences, Program
-from nnfast.kernels import arrays as kernels
+from nnfast.engine.program import Differences, Training
 
 if TYPE_CHECKING:
     from numpy.random import BitGenerator
@@ -85,8 +83,8 @@ def slopes(
     return found
 
 
-class NumericalTraining:
-    """A run of mini-batch steps by numerical gradients, with the face of `engine.program.Training`."""
+class NumericalTraining(Training):
+    """A run of mini-batch steps by numerical gradients."""
 
     def __init__(
         self,
@@ -95,42 +93,32 @@ class NumericalTraining:
         targets: np.ndarray,
         batch: int,
         total: int,
+        optimizer: tuple[Any, ...],
         bit_generator: BitGenerator | None,
         counts: str | float | None,
         h: float = 1e-4,
     ) -> None:
-        self.step_loss = np.empty(total)
-        self.step_correct = np.zeros(0 if counts is None else total, np.int64)
-        self.step = 0
-        self.program: Program = net._built
-        self.net = net._in_double()
-        self.rows = rows.astype(np.float64)
-        self.targets = targets if targets.ndim == 1 else targets.astype(np.float64)
-        self.batch, self.counts, self.h = batch, counts, h
-        self.per_epoch = ceil(len(rows) / batch)
-        self.bit_generator = bit_generator
-        self.order = np.arange(len(rows))
+        self.double, self.counts, self.h = net._in_double(), counts, h
+        first = _in_double(rows[:batch]), _in_double(targets[:batch])
+        Differences(self.double._built, *first, [], h, get_num_threads())  # is there memory? nothing has changed yet
+        super().__init__(net._built, rows, targets, batch, total, optimizer, bit_generator, counts, 1)
 
-    def run(self, until: int, optimizer: tuple[Any, ...]) -> int:
+    def run(self, until: int, optimizer: tuple[Any, ...], seconds: float = 0.1) -> int:
         """Take a step, if there is one left before `until`; return the steps done so far."""
         if self.step < until:
             self._take_step(optimizer)
         return self.step
 
     def _take_step(self, optimizer: tuple[Any, ...]) -> None:
-        at = self.step % self.per_epoch * self.batch
-        if at == 0 and self.bit_generator is not None:
-            kernels.shuffle(self.order, self.bit_generator)
-        chosen = self.order[at : at + self.batch]
-        rows, targets = self.rows[chosen], self.targets[chosen]
-        if self.net._built is not self.program:
-            self.net.flat_params[:] = self.program.parameters
-        loss, correct = self.net._built.evaluate(rows, targets, self.counts, get_num_threads())
-        sides = slopes(self.net, rows, targets, list(self.net.params), self.h)
+        rows, targets = _in_double(self.x[self.rows]), _in_double(self.targets[self.rows])
+        if self.double._built is not self.program:
+            self.double.flat_params[:] = self.program.parameters
+        loss, correct = self.double._built.evaluate(rows, targets, self.counts, get_num_threads())
+        sides = slopes(self.double, rows, targets, list(self.double.params), self.h)
         gradient = np.concatenate([((right + left) / 2).ravel() for right, left in sides.values()])
-        self.program.gradients[:] = gradient
-        self.program.update(optimizer)
-        self.step_loss[self.step] = loss
-        if self.counts is not None:
-            self.step_correct[self.step] = correct
-        self.step += 1
+        self.take(gradient, loss, correct, optimizer)
+
+
+def _in_double(array: np.ndarray) -> np.ndarray:
+    """Rows or targets in float64; labels as they are."""
+    return array if array.ndim == 1 else array.astype(np.float64, copy=False)

@@ -21,6 +21,7 @@ from nnfast._validation import (
     check_int,
     check_out,
     check_shape,
+    check_verbose,
     choose,
     describe,
     where_not_finite,
@@ -595,6 +596,7 @@ class Sequential:
         array([-0.6667,  0.3333,  0.3333])
         """
         h = check_float("h", h, 0.0, float("inf"), open_ends=True)
+        verbose = check_verbose(verbose)
         double = self._in_double()
         names = numerical.chosen_names(double, wrt)
         rows, targets = double._data(x, y)
@@ -663,18 +665,19 @@ class Sequential:
         """
         from nnfast.checking import check_network
 
-        return check_network(
-            self, x, y, gradient=gradient, wrt=wrt, h=h, tolerance=tolerance, verbose=verbose
-        )  # fmt: skip
+        verbose = check_verbose(verbose)
+        return check_network(self, x, y, gradient=gradient, wrt=wrt, h=h, tolerance=tolerance, verbose=verbose)
 
     def _in_double(self) -> Sequential:
-        """This network, or one of the same values in float64."""
+        """The network itself, or one of the same values in float64."""
         self._built  # noqa: B018  says what to do if there is none
         if self.dtype == np.float64:
             return self
         description, arrays = saving.to_state(self)
         description |= {"dtype": "float64", "optimizer": None}
-        return saving.from_state(description, arrays, self.layers, type(self))
+        double = saving.from_state(description, arrays, self.layers, type(self))
+        vars(double).update(self._added())
+        return double
 
     # ---- training
 
@@ -714,7 +717,7 @@ class Sequential:
             was trained with last goes on with its state.
         gradient : {"backpropagation", "numerical"}
             How the gradient of each mini-batch is computed; ``"numerical"`` is `numerical_gradient`, thousands of times
-            slower and exact to rounding.
+            slower and off by about the square of its step.
         validation_data : (x, y), optional
             Evaluated after each epoch.
         shuffle : bool

@@ -12,7 +12,7 @@ import numpy as np
 
 from nnfast._progress import bar_class
 from nnfast._threads import get_num_threads
-from nnfast._validation import as_array, check_bool, check_int, choose, describe
+from nnfast._validation import as_array, check_bool, check_int, check_verbose, choose, describe
 from nnfast.engine.program import Training
 from nnfast.numerical import NumericalTraining
 from nnfast.optimizers import Optimizer, resolve_optimizer
@@ -126,8 +126,7 @@ def fit(
     )
     batch_size = check_int("batch_size", batch_size, 1)
     shuffle = check_bool("shuffle", shuffle)
-    if not isinstance(verbose, (int, np.integer)) or verbose not in (0, 1):
-        raise ValueError(f"verbose must be 0 or 1, got {describe(verbose)}")
+    verbose = check_verbose(verbose)
     if callable(callbacks) or not isinstance(callbacks, Iterable):
         raise TypeError(f"callbacks must be a sequence of callables, got {describe(callbacks)}")
     callbacks = tuple(callbacks)
@@ -150,13 +149,12 @@ def fit(
     bits = net._shuffle_stream.bit_generator if shuffle else None
     with net._built as program:
         try:
-            training: Training | NumericalTraining
+            training: Training
+            values = chosen.values(net.dtype)
             if gradient == "numerical":
-                training = NumericalTraining(net, rows, targets, batch, total, bits, counts)
+                training = NumericalTraining(net, rows, targets, batch, total, values, bits, counts)
             else:
-                training = Training(
-                    program, rows, targets, batch, total, chosen.values(net.dtype), bits, counts, get_num_threads()
-                )
+                training = Training(program, rows, targets, batch, total, values, bits, counts, get_num_threads())
         except MemoryError:
             if unbuilt:
                 net._unbuild()
@@ -189,7 +187,7 @@ class _Run:
     def __init__(
         self,
         net: Sequential,
-        training: Training | NumericalTraining,
+        training: Training,
         n: int,
         batch: int,
         per_epoch: int,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -49,10 +49,12 @@ class NumpyNetwork:
             gradient = reference.dense_backward_input(gradient, self.parameters[f"W{i}"])
         return gradients, gradient
 
+    def loss_of(self, x: np.ndarray, y: np.ndarray) -> float:
+        return float(getattr(reference, self.loss)(self.forward(x)[-1], y))
+
     def loss_and_gradient(self, x: np.ndarray, y: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
         chain = self.forward(x)
-        loss = float(getattr(reference, self.loss)(chain[-1], y))
-        return loss, self.backward(chain, getattr(reference, f"{self.loss}_backward")(chain[-1], y))[0]
+        return self.loss_of(x, y), self.backward(chain, getattr(reference, f"{self.loss}_backward")(chain[-1], y))[0]
 
     def train_step(self, x: np.ndarray, y: np.ndarray, optimizer: nf.SGD | nf.Adam) -> float:
         loss, gradients = self.loss_and_gradient(x, y)
@@ -81,6 +83,32 @@ class NumpyNetwork:
     ) -> list[float]:
         """The loss of each step."""
         return [self.train_step(x[rows], y[rows], optimizer) for rows in self.batches(len(x), batch_size, steps)]
+
+
+def book_gradient(f: Callable[[], float], array: np.ndarray, h: float) -> np.ndarray:
+    """The loop of chapter 4.4 of Saito's book: each number of `array` is moved up and down, and `f` is asked again."""
+    slopes = np.empty(array.shape)
+    for index in np.ndindex(array.shape):
+        value = array[index]
+        sides = []
+        for side in (value + h, value - h):
+            array[index] = side
+            sides.append(f())
+        array[index] = value
+        slopes[index] = (sides[0] - sides[1]) / (2 * h)
+    return slopes
+
+
+def away_from_kinks(net: nf.Sequential, x: np.ndarray, margin: float) -> np.ndarray:
+    """The rows in which no unit of relu or step has its pre-activation within `margin` of the kink."""
+    twin = NumpyNetwork(net)
+    inputs = twin.forward(x)
+    keep = np.ones(len(x), bool)
+    for i, activation in enumerate(twin.activations, start=1):
+        if activation in ("relu", "step"):
+            z = inputs[i - 1] @ twin.parameters[f"W{i}"] + twin.parameters[f"b{i}"]
+            keep &= np.abs(z).min(axis=1) > margin
+    return keep
 
 
 def state(net: nf.Sequential) -> tuple[str, dict[str, bytes], object]:

@@ -121,6 +121,10 @@ def test_a_network(widths: tuple[int, ...], rows: int, dtype: str, at_the_edge: 
     row_out = at_the_edge(np.empty(widths[-1], dtype))
     np.testing.assert_array_equal(net.predict_one(at_the_edge(plain_x[0]), out=row_out), out[0])
     assert net.loss(x, y) == twin.loss(plain_x, plain_y)
+    for method in ("gradient", "numerical_gradient"):
+        found = getattr(net, method)(x[-7:], y[-7:], wrt=["b1", "x"])
+        for name, expected in getattr(twin, method)(plain_x[-7:], plain_y[-7:], wrt=["b1", "x"]).items():
+            np.testing.assert_array_equal(found[name], expected)
     net.forward(x, training=True)
     net.backward(y)
     for shuffle in (False, True):

@@ -14,9 +14,17 @@ import pytest
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.figure import Figure
 
+import nnfast as nf
 from nnfast import functions
 from nnfast.perceptron import AND, NAND, OR, XOR, Perceptron
-from nnfast.plotting import plot_activations, plot_decision_boundary, plot_history
+from nnfast.plotting import (
+    plot_activations,
+    plot_decision_boundary,
+    plot_descent,
+    plot_gradient_field,
+    plot_gradient_report,
+    plot_history,
+)
 
 CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 CENTRES = np.array([[0.0, 0.0], [3.0, 1.0], [1.0, 4.0]])
@@ -350,6 +358,38 @@ class TestHistory:
     def test_wrong_number_of_axes(self, ax):
         with pytest.raises(ValueError, match="axes must hold 2 axes, got 1"):
             plot_history(History([1.0], loss=[1.0]), axes=ax)
+
+
+def bowl(x):
+    return x[0] ** 2 + x[1] ** 2
+
+
+def test_a_descent_is_seen_whole_or_between_given_corners(ax):
+    descent = nf.gradient_descent(bowl, [-3.0, 4.0], steps=20)
+    plot_descent(bowl, descent, ax=ax)
+    view = np.transpose([ax.get_xlim(), ax.get_ylim()])
+    assert (view[0] < descent.path.min(axis=0)).all()
+    assert (view[1] > descent.path.max(axis=0)).all()
+
+    plot_descent(bowl, descent, low=(-5, -6), high=(7, 8), ax=ax)
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-5, 7), (-6, 8))
+    plot_descent(bowl, descent, high=(7, 8), ax=ax)
+    assert (ax.get_xlim(), ax.get_ylim()) == ((view[0, 0], 7), (view[0, 1], 8))
+
+
+@pytest.mark.parametrize("corners", [{"low": (1, 1), "high": (2, 0)}, {"low": (1, 1, 1)}, {"high": "far"}])
+def test_corners_that_do_not_fit_are_refused(corners, ax):
+    descent = nf.gradient_descent(bowl, [-3.0, 4.0], steps=20)
+    with pytest.raises((TypeError, ValueError), match="^(low|high) must"):
+        plot_descent(bowl, descent, ax=ax, **corners)
+    with pytest.raises((TypeError, ValueError), match="^(low|high) must"):
+        plot_gradient_field(bowl, ax=ax, **corners)
+
+
+def test_a_long_verdict_on_a_gradient_takes_two_lines(ax):
+    plot_gradient_report(nf.check_gradient(bowl, lambda x: 4 * x, [3.0, 4.0]), axes=[ax])
+    assert ax.get_title() == "x: is 2 times the numerical one:\na factor is off"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("entry", "")
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,9 @@ def most_tasks_during(work):
 
 @on_linux
 @pytest.mark.parametrize("threads", [1, 2, 4])
-@pytest.mark.parametrize("method", ["fit", "train_step", "gradient", "predict", "loss", "forward", "backward"])
+@pytest.mark.parametrize(
+    "method", ["fit", "train_step", "gradient", "numerical_gradient", "predict", "loss", "forward", "backward"]
+)
 def test_a_call_uses_threads_and_leaves_none(method, threads):
     net, (x, y) = make_net(), make_data(1500)
     gout = np.ones((1500, 10), np.float32)
@@ -179,6 +181,7 @@ def test_a_call_uses_threads_and_leaves_none(method, threads):
         "fit": lambda: net.fit(x, y, batch_size=100, epochs=5, verbose=0),
         "train_step": lambda: net.train_step(x, y),
         "gradient": lambda: net.gradient(x, y),
+        "numerical_gradient": lambda: net.numerical_gradient(x[:100], y[:100], wrt="b1"),
         "predict": lambda: net.predict(x),
         "loss": lambda: net.loss(x, y),
         "forward": lambda: net.forward(x, training=True),

@@ -1,15 +1,16 @@
 # Finite differences of the loss with respect to every parameter, or to the input. Included by program.pyx.
 #
-# A change of one weight W[i, j] changes one unit j of its layer, and only in rows whose input i is not zero. So for each
-# such row the new value of the unit is told from the one that was there, and the next layer's product takes a change of
-# rank one. These rows are gathered in a block, whichever weights they belong to, and run through the layers that are
-# left. All of it is in double precision: in single precision rounding is as large as the differences.
+# A change of one weight W[i, j] changes one unit j of its layer, and only in rows whose input i is not zero. So for
+# each such row the new value of the unit is told from the one that was there, and the next layer's product takes a
+# change of rank one. These rows are gathered in a block, whichever weights they belong to, and run through the layers
+# that are left. All of it is in double precision: in single precision rounding is as large as the differences.
 
 cdef enum:
     WEIGHT = 0
     BIAS = 1
     INPUT = 2
     ITEM_ROWS = 4096  # changed rows in a piece of work, about
+    PASS_ROWS = 240   # unchanged ones
 
 cdef struct Segment:
     # Pieces of work for one array: its numbers first..first + inputs*chunks.
@@ -37,6 +38,7 @@ cdef struct DifferenceJob:
     double* memory        # of all threads
     Py_ssize_t words      # of it for each
     double deadline, next_look
+    int64_t ended         # threads that take no more
     bint interrupted
 
 cdef struct Block:
@@ -88,28 +90,47 @@ cdef inline double* after_activation(const DifferenceJob* job, const Step* step)
     return <double*>activations(job.plan, job.ws, step, 0)
 
 
-cdef void forward_unchanged(void* argument, int id, int count) noexcept nogil:
-    """Pre-activations, activations and row losses as they are."""
-    cdef DifferenceJob* job = <DifferenceJob*>argument
+cdef void look_between(DifferenceJob* job, int id) noexcept nogil:
+    """Let Python see Ctrl-C; only the caller's own thread can."""
+    if id == 0 and seconds_now() > job.next_look:
+        job.interrupted = signal_waits()
+        job.next_look = seconds_now() + SLICE
+
+
+cdef void rows_unchanged(DifferenceJob* job, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
+    """Pre-activations, activations and losses of some rows as they are."""
     cdef const Plan* plan = job.plan
-    cdef const char* x = <const char*>job.x
+    cdef const char* x = <const char*>(job.x + first*plan.n_in)
     cdef Py_ssize_t ldx = plan.n_in
-    cdef const Step* step
-    cdef Targets t = targets_at(plan, job.labels, job.targets, 0)
-    cdef double* z
-    cdef double* a
+    cdef const Step* step = plan.steps
+    cdef Targets t = targets_at(plan, job.labels, job.targets, first)
+    cdef double* z = NULL
+    cdef double* a = NULL
     cdef int s
     for s in range(plan.n_steps):
         step = &plan.steps[s]
-        z = before_activation(job, step)
-        a = after_activation(job, step)
-        forward_step(plan, job.parameters, step, True, job.n, x, ldx, <char*>z, step.ld)
-        plan.K.apply(step.function, job.n, step.n_out, z, step.ld, a, step.ld)
+        z = before_activation(job, step) + first*step.ld
+        a = after_activation(job, step) + first*step.ld
+        forward_step(plan, job.parameters, step, True, m, x, ldx, <char*>z, step.ld)
+        plan.K.apply(step.function, m, step.n_out, z, step.ld, a, step.ld)
         x = <const char*>a
         ldx = step.ld
     plan.K.loss(
-        plan.loss, job.n, plan.n_out, z if plan.from_logits else a, step.ld, &t, 1, job.ws.row_loss, NULL, 0
+        plan.loss, m, plan.n_out, z if plan.from_logits else a, step.ld, &t, 1, job.ws.row_loss + first, NULL, 0
     )
+
+
+cdef void forward_unchanged(void* argument, int id, int count) noexcept nogil:
+    """One thread: some rows in turn."""
+    cdef DifferenceJob* job = <DifferenceJob*>argument
+    cdef Py_ssize_t quick = <Py_ssize_t>(BLOCK_FLOPS/job.plan.flops_per_row), first
+    cdef Py_ssize_t rows = max(job.plan.tile_rows, min(quick, <Py_ssize_t>PASS_ROWS))
+    while not job.interrupted:
+        first = fetch_add(&job.next, 1)*rows
+        if first >= job.n:
+            return
+        rows_unchanged(job, first, min(rows, job.n - first))
+        look_between(job, id)
 
 
 cdef void finish_block(DifferenceJob* job, Block* b) noexcept nogil:
@@ -144,9 +165,7 @@ cdef void finish_block(DifferenceJob* job, Block* b) noexcept nogil:
     for r in range(b.rows):
         job.sums[b.sum_at[r]] += b.row_loss[r] - job.ws.row_loss[b.row[r]]
     b.rows = 0
-    if b.id == 0 and seconds_now() > job.next_look:
-        job.interrupted = signal_waits()
-        job.next_look = seconds_now() + SLICE
+    look_between(job, b.id)
 
 
 cdef inline double* add_row(DifferenceJob* job, Block* b, int layer, int64_t row, int64_t sum_at) noexcept nogil:
@@ -265,11 +284,12 @@ cdef void run_differences(void* argument, int id, int count) noexcept nogil:
     cdef const Segment* segment
     cdef Block block
     cdef int64_t item
+    cdef int turn = 0
     lay_out_block(&block, job, id)
     while not job.interrupted and seconds_now() < job.deadline:
         item = fetch_add(&job.next, 1)
         if item >= job.items:
-            return
+            break
         segment = job.segments
         while item >= segment.first + segment.inputs*segment.chunks:
             segment += 1
@@ -279,3 +299,7 @@ cdef void run_differences(void* argument, int id, int count) noexcept nogil:
         else:
             change_units(job, &block, segment, item - segment.first)
         finish_block(job, &block)
+    fetch_add(&job.ended, 1)
+    while id == 0 and fetch_add(&job.ended, 0) < count:  # the others may be in the midst of a long piece
+        turn = pause_for(turn)
+        look_between(job, id)

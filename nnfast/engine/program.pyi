@@ -37,6 +37,10 @@ class Program:
     def train_step(self, x: np.ndarray, targets: np.ndarray, optimizer: _Optimizer, threads: int) -> float: ...
 
 class Training:
+    program: Program
+    x: np.ndarray
+    targets: np.ndarray
+    rows: slice | np.ndarray
     step: int
     step_loss: np.ndarray
     step_correct: np.ndarray
@@ -53,6 +57,7 @@ class Training:
         threads: int,
     ) -> None: ...
     def run(self, until: int, optimizer: _Optimizer, seconds: float = 0.1) -> int: ...
+    def take(self, gradient: np.ndarray, loss: float, correct: int, optimizer: _Optimizer) -> None: ...
 
 class Differences:
     done: float

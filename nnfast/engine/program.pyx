@@ -35,6 +35,7 @@ cdef extern from "sync.h" nogil:
         pass
     ctypedef void (*team_work)(void* job, int id, int n) noexcept nogil
     void barrier_wait(barrier*, int)
+    int pause_for(int turn)
     void run_team(int, team_work, void*)
     void* aligned_memory(size_t)
     void free_memory(void*)
@@ -53,7 +54,8 @@ cdef enum:
     FLOPS_PER_THREAD = 2000000  # below this a thread costs more than it saves (33 us to enlist and dismiss one)
     PIECE_SAMPLES = 256        # in a piece of a long step's weight gradients
     FUSED_ROWS = 16            # of a mini-batch whose gradients are used in pieces
-    PIECE_BYTES = 16384        # of such a piece, at most
+    PIECE_BYTES = 16384        # of such a piece, about
+    SCRATCH_BYTES = 65536      # of such a piece, at most
     # What a call does, in this order.
     FORWARD = 1
     LOSS = 2
@@ -509,10 +511,10 @@ cdef class Training:
     """
 
     cdef Job job
-    cdef Program program
+    cdef readonly Program program
     cdef int threads
-    cdef object x, targets, order, bit_generator
-    cdef readonly object step_loss, step_correct
+    cdef object order, bit_generator
+    cdef readonly object x, targets, step_loss, step_correct
 
     def __init__(self, Program program, x, targets, batch, total, optimizer, bit_generator, counts, int threads):
         # all memory first, then changes
@@ -558,6 +560,25 @@ cdef class Training:
         raise_if(self.job.interrupted)
         return self.job.step
 
+    @property
+    def rows(self):
+        """Which rows the next step is about."""
+        rows = slice(self.job.position, self.job.position + self.job.batch)
+        return rows if self.order is None else self.order[rows]
+
+    def take(self, gradient, double loss, int64_t correct, optimizer):
+        """One step with a gradient that was computed elsewhere; whole, whenever Ctrl-C comes."""
+        self.program.fill_optimizer(&self.job, optimizer, self.program.moments_for(optimizer))
+        self.program.gradients[:] = gradient
+        self.job.step_loss[self.job.step] = loss
+        if self.job.counts:
+            self.job.step_correct[self.job.step] = correct
+        self.job.work = UPDATE
+        self.job.until = self.job.step + 1
+        with nogil:
+            run_team(1, run_steps, &self.job)
+        self.program.optimizer_steps = self.job.optimizer_steps
+
 
 cdef class Differences:
     """Finite differences of the loss, in slices of time.
@@ -587,6 +608,7 @@ cdef class Differences:
     cdef Program program
     cdef int threads
     cdef double count
+    cdef bint defined
     cdef object x, targets, sums
 
     def __init__(self, Program program, x, targets, arrays, double h, int threads):
@@ -614,8 +636,16 @@ cdef class Differences:
         for array in arrays:
             self.add_segment(array)
         self.count = n*plan.n_out if plan.over_elements else n
+        self.job.next_look = seconds_now() + SLICE
         with nogil:
-            run_team(1, forward_unchanged, &self.job)
+            run_team(self.threads, forward_unchanged, &self.job)
+        raise_if(self.job.interrupted)
+        self.job.next = 0
+        cdef double loss = 0
+        cdef Py_ssize_t r
+        for r in range(self.job.n):
+            loss += self.ws.row_loss[r]
+        self.defined = loss - loss == 0
 
     cdef int add_segment(self, int array) except -1:
         cdef DifferenceJob* job = &self.job
@@ -646,12 +676,16 @@ cdef class Differences:
 
     @property
     def slopes(self):
-        return self.sums*(np.array([1, -1])/(self.job.h*self.count))
+        both = self.sums/self.count/np.array([self.job.h, -self.job.h])
+        if not self.defined:  # not even where no row was changed
+            both[:self.job.plan.n_parameters] = np.nan
+        return both
 
     def run(self, double seconds=SLICE):
         """Go on until all is done or the time is up; return whether all is done."""
         self.job.next_look = seconds_now() + SLICE
         self.job.deadline = seconds_now() + seconds
+        self.job.ended = 0
         with nogil:
             run_team(self.threads, run_differences, &self.job)
         raise_if(self.job.interrupted)

@@ -45,6 +45,7 @@ cdef struct Job:
     Optimizer optimizer
     int64_t optimizer_steps
     bint accumulate
+    bint layer_by_layer   # backward and update in one pass
     bint from_logits
     # the data
     const char* x
@@ -149,23 +150,29 @@ cdef void loss_rows(
         job.correct[id] += plan.K.count_correct(job.classes, job.threshold, m, plan.n_out, out, last.ld, &t)
 
 
+cdef char* through_activation(const Job* job, int s, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
+    """Turn the gradient of a layer's output into that of its pre-activation, in place; return where it is."""
+    cdef const Plan* plan = job.plan
+    cdef const Step* step = &plan.steps[s]
+    cdef char* g = gradients(plan, job.ws, step, first)
+    cdef char* a = activations(plan, job.ws, step, first)
+    cdef Py_ssize_t n = step.n_out if step.function == SOFTMAX else step.ld  # whole rows are one long run
+    if not (job.from_logits and s == plan.n_steps - 1):
+        plan.K.apply_backward(step.function, m, n, g, step.ld, a, step.ld, g, step.ld)
+    return g
+
+
 cdef void backward_rows(Job* job, int id, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
     """From the gradient of the last output to those of all pre-activations and, if asked for, of the input."""
     cdef const Plan* plan = job.plan
     cdef const Step* step
     cdef char* g
-    cdef char* a
-    cdef Py_ssize_t n
     cdef int s
     for s in range(plan.n_steps - 1, -1, -1):
         if given_up(job, id, m):
             return
         step = &plan.steps[s]
-        g = gradients(plan, job.ws, step, first)
-        if not (job.from_logits and s == plan.n_steps - 1):
-            a = activations(plan, job.ws, step, first)
-            n = step.n_out if step.function == SOFTMAX else step.ld  # whole rows are one long run
-            plan.K.apply_backward(step.function, m, n, g, step.ld, a, step.ld, g, step.ld)
+        g = through_activation(job, s, first, m)
         if s > 0:
             plan.K.dense_backward_input(
                 m, step.n_in, step.n_out, g, step.ld, job.parameters + step.W*plan.z,
@@ -218,7 +225,7 @@ cdef void rows_share(
             forward_rows(job, id, x + first*plan.n_in*plan.z, first, rows)
         if job.work & LOSS:
             loss_rows(job, id, targets + first*target_bytes, m, first, rows)
-        if job.work & BACKWARD:
+        if job.work & BACKWARD and not job.layer_by_layer:
             backward_rows(job, id, first, rows)
         first += rows
         if first < last:
@@ -253,26 +260,44 @@ cdef void long_weights_share(Job* job, int id, int count, const char* x, Py_ssiz
         ldx = step.ld
 
 
-cdef inline bint fuses(const Job* job, const Step* step, Py_ssize_t m) noexcept nogil:
+cdef inline Optimizer optimizer_at(const Job* job, int64_t t) noexcept nogil:
+    """The optimizer as it is for update number `t`."""
+    cdef Optimizer optimizer = job.optimizer
+    if optimizer.kind == ADAM:
+        optimizer.correction1 = 1 - pow(optimizer.beta1, <double>t)
+        optimizer.correction2 = 1 - pow(optimizer.beta2, <double>t)
+    return optimizer
+
+
+cdef inline bint fuses(const Job* job, int work, const Step* step, Py_ssize_t m) noexcept nogil:
     """Whether a gradient is used where it is made and never written to its arena: in a small batch that is most of the
     work. In a larger one it would cost more to begin the product again for each piece."""
-    return m <= FUSED_ROWS and 4*step.n_out*job.plan.z <= PIECE_BYTES and not job.accumulate
+    return (
+        m <= FUSED_ROWS and ALIGNMENT//4*step.n_out*job.plan.z <= SCRATCH_BYTES
+        and work & WEIGHTS and work & UPDATE and not job.accumulate
+    )
 
 
 cdef void update_in_pieces(
         const Job* job, const Optimizer* optimizer, const Step* step, Py_ssize_t first, Py_ssize_t last, Py_ssize_t m,
-        const char* x, Py_ssize_t ldx, const char* g
+        const char* x, Py_ssize_t ldx, const char* g, char* gx, Py_ssize_t ldgx
 ) noexcept nogil:
-    """Gradient and update of some rows of weights, a piece that stays in the cache at a time."""
+    """Gradient and update of some rows of weights, a piece that stays in the cache at a time; and before each update,
+    unless `gx` is NULL, what these weights send back."""
     cdef const Plan* plan = job.plan
-    cdef char scratch[PIECE_BYTES + 2*ALIGNMENT]
+    cdef char scratch[SCRATCH_BYTES + 2*ALIGNMENT]
     cdef char* piece = <char*>((<size_t>scratch + ALIGNMENT - 1) & ~<size_t>(ALIGNMENT - 1))
-    cdef Py_ssize_t row_bytes = step.n_out*plan.z, rows = PIECE_BYTES//row_bytes, at, offset
-    rows -= rows % (12 if rows >= 12 else 4)
+    cdef Py_ssize_t row_bytes = step.n_out*plan.z, offset, at
+    cdef Py_ssize_t grain = ALIGNMENT//4  # whole vectors of any level
+    cdef Py_ssize_t rows = max(PIECE_BYTES//row_bytes//grain, <Py_ssize_t>1)*grain
     while first < last:
         at = min(last, first + rows)
-        plan.K.dense_backward_weights(first, at, m, step.n_out, x, ldx, g, step.ld, piece - first*row_bytes, False)
         offset = (step.W + first*step.n_out)*plan.z
+        if gx != NULL:
+            plan.K.dense_backward_input(
+                m, at - first, step.n_out, g, step.ld, job.parameters + offset, gx + first*plan.z, ldgx
+            )
+        plan.K.dense_backward_weights(first, at, m, step.n_out, x, ldx, g, step.ld, piece - first*row_bytes, False)
         plan.K.update(
             (at - first)*step.n_out, job.parameters + offset, piece,
             NULL if job.moment1 == NULL else job.moment1 + offset,
@@ -281,37 +306,79 @@ cdef void update_in_pieces(
         first = at
 
 
+cdef void bias_share(
+        const Job* job, int work, const Optimizer* optimizer, const Step* step, Py_ssize_t m
+) noexcept nogil:
+    """The gradient of a layer's bias and its update, as far as `work` says."""
+    if step.b < 0:
+        return
+    if work & WEIGHTS:
+        job.plan.K.dense_backward_bias(
+            m, step.n_out, gradients(job.plan, job.ws, step, 0), step.ld, job.gradients + step.b*job.plan.z,
+            job.accumulate
+        )
+    if work & UPDATE:
+        update_range(job, optimizer, step.b, step.n_out)
+
+
+cdef bint all_fuse(const Job* job, Py_ssize_t m) noexcept nogil:
+    """Whether one thread may update each layer on its way back: weights are read once less."""
+    cdef int s
+    for s in range(job.plan.n_steps):
+        if not fuses(job, job.work, &job.plan.steps[s], m):
+            return False
+    return m*job.plan.flops_per_row <= LONG_FLOPS
+
+
+cdef void back_and_update(const Job* job, const char* x, Py_ssize_t m, int64_t t) noexcept nogil:
+    """The way back and the update of a small batch, layer by layer: the same numbers as in two phases."""
+    cdef const Plan* plan = job.plan
+    cdef Optimizer optimizer = optimizer_at(job, t)
+    cdef const Step* step
+    cdef const Step* before
+    cdef char* g
+    cdef int s
+    for s in range(plan.n_steps - 1, 0, -1):
+        step = &plan.steps[s]
+        before = step - 1
+        g = through_activation(job, s, 0, m)
+        update_in_pieces(
+            job, &optimizer, step, 0, step.n_in, m, activations(plan, job.ws, before, 0), before.ld, g,
+            gradients(plan, job.ws, before, 0), before.ld
+        )
+        bias_share(job, WEIGHTS | UPDATE, &optimizer, step, m)
+    step = plan.steps
+    g = through_activation(job, 0, 0, m)
+    update_in_pieces(job, &optimizer, step, 0, step.n_in, m, x, plan.n_in, g, NULL, 0)
+    bias_share(job, WEIGHTS | UPDATE, &optimizer, step, m)
+
+
 cdef void weights_share(
         const Job* job, int work, int id, int count, const char* x, Py_ssize_t m, int64_t t
 ) noexcept nogil:
     """This thread's share of the weight gradients, over all rows, and of update number `t`, as far as `work` says."""
     cdef const Plan* plan = job.plan
-    cdef Optimizer optimizer = job.optimizer
+    cdef Optimizer optimizer = optimizer_at(job, t)
     cdef Py_ssize_t z = plan.z, ldx = plan.n_in, first, last
     cdef const Step* step
     cdef const char* g
     cdef int s
-    if work & UPDATE and optimizer.kind == ADAM:
-        optimizer.correction1 = 1 - pow(optimizer.beta1, <double>t)
-        optimizer.correction2 = 1 - pow(optimizer.beta2, <double>t)
     for s in range(plan.n_steps):
         step = &plan.steps[s]
         g = gradients(plan, job.ws, step, 0)
         first = share(step.n_in, id, count, 12)
         last = share(step.n_in, id + 1, count, 12)
-        if work & WEIGHTS and work & UPDATE and fuses(job, step, m):
-            update_in_pieces(job, &optimizer, step, first, last, m, x, ldx, g)
-        elif work & WEIGHTS:
-            plan.K.dense_backward_weights(
-                first, last, m, step.n_out, x, ldx, g, step.ld, job.gradients + step.W*z, job.accumulate
-            )
-        if work & UPDATE and not (work & WEIGHTS and fuses(job, step, m)):
-            update_range(job, &optimizer, step.W + first*step.n_out, (last - first)*step.n_out)
-        if step.b >= 0 and id == count - 1:
-            if job.work & WEIGHTS:  # short, whatever the step
-                plan.K.dense_backward_bias(m, step.n_out, g, step.ld, job.gradients + step.b*z, job.accumulate)
+        if fuses(job, work, step, m):
+            update_in_pieces(job, &optimizer, step, first, last, m, x, ldx, g, NULL, 0)
+        else:
+            if work & WEIGHTS:
+                plan.K.dense_backward_weights(
+                    first, last, m, step.n_out, x, ldx, g, step.ld, job.gradients + step.W*z, job.accumulate
+                )
             if work & UPDATE:
-                update_range(job, &optimizer, step.b, step.n_out)
+                update_range(job, &optimizer, step.W + first*step.n_out, (last - first)*step.n_out)
+        if id == count - 1:  # short, whatever the step
+            bias_share(job, job.work, &optimizer, step, m)
         x = activations(plan, job.ws, step, 0) if job.ws.memory != NULL else NULL
         ldx = step.ld
 
@@ -373,6 +440,8 @@ cdef void run_steps(void* argument, int id, int count) noexcept nogil:
         else:
             x = job.x + job.position*plan.n_in*plan.z
             targets = job.targets + job.position*target_bytes
+        if count == 1:
+            job.layer_by_layer = all_fuse(job, m)
         rows_share(job, id, x, targets, m, first, last)
         barrier_wait(&job.meeting, count)
         work = job.work
@@ -382,7 +451,9 @@ cdef void run_steps(void* argument, int id, int count) noexcept nogil:
             work &= ~WEIGHTS
         if job.interrupted:  # by now all threads know, and no parameter has changed
             return
-        if job.work & (WEIGHTS | UPDATE):
+        if job.layer_by_layer:
+            back_and_update(job, x, m, t)
+        elif job.work & (WEIGHTS | UPDATE):
             weights_share(job, work, id, count, x, m, t)
         if id == 0:
             finish_step(job, m, count)

@@ -45,7 +45,12 @@ typedef pthread_t os_thread;
 typedef void *os_result;
 #define OS_CALL
 static inline int os_start(os_thread *t, os_result (*f)(void *), void *argument) {
-    return pthread_create(t, NULL, f, argument) == 0;
+    pthread_attr_t attributes;
+    if (pthread_attr_init(&attributes) != 0) return 0;
+    pthread_attr_setstacksize(&attributes, 1 << 20); /* kernels keep some 300 KB there, and some systems give 128 */
+    int started = pthread_create(t, &attributes, f, argument) == 0;
+    pthread_attr_destroy(&attributes);
+    return started;
 }
 static inline void os_join(os_thread t) { pthread_join(t, NULL); }
 static inline void os_yield(void) { sched_yield(); }

@@ -101,8 +101,8 @@ cdef struct Kernels:
     void (*dense_backward_bias)(
         Py_ssize_t m, Py_ssize_t n_out, const void* gradient, Py_ssize_t ldg, void* out, bint accumulate
     ) noexcept nogil
-    # out[i] = z[rows[i]] + scale[i] direction: chosen rows of a product z = x W after a change in one column of x or row
-    # of W
+    # out[i] = z[rows[i]] + scale[i] direction: chosen rows of a product z = x W after a change in one column of x or
+    # row of W
     void (*rank_one)(
         Py_ssize_t m, Py_ssize_t n, const void* z, Py_ssize_t ldz, const int64_t* rows, const void* scale,
         const void* direction, void* out, Py_ssize_t ldo

@@ -1,0 +1,185 @@
+"""Gradients of everything that has one: by backpropagation, by the engine's differences, and by plain loops.
+
+The table of all that there is stands in gradient_cases.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from gradient_cases import ACTIVATIONS, CASES, LAYERS, LOSSES, OPTIMIZERS, Case
+from numpy_network import NumpyNetwork, away_from_kinks, book_gradient
+from tolerances import assert_close, tolerance
+
+import nnfast as nf
+from nnfast import losses, optimizers
+from nnfast.kernels import arrays as kernels
+
+H = 1e-5  # the square of it, and the rounding of the loss divided by it, are both some 1e-10
+
+by_case = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+# ---- nothing is without a row
+
+
+def layer_classes() -> set[str]:
+    """The layers that nnfast exports."""
+    exported = {name: getattr(nf, name) for name in nf.__all__}
+    return {name for name, value in exported.items() if isinstance(value, type) and value.__module__ == "nnfast.layers"}
+
+
+def test_every_layer_has_a_row() -> None:
+    assert layer_classes() == set(LAYERS)
+
+
+def test_every_activation_has_a_row() -> None:
+    assert set(kernels.ACTIVATIONS) == set(ACTIVATIONS)
+
+
+def test_every_loss_has_a_row() -> None:
+    assert set(losses.NAMES) == set(LOSSES)
+    assert set(kernels.LOSSES) == {kernel for row in LOSSES.values() for kernel in row.kernels}
+
+
+def test_every_optimizer_has_a_row() -> None:
+    assert set(kernels.OPTIMIZERS) == set(optimizers.OPTIMIZERS) == set(OPTIMIZERS)
+    for name, make in OPTIMIZERS.items():
+        assert type(make()) is optimizers.OPTIMIZERS[name]
+
+
+@pytest.mark.parametrize("units", [1, 3])
+@pytest.mark.parametrize("output", ACTIVATIONS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_table_tells_which_losses_fit(loss: str, output: str, units: int) -> None:
+    fits = output in LOSSES[loss].targets and not (ACTIVATIONS[output].mixes and units == 1)
+    try:
+        nf.Sequential([nf.Dense(units, output)], loss=loss)
+    except ValueError:
+        assert not fits
+    else:
+        assert fits
+
+
+def test_every_row_is_in_cases_of_every_kind() -> None:
+    for name in ACTIVATIONS:
+        chains = [case.activations for case in CASES]
+        assert any(chain[0] == name for chain in chains if len(chain) > 1)
+        assert any(name in chain[1:-1] for chain in chains)
+        assert {len(chain) for chain in chains if chain[-1] == name} >= {1, 2}
+    assert {len(case.activations) for case in CASES} == {1, 2, 3, 4}
+    assert {case.layer for case in CASES} == set(LAYERS)
+    fitting = {
+        (loss, output, target)
+        for loss, row in LOSSES.items()
+        for output in row.targets
+        for target in row.targets[output]
+    }
+    assert {(case.loss, case.activations[-1], case.targets) for case in CASES} == fitting
+
+
+# ---- three ways to a gradient
+
+
+@by_case
+def test_numerical_gradients_are_those_of_the_books_loop(case: Case) -> None:
+    """With respect to parameters and input, to the rounding of the losses; also where relu has its kinks."""
+    net, (x, y) = case.network(), case.data()
+    names = [*net.params, "x"]
+    found = net.numerical_gradient(x, y, h=H, wrt=names)
+    assert list(found) == names
+    for name in names:
+        expected = book_gradient(lambda: net.loss(x, y), x if name == "x" else net.params[name], H)
+        assert_close(found[name], expected, scale=(1 + net.loss(x, y)) / H)
+
+
+@by_case
+def test_numerical_gradients_are_those_of_a_numpy_program(case: Case) -> None:
+    """Which shares no line with the engine, nor a compiled kernel."""
+    net, (x, y) = case.network(), case.data()
+    twin, rows = NumpyNetwork(net), np.eye(case.units)[y] if y.ndim == 1 else y
+    for name, found in net.numerical_gradient(x, y, h=H, wrt=[*net.params, "x"]).items():
+        expected = book_gradient(lambda: twin.loss_of(x, rows), x if name == "x" else twin.parameters[name], H)
+        assert_close(found, expected, scale=(1 + net.loss(x, y)) / H)
+
+
+@by_case
+def test_gradients_are_numerical_ones(case: Case) -> None:
+    net, (x, y) = case.network(), case.data(rows=24)
+    keep = away_from_kinks(net, x, 1000 * H)
+    x, y = x[keep], y[keep]
+    assert len(x) >= 5
+    names = [*net.params, "x"]
+    found, expected = net.gradient(x, y, wrt=names), net.numerical_gradient(x, y, h=H, wrt=names)
+    assert list(found) == list(expected) == names
+    for name in names:
+        assert_close(found[name], expected[name], scale=net.loss(x, y) + np.abs(expected[name]), kind="difference")
+    assert any(found[name].any() for name in names) != case.flat
+    assert net.check_gradient(x, y, wrt=names)
+
+
+@by_case
+def test_check_gradient_finds_what_is_wrong(case: Case) -> None:
+    net, (x, y) = case.network(), case.data()
+    wrong = {name: array + 0.01 for name, array in net.gradient(x, y).items()}
+    report = net.check_gradient(x, y, gradient=wrong)
+    assert not any(report[name] for name in net.params)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "prediction", "target"),
+    [
+        (kernel, prediction, target)
+        for row in LOSSES.values()
+        for kernel, prediction in row.kernels.items()
+        for target in {target for targets in row.targets.values() for target in targets}
+        if target.__name__ != "labels" or "cross_entropy" in kernel
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_kernels_of_losses_are_derived_rightly(kernel: str, prediction: Callable, target: Callable) -> None:
+    """Those, too, that no network runs, for it has them fused with the last activation."""
+    rng = np.random.default_rng(0)
+    p, t = prediction(rng.normal(size=(6, 3))), target(rng.normal(size=(6, 3)))
+    found = getattr(kernels, f"{kernel}_backward")(p, t)
+    value = getattr(kernels, kernel)
+    expected = nf.numerical_gradient(lambda p: float(value(p, t)), p, h=H)
+    assert_close(found, expected, scale=1 + np.abs(expected), kind="difference")
+
+
+# ---- optimizers
+
+# Two trainings part where one of them comes close to a kink.
+SMOOTH = [
+    case for case in CASES if len(case.activations) == 2 and not any(ACTIVATIONS[a].kinks for a in case.activations)
+]
+
+
+@pytest.mark.parametrize("shuffle", [True, False], ids=["shuffled", "in order"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("case", SMOOTH, ids=str)
+def test_training_by_numerical_gradients_is_training(case: Case, optimizer: str, shuffle: bool) -> None:
+    """By backpropagation and by differences: in mini-batches that do not divide the data, and on in a second `fit`."""
+    nets = {gradient: case.network() for gradient in ("numerical", "backpropagation")}
+    x, y = case.data(rows=11)
+    begin = nets["numerical"].flat_params.copy()
+    for steps in (5, 6):
+        history = {
+            gradient: net.fit(
+                x, y, steps=steps, batch_size=4, optimizer=OPTIMIZERS[optimizer](), gradient=gradient, shuffle=shuffle,
+                verbose=0,
+            )
+            for gradient, net in nets.items()
+        }  # fmt: skip
+        numerical, expected = history["numerical"], history["backpropagation"]
+        assert_close(numerical.step_loss, expected.step_loss, scale=1 + expected.step_loss, kind="difference")
+        assert list(numerical) == list(expected)
+        assert numerical["loss"] == pytest.approx(expected["loss"], abs=tolerance("float64", "difference"))
+        assert numerical.get("accuracy") == expected.get("accuracy")
+    mine, theirs = (nets[gradient].flat_params for gradient in ("numerical", "backpropagation"))
+    assert_close(mine, theirs, scale=1.0, kind="difference")
+    assert np.abs(mine - begin).max() > 0.02, "it hardly moved: the comparison says nothing"
+    streams = [net._shuffle_stream.bit_generator.state for net in nets.values()]
+    assert streams[0] == streams[1]
