@@ -172,6 +172,7 @@ ARRAYS = {
     "3-d": lambda dtype: np.linspace(-1, 1, 24).astype(dtype).reshape(2, 3, 4),
     "transposed": lambda dtype: np.linspace(-1, 1, 6).astype(dtype).reshape(2, 3).T,
     "every other": lambda dtype: np.linspace(-1, 1, 20).astype(dtype).reshape(4, 5)[::2, ::-2],
+    "backwards": lambda dtype: np.linspace(-1, 1, 9).astype(dtype)[::-2],
     "of Fortran": lambda dtype: np.asfortranarray(np.linspace(-1, 1, 6).astype(dtype).reshape(2, 3)),
     "swapped bytes": lambda dtype: np.linspace(-1, 1, 5).astype(np.dtype(dtype).newbyteorder()),
 }
@@ -380,6 +381,12 @@ def test_each_element_has_a_step_that_fits_it():
     x = np.array([1e-3, 1e9, -1e-9, -1e30])
     found = nf.numerical_gradient(lambda x: np.sum(x * [1.0, 1e-9, 1.0, 1e-30]), x, None)
     assert_close(found, np.array([1.0, 1e-9, 1.0, 1e-30]), kind="difference")
+
+
+def test_the_width_of_a_step_in_float16_is_exact():
+    x = np.linspace(0.01, 0.1, 100).astype(np.float16)
+    assert (nf.numerical_gradient(lambda x: np.sum(x, dtype=np.float64), x, None) == 1).all()
+    assert (nf.numerical_diff(lambda x: x, x, None) == 1).all()
 
 
 def test_forward_asks_once_for_the_value_here():
@@ -989,8 +996,10 @@ class TestDescent:
         points = []
 
         def f(x):
-            points.append(x)
-            return bowl(x)
+            points.append(x.copy())
+            value = bowl(x)
+            x[:] = 0
+            return value
 
         def gradient(x):
             x *= 2
@@ -1029,6 +1038,14 @@ class TestDescent:
         found = nf.gradient_descent(f, x0, tol=1e-2)
         assert found.converged
         assert found.steps == 0
+
+    def test_a_rise_by_rounding_is_no_divergence(self):
+        found = nf.gradient_descent(lambda x: 1e8 + x[0] ** 2, [0.0], 0.1, 10, lambda x: [-1e-3])
+        assert found.fun > 1e8
+        assert not found.diverged
+        found = nf.gradient_descent(lambda x: x[0] ** 2, [0.0], 0.1, 10, lambda x: [-1e-10])
+        assert found.fun > 0
+        assert not found.diverged
 
     def test_from_near_the_minimum_with_too_large_a_rate(self):
         assert nf.gradient_descent(lambda x: np.sum((x - 0.1) ** 2), [0.1 + 1e-6], 10.0, 20).diverged
