@@ -12,6 +12,11 @@ from typing import Any
 PATIENCE = 1.0  # seconds of work that need no word
 
 
+def nobody_watches() -> bool:
+    """Whether there is no standard error, as under pythonw, or it is closed, as in a daemon."""
+    return sys.stderr is None or getattr(sys.stderr, "closed", False)
+
+
 def bar_class() -> Any:
     """Return tqdm if somebody watches a bar move, else None."""
     watched = getattr(sys.stderr, "isatty", lambda: False)()
@@ -35,7 +40,7 @@ def _knows_no_size() -> bool:
 @contextmanager
 def share_of_work(what: str, verbose: int) -> Iterator[Callable[[float], None]]:
     """Give a function to be told, now and then, which part of long work is done; short work shows nothing."""
-    if not verbose or sys.stderr is None:  # which it is under pythonw
+    if not verbose or nobody_watches():
         yield lambda share: None
         return
     tqdm = bar_class()

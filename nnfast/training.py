@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._progress import bar_class
+from nnfast._progress import bar_class, nobody_watches
 from nnfast._threads import get_num_threads
 from nnfast._validation import as_array, check_bool, check_int, check_verbose, choose, describe
 from nnfast.engine.program import Training
@@ -328,7 +328,7 @@ def _latest(history: History) -> str:
 
 
 def _progress(run: _Run, verbose: int) -> _Progress:
-    if not verbose or sys.stderr is None:  # which it is under pythonw
+    if not verbose or nobody_watches():
         return _Progress()
     epochs = ceil(run.total / run.per_epoch)
     tqdm = bar_class()

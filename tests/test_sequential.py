@@ -1279,6 +1279,8 @@ def test_batches_beyond_memory():
     net.forward([[1.0]], training=True)
     for call in (
         lambda: net.fit(x, y, batch_size=n, optimizer="adam", verbose=0),
+        lambda: net.fit(x, y, batch_size=n, optimizer="adam", gradient="numerical", verbose=0),
+        lambda: net.numerical_gradient(x, y, wrt="b2"),
         lambda: net.train_step(x, y, "adam"),
         lambda: net.gradient(x, y),
         lambda: net.forward(x, training=True),
@@ -1289,9 +1291,10 @@ def test_batches_beyond_memory():
         assert saving.to_state(net)[0]["optimizer"] is None
     assert not net.flat_params.any()
     late = nf.Sequential(wide, seed=0)
-    with unchanged(late), pytest.raises(MemoryError, match=f"^no memory for the activations of {n} rows"):
-        late.fit(x, y, batch_size=n, verbose=0)
-    assert late.input_shape is None
+    for gradient in ("backpropagation", "numerical"):
+        with unchanged(late), pytest.raises(MemoryError, match=f"^no memory for the activations of {n} rows"):
+            late.fit(x, y, batch_size=n, gradient=gradient, verbose=0)
+        assert late.input_shape is None
     net.backward([[1.0]])  # of the forward before all this
     assert net.grads["b2"] == 1
     net.update()

@@ -707,13 +707,13 @@ class Terminal(io.StringIO):
 
 def in_terminal(monkeypatch):
     """The standard error, as a terminal with tqdm from here on (pytest sets its own again before each test)."""
-    pytest.importorskip("tqdm")
+    pytest.importorskip("tqdm.auto")  # which takes its time to import
     monkeypatch.setattr(sys, "stderr", Terminal())
     return sys.stderr
 
 
 @pytest.mark.parametrize("arguments", [{"epochs": 3}, {"steps": 12}], ids=["epochs", "steps"])
-def test_a_terminal_shows_a_progress_bar(arguments, monkeypatch, capsys):
+def test_a_terminal_shows_a_progress_bar(arguments, capsys, monkeypatch):
     terminal = in_terminal(monkeypatch)
     fit(make_net(), verbose=1, **arguments)
     shown = terminal.getvalue()
@@ -774,8 +774,11 @@ def test_lines_come_at_most_once_a_second(capsys):
     assert len(capsys.readouterr().err.splitlines()) < 5
 
 
-def test_progress_without_a_place_to_show_it(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", None)
+@pytest.mark.parametrize("closed", [False, True])
+def test_progress_without_a_place_to_show_it(closed, monkeypatch):
+    nowhere = Terminal()
+    nowhere.close()
+    monkeypatch.setattr(sys, "stderr", nowhere if closed else None)
     assert len(fit(make_net(), epochs=3, verbose=1)["loss"]) == 3
 
 
