@@ -417,8 +417,8 @@ class _Comparison:
         with np.errstate(invalid="ignore", over="ignore"):
             self._settle_right(sides)
             margin = self.tolerance * sides.size + sides.noise
-            still = (np.abs(sides.right - self.last.right) <= 1e-3 * sides.size + margin) & (
-                np.abs(sides.left - self.last.left) <= 1e-3 * sides.size + margin
+            still = (np.abs(sides.right - self.last.right) <= 10 * margin) & (
+                np.abs(sides.left - self.last.left) <= 10 * margin
             )
             # A slope that grows as the step gets smaller is a jump's; a gap that does not shrink, as that of a smooth
             # function would by CLOSER, a kink's.

@@ -716,7 +716,7 @@ class Sequential:
             ``"sgd"``, ``"adam"`` or an object such as ``nf.SGD(learning_rate=0.1)``. One of the kind that the network
             was trained with last goes on with its state.
         gradient : {"backpropagation", "numerical"}
-            How the gradient of each mini-batch is computed; ``"numerical"`` is `numerical_gradient`, thousands of times
+            How the gradient of each mini-batch is computed; ``"numerical"`` is `numerical_gradient`, a hundred times
             slower and off by about the square of its step.
         validation_data : (x, y), optional
             Evaluated after each epoch.

@@ -239,6 +239,8 @@ MISTAKES = {
     "differs in row 1 alone": lambda g: planted(lambda g: g, 1, 1e-3)(g),
     "differs in column 2 alone": lambda g: planted(lambda g: g, (slice(None), 2), 1e-3)(g),
     "differs in columns 0, 2 alone": lambda g: planted(lambda g: g, (slice(None), [0, 2]), 1e-3)(g),
+    "differs in rows 0, 2 alone": lambda g: planted(lambda g: g, ([0, 2], slice(None)), 1e-3)(g),
+    "differs in all of": lambda g: g + rng(2).uniform(1e-3, 1, g.shape),
     "is not finite at [1, 2]": lambda g: planted(lambda g: g, (1, 2), np.nan)(g),
     "is not finite at [0, 0], [0, 1], [0, 2] and": lambda g: g / 0.0,
 }
@@ -257,6 +259,8 @@ def test_mistakes_are_named(why, shape, scale):
     array = report["x"]
     if why.endswith("and"):
         assert array.why == f"{why} {w.size - 3} more"
+    elif why.endswith("of"):
+        assert array.why == f"differs in {w.size} of {w.size} entries"
     else:
         assert array.why == why
     different = ~(np.abs(claimed - scale * gradient(w)) <= 1e-9 * scale)
@@ -330,6 +334,8 @@ def test_a_slope_outside_of_both_sides_is_wrong_at_a_kink_too(slope):
     assert not report
     assert report["x"].wrong.tolist() == [True] + [False] * 6
     assert report["x"].why == "is not between the slopes on both sides of the kink at [0]"
+    report = nf.check_gradient(lambda x: np.sum(relu(x)), lambda x: np.where(x == 0, slope, 2.0 * (x == 1)), NEAR[:3])
+    assert report["x"].why == "differs at [0], [1]", "not the kink alone"
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6])
@@ -369,9 +375,34 @@ def test_a_kink_is_no_excuse_for_curvature():
     """With a long step, what is curved is not taken for bent."""
     report = nf.check_gradient(lambda x: np.sum(np.exp(x)), np.exp, [0.0, 1.0, 3.0], h=0.3)
     assert report, report
-    assert not report["x"].kinks.any()
+    array = report["x"]
+    assert not array.kinks.any()
+    assert array.relative_error == array.errors.max() <= report.tolerance, "those of the smaller step"
+    assert (np.abs(array.numerical / np.exp([0.0, 1.0, 3.0]) - 1) <= report.tolerance).all()
     report = nf.check_gradient(lambda x: np.sum(np.exp(x)), lambda x: np.exp(x) * 1.0002, [0.0, 1.0, 3.0], h=0.3)
     assert report["x"].wrong.all(), "although it lies between the slopes of both sides"
+
+
+def test_curvature_of_the_smallest_step_is_no_kink():
+    x = np.array([np.pi * 318309.25])
+    assert nf.check_gradient(lambda x: np.sum(np.sin(x)), np.cos, x)
+    report = nf.check_gradient(lambda x: np.sum(np.sin(x)), lambda x: np.cos(x) + 3e-5, x)
+    assert not report, "although it lies between the slopes of both sides"
+    assert report["x"].why == "differs at [0]"
+
+
+def test_a_slope_between_two_kinks():
+    """Of its two sides both are larger."""
+    d = 5e-10
+
+    def f(x):
+        return np.sum(100 * x + 2 * relu(x - d) - relu(-x - d))
+
+    report = nf.check_gradient(f, [100.0], [0.0])
+    assert report, report
+    assert report["x"].kinks.all()
+    assert not nf.check_gradient(f, [99.9], [0.0])
+    assert not nf.check_gradient(f, [103.0], [0.0])
 
 
 def test_a_root():
@@ -407,6 +438,8 @@ def test_a_slope_at_a_jump_is_that_of_one_side(slope):
     assert not report
     assert report["x"].wrong.tolist() == [True] + [False] * 6
     assert report["x"].why == "cannot be told: f jumps at [0]"
+    report = nf.check_gradient(lambda x: np.sum(step(x)), [slope, slope, 0], NEAR[:3])
+    assert report["x"].why == "differs at [0], [1]", "not the jump alone"
 
 
 @pytest.mark.parametrize("at", [1, 3, 4, 5])
