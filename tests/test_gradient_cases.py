@@ -134,7 +134,7 @@ def test_check_gradient_finds_what_is_wrong(case: Case) -> None:
         (kernel, prediction, target)
         for row in LOSSES.values()
         for kernel, prediction in row.kernels.items()
-        for target in {target for targets in row.targets.values() for target in targets}
+        for target in dict.fromkeys(target for targets in row.targets.values() for target in targets)
         if target.__name__ != "labels" or "cross_entropy" in kernel
     ],
     ids=lambda value: getattr(value, "__name__", value),
