@@ -1,11 +1,14 @@
-"""What all tests share: the settings of hypothesis, and the way to the tolerance table, tolerances.py beside this."""
+"""What all tests share: hypothesis's settings, the way to the tolerance table beside this, and ears for Ctrl-C."""
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 sys.path.append(str(Path(__file__).parent))
@@ -14,3 +17,14 @@ sys.path.append(str(Path(__file__).parent))
 settings.register_profile("nnfast", deadline=None, max_examples=60)
 settings.register_profile("ci", settings.get_profile("nnfast"), derandomize=True, database=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "nnfast")
+
+
+@pytest.fixture
+def listening():
+    """A process that was started in the background ignores Ctrl-C; and Python loses one that comes within a callback of
+    the garbage collector, as hypothesis has one."""
+    before, callbacks = signal.signal(signal.SIGINT, signal.default_int_handler), gc.callbacks[:]
+    gc.callbacks.clear()
+    yield
+    gc.callbacks[:] = callbacks
+    signal.signal(signal.SIGINT, before)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import math
 import os
 import re
@@ -294,17 +293,6 @@ def test_the_array_is_restored_bit_for_bit_when_f_raises(error, call):
         nf.numerical_gradient(f, x)
     assert calls == min(call + 1, 12)
     assert x.tobytes() == before
-
-
-@pytest.fixture
-def listening():
-    """A process that was started in the background ignores Ctrl-C; and Python loses one that comes within a callback of
-    the garbage collector, as hypothesis has one."""
-    before, callbacks = signal.signal(signal.SIGINT, signal.default_int_handler), gc.callbacks[:]
-    gc.callbacks.clear()
-    yield
-    gc.callbacks[:] = callbacks
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("listening")

@@ -16,14 +16,12 @@ import numpy as np
 import pytest
 from numpy_network import NumpyNetwork, book_gradient, state, unchanged
 from test_threads import in_threads
-from test_training import PROMISE, TRIES, Terminal, in_terminal, listening
+from test_training import PROMISE, TRIES, Terminal, in_terminal
 from tolerances import assert_close
 
 import nnfast as nf
 from nnfast import _progress, numerical
 from nnfast.engine.program import Differences
-
-__all__ = ["listening"]  # a fixture
 
 SEED = 7
 H = 1e-4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import itertools
 import math
@@ -527,17 +526,6 @@ def assert_history_is_whole(net, begin, stopped=False):
     else:
         assert int(epochs) - 1 <= len(history["loss"]) <= int(epochs)
     assert {len(values) for values in history.values()} == {len(history["loss"])}
-
-
-@pytest.fixture
-def listening():
-    """A process that was started in the background ignores Ctrl-C; and Python loses one that comes within a callback of
-    the garbage collector, as hypothesis has one."""
-    before, callbacks = signal.signal(signal.SIGINT, signal.default_int_handler), gc.callbacks[:]
-    gc.callbacks.clear()
-    yield
-    gc.callbacks[:] = callbacks
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a process cannot send itself Ctrl-C alone")

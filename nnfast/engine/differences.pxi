@@ -42,7 +42,7 @@ cdef struct DifferenceJob:
     bint interrupted
 
 cdef struct Block:
-    # Changed rows on their way, all at the pre-activation of `layer`, and what each belongs to.
+    # Changed rows on their way, those of one piece at the pre-activation of `layer`, and what each belongs to.
     int id
     int layer
     Py_ssize_t rows, capacity
@@ -90,13 +90,6 @@ cdef inline double* after_activation(const DifferenceJob* job, const Step* step)
     return <double*>activations(job.plan, job.ws, step, 0)
 
 
-cdef void look_between(DifferenceJob* job, int id) noexcept nogil:
-    """Let Python see Ctrl-C; only the caller's own thread can."""
-    if id == 0 and seconds_now() > job.next_look:
-        job.interrupted = signal_waits()
-        job.next_look = seconds_now() + SLICE
-
-
 cdef void rows_unchanged(DifferenceJob* job, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
     """Pre-activations, activations and losses of some rows as they are."""
     cdef const Plan* plan = job.plan
@@ -130,7 +123,7 @@ cdef void forward_unchanged(void* argument, int id, int count) noexcept nogil:
         if first >= job.n:
             return
         rows_unchanged(job, first, min(rows, job.n - first))
-        look_between(job, id)
+        look_for_signals(id, &job.next_look, &job.interrupted)
 
 
 cdef void finish_block(DifferenceJob* job, Block* b) noexcept nogil:
@@ -165,12 +158,12 @@ cdef void finish_block(DifferenceJob* job, Block* b) noexcept nogil:
     for r in range(b.rows):
         job.sums[b.sum_at[r]] += b.row_loss[r] - job.ws.row_loss[b.row[r]]
     b.rows = 0
-    look_between(job, b.id)
+    look_for_signals(b.id, &job.next_look, &job.interrupted)
 
 
 cdef inline double* add_row(DifferenceJob* job, Block* b, int layer, int64_t row, int64_t sum_at) noexcept nogil:
     """Room for one more row at the pre-activation of `layer`."""
-    if b.rows == b.capacity or b.layer != layer:
+    if b.rows == b.capacity:
         finish_block(job, b)
     b.layer = layer
     b.row[b.rows] = row
@@ -215,7 +208,7 @@ cdef void change_next_layer(
             b.kept[kept] = b.chosen[r]
             kept += 1
     while done < kept:
-        if b.rows == b.capacity or b.layer != layer + 1:
+        if b.rows == b.capacity:
             finish_block(job, b)
         b.layer = layer + 1
         part = min(kept - done, b.capacity - b.rows)
@@ -302,4 +295,4 @@ cdef void run_differences(void* argument, int id, int count) noexcept nogil:
     fetch_add(&job.ended, 1)
     while id == 0 and fetch_add(&job.ended, 0) < count:  # the others may be in the midst of a long piece
         turn = pause_for(turn)
-        look_between(job, id)
+        look_for_signals(id, &job.next_look, &job.interrupted)

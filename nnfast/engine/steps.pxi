@@ -114,7 +114,7 @@ cdef inline void forward_step(
 cdef inline bint given_up(Job* job, int id, Py_ssize_t m) noexcept nogil:
     """Whether Ctrl-C has come. Rows that take long even in one block, as in wide layers, look for it at each layer."""
     if m*job.plan.flops_per_row > BLOCK_FLOPS:
-        look_for_signals(job, id)
+        look_for_signals(id, &job.next_look, &job.interrupted)
     return job.interrupted
 
 
@@ -193,22 +193,16 @@ cdef inline void update_range(const Job* job, const Optimizer* optimizer, Py_ssi
     )
 
 
-cdef bint signal_waits() noexcept nogil:
-    """Let Python see Ctrl-C, and run its handlers with the floating-point mode it is used to."""
-    cdef uint64_t mode = subnormals_kept()
-    cdef bint waits
-    with gil:
-        waits = check_signals() != 0
-    restore_subnormals(mode)
-    return waits
-
-
-cdef void look_for_signals(Job* job, int id) noexcept nogil:
-    """Let Python see Ctrl-C in the midst of a step; only the caller's own thread can."""
-    if id != 0 or seconds_now() < job.next_look:
+cdef void look_for_signals(int id, double* next_look, bint* interrupted) noexcept nogil:
+    """Let Python see Ctrl-C, and run its handlers with the floating-point mode it is used to; only the caller's own
+    thread can."""
+    if id != 0 or seconds_now() < next_look[0]:
         return
-    job.interrupted = signal_waits()
-    job.next_look = seconds_now() + SLICE
+    cdef uint64_t mode = subnormals_kept()
+    with gil:
+        interrupted[0] = check_signals() != 0
+    restore_subnormals(mode)
+    next_look[0] = seconds_now() + SLICE
 
 
 cdef void rows_share(
@@ -229,7 +223,7 @@ cdef void rows_share(
             backward_rows(job, id, first, rows)
         first += rows
         if first < last:
-            look_for_signals(job, id)
+            look_for_signals(id, &job.next_look, &job.interrupted)
 
 
 cdef void long_weights_share(Job* job, int id, int count, const char* x, Py_ssize_t m) noexcept nogil:
@@ -254,7 +248,7 @@ cdef void long_weights_share(Job* job, int id, int count, const char* x, Py_ssiz
                     gradients(plan, job.ws, step, r), step.ld, job.gradients + step.W*plan.z, job.accumulate or r > 0
                 )
                 i += piece
-                look_for_signals(job, id)
+                look_for_signals(id, &job.next_look, &job.interrupted)
             r += PIECE_SAMPLES
         x = activations(plan, job.ws, step, 0)
         ldx = step.ld

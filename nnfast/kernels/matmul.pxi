@@ -15,7 +15,9 @@ cdef enum:
     L1_BYTES = 32768
     L2_PART = 262144  # bytes of a block of A that stays in the cache while the panels of B pass by
     PACKED = 8192  # elements of L1_BYTES in float32, and more than that in float64
-    A_BLOCK = 24576
+    A_BLOCK = 24576  # elements of a copied block of A: 96 rows of K_BLOCK
+    FAR = 128  # elements between a column's neighbours, from which on a walk down it misses the cache
+    WORTH_A_COPY = 96  # columns of C at least, which share the cost of a copied block
     K_BLOCK = 256  # rows of B in a packed block at most; with 4 vectors of 64 bytes as many as fit the L1 cache
 
 
@@ -397,18 +399,19 @@ cdef void matmul(
         one_row_turned(n, K, A, B, bc, C)
         return
     cdef real block[A_BLOCK]
-    cdef bint packs = ar == 1 and ak >= 128 and n >= 96 and K >= 32
-    if m*K*<Py_ssize_t>sizeof(real) <= L2_PART and not packs:
+    # the transposed A of a weight gradient is walked down its columns, line by line
+    cdef bint copies = ar == 1 and ak >= FAR and n >= WORTH_A_COPY and K >= 32
+    if m*K*<Py_ssize_t>sizeof(real) <= L2_PART and not copies:
         panels(m, n, K, A, ar, ak, B, bk, bc, C, ldc, accumulate)
         return
     step = min(K, <Py_ssize_t>K_BLOCK)
-    rows = (A_BLOCK if packs else L2_PART//<Py_ssize_t>sizeof(real))//step//12*12
+    rows = (A_BLOCK if copies else L2_PART//<Py_ssize_t>sizeof(real))//step//12*12
     while k < K:
         step = min(step, K - k)
         i = 0
         while i < m:
             few = min(rows, m - i)
-            if packs:
+            if copies:
                 for r in range(step):
                     memcpy(block + r*rows, A + i + (k + r)*ak, <size_t>few*sizeof(real))
                 panels(few, n, step, block, 1, rows, B + k*bk, bk, bc, C + i*ldc, ldc, accumulate or k > 0)
