@@ -7,8 +7,9 @@
 
 cdef enum:
     WEIGHT = 0
-    BIAS = 1
+    BIAS = 1              # also the beta of a norm
     INPUT = 2
+    GAMMA = 3
     ITEM_ROWS = 4096  # changed rows in a piece of work, about
     PASS_ROWS = 240   # unchanged ones
 
@@ -24,11 +25,8 @@ cdef struct Segment:
 
 cdef struct DifferenceJob:
     const Plan* plan
-    Workspace* ws         # the pass that nothing is changed in: pre-activations in place of gradients
-    const char* parameters
+    const Job* base       # the pass that nothing is changed in
     const double* x
-    const char* targets
-    bint labels
     Py_ssize_t n
     double h
     double* sums          # for each slot: over rows, loss after +h less the loss, and the same after -h
@@ -37,21 +35,23 @@ cdef struct DifferenceJob:
     int64_t next, items
     double* memory        # of all threads
     Py_ssize_t words      # of it for each
+    Py_ssize_t capacity   # rows of a block
     double deadline, next_look
     int64_t ended         # threads that take no more
     bint interrupted
 
 cdef struct Block:
-    # Changed rows on their way, those of one piece at the pre-activation of `layer`, and what each belongs to.
+    # Changed rows on their way, those of one piece at the pre-activation of `layer` if that is dense, else at its
+    # output; -1 is the input. And what each row belongs to.
     int id
     int layer
     Py_ssize_t rows, capacity
-    double* z
-    double* other         # the other half of the tile
+    double* slots        # as in a tile of `predict`, and one for inputs
     int64_t* row
     int64_t* sum_at       # place in `sums`
     char* targets
     double* row_loss
+    double* columns       # mean and variance of a batch norm's input
     # one unit in all rows
     int64_t* chosen
     double* change
@@ -59,20 +59,23 @@ cdef struct Block:
     double* unit
 
 
-cdef Py_ssize_t words_for(const Plan* plan, Py_ssize_t n) noexcept nogil:
-    return 2*plan.tile_rows*plan.tile_ld + plan.tile_rows*(3 + plan.n_out) + 4*n + ALIGNMENT
+cdef inline Py_ssize_t block_ld(const Plan* plan) noexcept nogil:
+    return max(plan.tile_ld, plan.n_in)
+
+
+cdef Py_ssize_t words_for(const Plan* plan, Py_ssize_t n, Py_ssize_t capacity) noexcept nogil:
+    return ((plan.n_slots + 1)*capacity + 2)*block_ld(plan) + capacity*(3 + plan.n_out) + 4*n + ALIGNMENT
 
 
 cdef void lay_out_block(Block* b, const DifferenceJob* job, int id) noexcept nogil:
     cdef const Plan* plan = job.plan
-    cdef Py_ssize_t C = plan.tile_rows
-    cdef double* at = job.memory + id*job.words
+    cdef Py_ssize_t C = job.capacity
     b.id = id
     b.rows = 0
     b.capacity = C
-    b.z = at
-    b.other = at + C*plan.tile_ld
-    b.row = <int64_t*>(at + 2*C*plan.tile_ld)
+    b.slots = job.memory + id*job.words
+    b.columns = b.slots + (plan.n_slots + 1)*C*block_ld(plan)
+    b.row = <int64_t*>(b.columns + 2*block_ld(plan))
     b.sum_at = b.row + C
     b.row_loss = <double*>(b.sum_at + C)
     b.targets = <char*>(b.row_loss + C)
@@ -82,38 +85,62 @@ cdef void lay_out_block(Block* b, const DifferenceJob* job, int id) noexcept nog
     b.unit = <double*>(b.kept + job.n)
 
 
-cdef inline double* before_activation(const DifferenceJob* job, const Step* step) noexcept nogil:
-    return <double*>gradients(job.plan, job.ws, step, 0)
-
-
-cdef inline double* after_activation(const DifferenceJob* job, const Step* step) noexcept nogil:
-    return <double*>activations(job.plan, job.ws, step, 0)
-
-
-cdef void rows_unchanged(DifferenceJob* job, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
-    """Pre-activations, activations and losses of some rows as they are."""
+cdef inline double* rows_in_block(const DifferenceJob* job, const Block* b, int layer) noexcept nogil:
     cdef const Plan* plan = job.plan
-    cdef const char* x = <const char*>(job.x + first*plan.n_in)
-    cdef Py_ssize_t ldx = plan.n_in
-    cdef const Step* step = plan.steps
-    cdef Targets t = targets_at(plan, job.labels, job.targets, first)
-    cdef double* z = NULL
-    cdef double* a = NULL
+    return b.slots + (plan.n_slots if layer < 0 else plan.steps[layer].slot)*b.capacity*block_ld(plan)
+
+
+cdef inline Py_ssize_t ld_in_block(const Plan* plan, int layer) noexcept nogil:
+    return plan.n_in if layer < 0 else plan.steps[layer].ld
+
+
+cdef inline double* before_activation(const DifferenceJob* job, int layer) noexcept nogil:
+    """Of a dense step; and of a norm its output before gamma and beta."""
+    return <double*>gradients(job.plan, job.base.ws, &job.plan.steps[layer], 0)
+
+
+cdef inline double* after_activation(const DifferenceJob* job, int layer) noexcept nogil:
+    return <double*>activations(job.plan, job.base.ws, &job.plan.steps[layer], 0)
+
+
+cdef inline const double* entering(const DifferenceJob* job, int layer) noexcept nogil:
+    """The unchanged rows where changed ones enter."""
+    if layer < 0:
+        return job.x
+    return before_activation(job, layer) if job.plan.steps[layer].kind == DENSE else after_activation(job, layer)
+
+
+cdef void rows_before_activation(DifferenceJob* job, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
+    """What `before_activation` tells, after the forward pass; and activations once more, as `finish_block` makes
+    them."""
+    cdef const Plan* plan = job.plan
+    cdef const Kernels* K = plan.K
+    cdef const Step* step
+    cdef const Job* base = job.base
+    cdef const char* x
+    cdef Py_ssize_t ldx
+    cdef char* z
     cdef int s
     for s in range(plan.n_steps):
         step = &plan.steps[s]
-        z = before_activation(job, step) + first*step.ld
-        a = after_activation(job, step) + first*step.ld
-        forward_step(plan, job.parameters, step, True, m, x, ldx, <char*>z, step.ld)
-        plan.K.apply(step.function, m, step.n_out, z, step.ld, a, step.ld)
-        x = <const char*>a
-        ldx = step.ld
-    plan.K.loss(
-        plan.loss, m, plan.n_out, z if plan.from_logits else a, step.ld, &t, 1, job.ws.row_loss + first, NULL, 0
-    )
+        x = input_of(base, s, base.x, first, &ldx)
+        z = gradients(plan, base.ws, step, first)
+        if step.kind == DENSE:
+            infer_step(plan, base.parameters, NULL, step, True, m, x, ldx, NULL, 0, z, step.ld)
+            if not is_linear(base, s):
+                K.apply(
+                    step.function, step.alpha, m, step.n_out, z, step.ld, activations(plan, base.ws, step, first),
+                    step.ld
+                )
+        elif step.kind == BATCH_NORM:
+            K.batch_norm(
+                step.first, m, step.n_out, x, ldx, mean_of(base, step), variance_of(base, step), NULL, NULL, z, step.ld
+            )
+        elif step.kind == LAYER_NORM:
+            K.layer_norm(step.first, m, step.n_out, x, ldx, NULL, NULL, NULL, z, step.ld)
 
 
-cdef void forward_unchanged(void* argument, int id, int count) noexcept nogil:
+cdef void before_activations(void* argument, int id, int count) noexcept nogil:
     """One thread: some rows in turn."""
     cdef DifferenceJob* job = <DifferenceJob*>argument
     cdef Py_ssize_t quick = <Py_ssize_t>(BLOCK_FLOPS/job.plan.flops_per_row), first
@@ -122,68 +149,135 @@ cdef void forward_unchanged(void* argument, int id, int count) noexcept nogil:
         first = fetch_add(&job.next, 1)*rows
         if first >= job.n:
             return
-        rows_unchanged(job, first, min(rows, job.n - first))
+        rows_before_activation(job, first, min(rows, job.n - first))
         look_for_signals(id, &job.next_look, &job.interrupted)
+
+
+cdef void through_step(
+        const DifferenceJob* job, Block* b, int s, const double* x, Py_ssize_t ldx, double* out
+) noexcept nogil:
+    """Changed rows through a step, with the noise that the unchanged ones had."""
+    cdef const Plan* plan = job.plan
+    cdef const Kernels* K = plan.K
+    cdef const Job* base = job.base
+    cdef const Step* step = &plan.steps[s]
+    cdef const char* W = at_or_null(base.parameters, step.W, plan.z)
+    cdef const char* bias = at_or_null(base.parameters, step.b, plan.z)
+    cdef const char* other
+    cdef double* variance = b.columns + block_ld(plan)
+    cdef Py_ssize_t r, n = step.n_out, ld = step.ld, ldother
+    if from_batch(base, step):
+        K.batch_norm_moments(0, n, b.rows, x, ldx, b.columns, variance)
+        K.batch_norm(step.first, b.rows, n, x, ldx, b.columns, variance, W, bias, out, ld)
+    elif step.kind == DROPOUT and base.training:
+        for r in range(b.rows):
+            K.multiply(1, n, x + r*ldx, ldx, kept(base, step, b.row[r]), ld, out + r*ld, ld)
+    elif step.kind == GAUSSIAN_NOISE and base.training:
+        for r in range(b.rows):
+            K.gaussian_noise(
+                step.first, noise_key(base.seed, base.noise_steps, s), b.row[r], 1, n, x + r*ldx, ldx, out + r*ld, ld
+            )
+    elif step.kind == ADD and step.other < b.layer:  # nothing has changed there
+        for r in range(b.rows):
+            other = input_of(base, step.other + 1, base.x, b.row[r], &ldother)
+            K.add(1, n, x + r*ldx, ldx, other, ldother, out + r*ld, ld)
+    else:
+        infer_step(
+            plan, base.parameters, base.statistics, step, is_linear(base, s), b.rows, <const char*>x, ldx,
+            <const char*>rows_in_block(job, b, step.other), ld_in_block(plan, step.other), <char*>out, ld
+        )
+
+
+cdef void run_block(const DifferenceJob* job, Block* b) noexcept nogil:
+    """From where the changed rows are to the end of the network."""
+    cdef const Plan* plan = job.plan
+    cdef const Step* step
+    cdef double* x = rows_in_block(job, b, b.layer)
+    cdef Py_ssize_t ldx = ld_in_block(plan, b.layer)
+    cdef int s
+    if b.layer >= 0:
+        step = &plan.steps[b.layer]
+        if step.kind == DENSE and not is_linear(job.base, b.layer):
+            plan.K.apply(step.function, step.alpha, b.rows, step.n_out, x, ldx, x, ldx)
+    for s in range(b.layer + 1, plan.n_steps):
+        through_step(job, b, s, x, ldx, rows_in_block(job, b, s))
+        x, ldx = rows_in_block(job, b, s), plan.steps[s].ld
 
 
 cdef void finish_block(DifferenceJob* job, Block* b) noexcept nogil:
     """Run the changed rows through the rest of the network and add what became of their losses."""
     cdef const Plan* plan = job.plan
-    cdef const Step* step = &plan.steps[b.layer]
-    cdef const Step* last = &plan.steps[plan.n_steps - 1]
-    cdef double* a = b.z
-    cdef double* to = b.other
+    cdef const Job* base = job.base
+    cdef int last = plan.n_steps - 1
     cdef Targets t
     cdef Py_ssize_t r, row_bytes = plan.n_out*plan.z
     if not b.rows or job.interrupted:
         b.rows = 0
         return
-    if not (plan.from_logits and step == last):
-        plan.K.apply(step.function, b.rows, step.n_out, a, step.ld, a, step.ld)
-    while step < last:
-        step += 1
-        forward_step(
-            plan, job.parameters, step, plan.from_logits and step == last, b.rows, <const char*>a, (step - 1).ld,
-            <char*>to, step.ld
-        )
-        a, to = to, a
-    if job.labels:
+    run_block(job, b)
+    if base.labels:
         for r in range(b.rows):
-            (<int64_t*>b.targets)[r] = (<const int64_t*>job.targets)[b.row[r]]
+            (<int64_t*>b.targets)[r] = (<const int64_t*>base.targets)[b.row[r]]
     else:
         for r in range(b.rows):
-            memcpy(b.targets + r*row_bytes, job.targets + b.row[r]*row_bytes, row_bytes)
-    t = targets_at(plan, job.labels, b.targets, 0)
-    plan.K.loss(plan.loss, b.rows, plan.n_out, a, last.ld, &t, 1, b.row_loss, NULL, 0)
+            memcpy(b.targets + r*row_bytes, base.targets + b.row[r]*row_bytes, row_bytes)
+    t = targets_at(plan, base.labels, b.targets, 0)
+    plan.K.loss(
+        plan.loss, b.rows, plan.n_out, rows_in_block(job, b, last), plan.steps[last].ld, &t, 1, b.row_loss, NULL, 0
+    )
     for r in range(b.rows):
-        job.sums[b.sum_at[r]] += b.row_loss[r] - job.ws.row_loss[b.row[r]]
+        job.sums[b.sum_at[r]] += b.row_loss[r] - base.ws.row_loss[b.row[r]]
     b.rows = 0
     look_for_signals(b.id, &job.next_look, &job.interrupted)
 
 
 cdef inline double* add_row(DifferenceJob* job, Block* b, int layer, int64_t row, int64_t sum_at) noexcept nogil:
-    """Room for one more row at the pre-activation of `layer`."""
+    """Room for one more row at `layer`."""
     if b.rows == b.capacity:
         finish_block(job, b)
     b.layer = layer
     b.row[b.rows] = row
     b.sum_at[b.rows] = sum_at
     b.rows += 1
-    return b.z + (b.rows - 1)*job.plan.steps[layer].ld
+    return rows_in_block(job, b, layer) + (b.rows - 1)*ld_in_block(job.plan, layer)
+
+
+cdef inline bint takes_all_rows(const DifferenceJob* job, int layer) noexcept nogil:
+    """Whether a row that changes at `layer` changes others behind it."""
+    return last_from_batch(job.base, job.plan.n_steps) > layer
 
 
 cdef void change_own_layer(
         DifferenceJob* job, Block* b, int layer, Py_ssize_t j, Py_ssize_t count, double sign, int64_t sum_at
 ) noexcept nogil:
-    """Unit `j` changes before an activation that mixes the units of a row, or that is the last one."""
-    cdef const Step* step = &job.plan.steps[layer]
-    cdef const double* z = before_activation(job, step)
+    """Number `j` of the rows at `layer` changes: before an activation, or after a norm or the input."""
+    cdef const double* unchanged = entering(job, layer)
+    cdef Py_ssize_t n = job.plan.n_in if layer < 0 else job.plan.steps[layer].n_out
+    cdef Py_ssize_t ld = ld_in_block(job.plan, layer), r, next_chosen = 0
     cdef double* out
-    cdef Py_ssize_t r
-    for r in range(count):
-        out = add_row(job, b, layer, b.chosen[r], sum_at)
-        memcpy(out, z + b.chosen[r]*step.ld, step.n_out*sizeof(double))
-        out[j] += sign*b.change[r]
+    if not takes_all_rows(job, layer):
+        for r in range(count):
+            out = add_row(job, b, layer, b.chosen[r], sum_at)
+            memcpy(out, unchanged + b.chosen[r]*ld, n*sizeof(double))
+            out[j] += sign*b.change[r]
+        return
+    for r in range(job.n):
+        out = add_row(job, b, layer, r, sum_at)
+        memcpy(out, unchanged + r*ld, n*sizeof(double))
+        if next_chosen < count and b.chosen[next_chosen] == r:
+            out[j] += sign*b.change[next_chosen]
+            next_chosen += 1
+    finish_block(job, b)
+
+
+cdef inline bint goes_on_dense(const DifferenceJob* job, int layer) noexcept nogil:
+    """Whether a change of one unit of a dense step is a change of one input of the next, dense too, and no more."""
+    cdef const Plan* plan = job.plan
+    cdef const Step* step = &plan.steps[layer]
+    return (
+        layer + 1 < plan.n_steps and step.kind == DENSE and (step + 1).kind == DENSE and not mixes(step.function)
+        and not step.adds and not takes_all_rows(job, layer)
+    )
 
 
 cdef void change_next_layer(
@@ -193,14 +287,14 @@ cdef void change_next_layer(
     cdef const Plan* plan = job.plan
     cdef const Step* step = &plan.steps[layer]
     cdef const Step* following = step + 1
-    cdef const double* z = before_activation(job, step)
-    cdef const double* a = after_activation(job, step)
-    cdef const char* direction = job.parameters + (following.W + j*following.n_out)*plan.z
+    cdef const double* z = before_activation(job, layer)
+    cdef const double* a = after_activation(job, layer)
+    cdef const char* direction = job.base.parameters + (following.W + j*following.n_out)*plan.z
     cdef Py_ssize_t r, done = 0, part, kept = 0
     cdef double difference
     for r in range(count):
         b.unit[r] = z[b.chosen[r]*step.ld + j] + sign*b.change[r]
-    plan.K.apply(step.function, 1, count, b.unit, count, b.unit, count)
+    plan.K.apply(step.function, step.alpha, 1, count, b.unit, count, b.unit, count)
     for r in range(count):
         difference = b.unit[r] - a[b.chosen[r]*step.ld + j]
         if difference != 0:  # a dead unit of relu stays dead
@@ -213,8 +307,8 @@ cdef void change_next_layer(
         b.layer = layer + 1
         part = min(kept - done, b.capacity - b.rows)
         plan.K.rank_one(
-            part, following.n_out, before_activation(job, following), following.ld, b.kept + done, b.unit + done,
-            direction, b.z + b.rows*following.ld, following.ld
+            part, following.n_out, before_activation(job, layer + 1), following.ld, b.kept + done, b.unit + done,
+            direction, rows_in_block(job, b, layer + 1) + b.rows*following.ld, following.ld
         )
         for r in range(part):
             b.row[b.rows + r] = b.kept[done + r]
@@ -223,29 +317,42 @@ cdef void change_next_layer(
         done += part
 
 
-cdef void change_units(DifferenceJob* job, Block* b, const Segment* segment, int64_t item) noexcept nogil:
-    """One piece: some weights of one input, or some biases."""
+cdef Py_ssize_t choose_rows(
+        DifferenceJob* job, Block* b, const Segment* segment, Py_ssize_t i, Py_ssize_t j
+) noexcept nogil:
+    """Rows in which a change by `h` of the number in row `i` and column `j` of an array makes one, and how large."""
     cdef const Plan* plan = job.plan
     cdef int layer = segment.layer
-    cdef const Step* step = &plan.steps[layer]
-    cdef Py_ssize_t i = item//segment.chunks, j = item%segment.chunks*segment.units, r, count = 0
-    cdef Py_ssize_t ld = plan.n_in if layer == 0 else (step - 1).ld
-    cdef const double* x = job.x if layer == 0 else after_activation(job, step - 1)
-    cdef int64_t sum_at
-    cdef bint mixes = step.function == SOFTMAX or layer == plan.n_steps - 1
-    cdef int side
+    cdef const double* by = NULL
+    cdef Py_ssize_t r, count = 0, ld = 0
+    if segment.kind == WEIGHT:
+        by = <const double*>input_of(job.base, layer, job.base.x, 0, &ld) + i
+    elif segment.kind == GAMMA:
+        by, ld = before_activation(job, layer) + j, plan.steps[layer].ld
     for r in range(job.n):
-        if segment.kind == BIAS or x[r*ld + i] != 0:
+        if by == NULL or by[r*ld] != 0:
             b.chosen[count] = r
-            b.change[count] = job.h if segment.kind == BIAS else job.h*x[r*ld + i]
+            b.change[count] = job.h if by == NULL else job.h*by[r*ld]
             count += 1
+    return count
+
+
+cdef void change_units(DifferenceJob* job, Block* b, const Segment* segment, int64_t item) noexcept nogil:
+    """One piece: some weights of one input, or some numbers of an array that has one for each unit."""
+    cdef int layer = segment.layer
+    cdef const Step* step = &job.plan.steps[layer]
+    cdef Py_ssize_t i = item//segment.chunks, j = item%segment.chunks*segment.units, count = 0
+    cdef int64_t sum_at
+    cdef int side
     for j in range(j, min(j + segment.units, step.n_out)):
+        if count == 0 or segment.kind == GAMMA:
+            count = choose_rows(job, b, segment, i, j)
         for side in range(2):
             sum_at = 2*(segment.slot + i*step.n_out + j) + side
-            if mixes:
-                change_own_layer(job, b, layer, j, count, 1 - 2*side, sum_at)
-            else:
+            if goes_on_dense(job, layer):
                 change_next_layer(job, b, layer, j, count, 1 - 2*side, sum_at)
+            else:
+                change_own_layer(job, b, layer, j, count, 1 - 2*side, sum_at)
         if job.interrupted:
             return
 
@@ -254,19 +361,25 @@ cdef void change_inputs(DifferenceJob* job, Block* b, const Segment* segment, in
     """One piece: the features of one row."""
     cdef const Plan* plan = job.plan
     cdef const Step* first = &plan.steps[0]
-    cdef const double* z = before_activation(job, first)
     cdef double change
     cdef double* out
     cdef Py_ssize_t i
+    cdef int64_t sum_at
     cdef int side
+    b.chosen[0] = row
+    b.change[0] = job.h
     for i in range(plan.n_in):
         for side in range(2):
-            change = job.h if side == 0 else -job.h
-            out = add_row(job, b, 0, row, 2*(segment.slot + row*plan.n_in + i) + side)
-            plan.K.rank_one(
-                1, first.n_out, z, first.ld, &row, &change, job.parameters + (first.W + i*first.n_out)*plan.z, out,
-                first.ld
-            )
+            sum_at = 2*(segment.slot + row*plan.n_in + i) + side
+            if first.kind == DENSE and not plan.input_adds and not takes_all_rows(job, -1):
+                change = job.h if side == 0 else -job.h
+                out = add_row(job, b, 0, row, sum_at)
+                plan.K.rank_one(
+                    1, first.n_out, before_activation(job, 0), first.ld, &row, &change,
+                    job.base.parameters + (first.W + i*first.n_out)*plan.z, out, first.ld
+                )
+            else:
+                change_own_layer(job, b, -1, i, 1, 1 - 2*side, sum_at)
         if job.interrupted:
             return
 

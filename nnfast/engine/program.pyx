@@ -1,13 +1,14 @@
 """The program: a network as a flat array of steps over arenas, run without the GIL and without touching a Python
 object.
 
-Arenas. All parameters are one vector, the gradients a second, each moment of an optimizer another; a step knows its
-offsets. Workspace. A row of activations and a row of gradients for each step and sample, sized once for the training
-batch.
+Arenas. All parameters are one vector, the gradients a second, each moment of an optimizer another, running statistics
+one of their own; a step knows its offsets. Workspace. A row of activations and a row of gradients for each step and
+sample, and what a step keeps for the way back, sized once for the training batch.
 
 A training step has two phases. In the first each thread takes its rows through forward, loss and back to the input; in
 the second it sums its share of each weight gradient over all rows and updates that share. Every sum has one order,
-whatever the number of threads: the bits are the same.
+whatever the number of threads: the bits are the same. A batch norm, which needs to see the whole batch, divides the first
+phase: there all threads meet.
 """
 
 cimport numpy as cnp
@@ -18,7 +19,9 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from nnfast.kernels.arrays cimport bitgen_t, generator_of, shuffle_order
 from nnfast.kernels.dispatch cimport table
-from nnfast.kernels.table cimport ADAM, IDENTITY, SOFTMAX, Kernels, Optimizer, Targets, from_logits, over_elements
+from nnfast.kernels.table cimport (
+    ADAM, IDENTITY, Kernels, Optimizer, Targets, from_logits, keeps, mixes, noise_key, over_elements,
+)
 
 import numpy as np
 
@@ -53,6 +56,7 @@ cdef enum:
     TILE_BYTES = 196608         # of activations of one layer in a tile of `predict`
     FLOPS_PER_THREAD = 2000000  # below this a thread costs more than it saves (33 us to enlist and dismiss one)
     PIECE_SAMPLES = 256        # in a piece of a long step's weight gradients
+    COLUMN_GRAIN = 16          # columns of a norm that threads share, at least
     FUSED_ROWS = 16            # of a mini-batch whose gradients are used in pieces
     PIECE_BYTES = 16384        # of such a piece, about
     SCRATCH_BYTES = 65536      # of such a piece, at most
@@ -72,6 +76,17 @@ cdef double LONG_FLOPS = 1e9  # of a step whose weights are not changed before a
 include "steps.pxi"
 include "tiles.pxi"
 include "differences.pxi"
+
+STEPS = {
+    "dense": DENSE,
+    "activation": ACTIVATION,
+    "rescaling": RESCALING,
+    "dropout": DROPOUT,
+    "gaussian_noise": GAUSSIAN_NOISE,
+    "batch_norm": BATCH_NORM,
+    "layer_norm": LAYER_NORM,
+    "add": ADD,
+}
 
 
 cdef int raise_if(bint interrupted) except -1:
@@ -107,10 +122,23 @@ cdef class Program:
     ----------
     dtype : dtype
         float32 or float64.
-    steps : list of (int, int, str, bool)
-        Inputs, outputs, activation and whether there is a bias, for each dense layer.
+    steps : list of dict
+        What each step is: ``kind``, a name in `STEPS`, ``n_in`` and ``n_out``; and as far as they are not zero, None or
+        "identity": ``path`` (of the layer), ``function`` (of dense steps and activations; a name in `ACTIVATIONS`) and
+        its ``alpha``, ``parameters`` (names of the arrays it learns: none, W, W and b, or gamma and beta), ``first``
+        and ``second`` (numbers of other kinds, see `Step`), ``l1`` and ``l2``, ``frozen``, ``other`` (of an add: the
+        number of the step whose output is added, -1 for the input).
     loss : str
         A name in `LOSSES`.
+    seed : int
+        Of dropout and noise, below 2**64.
+
+    Attributes
+    ----------
+    layout : list of (str, str, int, tuple)
+        Path of the layer, name, offset and shape of each array of parameters.
+    statistics_layout : list of (str, str, int, tuple)
+        The same for running statistics.
     """
 
     cdef Plan plan
@@ -120,9 +148,13 @@ cdef class Program:
     cdef Py_ssize_t saved     # rows of the forward pass that waits for its backward; -1 without one
     cdef bint graded          # the gradients are those of a backward pass
     cdef readonly object dtype, layout, parameters, gradients, optimizer_kind, moments
+    cdef readonly object statistics, statistics_layout
+    cdef object owners        # of each array in the layout: its step
     cdef readonly int64_t optimizer_steps
+    cdef readonly uint64_t seed
+    cdef public int64_t noise_steps  # passes in training so far: what noise is drawn by, besides the seed
 
-    def __cinit__(self, dtype, steps, loss):
+    def __cinit__(self, dtype, steps, loss, seed=0):
         self.saved = -1
         self.dtype = np.dtype(dtype)
         self.plan.K = table(self.dtype == np.float64)
@@ -137,42 +169,120 @@ cdef class Program:
         self.plan.over_elements = over_elements(self.plan.loss)
         self.parameters = aligned_zeros(self.plan.n_parameters, self.dtype)
         self.gradients = aligned_zeros(self.plan.n_parameters, self.dtype)
+        self.statistics = aligned_zeros(sum(int(np.prod(entry[3])) for entry in self.statistics_layout), self.dtype)
+        for _, name, at, (n,) in self.statistics_layout:
+            self.statistics[at : at + n] = 1 if name == "variance" else 0
         self.moments = []
+        self.seed = seed
 
     cdef lay_out(self, steps):
         """Fill the steps and the offsets; sizes are counted in Python's integers, which do not overflow."""
         cdef Plan* plan = &self.plan
         cdef Step* step
         vector = plan.K.vector_width
-        self.layout = []
-        offset = width = flops = 0
-        for s, (n_in, n_out, activation, use_bias) in enumerate(steps):
+        self.layout, self.owners, self.statistics_layout = [], [], []
+        offset = width = keep = columns = statistics = flops = 0
+        for s, spec in enumerate(steps):
+            n_in, n_out = spec["n_in"], spec["n_out"]
             ld = -(-n_out//vector)*vector
             if ld*plan.z % 1024 == 0:  # or a column's elements would all fall into a few sets of the caches
                 ld += ALIGNMENT//plan.z
             bytes_needed = (offset + n_in*n_out + n_out)*plan.z
             if bytes_needed > 2**62 or width + ld > 2**40:
-                raise MemoryError(f"layer {s} needs {n_in} x {n_out} weights")
+                raise MemoryError(f"layer {spec.get('path', s)} needs {n_in} x {n_out} weights")
             step = &plan.steps[s]
-            step.function = ACTIVATIONS[activation]
+            self.fill_step(step, spec)
             step.n_in, step.n_out, step.ld = n_in, n_out, ld
             step.at = width
-            step.W, step.b = offset, -1
-            self.layout.append((s, "W", offset, (n_in, n_out)))
-            offset += n_in*n_out
-            if use_bias:
-                step.b = offset
-                self.layout.append((s, "b", offset, (n_out,)))
-                offset += n_out
+            step.W = step.b = step.keep = -1
+            for name in spec.get("parameters", ()):
+                shape = (n_in, n_out) if name == "W" else (n_out,)
+                self.layout.append((spec["path"], name, offset, shape))
+                self.owners.append(s)
+                if name in ("W", "gamma"):
+                    step.W = offset
+                else:
+                    step.b = offset
+                offset += int(np.prod([int(size) for size in shape], dtype=object))
+            if step.kind == DROPOUT or (step.kind <= ACTIVATION and keeps(step.function)):
+                step.keep, step.keep_ld = keep, ld
+            elif step.kind == LAYER_NORM:
+                step.keep, step.keep_ld = keep, 2
+            keep += step.keep_ld
+            if step.kind == BATCH_NORM:
+                step.columns, step.statistics = columns, statistics
+                for i, name in enumerate(("mean", "variance")):
+                    self.statistics_layout.append((spec["path"], name, statistics + i*n_out, (n_out,)))
+                columns += N_COLUMNS*ld
+                statistics += 2*n_out
             width += ld
-            flops += 6*n_in*n_out
+            flops += 6*n_in*n_out if step.kind == DENSE else 24*n_out
             plan.tile_ld = max(plan.tile_ld, ld)
-        plan.n_in = steps[0][0]
+        plan.n_in = steps[0]["n_in"]
         plan.n_out = n_out
         plan.n_parameters = offset
-        plan.width = width
+        plan.width, plan.keep_width, plan.column_width = width, keep, columns
         plan.flops_per_row = flops
         plan.tile_rows = min(max(TILE_BYTES//(plan.tile_ld*plan.z)//12*12, 12), 240)
+        self.find_learning()
+        self.link_adds()
+        self.share_slots()
+
+    cdef fill_step(self, Step* step, spec):
+        step.kind = STEPS[spec["kind"]]
+        step.function = ACTIVATIONS[spec.get("function", "identity")]
+        step.alpha = spec.get("alpha", 0)
+        step.first, step.second = spec.get("first", 0), spec.get("second", 0)
+        step.l1, step.l2 = spec.get("l1", 0), spec.get("l2", 0)
+        step.frozen = spec.get("frozen", False)
+        step.other = spec.get("other", -1)
+
+    cdef void find_learning(self) noexcept:
+        """The first steps that the way back has to reach."""
+        cdef Plan* plan = &self.plan
+        cdef int s
+        plan.first_learned = plan.first_trained = plan.n_steps
+        for s in range(plan.n_steps - 1, -1, -1):
+            if plan.steps[s].W >= 0 or plan.steps[s].b >= 0:
+                plan.first_learned = s
+                if not plan.steps[s].frozen:
+                    plan.first_trained = s
+
+    cdef void link_adds(self) noexcept:
+        """Tell each output which residual sums it goes into."""
+        cdef Plan* plan = &self.plan
+        cdef int* head
+        cdef int s
+        for s in range(plan.n_steps):
+            if plan.steps[s].kind == ADD:
+                head = &plan.input_adds if plan.steps[s].other < 0 else &plan.steps[plan.steps[s].other].adds
+                plan.steps[s].next_add = head[0]
+                head[0] = s
+
+    cdef share_slots(self):
+        """Find a slot of a tile for each step's output, apart from its input's and those that an add still needs."""
+        cdef Plan* plan = &self.plan
+        cdef Step* step
+        cdef int s
+        until = {}  # of outputs that go into an add: the last one
+        for s in range(plan.n_steps):
+            if plan.steps[s].kind == ADD:
+                until[plan.steps[s].other] = s
+        waiting = {}
+        before = -1
+        for s in range(plan.n_steps):
+            step = &plan.steps[s]
+            waiting = {slot: end for slot, end in waiting.items() if end >= s}
+            idle = step.kind == DROPOUT or step.kind == GAUSSIAN_NOISE  # outside of training they do nothing
+            if idle and 0 < s < plan.n_steps - 1 and s - 1 not in until and before not in waiting:
+                step.slot = before
+            else:
+                step.slot = next(i for i in range(plan.n_steps) if i != before and i not in waiting)
+            if s in until:
+                waiting[step.slot] = until[s]
+            before = step.slot
+            plan.n_slots = max(plan.n_slots, step.slot + 1)
+        plan.n_slots = max(plan.n_slots, 2)
 
     def __dealloc__(self):
         cdef int i
@@ -205,6 +315,8 @@ cdef class Program:
             rows*plan.n_in*plan.z,
             rows*plan.width*plan.z,
             rows*plan.width*plan.z,
+            rows*plan.keep_width*plan.z,
+            plan.column_width*plan.z,
             rows*max(plan.n_out*plan.z, <Py_ssize_t>sizeof(int64_t)),
             rows*sizeof(double),
         ]
@@ -222,8 +334,10 @@ cdef class Program:
         ws.x = memory
         ws.a = ws.x + <size_t>sizes[0]
         ws.g = ws.a + <size_t>sizes[1]
-        ws.targets = ws.g + <size_t>sizes[2]
-        ws.row_loss = <double*>(ws.targets + <size_t>sizes[3])
+        ws.keep = ws.g + <size_t>sizes[2]
+        ws.columns = ws.keep + <size_t>sizes[3]
+        ws.targets = ws.columns + <size_t>sizes[4]
+        ws.row_loss = <double*>(ws.targets + <size_t>sizes[5])
         return 0
 
     cdef int threads_for(self, double rows, int most):
@@ -286,6 +400,10 @@ cdef class Program:
         job.work = work
         job.parameters = data(self.parameters)
         job.gradients = data(self.gradients)
+        job.statistics = data(self.statistics)
+        job.seed = self.seed
+        job.noise_steps = self.noise_steps
+        job.lowest = self.plan.first_trained if work & UPDATE else self.plan.first_learned
         job.from_logits = self.plan.from_logits and work & LOSS
         job.until = job.total = 1
         job.deadline = float("inf")
@@ -327,12 +445,14 @@ cdef class Program:
         cdef Py_ssize_t r
         for r in range(job.n):
             total += job.row_loss[r]
-        return total/(job.n*self.plan.n_out if self.plan.over_elements else job.n), job.correct
+        total /= job.n*self.plan.n_out if self.plan.over_elements else job.n
+        return total + penalties(&self.plan, job.parameters), job.correct
 
     cdef int walk(self, TileJob* job, x, int threads) except -1:
         job.plan = &self.plan
         job.pool = self.pool
         job.parameters = data(self.parameters)
+        job.statistics = data(self.statistics)
         job.x = data(x)
         job.n = x.shape[0]
         threads = self.threads_for(job.n/3.0, threads)  # forward alone is a third of a step
@@ -368,6 +488,7 @@ cdef class Program:
         job.plan = &self.plan
         job.pool = self.pool
         job.parameters = parameters
+        job.statistics = data(self.statistics)
         job.linear = False
         job.x = from_
         job.out = to
@@ -382,9 +503,10 @@ cdef class Program:
             raise MemoryError("no memory for one row")
         return True
 
-    def gradient(self, x, targets, out, gx, int threads):
+    def gradient(self, x, targets, out, gx, int threads, bint training=False):
         """Write the gradient of the loss to `out`, a vector like the arena of parameters, and unless it is None that of
-        the input to `gx`; return the loss."""
+        the input to `gx`; return the loss. `training`: with the dropout and noise of the next step of a training, and
+        the statistics of this batch."""
         expect(out, self.dtype, (self.plan.n_parameters,), True)
         cdef Job job
         cdef Workspace ws
@@ -393,6 +515,7 @@ cdef class Program:
         self.reserve(&ws, x.shape[0])
         try:
             self.fill(&job, &ws, FORWARD | LOSS | BACKWARD | WEIGHTS, x, targets)
+            job.training = training
             job.gradients = data(out)
             if gx is not None:
                 expect(gx, self.dtype, (job.n, self.plan.n_in), True)
@@ -406,6 +529,28 @@ cdef class Program:
             free_memory(ws.memory)
         return loss
 
+    def training_loss(self, x, targets, counts, int threads, bint lasting=False):
+        """As `evaluate`, for one batch as a step of a training sees it; `lasting`: as if the step were taken."""
+        cdef Job job
+        cdef Workspace ws
+        cdef double loss = 0
+        cdef int64_t correct = 0
+        memset(&ws, 0, sizeof(Workspace))
+        self.reserve(&ws, x.shape[0])
+        try:
+            self.fill(&job, &ws, FORWARD | LOSS, x, targets)
+            job.training, job.lasting = True, lasting
+            job.step_loss, job.step_correct = &loss, &correct
+            fill_counts(&job, counts)
+            threads = self.threads_for(job.n/3.0, threads)
+            with nogil:
+                run_team(threads, run_steps, &job)
+            raise_if(job.interrupted)
+        finally:
+            free_memory(ws.memory)
+        self.noise_steps = job.noise_steps
+        return loss, correct
+
     def forward(self, x, out, int threads):
         """Outputs for the rows of `x`, keeping what `backward` needs."""
         cdef Job job
@@ -413,6 +558,7 @@ cdef class Program:
         cdef Py_ssize_t r, row_bytes = self.plan.n_out*self.plan.z
         self.reserve(&self.ws, x.shape[0])
         self.fill(&job, &self.ws, FORWARD, x, None)
+        job.training = job.lasting = True
         expect(out, self.dtype, (job.n, self.plan.n_out), True)
         if job.n:  # the caller may change x before `backward`
             memcpy(self.ws.x, job.x, <size_t>(job.n*self.plan.n_in*self.plan.z))
@@ -423,6 +569,7 @@ cdef class Program:
             for r in range(job.n):
                 memcpy(to + r*row_bytes, activations(&self.plan, &self.ws, last, r), row_bytes)
         self.saved = -1 if job.interrupted else job.n
+        self.noise_steps = job.noise_steps
         raise_if(job.interrupted)
 
     @property
@@ -441,6 +588,7 @@ cdef class Program:
         cdef const Step* last = &self.plan.steps[self.plan.n_steps - 1]
         cdef Py_ssize_t r, row_bytes = self.plan.n_out*self.plan.z
         self.fill(&job, &self.ws, BACKWARD | (WEIGHTS if parameters else 0), None, None)
+        job.training = True
         job.n = job.batch = self.saved
         expect(gout, self.dtype, (job.n, self.plan.n_out), False)
         expect(gx, self.dtype, (job.n, self.plan.n_in), True)
@@ -476,11 +624,12 @@ cdef class Program:
         self.reserve(&self.ws, x.shape[0])
         self.fill(&job, &self.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets)
         self.fill_optimizer(&job, optimizer, moments)
+        job.training = job.lasting = True
         job.step_loss = &loss
         threads = self.threads_for(job.n, threads)
         with nogil:
             run_team(threads, run_steps, &job)
-        self.optimizer_steps = job.optimizer_steps
+        self.optimizer_steps, self.noise_steps = job.optimizer_steps, job.noise_steps
         self.forget()
         raise_if(job.interrupted)
         return loss
@@ -489,6 +638,13 @@ cdef class Program:
         """No forward pass waits any more, and the gradients are nobody's."""
         self.saved = -1
         self.graded = False
+
+
+cdef void fill_counts(Job* job, counts):
+    """How right answers are counted: None, "classes", or a threshold."""
+    job.counts = counts is not None
+    job.classes = counts == "classes"
+    job.threshold = 0 if job.classes or counts is None else counts
 
 
 cdef class Training:
@@ -527,11 +683,10 @@ cdef class Training:
         program.fill(&self.job, &program.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets)
         program.fill_optimizer(&self.job, optimizer, moments)
         self.program, self.x, self.targets, self.bit_generator = program, x, targets, bit_generator
+        self.job.training = self.job.lasting = True
         self.job.batch = batch
         self.job.total = total
-        self.job.counts = counts is not None
-        self.job.classes = counts == "classes"
-        self.job.threshold = 0 if self.job.classes or counts is None else counts
+        fill_counts(&self.job, counts)
         self.job.step_loss = <double*>data(self.step_loss)
         self.job.step_correct = <int64_t*>data(self.step_correct)
         self.threads = program.threads_for(batch, threads)
@@ -556,7 +711,7 @@ cdef class Training:
         if self.job.step < self.job.until:
             with nogil:
                 run_team(self.threads, run_steps, &self.job)
-        self.program.optimizer_steps = self.job.optimizer_steps
+        self.program.optimizer_steps, self.program.noise_steps = self.job.optimizer_steps, self.job.noise_steps
         raise_if(self.job.interrupted)
         return self.job.step
 
@@ -574,6 +729,7 @@ cdef class Training:
         if self.job.counts:
             self.job.step_correct[self.job.step] = correct
         self.job.work = UPDATE
+        self.job.lasting = False  # the forward pass was made elsewhere
         self.job.until = self.job.step + 1
         with nogil:
             run_team(1, run_steps, &self.job)
@@ -604,6 +760,7 @@ cdef class Differences:
     """
 
     cdef DifferenceJob job
+    cdef Job base
     cdef Workspace ws
     cdef Program program
     cdef int threads
@@ -611,41 +768,47 @@ cdef class Differences:
     cdef bint defined
     cdef object x, targets, sums
 
-    def __init__(self, Program program, x, targets, arrays, double h, int threads):
+    def __init__(self, Program program, x, targets, arrays, double h, int threads, bint training=False):
         cdef Plan* plan = &program.plan
+        cdef double loss = 0
         n = x.shape[0]
         expect(x, np.dtype(np.float64), (n, plan.n_in), False)
         self.program, self.x, self.targets = program, x, targets
-        self.job.labels = program.expect_targets(targets, n)
         self.sums = np.zeros((plan.n_parameters + (n*plan.n_in if -1 in arrays else 0), 2))
         program.reserve(&self.ws, n)
+        program.fill(&self.base, &self.ws, FORWARD | LOSS, x, targets)
+        self.base.training = training
+        self.base.step_loss = &loss
         self.job.plan = plan
-        self.job.ws = &self.ws
-        self.job.parameters = data(program.parameters)
+        self.job.base = &self.base
         self.job.x = <const double*>data(x)
-        self.job.targets = data(targets)
         self.job.n = n
         self.job.h = h
         self.job.sums = <double*>data(self.sums)
         self.job.segments = <Segment*>calloc(len(arrays) + 1, sizeof(Segment))
         self.threads = program.threads_for(2.0*n*self.sums.shape[0]/3, threads)
-        self.job.words = words_for(plan, n)
+        all_rows = last_from_batch(&self.base, plan.n_steps) >= 0
+        self.job.capacity = max(plan.tile_rows, n) if all_rows else plan.tile_rows
+        self.job.words = words_for(plan, n, self.job.capacity)
         self.job.memory = <double*>aligned_memory(self.threads*self.job.words*sizeof(double))
         if self.job.segments == NULL or self.job.memory == NULL:
             raise MemoryError(f"no memory for the differences of {n} rows")
         for array in arrays:
             self.add_segment(array)
         self.count = n*plan.n_out if plan.over_elements else n
-        self.job.next_look = seconds_now() + SLICE
+        self.pass_unchanged()
+        self.defined = loss - loss == 0
+
+    cdef int pass_unchanged(self) except -1:
+        self.base.next_look = self.job.next_look = seconds_now() + SLICE
         with nogil:
-            run_team(self.threads, forward_unchanged, &self.job)
+            run_team(self.threads, run_steps, &self.base)
+        raise_if(self.base.interrupted)
+        with nogil:
+            run_team(self.threads, before_activations, &self.job)
         raise_if(self.job.interrupted)
         self.job.next = 0
-        cdef double loss = 0
-        cdef Py_ssize_t r
-        for r in range(self.job.n):
-            loss += self.ws.row_loss[r]
-        self.defined = loss - loss == 0
+        return 0
 
     cdef int add_segment(self, int array) except -1:
         cdef DifferenceJob* job = &self.job
@@ -655,9 +818,9 @@ cdef class Differences:
         if array < 0:
             segment.kind, segment.inputs, segment.slot = INPUT, job.n, job.plan.n_parameters
         else:
-            layer, name, segment.slot, shape = self.program.layout[array]
-            segment.layer = layer
-            segment.kind = WEIGHT if name == "W" else BIAS
+            _, name, segment.slot, shape = self.program.layout[array]
+            segment.layer = self.program.owners[array]
+            segment.kind = WEIGHT if name == "W" else GAMMA if name == "gamma" else BIAS
             segment.inputs = shape[0] if segment.kind == WEIGHT else 1
             segment.units = max(1, ITEM_ROWS//2//job.n)
             segment.chunks = -(-shape[len(shape) - 1]//segment.units)

@@ -1,12 +1,32 @@
 # A run of training steps, or any part of one, on a team of threads. Included by program.pyx.
 
+cdef enum StepKind:
+    DENSE           # out = f(x W + b)
+    ACTIVATION      # out = f(x)
+    RESCALING       # out = x*scale + offset
+    DROPOUT
+    GAUSSIAN_NOISE
+    BATCH_NORM
+    LAYER_NORM
+    ADD             # out = x + the output of an earlier step
+
 cdef struct Step:
-    # A dense layer, the one kind there is: out = f(x W + b).
+    int kind
     int function
+    double alpha          # the function's parameter
+    double first, second  # numbers of other kinds: scale and offset; rate; deviation; epsilon and momentum
+    double l1, l2         # penalties on the weights
+    bint frozen           # training leaves its parameters as they are
     Py_ssize_t n_in, n_out
     Py_ssize_t ld         # n_out rounded up to whole vectors
-    Py_ssize_t W, b       # offsets in the arenas; b is -1 without a bias
-    Py_ssize_t at         # offset in a workspace, in elements for each row
+    Py_ssize_t W, b       # offsets in the arenas of weights and bias, or of gamma and beta; -1 where there is none
+    Py_ssize_t at         # offset of its output in a workspace, in elements for each row
+    Py_ssize_t keep, keep_ld  # what it keeps for the way back, in elements for each row; -1 if nothing
+    Py_ssize_t columns    # what a batch norm tells of the columns of a batch: offset in a workspace, in elements
+    Py_ssize_t statistics # its running mean, with the running variance behind: offset in their arena
+    int slot              # of its output in a tile of `predict`; -1 is the input itself
+    int other             # ADD: the step whose output is added; -1 is the input
+    int adds, next_add    # the first ADD that takes this step's output, and for an ADD the next of the same; 0 if none
 
 
 cdef struct Plan:
@@ -17,7 +37,11 @@ cdef struct Plan:
     Py_ssize_t n_in, n_out
     Py_ssize_t n_parameters
     Py_ssize_t width      # of the activations of one row, all steps
+    Py_ssize_t keep_width, column_width
     Py_ssize_t tile_rows, tile_ld
+    int n_slots           # of a tile
+    int input_adds        # the first ADD that takes the input
+    int first_learned, first_trained  # steps with parameters, and with such that are not frozen
     int loss
     bint from_logits      # the loss is fused with the last activation
     bint over_elements    # the loss averages over elements, not rows
@@ -30,6 +54,8 @@ cdef struct Workspace:
     char* x
     char* a               # activations
     char* g               # gradients of the loss with respect to them
+    char* keep
+    char* columns
     char* targets
     double* row_loss
 
@@ -40,10 +66,16 @@ cdef struct Job:
     int work
     char* parameters
     char* gradients
+    char* statistics      # running ones, of batch norms
     char* moment1
     char* moment2
     Optimizer optimizer
     int64_t optimizer_steps
+    bint training         # with dropout, noise, and the statistics of the batch
+    bint lasting          # running statistics and the count of noise go on
+    uint64_t seed         # of dropout and noise
+    int64_t noise_steps
+    int lowest            # the first step whose gradient is asked for
     bint accumulate
     bint layer_by_layer   # backward and update in one pass
     bint from_logits
@@ -67,6 +99,7 @@ cdef struct Job:
     int64_t* step_correct
     bint counts, classes
     double threshold
+    double penalty
     Py_ssize_t correct[MAX_THREADS]
     barrier meeting
 
@@ -98,17 +131,51 @@ cdef inline Targets targets_at(const Plan* plan, bint labels, const char* target
     return t
 
 
-cdef inline void forward_step(
-        const Plan* plan, const char* parameters, const Step* step, bint linear, Py_ssize_t m, const char* x,
-        Py_ssize_t ldx, char* out, Py_ssize_t ldo
+cdef inline const char* at_or_null(const char* arena, Py_ssize_t offset, Py_ssize_t z) noexcept nogil:
+    return arena + offset*z if offset >= 0 else NULL
+
+
+cdef inline void copy_rows(
+        const Plan* plan, Py_ssize_t m, Py_ssize_t n, const char* x, Py_ssize_t ldx, char* out, Py_ssize_t ldo
 ) noexcept nogil:
-    cdef const char* b = NULL
-    if step.b >= 0:
-        b = parameters + step.b*plan.z
-    plan.K.dense(
-        m, step.n_in, step.n_out, x, ldx, parameters + step.W*plan.z, b, IDENTITY if linear else step.function, out,
-        ldo
-    )
+    plan.K.apply(IDENTITY, 0, m, n, x, ldx, out, ldo)
+
+
+cdef inline const char* running_mean(const Plan* plan, const char* statistics, const Step* step) noexcept nogil:
+    return statistics + step.statistics*plan.z
+
+
+cdef inline const char* running_variance(const Plan* plan, const char* statistics, const Step* step) noexcept nogil:
+    return statistics + (step.statistics + step.n_out)*plan.z
+
+
+cdef void infer_step(
+        const Plan* plan, const char* parameters, const char* statistics, const Step* step, bint linear, Py_ssize_t m,
+        const char* x, Py_ssize_t ldx, const char* other, Py_ssize_t ldother, char* out, Py_ssize_t ldo
+) noexcept nogil:
+    """A step as it is outside of training: nothing is random, and a row does not depend on others. `linear`: without
+    its activation. `other`: what an ADD adds."""
+    cdef const Kernels* K = plan.K
+    cdef const char* W = at_or_null(parameters, step.W, plan.z)
+    cdef const char* b = at_or_null(parameters, step.b, plan.z)
+    cdef int function = IDENTITY if linear else step.function
+    if step.kind == DENSE:
+        K.dense(m, step.n_in, step.n_out, x, ldx, W, b, function, step.alpha, out, ldo)
+    elif step.kind == ACTIVATION:
+        K.apply(function, step.alpha, m, step.n_out, x, ldx, out, ldo)
+    elif step.kind == RESCALING:
+        K.rescale(step.first, step.second, m, step.n_out, x, ldx, out, ldo)
+    elif step.kind == BATCH_NORM:
+        K.batch_norm(
+            step.first, m, step.n_out, x, ldx, running_mean(plan, statistics, step),
+            running_variance(plan, statistics, step), W, b, out, ldo
+        )
+    elif step.kind == LAYER_NORM:
+        K.layer_norm(step.first, m, step.n_out, x, ldx, W, b, NULL, out, ldo)
+    elif step.kind == ADD:
+        K.add(m, step.n_out, x, ldx, other, ldother, out, ldo)
+    else:
+        copy_rows(plan, m, step.n_out, x, ldx, out, ldo)
 
 
 cdef inline bint given_up(Job* job, int id, Py_ssize_t m) noexcept nogil:
@@ -118,20 +185,105 @@ cdef inline bint given_up(Job* job, int id, Py_ssize_t m) noexcept nogil:
     return job.interrupted
 
 
-cdef void forward_rows(Job* job, int id, const char* x, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
+cdef inline const char* input_of(
+        const Job* job, int s, const char* x, Py_ssize_t first, Py_ssize_t* ld
+) noexcept nogil:
+    """Row `first` of what goes into step `s`; `x` is the input of the batch."""
     cdef const Plan* plan = job.plan
-    cdef Py_ssize_t ldx = plan.n_in
-    cdef const Step* step
-    cdef char* out
+    ld[0] = plan.n_in if s == 0 else plan.steps[s - 1].ld
+    return x + first*plan.n_in*plan.z if s == 0 else activations(plan, job.ws, &plan.steps[s - 1], first)
+
+
+cdef inline char* kept(const Job* job, const Step* step, Py_ssize_t row) noexcept nogil:
+    return job.ws.keep + (step.keep*job.ws.rows + row*step.keep_ld)*job.plan.z
+
+
+cdef inline bint from_batch(const Job* job, const Step* step) noexcept nogil:
+    """Whether a step needs to see the whole batch. A frozen batch norm keeps to its running statistics, as in Keras."""
+    return step.kind == BATCH_NORM and job.training and not step.frozen
+
+
+cdef enum Column:  # what a batch norm tells of each column
+    MEAN
+    VARIANCE
+    SUM_GRADIENT
+    SUM_PRODUCT  # of gradient and normalised input
+    SPARE
+    N_COLUMNS
+
+
+cdef inline char* column(const Job* job, const Step* step, int which) noexcept nogil:
+    return job.ws.columns + (step.columns + which*step.ld)*job.plan.z
+
+
+cdef inline const char* mean_of(const Job* job, const Step* step) noexcept nogil:
+    if from_batch(job, step):
+        return column(job, step, MEAN)
+    return running_mean(job.plan, job.statistics, step)
+
+
+cdef inline const char* variance_of(const Job* job, const Step* step) noexcept nogil:
+    if from_batch(job, step):
+        return column(job, step, VARIANCE)
+    return running_variance(job.plan, job.statistics, step)
+
+
+cdef inline bint is_linear(const Job* job, int s) noexcept nogil:
+    """Whether the loss is fused with this step's activation."""
+    return job.from_logits and s == job.plan.n_steps - 1
+
+
+cdef void forward_step(const Job* job, int s, const char* x, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
+    """A step that keeps what the way back needs."""
+    cdef const Plan* plan = job.plan
+    cdef const Kernels* K = plan.K
+    cdef const Step* step = &plan.steps[s]
+    cdef Py_ssize_t ldx, ldother = 0
+    cdef const char* from_ = input_of(job, s, x, first, &ldx)
+    cdef const char* other = NULL
+    cdef const char* W = at_or_null(job.parameters, step.W, plan.z)
+    cdef const char* b = at_or_null(job.parameters, step.b, plan.z)
+    cdef char* out = activations(plan, job.ws, step, first)
+    cdef char* keep = NULL if step.keep < 0 else kept(job, step, first)
+    if step.kind <= ACTIVATION and keep != NULL and not is_linear(job, s):
+        if step.kind == DENSE:
+            K.dense(m, step.n_in, step.n_out, from_, ldx, W, b, IDENTITY, 0, keep, step.ld)
+            from_, ldx = keep, step.ld
+        K.apply_keep(
+            step.function, step.alpha, m, step.ld if ldx == step.ld else step.n_out, from_, ldx, out, step.ld, keep,
+            step.ld
+        )
+    elif step.kind == DROPOUT and job.training:
+        K.dropout(
+            step.first, noise_key(job.seed, job.noise_steps, s), first, m, step.n_out, from_, ldx, keep, step.ld, out,
+            step.ld
+        )
+    elif step.kind == GAUSSIAN_NOISE and job.training:
+        K.gaussian_noise(
+            step.first, noise_key(job.seed, job.noise_steps, s), first, m, step.n_out, from_, ldx, out, step.ld
+        )
+    elif step.kind == BATCH_NORM:
+        K.batch_norm(
+            step.first, m, step.n_out, from_, ldx, mean_of(job, step), variance_of(job, step), W, b, out, step.ld
+        )
+    elif step.kind == LAYER_NORM:
+        K.layer_norm(step.first, m, step.n_out, from_, ldx, W, b, keep, out, step.ld)
+    else:
+        if step.kind == ADD:
+            other = input_of(job, step.other + 1, x, first, &ldother)
+        infer_step(
+            plan, job.parameters, job.statistics, step, is_linear(job, s), m, from_, ldx, other, ldother, out, step.ld
+        )
+
+
+cdef void forward_rows(
+        Job* job, int id, int begin, int end, const char* x, Py_ssize_t first, Py_ssize_t m
+) noexcept nogil:
     cdef int s
-    for s in range(plan.n_steps):
+    for s in range(begin, end):
         if given_up(job, id, m):
             return
-        step = &plan.steps[s]
-        out = activations(plan, job.ws, step, first)
-        forward_step(plan, job.parameters, step, job.from_logits and s == plan.n_steps - 1, m, x, ldx, out, step.ld)
-        x = out
-        ldx = step.ld
+        forward_step(job, s, x, first, m)
 
 
 cdef void loss_rows(
@@ -151,38 +303,110 @@ cdef void loss_rows(
 
 
 cdef char* through_activation(const Job* job, int s, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
-    """Turn the gradient of a layer's output into that of its pre-activation, in place; return where it is."""
+    """Turn the gradient of a dense step's output into that of its pre-activation, in place; return where it is."""
     cdef const Plan* plan = job.plan
     cdef const Step* step = &plan.steps[s]
     cdef char* g = gradients(plan, job.ws, step, first)
-    cdef char* a = activations(plan, job.ws, step, first)
-    cdef Py_ssize_t n = step.n_out if step.function == SOFTMAX else step.ld  # whole rows are one long run
-    if not (job.from_logits and s == plan.n_steps - 1):
-        plan.K.apply_backward(step.function, m, n, g, step.ld, a, step.ld, g, step.ld)
+    if not is_linear(job, s):
+        back_through_function(job, step, first, m, g, g, step.ld)
     return g
 
 
-cdef void backward_rows(Job* job, int id, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
-    """From the gradient of the last output to those of all pre-activations and, if asked for, of the input."""
+cdef inline void back_through_function(
+        const Job* job, const Step* step, Py_ssize_t first, Py_ssize_t m, const char* g, char* to, Py_ssize_t ldto
+) noexcept nogil:
+    cdef const Plan* plan = job.plan
+    cdef Py_ssize_t n = step.n_out if mixes(step.function) or ldto != step.ld else step.ld  # whole rows: one long run
+    if step.keep >= 0:
+        plan.K.multiply(m, n, g, step.ld, kept(job, step, first), step.ld, to, ldto)
+    else:
+        plan.K.apply_backward(
+            step.function, step.alpha, m, n, g, step.ld, activations(plan, job.ws, step, first), step.ld, to, ldto
+        )
+
+
+cdef void backward_step(
+        const Job* job, int s, const char* x, Py_ssize_t m_all, Py_ssize_t first, Py_ssize_t m, char* to,
+        Py_ssize_t ldto
+) noexcept nogil:
+    """From the gradient of a step's output to that of its input, unless `to` is NULL; and in any case to that of a
+    dense step's pre-activation."""
+    cdef const Plan* plan = job.plan
+    cdef const Kernels* K = plan.K
+    cdef const Step* step = &plan.steps[s]
+    cdef Py_ssize_t ldx
+    cdef const char* from_ = input_of(job, s, x, first, &ldx)
+    cdef const char* W = at_or_null(job.parameters, step.W, plan.z)
+    cdef char* g = gradients(plan, job.ws, step, first)
+    cdef bint batch = from_batch(job, step)
+    if step.kind == DENSE:
+        through_activation(job, s, first, m)
+        if to != NULL:
+            K.dense_backward_input(m, step.n_in, step.n_out, g, step.ld, W, to, ldto)
+    elif to == NULL:
+        return
+    elif step.kind == ACTIVATION and not is_linear(job, s):
+        back_through_function(job, step, first, m, g, to, ldto)
+    elif step.kind == RESCALING:
+        K.rescale(step.first, 0, m, step.n_out, g, step.ld, to, ldto)
+    elif step.kind == DROPOUT and job.training:
+        K.multiply(m, step.n_out, g, step.ld, kept(job, step, first), step.ld, to, ldto)
+    elif step.kind == BATCH_NORM:
+        K.batch_norm_backward(
+            step.first, m_all, m, step.n_out, g, step.ld, from_, ldx, mean_of(job, step), variance_of(job, step), W,
+            column(job, step, SUM_GRADIENT) if batch else NULL, column(job, step, SUM_PRODUCT) if batch else NULL,
+            to, ldto
+        )
+    elif step.kind == LAYER_NORM:
+        K.layer_norm_backward(m, step.n_out, g, step.ld, from_, ldx, W, kept(job, step, first), to, ldto)
+    else:
+        copy_rows(plan, m, step.n_out, g, step.ld, to, ldto)
+
+
+cdef inline void add_from_residuals(
+        const Job* job, int add, Py_ssize_t n, Py_ssize_t first, Py_ssize_t m, char* to, Py_ssize_t ldto
+) noexcept nogil:
+    """Add the gradients of the residual sums that an output goes into besides the next step."""
     cdef const Plan* plan = job.plan
     cdef const Step* step
-    cdef char* g
+    while add > 0:
+        step = &plan.steps[add]
+        plan.K.add(m, n, to, ldto, gradients(plan, job.ws, step, first), step.ld, to, ldto)
+        add = step.next_add
+
+
+cdef inline char* gradient_of_input(
+        const Job* job, int s, Py_ssize_t first, Py_ssize_t* ld
+) noexcept nogil:
+    """Where the gradient of the input of step `s` goes; NULL if nobody asks for it."""
+    cdef const Plan* plan = job.plan
+    ld[0] = plan.n_in if s == 0 else plan.steps[s - 1].ld
+    if s == 0 and job.gx != NULL:
+        return job.gx + first*plan.n_in*plan.z
+    if s == 0 or (s <= job.lowest and job.gx == NULL):
+        return NULL
+    return gradients(plan, job.ws, &plan.steps[s - 1], first)
+
+
+cdef inline int adds_of_input(const Plan* plan, int s) noexcept nogil:
+    """The first residual sum that the input of step `s` goes into."""
+    return plan.input_adds if s == 0 else plan.steps[s - 1].adds
+
+
+cdef void backward_rows(
+        Job* job, int id, int begin, int end, const char* x, Py_ssize_t m_all, Py_ssize_t first, Py_ssize_t m
+) noexcept nogil:
+    """Steps end - 1 down to `begin`, as far as somebody asks for."""
+    cdef Py_ssize_t ldto
+    cdef char* to
     cdef int s
-    for s in range(plan.n_steps - 1, -1, -1):
-        if given_up(job, id, m):
+    for s in range(end - 1, begin - 1, -1):
+        if given_up(job, id, m) or (s < job.lowest and job.gx == NULL):
             return
-        step = &plan.steps[s]
-        g = through_activation(job, s, first, m)
-        if s > 0:
-            plan.K.dense_backward_input(
-                m, step.n_in, step.n_out, g, step.ld, job.parameters + step.W*plan.z,
-                gradients(plan, job.ws, step - 1, first), (step - 1).ld
-            )
-        elif job.gx != NULL:
-            plan.K.dense_backward_input(
-                m, step.n_in, step.n_out, g, step.ld, job.parameters + step.W*plan.z, job.gx + first*plan.n_in*plan.z,
-                plan.n_in
-            )
+        to = gradient_of_input(job, s, first, &ldto)
+        backward_step(job, s, x, m_all, first, m, to, ldto)
+        if to != NULL:
+            add_from_residuals(job, adds_of_input(job.plan, s), job.plan.steps[s].n_in, first, m, to, ldto)
 
 
 cdef inline void update_range(const Job* job, const Optimizer* optimizer, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
@@ -205,25 +429,96 @@ cdef void look_for_signals(int id, double* next_look, bint* interrupted) noexcep
     next_look[0] = seconds_now() + SLICE
 
 
-cdef void rows_share(
-        Job* job, int id, const char* x, const char* targets, Py_ssize_t m, Py_ssize_t first, Py_ssize_t last
+cdef void walk_rows(
+        Job* job, int id, int work, int begin, int end, int stop, const char* x, const char* targets, Py_ssize_t m,
+        Py_ssize_t first, Py_ssize_t last
 ) noexcept nogil:
-    """This thread's rows through forward, loss and backward; many of them in blocks, with a look at the clock."""
+    """This thread's rows forward through steps begin..end, through the loss, and back from `end` to `stop`, as far as
+    `work` says; many of them in blocks, with a look at the clock."""
     cdef const Plan* plan = job.plan
     cdef Py_ssize_t block = max(<Py_ssize_t>(BLOCK_FLOPS/plan.flops_per_row), 48), rows
     cdef Py_ssize_t target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
-    job.correct[id] = 0
     while first < last and not job.interrupted:
         rows = min(block, last - first)
-        if job.work & FORWARD:
-            forward_rows(job, id, x + first*plan.n_in*plan.z, first, rows)
-        if job.work & LOSS:
+        if work & FORWARD:
+            forward_rows(job, id, begin, end, x, first, rows)
+        if work & LOSS:
             loss_rows(job, id, targets + first*target_bytes, m, first, rows)
-        if job.work & BACKWARD and not job.layer_by_layer:
-            backward_rows(job, id, first, rows)
+        if work & BACKWARD:
+            backward_rows(job, id, stop, end, x, m, first, rows)
         first += rows
         if first < last:
             look_for_signals(id, &job.next_look, &job.interrupted)
+
+
+cdef inline int next_from_batch(const Job* job, int s) noexcept nogil:
+    """The first step from `s` on that needs the whole batch; the number of steps if there is none."""
+    while s < job.plan.n_steps and not from_batch(job, &job.plan.steps[s]):
+        s += 1
+    return s
+
+
+cdef inline int last_from_batch(const Job* job, int s) noexcept nogil:
+    """The last step before `s` that needs the whole batch; -1 if there is none."""
+    s -= 1
+    while s >= 0 and not from_batch(job, &job.plan.steps[s]):
+        s -= 1
+    return s
+
+
+cdef void moments_share(Job* job, int s, int id, int count, const char* x, Py_ssize_t m) noexcept nogil:
+    """This thread's share of the columns of a batch norm, over all rows."""
+    cdef const Step* step = &job.plan.steps[s]
+    cdef Py_ssize_t ldx
+    cdef const char* from_ = input_of(job, s, x, 0, &ldx)
+    job.plan.K.batch_norm_moments(
+        share(step.n_out, id, count, COLUMN_GRAIN), share(step.n_out, id + 1, count, COLUMN_GRAIN), m, from_, ldx,
+        column(job, step, MEAN), column(job, step, VARIANCE)
+    )
+
+
+cdef void sums_share(const Job* job, int s, int id, int count, const char* x, Py_ssize_t m) noexcept nogil:
+    """This thread's share of the sums that the way back through a batch norm needs: gradients of beta and gamma."""
+    cdef const Step* step = &job.plan.steps[s]
+    cdef Py_ssize_t ldx
+    cdef const char* from_ = input_of(job, s, x, 0, &ldx)
+    job.plan.K.batch_norm_sums(
+        step.first, share(step.n_out, id, count, COLUMN_GRAIN), share(step.n_out, id + 1, count, COLUMN_GRAIN), m,
+        gradients(job.plan, job.ws, step, 0), step.ld, from_, ldx, mean_of(job, step), variance_of(job, step),
+        column(job, step, SUM_GRADIENT), column(job, step, SUM_PRODUCT)
+    )
+
+
+cdef void rows_share(
+        Job* job, int id, int count, const char* x, const char* targets, Py_ssize_t m, Py_ssize_t first,
+        Py_ssize_t last
+) noexcept nogil:
+    """This thread's rows through forward, loss and backward. All threads meet at each step that needs the whole batch,
+    also where Ctrl-C has come: they know it at different times."""
+    cdef int n = job.plan.n_steps, begin = 0, end = next_from_batch(job, 0), work = job.work
+    if job.layer_by_layer:
+        work &= ~BACKWARD
+    job.correct[id] = 0
+    while work & FORWARD and end < n:
+        walk_rows(job, id, FORWARD, begin, end, end, x, targets, m, first, last)
+        barrier_wait(&job.meeting, count)
+        moments_share(job, end, id, count, x, m)
+        barrier_wait(&job.meeting, count)
+        begin, end = end, next_from_batch(job, end + 1)
+    end = last_from_batch(job, n)
+    walk_rows(job, id, work, begin, n, end + 1, x, targets, m, first, last)
+    while work & BACKWARD and end >= 0 and (end >= job.lowest or job.gx != NULL):
+        barrier_wait(&job.meeting, count)
+        sums_share(job, end, id, count, x, m)
+        barrier_wait(&job.meeting, count)
+        begin = last_from_batch(job, end)
+        walk_rows(job, id, BACKWARD, 0, end + 1, begin + 1, x, targets, m, first, last)
+        end = begin
+
+
+cdef inline bint learns(const Job* job, int work, const Step* step) noexcept nogil:
+    """Whether the gradients of a step's parameters are asked for, or used."""
+    return (step.W >= 0 or step.b >= 0) and not (step.frozen and work & UPDATE)
 
 
 cdef void long_weights_share(Job* job, int id, int count, const char* x, Py_ssize_t m) noexcept nogil:
@@ -233,25 +528,38 @@ cdef void long_weights_share(Job* job, int id, int count, const char* x, Py_ssiz
     """
     cdef const Plan* plan = job.plan
     cdef const Step* step
-    cdef Py_ssize_t ldx = plan.n_in, piece, i, r, last
+    cdef const char* from_
+    cdef Py_ssize_t ldx, piece, i, r, first, last
     cdef int s
-    for s in range(plan.n_steps):
+    for s in range(job.lowest, plan.n_steps):
         step = &plan.steps[s]
+        if step.kind != DENSE or not learns(job, job.work, step):
+            continue
         piece = (<Py_ssize_t>(PIECE_FLOPS/(2.0*PIECE_SAMPLES*step.n_out))//12 + 1)*12
+        first = share(step.n_in, id, count, 12)
         last = share(step.n_in, id + 1, count, 12)
         r = 0
         while r < m:
-            i = share(step.n_in, id, count, 12)
+            from_ = input_of(job, s, x, r, &ldx)
+            i = first
             while i < last and not job.interrupted:
                 plan.K.dense_backward_weights(
-                    i, min(i + piece, last), min(m - r, <Py_ssize_t>PIECE_SAMPLES), step.n_out, x + r*ldx*plan.z, ldx,
+                    i, min(i + piece, last), min(m - r, <Py_ssize_t>PIECE_SAMPLES), step.n_out, from_, ldx,
                     gradients(plan, job.ws, step, r), step.ld, job.gradients + step.W*plan.z, job.accumulate or r > 0
                 )
                 i += piece
                 look_for_signals(id, &job.next_look, &job.interrupted)
             r += PIECE_SAMPLES
-        x = activations(plan, job.ws, step, 0)
-        ldx = step.ld
+        penalize(job, step, first, last)
+
+
+cdef inline void penalize(const Job* job, const Step* step, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """Add the gradient of the penalties to some rows of weights; they are part of the network's own loss alone."""
+    cdef Py_ssize_t at = (step.W + first*step.n_out)*job.plan.z
+    if job.work & LOSS and (step.l1 != 0 or step.l2 != 0):
+        job.plan.K.add_penalty(
+            (last - first)*step.n_out, job.parameters + at, job.gradients + at, step.l1, step.l2
+        )
 
 
 cdef inline Optimizer optimizer_at(const Job* job, int64_t t) noexcept nogil:
@@ -267,7 +575,7 @@ cdef inline bint fuses(const Job* job, int work, const Step* step, Py_ssize_t m)
     """Whether a gradient is used where it is made and never written to its arena: in a small batch that is most of the
     work. In a larger one it would cost more to begin the product again for each piece."""
     return (
-        m <= FUSED_ROWS and ALIGNMENT//4*step.n_out*job.plan.z <= SCRATCH_BYTES
+        step.l1 == 0 and step.l2 == 0 and m <= FUSED_ROWS and ALIGNMENT//4*step.n_out*job.plan.z <= SCRATCH_BYTES
         and work & WEIGHTS and work & UPDATE and not job.accumulate
     )
 
@@ -315,66 +623,120 @@ cdef void bias_share(
         update_range(job, optimizer, step.b, step.n_out)
 
 
+cdef void norm_share(
+        const Job* job, int work, const Optimizer* optimizer, int s, int id, int count, const char* x, Py_ssize_t m
+) noexcept nogil:
+    """This thread's share of the columns of a norm: gradients of gamma and beta, and their update."""
+    cdef const Plan* plan = job.plan
+    cdef const Step* step = &plan.steps[s]
+    cdef Py_ssize_t ldx, n, z = plan.z, first = share(step.n_out, id, count, COLUMN_GRAIN)
+    cdef char* gamma = job.gradients + step.W*z
+    cdef char* beta = job.gradients + step.b*z
+    n = share(step.n_out, id + 1, count, COLUMN_GRAIN) - first
+    if work & WEIGHTS and step.kind == LAYER_NORM:
+        x = input_of(job, s, x, 0, &ldx)
+        plan.K.layer_norm_backward_parameters(
+            first, first + n, m, gradients(plan, job.ws, step, 0), step.ld, x, ldx, kept(job, step, 0), gamma, beta,
+            job.accumulate
+        )
+    elif work & WEIGHTS:
+        if not from_batch(job, step):  # otherwise they are there since the way back
+            sums_share(job, s, id, count, x, m)
+        take_column(job, column(job, step, SUM_PRODUCT), gamma, first, n)
+        take_column(job, column(job, step, SUM_GRADIENT), beta, first, n)
+    if work & UPDATE:
+        update_range(job, optimizer, step.W + first, n)
+        update_range(job, optimizer, step.b + first, n)
+
+
+cdef inline void take_column(
+        const Job* job, const char* sums, char* gradient, Py_ssize_t first, Py_ssize_t n
+) noexcept nogil:
+    cdef Py_ssize_t z = job.plan.z
+    if job.accumulate:
+        job.plan.K.add(1, n, gradient + first*z, n, sums + first*z, n, gradient + first*z, n)
+    else:
+        copy_rows(job.plan, 1, n, sums + first*z, n, gradient + first*z, n)
+
+
 cdef bint all_fuse(const Job* job, Py_ssize_t m) noexcept nogil:
     """Whether one thread may update each layer on its way back: weights are read once less."""
+    cdef const Step* step
     cdef int s
     for s in range(job.plan.n_steps):
-        if not fuses(job, job.work, &job.plan.steps[s], m):
+        step = &job.plan.steps[s]
+        if step.kind == DENSE and not fuses(job, job.work, step, m):
             return False
-    return m*job.plan.flops_per_row <= LONG_FLOPS
+    return m*job.plan.flops_per_row <= LONG_FLOPS and last_from_batch(job, job.plan.n_steps) < 0
 
 
 cdef void back_and_update(const Job* job, const char* x, Py_ssize_t m, int64_t t) noexcept nogil:
     """The way back and the update of a small batch, layer by layer: the same numbers as in two phases."""
-    cdef const Plan* plan = job.plan
     cdef Optimizer optimizer = optimizer_at(job, t)
     cdef const Step* step
-    cdef const Step* before
-    cdef char* g
+    cdef const char* from_
+    cdef char* to
+    cdef Py_ssize_t ldx, ldto
     cdef int s
-    for s in range(plan.n_steps - 1, 0, -1):
-        step = &plan.steps[s]
-        before = step - 1
-        g = through_activation(job, s, 0, m)
-        update_in_pieces(
-            job, &optimizer, step, 0, step.n_in, m, activations(plan, job.ws, before, 0), before.ld, g,
-            gradients(plan, job.ws, before, 0), before.ld
-        )
-        bias_share(job, WEIGHTS | UPDATE, &optimizer, step, m)
-    step = plan.steps
-    g = through_activation(job, 0, 0, m)
-    update_in_pieces(job, &optimizer, step, 0, step.n_in, m, x, plan.n_in, g, NULL, 0)
-    bias_share(job, WEIGHTS | UPDATE, &optimizer, step, m)
+    for s in range(job.plan.n_steps - 1, job.lowest - 1, -1):
+        step = &job.plan.steps[s]
+        from_ = input_of(job, s, x, 0, &ldx)
+        to = gradient_of_input(job, s, 0, &ldto)
+        if step.kind == DENSE and not step.frozen:
+            update_in_pieces(
+                job, &optimizer, step, 0, step.n_in, m, from_, ldx, through_activation(job, s, 0, m), to, ldto
+            )
+            bias_share(job, WEIGHTS | UPDATE, &optimizer, step, m)
+        else:
+            backward_step(job, s, x, m, 0, m, to, ldto)
+            if learns(job, job.work, step):
+                norm_share(job, WEIGHTS | UPDATE, &optimizer, s, 0, 1, x, m)
+        if to != NULL:
+            add_from_residuals(job, adds_of_input(job.plan, s), step.n_in, 0, m, to, ldto)
+
+
+cdef void dense_share(
+        const Job* job, int work, const Optimizer* optimizer, int s, int id, int count, const char* x, Py_ssize_t m
+) noexcept nogil:
+    """This thread's share of the rows of a dense step's weights: gradients, over all samples, and update."""
+    cdef const Plan* plan = job.plan
+    cdef const Step* step = &plan.steps[s]
+    cdef Py_ssize_t ldx = 0, z = plan.z, first = share(step.n_in, id, count, 12), last
+    cdef const char* g = NULL
+    last = share(step.n_in, id + 1, count, 12)
+    if work & WEIGHTS:
+        x = input_of(job, s, x, 0, &ldx)
+        g = gradients(plan, job.ws, step, 0)
+    if fuses(job, work, step, m):
+        update_in_pieces(job, optimizer, step, first, last, m, x, ldx, g, NULL, 0)
+    else:
+        if work & WEIGHTS:
+            plan.K.dense_backward_weights(
+                first, last, m, step.n_out, x, ldx, g, step.ld, job.gradients + step.W*z, job.accumulate
+            )
+            penalize(job, step, first, last)
+        if work & UPDATE:
+            update_range(job, optimizer, step.W + first*step.n_out, (last - first)*step.n_out)
 
 
 cdef void weights_share(
         const Job* job, int work, int id, int count, const char* x, Py_ssize_t m, int64_t t
 ) noexcept nogil:
-    """This thread's share of the weight gradients, over all rows, and of update number `t`, as far as `work` says."""
+    """This thread's share of the gradients of all parameters, and of update number `t`, as far as `work` says."""
     cdef const Plan* plan = job.plan
     cdef Optimizer optimizer = optimizer_at(job, t)
-    cdef Py_ssize_t z = plan.z, ldx = plan.n_in, first, last
     cdef const Step* step
-    cdef const char* g
     cdef int s
-    for s in range(plan.n_steps):
+    for s in range(job.lowest, plan.n_steps):
         step = &plan.steps[s]
-        g = gradients(plan, job.ws, step, 0)
-        first = share(step.n_in, id, count, 12)
-        last = share(step.n_in, id + 1, count, 12)
-        if fuses(job, work, step, m):
-            update_in_pieces(job, &optimizer, step, first, last, m, x, ldx, g, NULL, 0)
+        if not learns(job, job.work, step):
+            continue
+        if step.kind == DENSE:
+            dense_share(job, work, &optimizer, s, id, count, x, m)
+            if id == count - 1:  # short, whatever the step
+                bias_share(job, job.work, &optimizer, step, m)
         else:
-            if work & WEIGHTS:
-                plan.K.dense_backward_weights(
-                    first, last, m, step.n_out, x, ldx, g, step.ld, job.gradients + step.W*z, job.accumulate
-                )
-            if work & UPDATE:
-                update_range(job, &optimizer, step.W + first*step.n_out, (last - first)*step.n_out)
-        if id == count - 1:  # short, whatever the step
-            bias_share(job, job.work, &optimizer, step, m)
-        x = activations(plan, job.ws, step, 0) if job.ws.memory != NULL else NULL
-        ldx = step.ld
+            norm_share(job, job.work, &optimizer, s, id, count, x, m)
 
 
 cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
@@ -388,6 +750,37 @@ cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nog
         memcpy(job.ws.targets + r*target_bytes, job.targets + q*target_bytes, target_bytes)
 
 
+cdef double penalties(const Plan* plan, const char* parameters) noexcept nogil:
+    """The part of the loss that the weights make."""
+    cdef const Step* step
+    cdef double total = 0
+    cdef int s
+    for s in range(plan.n_steps):
+        step = &plan.steps[s]
+        if step.l1 != 0 or step.l2 != 0:
+            total += plan.K.penalty(step.n_in*step.n_out, parameters + step.W*plan.z, step.l1, step.l2)
+    return total
+
+
+cdef void go_on(Job* job, Py_ssize_t m) noexcept nogil:
+    """What a forward pass in training leaves behind: running statistics, with the variance of a sample as in PyTorch,
+    and the count that noise is drawn by."""
+    cdef const Plan* plan = job.plan
+    cdef const Step* step
+    cdef char* mean
+    cdef int s
+    job.noise_steps += 1
+    for s in range(plan.n_steps):
+        step = &plan.steps[s]
+        if from_batch(job, step):
+            mean = job.statistics + step.statistics*plan.z
+            plan.K.average(step.n_out, 1 - step.second, mean, column(job, step, MEAN))
+            plan.K.rescale(
+                m/(m - 1.0), 0, 1, step.n_out, column(job, step, VARIANCE), step.ld, column(job, step, SPARE), step.ld
+            )
+            plan.K.average(step.n_out, 1 - step.second, mean + step.n_out*plan.z, column(job, step, SPARE))
+
+
 cdef void finish_step(Job* job, Py_ssize_t m, int count) noexcept nogil:
     """What one thread does for all: the loss and the place in the run, which others read only after the next
     meeting."""
@@ -399,9 +792,11 @@ cdef void finish_step(Job* job, Py_ssize_t m, int count) noexcept nogil:
             total += job.ws.row_loss[r]
         for id in range(count):
             correct += job.correct[id]
-        job.step_loss[job.step] = total/(m*job.plan.n_out if job.plan.over_elements else m)
+        job.step_loss[job.step] = total/(m*job.plan.n_out if job.plan.over_elements else m) + job.penalty
         if job.counts:
             job.step_correct[job.step] = correct
+    if job.lasting:
+        go_on(job, m)
     job.step += 1
     if job.work & UPDATE:
         job.optimizer_steps += 1
@@ -436,7 +831,9 @@ cdef void run_steps(void* argument, int id, int count) noexcept nogil:
             targets = job.targets + job.position*target_bytes
         if count == 1:
             job.layer_by_layer = all_fuse(job, m)
-        rows_share(job, id, x, targets, m, first, last)
+        if id == count - 1 and job.work & LOSS:  # before an update
+            job.penalty = penalties(plan, job.parameters)
+        rows_share(job, id, count, x, targets, m, first, last)
         barrier_wait(&job.meeting, count)
         work = job.work
         if work & WEIGHTS and m*plan.flops_per_row > LONG_FLOPS:

@@ -5,6 +5,7 @@ cdef struct TileJob:
     const Plan* plan
     void** pool
     const char* parameters
+    const char* statistics
     const char* x
     char* out             # the outputs, or NULL to evaluate
     const char* targets
@@ -19,7 +20,7 @@ cdef struct TileJob:
 
 
 cdef size_t tile_bytes(const Plan* plan) noexcept nogil:
-    return <size_t>(2*plan.tile_rows*plan.tile_ld*plan.z + ALIGNMENT)
+    return <size_t>(plan.n_slots*plan.tile_rows*plan.tile_ld*plan.z + ALIGNMENT)
 
 
 cdef void* take_tile(const Plan* plan, void** pool) noexcept nogil:
@@ -42,22 +43,31 @@ cdef void give_tile(void** pool, void* tile) noexcept nogil:
     free_memory(tile)
 
 
+cdef inline char* slot_of(const Plan* plan, char* tile, const Step* step) noexcept nogil:
+    return tile + step.slot*plan.tile_rows*plan.tile_ld*plan.z
+
+
 cdef void forward_tile(
-        const Plan* plan, const char* parameters, bint linear, Py_ssize_t m, const char* x, char* tile, char* out,
-        Py_ssize_t ldo
+        const Plan* plan, const char* parameters, const char* statistics, bint linear, Py_ssize_t m, const char* rows,
+        char* tile, char* out, Py_ssize_t ldo
 ) noexcept nogil:
-    """All steps for `m` rows, the last into `out`; the others to and fro between the halves of the tile."""
-    cdef Py_ssize_t ldx = plan.n_in
+    """All steps for `m` rows, the last into `out`; the others to and fro between the slots of the tile."""
+    cdef const char* x = rows
+    cdef const char* other = NULL
+    cdef Py_ssize_t ldx = plan.n_in, ldother = 0, ldto
     cdef const Step* step
+    cdef const Step* last = &plan.steps[plan.n_steps - 1]
     cdef char* to
     cdef int s
-    for s in range(plan.n_steps - 1):
+    for s in range(plan.n_steps):
         step = &plan.steps[s]
-        to = tile + (s & 1)*plan.tile_rows*plan.tile_ld*plan.z
-        forward_step(plan, parameters, step, False, m, x, ldx, to, step.ld)
-        x = to
-        ldx = step.ld
-    forward_step(plan, parameters, &plan.steps[plan.n_steps - 1], linear, m, x, ldx, out, ldo)
+        if step.kind == ADD:
+            other, ldother = rows, plan.n_in
+            if step.other >= 0:
+                other, ldother = slot_of(plan, tile, &plan.steps[step.other]), plan.steps[step.other].ld
+        to, ldto = (out, ldo) if step == last else (slot_of(plan, tile, step), step.ld)
+        infer_step(plan, parameters, statistics, step, linear and step == last, m, x, ldx, other, ldother, to, ldto)
+        x, ldx = to, ldto
 
 
 cdef void evaluate_tile(TileJob* job, Py_ssize_t first, Py_ssize_t m, const char* out) noexcept nogil:
@@ -85,13 +95,13 @@ cdef void walk_tiles(void* argument, int id, int count) noexcept nogil:
         m = min(plan.tile_rows, job.n - first)
         if job.out != NULL:
             forward_tile(
-                plan, job.parameters, job.linear, m, job.x + first*plan.n_in*plan.z, tile,
+                plan, job.parameters, job.statistics, job.linear, m, job.x + first*plan.n_in*plan.z, tile,
                 job.out + first*plan.n_out*plan.z, plan.n_out
             )
         else:
-            out = tile + ((plan.n_steps - 1) & 1)*plan.tile_rows*plan.tile_ld*plan.z
+            out = slot_of(plan, tile, &plan.steps[plan.n_steps - 1])
             forward_tile(
-                plan, job.parameters, plan.from_logits, m, job.x + first*plan.n_in*plan.z, tile, out,
+                plan, job.parameters, job.statistics, plan.from_logits, m, job.x + first*plan.n_in*plan.z, tile, out,
                 plan.steps[plan.n_steps - 1].ld
             )
             evaluate_tile(job, first, m, out)
