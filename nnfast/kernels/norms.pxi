@@ -94,7 +94,7 @@ cdef void kernel_layer_norm_backward(
         sums[0] = sums[1] = 0
         j = 0
         while j < n:
-            backward_block(min(n - j, <Py_ssize_t>SUM_BLOCK), g + j, x + j, NULL if gamma == NULL else gamma + j, mean, sums)
+            backward_block(j, min(n, j + SUM_BLOCK), g, x, gamma, mean, sums)
             j += SUM_BLOCK
         a = vset(<real>(sums[0]/n))
         b = vset(<real>(sums[1]/n*stats[2*i + 1]*stats[2*i + 1]))
@@ -109,20 +109,31 @@ cdef void kernel_layer_norm_backward(
 
 
 cdef inline void backward_block(
-        Py_ssize_t n, const real* g, const real* x, const real* gamma, vreal mean, double* sums
+        Py_ssize_t j, Py_ssize_t last, const real* g, const real* x, const real* gamma, vreal mean, double* sums
 ) noexcept nogil:
-    """Adds the sums of h and of h (x - mean)."""
-    cdef vreal a = vzero(), b = vzero(), h
-    cdef Py_ssize_t j = 0
-    while j < n:
-        h = vload_before(g + j, g + n)
-        if gamma != NULL:
-            h = h*(vload(gamma + j) if j + VW <= n else vload_part(gamma + j, n - j, <real>0))
-        a = a + h
-        b = vfma(h, vload_before(x + j, x + n) - mean, b)
+    """Adds the sums of h and of h (x - mean) over columns j..last."""
+    cdef vreal a[2]
+    cdef vreal b[2]
+    a[0] = a[1] = b[0] = b[1] = vzero()
+    while j + 2*VW <= last:
+        add_backward(j, last, g, x, gamma, mean, &a[0], &b[0])
+        add_backward(j + VW, last, g, x, gamma, mean, &a[1], &b[1])
+        j += 2*VW
+    while j < last:
+        add_backward(j, last, g, x, gamma, mean, &a[0], &b[0])
         j += VW
-    sums[0] += vsum(a)
-    sums[1] += vsum(b)
+    sums[0] += vsum(a[0] + a[1])
+    sums[1] += vsum(b[0] + b[1])
+
+
+cdef inline void add_backward(
+        Py_ssize_t j, Py_ssize_t last, const real* g, const real* x, const real* gamma, vreal mean, vreal* a, vreal* b
+) noexcept nogil:
+    cdef vreal h = vload_before(g + j, g + last)
+    if gamma != NULL:
+        h = h*vload_before(gamma + j, gamma + last)  # zero times what lies behind might be NaN
+    a[0] = a[0] + h
+    b[0] = vfma(h, vload_before(x + j, x + last) - mean, b[0])
 
 
 # ---- down columns: vectors across columns, rows in order; a lane knows nothing of its neighbours, so it does not
