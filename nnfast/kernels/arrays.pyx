@@ -11,7 +11,7 @@ from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
     ADAM, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, EXP, IDENTITY, LOG, MEAN_SQUARED_ERROR, RELU, SGD, SIGMOID,
     SIGMOID_BINARY_CROSS_ENTROPY, SOFTMAX, SOFTMAX_CROSS_ENTROPY, STEP, SUM_SQUARED_ERROR, TANH,
-    Kernels, Optimizer, Targets, over_elements,
+    Kernels, Optimizer, Targets, noise_key as key_of_noise, over_elements,
 )
 
 import numpy as np
@@ -415,6 +415,192 @@ def rank_one(z, rows, scale, direction, out=None):
     d = with_slack(d)
     K.rank_one(
         m, n, cnp.PyArray_DATA(Z), n, index, cnp.PyArray_DATA(s), cnp.PyArray_DATA(d), cnp.PyArray_DATA(result), n
+    )
+    return result
+
+
+# ---- plain arithmetic and noise
+
+def rescale(x, scale, offset, out=None):
+    cdef cnp.ndarray X = x
+    cdef const Kernels* K = kernels_for(X)
+    check(X, X.dtype, None, False)
+    cdef cnp.ndarray y = output(out, (<object>X).shape, X.dtype)
+    cdef Py_ssize_t n = columns_of(X)
+    K.rescale(scale, offset, rows_of(X), n, cnp.PyArray_DATA(X), n, cnp.PyArray_DATA(y), n)
+    return y
+
+
+def add(a, b, out=None):
+    cdef cnp.ndarray A = a, B = b
+    cdef const Kernels* K = kernels_for(A)
+    check(A, A.dtype, None, False)
+    check(B, A.dtype, (<object>A).shape, False)
+    cdef cnp.ndarray result = output(out, (<object>A).shape, A.dtype)
+    cdef Py_ssize_t n = columns_of(A)
+    K.add(rows_of(A), n, cnp.PyArray_DATA(A), n, cnp.PyArray_DATA(B), n, cnp.PyArray_DATA(result), n)
+    return result
+
+
+def noise_key(seed, step, layer):
+    return key_of_noise(seed, step, layer)
+
+
+def dropout(x, rate, key, row0=0, keep=None, out=None):
+    cdef cnp.ndarray X = matrix(x)
+    cdef const Kernels* K = kernels_for(X)
+    cdef Py_ssize_t m = X.shape[0], n = X.shape[1]
+    check(X, X.dtype, None, False)
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate must be at least 0 and below 1, got {rate}")
+    cdef cnp.ndarray factors = output(keep, (m, n), X.dtype), y = output(out, (m, n), X.dtype)
+    K.dropout(
+        rate, key, row0, m, n, cnp.PyArray_DATA(X), n, cnp.PyArray_DATA(factors), n, cnp.PyArray_DATA(y), n
+    )
+    return y
+
+
+def gaussian_noise(x, deviation, key, row0=0, out=None):
+    cdef cnp.ndarray X = matrix(x)
+    cdef const Kernels* K = kernels_for(X)
+    cdef Py_ssize_t m = X.shape[0], n = X.shape[1]
+    check(X, X.dtype, None, False)
+    cdef cnp.ndarray y = output(out, (m, n), X.dtype)
+    K.gaussian_noise(deviation, key, row0, m, n, cnp.PyArray_DATA(X), n, cnp.PyArray_DATA(y), n)
+    return y
+
+
+# ---- normalization
+
+cdef cnp.ndarray column_values(object array, object dtype, Py_ssize_t n):
+    """A copy of one value a column, with slack behind it; None stays None."""
+    if array is None:
+        return None
+    check(array, dtype, (n,), False)
+    return with_slack(array)
+
+
+cdef void* data_of(cnp.ndarray array) noexcept:
+    return NULL if array is None else cnp.PyArray_DATA(array)
+
+
+cdef object range_of(object columns, Py_ssize_t n):
+    """The first and last of `columns`, or of all."""
+    first, last = (0, n) if columns is None else columns
+    if not 0 <= first <= last <= n:
+        raise ValueError(f"columns must be a range within 0..{n}, got {columns}")
+    return first, last
+
+
+def layer_norm(x, gamma, beta, epsilon, stats=None, out=None):
+    cdef cnp.ndarray X = matrix(x)
+    cdef const Kernels* K = kernels_for(X)
+    cdef Py_ssize_t m = X.shape[0], n = X.shape[1]
+    check(X, X.dtype, None, False)
+    cdef cnp.ndarray scale = column_values(gamma, X.dtype, n), shift = column_values(beta, X.dtype, n)
+    if stats is not None:
+        check(stats, X.dtype, (m, 2), True)
+    cdef cnp.ndarray y = output(out, (m, n), X.dtype)
+    K.layer_norm(
+        epsilon, m, n, cnp.PyArray_DATA(X), n, data_of(scale), data_of(shift), data_of(stats), cnp.PyArray_DATA(y), n
+    )
+    return y
+
+
+def layer_norm_backward(gradient, x, gamma, stats, out=None):
+    cdef cnp.ndarray G = matrix(gradient), X = matrix(x), S = stats
+    cdef const Kernels* K = kernels_for(X)
+    cdef Py_ssize_t m = X.shape[0], n = X.shape[1]
+    check(X, X.dtype, None, False)
+    check(G, X.dtype, (m, n), False)
+    check(S, X.dtype, (m, 2), False)
+    cdef cnp.ndarray scale = column_values(gamma, X.dtype, n), result = output(out, (m, n), X.dtype)
+    K.layer_norm_backward(
+        m, n, cnp.PyArray_DATA(G), n, cnp.PyArray_DATA(X), n, data_of(scale), cnp.PyArray_DATA(S),
+        cnp.PyArray_DATA(result), n
+    )
+    return result
+
+
+def layer_norm_backward_parameters(
+    gradient, x, stats, gamma_gradient, beta_gradient, *, columns=None, accumulate=False
+):
+    cdef cnp.ndarray G = matrix(gradient), X = matrix(x), S = stats
+    cdef const Kernels* K = kernels_for(X)
+    cdef Py_ssize_t m = X.shape[0], n = X.shape[1]
+    check(X, X.dtype, None, False)
+    check(G, X.dtype, (m, n), False)
+    check(S, X.dtype, (m, 2), False)
+    for out in (gamma_gradient, beta_gradient):
+        if out is not None:
+            check(out, X.dtype, (n,), True)
+    first, last = range_of(columns, n)
+    K.layer_norm_backward_parameters(
+        first, last, m, cnp.PyArray_DATA(G), n, cnp.PyArray_DATA(X), n, cnp.PyArray_DATA(S), data_of(gamma_gradient),
+        data_of(beta_gradient), accumulate
+    )
+
+
+def batch_norm_moments(x, out=None, *, columns=None):
+    cdef cnp.ndarray X = matrix(x)
+    cdef const Kernels* K = kernels_for(X)
+    cdef Py_ssize_t m = X.shape[0], n = X.shape[1]
+    check(X, X.dtype, None, False)
+    cdef cnp.ndarray result = output(np.zeros((2, n), X.dtype) if out is None else out, (2, n), X.dtype)
+    first, last = range_of(columns, n)
+    cdef char* mean = <char*>cnp.PyArray_DATA(result)
+    K.batch_norm_moments(first, last, m, cnp.PyArray_DATA(X), n, mean, mean + n*K.itemsize)
+    return result
+
+
+def batch_norm(x, mean, variance, gamma, beta, epsilon, out=None):
+    cdef cnp.ndarray X = matrix(x)
+    cdef const Kernels* K = kernels_for(X)
+    cdef Py_ssize_t m = X.shape[0], n = X.shape[1]
+    check(X, X.dtype, None, False)
+    cdef cnp.ndarray center = column_values(mean, X.dtype, n), square = column_values(variance, X.dtype, n)
+    cdef cnp.ndarray scale = column_values(gamma, X.dtype, n), shift = column_values(beta, X.dtype, n)
+    cdef cnp.ndarray y = output(out, (m, n), X.dtype)
+    K.batch_norm(
+        epsilon, m, n, cnp.PyArray_DATA(X), n, cnp.PyArray_DATA(center), cnp.PyArray_DATA(square), data_of(scale),
+        data_of(shift), cnp.PyArray_DATA(y), n
+    )
+    return y
+
+
+def batch_norm_sums(gradient, x, mean, variance, epsilon, out=None, *, columns=None):
+    cdef cnp.ndarray G = matrix(gradient), X = matrix(x)
+    cdef const Kernels* K = kernels_for(X)
+    cdef Py_ssize_t m = X.shape[0], n = X.shape[1]
+    check(X, X.dtype, None, False)
+    check(G, X.dtype, (m, n), False)
+    cdef cnp.ndarray center = column_values(mean, X.dtype, n), square = column_values(variance, X.dtype, n)
+    cdef cnp.ndarray result = output(np.zeros((2, n), X.dtype) if out is None else out, (2, n), X.dtype)
+    first, last = range_of(columns, n)
+    cdef char* sums = <char*>cnp.PyArray_DATA(result)
+    K.batch_norm_sums(
+        epsilon, first, last, m, cnp.PyArray_DATA(G), n, cnp.PyArray_DATA(X), n, cnp.PyArray_DATA(center),
+        cnp.PyArray_DATA(square), sums, sums + n*K.itemsize
+    )
+    return result
+
+
+def batch_norm_backward(gradient, x, mean, variance, gamma, sums, count, epsilon, out=None):
+    cdef cnp.ndarray G = matrix(gradient), X = matrix(x)
+    cdef const Kernels* K = kernels_for(X)
+    cdef Py_ssize_t m = X.shape[0], n = X.shape[1]
+    check(X, X.dtype, None, False)
+    check(G, X.dtype, (m, n), False)
+    cdef cnp.ndarray center = column_values(mean, X.dtype, n), square = column_values(variance, X.dtype, n)
+    cdef cnp.ndarray scale = column_values(gamma, X.dtype, n), result = output(out, (m, n), X.dtype)
+    cdef cnp.ndarray sum_gradient = None, sum_product = None
+    if sums is not None:
+        check(sums, X.dtype, (2, n), False)
+        sum_gradient, sum_product = with_slack(sums[0]), with_slack(sums[1])
+    K.batch_norm_backward(
+        epsilon, count, m, n, cnp.PyArray_DATA(G), n, cnp.PyArray_DATA(X), n, cnp.PyArray_DATA(center),
+        cnp.PyArray_DATA(square), data_of(scale), data_of(sum_gradient), data_of(sum_product),
+        cnp.PyArray_DATA(result), n
     )
     return result
 

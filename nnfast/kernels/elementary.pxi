@@ -5,11 +5,11 @@
 # tests/test_elementary.py, in units in the last place: exp 2, log 2, tanh 4, sigmoid 4, in float32 and float64 at every
 # level.
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from nnfast.kernels.table cimport (
     ADAM, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, EXP, IDENTITY, LOG, MEAN_SQUARED_ERROR, RELU, SGD, SIGMOID,
     SIGMOID_BINARY_CROSS_ENTROPY, SOFTMAX, SOFTMAX_CROSS_ENTROPY, STEP, SUM_SQUARED_ERROR, TANH,
-    Kernels, Optimizer, Targets,
+    Kernels, Optimizer, Targets, mix64,
 )
 
 cdef extern from "simd.h" nogil:
@@ -18,6 +18,7 @@ cdef extern from "simd.h" nogil:
     ctypedef double real
     ctypedef double vreal
     ctypedef int vint
+    ctypedef unsigned int vuint
     enum:
         VW  # elements in a vector
         NNFAST_VECTOR_BYTES
@@ -28,6 +29,7 @@ cdef extern from "simd.h" nogil:
     void vstore(real*, vreal)
     vreal vload_part(const real*, Py_ssize_t, real)
     void vstore_part(real*, vreal, Py_ssize_t)
+    vreal vload_before(const real*, const real*)
     vreal vfma(vreal, vreal, vreal)
     vint vlt(vreal, vreal)
     vint vle(vreal, vreal)
@@ -45,6 +47,11 @@ cdef extern from "simd.h" nogil:
     vreal vexp2(vreal)
     vreal vmantissa(vreal, vreal*)
     void vtranspose(vreal*)
+    vint vbefore(Py_ssize_t)
+    vuint vuset(uint32_t)
+    vuint vucount(uint32_t)
+    vint vuge(vuint, vuint)
+    vreal vupper(vuint)
 
 cdef enum:
     MAX_VW = 16  # of any level and dtype, for arrays on the stack

@@ -6,6 +6,9 @@ include "losses.pxi"
 include "matmul.pxi"
 include "dense.pxi"
 include "optimizers.pxi"
+include "elementwise.pxi"
+include "noise.pxi"
+include "norms.pxi"
 
 from cpython.pycapsule cimport PyCapsule_New
 
@@ -24,5 +27,16 @@ kernels.dense_backward_bias = kernel_dense_backward_bias
 kernels.rank_one = kernel_rank_one
 kernels.update = kernel_update
 kernels.all_finite = kernel_all_finite
+kernels.rescale = kernel_rescale
+kernels.add = kernel_add
+kernels.dropout = kernel_dropout
+kernels.gaussian_noise = kernel_gaussian_noise
+kernels.layer_norm = kernel_layer_norm
+kernels.layer_norm_backward = kernel_layer_norm_backward
+kernels.layer_norm_backward_parameters = kernel_layer_norm_backward_parameters
+kernels.batch_norm_moments = kernel_batch_norm_moments
+kernels.batch_norm = kernel_batch_norm
+kernels.batch_norm_sums = kernel_batch_norm_sums
+kernels.batch_norm_backward = kernel_batch_norm_backward
 
 table = PyCapsule_New(<void*>&kernels, "nnfast.kernels.table", NULL)

@@ -53,6 +53,31 @@ INLINE vreal vload_part(const real *p, Py_ssize_t n, real fill) {
 }
 INLINE void vstore_part(real *p, vreal v, Py_ssize_t n) { memcpy(p, &v, (size_t)n * sizeof(real)); }
 
+/* At the end of an array: what lies at `end` or behind it is read as zero and not written. */
+INLINE vreal vload_before(const real *p, const real *end) {
+    return end - p >= VW ? vload(p) : vload_part(p, end - p, 0);
+}
+
+/* The first n lanes. */
+INLINE vint vbefore(Py_ssize_t n) {
+    vint v;
+    for (int i = 0; i < VW; i++) v[i] = -(ireal)(i < n);
+    return v;
+}
+
+/* 32 random bits for each lane of a vector of reals, in every dtype. */
+typedef uint32_t vuint __attribute__((vector_size(VW * 4)));
+typedef int32_t vuint_signed __attribute__((vector_size(VW * 4)));
+INLINE vuint vuset(uint32_t a) { return a - (vuint){0}; }
+INLINE vuint vucount(uint32_t first) { /* first, first + 1, ... */
+    vuint v = vuset(first);
+    for (int i = 0; i < VW; i++) v[i] += (uint32_t)i;
+    return v;
+}
+INLINE vint vuge(vuint a, vuint b) { return (vint)__builtin_convertvector((vuint_signed)(a >= b), vint); }
+/* The upper 24 bits, as an integer with a sign: exact in float32. */
+INLINE vreal vupper(vuint a) { return (vreal)__builtin_convertvector((vuint_signed)a >> 8, vreal); }
+
 /* a*b + c, rounded once where the level has the instruction. */
 INLINE vreal vfma(vreal a, vreal b, vreal c) {
 #if NNFAST_VECTOR_BYTES == 64 && defined(__AVX512F__)

@@ -9,7 +9,7 @@
 # - columns n..ld of an output row are scratch: whole vectors are stored there where they fit. Nothing behind the end of
 #   an output is read or written.
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 cdef enum Function:  # elementwise functions and, up to SOFTMAX, activations
     IDENTITY
@@ -37,6 +37,19 @@ cdef inline bint from_logits(int loss) noexcept nogil:
 cdef inline bint over_elements(int loss) noexcept nogil:
     """Whether a loss averages over elements, not rows."""
     return loss == MEAN_SQUARED_ERROR or loss == BINARY_CROSS_ENTROPY or loss == SIGMOID_BINARY_CROSS_ENTROPY
+
+
+cdef inline uint64_t mix64(uint64_t x) noexcept nogil:
+    """A bijection of 64 bits in which every bit depends on all: SplitMix64 (Steele, Lea and Flood 2014; Vigna's code)."""
+    x += 0x9e3779b97f4a7c15ULL
+    x = (x ^ (x >> 30))*0xbf58476d1ce4e5b9ULL
+    x = (x ^ (x >> 27))*0x94d049bb133111ebULL
+    return x ^ (x >> 31)
+
+
+cdef inline uint64_t noise_key(uint64_t seed, uint64_t step, uint64_t layer) noexcept nogil:
+    """The key of one layer's noise in one step of training."""
+    return mix64(mix64(mix64(seed) ^ step) ^ layer)
 
 
 cdef enum OptimizerKind:
@@ -112,3 +125,59 @@ cdef struct Kernels:
         Py_ssize_t n, void* parameters, const void* gradient, void* moment1, void* moment2, const Optimizer* optimizer
     ) noexcept nogil
     bint (*all_finite)(Py_ssize_t n, const void* x) noexcept nogil
+    # y = x scale + offset; y may be x
+    void (*rescale)(
+        double scale, double offset, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, void* y, Py_ssize_t ldy
+    ) noexcept nogil
+    # out = a + b; out may be a or b
+    void (*add)(
+        Py_ssize_t m, Py_ssize_t n, const void* a, Py_ssize_t lda, const void* b, Py_ssize_t ldb, void* out,
+        Py_ssize_t ldo
+    ) noexcept nogil
+    # keep = 0, with probability `rate`, or 1/(1 - rate), told by (key, row0 + row, column); y = x keep; y may be x
+    void (*dropout)(
+        double rate, uint64_t key, Py_ssize_t row0, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx,
+        void* keep, Py_ssize_t ldk, void* y, Py_ssize_t ldy
+    ) noexcept nogil
+    # y = x + deviation z, z a standard normal told by (key, row0 + row, column); y may be x
+    void (*gaussian_noise)(
+        double deviation, uint64_t key, Py_ssize_t row0, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx,
+        void* y, Py_ssize_t ldy
+    ) noexcept nogil
+    # y = gamma xhat + beta, xhat = (x - mean)/sqrt(variance + epsilon) over the row; `stats`, 2 reals a row (mean,
+    # 1/sqrt(variance + epsilon)), may be NULL, and so may gamma and beta; y may be x
+    void (*layer_norm)(
+        double epsilon, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const void* gamma, const void* beta,
+        void* stats, void* y, Py_ssize_t ldy
+    ) noexcept nogil
+    # out may be gradient or x
+    void (*layer_norm_backward)(
+        Py_ssize_t m, Py_ssize_t n, const void* gradient, Py_ssize_t ldg, const void* x, Py_ssize_t ldx,
+        const void* gamma, const void* stats, void* out, Py_ssize_t ldo
+    ) noexcept nogil
+    # columns first..last of sum(gradient xhat) and of sum(gradient) over the rows; either may be NULL, and all arrays
+    # point at column 0, as in the three below
+    void (*layer_norm_backward_parameters)(
+        Py_ssize_t first, Py_ssize_t last, Py_ssize_t m, const void* gradient, Py_ssize_t ldg, const void* x,
+        Py_ssize_t ldx, const void* stats, void* gamma_gradient, void* beta_gradient, bint accumulate
+    ) noexcept nogil
+    # mean and biased variance of columns first..last
+    void (*batch_norm_moments)(
+        Py_ssize_t first, Py_ssize_t last, Py_ssize_t m, const void* x, Py_ssize_t ldx, void* mean, void* variance
+    ) noexcept nogil
+    # y = gamma xhat + beta, xhat = (x - mean)/sqrt(variance + epsilon) by columns; gamma, beta may be NULL; y may be x
+    void (*batch_norm)(
+        double epsilon, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const void* mean,
+        const void* variance, const void* gamma, const void* beta, void* y, Py_ssize_t ldy
+    ) noexcept nogil
+    # columns first..last of sum(gradient) and of sum(gradient xhat): the gradients of beta and gamma too
+    void (*batch_norm_sums)(
+        double epsilon, Py_ssize_t first, Py_ssize_t last, Py_ssize_t m, const void* gradient, Py_ssize_t ldg,
+        const void* x, Py_ssize_t ldx, const void* mean, const void* variance, void* sum_gradient, void* sum_product
+    ) noexcept nogil
+    # count: the rows that the sums are over; with sum_gradient NULL the moments are constants; out may be gradient or x
+    void (*batch_norm_backward)(
+        double epsilon, Py_ssize_t count, Py_ssize_t m, Py_ssize_t n, const void* gradient, Py_ssize_t ldg,
+        const void* x, Py_ssize_t ldx, const void* mean, const void* variance, const void* gamma,
+        const void* sum_gradient, const void* sum_product, void* out, Py_ssize_t ldo
+    ) noexcept nogil

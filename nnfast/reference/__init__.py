@@ -21,6 +21,7 @@ from .activations import (
     tanh_backward,
 )
 from .dense import dense, dense_backward_bias, dense_backward_input, dense_backward_weights, matmul, rank_one
+from .elementwise import add, rescale
 from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_backward,
@@ -36,12 +37,27 @@ from .losses import (
     sum_squared_error,
     sum_squared_error_backward,
 )
+from .noise import dropout, gaussian_noise, noise_key
+from .norms import (
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_moments,
+    batch_norm_sums,
+    layer_norm,
+    layer_norm_backward,
+    layer_norm_backward_parameters,
+)
 from .optimizers import adam, all_finite, sgd
 from .shuffling import shuffle
 
 __all__ = [
     "adam",
+    "add",
     "all_finite",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_moments",
+    "batch_norm_sums",
     "binary_cross_entropy",
     "binary_cross_entropy_backward",
     "count_correct",
@@ -51,16 +67,23 @@ __all__ = [
     "dense_backward_bias",
     "dense_backward_input",
     "dense_backward_weights",
+    "dropout",
     "exp",
+    "gaussian_noise",
     "identity",
     "identity_backward",
+    "layer_norm",
+    "layer_norm_backward",
+    "layer_norm_backward_parameters",
     "log",
     "matmul",
     "mean_squared_error",
     "mean_squared_error_backward",
+    "noise_key",
     "rank_one",
     "relu",
     "relu_backward",
+    "rescale",
     "sgd",
     "shuffle",
     "sigmoid",

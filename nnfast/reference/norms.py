@@ -1,0 +1,119 @@
+"""Layer normalization (Ba, Kiros and Hinton 2016) and batch normalization (Ioffe and Szegedy 2015) of matrices.
+
+``xhat = (x - mean)/sqrt(variance + epsilon)``, of a row or of a column, with the biased variance, as in PyTorch; then
+``gamma*xhat + beta``, of a value each for every column. A gamma of None is one, a beta of None is zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .activations import into
+
+
+def _scaled(x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None = None) -> np.ndarray:
+    x = x if gamma is None else x * gamma
+    return x if beta is None else x + beta
+
+
+def layer_norm(
+    x: np.ndarray,
+    gamma: np.ndarray | None,
+    beta: np.ndarray | None,
+    epsilon: float,
+    stats: np.ndarray | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """`stats`, of shape (rows, 2), takes each row's mean and 1/sqrt(variance + epsilon)."""
+    wide = x.astype(np.float64)
+    mean = wide.mean(axis=1, keepdims=True)
+    inverse = 1 / np.sqrt(wide.var(axis=1, keepdims=True) + epsilon)
+    into(stats, np.hstack([mean, inverse]))
+    return into(out, _scaled((wide - mean) * inverse, gamma, beta).astype(x.dtype))
+
+
+def layer_norm_backward(
+    gradient: np.ndarray, x: np.ndarray, gamma: np.ndarray | None, stats: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
+    mean, inverse = stats[:, :1], stats[:, 1:]
+    xhat, h = (x - mean) * inverse, _scaled(gradient, gamma)
+    product = (h * xhat).mean(axis=1, keepdims=True)
+    return into(out, (h - h.mean(axis=1, keepdims=True) - xhat * product) * inverse)
+
+
+def layer_norm_backward_parameters(
+    gradient: np.ndarray,
+    x: np.ndarray,
+    stats: np.ndarray,
+    gamma_gradient: np.ndarray | None,
+    beta_gradient: np.ndarray | None,
+    *,
+    columns: tuple[int, int] | None = None,
+    accumulate: bool = False,
+) -> None:
+    """Into those of the two that are not None, and of `columns` (first, last) alone if it is given."""
+    xhat = (x - stats[:, :1]) * stats[:, 1:]
+    some = slice(*columns or (0, x.shape[1]))
+    for out, terms in ((gamma_gradient, gradient * xhat), (beta_gradient, gradient)):
+        if out is not None:
+            total = terms.sum(axis=0, dtype=np.float64)[some]
+            out[some] = out[some] + total if accumulate else total
+
+
+def batch_norm_moments(
+    x: np.ndarray, out: np.ndarray | None = None, *, columns: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Mean and biased variance of each column, as two rows; of `columns` (first, last) alone if it is given."""
+    out = np.zeros((2, x.shape[1]), x.dtype) if out is None else out
+    some = slice(*columns or (0, x.shape[1]))
+    out[0, some], out[1, some] = x[:, some].mean(axis=0, dtype=np.float64), x[:, some].var(axis=0, dtype=np.float64)
+    return out
+
+
+def batch_norm(
+    x: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    gamma: np.ndarray | None,
+    beta: np.ndarray | None,
+    epsilon: float,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    return into(out, _scaled((x - mean) / np.sqrt(variance + x.dtype.type(epsilon)), gamma, beta))
+
+
+def batch_norm_sums(
+    gradient: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    epsilon: float,
+    out: np.ndarray | None = None,
+    *,
+    columns: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """The sums of ``gradient`` and of ``gradient*xhat`` over the rows, as two rows: the gradients of beta and gamma."""
+    out = np.zeros((2, x.shape[1]), x.dtype) if out is None else out
+    some = slice(*columns or (0, x.shape[1]))
+    xhat = (x - mean) / np.sqrt(variance + x.dtype.type(epsilon))
+    out[0, some] = gradient.sum(axis=0, dtype=np.float64)[some]
+    out[1, some] = (gradient * xhat).sum(axis=0, dtype=np.float64)[some]
+    return out
+
+
+def batch_norm_backward(
+    gradient: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    gamma: np.ndarray | None,
+    sums: np.ndarray | None,
+    count: int,
+    epsilon: float,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """`sums` are those over all `count` rows of the batch; without them mean and variance are constants."""
+    inverse = 1 / np.sqrt(variance + x.dtype.type(epsilon))
+    if sums is not None:
+        gradient = gradient - sums[0] / count - (x - mean) * inverse * (sums[1] / count)
+    return into(out, _scaled(gradient, gamma) * inverse)
