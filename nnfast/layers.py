@@ -1,34 +1,188 @@
-"""Layers, as descriptions: what they are and how they begin. The arithmetic is the engine's."""
+"""Layers, as descriptions: what they are, how they begin, and which steps of a program they become. The arithmetic is the
+engine's."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from nnfast._validation import as_array, check_int, choose
-from nnfast.initializers import check_initializer, default_initializer
-from nnfast.kernels.arrays import ACTIVATIONS
+from nnfast._validation import MAX_SIZE, as_array, check_bool, check_float, check_int, describe
+from nnfast.activations import Activation as ActivationFunction
+from nnfast.activations import activation_from, resolve_activation
+from nnfast.initializers import check_initializer, default_initializer, initial_weights
 
 if TYPE_CHECKING:
+    from numpy.random import Generator
     from numpy.typing import ArrayLike
 
 
-class Dense:
+class Compiler:
+    """Makes the steps of a program from layers, one after another.
+
+    Parameters
+    ----------
+    width : int
+        Numbers in a sample.
+
+    Attributes
+    ----------
+    steps : list of dict
+        As `nnfast.engine.program.Program` takes them.
+    width : int
+        Outputs of the last step.
+    owners : dict of str to Layer
+        The layer of each path.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.steps: list[dict[str, Any]] = []
+        self.width = width
+        self.owners: dict[str, Layer] = {}
+        self._numbers = {"W": 0, "gamma": 0}
+
+    def add_layers(self, layers: Sequence[Layer], path: str = "") -> None:
+        """Add layers; `path` is that of the chain they are in, with a dot at its end."""
+        for i, layer in enumerate(layers):
+            self.owners[f"{path}{i}"] = layer
+            layer.compile(self, f"{path}{i}")
+
+    def add_step(
+        self, kind: str, path: str, *, width: int | None = None, arrays: Sequence[str] = (), **numbers: Any
+    ) -> None:
+        """Add a step; its outputs are as many as its inputs if no `width` is given.
+
+        `arrays` are those it learns; layers with weights are numbered, and so are norms.
+        """
+        width = self.width if width is None else width
+        if max(width, self.width) > MAX_SIZE:
+            raise MemoryError(f"no layer can have more than {MAX_SIZE} inputs or outputs, got {max(width, self.width)}")
+        first = "W" if kind == "dense" else "gamma"
+        if kind in ("dense", "batch_norm", "layer_norm"):
+            self._numbers[first] += 1
+        number = self._numbers[first]
+        self.steps.append(
+            {
+                "kind": kind,
+                "n_in": self.width,
+                "n_out": width,
+                "path": path,
+                "number": number,
+                "parameters": tuple(arrays),
+                **numbers,
+            }
+        )
+        self.width = width
+
+
+class Layer:
+    """What every layer is: a description that does not change.
+
+    Attributes
+    ----------
+    kind : str
+        Its name in files.
+    arguments : tuple of str
+        What the constructor takes, and files hold, in this order.
+    """
+
+    kind: ClassVar[str]
+    arguments: ClassVar[tuple[str, ...]] = ()
+    units: int | None = None
+    trainable: bool = True
+    function: ActivationFunction = resolve_activation("identity")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(
+            f"a layer is a description and does not change: make a new {type(self).__name__} with another {name}"
+        )
+
+    @property
+    def activation(self) -> str:
+        """The name of the function that it ends in."""
+        return self.function.name
+
+    def compile(self, to: Compiler, path: str) -> None:
+        """Add the layer's steps to a program.
+
+        Parameters
+        ----------
+        to : Compiler
+            What takes them.
+        path : str
+            Of the layer in its network, as in the names of arrays in files.
+        """
+        raise NotImplementedError
+
+    def initial(self, name: str, shape: tuple[int, ...], generator: Generator) -> np.ndarray:
+        """Return the first values of one of its arrays: gamma is 1 and beta 0."""
+        return np.full(shape, 1.0 if name == "gamma" else 0.0)
+
+    def count(self, width: int) -> int:
+        """Return how many parameters it has with `width` inputs."""
+        return 0
+
+    def config(self) -> dict[str, Any]:
+        """Return what a file holds of it: its kind and arguments; how arrays began is not known any more then."""
+        return {"kind": self.kind, **{name: getattr(self, name) for name in self.arguments}}
+
+    @property
+    def label(self) -> str:
+        """What a table of layers calls it."""
+        return repr(self)
+
+    def __repr__(self) -> str:
+        defaults = {} if type(self).__init__ is object.__init__ else _defaults(type(self))
+        values = [(name, getattr(self, name)) for name in self.arguments]
+        changed = [f"{n}={v!r}" if n in defaults else repr(v) for n, v in values if n not in defaults or v != defaults[n]]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+
+def _defaults(kind: type[Layer]) -> dict[str, Any]:
+    from inspect import Parameter, signature
+
+    parameters = signature(kind).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not Parameter.empty}
+
+
+def _penalty(name: str, value: float) -> float:
+    return check_float(name, value, 0.0, float("inf"), open_ends=False)
+
+
+class Dense(Layer):
     """A fully connected layer: ``activation(x @ W + b)``.
 
     Parameters
     ----------
     units : int
         Outputs of the layer.
-    activation : {"identity", "step", "sigmoid", "tanh", "relu", "softmax"}
-        Applied to each output; softmax to each row of outputs.
+    activation : str or Activation
+        Applied to each output; softmax and log_softmax to each row of outputs. A name (``"identity"``, ``"step"``,
+        ``"sigmoid"``, ``"tanh"``, ``"relu"``, ``"leaky_relu"``, ``"elu"``, ``"selu"``, ``"gelu"``, ``"gelu_tanh"``,
+        ``"silu"``, ``"softplus"``, ``"hard_sigmoid"``, ``"softmax"``, ``"log_softmax"``), or an object of
+        `nnfast.activations` where a parameter is not the default.
+    use_bias : bool
+        Whether there is a ``b``.
+    l1, l2 : float
+        Penalties: the loss grows by ``l1 * sum(abs(W)) + l2 * sum(W**2)``, as in Keras. They are a part of what `loss`,
+        `gradient` and the history of `fit` tell; the weight decay of an optimizer is not.
+    trainable : bool
+        False leaves the parameters as they are in training.
     initializer : str, float or array_like, optional
         The initial weights: a name (``"glorot_uniform"``, ``"he_normal"``, ``"lecun_normal"``, ...), the standard
         deviation of a normal distribution, or the weights themselves, of shape (inputs, units). By default
-        ``"he_normal"`` for relu and ``"glorot_uniform"`` otherwise.
+        ``"he_normal"`` for relu and its kin (leaky_relu, elu, gelu, gelu_tanh, silu, softplus), ``"lecun_normal"`` for
+        selu, whose constants are made for it, and ``"glorot_uniform"`` otherwise.
     bias_initializer : float or array_like
         The initial biases: one number, or an array of shape (units,).
+
+    Attributes
+    ----------
+    activation : str
+        The name of the activation.
+    function : Activation
+        The activation as an object, with its parameter.
 
     Raises
     ------
@@ -40,34 +194,570 @@ class Dense:
     >>> import nnfast as nf
     >>> nf.Dense(50, activation="sigmoid")
     Dense(50, activation='sigmoid', initializer='glorot_uniform')
+    >>> nf.Dense(50, activation=nf.activations.LeakyReLU(0.2)).function
+    LeakyReLU(negative_slope=0.2)
     """
 
+    kind = "dense"
+    arguments = ("units", "use_bias", "l1", "l2", "trainable")
     units: int
-    activation: str
+    use_bias: bool
+    l1: float
+    l2: float
+    trainable: bool
     initializer: Any
     bias_initializer: np.ndarray
 
     def __init__(
         self,
         units: int,
-        activation: str = "identity",
+        activation: str | ActivationFunction = "identity",
         *,
+        use_bias: bool = True,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        trainable: bool = True,
         initializer: str | float | ArrayLike | None = None,
         bias_initializer: float | ArrayLike = 0.0,
     ) -> None:
         units = check_int("units", units, 1)
-        activation = choose("activation", activation, tuple(ACTIVATIONS))
-        if activation == "softmax" and units == 1:
-            raise ValueError("softmax on one unit is always 1: use Dense(1, activation='sigmoid') for two classes")
+        function = resolve_activation(activation)
+        _check_mixing(function, units, "use Dense(1, activation='sigmoid') for two classes")
         bias = as_array("bias_initializer", bias_initializer, np.float64, ndim=(0, 1), finite=True)
         if bias.ndim:
             as_array("bias_initializer", bias, shape=(units,))
-        chosen = check_initializer(default_initializer(activation) if initializer is None else initializer)
-        vars(self).update(units=units, activation=activation, initializer=chosen, bias_initializer=bias.copy())
+        use_bias = check_bool("use_bias", use_bias)
+        if not use_bias and bias.any():
+            raise ValueError("bias_initializer is of no use with use_bias=False")
+        vars(self).update(
+            units=units,
+            function=function,
+            use_bias=use_bias,
+            l1=_penalty("l1", l1),
+            l2=_penalty("l2", l2),
+            trainable=check_bool("trainable", trainable),
+            initializer=check_initializer(default_initializer(function.name) if initializer is None else initializer),
+            bias_initializer=bias.copy(),
+        )
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a layer is a description and does not change: make a new Dense with another {name}")
+    def compile(self, to: Compiler, path: str) -> None:
+        """Add the layer's step to a program.
+
+        Parameters
+        ----------
+        to : Compiler
+            What takes it.
+        path : str
+            Of the layer in its network.
+        """
+        to.add_step(
+            "dense", path, width=self.units, arrays=("W", "b") if self.use_bias else ("W",), l1=self.l1, l2=self.l2,
+            frozen=not self.trainable, function=self.function.name, alpha=self.function.alpha,
+        )  # fmt: skip
+
+    def count(self, width: int) -> int:
+        """Return how many parameters it has with `width` inputs."""
+        return (width + self.use_bias) * self.units
+
+    def initial(self, name: str, shape: tuple[int, ...], generator: Generator) -> np.ndarray:
+        """Return the first values of ``"W"`` or ``"b"``."""
+        if name == "b":
+            return np.broadcast_to(self.bias_initializer, shape)
+        n_in, n_out = shape
+        return initial_weights(self.initializer, (n_in, n_out), generator)
+
+    def config(self) -> dict[str, Any]:
+        """Return what a file holds of it."""
+        return super().config() | {"activation": self.function.config()}
+
+    @property
+    def label(self) -> str:
+        """What a table of layers calls it."""
+        return f"Dense({self.units})"
 
     def __repr__(self) -> str:
         initial = "array(...)" if isinstance(self.initializer, np.ndarray) else repr(self.initializer)
-        return f"Dense({self.units}, activation={self.activation!r}, initializer={initial})"
+        activation = self.function.given()
+        others = "".join(
+            f", {name}={getattr(self, name)!r}"
+            for name, default in (("use_bias", True), ("l1", 0.0), ("l2", 0.0), ("trainable", True))
+            if getattr(self, name) != default
+        )
+        return f"Dense({self.units}, activation={activation!r}, initializer={initial}{others})"
+
+
+def _check_mixing(function: ActivationFunction, units: int, instead: str) -> None:
+    if function.name in ("softmax", "log_softmax") and units == 1:
+        constant = 1 if function.name == "softmax" else 0
+        raise ValueError(f"{function.name} on one unit is always {constant}: {instead}")
+
+
+class Activation(Layer):
+    """An activation function as a layer of its own.
+
+    Parameters
+    ----------
+    function : str or Activation
+        As the `activation` of `Dense`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no such function.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> net = nf.Sequential([nf.Dense(8), nf.LayerNorm(), nf.Activation("gelu"), nf.Dense(1)], input_shape=2, seed=0)
+    >>> net.predict([[1.0, 2.0]]).shape
+    (1, 1)
+    """
+
+    kind = "activation"
+    arguments = ("function",)
+
+    def __init__(self, function: str | ActivationFunction) -> None:
+        vars(self).update(function=resolve_activation(function))
+
+    def compile(self, to: Compiler, path: str) -> None:
+        """Add the function to a program.
+
+        Parameters
+        ----------
+        to : Compiler
+            What takes it.
+        path : str
+            Of the layer in its network.
+        """
+        _check_mixing(self.function, to.width, "it needs two inputs at least")
+        to.add_step("activation", path, function=self.function.name, alpha=self.function.alpha)
+
+    def config(self) -> dict[str, Any]:
+        """Return what a file holds of it."""
+        return {"kind": self.kind, "function": self.function.config()}
+
+    def __repr__(self) -> str:
+        return f"Activation({self.function.given()!r})"
+
+
+class Rescaling(Layer):
+    """``x * scale + offset``: the same two numbers for all.
+
+    Parameters
+    ----------
+    scale, offset : float
+        Finite.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no finite numbers.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> net = nf.Sequential([nf.Rescaling(1 / 255)], input_shape=2)
+    >>> net.predict([[0.0, 255.0]])
+    array([[0., 1.]], dtype=float32)
+    """
+
+    kind = "rescaling"
+    arguments = ("scale", "offset")
+    scale: float
+    offset: float
+
+    def __init__(self, scale: float, offset: float = 0.0) -> None:
+        infinity = float("inf")
+        vars(self).update(
+            scale=check_float("scale", scale, -infinity, infinity, open_ends=True),
+            offset=check_float("offset", offset, -infinity, infinity, open_ends=True),
+        )
+
+    def compile(self, to: Compiler, path: str) -> None:
+        """Add the layer's step to a program.
+
+        Parameters
+        ----------
+        to : Compiler
+            What takes it.
+        path : str
+            Of the layer in its network.
+        """
+        to.add_step("rescaling", path, first=self.scale, second=self.offset)
+
+
+class Dropout(Layer):
+    """Inverted dropout: in training each number is zero with probability `rate`, else divided by ``1 - rate``.
+
+    Outside of training, as in `predict`, `loss` and, unless they are told otherwise, `gradient` and `check_gradient`, it
+    does nothing.
+
+    Parameters
+    ----------
+    rate : float
+        In [0, 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the rate is not in [0, 1): a rate of 1 would leave nothing.
+
+    Notes
+    -----
+    Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting" (2014). Which numbers are
+    dropped is told by the network's seed, the step of training, the layer, and the place in the mini-batch: not by the
+    number of threads.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> net = nf.Sequential([nf.Dropout(0.5)], input_shape=8, seed=0)
+    >>> out = net.forward([[1.0] * 8], training=True)
+    >>> sorted(set(out[0].tolist()))
+    [0.0, 2.0]
+    >>> net.predict([[1.0] * 8])
+    array([[1., 1., 1., 1., 1., 1., 1., 1.]], dtype=float32)
+    """
+
+    kind = "dropout"
+    arguments = ("rate",)
+    rate: float
+
+    def __init__(self, rate: float) -> None:
+        rate = check_float("rate", rate, 0.0, 1.0)
+        if rate == 1:
+            raise ValueError("rate must be below 1, for dropout of all numbers leaves nothing, got 1.0")
+        vars(self).update(rate=rate)
+
+    def compile(self, to: Compiler, path: str) -> None:
+        """Add the layer's step to a program.
+
+        Parameters
+        ----------
+        to : Compiler
+            What takes it.
+        path : str
+            Of the layer in its network.
+        """
+        to.add_step("dropout", path, first=self.rate)
+
+
+class GaussianNoise(Layer):
+    """In training, adds to each number one of a normal distribution with mean 0. Outside of training it does nothing.
+
+    Parameters
+    ----------
+    stddev : float
+        The standard deviation of the noise; not negative.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no such number.
+
+    Notes
+    -----
+    Bishop, "Training with noise is equivalent to Tikhonov regularization" (1995). The noise is told as `Dropout`'s is.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> net = nf.Sequential([nf.GaussianNoise(0.1), nf.Dense(1)], input_shape=3, seed=0)
+    >>> bool((net.forward([[1.0, 2.0, 3.0]], training=True) == net.predict([[1.0, 2.0, 3.0]])).all())
+    False
+    """
+
+    kind = "gaussian_noise"
+    arguments = ("stddev",)
+    stddev: float
+
+    def __init__(self, stddev: float) -> None:
+        vars(self).update(stddev=_penalty("stddev", stddev))
+
+    def compile(self, to: Compiler, path: str) -> None:
+        """Add the layer's step to a program.
+
+        Parameters
+        ----------
+        to : Compiler
+            What takes it.
+        path : str
+            Of the layer in its network.
+        """
+        to.add_step("gaussian_noise", path, first=self.stddev)
+
+
+class _Norm(Layer):
+    """What batch and layer normalization have in common."""
+
+    epsilon: float
+    affine: bool
+    l1: float
+    l2: float
+    trainable: bool
+
+    def _settle(self, epsilon: float, affine: bool, l1: float, l2: float, trainable: bool) -> None:
+        vars(self).update(
+            epsilon=check_float("epsilon", epsilon, 0.0, float("inf"), open_ends=True),
+            affine=check_bool("affine", affine),
+            l1=_penalty("l1", l1),
+            l2=_penalty("l2", l2),
+            trainable=check_bool("trainable", trainable),
+        )
+        if not self.affine and (self.l1 or self.l2):
+            raise ValueError("l1 and l2 need affine=True: without it there is no gamma to be penalised")
+
+    def count(self, width: int) -> int:
+        """Return how many parameters it has with `width` inputs."""
+        return 2 * width if self.affine else 0
+
+    def compile(self, to: Compiler, path: str) -> None:
+        """Add the layer's step to a program.
+
+        Parameters
+        ----------
+        to : Compiler
+            What takes it.
+        path : str
+            Of the layer in its network.
+        """
+        to.add_step(
+            self.kind, path, arrays=("gamma", "beta") if self.affine else (), l1=self.l1, l2=self.l2,
+            frozen=not self.trainable, first=self.epsilon, second=getattr(self, "momentum", 0.0),
+        )  # fmt: skip
+
+
+class BatchNorm(_Norm):
+    """Batch normalization: ``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` in each column.
+
+    In training, mean and (biased) variance are those of the mini-batch; and ``running = (1 - momentum) * running +
+    momentum * batch``, with the unbiased variance, as in PyTorch. Outside of training, as in `predict` and `loss`, the
+    running ones are used: they are in ``net.statistics``.
+
+    Parameters
+    ----------
+    momentum : float
+        Of the running statistics, in [0, 1]: PyTorch's, which is 1 less Keras'.
+    epsilon : float
+        Added to the variance; above zero.
+    affine : bool
+        Whether gamma and beta are learned; without, they are 1 and 0.
+    l1, l2 : float
+        Penalties on gamma, as those of `Dense` on weights.
+    trainable : bool
+        False leaves gamma, beta and the running statistics as they are, and uses the latter in training too, as in
+        Keras.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type, or out of its range.
+
+    Notes
+    -----
+    Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal covariate shift"
+    (2015). A mini-batch of one row has no variance, and is refused in training.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> net = nf.Sequential([nf.BatchNorm()], input_shape=1, seed=0)
+    >>> net.forward([[1.0], [2.0], [3.0]], training=True).ravel().round(3)
+    array([-1.225,  0.   ,  1.225], dtype=float32)
+    >>> net.statistics["mean1"]
+    array([0.2], dtype=float32)
+    """
+
+    kind = "batch_norm"
+    arguments = ("momentum", "epsilon", "affine", "l1", "l2", "trainable")
+    momentum: float
+
+    def __init__(
+        self,
+        *,
+        momentum: float = 0.1,
+        epsilon: float = 1e-5,
+        affine: bool = True,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        trainable: bool = True,
+    ) -> None:
+        vars(self).update(momentum=check_float("momentum", momentum, 0.0, 1.0))
+        self._settle(epsilon, affine, l1, l2, trainable)
+
+
+class LayerNorm(_Norm):
+    """Layer normalization: ``gamma * (x - mean) / sqrt(variance + epsilon) + beta``, with mean and (biased) variance of
+    each row.
+
+    Parameters
+    ----------
+    epsilon : float
+        Added to the variance; above zero.
+    affine : bool
+        Whether gamma and beta are learned; without, they are 1 and 0.
+    l1, l2 : float
+        Penalties on gamma, as those of `Dense` on weights.
+    trainable : bool
+        False leaves gamma and beta as they are in training.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type, or out of its range.
+
+    Notes
+    -----
+    Ba, Kiros and Hinton, "Layer normalization" (2016).
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> net = nf.Sequential([nf.LayerNorm()], input_shape=3)
+    >>> net.predict([[1.0, 2.0, 3.0]]).round(3)
+    array([[-1.225,  0.   ,  1.225]], dtype=float32)
+    """
+
+    kind = "layer_norm"
+    arguments = ("epsilon", "affine", "l1", "l2", "trainable")
+
+    def __init__(
+        self,
+        *,
+        epsilon: float = 1e-5,
+        affine: bool = True,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        trainable: bool = True,
+    ) -> None:
+        self._settle(epsilon, affine, l1, l2, trainable)
+
+
+class Residual(Layer):
+    """The sum of what a chain of layers makes of its input, and that input.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        From the input on; they must have as many outputs as inputs. They may be residual too.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no layer, or something that is none.
+
+    Notes
+    -----
+    He, Zhang, Ren and Sun, "Deep residual learning for image recognition" (2016).
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> block = nf.Residual([nf.LayerNorm(), nf.Dense(8, "gelu"), nf.Dense(4)])
+    >>> nf.Sequential([nf.Dense(4), block, nf.Dense(1)], input_shape=2, seed=0).params["1.1.W"].shape
+    (4, 8)
+    """
+
+    kind = "residual"
+    arguments = ("layers",)
+    layers: tuple[Layer, ...]
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        vars(self).update(layers=check_layers(layers))
+
+    def compile(self, to: Compiler, path: str) -> None:
+        """Add the steps of the chain and of the sum to a program.
+
+        Parameters
+        ----------
+        to : Compiler
+            What takes them.
+        path : str
+            Of the layer in its network.
+        """
+        other, width = len(to.steps) - 1, to.width
+        to.add_layers(self.layers, f"{path}.")
+        if to.width != width:
+            raise ValueError(
+                f"the layers of a Residual must have as many outputs as inputs: {width} go in at layer {path}, and "
+                f"{to.width} come out"
+            )
+        to.add_step("add", path, other=other)
+
+    def count(self, width: int) -> int:
+        """Return how many parameters its layers have with `width` inputs."""
+        total = 0
+        for layer in self.layers:
+            total += layer.count(width)
+            width = layer.units or width
+        return total
+
+    def config(self) -> dict[str, Any]:
+        """Return what a file holds of it."""
+        return {"kind": self.kind, "layers": [layer.config() for layer in self.layers]}
+
+    @property
+    def label(self) -> str:
+        """What a table of layers calls it."""
+        return "Residual"
+
+    def __repr__(self) -> str:
+        return f"Residual({list(self.layers)!r})"
+
+
+LAYERS: dict[str, type[Layer]] = {
+    layer.kind: layer
+    for layer in (Dense, Activation, Rescaling, Dropout, GaussianNoise, BatchNorm, LayerNorm, Residual)
+}
+
+
+def check_layers(layers: Any) -> tuple[Layer, ...]:
+    """Return the chain that `layers` is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none, or empty.
+    """
+    if isinstance(layers, Layer) or not isinstance(layers, Iterable):
+        raise TypeError(f"layers must be a sequence of layers, got {describe(layers)}")
+    chain = tuple(layers)
+    for i, layer in enumerate(chain):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layers[{i}] must be a layer such as Dense, got {describe(layer)}")
+    if not chain:
+        raise ValueError("layers must have at least one layer, got none")
+    return chain
+
+
+def walk(layers: Sequence[Layer], path: str = "") -> Iterator[tuple[str, Layer]]:
+    """Go through layers and those within them, each with its path."""
+    for i, layer in enumerate(layers):
+        yield f"{path}{i}", layer
+        if isinstance(layer, Residual):
+            yield from walk(layer.layers, f"{path}{i}.")
+
+
+def layer_from(config: dict[str, Any]) -> Layer:
+    """Make the layer that `Layer.config` describes.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If it describes none.
+    """
+    arguments = dict(config)
+    kind = arguments.pop("kind")
+    if kind not in LAYERS:
+        raise ValueError(f"unknown kind of layer {kind!r}")
+    for name in ("activation", "function"):
+        if name in arguments:
+            arguments[name] = activation_from(arguments[name])
+    if kind == "residual":
+        arguments["layers"] = [layer_from(inner) for inner in arguments["layers"]]
+    return LAYERS[kind](**arguments)
+
+
+def output_units(layers: Sequence[Layer]) -> int | None:
+    """Return how many outputs a chain has; None if as many as inputs."""
+    return next((layer.units for layer in reversed(layers) if layer.units is not None), None)

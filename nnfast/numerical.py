@@ -66,7 +66,7 @@ def slopes(
         Whether long work shows its progress.
     """
     program = net._built
-    numbers = {f"{name}{s + 1}": i for i, (s, name, _, _) in enumerate(program.layout)} | {INPUT: -1}
+    numbers = {name: i for i, (name, _, _, _) in enumerate(program.layout)} | {INPUT: -1}
     differences = Differences(program, rows, targets, [numbers[name] for name in names], h, get_num_threads())
     with share_of_work("numerical gradient", verbose) as show:
         while not differences.run():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._validation import MAX_SIZE
-from nnfast.layers import Dense
+from nnfast.layers import Compiler, Layer, layer_from
 from nnfast.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nnfast.sequential import Sequential
 
 FORMAT = "nnfast"
-VERSION = 1
+VERSION = 2  # 1 knew dense layers alone
 DESCRIPTION = "description"  # the archive's member that holds the JSON text
 MAX_AXES = 64  # of a sample
 MAX_HEADER = 1024  # bytes of a .npy header
@@ -34,17 +34,17 @@ def to_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     description = {
         "format": FORMAT,
         "version": VERSION,
-        "layers": [{"kind": "dense", "units": layer.units, "activation": layer.activation} for layer in net.layers],
+        "layers": [layer.config() for layer in net.layers],
         "input_shape": net.input_shape,
         "loss": net.loss_name,
         "dtype": str(net.dtype),
         "streams": [stream.bit_generator.state for stream in (net._initial_stream, net._shuffle_stream)],
+        "noise": {"seed": net._noise_seed, "steps": 0 if program is None else program.noise_steps},
         "optimizer": None,
     }
     arrays: dict[str, np.ndarray] = {}
     if program is not None:
-        params = net.params
-        arrays = {path: params[path] for path in _paths(net)}
+        arrays = _arrays(net)
         if program.optimizer_kind is not None:
             description["optimizer"] = {"kind": program.optimizer_kind, "steps": program.optimizer_steps}
             arrays |= {f"optimizer.{i}": moment for i, moment in enumerate(program.moments)}
@@ -54,7 +54,7 @@ def to_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def from_state(
     description: dict[str, Any],
     arrays: dict[str, np.ndarray],
-    layers: Sequence[Dense] | None = None,
+    layers: Sequence[Layer] | None = None,
     kind: type[Sequential] | None = None,
 ) -> Sequential:
     """Make the network that `to_state` took apart; without `layers`, how they began is not known any more.
@@ -69,11 +69,7 @@ def from_state(
     from nnfast.sequential import Sequential
 
     if layers is None:
-        layers = []
-        for layer in description["layers"]:
-            if layer["kind"] != "dense":
-                raise ValueError(f"unknown kind of layer {layer['kind']!r}")
-            layers.append(Dense(layer["units"], layer["activation"]))
+        layers = [layer_from(config) for config in description["layers"]]
     loss, shape = description["loss"], description["input_shape"]
     if not isinstance(loss, str):
         raise TypeError(f"the loss must be a name, got {loss!r}")
@@ -82,17 +78,24 @@ def from_state(
     Sequential.__init__(net, layers, input_shape=shape, loss=loss, dtype=description["dtype"], seed=0)
     for stream, state in zip((net._initial_stream, net._shuffle_stream), description["streams"], strict=True):
         stream.bit_generator.state = state
+    if "noise" in description:  # not in a file of version 1
+        net._set_noise(description["noise"]["seed"], description["noise"]["steps"])
     if net._program is not None:
-        params = net.params
-        for path in _paths(net):
-            params[path] = arrays[path]
+        for path, view in _arrays(net).items():
+            if arrays[path].shape != view.shape:
+                raise ValueError(f"the array {path} must have shape {view.shape}, got {arrays[path].shape}")
+            view[...] = arrays[path]
         if description["optimizer"] is not None:
             _restore_optimizer(net, description["optimizer"], arrays)
     return net
 
 
-def _paths(net: Sequential) -> list[str]:
-    return [f"{s}.{name}" for s, name, _, _ in net._built.layout]
+def _arrays(net: Sequential) -> dict[str, np.ndarray]:
+    """Views of the parameters and of the running statistics, by path."""
+    found = {}
+    for views in (net.params, net.statistics):
+        found |= {path: views[path] for path in views.paths}
+    return found
 
 
 def _restore_optimizer(net: Sequential, slot: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -221,12 +224,16 @@ def _expected_arrays(description: dict[str, Any]) -> dict[str, int]:
     if len(description["input_shape"]) > MAX_AXES:
         raise ValueError(f"input_shape must have at most {MAX_AXES} axes, got {len(description['input_shape'])}")
     width = prod(_size("input_shape", size) for size in description["input_shape"])
+    compiler = Compiler(width)
+    compiler.add_layers([layer_from(config) for config in description["layers"]])
     counts: dict[str, int] = {}
-    for i, layer in enumerate(description["layers"]):
-        units = _size("units", layer["units"])
-        counts[f"{i}.W"], counts[f"{i}.b"] = width * units, units
-        width = units
-    total = sum(counts.values())
+    total = 0
+    for step in compiler.steps:
+        for role in step["parameters"]:
+            counts[f"{step['path']}.{role}"] = step["n_out"] * (step["n_in"] if role == "W" else 1)
+            total += counts[f"{step['path']}.{role}"]
+        if step["kind"] == "batch_norm":
+            counts |= {f"{step['path']}.{role}": step["n_out"] for role in ("mean", "variance")}
     if description["optimizer"]:
         kind = description["optimizer"]["kind"]
         if kind not in OPTIMIZERS:

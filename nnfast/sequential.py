@@ -15,8 +15,8 @@ import numpy as np
 from nnfast import numerical, saving, training
 from nnfast._threads import get_num_threads
 from nnfast._validation import (
-    MAX_SIZE,
     as_array,
+    check_bool,
     check_float,
     check_int,
     check_out,
@@ -27,9 +27,8 @@ from nnfast._validation import (
     where_not_finite,
 )
 from nnfast.engine.program import Program, aligned_zeros
-from nnfast.initializers import initial_weights
 from nnfast.kernels import arrays as kernels
-from nnfast.layers import Dense
+from nnfast.layers import BatchNorm, Compiler, Layer, check_layers, output_units, walk
 from nnfast.losses import Loss
 from nnfast.optimizers import Optimizer, resolve_optimizer
 
@@ -66,6 +65,11 @@ class ArrayViews(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._views)
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of the arrays, in their order."""
+        return tuple(self._paths)
+
     def __repr__(self) -> str:
         return "{" + ", ".join(f"{name!r}: {view.shape}" for name, view in self._views.items()) + "}"
 
@@ -75,8 +79,8 @@ class Sequential:
 
     Parameters
     ----------
-    layers : sequence of Dense
-        From the input to the output.
+    layers : sequence of Layer
+        From the input to the output: `Dense`, `Activation`, `Dropout`, `BatchNorm`, `Residual`, ...
     input_shape : int or tuple of int, optional
         The shape of one sample; left out, it is taken from the first `fit`. Each sample is flattened.
     loss : {"cross_entropy", "binary_cross_entropy", "mean_squared_error", "sum_squared_error"}, optional
@@ -107,38 +111,31 @@ class Sequential:
 
     def __init__(
         self,
-        layers: Sequence[Dense],
+        layers: Sequence[Layer],
         *,
         input_shape: int | Sequence[int] | None = None,
         loss: str | None = None,
         dtype: Any = "float32",
         seed: int | Generator | None = None,
     ) -> None:
-        self._layers = self._check_layers(layers)
-        last = self._layers[-1]
-        self._loss = Loss(loss, last.activation, last.units)
+        self._layers = check_layers(layers)
+        shape = None if input_shape is None else _checked_shape(input_shape)
+        units = output_units(self._layers) or (shape and prod(shape))
+        if units is None:
+            raise ValueError("a network without a Dense layer has as many outputs as inputs: give its input_shape")
+        self._units = units
+        self._loss = Loss(loss, self._layers[-1].activation, units)
         self._dtype = _checked_dtype(dtype)
-        self._initial_stream, self._shuffle_stream = _streams(seed)
+        self._initial_stream, self._shuffle_stream, noise = _streams(seed)
+        self._noise_seed = int(noise.integers(2**63))
         self.input_shape: tuple[int, ...] | None = None
         self.history: training.History | None = None
         self._program: Program | None = None
         self._row_program: Program | None = None  # the same, if a sample is a row: `predict_one` need not reshape it
         self._stopping = False
         self._state_before_build: Any = None
-        if input_shape is not None:
-            self.build(input_shape)
-
-    @staticmethod
-    def _check_layers(layers: Sequence[Dense]) -> tuple[Dense, ...]:
-        if isinstance(layers, Dense) or not isinstance(layers, Iterable):
-            raise TypeError(f"layers must be a sequence of layers, got {describe(layers)}")
-        chain = tuple(layers)
-        for i, layer in enumerate(chain):
-            if not isinstance(layer, Dense):
-                raise TypeError(f"layers[{i}] must be a layer such as Dense, got {describe(layer)}")
-        if not chain:
-            raise ValueError("layers must have at least one layer, got none")
-        return chain
+        if shape is not None:
+            self.build(shape)
 
     # ---- building
 
@@ -172,20 +169,19 @@ class Sequential:
         if self._program is not None:
             raise RuntimeError(f"the network is built already, for input_shape {self.input_shape}")
         sizes = _checked_shape(input_shape)
-        widths = [prod(sizes), *(layer.units for layer in self.layers)]
-        if max(widths) > MAX_SIZE:
-            raise MemoryError(f"no layer can have more than {MAX_SIZE} inputs or outputs, got {max(widths)}")
-        steps = [(n_in, layer.units, layer.activation, True) for n_in, layer in zip(widths, self.layers, strict=False)]
-        program = Program(self.dtype, steps, self._loss.kernel)
-        views = _views(program, program.parameters)
+        compiler = Compiler(prod(sizes))
+        compiler.add_layers(self.layers)
+        program = Program(self.dtype, compiler.steps, self._loss.kernel, self._noise_seed)
         stream = self._initial_stream.bit_generator
         before = stream.state
         try:
-            for i, layer in enumerate(self.layers, start=1):
-                weights = initial_weights(layer.initializer, views[f"W{i}"].shape, self._initial_stream)
-                views[f"W{i}"][...] = as_array(f"initializer of layers[{i - 1}]", weights, self.dtype)
-                biases = as_array(f"bias_initializer of layers[{i - 1}]", layer.bias_initializer, self.dtype)
-                views[f"b{i}"][...] = biases
+            for name, path, at, shape in program.layout:
+                layer, role = path.rsplit(".", 1)
+                values = compiler.owners[layer].initial(role, shape, self._initial_stream)
+                what = {"W": "initializer", "b": "bias_initializer"}.get(role, role)
+                program.parameters[at : at + prod(shape)] = as_array(
+                    f"{what} of layers[{layer}]", values, self.dtype
+                ).ravel()
         except BaseException:
             stream.state = before
             raise
@@ -193,6 +189,13 @@ class Sequential:
         self._program = program
         self._row_program = program if len(sizes) == 1 else None
         self.input_shape = sizes
+
+    def _set_noise(self, seed: int, steps: int) -> None:
+        """Go on with the noise of a copy or a file."""
+        self._noise_seed = check_int("the seed of noise", seed, 0, 2**63 - 1)
+        if self._program is not None:
+            self._program.seed = self._noise_seed
+            self._program.noise_steps = check_int("the steps of noise", steps, 0, 2**62)
 
     def _unbuild(self) -> None:
         """Undo `build`."""
@@ -214,7 +217,7 @@ class Sequential:
         return self.input_shape
 
     @property
-    def layers(self) -> tuple[Dense, ...]:
+    def layers(self) -> tuple[Layer, ...]:
         """The layers, from the input to the output."""
         return self._layers
 
@@ -255,8 +258,14 @@ class Sequential:
         """All gradients as one vector: a view, valid as `grads` is."""
         return self._built.gradients[:]
 
+    @property
+    def statistics(self) -> ArrayViews:
+        """The running means and variances of batch norms by name (``"mean1"``, ``"variance1"``, ...): writable views."""
+        layout = self._built.statistics_layout
+        return ArrayViews(_views(layout, self._built.statistics), _paths(layout))
+
     def _named(self, vector: np.ndarray) -> ArrayViews:
-        return ArrayViews(_views(self._built, vector), _paths(self._built))
+        return ArrayViews(_views(self._built.layout, vector), _paths(self._built.layout))
 
     # ---- arguments
 
@@ -283,15 +292,28 @@ class Sequential:
         return rows, self._loss.targets(y, len(rows), self.dtype, finite=finite)
 
     def _warn_of_steps(self, stacklevel: int) -> None:
-        for i, layer in enumerate(self.layers):
+        for path, layer in walk(self.layers):
             if layer.activation == "step":
                 warnings.warn(
-                    f"layers[{i}] has activation 'step', whose gradient is zero: "
+                    f"layers[{path}] has activation 'step', whose gradient is zero: "
                     "neither it nor any layer before it learns",
                     UserWarning,
                     stacklevel=stacklevel + 1,
                 )
                 return
+
+    def _check_batch(self, rows: int) -> None:
+        """Refuse to train a batch norm on one row."""
+        if rows < 2 and any(isinstance(layer, BatchNorm) and layer.trainable for _, layer in walk(self.layers)):
+            raise ValueError(
+                f"BatchNorm needs at least two rows in each mini-batch of a training, got {rows}: one row has no variance"
+            )
+
+    def _check_training(self, rows: int) -> None:
+        """Refuse what cannot be trained."""
+        self._check_batch(rows)
+        if not any(layer.count(1) and layer.trainable for _, layer in walk(self.layers)):
+            raise ValueError("there is nothing to train: no layer has parameters that are trainable")
 
     # ---- running
 
@@ -327,7 +349,7 @@ class Sequential:
         """
         program = self._built
         rows = self._rows(x)
-        shape = (len(rows), self.layers[-1].units)
+        shape = (len(rows), self._units)
         if out is None:
             out = np.empty(shape, self.dtype)
         else:
@@ -378,9 +400,9 @@ class Sequential:
         program = self._built
         sample = as_array("row", row, self.dtype, shape=self.input_shape).reshape(-1)
         if out is None:
-            out = np.empty(self.layers[-1].units, self.dtype)
+            out = np.empty(self._units, self.dtype)
         else:
-            check_out("out", out, (self.layers[-1].units,), self.dtype)
+            check_out("out", out, (self._units,), self.dtype)
             if not out.flags.carray:
                 raise ValueError("out must be C-contiguous and aligned")
         program.predict_one(sample, np.asarray(out))
@@ -423,7 +445,7 @@ class Sequential:
                 "predict_class needs an output layer with activation 'softmax', 'sigmoid' or 'step', "
                 f"got {self.layers[-1].activation!r}"
             )
-        outputs = np.empty((len(rows), self.layers[-1].units), self.dtype)
+        outputs = np.empty((len(rows), self._units), self.dtype)
         if len(rows):
             program.predict(rows, outputs, get_num_threads(), fused=True)
         if self.layers[-1].activation == "softmax":
@@ -502,7 +524,7 @@ class Sequential:
         self, rows: np.ndarray, targets: np.ndarray, counts: str | float | None
     ) -> tuple[float, float | None]:
         loss, correct = self._built.evaluate(rows, targets, counts, get_num_threads())
-        answers = len(rows) if counts == "classes" else len(rows) * self.layers[-1].units
+        answers = len(rows) if counts == "classes" else len(rows) * self._units
         return loss, None if counts is None else correct / answers
 
     def gradient(self, x: ArrayLike, y: ArrayLike, /, *, wrt: str | Sequence[str] | None = None) -> ArrayViews:
@@ -540,10 +562,10 @@ class Sequential:
         vector = aligned_zeros(self.n_parameters, self.dtype)
         gx = np.empty_like(rows) if numerical.INPUT in names else None
         self._built.gradient(rows, targets, vector, gx, get_num_threads())
-        found = _views(self._built, vector)
+        found = _views(self._built.layout, vector)
         if gx is not None:
             found[numerical.INPUT] = gx.reshape(len(rows), *self._built_shape)
-        return ArrayViews({name: found[name] for name in names}, _paths(self._built))
+        return ArrayViews({name: found[name] for name in names}, _paths(self._built.layout))
 
     def numerical_gradient(
         self,
@@ -604,7 +626,7 @@ class Sequential:
         found = {name: (right + left) / 2 for name, (right, left) in sides.items()}
         if numerical.INPUT in found:
             found[numerical.INPUT] = found[numerical.INPUT].reshape(len(rows), *self._built_shape)
-        return ArrayViews(found, _paths(self._built))
+        return ArrayViews(found, _paths(self._built.layout))
 
     def check_gradient(
         self,
@@ -851,7 +873,7 @@ class Sequential:
             return self.predict(x)
         program = self._built
         rows = self._rows(x)
-        out = np.empty((len(rows), self.layers[-1].units), self.dtype)
+        out = np.empty((len(rows), self._units), self.dtype)
         with program:
             program.forward(rows, out, get_num_threads())
         return out
@@ -901,7 +923,7 @@ class Sequential:
                     "backward needs a forward(x, training=True) before it: "
                     "each serves one backward, and none after an update"
                 )
-            gout = as_array("gradient", gradient, self.dtype, shape=(n, self.layers[-1].units))
+            gout = as_array("gradient", gradient, self.dtype, shape=(n, self._units))
             self._warn_of_steps(stacklevel=2)
             gx = np.empty((n, prod(shape)), self.dtype)
             program.backward(gout, gx, parameters, accumulate, get_num_threads())
@@ -978,10 +1000,12 @@ class Sequential:
     def _summary(self) -> str:
         width: int | None = None if self.input_shape is None else prod(self.input_shape)
         rows = [("layer", "activation", "output", "parameters")]
-        for layer in self.layers:
-            count = "?" if width is None else f"{(width + 1) * layer.units:,}"
-            rows.append((f"Dense({layer.units})", layer.activation, f"(n, {layer.units})", count))
-            width = layer.units
+        for path, layer in walk(self.layers):
+            count = "?" if width is None else f"{layer.count(width):,}"
+            width = layer.units or width
+            indent = "  " * path.count(".")
+            activation = layer.activation if layer.label in ("Activation", f"Dense({layer.units})") else ""
+            rows.append((indent + layer.label, activation, f"(n, {width or '?'})", count))
         columns = [max(len(row[i]) for row in rows) for i in range(4)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, columns, strict=True)).rstrip() for row in rows]
         lines.insert(1, "  ".join("-" * w for w in columns))
@@ -990,7 +1014,7 @@ class Sequential:
         return "\n".join([f"input {shape}, loss {self.loss_name}, {self.dtype}{total}", *lines])
 
     def __repr__(self) -> str:
-        layers = ", ".join(f"Dense({layer.units}, {layer.activation!r})" for layer in self.layers)
+        layers = ", ".join(map(repr, self.layers))
         return f"Sequential([{layers}], input_shape={self.input_shape}, loss={self.loss_name!r}, dtype='{self.dtype}')"
 
     def copy(self) -> Sequential:
@@ -1064,8 +1088,8 @@ def _checked_dtype(dtype: Any) -> np.dtype:
     return np.dtype(choose("dtype", name, ("float32", "float64")))
 
 
-def _streams(seed: int | Generator | None) -> tuple[Generator, Generator]:
-    """Independent generators for initial values and for shuffling."""
+def _streams(seed: int | Generator | None) -> tuple[Generator, Generator, Generator]:
+    """Independent generators for initial values, for shuffling, and for the seed of noise."""
     from numpy.random import PCG64, Generator, SeedSequence
 
     entropy: int | list[int] | None
@@ -1076,18 +1100,21 @@ def _streams(seed: int | Generator | None) -> tuple[Generator, Generator]:
     else:
         error = ValueError if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) else TypeError
         raise error(f"seed must be a non-negative int, a numpy.random.Generator or None, got {describe(seed)}")
-    initial, shuffling = SeedSequence(entropy).spawn(2)
-    return Generator(PCG64(initial)), Generator(PCG64(shuffling))
+    initial, shuffling, noise = (Generator(PCG64(sequence)) for sequence in SeedSequence(entropy).spawn(3))
+    return initial, shuffling, noise
 
 
-def _views(program: Program, vector: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays in a vector that is laid out like the parameters."""
-    return {f"{name}{s + 1}": vector[at : at + prod(shape)].reshape(shape) for s, name, at, shape in program.layout}
+Layout = Iterable[tuple[str, str, int, tuple[int, ...]]]
 
 
-def _paths(program: Program) -> dict[str, str]:
+def _views(layout: Layout, vector: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays in a vector that is laid out so."""
+    return {name: vector[at : at + prod(shape)].reshape(shape) for name, _, at, shape in layout}
+
+
+def _paths(layout: Layout) -> dict[str, str]:
     """Paths to names: what files store."""
-    return {f"{s}.{name}": f"{name}{s + 1}" for s, name, _, _ in program.layout}
+    return {path: name for name, path, _, _ in layout}
 
 
 def _checked_shape(shape: Any) -> tuple[int, ...]:

@@ -259,7 +259,7 @@ class _Run:
         # not a product of matrices, whose bits depend on where in memory they lie
         values = {"loss": ((losses * sizes).sum(axis=1) / seen).tolist()}
         if self.counts is not None:
-            answers = seen if self.counts == "classes" else seen * self.net.layers[-1].units
+            answers = seen if self.counts == "classes" else seen * self.net._units
             values["accuracy"] = (correct.sum(axis=1) / answers).tolist()
         if self.validation is not None:  # of one epoch, then
             val_loss, val_accuracy = self.net._evaluate(*self.validation, self.validation_counts)

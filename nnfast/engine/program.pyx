@@ -124,8 +124,8 @@ cdef class Program:
         float32 or float64.
     steps : list of dict
         What each step is: ``kind``, a name in `STEPS`, ``n_in`` and ``n_out``; and as far as they are not zero, None or
-        "identity": ``path`` (of the layer), ``function`` (of dense steps and activations; a name in `ACTIVATIONS`) and
-        its ``alpha``, ``parameters`` (names of the arrays it learns: none, W, W and b, or gamma and beta), ``first``
+        "identity": ``path`` and ``number`` (for the names of arrays), ``function`` (of dense steps and activations; a name in `ACTIVATIONS`) and
+        its ``alpha``, ``parameters`` (the arrays it learns: none, W, W and b, or gamma and beta), ``first``
         and ``second`` (numbers of other kinds, see `Step`), ``l1`` and ``l2``, ``frozen``, ``other`` (of an add: the
         number of the step whose output is added, -1 for the input).
     loss : str
@@ -136,7 +136,7 @@ cdef class Program:
     Attributes
     ----------
     layout : list of (str, str, int, tuple)
-        Path of the layer, name, offset and shape of each array of parameters.
+        Name, path, offset and shape of each array of parameters.
     statistics_layout : list of (str, str, int, tuple)
         The same for running statistics.
     """
@@ -149,9 +149,9 @@ cdef class Program:
     cdef bint graded          # the gradients are those of a backward pass
     cdef readonly object dtype, layout, parameters, gradients, optimizer_kind, moments
     cdef readonly object statistics, statistics_layout
-    cdef object owners        # of each array in the layout: its step
+    cdef object owners        # of each array in the layout: its step, and what it is there
     cdef readonly int64_t optimizer_steps
-    cdef readonly uint64_t seed
+    cdef public uint64_t seed
     cdef public int64_t noise_steps  # passes in training so far: what noise is drawn by, besides the seed
 
     def __cinit__(self, dtype, steps, loss, seed=0):
@@ -170,8 +170,8 @@ cdef class Program:
         self.parameters = aligned_zeros(self.plan.n_parameters, self.dtype)
         self.gradients = aligned_zeros(self.plan.n_parameters, self.dtype)
         self.statistics = aligned_zeros(sum(int(np.prod(entry[3])) for entry in self.statistics_layout), self.dtype)
-        for _, name, at, (n,) in self.statistics_layout:
-            self.statistics[at : at + n] = 1 if name == "variance" else 0
+        for name, _, at, (n,) in self.statistics_layout:
+            self.statistics[at : at + n] = name.startswith("variance")
         self.moments = []
         self.seed = seed
 
@@ -195,11 +195,11 @@ cdef class Program:
             step.n_in, step.n_out, step.ld = n_in, n_out, ld
             step.at = width
             step.W = step.b = step.keep = -1
-            for name in spec.get("parameters", ()):
-                shape = (n_in, n_out) if name == "W" else (n_out,)
-                self.layout.append((spec["path"], name, offset, shape))
-                self.owners.append(s)
-                if name in ("W", "gamma"):
+            for role in spec.get("parameters", ()):
+                shape = (n_in, n_out) if role == "W" else (n_out,)
+                self.layout.append((f"{role}{spec['number']}", f"{spec['path']}.{role}", offset, shape))
+                self.owners.append((s, role))
+                if role in ("W", "gamma"):
                     step.W = offset
                 else:
                     step.b = offset
@@ -211,8 +211,10 @@ cdef class Program:
             keep += step.keep_ld
             if step.kind == BATCH_NORM:
                 step.columns, step.statistics = columns, statistics
-                for i, name in enumerate(("mean", "variance")):
-                    self.statistics_layout.append((spec["path"], name, statistics + i*n_out, (n_out,)))
+                for i, role in enumerate(("mean", "variance")):
+                    self.statistics_layout.append(
+                        (f"{role}{spec['number']}", f"{spec['path']}.{role}", statistics + i*n_out, (n_out,))
+                    )
                 columns += N_COLUMNS*ld
                 statistics += 2*n_out
             width += ld
@@ -818,9 +820,9 @@ cdef class Differences:
         if array < 0:
             segment.kind, segment.inputs, segment.slot = INPUT, job.n, job.plan.n_parameters
         else:
-            _, name, segment.slot, shape = self.program.layout[array]
-            segment.layer = self.program.owners[array]
-            segment.kind = WEIGHT if name == "W" else GAMMA if name == "gamma" else BIAS
+            _, _, segment.slot, shape = self.program.layout[array]
+            segment.layer, role = self.program.owners[array]
+            segment.kind = WEIGHT if role == "W" else GAMMA if role == "gamma" else BIAS
             segment.inputs = shape[0] if segment.kind == WEIGHT else 1
             segment.units = max(1, ITEM_ROWS//2//job.n)
             segment.chunks = -(-shape[len(shape) - 1]//segment.units)
