@@ -65,7 +65,8 @@ cdef void forward_tile(
             other, ldother = rows, plan.n_in
             if step.other >= 0:
                 other, ldother = slot_of(plan, tile, &plan.steps[step.other]), plan.steps[step.other].ld
-        to, ldto = (out, ldo) if step == last else (slot_of(plan, tile, step), step.ld)
+        to = out if step == last else slot_of(plan, tile, step)
+        ldto = ldo if step == last else step.ld
         infer_step(plan, parameters, statistics, step, linear and step == last, m, x, ldx, other, ldother, to, ldto)
         x, ldx = to, ldto
 
