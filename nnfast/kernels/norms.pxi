@@ -1,44 +1,127 @@
 # Layer normalization (Ba, Kiros and Hinton 2016) along rows and batch normalization (Ioffe and Szegedy 2015) down
 # columns. Moments take two passes: the mean, then the squares about it.
 
-# ---- along rows: four chains of additions, so that none waits for the last; blocks as in softmax
+cdef inline vreal vget(bint whole, const real* p, const real* end) noexcept nogil:
+    """What lies at `end` or behind it is zero; `whole`, a constant: nothing of the vector does."""
+    return vload(p) if whole else vload_before(p, end)
+
+
+cdef inline void add_kept(vreal* total, vreal* error, vreal value) noexcept nogil:
+    """total + error += value, almost exactly (Knuth's two-sum)."""
+    cdef vreal sum = total[0] + value
+    cdef vreal part = sum - total[0]
+    error[0] = error[0] + ((total[0] - (sum - part)) + (value - part))
+    total[0] = sum
+
+
+# ---- along rows: VW rows at a time, so that their sums are turned into one vector, and means and deviations are made for
+# all of them at once. The order of a row's sums is told by n alone.
 
 cdef enum RowSum:
-    VALUES
-    SQUARES
+    VALUES  # x
+    SQUARES  # (x - mean)**2
+    GRADIENTS  # h and h (x - mean), with h = gradient gamma
 
-cdef inline vreal row_term(int kind, const real* x, const real* end, vreal mean) noexcept nogil:
-    cdef vreal v
+cdef enum:
+    CHAINS = 4  # of additions in a row, so that none waits for the last
+
+cdef struct Rows:  # what the sums read; `end`: behind the last row
+    Py_ssize_t n
+    const real* x
+    Py_ssize_t ldx
+    const real* x_end
+    const real* g
+    Py_ssize_t ldg
+    const real* g_end
+    const real* gamma
+
+
+cdef inline void add_vector(
+        int kind, bint whole, const Rows* r, Py_ssize_t i, Py_ssize_t j, vreal mean, vreal* a, vreal* b
+) noexcept nogil:
+    """Adds a vector of row i to the chains a and b; `kind` and `whole` are constants."""
+    cdef vreal x = vget(whole, r.x + i*r.ldx + j, r.x_end), h
     if kind == VALUES:
-        return vload_before(x, end)
-    v = vload_before(x, end) - mean
-    if end - x < VW:  # nothing from behind the end
-        v = vselect(vbefore(end - x), v, vzero())
-    return v*v
+        h = x
+    elif kind == SQUARES:
+        x = x - mean
+        h = x*x
+    else:
+        h = vget(whole, r.g + i*r.ldg + j, r.g_end)
+        if r.gamma != NULL:
+            h = h*vload(r.gamma + j)
+        x = h*(x - mean)
+        if not whole:
+            x = vselect(vbefore(r.n - j), x, vzero())
+        b[0] = b[0] + x
+    if not whole:
+        h = vselect(vbefore(r.n - j), h, vzero())
+    a[0] = a[0] + h
 
 
-cdef inline real row_block(int kind, Py_ssize_t n, const real* x, vreal mean) noexcept nogil:
-    cdef vreal a = vzero(), b = vzero(), c = vzero(), d = vzero()
-    cdef const real* end = x + n
-    while x + 4*VW <= end:
-        a = a + row_term(kind, x, end, mean)
-        b = b + row_term(kind, x + VW, end, mean)
-        c = c + row_term(kind, x + 2*VW, end, mean)
-        d = d + row_term(kind, x + 3*VW, end, mean)
-        x += 4*VW
-    while x < end:
-        a = a + row_term(kind, x, end, mean)
-        x += VW
-    return vsum((a + b) + (c + d))
+cdef inline void add_block(
+        int kind, const Rows* r, Py_ssize_t i, Py_ssize_t j, Py_ssize_t last, vreal mean, vreal* a, vreal* b
+) noexcept nogil:
+    """a and b are the sums over columns j..last of row i, VW parts of each."""
+    cdef vreal s[CHAINS]
+    cdef vreal t[CHAINS]
+    cdef int q
+    for q in range(CHAINS):
+        s[q] = t[q] = vzero()
+    while j + CHAINS*VW <= last:
+        for q in range(CHAINS):
+            add_vector(kind, True, r, i, j + q*VW, mean, &s[q], &t[q])
+        j += CHAINS*VW
+    while j + VW <= last:
+        add_vector(kind, True, r, i, j, mean, &s[0], &t[0])
+        j += VW
+    if j < last:
+        add_vector(kind, False, r, i, j, mean, &s[1], &t[1])
+    a[0] = (s[0] + s[1]) + (s[2] + s[3])
+    b[0] = (t[0] + t[1]) + (t[2] + t[3])
 
 
-cdef inline double row_sum(int kind, Py_ssize_t n, const real* x, real mean) noexcept nogil:
-    cdef double total = 0
-    cdef Py_ssize_t i = 0
-    while i < n:
-        total += row_block(kind, min(n - i, <Py_ssize_t>SUM_BLOCK), x + i, vset(mean))
-        i += SUM_BLOCK
-    return total
+cdef inline vreal lanes_added(vreal* v) noexcept nogil:
+    """The sums of the lanes of VW vectors, in the order of vsum."""
+    cdef Py_ssize_t half = VW//2, i
+    vtranspose(v)
+    while half:
+        for i in range(half):
+            v[i] = v[i] + v[i + half]
+        half //= 2
+    return v[0]
+
+
+cdef inline void row_sums(
+        int kind, const Rows* r, Py_ssize_t first, Py_ssize_t rows, const real* mean, vreal* a, vreal* b
+) noexcept nogil:
+    """The sums of up to VW rows from `first` on, a lane each; `mean` is one number for each of them."""
+    cdef vreal s[MAX_VW]
+    cdef vreal t[MAX_VW]
+    cdef vreal s_error = vzero(), t_error = vzero()
+    cdef Py_ssize_t i, j = 0
+    a[0] = b[0] = vzero()
+    while j < r.n:
+        for i in range(rows):
+            add_block(kind, r, first + i, j, min(r.n, j + SUM_BLOCK), vset(mean[i]), &s[i], &t[i])
+        for i in range(rows, VW):
+            s[i] = t[i] = vzero()
+        add_kept(a, &s_error, lanes_added(s))
+        if kind == GRADIENTS:
+            add_kept(b, &t_error, lanes_added(t))
+        j += SUM_BLOCK
+    a[0] = a[0] + s_error
+    b[0] = b[0] + t_error
+
+
+cdef inline vreal normalized(
+        bint whole, const real* x, const real* end, vreal mean, vreal inverse, const real* gamma, const real* beta,
+        Py_ssize_t j
+) noexcept nogil:
+    cdef vreal v = (vget(whole, x + j, end) - mean)*inverse
+    if gamma != NULL:
+        v = v*vload(gamma + j)
+    return v if beta == NULL else v + vload(beta + j)
 
 
 cdef void kernel_layer_norm(
@@ -50,90 +133,98 @@ cdef void kernel_layer_norm(
     cdef real* stats = <real*>stats_
     cdef const real* x
     cdef real* y
-    cdef real mean, inverse
-    cdef vreal v
-    cdef Py_ssize_t i, j
-    for i in range(m):
-        x = <const real*>x_ + i*ldx
-        y = <real*>y_ + i*ldy
-        mean = <real>(row_sum(VALUES, n, x, <real>0)/n)
-        inverse = <real>(1/sqrt(row_sum(SQUARES, n, x, mean)/n + epsilon))
-        if stats != NULL:
-            stats[2*i] = mean
-            stats[2*i + 1] = inverse
-        j = 0
-        while j < n:
-            v = (vload_before(x + j, x + n) - vset(mean))*vset(inverse)
-            if gamma != NULL:
-                v = v*vload(gamma + j)
-            if beta != NULL:
-                v = v + vload(beta + j)
-            store_columns(y, j, n, ldy, v)
-            j += VW
+    cdef real mean[MAX_VW]
+    cdef real inverse[MAX_VW]
+    cdef vreal total, unused, count = vset(<real>n)
+    cdef Py_ssize_t first = 0, rows, i, j
+    cdef Rows r = rows_of(m, n, x_, ldx, NULL, 0, NULL)
+    memset(mean, 0, sizeof(mean))
+    while first < m:
+        rows = min(m - first, <Py_ssize_t>VW)
+        row_sums(VALUES, &r, first, rows, mean, &total, &unused)
+        vstore(mean, total/count)
+        row_sums(SQUARES, &r, first, rows, mean, &total, &unused)
+        vstore(inverse, vset(<real>1)/vsqrt(total/count + vset(<real>epsilon)))
+        for i in range(rows):
+            if stats != NULL:
+                stats[2*(first + i)] = mean[i]
+                stats[2*(first + i) + 1] = inverse[i]
+            x = r.x + (first + i)*ldx
+            y = <real*>y_ + (first + i)*ldy
+            j = 0
+            while j + VW <= n:
+                vstore(y + j, normalized(True, x, r.x_end, vset(mean[i]), vset(inverse[i]), gamma, beta, j))
+                j += VW
+            if j < n:
+                store_columns(
+                    y, j, n, ldy, normalized(False, x, r.x_end, vset(mean[i]), vset(inverse[i]), gamma, beta, j)
+                )
+        first += VW
+
+
+cdef inline Rows rows_of(
+        Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const void* g, Py_ssize_t ldg, const void* gamma
+) noexcept nogil:
+    cdef Rows r
+    r.n = n
+    r.x = <const real*>x
+    r.ldx = ldx
+    r.x_end = r.x + (m - 1)*ldx + n
+    r.g = <const real*>g
+    r.ldg = ldg
+    r.g_end = r.g if g == NULL else r.g + (m - 1)*ldg + n
+    r.gamma = <const real*>gamma
+    return r
+
+
+cdef inline vreal normalized_backward(
+        bint whole, const Rows* r, Py_ssize_t i, Py_ssize_t j, vreal mean, vreal inverse, vreal a, vreal b
+) noexcept nogil:
+    cdef vreal h = vget(whole, r.g + i*r.ldg + j, r.g_end)
+    if r.gamma != NULL:
+        h = h*vload(r.gamma + j)
+    return vfma(mean - vget(whole, r.x + i*r.ldx + j, r.x_end), b, h - a)*inverse
 
 
 cdef void kernel_layer_norm_backward(
-        Py_ssize_t m, Py_ssize_t n, const void* gradient, Py_ssize_t ldg, const void* x_, Py_ssize_t ldx,
-        const void* gamma_, const void* stats_, void* out_, Py_ssize_t ldo
+        Py_ssize_t m, Py_ssize_t n, const void* gradient, Py_ssize_t ldg, const void* x, Py_ssize_t ldx,
+        const void* gamma, const void* stats_, void* out_, Py_ssize_t ldo
 ) noexcept nogil:
-    """With h = gradient gamma: out = (h - mean(h) - xhat mean(h xhat))/sqrt(variance + epsilon)."""
-    cdef const real* gamma = <const real*>gamma_
+    """out = (h - mean(h) - xhat mean(h xhat))/sqrt(variance + epsilon), with h = gradient gamma."""
     cdef const real* stats = <const real*>stats_
-    cdef const real* g
-    cdef const real* x
     cdef real* out
-    cdef double sums[2]
-    cdef vreal mean, inverse, h, a, b
-    cdef Py_ssize_t i, j
-    for i in range(m):
-        g = <const real*>gradient + i*ldg
-        x = <const real*>x_ + i*ldx
-        out = <real*>out_ + i*ldo
-        mean = vset(stats[2*i])
-        inverse = vset(stats[2*i + 1])
-        sums[0] = sums[1] = 0
-        j = 0
-        while j < n:
-            backward_block(j, min(n, j + SUM_BLOCK), g, x, gamma, mean, sums)
-            j += SUM_BLOCK
-        a = vset(<real>(sums[0]/n))
-        b = vset(<real>(sums[1]/n*stats[2*i + 1]*stats[2*i + 1]))
-        j = 0
-        while j < n:
-            h = vload_before(g + j, g + n)
-            if gamma != NULL:
-                h = h*vload(gamma + j)
-            h = vfma(-b, vload_before(x + j, x + n) - mean, h - a)*inverse
-            store_columns(out, j, n, ldo, h)
-            j += VW
-
-
-cdef inline void backward_block(
-        Py_ssize_t j, Py_ssize_t last, const real* g, const real* x, const real* gamma, vreal mean, double* sums
-) noexcept nogil:
-    """Adds the sums of h and of h (x - mean) over columns j..last."""
-    cdef vreal a[2]
-    cdef vreal b[2]
-    a[0] = a[1] = b[0] = b[1] = vzero()
-    while j + 2*VW <= last:
-        add_backward(j, last, g, x, gamma, mean, &a[0], &b[0])
-        add_backward(j + VW, last, g, x, gamma, mean, &a[1], &b[1])
-        j += 2*VW
-    while j < last:
-        add_backward(j, last, g, x, gamma, mean, &a[0], &b[0])
-        j += VW
-    sums[0] += vsum(a[0] + a[1])
-    sums[1] += vsum(b[0] + b[1])
-
-
-cdef inline void add_backward(
-        Py_ssize_t j, Py_ssize_t last, const real* g, const real* x, const real* gamma, vreal mean, vreal* a, vreal* b
-) noexcept nogil:
-    cdef vreal h = vload_before(g + j, g + last)
-    if gamma != NULL:
-        h = h*vload_before(gamma + j, gamma + last)  # zero times what lies behind might be NaN
-    a[0] = a[0] + h
-    b[0] = vfma(h, vload_before(x + j, x + last) - mean, b[0])
+    cdef real mean[MAX_VW]
+    cdef real inverse[MAX_VW]
+    cdef real a[MAX_VW]
+    cdef real b[MAX_VW]
+    cdef vreal sum_h, sum_product, count = vset(<real>n), center, scale, h, product
+    cdef Py_ssize_t first = 0, rows, i, j
+    cdef Rows r = rows_of(m, n, x, ldx, gradient, ldg, gamma)
+    memset(inverse, 0, sizeof(inverse))
+    while first < m:
+        rows = min(m - first, <Py_ssize_t>VW)
+        for i in range(rows):
+            mean[i] = stats[2*(first + i)]
+            inverse[i] = stats[2*(first + i) + 1]
+        row_sums(GRADIENTS, &r, first, rows, mean, &sum_h, &sum_product)
+        scale = vload(inverse)
+        vstore(a, sum_h/count)
+        vstore(b, sum_product/count*scale*scale)
+        for i in range(rows):
+            out = <real*>out_ + (first + i)*ldo
+            center = vset(mean[i])
+            scale = vset(inverse[i])
+            h = vset(a[i])
+            product = vset(b[i])
+            j = 0
+            while j + VW <= n:
+                vstore(out + j, normalized_backward(True, &r, first + i, j, center, scale, h, product))
+                j += VW
+            if j < n:
+                store_columns(
+                    out, j, n, ldo, normalized_backward(False, &r, first + i, j, center, scale, h, product)
+                )
+        first += VW
 
 
 # ---- down columns: vectors across columns, rows in order; a lane knows nothing of its neighbours, so it does not
@@ -150,22 +241,45 @@ cdef enum:
     ROW_BLOCK = 64
     STRIP = 4  # vectors across
 
-
-cdef struct Columns:  # where the sums read; of columns first..last, to which `end` is the way in the last row
+cdef struct Columns:  # what the sums of columns up to `last` read and write; `end`: behind that column of the last row
+    Py_ssize_t m
+    Py_ssize_t last
     const real* x
     Py_ssize_t ldx
     const real* x_end
     const real* g
     Py_ssize_t ldg
     const real* g_end
-    const real* stats
+    const real* stats  # of rows
+    real* mean  # of columns
+    real* variance
+    real epsilon
+    real* sum_gradient
+    real* sum_product
+    bint accumulate
+
+
+cdef inline Columns columns_of(
+        Py_ssize_t last, Py_ssize_t m, const void* x, Py_ssize_t ldx, const void* g, Py_ssize_t ldg
+) noexcept nogil:
+    cdef Columns c
+    memset(&c, 0, sizeof(c))
+    c.m = m
+    c.last = last
+    c.x = <const real*>x
+    c.ldx = ldx
+    c.x_end = c.x + (m - 1)*ldx + last
+    c.g = <const real*>g
+    c.ldg = ldg
+    c.g_end = c.g if g == NULL else c.g + (m - 1)*ldg + last
+    return c
 
 
 cdef inline void add_rows(
-        int kind, int NV, Py_ssize_t first, Py_ssize_t rows, const Columns* c, Py_ssize_t j, const vreal* mean,
-        vreal* a, vreal* b
+        int kind, int NV, bint whole, const Columns* c, Py_ssize_t first, Py_ssize_t last, Py_ssize_t j,
+        const vreal* mean, vreal* a, vreal* b
 ) noexcept nogil:
-    """a, and b of the kinds that have two, are the sums over rows first..first + rows; `kind` and NV are constants."""
+    """a, and b of the kinds that have two, are the sums over rows first..last; kind, NV and `whole` are constants."""
     cdef vreal v, g
     cdef vreal s[STRIP]
     cdef vreal t[STRIP]
@@ -173,15 +287,15 @@ cdef inline void add_rows(
     cdef int q
     for q in range(NV):
         s[q] = t[q] = vzero()
-    for i in range(first, first + rows):
+    for i in range(first, last):
         for q in range(NV):
-            v = vload_before(c.x + i*c.ldx + j + q*VW, c.x_end)
+            v = vget(whole, c.x + i*c.ldx + j + q*VW, c.x_end)
             if kind == MEAN:
                 s[q] = s[q] + v
             elif kind == VARIANCE:
                 s[q] = vfma(v - mean[q], v - mean[q], s[q])
             else:
-                g = vload_before(c.g + i*c.ldg + j + q*VW, c.g_end)
+                g = vget(whole, c.g + i*c.ldg + j + q*VW, c.g_end)
                 s[q] = s[q] + g
                 if kind == BATCH_NORM:
                     t[q] = vfma(g, v - mean[q], t[q])
@@ -192,18 +306,10 @@ cdef inline void add_rows(
         b[q] = t[q]
 
 
-cdef inline void add_kept(vreal* total, vreal* error, vreal value) noexcept nogil:
-    """total + error += value, almost exactly (Knuth's two-sum)."""
-    cdef vreal sum = total[0] + value
-    cdef vreal part = sum - total[0]
-    error[0] = error[0] + ((total[0] - (sum - part)) + (value - part))
-    total[0] = sum
-
-
-cdef inline void strip_sums(
-        int kind, int NV, Py_ssize_t m, const Columns* c, Py_ssize_t j, const vreal* mean, vreal* a, vreal* b
+cdef inline void add_columns(
+        int kind, int NV, bint whole, const Columns* c, Py_ssize_t j, const vreal* mean, vreal* a, vreal* b
 ) noexcept nogil:
-    """The same over all m rows."""
+    """The same over all rows."""
     cdef vreal s[STRIP]
     cdef vreal t[STRIP]
     cdef vreal s_error[STRIP]
@@ -212,8 +318,8 @@ cdef inline void strip_sums(
     cdef int q
     for q in range(NV):
         a[q] = b[q] = s_error[q] = t_error[q] = vzero()
-    while i < m:
-        add_rows(kind, NV, i, min(m - i, <Py_ssize_t>ROW_BLOCK), c, j, mean, s, t)
+    while i < c.m:
+        add_rows(kind, NV, whole, c, i, min(c.m, i + ROW_BLOCK), j, mean, s, t)
         for q in range(NV):
             add_kept(&a[q], &s_error[q], s[q])
             if kind == BATCH_NORM or kind == LAYER_NORM:
@@ -224,193 +330,205 @@ cdef inline void strip_sums(
         b[q] = b[q] + t_error[q]
 
 
-cdef inline void moments_strip(
-        int NV, Py_ssize_t m, const Columns* c, Py_ssize_t j, Py_ssize_t last, real* mean, real* variance
-) noexcept nogil:
-    cdef vreal average[STRIP]
-    cdef vreal squares[STRIP]
-    cdef vreal unused[STRIP]
-    cdef vreal count = vset(<real>m)
+cdef inline void put_sum(const Columns* c, real* out, Py_ssize_t j, vreal value) noexcept nogil:
+    if out == NULL:
+        return
+    if c.accumulate:
+        value = value + vload_before(out + j, out + c.last)
+    store_columns(out, j, c.last, c.last, value)
+
+
+cdef inline vreal inverse_deviation(const real* variance, real epsilon) noexcept nogil:
+    return vset(<real>1)/vsqrt(vload(variance) + vset(epsilon))
+
+
+cdef inline void strip(int kind, int NV, bint whole, const Columns* c, Py_ssize_t j) noexcept nogil:
+    """NV vectors of columns: VARIANCE makes both moments, other kinds their sums."""
+    cdef vreal mean[STRIP]
+    cdef vreal a[STRIP]
+    cdef vreal b[STRIP]
     cdef int q
-    strip_sums(MEAN, NV, m, c, j, NULL, average, unused)
+    if kind == VARIANCE:
+        add_columns(MEAN, NV, whole, c, j, mean, a, b)
+        for q in range(NV):
+            mean[q] = a[q]/vset(<real>c.m)
+            put_sum(c, c.mean, j + q*VW, mean[q])
+    if kind == BATCH_NORM:
+        for q in range(NV):
+            mean[q] = vload(c.mean + j + q*VW)
+    add_columns(kind, NV, whole, c, j, mean, a, b)
     for q in range(NV):
-        average[q] = average[q]/count
-    strip_sums(VARIANCE, NV, m, c, j, average, squares, unused)
-    for q in range(NV):
-        store_columns(mean, j + q*VW, last, last, average[q])
-        store_columns(variance, j + q*VW, last, last, squares[q]/count)
+        if kind == VARIANCE:
+            put_sum(c, c.variance, j + q*VW, a[q]/vset(<real>c.m))
+            continue
+        if kind == BATCH_NORM:
+            b[q] = b[q]*inverse_deviation(c.variance + j + q*VW, c.epsilon)
+        put_sum(c, c.sum_gradient, j + q*VW, a[q])
+        put_sum(c, c.sum_product, j + q*VW, b[q])
+
+
+cdef inline void strips(int kind, Py_ssize_t j, const Columns* c) noexcept nogil:
+    """All columns from j on."""
+    while j + STRIP*VW <= c.last:
+        strip(kind, STRIP, True, c, j)
+        j += STRIP*VW
+    while j + VW <= c.last:
+        strip(kind, 1, True, c, j)
+        j += VW
+    if j < c.last:
+        strip(kind, 1, False, c, j)
 
 
 cdef void kernel_batch_norm_moments(
         Py_ssize_t first, Py_ssize_t last, Py_ssize_t m, const void* x, Py_ssize_t ldx, void* mean, void* variance
 ) noexcept nogil:
-    cdef Columns c
-    cdef Py_ssize_t j = first
-    c.x = <const real*>x
-    c.ldx = ldx
-    c.x_end = c.x + (m - 1)*ldx + last
-    while j + STRIP*VW <= last:
-        moments_strip(STRIP, m, &c, j, last, <real*>mean, <real*>variance)
-        j += STRIP*VW
-    while j < last:
-        moments_strip(1, m, &c, j, last, <real*>mean, <real*>variance)
-        j += VW
-
-
-cdef inline vreal inverse_deviation(const real* variance, vreal epsilon) noexcept nogil:
-    return vset(<real>1)/vsqrt(vload(variance) + epsilon)
-
-
-cdef void kernel_batch_norm(
-        double epsilon, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const void* mean_,
-        const void* variance_, const void* gamma_, const void* beta_, void* y, Py_ssize_t ldy
-) noexcept nogil:
-    cdef const real* mean = <const real*>mean_
-    cdef const real* variance = <const real*>variance_
-    cdef const real* gamma = <const real*>gamma_
-    cdef const real* beta = <const real*>beta_
-    cdef const real* row
-    cdef vreal factor, shift, center
-    cdef Py_ssize_t i, j, start = 0, rows
-    while start < m:
-        rows = min(m - start, <Py_ssize_t>ROW_BLOCK)
-        j = 0
-        while j < n:
-            factor = inverse_deviation(variance + j, vset(<real>epsilon))
-            if gamma != NULL:
-                factor = factor*vload(gamma + j)
-            shift = vzero() if beta == NULL else vload(beta + j)
-            center = vload(mean + j)
-            for i in range(start, start + rows):
-                row = <const real*>x + i*ldx
-                store_columns(
-                    <real*>y + i*ldy, j, n, ldy, vfma(vload_before(row + j, row + n) - center, factor, shift)
-                )
-            j += VW
-        start += ROW_BLOCK
-
-
-cdef inline void batch_norm_sums_strip(
-        int NV, double epsilon, Py_ssize_t m, const Columns* c, Py_ssize_t j, Py_ssize_t last, const real* mean,
-        const real* variance, real* sum_gradient, real* sum_product
-) noexcept nogil:
-    cdef vreal center[STRIP]
-    cdef vreal a[STRIP]
-    cdef vreal b[STRIP]
-    cdef int q
-    for q in range(NV):
-        center[q] = vload(mean + j + q*VW)
-    strip_sums(BATCH_NORM, NV, m, c, j, center, a, b)
-    for q in range(NV):
-        store_columns(sum_gradient, j + q*VW, last, last, a[q])
-        store_columns(
-            sum_product, j + q*VW, last, last,
-            b[q]*inverse_deviation(variance + j + q*VW, vset(<real>epsilon))
-        )
-
-
-cdef inline Columns columns_of(
-        Py_ssize_t last, Py_ssize_t m, const void* gradient, Py_ssize_t ldg, const void* x, Py_ssize_t ldx,
-        const void* stats
-) noexcept nogil:
-    cdef Columns c
-    c.x = <const real*>x
-    c.ldx = ldx
-    c.x_end = c.x + (m - 1)*ldx + last
-    c.g = <const real*>gradient
-    c.ldg = ldg
-    c.g_end = c.g + (m - 1)*ldg + last
-    c.stats = <const real*>stats
-    return c
+    cdef Columns c = columns_of(last, m, x, ldx, NULL, 0)
+    c.mean = <real*>mean
+    c.variance = <real*>variance
+    strips(VARIANCE, first, &c)
 
 
 cdef void kernel_batch_norm_sums(
         double epsilon, Py_ssize_t first, Py_ssize_t last, Py_ssize_t m, const void* gradient, Py_ssize_t ldg,
         const void* x, Py_ssize_t ldx, const void* mean, const void* variance, void* sum_gradient, void* sum_product
 ) noexcept nogil:
-    cdef Columns c = columns_of(last, m, gradient, ldg, x, ldx, NULL)
-    cdef Py_ssize_t j = first
-    while j + STRIP*VW <= last:
-        batch_norm_sums_strip(
-            STRIP, epsilon, m, &c, j, last, <const real*>mean, <const real*>variance, <real*>sum_gradient,
-            <real*>sum_product
-        )
-        j += STRIP*VW
-    while j < last:
-        batch_norm_sums_strip(
-            1, epsilon, m, &c, j, last, <const real*>mean, <const real*>variance, <real*>sum_gradient,
-            <real*>sum_product
-        )
-        j += VW
-
-
-cdef inline void layer_norm_parameters_strip(
-        int NV, Py_ssize_t m, const Columns* c, Py_ssize_t j, Py_ssize_t last, real* gamma_gradient,
-        real* beta_gradient, bint accumulate
-) noexcept nogil:
-    cdef vreal a[STRIP]
-    cdef vreal b[STRIP]
-    cdef int q
-    strip_sums(LAYER_NORM, NV, m, c, j, NULL, a, b)
-    for q in range(NV):
-        put_sum(beta_gradient, j + q*VW, last, a[q], accumulate)
-        put_sum(gamma_gradient, j + q*VW, last, b[q], accumulate)
-
-
-cdef inline void put_sum(real* out, Py_ssize_t j, Py_ssize_t last, vreal value, bint accumulate) noexcept nogil:
-    if out == NULL:
-        return
-    if accumulate:
-        value = value + vload_before(out + j, out + last)
-    store_columns(out, j, last, last, value)
+    cdef Columns c = columns_of(last, m, x, ldx, gradient, ldg)
+    c.mean = <real*>mean
+    c.variance = <real*>variance
+    c.epsilon = <real>epsilon
+    c.sum_gradient = <real*>sum_gradient
+    c.sum_product = <real*>sum_product
+    strips(BATCH_NORM, first, &c)
 
 
 cdef void kernel_layer_norm_backward_parameters(
         Py_ssize_t first, Py_ssize_t last, Py_ssize_t m, const void* gradient, Py_ssize_t ldg, const void* x,
         Py_ssize_t ldx, const void* stats, void* gamma_gradient, void* beta_gradient, bint accumulate
 ) noexcept nogil:
-    cdef Columns c = columns_of(last, m, gradient, ldg, x, ldx, stats)
-    cdef Py_ssize_t j = first
-    while j + STRIP*VW <= last:
-        layer_norm_parameters_strip(
-            STRIP, m, &c, j, last, <real*>gamma_gradient, <real*>beta_gradient, accumulate
-        )
-        j += STRIP*VW
-    while j < last:
-        layer_norm_parameters_strip(1, m, &c, j, last, <real*>gamma_gradient, <real*>beta_gradient, accumulate)
-        j += VW
+    cdef Columns c = columns_of(last, m, x, ldx, gradient, ldg)
+    c.stats = <const real*>stats
+    c.sum_gradient = <real*>beta_gradient
+    c.sum_product = <real*>gamma_gradient
+    c.accumulate = accumulate
+    strips(LAYER_NORM, first, &c)
+
+
+# The elementwise part of batch normalization walks down strips too, with what columns need in registers.
+
+cdef enum ColumnMap:
+    NORMALIZE  # gamma xhat + beta
+    BACKWARD  # gamma (gradient - mean(gradient) - xhat mean(gradient xhat))/sqrt(variance + epsilon)
+    BACKWARD_FIXED  # gamma gradient/sqrt(variance + epsilon)
+
+cdef struct Map:
+    Columns c
+    const real* gamma
+    const real* beta
+    Py_ssize_t count  # rows that the sums are over
+    real* y
+    Py_ssize_t ldy
+
+
+cdef inline vreal mapped(
+        int kind, bint whole, const Columns* c, Py_ssize_t i, Py_ssize_t j, vreal mean, vreal factor, vreal shift,
+        vreal slope
+) noexcept nogil:
+    cdef vreal x
+    if kind == BACKWARD_FIXED:
+        return vget(whole, c.g + i*c.ldg + j, c.g_end)*factor
+    x = vget(whole, c.x + i*c.ldx + j, c.x_end) - mean
+    if kind == NORMALIZE:
+        return vfma(x, factor, shift)
+    return vfma(x, slope, vget(whole, c.g + i*c.ldg + j, c.g_end) - shift)*factor
+
+
+cdef inline void map_strip(
+        int kind, int NV, bint whole, const Map* f, Py_ssize_t first, Py_ssize_t last, Py_ssize_t j
+) noexcept nogil:
+    """NV vectors of rows first..last; kind, NV and `whole` are constants."""
+    cdef vreal mean[STRIP]
+    cdef vreal factor[STRIP]
+    cdef vreal shift[STRIP]
+    cdef vreal slope[STRIP]
+    cdef vreal count = vset(<real>f.count)
+    cdef const Columns* c = &f.c
+    cdef Py_ssize_t i, k
+    cdef int q
+    for q in range(NV):
+        k = j + q*VW
+        mean[q] = vload(c.mean + k)
+        factor[q] = inverse_deviation(c.variance + k, c.epsilon)
+        shift[q] = slope[q] = vzero()
+        if kind == BACKWARD:
+            shift[q] = vload(c.sum_gradient + k)/count
+            slope[q] = -factor[q]*(vload(c.sum_product + k)/count)
+        elif f.beta != NULL:
+            shift[q] = vload(f.beta + k)
+        if f.gamma != NULL:
+            factor[q] = factor[q]*vload(f.gamma + k)
+    for i in range(first, last):
+        for q in range(NV):
+            k = j + q*VW
+            if whole:
+                vstore(f.y + i*f.ldy + k, mapped(kind, True, c, i, k, mean[q], factor[q], shift[q], slope[q]))
+            else:
+                store_columns(
+                    f.y + i*f.ldy, k, c.last, f.ldy,
+                    mapped(kind, False, c, i, k, mean[q], factor[q], shift[q], slope[q])
+                )
+
+
+cdef inline void map_columns(int kind, int NV, const Map* f) noexcept nogil:
+    cdef Py_ssize_t first = 0, last, j, n = f.c.last
+    while first < f.c.m:
+        last = min(f.c.m, first + ROW_BLOCK)
+        j = 0
+        while j + NV*VW <= n:
+            map_strip(kind, NV, True, f, first, last, j)
+            j += NV*VW
+        while j + VW <= n:
+            map_strip(kind, 1, True, f, first, last, j)
+            j += VW
+        if j < n:
+            map_strip(kind, 1, False, f, first, last, j)
+        first = last
+
+
+cdef void kernel_batch_norm(
+        double epsilon, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const void* mean,
+        const void* variance, const void* gamma, const void* beta, void* y, Py_ssize_t ldy
+) noexcept nogil:
+    cdef Map f
+    f.c = columns_of(n, m, x, ldx, NULL, 0)
+    f.c.mean = <real*>mean
+    f.c.variance = <real*>variance
+    f.c.epsilon = <real>epsilon
+    f.gamma = <const real*>gamma
+    f.beta = <const real*>beta
+    f.count = m
+    f.y = <real*>y
+    f.ldy = ldy
+    map_columns(NORMALIZE, STRIP, &f)
 
 
 cdef void kernel_batch_norm_backward(
         double epsilon, Py_ssize_t count, Py_ssize_t m, Py_ssize_t n, const void* gradient, Py_ssize_t ldg,
-        const void* x_, Py_ssize_t ldx, const void* mean_, const void* variance_, const void* gamma_,
+        const void* x, Py_ssize_t ldx, const void* mean, const void* variance, const void* gamma,
         const void* sum_gradient, const void* sum_product, void* out, Py_ssize_t ldo
 ) noexcept nogil:
-    """out = gamma (gradient - mean(gradient) - xhat mean(gradient xhat))/sqrt(variance + epsilon)."""
-    cdef const real* mean = <const real*>mean_
-    cdef const real* variance = <const real*>variance_
-    cdef const real* gamma = <const real*>gamma_
-    cdef const real* x
-    cdef const real* g
-    cdef vreal factor, center, a = vzero(), b = vzero(), v
-    cdef Py_ssize_t i, j, start = 0, rows
-    while start < m:
-        rows = min(m - start, <Py_ssize_t>ROW_BLOCK)
-        j = 0
-        while j < n:
-            factor = inverse_deviation(variance + j, vset(<real>epsilon))
-            center = vload(mean + j)
-            if sum_gradient != NULL:
-                a = vload(<const real*>sum_gradient + j)/vset(<real>count)
-                b = factor*(vload(<const real*>sum_product + j)/vset(<real>count))
-            if gamma != NULL:
-                factor = factor*vload(gamma + j)
-            for i in range(start, start + rows):
-                x = <const real*>x_ + i*ldx
-                g = <const real*>gradient + i*ldg
-                v = vload_before(g + j, g + n)
-                if sum_gradient != NULL:
-                    v = vfma(center - vload_before(x + j, x + n), b, v - a)
-                store_columns(<real*>out + i*ldo, j, n, ldo, v*factor)
-            j += VW
-        start += ROW_BLOCK
+    cdef Map f
+    f.c = columns_of(n, m, x, ldx, gradient, ldg)
+    f.c.mean = <real*>mean
+    f.c.variance = <real*>variance
+    f.c.epsilon = <real>epsilon
+    f.c.sum_gradient = <real*>sum_gradient
+    f.c.sum_product = <real*>sum_product
+    f.gamma = <const real*>gamma
+    f.beta = NULL
+    f.count = count
+    f.y = <real*>out
+    f.ldy = ldo
+    if sum_gradient == NULL:
+        map_columns(BACKWARD_FIXED, STRIP, &f)
+    else:
+        map_columns(BACKWARD, STRIP//2, &f)

@@ -60,9 +60,9 @@ INLINE vreal vload_before(const real *p, const real *end) {
 
 /* The first n lanes. */
 INLINE vint vbefore(Py_ssize_t n) {
-    vint v;
-    for (int i = 0; i < VW; i++) v[i] = -(ireal)(i < n);
-    return v;
+    vint lane = {0};
+    for (int i = 0; i < VW; i++) lane[i] = i;
+    return lane < (ireal)n - (vint){0};
 }
 
 /* 32 random bits for each lane of a vector of reals, in every dtype. */
