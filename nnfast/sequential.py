@@ -175,7 +175,7 @@ class Sequential:
         widths = [prod(sizes), *(layer.units for layer in self.layers)]
         if max(widths) > MAX_SIZE:
             raise MemoryError(f"no layer can have more than {MAX_SIZE} inputs or outputs, got {max(widths)}")
-        steps = [(n_in, layer.units, layer.activation, True) for n_in, layer in zip(widths, self.layers, strict=False)]
+        steps = [(n_in, layer.units, layer.function, True) for n_in, layer in zip(widths, self.layers, strict=False)]
         program = Program(self.dtype, steps, self._loss.kernel)
         views = _views(program, program.parameters)
         stream = self._initial_stream.bit_generator

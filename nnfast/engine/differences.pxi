@@ -105,7 +105,7 @@ cdef void rows_unchanged(DifferenceJob* job, Py_ssize_t first, Py_ssize_t m) noe
         z = before_activation(job, step) + first*step.ld
         a = after_activation(job, step) + first*step.ld
         forward_step(plan, job.parameters, step, True, m, x, ldx, <char*>z, step.ld)
-        plan.K.apply(step.function, m, step.n_out, z, step.ld, a, step.ld)
+        plan.K.apply(step.function, step.alpha, m, step.n_out, z, step.ld, a, step.ld)
         x = <const char*>a
         ldx = step.ld
     plan.K.loss(
@@ -139,7 +139,7 @@ cdef void finish_block(DifferenceJob* job, Block* b) noexcept nogil:
         b.rows = 0
         return
     if not (plan.from_logits and step == last):
-        plan.K.apply(step.function, b.rows, step.n_out, a, step.ld, a, step.ld)
+        plan.K.apply(step.function, step.alpha, b.rows, step.n_out, a, step.ld, a, step.ld)
     while step < last:
         step += 1
         forward_step(
@@ -200,7 +200,7 @@ cdef void change_next_layer(
     cdef double difference
     for r in range(count):
         b.unit[r] = z[b.chosen[r]*step.ld + j] + sign*b.change[r]
-    plan.K.apply(step.function, 1, count, b.unit, count, b.unit, count)
+    plan.K.apply(step.function, step.alpha, 1, count, b.unit, count, b.unit, count)
     for r in range(count):
         difference = b.unit[r] - a[b.chosen[r]*step.ld + j]
         if difference != 0:  # a dead unit of relu stays dead
@@ -232,7 +232,7 @@ cdef void change_units(DifferenceJob* job, Block* b, const Segment* segment, int
     cdef Py_ssize_t ld = plan.n_in if layer == 0 else (step - 1).ld
     cdef const double* x = job.x if layer == 0 else after_activation(job, step - 1)
     cdef int64_t sum_at
-    cdef bint mixes = step.function == SOFTMAX or layer == plan.n_steps - 1
+    cdef bint own = mixes(step.function) or layer == plan.n_steps - 1
     cdef int side
     for r in range(job.n):
         if segment.kind == BIAS or x[r*ld + i] != 0:
@@ -242,7 +242,7 @@ cdef void change_units(DifferenceJob* job, Block* b, const Segment* segment, int
     for j in range(j, min(j + segment.units, step.n_out)):
         for side in range(2):
             sum_at = 2*(segment.slot + i*step.n_out + j) + side
-            if mixes:
+            if own:
                 change_own_layer(job, b, layer, j, count, 1 - 2*side, sum_at)
             else:
                 change_next_layer(job, b, layer, j, count, 1 - 2*side, sum_at)

@@ -18,7 +18,9 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from nnfast.kernels.arrays cimport bitgen_t, generator_of, shuffle_order
 from nnfast.kernels.dispatch cimport table
-from nnfast.kernels.table cimport ADAM, IDENTITY, SOFTMAX, Kernels, Optimizer, Targets, from_logits, over_elements
+from nnfast.kernels.table cimport (
+    ADAM, IDENTITY, Kernels, Optimizer, Targets, from_logits, keeps, mixes, over_elements,
+)
 
 import numpy as np
 
@@ -107,8 +109,9 @@ cdef class Program:
     ----------
     dtype : dtype
         float32 or float64.
-    steps : list of (int, int, str, bool)
-        Inputs, outputs, activation and whether there is a bias, for each dense layer.
+    steps : list of (int, int, activation, bool)
+        Inputs, outputs, activation (a description in `nnfast.activations`) and whether there is a bias, for each dense
+        layer.
     loss : str
         A name in `LOSSES`.
     """
@@ -154,7 +157,9 @@ cdef class Program:
             if bytes_needed > 2**62 or width + ld > 2**40:
                 raise MemoryError(f"layer {s} needs {n_in} x {n_out} weights")
             step = &plan.steps[s]
-            step.function = ACTIVATIONS[activation]
+            step.function, step.alpha = ACTIVATIONS[activation.name], activation.alpha
+            if keeps(step.function):
+                raise NotImplementedError(f"the engine does not run {activation.name} yet")
             step.n_in, step.n_out, step.ld = n_in, n_out, ld
             step.at = width
             step.W, step.b = offset, -1

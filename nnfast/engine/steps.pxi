@@ -3,6 +3,7 @@
 cdef struct Step:
     # A dense layer, the one kind there is: out = f(x W + b).
     int function
+    double alpha          # the parameter of the function
     Py_ssize_t n_in, n_out
     Py_ssize_t ld         # n_out rounded up to whole vectors
     Py_ssize_t W, b       # offsets in the arenas; b is -1 without a bias
@@ -106,8 +107,8 @@ cdef inline void forward_step(
     if step.b >= 0:
         b = parameters + step.b*plan.z
     plan.K.dense(
-        m, step.n_in, step.n_out, x, ldx, parameters + step.W*plan.z, b, IDENTITY if linear else step.function, out,
-        ldo
+        m, step.n_in, step.n_out, x, ldx, parameters + step.W*plan.z, b, IDENTITY if linear else step.function,
+        step.alpha, out, ldo
     )
 
 
@@ -156,9 +157,9 @@ cdef char* through_activation(const Job* job, int s, Py_ssize_t first, Py_ssize_
     cdef const Step* step = &plan.steps[s]
     cdef char* g = gradients(plan, job.ws, step, first)
     cdef char* a = activations(plan, job.ws, step, first)
-    cdef Py_ssize_t n = step.n_out if step.function == SOFTMAX else step.ld  # whole rows are one long run
+    cdef Py_ssize_t n = step.n_out if mixes(step.function) else step.ld  # whole rows are one long run
     if not (job.from_logits and s == plan.n_steps - 1):
-        plan.K.apply_backward(step.function, m, n, g, step.ld, a, step.ld, g, step.ld)
+        plan.K.apply_backward(step.function, step.alpha, m, n, g, step.ld, a, step.ld, g, step.ld)
     return g
 
 
