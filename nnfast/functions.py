@@ -5,16 +5,18 @@ computed in float32; everything else (float64, integers, lists) in float64. Any 
 writable array of the result's shape and dtype, and may overlap the input.
 
 Every ``f_backward`` gives the gradient that flows back through ``f``. Those of activations are told from the *output*
-``f(x)``, which a forward pass has at hand.
+``f(x)``, which a forward pass has at hand; those of `gelu`, `silu` and `softplus`, whose output does not tell, from the
+input ``x``.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._validation import as_array, check_out, check_shape, to_array
+from nnfast._validation import as_array, check_float, check_out, check_shape, choose, to_array
 from nnfast.kernels import arrays as kernels
 
 if TYPE_CHECKING:
@@ -27,20 +29,36 @@ __all__ = [
     "binary_cross_entropy_backward",
     "cross_entropy",
     "cross_entropy_backward",
+    "elu",
+    "elu_backward",
+    "gelu",
+    "gelu_backward",
+    "hard_sigmoid",
+    "hard_sigmoid_backward",
     "identity",
     "identity_backward",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "log_softmax",
+    "log_softmax_backward",
     "mean_squared_error",
     "mean_squared_error_backward",
     "relu",
     "relu_backward",
+    "selu",
+    "selu_backward",
     "sigmoid",
     "sigmoid_backward",
     "sigmoid_binary_cross_entropy",
     "sigmoid_binary_cross_entropy_backward",
+    "silu",
+    "silu_backward",
     "softmax",
     "softmax_backward",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
+    "softplus",
+    "softplus_backward",
     "step",
     "step_backward",
     "sum_squared_error",
@@ -59,7 +77,7 @@ def _run(
     check_out("out", out, shape, inputs[0].dtype)
     direct = out.flags.carray and out.dtype.isnative and not any(np.may_share_memory(out, a) for a in inputs)
     if direct:
-        return kernel(*inputs, out)
+        return kernel(*inputs, out=out)
     out[...] = kernel(*inputs)
     return out
 
@@ -71,12 +89,13 @@ def _activate(kernel: Callable[..., Any], x: ArrayLike, out: np.ndarray | None) 
 
 
 def _activate_backward(
-    kernel: Callable[..., Any], gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
+    kernel: Callable[..., Any], gradient: ArrayLike, at: ArrayLike, out: np.ndarray | None, name: str = "output"
 ) -> np.ndarray:
-    output = as_array("output", output)
-    gradient = as_array("gradient", gradient, output.dtype, shape=output.shape)
-    result = _run(kernel, (gradient, output), out, output.shape)
-    return result if output.ndim or out is not None else result[()]
+    """`name` says what the derivative is told from."""
+    at = as_array(name, at)
+    gradient = as_array("gradient", gradient, at.dtype, shape=at.shape)
+    result = _run(kernel, (gradient, at), out, at.shape)
+    return result if at.ndim or out is not None else result[()]
 
 
 def _targets(target: ArrayLike, prediction: np.ndarray, labels: bool) -> np.ndarray:
@@ -491,6 +510,559 @@ def softmax_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | N
     array([ 0.1875, -0.1875])
     """
     return _activate_backward(kernels.softmax_backward, gradient, output, out)
+
+
+def log_softmax(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """The logarithm of `softmax` along the last axis.
+
+    Parameters
+    ----------
+    x : array_like
+        Of any shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` does not hold real numbers, or `out` does not fit the result.
+
+    Notes
+    -----
+    ``x - log(sum(exp(x)))``; the largest value is subtracted first, so nothing overflows, and probabilities that are
+    too small for a number still have their logarithm.
+
+    Examples
+    --------
+    >>> from nnfast.functions import log_softmax
+    >>> log_softmax([0.3, 2.9, 4.0]).round(4)
+    array([-4.0057, -1.4057, -0.3057])
+    """
+    return _activate(kernels.log_softmax, x, out)
+
+
+def log_softmax_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """``gradient - exp(output) * sum(gradient)``, the sum along the last axis.
+
+    Parameters
+    ----------
+    gradient : array_like
+        The gradient of a loss with respect to ``log_softmax(x)``.
+    output : array_like
+        ``log_softmax(x)``, of the same shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        The gradient with respect to ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not hold real numbers, or the shapes differ.
+
+    Examples
+    --------
+    >>> from nnfast.functions import log_softmax_backward
+    >>> log_softmax_backward([1.0, 0.0], [0.0, 0.0])
+    array([ 0., -1.])
+    """
+    return _activate_backward(kernels.log_softmax_backward, gradient, output, out)
+
+
+def leaky_relu(x: ArrayLike, negative_slope: float = 0.01, out: np.ndarray | None = None) -> np.ndarray:
+    """``x`` above zero and ``negative_slope * x`` below.
+
+    Parameters
+    ----------
+    x : array_like
+        Of any shape.
+    negative_slope : float
+        Not negative.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` does not hold real numbers, or `out` does not fit the result, or `negative_slope` is negative.
+
+    Notes
+    -----
+    Maas, Hannun and Ng (2013).
+
+    Examples
+    --------
+    >>> from nnfast.functions import leaky_relu
+    >>> leaky_relu([-1.0, 0.0, 2.0], 0.1)
+    array([-0.1,  0. ,  2. ])
+    """
+    negative_slope = check_float("negative_slope", negative_slope, 0.0)
+    return _activate(partial(kernels.leaky_relu, negative_slope=negative_slope), x, out)
+
+
+def leaky_relu_backward(
+    gradient: ArrayLike, output: ArrayLike, negative_slope: float = 0.01, out: np.ndarray | None = None
+) -> np.ndarray:
+    """``gradient`` where ``output > 0``, else ``negative_slope`` times it, also at zero.
+
+    Parameters
+    ----------
+    gradient : array_like
+        The gradient of a loss with respect to ``leaky_relu(x)``.
+    output : array_like
+        ``leaky_relu(x)``, of the same shape.
+    negative_slope : float
+        Not negative.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        The gradient with respect to ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not hold real numbers, or the shapes differ, or `negative_slope` is negative.
+
+    Examples
+    --------
+    >>> from nnfast.functions import leaky_relu_backward
+    >>> leaky_relu_backward([1.0, 1.0], [-3.0, 2.0], 0.1)
+    array([0.1, 1. ])
+    """
+    negative_slope = check_float("negative_slope", negative_slope, 0.0)
+    return _activate_backward(
+        partial(kernels.leaky_relu_backward, negative_slope=negative_slope), gradient, output, out
+    )
+
+
+def elu(x: ArrayLike, alpha: float = 1.0, out: np.ndarray | None = None) -> np.ndarray:
+    """``x`` above zero and ``alpha * (exp(x) - 1)`` below.
+
+    Parameters
+    ----------
+    x : array_like
+        Of any shape.
+    alpha : float
+        Minus the limit to the left; not negative.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` does not hold real numbers, or `out` does not fit the result, or `alpha` is negative.
+
+    Notes
+    -----
+    Clevert, Unterthiner and Hochreiter (2016).
+
+    Examples
+    --------
+    >>> from nnfast.functions import elu
+    >>> elu([-1.0, 0.0, 2.0]).round(4)
+    array([-0.6321,  0.    ,  2.    ])
+    """
+    alpha = check_float("alpha", alpha, 0.0)
+    return _activate(partial(kernels.elu, alpha=alpha), x, out)
+
+
+def elu_backward(
+    gradient: ArrayLike, output: ArrayLike, alpha: float = 1.0, out: np.ndarray | None = None
+) -> np.ndarray:
+    """``gradient`` where ``output > 0``, else ``gradient * (output + alpha)``.
+
+    Parameters
+    ----------
+    gradient : array_like
+        The gradient of a loss with respect to ``elu(x)``.
+    output : array_like
+        ``elu(x)``, of the same shape.
+    alpha : float
+        Minus the limit to the left; not negative.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        The gradient with respect to ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not hold real numbers, or the shapes differ, or `alpha` is negative.
+
+    Examples
+    --------
+    >>> from nnfast.functions import elu_backward
+    >>> elu_backward([1.0, 1.0], [-0.5, 2.0])
+    array([0.5, 1. ])
+    """
+    alpha = check_float("alpha", alpha, 0.0)
+    return _activate_backward(partial(kernels.elu_backward, alpha=alpha), gradient, output, out)
+
+
+def selu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """``scale * x`` above zero and ``scale * alpha * (exp(x) - 1)`` below.
+
+    Parameters
+    ----------
+    x : array_like
+        Of any shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` does not hold real numbers, or `out` does not fit the result.
+
+    Notes
+    -----
+    Klambauer et al. (2017): scale 1.0507009873554805 and alpha 1.6732632423543772, for which mean 0 and variance 1 are
+    a fixed point of layers with weights of variance 1 / inputs.
+
+    Examples
+    --------
+    >>> from nnfast.functions import selu
+    >>> selu([-1.0, 0.0, 2.0]).round(4)
+    array([-1.1113,  0.    ,  2.1014])
+    """
+    return _activate(kernels.selu, x, out)
+
+
+def selu_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """``gradient * scale`` where ``output > 0``, else ``gradient * (output + scale * alpha)``.
+
+    Parameters
+    ----------
+    gradient : array_like
+        The gradient of a loss with respect to ``selu(x)``.
+    output : array_like
+        ``selu(x)``, of the same shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        The gradient with respect to ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not hold real numbers, or the shapes differ.
+
+    Examples
+    --------
+    >>> from nnfast.functions import selu_backward
+    >>> selu_backward([1.0, 1.0], [0.0, 2.0]).round(4)
+    array([1.7581, 1.0507])
+    """
+    return _activate_backward(kernels.selu_backward, gradient, output, out)
+
+
+def hard_sigmoid(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """``(x + 3) / 6`` held within 0 and 1.
+
+    Parameters
+    ----------
+    x : array_like
+        Of any shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` does not hold real numbers, or `out` does not fit the result.
+
+    Notes
+    -----
+    Howard et al. (2019), as in PyTorch.
+
+    Examples
+    --------
+    >>> from nnfast.functions import hard_sigmoid
+    >>> hard_sigmoid([-4.0, 0.0, 1.5, 3.0])
+    array([0.  , 0.5 , 0.75, 1.  ])
+    """
+    return _activate(kernels.hard_sigmoid, x, out)
+
+
+def hard_sigmoid_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """``gradient / 6`` where ``0 < output < 1``, else 0, also at the corners.
+
+    Parameters
+    ----------
+    gradient : array_like
+        The gradient of a loss with respect to ``hard_sigmoid(x)``.
+    output : array_like
+        ``hard_sigmoid(x)``, of the same shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        The gradient with respect to ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not hold real numbers, or the shapes differ.
+
+    Examples
+    --------
+    >>> from nnfast.functions import hard_sigmoid_backward
+    >>> hard_sigmoid_backward([6.0, 6.0], [0.5, 1.0])
+    array([1., 0.])
+    """
+    return _activate_backward(kernels.hard_sigmoid_backward, gradient, output, out)
+
+
+def gelu(x: ArrayLike, approximate: str = "none", out: np.ndarray | None = None) -> np.ndarray:
+    """``x`` times the normal distribution function of ``x``.
+
+    Parameters
+    ----------
+    x : array_like
+        Of any shape.
+    approximate : {"none", "tanh"}
+        Which of the two formulas.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` does not hold real numbers, or `out` does not fit the result, or `approximate` is neither.
+
+    Notes
+    -----
+    Hendrycks and Gimpel (2016). Exact, ``x * (1 + erf(x / sqrt(2))) / 2``, or with ``approximate="tanh"`` their
+    approximation, ``x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2``. Values far to the left keep their
+    digits.
+
+    Examples
+    --------
+    >>> from nnfast.functions import gelu
+    >>> gelu([-1.0, 0.0, 2.0]).round(4)
+    array([-0.1587,  0.    ,  1.9545])
+    >>> gelu([-1.0, 0.0, 2.0], "tanh").round(4)
+    array([-0.1588,  0.    ,  1.9546])
+    """
+    approximate = choose("approximate", approximate, ("none", "tanh"))
+    return _activate(partial(kernels.gelu, approximate=approximate), x, out)
+
+
+def gelu_backward(
+    gradient: ArrayLike, x: ArrayLike, approximate: str = "none", out: np.ndarray | None = None
+) -> np.ndarray:
+    """``gradient`` times the derivative of `gelu` at ``x``.
+
+    Parameters
+    ----------
+    gradient : array_like
+        The gradient of a loss with respect to ``gelu(x)``.
+    x : array_like
+        What the function was applied to, of the same shape.
+    approximate : {"none", "tanh"}
+        Which of the two formulas.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        The gradient with respect to ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not hold real numbers, or the shapes differ, or `approximate` is neither.
+
+    Examples
+    --------
+    >>> from nnfast.functions import gelu_backward
+    >>> gelu_backward([1.0, 1.0], [0.0, 2.0]).round(4)
+    array([0.5   , 1.0852])
+    """
+    approximate = choose("approximate", approximate, ("none", "tanh"))
+    return _activate_backward(partial(kernels.gelu_backward, approximate=approximate), gradient, x, out, "x")
+
+
+def silu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """``x / (1 + exp(-x))``, also known as swish.
+
+    Parameters
+    ----------
+    x : array_like
+        Of any shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` does not hold real numbers, or `out` does not fit the result.
+
+    Notes
+    -----
+    Elfwing, Uchibe and Doya (2017); Ramachandran, Zoph and Le (2017).
+
+    Examples
+    --------
+    >>> from nnfast.functions import silu
+    >>> silu([-1.0, 0.0, 2.0]).round(4)
+    array([-0.2689,  0.    ,  1.7616])
+    """
+    return _activate(kernels.silu, x, out)
+
+
+def silu_backward(gradient: ArrayLike, x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """``gradient`` times the derivative of `silu` at ``x``.
+
+    Parameters
+    ----------
+    gradient : array_like
+        The gradient of a loss with respect to ``silu(x)``.
+    x : array_like
+        What the function was applied to, of the same shape.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        The gradient with respect to ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not hold real numbers, or the shapes differ.
+
+    Examples
+    --------
+    >>> from nnfast.functions import silu_backward
+    >>> silu_backward([1.0, 1.0], [0.0, 2.0]).round(4)
+    array([0.5   , 1.0908])
+    """
+    return _activate_backward(kernels.silu_backward, gradient, x, out, "x")
+
+
+def softplus(x: ArrayLike, beta: float = 1.0, out: np.ndarray | None = None) -> np.ndarray:
+    """``log(1 + exp(beta * x)) / beta``, a smooth relu.
+
+    Parameters
+    ----------
+    x : array_like
+        Of any shape.
+    beta : float
+        Above zero; the larger, the sharper the bend.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` does not hold real numbers, or `out` does not fit the result, or `beta` is not above zero.
+
+    Notes
+    -----
+    Dugas et al. (2000). PyTorch takes ``x`` itself from ``beta * x = 20`` on; here the formula holds everywhere, which
+    is up to ``2.1e-9 / beta`` more.
+
+    Examples
+    --------
+    >>> from nnfast.functions import softplus
+    >>> softplus([-1.0, 0.0, 2.0]).round(4)
+    array([0.3133, 0.6931, 2.1269])
+    """
+    beta = check_float("beta", beta, 0.0, open_ends=True)
+    return _activate(partial(kernels.softplus, beta=beta), x, out)
+
+
+def softplus_backward(
+    gradient: ArrayLike, x: ArrayLike, beta: float = 1.0, out: np.ndarray | None = None
+) -> np.ndarray:
+    """``gradient * sigmoid(beta * x)``.
+
+    Parameters
+    ----------
+    gradient : array_like
+        The gradient of a loss with respect to ``softplus(x)``.
+    x : array_like
+        What the function was applied to, of the same shape.
+    beta : float
+        Above zero; the larger, the sharper the bend.
+    out : ndarray, optional
+        Where to write the result.
+
+    Returns
+    -------
+    ndarray
+        The gradient with respect to ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments do not hold real numbers, or the shapes differ, or `beta` is not above zero.
+
+    Examples
+    --------
+    >>> from nnfast.functions import softplus_backward
+    >>> softplus_backward([1.0, 1.0], [0.0, 2.0]).round(4)
+    array([0.5   , 0.8808])
+    """
+    beta = check_float("beta", beta, 0.0, open_ends=True)
+    return _activate_backward(partial(kernels.softplus_backward, beta=beta), gradient, x, out, "x")
 
 
 def sum_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:

@@ -22,6 +22,7 @@ _SCALES: dict[str, tuple[float, Callable[[int, int], int]]] = {
     "he": (2.0, lambda n_in, n_out: n_in),
     "lecun": (1.0, lambda n_in, n_out: n_in),
 }
+_RELU_FAMILY = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "softplus")
 NAMES = tuple(f"{name}_{shape}" for name in _SCALES for shape in ("uniform", "normal"))
 
 
@@ -48,8 +49,10 @@ def check_initializer(value: Any) -> Any:
 
 
 def default_initializer(activation: str) -> str:
-    """He for the relu family, Glorot otherwise."""
-    return "he_normal" if activation == "relu" else "glorot_uniform"
+    """He for the relu family, LeCun for selu (Klambauer et al. 2017), Glorot otherwise."""
+    if activation == "selu":
+        return "lecun_normal"
+    return "he_normal" if activation in _RELU_FAMILY else "glorot_uniform"
 
 
 def initial_weights(initializer: Any, shape: tuple[int, int], generator: Generator) -> np.ndarray:

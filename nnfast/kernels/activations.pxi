@@ -1,7 +1,68 @@
-# Elementwise functions, softmax, and their derivatives told from the output.
+# Elementwise functions, softmax and log_softmax, and their derivatives: told from the output, or from the input for the
+# functions that keep it. `alpha` is the one parameter of a function.
+#
+# Error bounds, measured in tests/test_elementary.py in units in the last place: elu 2, selu 3, gelu 6, silu 4 and
+# softplus 3, also where they underflow; gelu_tanh 6 + 2 v, v = sqrt(8/pi)*abs(x + 0.044715*x**3), for its exponential
+# is of a rounded argument. The derivatives that are kept: 2 epsilon.
 
-cdef inline vreal vfunction(int function, vreal x) noexcept nogil:
+cdef double SELU_ALPHA = 1.6732632423543772848170429916717
+cdef double SELU_SCALE = 1.0507009873554804934193349852946
+
+
+cdef inline vreal vgate(int function, vreal x, vreal* derivative) noexcept nogil:
+    """x*F(x) and its derivative for a distribution function F that is symmetric about zero.
+
+    All of it is told from the tail T(a) = F(-a) at a = |x|: the value is max(x, 0) - a T(a), and the derivative is
+    D(a) = T(a) + a T'(a) to the left of zero, 1 - D(a) to the right. T is lifted while it is small.
+    """
+    cdef vreal a = vabs(x), one = vset(<real>1), n, r, e, tail, slope, limit
+    # both are zero beyond it
+    if function == GELU:
+        limit = vset(<real>14.6 if sizeof(real) == 4 else <real>38.75)
+    elif function == GELU_TANH:
+        limit = vset(<real>10.95 if sizeof(real) == 4 else <real>21.6)
+    else:
+        limit = vset(<real>110 if sizeof(real) == 4 else <real>752)
+    a = vselect(vlt(limit, a), limit, a)  # NaN passes
+    if function == GELU:  # F is the normal distribution
+        e = vexp_half_square(a)
+        tail = vtail_ratio(a)
+        slope = e*vfma(a, vset(<real>-0.39894228040143267794), tail)
+        tail = e*tail
+    else:  # F(x) = 1/(1 + exp(-v(x)))
+        r = -a
+        slope = a
+        if function == GELU_TANH:
+            e = a*a
+            r = r*vfma(e, vset(<real>0.071354816272600244904), vset(<real>1.5957691216057307117))
+            slope = a*vfma(e, vset(<real>0.21406444881780073471), vset(<real>1.5957691216057307117))
+        r = vreduce(r, &n)
+        e = vexp_lifted(n, r)
+        r = one/vfma(e, vunlift(), one)
+        tail = e*r
+        slope = tail*(one - slope*r)
+    slope = slope*vunlift()
+    derivative[0] = vselect(vlt(x, vzero()), slope, one - slope)
+    return vselect(vlt(x, vzero()), vzero(), x) - a*tail*vunlift()
+
+
+cdef inline vreal vsoftplus(vreal x, real beta, vreal* derivative) noexcept nogil:
+    """log(1 + exp(beta x))/beta = max(x, 0) + log(1 + exp(-|beta x|))/beta, and its derivative sigmoid(beta x)."""
+    cdef vreal e = vexp(-vabs(vset(beta)*x))
+    derivative[0] = vselect(vlt(x, vzero()), e, vset(<real>1))/(vset(<real>1) + e)
+    return vselect(vlt(x, vzero()), vzero(), x) + vlog1p(e)/vset(beta)
+
+
+cdef inline vreal vkept(int function, real alpha, vreal x, vreal* derivative) noexcept nogil:
+    """Value and derivative of a function that keeps its derivative."""
+    if function == SOFTPLUS:
+        return vsoftplus(x, alpha, derivative)
+    return vgate(function, x, derivative)
+
+
+cdef inline vreal vfunction(int function, real alpha, vreal x) noexcept nogil:
     """The function of one vector; `function` is a constant wherever this is inlined."""
+    cdef vreal y
     if function == STEP:
         return vselect(vle(x, vzero()), vzero(), vselect(veq(x, x), vset(<real>1), x))
     if function == SIGMOID:
@@ -10,15 +71,29 @@ cdef inline vreal vfunction(int function, vreal x) noexcept nogil:
         return vtanh(x)
     if function == RELU:
         return vselect(vle(x, vzero()), vzero(), x)
+    if function == LEAKY_RELU:
+        return vselect(vle(x, vzero()), vset(alpha)*x, x)
+    if function == ELU:
+        return vselect(vle(x, vzero()), vset(alpha)*vexpm1_below(x), x)
+    if function == SELU:
+        y = vset(<real>SELU_ALPHA)*vexpm1_below(x)
+        return vset(<real>SELU_SCALE)*vselect(vle(x, vzero()), y, x)
+    if function == HARD_SIGMOID:
+        y = x + vset(<real>3)
+        y = vselect(vlt(y, vzero()), vzero(), vselect(vlt(vset(<real>6), y), vset(<real>6), y))
+        return y/vset(<real>6)
     if function == EXP:
         return vexp(x)
     if function == LOG:
         return vlog(x)
+    if keeps(function):
+        return vkept(function, alpha, x, &y)
     return x
 
 
-cdef inline vreal vfunction_backward(int function, vreal gradient, vreal y) noexcept nogil:
-    """gradient * f'(x), with f'(x) written in y = f(x)."""
+cdef inline vreal vfunction_backward(int function, real alpha, vreal gradient, vreal y) noexcept nogil:
+    """gradient * f'(x), with f'(x) written in y = f(x), or in y = x for a function that keeps it."""
+    cdef vreal slope
     if function == STEP:  # zero wherever it exists; NaN stays NaN
         return vselect(veq(y, y), vzero(), y)
     if function == SIGMOID:
@@ -27,64 +102,149 @@ cdef inline vreal vfunction_backward(int function, vreal gradient, vreal y) noex
         return gradient*(vset(<real>1) - y)*(vset(<real>1) + y)
     if function == RELU:
         return vselect(vlt(vzero(), y), gradient, y - y)  # y - y is zero, or NaN where y is
+    if function == LEAKY_RELU:
+        return gradient*vselect(vlt(vzero(), y), vset(<real>1), vselect(veq(y, y), vset(alpha), y))
+    if function == ELU:
+        return gradient*vselect(vlt(vzero(), y), vset(<real>1), y + vset(alpha))
+    if function == SELU:
+        return gradient*vselect(vlt(vzero(), y), vset(<real>SELU_SCALE), y + vset(<real>(SELU_SCALE*SELU_ALPHA)))
+    if function == HARD_SIGMOID:  # zero at the corners
+        slope = vselect(vlt(y, vset(<real>1)), gradient*vset(<real>(1.0/6)), y - y)
+        return vselect(vlt(vzero(), y), slope, y - y)
+    if keeps(function):
+        vkept(function, alpha, y, &slope)
+        return gradient*slope
     return gradient
 
 
-cdef inline void each(int function, Py_ssize_t n, const real* x, real* y) noexcept nogil:
+# One copy of the function serves whole vectors and the last, part one: most functions are long beside the branch.
+
+cdef inline void each(int function, real alpha, Py_ssize_t n, const real* x, real* y) noexcept nogil:
+    cdef vreal v
     cdef Py_ssize_t i = 0
-    while i + VW <= n:
-        vstore(y + i, vfunction(function, vload(x + i)))
+    while i < n:
+        v = vload(x + i) if i + VW <= n else vload_part(x + i, n - i, <real>0)
+        v = vfunction(function, alpha, v)
+        if i + VW <= n:
+            vstore(y + i, v)
+        else:
+            vstore_part(y + i, v, n - i)
         i += VW
-    if i < n:
-        vstore_part(y + i, vfunction(function, vload_part(x + i, n - i, <real>0)), n - i)
+
+
+cdef inline void each_keep(
+        int function, real alpha, Py_ssize_t n, const real* x, real* y, real* derivative
+) noexcept nogil:
+    cdef vreal v, slope
+    cdef Py_ssize_t i = 0
+    while i < n:
+        v = vload(x + i) if i + VW <= n else vload_part(x + i, n - i, <real>0)
+        v = vkept(function, alpha, v, &slope)
+        if i + VW <= n:
+            vstore(y + i, v)
+            vstore(derivative + i, slope)
+        else:
+            vstore_part(y + i, v, n - i)
+            vstore_part(derivative + i, slope, n - i)
+        i += VW
 
 
 cdef inline void each_backward(
-        int function, Py_ssize_t n, const real* gradient, const real* y, real* out
+        int function, real alpha, Py_ssize_t n, const real* gradient, const real* y, real* out
 ) noexcept nogil:
+    cdef vreal g, v
     cdef Py_ssize_t i = 0
-    while i + VW <= n:
-        vstore(out + i, vfunction_backward(function, vload(gradient + i), vload(y + i)))
+    while i < n:
+        g = vload(gradient + i) if i + VW <= n else vload_part(gradient + i, n - i, <real>0)
+        v = vload(y + i) if i + VW <= n else vload_part(y + i, n - i, <real>0)
+        v = vfunction_backward(function, alpha, g, v)
+        if i + VW <= n:
+            vstore(out + i, v)
+        else:
+            vstore_part(out + i, v, n - i)
         i += VW
-    if i < n:
-        vstore_part(
-            out + i,
-            vfunction_backward(function, vload_part(gradient + i, n - i, <real>0), vload_part(y + i, n - i, <real>0)),
-            n - i
-        )
 
 
 # Out of line, one copy of the loop for each function.
-cdef void apply_row(int function, Py_ssize_t n, const real* x, real* y) noexcept nogil:
+cdef void apply_row(int function, real alpha, Py_ssize_t n, const real* x, real* y) noexcept nogil:
     if function == STEP:
-        each(STEP, n, x, y)
+        each(STEP, alpha, n, x, y)
     elif function == SIGMOID:
-        each(SIGMOID, n, x, y)
+        each(SIGMOID, alpha, n, x, y)
     elif function == TANH:
-        each(TANH, n, x, y)
+        each(TANH, alpha, n, x, y)
     elif function == RELU:
-        each(RELU, n, x, y)
+        each(RELU, alpha, n, x, y)
+    elif function == LEAKY_RELU:
+        each(LEAKY_RELU, alpha, n, x, y)
+    elif function == ELU:
+        each(ELU, alpha, n, x, y)
+    elif function == SELU:
+        each(SELU, alpha, n, x, y)
+    elif function == GELU:
+        each(GELU, alpha, n, x, y)
+    elif function == GELU_TANH:
+        each(GELU_TANH, alpha, n, x, y)
+    elif function == SILU:
+        each(SILU, alpha, n, x, y)
+    elif function == SOFTPLUS:
+        each(SOFTPLUS, alpha, n, x, y)
+    elif function == HARD_SIGMOID:
+        each(HARD_SIGMOID, alpha, n, x, y)
     elif function == EXP:
-        each(EXP, n, x, y)
+        each(EXP, alpha, n, x, y)
     elif function == LOG:
-        each(LOG, n, x, y)
+        each(LOG, alpha, n, x, y)
     elif x != y:
-        each(IDENTITY, n, x, y)
+        each(IDENTITY, alpha, n, x, y)
 
 
-cdef void apply_row_backward(int function, Py_ssize_t n, const real* gradient, const real* y, real* out) noexcept nogil:
+cdef void apply_row_keep(
+        int function, real alpha, Py_ssize_t n, const real* x, real* y, real* derivative
+) noexcept nogil:
+    if function == GELU:
+        each_keep(GELU, alpha, n, x, y, derivative)
+    elif function == GELU_TANH:
+        each_keep(GELU_TANH, alpha, n, x, y, derivative)
+    elif function == SILU:
+        each_keep(SILU, alpha, n, x, y, derivative)
+    elif function == SOFTPLUS:
+        each_keep(SOFTPLUS, alpha, n, x, y, derivative)
+
+
+cdef void apply_row_backward(
+        int function, real alpha, Py_ssize_t n, const real* gradient, const real* y, real* out
+) noexcept nogil:
     if function == STEP:
-        each_backward(STEP, n, gradient, y, out)
+        each_backward(STEP, alpha, n, gradient, y, out)
     elif function == SIGMOID:
-        each_backward(SIGMOID, n, gradient, y, out)
+        each_backward(SIGMOID, alpha, n, gradient, y, out)
     elif function == TANH:
-        each_backward(TANH, n, gradient, y, out)
+        each_backward(TANH, alpha, n, gradient, y, out)
     elif function == RELU:
-        each_backward(RELU, n, gradient, y, out)
+        each_backward(RELU, alpha, n, gradient, y, out)
+    elif function == LEAKY_RELU:
+        each_backward(LEAKY_RELU, alpha, n, gradient, y, out)
+    elif function == ELU:
+        each_backward(ELU, alpha, n, gradient, y, out)
+    elif function == SELU:
+        each_backward(SELU, alpha, n, gradient, y, out)
+    elif function == GELU:
+        each_backward(GELU, alpha, n, gradient, y, out)
+    elif function == GELU_TANH:
+        each_backward(GELU_TANH, alpha, n, gradient, y, out)
+    elif function == SILU:
+        each_backward(SILU, alpha, n, gradient, y, out)
+    elif function == SOFTPLUS:
+        each_backward(SOFTPLUS, alpha, n, gradient, y, out)
+    elif function == HARD_SIGMOID:
+        each_backward(HARD_SIGMOID, alpha, n, gradient, y, out)
     elif function == SOFTMAX:
         softmax_row_backward(n, gradient, y, out)
+    elif function == LOG_SOFTMAX:
+        log_softmax_row_backward(n, gradient, y, out)
     elif gradient != out:
-        each_backward(IDENTITY, n, gradient, y, out)
+        each_backward(IDENTITY, alpha, n, gradient, y, out)
 
 
 cdef inline real row_max(Py_ssize_t n, const real* x) noexcept nogil:
@@ -227,6 +387,76 @@ cdef inline void softmax_row(Py_ssize_t n, const real* x, real* y) noexcept nogi
     scale_row(n, <real>1/total, y)
 
 
+cdef void log_softmax(
+        Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, real* y, Py_ssize_t ldy
+) noexcept nogil:
+    cdef Py_ssize_t i
+    if n <= NARROW:
+        log_softmax_narrow(m, n, x, ldx, y, ldy)
+        return
+    for i in range(m):
+        log_softmax_row(n, x + i*ldx, y + i*ldy)
+
+
+cdef inline void log_softmax_row(Py_ssize_t n, const real* x, real* y) noexcept nogil:
+    """x - top - log(sum(exp(x - top))), the large part first."""
+    cdef real top = row_max(n, x)
+    cdef vreal log_sum = vlog(vset(exp_row(n, x, top, NULL)))
+    cdef Py_ssize_t i = 0
+    while i + VW <= n:
+        vstore(y + i, (vload(x + i) - vset(top)) - log_sum)
+        i += VW
+    if i < n:
+        vstore_part(y + i, (vload_part(x + i, n - i, <real>0) - vset(top)) - log_sum, n - i)
+
+
+cdef void log_softmax_narrow(
+        Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, real* y, Py_ssize_t ldy
+) noexcept nogil:
+    cdef vreal columns[NARROW + MAX_VW]
+    cdef vreal top, total, log_sum
+    cdef Py_ssize_t i = 0, j, rows
+    while i < m:
+        rows = min(m - i, <Py_ssize_t>VW)
+        turn_rows(rows, n, x + i*ldx, ldx, i + rows < m, columns)
+        top = columns[0]
+        for j in range(1, n):
+            top = vmax(columns[j], top)
+        total = vzero()
+        for j in range(n):
+            total = total + vexp(columns[j] - top)
+        log_sum = vlog(total)
+        for j in range(n):
+            columns[j] = (columns[j] - top) - log_sum
+        turn_columns(rows, n, columns, y + i*ldy, ldy)
+        i += rows
+
+
+cdef inline void log_softmax_row_backward(Py_ssize_t n, const real* gradient, const real* y, real* out) noexcept nogil:
+    """out = gradient - exp(y) * sum(gradient)."""
+    cdef vreal total, g
+    cdef double sums = 0
+    cdef Py_ssize_t i = 0, end
+    while i < n:
+        total = vzero()
+        end = min(n, i + SUM_BLOCK)
+        while i + VW <= end:
+            total = total + vload(gradient + i)
+            i += VW
+        if i < end:
+            total = total + vload_part(gradient + i, n - i, <real>0)
+            i = n
+        sums += vsum(total)
+    total = vset(<real>-sums)
+    i = 0
+    while i + VW <= n:
+        vstore(out + i, vfma(total, vexp(vload(y + i)), vload(gradient + i)))
+        i += VW
+    if i < n:
+        g = vload_part(gradient + i, n - i, <real>0)
+        vstore_part(out + i, vfma(total, vexp(vload_part(y + i, n - i, <real>0)), g), n - i)
+
+
 cdef inline void softmax_row_backward(Py_ssize_t n, const real* gradient, const real* y, real* out) noexcept nogil:
     """out = y * (gradient - sum(gradient * y))."""
     cdef vreal total
@@ -255,29 +485,69 @@ cdef inline void softmax_row_backward(Py_ssize_t n, const real* gradient, const 
 
 
 cdef void kernel_apply(
-        int function, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, void* y, Py_ssize_t ldy
+        int function, double alpha, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, void* y, Py_ssize_t ldy
 ) noexcept nogil:
     cdef Py_ssize_t i
     if function == SOFTMAX:
         softmax(m, n, <const real*>x, ldx, <real*>y, ldy)
         return
+    if function == LOG_SOFTMAX:
+        log_softmax(m, n, <const real*>x, ldx, <real*>y, ldy)
+        return
     if ldx == n and ldy == n:  # no gaps between rows: one long row
         n = m*n
         m = 1
     for i in range(m):
-        apply_row(function, n, <const real*>x + i*ldx, <real*>y + i*ldy)
+        apply_row(function, <real>alpha, n, <const real*>x + i*ldx, <real*>y + i*ldy)
 
 
-cdef void kernel_apply_backward(
-        int function, Py_ssize_t m, Py_ssize_t n, const void* gradient, Py_ssize_t ldg, const void* y, Py_ssize_t ldy,
-        void* out, Py_ssize_t ldo
+cdef void kernel_apply_keep(
+        int function, double alpha, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, void* y, Py_ssize_t ldy,
+        void* derivative, Py_ssize_t ldd
 ) noexcept nogil:
     cdef Py_ssize_t i
-    if function != SOFTMAX and ldg == n and ldy == n and ldo == n:
+    if ldx == n and ldy == n and ldd == n:
         n = m*n
         m = 1
     for i in range(m):
-        apply_row_backward(function, n, <const real*>gradient + i*ldg, <const real*>y + i*ldy, <real*>out + i*ldo)
+        apply_row_keep(
+            function, <real>alpha, n, <const real*>x + i*ldx, <real*>y + i*ldy, <real*>derivative + i*ldd
+        )
+
+
+cdef void kernel_apply_backward(
+        int function, double alpha, Py_ssize_t m, Py_ssize_t n, const void* gradient, Py_ssize_t ldg, const void* y,
+        Py_ssize_t ldy, void* out, Py_ssize_t ldo
+) noexcept nogil:
+    cdef Py_ssize_t i
+    if not mixes(function) and ldg == n and ldy == n and ldo == n:
+        n = m*n
+        m = 1
+    for i in range(m):
+        apply_row_backward(
+            function, <real>alpha, n, <const real*>gradient + i*ldg, <const real*>y + i*ldy, <real*>out + i*ldo
+        )
+
+
+cdef inline void multiply_row(Py_ssize_t n, const real* a, const real* b, real* out) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i + VW <= n:
+        vstore(out + i, vload(a + i)*vload(b + i))
+        i += VW
+    if i < n:
+        vstore_part(out + i, vload_part(a + i, n - i, <real>0)*vload_part(b + i, n - i, <real>0), n - i)
+
+
+cdef void kernel_multiply(
+        Py_ssize_t m, Py_ssize_t n, const void* a, Py_ssize_t lda, const void* b, Py_ssize_t ldb, void* out,
+        Py_ssize_t ldo
+) noexcept nogil:
+    cdef Py_ssize_t i
+    if lda == n and ldb == n and ldo == n:
+        n = m*n
+        m = 1
+    for i in range(m):
+        multiply_row(n, <const real*>a + i*lda, <const real*>b + i*ldb, <real*>out + i*ldo)
 
 
 cdef bint kernel_all_finite(Py_ssize_t n, const void* x) noexcept nogil:

@@ -9,9 +9,10 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int64_t, uint64_t
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    ADAM, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, EXP, IDENTITY, LOG, MEAN_SQUARED_ERROR, RELU, SGD, SIGMOID,
-    SIGMOID_BINARY_CROSS_ENTROPY, SOFTMAX, SOFTMAX_CROSS_ENTROPY, STEP, SUM_SQUARED_ERROR, TANH,
-    Kernels, Optimizer, Targets, noise_key as key_of_noise, over_elements,
+    ADAM, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GELU, GELU_TANH, HARD_SIGMOID, IDENTITY, LEAKY_RELU, LOG,
+    LOG_SOFTMAX, MEAN_SQUARED_ERROR, RELU, SELU, SGD, SIGMOID, SIGMOID_BINARY_CROSS_ENTROPY, SILU, SOFTMAX,
+    SOFTMAX_CROSS_ENTROPY, SOFTPLUS, STEP, SUM_SQUARED_ERROR, TANH,
+    Kernels, Optimizer, Targets, keeps, noise_key as key_of_noise, over_elements,
 )
 
 import numpy as np
@@ -43,7 +44,23 @@ COMPILER = NNFAST_COMPILER.decode("ascii")
 CHECKED = bool(NNFAST_CHECKED)
 
 # The codes by which the engine knows activations, losses and optimizers.
-ACTIVATIONS = {"identity": IDENTITY, "step": STEP, "sigmoid": SIGMOID, "tanh": TANH, "relu": RELU, "softmax": SOFTMAX}
+ACTIVATIONS = {
+    "identity": IDENTITY,
+    "step": STEP,
+    "sigmoid": SIGMOID,
+    "tanh": TANH,
+    "relu": RELU,
+    "leaky_relu": LEAKY_RELU,
+    "elu": ELU,
+    "selu": SELU,
+    "gelu": GELU,
+    "gelu_tanh": GELU_TANH,
+    "silu": SILU,
+    "softplus": SOFTPLUS,
+    "hard_sigmoid": HARD_SIGMOID,
+    "softmax": SOFTMAX,
+    "log_softmax": LOG_SOFTMAX,
+}
 LOSSES = {
     "sum_squared_error": SUM_SQUARED_ERROR,
     "mean_squared_error": MEAN_SQUARED_ERROR,
@@ -112,7 +129,7 @@ cdef Py_ssize_t columns_of(cnp.ndarray x):
 
 # ---- elementwise functions and softmax
 
-cdef object apply(int function, cnp.ndarray x, object out):
+cdef object apply(int function, cnp.ndarray x, object out, double alpha=0):
     cdef const Kernels* K = kernels_for(x)
     check(x, x.dtype, None, False)
     cdef cnp.ndarray y = output(out, (<object>x).shape, x.dtype)
@@ -120,11 +137,11 @@ cdef object apply(int function, cnp.ndarray x, object out):
     cdef const void* px = cnp.PyArray_DATA(x)
     cdef void* py = cnp.PyArray_DATA(y)
     with nogil:
-        K.apply(function, m, n, px, n, py, n)
+        K.apply(function, alpha, m, n, px, n, py, n)
     return y
 
 
-cdef object apply_backward(int function, cnp.ndarray gradient, cnp.ndarray y, object out):
+cdef object apply_backward(int function, cnp.ndarray gradient, cnp.ndarray y, object out, double alpha=0):
     cdef const Kernels* K = kernels_for(y)
     check(y, y.dtype, None, False)
     check(gradient, y.dtype, (<object>y).shape, False)
@@ -134,7 +151,7 @@ cdef object apply_backward(int function, cnp.ndarray gradient, cnp.ndarray y, ob
     cdef const void* py = cnp.PyArray_DATA(y)
     cdef void* po = cnp.PyArray_DATA(result)
     with nogil:
-        K.apply_backward(function, m, n, pg, n, py, n, po, n)
+        K.apply_backward(function, alpha, m, n, pg, n, py, n, po, n)
     return result
 
 
@@ -192,6 +209,108 @@ def softmax(x, out=None):
 
 def softmax_backward(gradient, output, out=None):
     return apply_backward(SOFTMAX, gradient, output, out)
+
+
+def log_softmax(x, out=None):
+    return apply(LOG_SOFTMAX, x, out)
+
+
+def log_softmax_backward(gradient, output, out=None):
+    return apply_backward(LOG_SOFTMAX, gradient, output, out)
+
+
+def leaky_relu(x, negative_slope=0.01, out=None):
+    return apply(LEAKY_RELU, x, out, negative_slope)
+
+
+def leaky_relu_backward(gradient, output, negative_slope=0.01, out=None):
+    return apply_backward(LEAKY_RELU, gradient, output, out, negative_slope)
+
+
+def elu(x, alpha=1.0, out=None):
+    return apply(ELU, x, out, alpha)
+
+
+def elu_backward(gradient, output, alpha=1.0, out=None):
+    return apply_backward(ELU, gradient, output, out, alpha)
+
+
+def selu(x, out=None):
+    return apply(SELU, x, out)
+
+
+def selu_backward(gradient, output, out=None):
+    return apply_backward(SELU, gradient, output, out)
+
+
+def hard_sigmoid(x, out=None):
+    return apply(HARD_SIGMOID, x, out)
+
+
+def hard_sigmoid_backward(gradient, output, out=None):
+    return apply_backward(HARD_SIGMOID, gradient, output, out)
+
+
+cdef int gelu_by(approximate) except -1:
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
+    return GELU_TANH if approximate == "tanh" else GELU
+
+
+def gelu(x, approximate="none", out=None):
+    return apply(gelu_by(approximate), x, out)
+
+
+def gelu_backward(gradient, x, approximate="none", out=None):
+    return apply_backward(gelu_by(approximate), gradient, x, out)
+
+
+def gelu_tanh(x, out=None):
+    return apply(GELU_TANH, x, out)
+
+
+def gelu_tanh_backward(gradient, x, out=None):
+    return apply_backward(GELU_TANH, gradient, x, out)
+
+
+def silu(x, out=None):
+    return apply(SILU, x, out)
+
+
+def silu_backward(gradient, x, out=None):
+    return apply_backward(SILU, gradient, x, out)
+
+
+def softplus(x, beta=1.0, out=None):
+    return apply(SOFTPLUS, x, out, beta)
+
+
+def softplus_backward(gradient, x, beta=1.0, out=None):
+    return apply_backward(SOFTPLUS, gradient, x, out, beta)
+
+
+def apply_keep(x, activation, alpha=0.0, out=None, derivative=None):
+    cdef cnp.ndarray X = x
+    cdef const Kernels* K = kernels_for(X)
+    cdef int function = ACTIVATIONS[activation]
+    if not keeps(function):
+        raise ValueError(f"the derivative of {activation} is told from its output")
+    check(X, X.dtype, None, False)
+    cdef cnp.ndarray y = output(out, x.shape, X.dtype), d = output(derivative, x.shape, X.dtype)
+    cdef Py_ssize_t n = columns_of(X), m = rows_of(X)
+    K.apply_keep(function, alpha, m, n, cnp.PyArray_DATA(X), n, cnp.PyArray_DATA(y), n, cnp.PyArray_DATA(d), n)
+    return y, d
+
+
+def multiply(a, b, out=None):
+    cdef cnp.ndarray A = a, B = b
+    cdef const Kernels* K = kernels_for(A)
+    check(A, A.dtype, None, False)
+    check(B, A.dtype, a.shape, False)
+    cdef cnp.ndarray result = output(out, a.shape, A.dtype)
+    cdef Py_ssize_t n = columns_of(A), m = rows_of(A)
+    K.multiply(m, n, cnp.PyArray_DATA(A), n, cnp.PyArray_DATA(B), n, cnp.PyArray_DATA(result), n)
+    return result
 
 
 # ---- losses
@@ -339,7 +458,7 @@ def matmul(a, b, out=None, *, transpose_a=False, transpose_b=False):
     return C
 
 
-def dense(x, weights, bias, activation="identity", out=None):
+def dense(x, weights, bias, activation="identity", out=None, *, alpha=0.0):
     cdef cnp.ndarray X = matrix(x), W = matrix(weights), b
     cdef const Kernels* K = kernels_for(X)
     cdef int function = ACTIVATIONS[activation]
@@ -354,7 +473,8 @@ def dense(x, weights, bias, activation="identity", out=None):
     cdef cnp.ndarray result = output(out, (m, n_out), X.dtype)
     W = with_slack(W)
     K.dense(
-        m, n_in, n_out, cnp.PyArray_DATA(X), n_in, cnp.PyArray_DATA(W), pb, function, cnp.PyArray_DATA(result), n_out
+        m, n_in, n_out, cnp.PyArray_DATA(X), n_in, cnp.PyArray_DATA(W), pb, function, alpha,
+        cnp.PyArray_DATA(result), n_out
     )
     return result
 

@@ -1,7 +1,7 @@
 # A dense layer, forward and backward: out = f(x W + b), W of shape (n_in, n_out).
 
 cdef inline void bias_activation(
-        int function, Py_ssize_t m, Py_ssize_t n, const real* b, real* out, Py_ssize_t ldo
+        int function, real alpha, Py_ssize_t m, Py_ssize_t n, const real* b, real* out, Py_ssize_t ldo
 ) noexcept nogil:
     """out = f(out + b), one pass; `function` is a constant wherever this is inlined."""
     cdef Py_ssize_t i, j
@@ -14,35 +14,41 @@ cdef inline void bias_activation(
             v = vload(row + j)
             if b != NULL:
                 v = v + vload(b + j)
-            vstore(row + j, vfunction(function, v))
+            vstore(row + j, vfunction(function, alpha, v))
             j += VW
         if j < n:
             v = vload_part(row + j, n - j, <real>0)
             if b != NULL:
                 v = v + vload_part(b + j, n - j, <real>0)
-            vstore_part(row + j, vfunction(function, v), n - j)
+            vstore_part(row + j, vfunction(function, alpha, v), n - j)
 
 
 cdef void kernel_dense(
         Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t n_out, const void* x, Py_ssize_t ldx, const void* W, const void* b_,
-        int function, void* out_, Py_ssize_t ldo
+        int function, double alpha_, void* out_, Py_ssize_t ldo
 ) noexcept nogil:
     cdef const real* b = <const real*>b_
     cdef real* out = <real*>out_
+    cdef real alpha = <real>alpha_
+    cdef Py_ssize_t whole
     matmul(m, n_out, n_in, <const real*>x, ldx, 1, <const real*>W, n_out, 1, out, ldo, False)
     if function == SIGMOID:
-        bias_activation(SIGMOID, m, n_out, b, out, ldo)
+        bias_activation(SIGMOID, alpha, m, n_out, b, out, ldo)
     elif function == TANH:
-        bias_activation(TANH, m, n_out, b, out, ldo)
+        bias_activation(TANH, alpha, m, n_out, b, out, ldo)
     elif function == RELU:
-        bias_activation(RELU, m, n_out, b, out, ldo)
+        bias_activation(RELU, alpha, m, n_out, b, out, ldo)
+    elif function == LEAKY_RELU:
+        bias_activation(LEAKY_RELU, alpha, m, n_out, b, out, ldo)
     elif function == STEP:
-        bias_activation(STEP, m, n_out, b, out, ldo)
-    elif function == SOFTMAX:
-        bias_activation(IDENTITY, m, n_out, b, out, ldo)
-        softmax(m, n_out, out, ldo, out, ldo)
-    elif b != NULL:
-        bias_activation(IDENTITY, m, n_out, b, out, ldo)
+        bias_activation(STEP, alpha, m, n_out, b, out, ldo)
+    else:  # in two passes: a copy of the longer functions in here would save little time
+        if b != NULL:
+            bias_activation(IDENTITY, alpha, m, n_out, b, out, ldo)
+        if not mixes(function):  # whole vectors, where they fit
+            whole = (n_out + VW - 1)//VW*VW
+            n_out = whole if whole <= ldo else n_out
+        kernel_apply(function, alpha_, m, n_out, out, ldo, out, ldo)
 
 
 cdef void kernel_dense_backward_input(

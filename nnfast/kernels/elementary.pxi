@@ -1,15 +1,17 @@
-# exp, log, tanh and sigmoid of a vector, and the declarations of simd.h that every kernel uses.
+# exp, expm1, log, log1p, tanh, sigmoid and the tail of the normal distribution of a vector, and the declarations of
+# simd.h that every kernel uses.
 #
 # exp and tanh share one core: r = x - n log(2), |r| <= log(2)/2, and expm1(r) = r + r*r*P(r). P and the L of log are
 # minimax polynomials (Remez exchange in 50 digits). Error bounds, measured over the whole range in
 # tests/test_elementary.py, in units in the last place: exp 2, log 2, tanh 4, sigmoid 4, in float32 and float64 at every
-# level.
+# level. The activations made of these have their bounds in activations.pxi.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from nnfast.kernels.table cimport (
-    ADAM, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, EXP, IDENTITY, LOG, MEAN_SQUARED_ERROR, RELU, SGD, SIGMOID,
-    SIGMOID_BINARY_CROSS_ENTROPY, SOFTMAX, SOFTMAX_CROSS_ENTROPY, STEP, SUM_SQUARED_ERROR, TANH,
-    Kernels, Optimizer, Targets, mix64,
+    ADAM, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GELU, GELU_TANH, HARD_SIGMOID, IDENTITY, LEAKY_RELU, LOG,
+    LOG_SOFTMAX, MEAN_SQUARED_ERROR, RELU, SELU, SGD, SIGMOID, SIGMOID_BINARY_CROSS_ENTROPY, SILU, SOFTMAX,
+    SOFTMAX_CROSS_ENTROPY, SOFTPLUS, STEP, SUM_SQUARED_ERROR, TANH,
+    Kernels, Optimizer, Targets, keeps, mix64, mixes,
 )
 
 cdef extern from "simd.h" nogil:
@@ -159,3 +161,101 @@ cdef inline vreal vsigmoid(vreal x) noexcept nogil:
     """1/(1 + exp(-x)), from exp(-|x|) so that nothing overflows and small values keep their digits."""
     cdef vreal e = vexp(-vabs(x))
     return vselect(vlt(x, vzero()), e, vset(<real>1))/(vset(<real>1) + e)
+
+
+cdef inline vreal vexpm1_below(vreal x) noexcept nogil:
+    """exp(x) - 1 for x <= 0, accurate near zero: 2**n expm1(r) + (2**n - 1). NaN where x is."""
+    cdef vreal n, r, power
+    cdef real limit = <real>20 if sizeof(real) == 4 else <real>40  # it is -1 from there on
+    x = vselect(vlt(x, vset(-limit)), vset(-limit), x)
+    r = vreduce(x, &n)
+    power = vexp2(n)
+    return vfma(power, vexpm1_reduced(r), power - vset(<real>1))
+
+
+cdef inline vreal vlog1p(vreal x) noexcept nogil:
+    """log(1 + x) for x >= 0. What 1 + x loses by rounding is added: log(1 + x) = log(u) + (x - (u - 1))/u."""
+    cdef vreal u = vset(<real>1) + x
+    return vlog(u) + (x - (u - vset(<real>1)))/u
+
+
+# exp(-v) is needed with all its digits where it leaves the normal numbers, as part of a product that does so later:
+# there it is "lifted", larger by a power of two. `vunlift` is the factor that takes it down again, at the end.
+
+cdef enum:
+    LIFT_32 = 40
+    LIFT_64 = 80
+
+
+cdef inline vreal vunlift() noexcept nogil:
+    return vset(<real>9.094947017729282e-13 if sizeof(real) == 4 else <real>8.271806125530277e-25)
+
+
+cdef inline vreal vexp_lifted(vreal n, vreal r) noexcept nogil:
+    """exp(r + n log(2)) times the lift, for n <= 0 from -166 (float32) or -1102 (float64)."""
+    return (vset(<real>1) + vexpm1_reduced(r))*vexp2(n + vset(<real>LIFT_32 if sizeof(real) == 4 else <real>LIFT_64))
+
+
+cdef inline vreal vexp_half_square(vreal a) noexcept nogil:
+    """exp(-a*a/2) times the lift, for a >= 0: a*a is not rounded, for it may be large beside one."""
+    cdef vreal n, r, high, step, half = vset(<real>-0.5)
+    n = vround(a*a*vset(<real>-0.72134752044448170368))
+    if NNFAST_VECTOR_BYTES > 16:
+        high = half*a
+        r = vzero()
+    else:  # no fused multiply-add: a is parted into high, whose square is exact, and a rest
+        step = vset(<real>98304 if sizeof(real) == 4 else <real>6442450944)  # rounds to multiples of 2**-7, 2**-20
+        high = (a + step) - step
+        r = half*(a - high)*(a + high)
+        a = high
+        high = half*high
+    if sizeof(real) == 4:
+        r = vfma(n, vset(<real>-1.4286068203094172e-6), r)
+        return vexp_lifted(n, vfma(high, a, n*vset(<real>-0.693145751953125)) + r)
+    r = vfma(n, vset(<real>-1.908214929270587816e-10), r)
+    return vexp_lifted(n, vfma(high, a, n*vset(<real>-0.693147180369123816490)) + r)
+
+
+cdef inline vreal vtail_ratio(vreal a) noexcept nogil:
+    """exp(a*a/2) times the upper tail of the normal distribution, erfc(a/sqrt(2))/2, for 0 <= a < 14.6 or 38.75.
+
+    u P(2u - 1) with u = k/(k + a) and polynomials P by interpolation in Chebyshev's points, in 40 digits; off by 1.3e-8
+    in float32 and 4e-17 in float64, as a part of its size.
+    """
+    cdef vreal k = vset(<real>4 if sizeof(real) == 4 else <real>5)
+    cdef vreal u = k/(k + a), t = vfma(vset(<real>2), u, vset(<real>-1)), p
+    if sizeof(real) == 4:
+        p = vset(<real>3.0878838977678282e-5)
+        p = vfma(p, t, vset(<real>4.8397767694783072e-5))
+        p = vfma(p, t, vset(<real>-0.00039219619543417015))
+        p = vfma(p, t, vset(<real>-0.00088076297687620972))
+        p = vfma(p, t, vset(<real>0.0018817083115707616))
+        p = vfma(p, t, vset(<real>0.015101604399003644))
+        p = vfma(p, t, vset(<real>0.046630766929137359))
+        p = vfma(p, t, vset(<real>0.096784169970242201))
+        p = vfma(p, t, vset(<real>0.15197415091531183))
+        p = vfma(p, t, vset(<real>0.18882128463384649))
+    else:
+        p = vset(<real>-4.45913692249470109e-10)
+        p = vfma(p, t, vset(<real>1.5289210376715209453e-9))
+        p = vfma(p, t, vset(<real>2.1232504036310137449e-9))
+        p = vfma(p, t, vset(<real>-1.3341690515656080334e-8))
+        p = vfma(p, t, vset(<real>-8.7468037217501029427e-9))
+        p = vfma(p, t, vset(<real>8.6893838568193187593e-8))
+        p = vfma(p, t, vset(<real>6.7492458366890199838e-8))
+        p = vfma(p, t, vset(<real>-5.5406669717902912007e-7))
+        p = vfma(p, t, vset(<real>-7.9623196645514304131e-7))
+        p = vfma(p, t, vset(<real>3.336341032450866633e-6))
+        p = vfma(p, t, vset(<real>9.952568894593670303e-6))
+        p = vfma(p, t, vset(<real>-0.000011875173109655053654))
+        p = vfma(p, t, vset(<real>-0.00010897981214966195884))
+        p = vfma(p, t, vset(<real>-0.00015957387503227363539))
+        p = vfma(p, t, vset(<real>0.00059867535376831741567))
+        p = vfma(p, t, vset(<real>0.0041590133595222295593))
+        p = vfma(p, t, vset(<real>0.013823727741299491979))
+        p = vfma(p, t, vset(<real>0.033004073234099591926))
+        p = vfma(p, t, vset(<real>0.062706631334259309867))
+        p = vfma(p, t, vset(<real>0.099061123193994840182))
+        p = vfma(p, t, vset(<real>0.13307650057801135846))
+        p = vfma(p, t, vset(<real>0.15383860995001259316))
+    return u*p

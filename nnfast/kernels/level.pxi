@@ -16,7 +16,9 @@ cdef Kernels kernels
 kernels.itemsize = sizeof(real)
 kernels.vector_width = VW
 kernels.apply = kernel_apply
+kernels.apply_keep = kernel_apply_keep
 kernels.apply_backward = kernel_apply_backward
+kernels.multiply = kernel_multiply
 kernels.loss = kernel_loss
 kernels.count_correct = kernel_count_correct
 kernels.matmul = kernel_matmul

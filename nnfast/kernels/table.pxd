@@ -11,15 +11,35 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
-cdef enum Function:  # elementwise functions and, up to SOFTMAX, activations
+cdef enum Function:  # elementwise functions and, up to LOG_SOFTMAX, activations
     IDENTITY
     STEP
     SIGMOID
     TANH
     RELU
     SOFTMAX
+    LEAKY_RELU
+    ELU
+    SELU
+    GELU
+    GELU_TANH
+    SILU
+    SOFTPLUS
+    HARD_SIGMOID
+    LOG_SOFTMAX
     EXP
     LOG
+
+
+cdef inline bint keeps(int function) noexcept nogil:
+    """Whether a derivative is told from the input, not the output: training keeps it from the forward pass."""
+    return function == GELU or function == GELU_TANH or function == SILU or function == SOFTPLUS
+
+
+cdef inline bint mixes(int function) noexcept nogil:
+    """Whether each output is made from the whole row."""
+    return function == SOFTMAX or function == LOG_SOFTMAX
+
 
 cdef enum Loss:
     SUM_SQUARED_ERROR
@@ -73,14 +93,26 @@ cdef struct Optimizer:
 cdef struct Kernels:
     int itemsize
     int vector_width  # elements in a vector
-    # y = f(x) for each row of n; y may be x
+    # y = f(x) for each row of n; y may be x. `alpha` is the one parameter of a function: the slope of leaky_relu, the
+    # alpha of elu, the beta of softplus
     void (*apply)(
-        int function, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, void* y, Py_ssize_t ldy
+        int function, double alpha, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, void* y, Py_ssize_t ldy
     ) noexcept nogil
-    # out = gradient * f'(x), told from the output y = f(x); out may be gradient
+    # y = f(x) and derivative = f'(x), for a function that keeps it; either may be x
+    void (*apply_keep)(
+        int function, double alpha, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, void* y, Py_ssize_t ldy,
+        void* derivative, Py_ssize_t ldd
+    ) noexcept nogil
+    # out = gradient * f'(x), told from the output y = f(x), or for a function that keeps its derivative from y = x; out
+    # may be gradient or y
     void (*apply_backward)(
-        int function, Py_ssize_t m, Py_ssize_t n, const void* gradient, Py_ssize_t ldg, const void* y, Py_ssize_t ldy,
-        void* out, Py_ssize_t ldo
+        int function, double alpha, Py_ssize_t m, Py_ssize_t n, const void* gradient, Py_ssize_t ldg, const void* y,
+        Py_ssize_t ldy, void* out, Py_ssize_t ldo
+    ) noexcept nogil
+    # out = a*b, elementwise; out may be a or b
+    void (*multiply)(
+        Py_ssize_t m, Py_ssize_t n, const void* a, Py_ssize_t lda, const void* b, Py_ssize_t ldb, void* out,
+        Py_ssize_t ldo
     ) noexcept nogil
     # the loss of each row and, unless NULL, scale times its gradient; row_loss may be NULL
     void (*loss)(
@@ -100,7 +132,7 @@ cdef struct Kernels:
     # out = f(x W + b); b may be NULL
     void (*dense)(
         Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t n_out, const void* x, Py_ssize_t ldx, const void* W, const void* b,
-        int function, void* out, Py_ssize_t ldo
+        int function, double alpha, void* out, Py_ssize_t ldo
     ) noexcept nogil
     void (*dense_backward_input)(
         Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t n_out, const void* gradient, Py_ssize_t ldg, const void* W,

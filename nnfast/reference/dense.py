@@ -24,9 +24,13 @@ def dense(
     bias: np.ndarray | None,
     activation: str = "identity",
     out: np.ndarray | None = None,
+    *,
+    alpha: float = 0.0,
 ) -> np.ndarray:
+    """`alpha` is the parameter of leaky_relu (its slope), elu or softplus (beta); the others have none."""
     z = x @ weights if bias is None else x @ weights + bias
-    return getattr(activations, activation)(z, out=out)
+    parameter = (alpha,) if activation in ("leaky_relu", "elu", "softplus") else ()
+    return getattr(activations, activation)(z, *parameter, out=out)
 
 
 def rank_one(

@@ -1,0 +1,371 @@
+"""Activation functions, as descriptions: which function, and its parameter. The arithmetic is the kernels'.
+
+A layer takes one by name, with the parameter at its default, or as an object. The functions themselves, on plain
+arrays, are in `nnfast.functions`. Definitions and defaults are PyTorch's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nnfast._validation import check_float, choose, describe
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "SELU",
+    "Activation",
+    "HardSigmoid",
+    "Identity",
+    "LeakyReLU",
+    "LogSoftmax",
+    "ReLU",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Step",
+    "Tanh",
+    "resolve_activation",
+]
+
+
+class Activation:
+    """An activation function: what all of them have in common.
+
+    Objects do not change, and are equal if they are the same function with the same parameter.
+
+    Attributes
+    ----------
+    name : str
+        The name of the function, as in ``Dense(8, activation=name)``.
+    alpha : float
+        Its parameter; 0.0 of a function that has none.
+    """
+
+    name: str = ""
+    alpha: float = 0.0
+    _arguments: tuple[str, ...] = ()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        kind = type(self).__name__
+        raise AttributeError(f"an activation is a description and does not change: make a new {kind}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Activation):
+            return NotImplemented
+        return (self.name, self.alpha) == (other.name, other.alpha)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.alpha))
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._arguments)
+        return f"{type(self).__name__}({arguments})"
+
+
+class Identity(Activation):
+    """The function ``x``: a layer without an activation.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.Dense(1).function
+    Identity()
+    """
+
+    name = "identity"
+
+
+class Step(Activation):
+    """1 above zero, else 0 (McCulloch and Pitts 1943): it has no slope to train through.
+
+    Examples
+    --------
+    >>> from nnfast.activations import Step
+    >>> Step().name
+    'step'
+    """
+
+    name = "step"
+
+
+class Sigmoid(Activation):
+    """The logistic function ``1 / (1 + exp(-x))`` (Rumelhart, Hinton and Williams 1986).
+
+    Examples
+    --------
+    >>> from nnfast.activations import Sigmoid
+    >>> Sigmoid() == Sigmoid()
+    True
+    """
+
+    name = "sigmoid"
+
+
+class Tanh(Activation):
+    """The hyperbolic tangent (LeCun et al. 1998, *Efficient BackProp*).
+
+    Examples
+    --------
+    >>> from nnfast.activations import Tanh
+    >>> Tanh().name
+    'tanh'
+    """
+
+    name = "tanh"
+
+
+class ReLU(Activation):
+    """``max(x, 0)`` (Nair and Hinton 2010); its derivative at zero is taken as 0.
+
+    Examples
+    --------
+    >>> from nnfast.activations import ReLU
+    >>> ReLU().name
+    'relu'
+    """
+
+    name = "relu"
+
+
+class LeakyReLU(Activation):
+    """``x`` above zero and ``negative_slope * x`` below (Maas, Hannun and Ng 2013).
+
+    The derivative at zero is `negative_slope`.
+
+    Parameters
+    ----------
+    negative_slope : float
+        Not negative.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `negative_slope` is not a finite number, or negative.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> from nnfast.activations import LeakyReLU
+    >>> nf.Dense(8, activation=LeakyReLU(0.2)).activation
+    'leaky_relu'
+    """
+
+    name = "leaky_relu"
+    negative_slope: float
+    _arguments = ("negative_slope",)
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        slope = check_float("negative_slope", negative_slope, 0.0)
+        vars(self).update(negative_slope=slope, alpha=slope)
+
+
+class ELU(Activation):
+    """``x`` above zero and ``alpha * (exp(x) - 1)`` below (Clevert, Unterthiner and Hochreiter 2016).
+
+    The derivative at zero is `alpha`.
+
+    Parameters
+    ----------
+    alpha : float
+        Minus the limit to the left; not negative.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `alpha` is not a finite number, or negative.
+
+    Examples
+    --------
+    >>> from nnfast.activations import ELU
+    >>> ELU()
+    ELU(alpha=1.0)
+    """
+
+    name = "elu"
+    _arguments = ("alpha",)
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        vars(self).update(alpha=check_float("alpha", alpha, 0.0))
+
+
+class SELU(Activation):
+    """``1.0507 * x`` above zero and ``1.0507 * 1.6733 * (exp(x) - 1)`` below (Klambauer et al. 2017).
+
+    The two constants, here to four digits, keep mean 0 and variance 1 from layer to layer if weights have the variance
+    1 / inputs: initializer ``"lecun_normal"``, the default of a layer with this activation.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.Dense(8, activation="selu").initializer
+    'lecun_normal'
+    """
+
+    name = "selu"
+
+
+class GELU(Activation):
+    """``x`` times the normal distribution function of ``x`` (Hendrycks and Gimpel 2016).
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}
+        ``"none"`` is exact, ``x * (1 + erf(x / sqrt(2))) / 2``; ``"tanh"`` is the paper's approximation of it,
+        ``x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2``, named ``"gelu_tanh"``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `approximate` is neither.
+
+    Examples
+    --------
+    >>> from nnfast.activations import GELU
+    >>> GELU(), GELU("tanh").name
+    (GELU(approximate='none'), 'gelu_tanh')
+    """
+
+    approximate: str
+    _arguments = ("approximate",)
+
+    def __init__(self, approximate: str = "none") -> None:
+        approximate = choose("approximate", approximate, ("none", "tanh"))
+        name = "gelu_tanh" if approximate == "tanh" else "gelu"
+        vars(self).update(approximate=approximate, name=name)
+
+
+class SiLU(Activation):
+    """``x / (1 + exp(-x))`` (Elfwing, Uchibe and Doya 2017), also known as swish (Ramachandran, Zoph and Le 2017).
+
+    Examples
+    --------
+    >>> from nnfast.activations import SiLU
+    >>> SiLU().name
+    'silu'
+    """
+
+    name = "silu"
+
+
+class Softplus(Activation):
+    """``log(1 + exp(beta * x)) / beta``, a smooth relu (Dugas et al. 2000).
+
+    PyTorch takes ``x`` itself from ``beta * x = 20`` on; here the formula holds everywhere, which is up to
+    ``2.1e-9 / beta`` more.
+
+    Parameters
+    ----------
+    beta : float
+        Above zero; the larger, the sharper the bend.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `beta` is not a finite number above zero.
+
+    Examples
+    --------
+    >>> from nnfast.activations import Softplus
+    >>> Softplus(beta=2)
+    Softplus(beta=2.0)
+    """
+
+    name = "softplus"
+    beta: float
+    _arguments = ("beta",)
+
+    def __init__(self, beta: float = 1.0) -> None:
+        beta = check_float("beta", beta, 0.0, open_ends=True)
+        vars(self).update(beta=beta, alpha=beta)
+
+
+class HardSigmoid(Activation):
+    """``(x + 3) / 6`` held within 0 and 1 (Howard et al. 2019): a sigmoid of straight lines, with PyTorch's slope.
+
+    The derivative at the corners is taken as 0.
+
+    Examples
+    --------
+    >>> from nnfast.activations import HardSigmoid
+    >>> HardSigmoid().name
+    'hard_sigmoid'
+    """
+
+    name = "hard_sigmoid"
+
+
+class Softmax(Activation):
+    """``exp(x)`` over its sum along a row (Bridle 1990): probabilities of classes.
+
+    Examples
+    --------
+    >>> from nnfast.activations import Softmax
+    >>> Softmax().name
+    'softmax'
+    """
+
+    name = "softmax"
+
+
+class LogSoftmax(Activation):
+    """The logarithm of `Softmax`, ``x - log(sum(exp(x)))``, also where the probability is too small for a number.
+
+    Examples
+    --------
+    >>> from nnfast.activations import LogSoftmax
+    >>> LogSoftmax().name
+    'log_softmax'
+    """
+
+    name = "log_softmax"
+
+
+_BY_NAME: dict[str, Activation] = {
+    activation.name: activation
+    for activation in (
+        Identity(),
+        Step(),
+        Sigmoid(),
+        Tanh(),
+        ReLU(),
+        LeakyReLU(),
+        ELU(),
+        SELU(),
+        GELU(),
+        GELU("tanh"),
+        SiLU(),
+        Softplus(),
+        HardSigmoid(),
+        Softmax(),
+        LogSoftmax(),
+    )
+}
+NAMES = tuple(_BY_NAME)
+
+
+def resolve_activation(activation: Any) -> Activation:
+    """Return the object of a name, or an object as it is.
+
+    Parameters
+    ----------
+    activation : str or Activation
+        A name stands for the function with its default parameter.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither, or no activation has that name.
+
+    Examples
+    --------
+    >>> from nnfast.activations import resolve_activation
+    >>> resolve_activation("leaky_relu")
+    LeakyReLU(negative_slope=0.01)
+    """
+    if isinstance(activation, Activation):
+        return activation
+    if not isinstance(activation, str):
+        raise TypeError(f"activation must be a name or an object of nnfast.activations, got {describe(activation)}")
+    return _BY_NAME[choose("activation", activation, NAMES)]
