@@ -40,9 +40,8 @@ cdef struct Job:
     int work
     char* parameters
     char* gradients
-    char* moment1
-    char* moment2
-    Optimizer optimizer
+    char* moments[MAX_MOMENTS]
+    Optimizer optimizer       # as it is after so many steps
     int64_t optimizer_steps
     bint accumulate
     bint layer_by_layer   # backward and update in one pass
@@ -185,12 +184,19 @@ cdef void backward_rows(Job* job, int id, Py_ssize_t first, Py_ssize_t m) noexce
             )
 
 
+cdef inline void update_at(
+        const Job* job, const Optimizer* optimizer, Py_ssize_t offset, Py_ssize_t n, const char* gradient
+) noexcept nogil:
+    """Update n parameters from an offset in bytes with their gradient."""
+    cdef void* moments[MAX_MOMENTS]
+    cdef int k
+    for k in range(MAX_MOMENTS):
+        moments[k] = NULL if job.moments[k] == NULL else job.moments[k] + offset
+    job.plan.K.update(n, job.parameters + offset, gradient, moments, optimizer)
+
+
 cdef inline void update_range(const Job* job, const Optimizer* optimizer, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t z = job.plan.z
-    job.plan.K.update(
-        n, job.parameters + at*z, job.gradients + at*z, NULL if job.moment1 == NULL else job.moment1 + at*z,
-        NULL if job.moment2 == NULL else job.moment2 + at*z, optimizer
-    )
+    update_at(job, optimizer, at*job.plan.z, n, job.gradients + at*job.plan.z)
 
 
 cdef void look_for_signals(int id, double* next_look, bint* interrupted) noexcept nogil:
@@ -254,15 +260,6 @@ cdef void long_weights_share(Job* job, int id, int count, const char* x, Py_ssiz
         ldx = step.ld
 
 
-cdef inline Optimizer optimizer_at(const Job* job, int64_t t) noexcept nogil:
-    """The optimizer as it is for update number `t`."""
-    cdef Optimizer optimizer = job.optimizer
-    if optimizer.kind == ADAM:
-        optimizer.correction1 = 1 - pow(optimizer.beta1, <double>t)
-        optimizer.correction2 = 1 - pow(optimizer.beta2, <double>t)
-    return optimizer
-
-
 cdef inline bint fuses(const Job* job, int work, const Step* step, Py_ssize_t m) noexcept nogil:
     """Whether a gradient is used where it is made and never written to its arena: in a small batch that is most of the
     work. In a larger one it would cost more to begin the product again for each piece."""
@@ -292,11 +289,7 @@ cdef void update_in_pieces(
                 m, at - first, step.n_out, g, step.ld, job.parameters + offset, gx + first*plan.z, ldgx
             )
         plan.K.dense_backward_weights(first, at, m, step.n_out, x, ldx, g, step.ld, piece - first*row_bytes, False)
-        plan.K.update(
-            (at - first)*step.n_out, job.parameters + offset, piece,
-            NULL if job.moment1 == NULL else job.moment1 + offset,
-            NULL if job.moment2 == NULL else job.moment2 + offset, optimizer
-        )
+        update_at(job, optimizer, offset, (at - first)*step.n_out, piece)
         first = at
 
 
@@ -324,10 +317,9 @@ cdef bint all_fuse(const Job* job, Py_ssize_t m) noexcept nogil:
     return m*job.plan.flops_per_row <= LONG_FLOPS
 
 
-cdef void back_and_update(const Job* job, const char* x, Py_ssize_t m, int64_t t) noexcept nogil:
+cdef void back_and_update(const Job* job, const Optimizer* optimizer, const char* x, Py_ssize_t m) noexcept nogil:
     """The way back and the update of a small batch, layer by layer: the same numbers as in two phases."""
     cdef const Plan* plan = job.plan
-    cdef Optimizer optimizer = optimizer_at(job, t)
     cdef const Step* step
     cdef const Step* before
     cdef char* g
@@ -337,22 +329,21 @@ cdef void back_and_update(const Job* job, const char* x, Py_ssize_t m, int64_t t
         before = step - 1
         g = through_activation(job, s, 0, m)
         update_in_pieces(
-            job, &optimizer, step, 0, step.n_in, m, activations(plan, job.ws, before, 0), before.ld, g,
+            job, optimizer, step, 0, step.n_in, m, activations(plan, job.ws, before, 0), before.ld, g,
             gradients(plan, job.ws, before, 0), before.ld
         )
-        bias_share(job, WEIGHTS | UPDATE, &optimizer, step, m)
+        bias_share(job, WEIGHTS | UPDATE, optimizer, step, m)
     step = plan.steps
     g = through_activation(job, 0, 0, m)
-    update_in_pieces(job, &optimizer, step, 0, step.n_in, m, x, plan.n_in, g, NULL, 0)
-    bias_share(job, WEIGHTS | UPDATE, &optimizer, step, m)
+    update_in_pieces(job, optimizer, step, 0, step.n_in, m, x, plan.n_in, g, NULL, 0)
+    bias_share(job, WEIGHTS | UPDATE, optimizer, step, m)
 
 
 cdef void weights_share(
-        const Job* job, int work, int id, int count, const char* x, Py_ssize_t m, int64_t t
+        const Job* job, const Optimizer* optimizer, int work, int id, int count, const char* x, Py_ssize_t m
 ) noexcept nogil:
-    """This thread's share of the weight gradients, over all rows, and of update number `t`, as far as `work` says."""
+    """This thread's share of the weight gradients, over all rows, and of the update, as far as `work` says."""
     cdef const Plan* plan = job.plan
-    cdef Optimizer optimizer = optimizer_at(job, t)
     cdef Py_ssize_t z = plan.z, ldx = plan.n_in, first, last
     cdef const Step* step
     cdef const char* g
@@ -363,16 +354,16 @@ cdef void weights_share(
         first = share(step.n_in, id, count, 12)
         last = share(step.n_in, id + 1, count, 12)
         if fuses(job, work, step, m):
-            update_in_pieces(job, &optimizer, step, first, last, m, x, ldx, g, NULL, 0)
+            update_in_pieces(job, optimizer, step, first, last, m, x, ldx, g, NULL, 0)
         else:
             if work & WEIGHTS:
                 plan.K.dense_backward_weights(
                     first, last, m, step.n_out, x, ldx, g, step.ld, job.gradients + step.W*z, job.accumulate
                 )
             if work & UPDATE:
-                update_range(job, &optimizer, step.W + first*step.n_out, (last - first)*step.n_out)
+                update_range(job, optimizer, step.W + first*step.n_out, (last - first)*step.n_out)
         if id == count - 1:  # short, whatever the step
-            bias_share(job, job.work, &optimizer, step, m)
+            bias_share(job, job.work, optimizer, step, m)
         x = activations(plan, job.ws, step, 0) if job.ws.memory != NULL else NULL
         ldx = step.ld
 
@@ -388,7 +379,7 @@ cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nog
         memcpy(job.ws.targets + r*target_bytes, job.targets + q*target_bytes, target_bytes)
 
 
-cdef void finish_step(Job* job, Py_ssize_t m, int count) noexcept nogil:
+cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int count) noexcept nogil:
     """What one thread does for all: the loss and the place in the run, which others read only after the next
     meeting."""
     cdef double total = 0
@@ -405,6 +396,7 @@ cdef void finish_step(Job* job, Py_ssize_t m, int count) noexcept nogil:
     job.step += 1
     if job.work & UPDATE:
         job.optimizer_steps += 1
+        job.optimizer.product = optimizer.product
     job.position += m
     if job.position == job.n:
         job.position = 0
@@ -421,9 +413,10 @@ cdef void run_steps(void* argument, int id, int count) noexcept nogil:
     cdef Py_ssize_t m, first, last, target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
     cdef const char* x
     cdef const char* targets
-    cdef int64_t t
+    cdef Optimizer optimizer
     while True:
-        t = job.optimizer_steps + 1
+        optimizer = job.optimizer
+        advance(&optimizer, job.optimizer_steps + 1)
         m = min(job.batch, job.n - job.position)
         first = share(m, id, count, 1)
         last = share(m, id + 1, count, 1)
@@ -446,11 +439,11 @@ cdef void run_steps(void* argument, int id, int count) noexcept nogil:
         if job.interrupted:  # by now all threads know, and no parameter has changed
             return
         if job.layer_by_layer:
-            back_and_update(job, x, m, t)
+            back_and_update(job, &optimizer, x, m)
         elif job.work & (WEIGHTS | UPDATE):
-            weights_share(job, work, id, count, x, m, t)
+            weights_share(job, &optimizer, work, id, count, x, m)
         if id == 0:
-            finish_step(job, m, count)
+            finish_step(job, &optimizer, m, count)
         barrier_wait(&job.meeting, count)
         if job.done:
             return

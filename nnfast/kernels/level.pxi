@@ -23,6 +23,10 @@ kernels.dense_backward_weights = kernel_dense_backward_weights
 kernels.dense_backward_bias = kernel_dense_backward_bias
 kernels.rank_one = kernel_rank_one
 kernels.update = kernel_update
+kernels.average = kernel_average
+kernels.square_sum = kernel_square_sum
+kernels.penalty = kernel_penalty
+kernels.add_penalty = kernel_add_penalty
 kernels.all_finite = kernel_all_finite
 
 table = PyCapsule_New(<void*>&kernels, "nnfast.kernels.table", NULL)

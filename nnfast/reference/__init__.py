@@ -36,12 +36,30 @@ from .losses import (
     sum_squared_error,
     sum_squared_error_backward,
 )
-from .optimizers import adam, all_finite, sgd
+from .optimizers import (
+    adadelta,
+    adagrad,
+    adam,
+    adamw,
+    add_penalty,
+    all_finite,
+    average,
+    nadam,
+    penalty,
+    rmsprop,
+    sgd,
+    square_sum,
+)
 from .shuffling import shuffle
 
 __all__ = [
+    "adadelta",
+    "adagrad",
     "adam",
+    "adamw",
+    "add_penalty",
     "all_finite",
+    "average",
     "binary_cross_entropy",
     "binary_cross_entropy_backward",
     "count_correct",
@@ -58,9 +76,12 @@ __all__ = [
     "matmul",
     "mean_squared_error",
     "mean_squared_error_backward",
+    "nadam",
+    "penalty",
     "rank_one",
     "relu",
     "relu_backward",
+    "rmsprop",
     "sgd",
     "shuffle",
     "sigmoid",
@@ -71,6 +92,7 @@ __all__ = [
     "softmax_backward",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
+    "square_sum",
     "step",
     "step_backward",
     "sum_squared_error",
