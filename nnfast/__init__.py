@@ -9,7 +9,7 @@ from nnfast._config import show_config
 from nnfast._threads import get_num_threads, num_threads, set_num_threads
 from nnfast._version import __version__
 from nnfast.layers import Dense
-from nnfast.optimizers import SGD, Adam
+from nnfast.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, NAdam, RMSprop
 from nnfast.saving import load
 from nnfast.sequential import Sequential
 from nnfast.training import History
@@ -22,12 +22,17 @@ if _TYPE_CHECKING:
 
 __all__ = [
     "SGD",
+    "Adadelta",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "Dense",
     "Descent",
     "GradientReport",
     "History",
+    "NAdam",
     "Perceptron",
+    "RMSprop",
     "Sequential",
     "__version__",
     "activations",

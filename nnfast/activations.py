@@ -26,6 +26,7 @@ __all__ = [
     "Softplus",
     "Step",
     "Tanh",
+    "activation_from",
     "resolve_activation",
 ]
 
@@ -58,6 +59,14 @@ class Activation:
 
     def __hash__(self) -> int:
         return hash((self.name, self.alpha))
+
+    def given(self) -> str | Activation:
+        """Return its name if that says all, else itself."""
+        return self.name if self == _BY_NAME[self.name] else self
+
+    def config(self) -> str | list[Any]:
+        """Return what a file holds of it: its name, and the parameter where it is not the default."""
+        return self.name if self == _BY_NAME[self.name] else [self.name, self.alpha]
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._arguments)
@@ -343,6 +352,26 @@ _BY_NAME: dict[str, Activation] = {
     )
 }
 NAMES = tuple(_BY_NAME)
+
+
+def activation_from(config: Any) -> Activation:
+    """Return the activation that `Activation.config` describes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it describes none.
+
+    Examples
+    --------
+    >>> from nnfast.activations import ELU, activation_from
+    >>> activation_from(ELU(0.5).config())
+    ELU(alpha=0.5)
+    """
+    if not isinstance(config, list):
+        return resolve_activation(config)
+    name, alpha = config
+    return type(resolve_activation(name))(alpha)
 
 
 def resolve_activation(activation: Any) -> Activation:

@@ -6,11 +6,15 @@ and defaults are PyTorch's.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from types import NoneType
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from nnfast._validation import check_float, choose, describe
+from nnfast._validation import check_bool, check_float, choose, describe
+
+INFINITY = float("inf")
 
 # The smallest and the largest number of a dtype that loses nothing: below, the engine flushes to zero.
 _RANGES = {
@@ -19,89 +23,440 @@ _RANGES = {
 }
 
 
+class Hyperparameters(NamedTuple):
+    """What the engine needs of an optimizer, checked.
+
+    Attributes
+    ----------
+    kind : str
+        A name in `OPTIMIZERS`.
+    moments : tuple of (float or None)
+        The first value of each moment that it keeps; None for those that it does not.
+    """
+
+    kind: str
+    moments: tuple[float | None, float | None, float | None]
+    learning_rate: float
+    learning_rate_decay: float = 0.0
+    momentum: float = 0.0
+    dampening: float = 0.0
+    nesterov: bool = False
+    alpha: float = 0.0
+    rho: float = 0.0
+    beta1: float = 0.0
+    beta2: float = 0.0
+    epsilon: float = 0.0
+    momentum_decay: float = 0.0
+    weight_decay: float = 0.0
+    decoupled_weight_decay: bool = False
+    decay_biases: bool = True
+    clip_value: float = INFINITY
+    clip_norm: float = INFINITY
+    average_decay: float | None = None
+
+
+# ---- what a hyperparameter may be
+
+
+def _positive(name: str, value: Any, dtype: Any) -> float:
+    """Return a number above zero that `dtype` can hold."""
+    return _in_range(name, check_float(name, value, 0.0, INFINITY, open_ends=True), dtype)
+
+
+def _not_negative(name: str, value: Any, dtype: Any) -> float:
+    number = check_float(name, value, 0.0)
+    return _in_range(name, number, dtype) if number else 0.0
+
+
+def _in_range(name: str, number: float, dtype: Any) -> float:
+    low, high = _RANGES[np.dtype(dtype)]
+    if not low <= number <= high:
+        raise ValueError(
+            f"{name} must be from {low:.3g} to {high:.3g} for a network of {np.dtype(dtype)}, got {number}"
+        )
+    return number
+
+
+def _below_one(name: str, value: Any, dtype: Any) -> float:
+    number = check_float(name, value, 0.0, 1.0)
+    if number == 1.0:
+        raise ValueError(f"{name} must be below 1, got 1.0")
+    return number
+
+
+def _limit(name: str, value: Any, dtype: Any) -> float:
+    return INFINITY if value is None else _positive(name, value, dtype)
+
+
+_CHECKS: dict[str, Callable[[str, Any, Any], Any]] = {
+    "learning_rate": _positive,
+    "learning_rate_decay": _not_negative,
+    "momentum": _below_one,
+    "dampening": lambda name, value, dtype: check_float(name, value, 0.0, 1.0),
+    "nesterov": lambda name, value, dtype: check_bool(name, value),
+    "alpha": _below_one,
+    "centered": lambda name, value, dtype: check_bool(name, value),
+    "rho": _below_one,
+    "beta1": _below_one,
+    "beta2": _below_one,
+    "epsilon": _positive,
+    "amsgrad": lambda name, value, dtype: check_bool(name, value),
+    "momentum_decay": _not_negative,
+    "initial_accumulator_value": _not_negative,
+    "weight_decay": _not_negative,
+    "decoupled_weight_decay": lambda name, value, dtype: check_bool(name, value),
+    "decay_biases": lambda name, value, dtype: check_bool(name, value),
+    "clip_value": _limit,
+    "clip_norm": _limit,
+    "average_decay": lambda name, value, dtype: None if value is None else _below_one(name, value, dtype),
+}
+_COMMON = ("weight_decay", "decay_biases", "clip_value", "clip_norm", "average_decay")
+
+
 class Optimizer:
-    """What every optimizer has: its kind, how many moments it keeps for each parameter, and its hyperparameters."""
+    """What every optimizer has: its kind, its hyperparameters, and these of them.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Above zero.
+    weight_decay : float
+        At least 0. So much of each parameter is added to its gradient: half of the sum of squares of all parameters,
+        times this, is added to the loss. Where the decay is decoupled, the parameters are shrunk by
+        ``1 - learning_rate * weight_decay`` at each step instead.
+    decay_biases : bool
+        Whether biases and the parameters of normalization layers decay too, as in PyTorch.
+    clip_value : float, optional
+        Above zero: each number of the gradient is clipped to ``-clip_value..clip_value``.
+    clip_norm : float, optional
+        Above zero: the gradient of all parameters together is scaled down to this norm where it is longer; before it is
+        clipped by value.
+    average_decay : float, optional
+        In [0, 1): an exponential moving average of the parameters is kept, of which each step keeps this part.
+
+    Notes
+    -----
+    Clipping comes before weight decay, as with ``torch.nn.utils.clip_grad_norm_`` and ``clip_grad_value_``.
+
+    An optimizer of the same kind goes on with a network's state, whatever its hyperparameters. Some options (momentum,
+    `amsgrad`, `centered`) keep a state of their own: it begins when one is turned on, and is forgotten when it is
+    turned off, while the count of steps and all other state go on.
+    """
 
     kind: ClassVar[str]
-    n_moments: ClassVar[int]
     hyperparameters: ClassVar[tuple[str, ...]] = ("learning_rate",)
+    constants: ClassVar[dict[str, Any]] = {}  # hyperparameters that the kind fixes
 
-    def __init__(self, learning_rate: float) -> None:
+    def __init__(self, learning_rate: float, **others: Any) -> None:
         self.learning_rate = learning_rate
+        for name, value in others.items():
+            setattr(self, name, value)
         resolve_optimizer(self)
         self.values()
 
     def __setattr__(self, name: str, value: object) -> None:
-        if type(self) in OPTIMIZERS.values() and name not in self.hyperparameters:  # a subclass may have more
+        if self._is_built_in() and name not in self.hyperparameters:  # a subclass may have more
             raise AttributeError(
                 f"{type(self).__name__} has no hyperparameter {name!r}: there are {', '.join(self.hyperparameters)}"
             )
+        self.__dict__.pop("_values", None)
         super().__setattr__(name, value)
 
-    def values(self, dtype: Any = np.float64) -> tuple[str, int, float, float, float, float]:
-        """Return what the engine needs, checked: kind, moments, learning rate, beta1, beta2, epsilon.
+    def _is_built_in(self) -> bool:
+        return OPTIMIZERS.get(getattr(self, "kind", "")) is type(self)
+
+    def values(self, dtype: Any = np.float64) -> Hyperparameters:
+        """Return what the engine needs, checked.
 
         Parameters
         ----------
         dtype : dtype
             Of the network, float32 or float64: its numbers must be able to hold the hyperparameters.
 
+        Returns
+        -------
+        Hyperparameters
+            The same object again as long as nothing has changed, by which the engine knows it.
+
         Raises
         ------
         TypeError, ValueError
-            If a hyperparameter is out of its range.
+            If a hyperparameter is out of its range, or does not go with another.
 
         Examples
         --------
         >>> import nnfast as nf
-        >>> nf.SGD(learning_rate=0.1).values()
-        ('sgd', 0, 0.1, 0.0, 0.0, 0.0)
+        >>> values = nf.SGD(learning_rate=0.1, momentum=0.9).values()
+        >>> values.kind, values.learning_rate, values.momentum
+        ('sgd', 0.1, 0.9)
         """
-        return (self.kind, self.n_moments, _positive("learning_rate", self.learning_rate, dtype), 0.0, 0.0, 0.0)
+        known = self.__dict__.get("_values")
+        if known is not None and known[0] == dtype:
+            values: Hyperparameters = known[1]
+            return values
+        checked = {name: _CHECKS[name](name, getattr(self, name), dtype) for name in self.hyperparameters}
+        values = Hyperparameters(self.kind, self._moments(checked), **checked, **self.constants)
+        # a subclass may have properties, and an array may change, unseen
+        if self._is_built_in() and all(isinstance(v, (float, int, np.generic, NoneType)) for v in vars(self).values()):
+            self.__dict__["_values"] = (dtype, values)
+        return values
+
+    def _moments(self, checked: dict[str, Any]) -> tuple[float | None, float | None, float | None]:
+        """Return the first values of the moments; take out of `checked` what tells of them alone."""
+        raise NotImplementedError
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
-        return f"{type(self).__name__}({arguments})"
-
-
-def _positive(name: str, value: Any, dtype: Any) -> float:
-    """Return a number above zero that `dtype` can hold."""
-    number = check_float(name, value, 0.0, float("inf"), open_ends=True)
-    low, high = _RANGES[np.dtype(dtype)]
-    if not low <= number <= high:
-        raise ValueError(f"{name} must be from {low:.3g} to {high:.3g} for a network of {dtype}, got {number}")
-    return number
+        """Return the call: the learning rate, and what differs from the defaults."""
+        defaults = OPTIMIZERS[self.kind].__init__.__kwdefaults__ if hasattr(self, "kind") else {}
+        shown = [
+            f"{name}={value!r}"
+            for name, value in vars(self).items()
+            if not name.startswith("_") and not (name in defaults and repr(value) == repr(defaults[name]))
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent: ``W -= learning_rate * gradient``.
+    """Stochastic gradient descent, with momentum if one is given: ``W -= learning_rate * gradient``.
 
     Parameters
     ----------
     learning_rate : float
         Above zero.
+    momentum : float
+        In [0, 1). Above 0, steps follow ``v = momentum * v + (1 - dampening) * gradient``, which begins as the first
+        gradient, instead of the gradient.
+    dampening : float
+        In [0, 1]. Of the momentum, which it needs.
+    nesterov : bool
+        Follow ``gradient + momentum * v``; needs a momentum, and no dampening.
+    weight_decay, decay_biases, clip_value, clip_norm, average_decay
+        See `Optimizer`.
 
     Raises
     ------
     TypeError, ValueError
-        If the learning rate is not a positive number.
+        If a hyperparameter is out of its range, or does not go with another.
 
     Notes
     -----
-    Chapter 4.4.1 of Saito's *Deep Learning from Scratch*.
+    Chapters 4.4.1 and 6.1 of Saito's *Deep Learning from Scratch*, whose ``v`` holds the learning rate too. Nesterov's
+    momentum is that of Sutskever et al., "On the importance of initialization and momentum in deep learning" (2013), as
+    PyTorch has it.
 
     Examples
     --------
     >>> import nnfast as nf
-    >>> nf.SGD(learning_rate=0.1)
-    SGD(learning_rate=0.1)
+    >>> nf.SGD(learning_rate=0.1, momentum=0.9, nesterov=True)
+    SGD(learning_rate=0.1, momentum=0.9, nesterov=True)
     """
 
     kind = "sgd"
-    n_moments = 0
+    hyperparameters = ("learning_rate", "momentum", "dampening", "nesterov", *_COMMON)
 
-    def __init__(self, learning_rate: float = 1e-3) -> None:
-        super().__init__(learning_rate)
+    def __init__(
+        self,
+        learning_rate: float = 1e-3,
+        *,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        decay_biases: bool = True,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+        average_decay: float | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate, momentum=momentum, dampening=dampening, nesterov=nesterov, weight_decay=weight_decay,
+            decay_biases=decay_biases, clip_value=clip_value, clip_norm=clip_norm, average_decay=average_decay,
+        )  # fmt: skip
+
+    def _moments(self, checked: dict[str, Any]) -> tuple[float | None, None, None]:
+        momentum, dampening = checked["momentum"], checked["dampening"]
+        if checked["nesterov"] and (not momentum or dampening):
+            raise ValueError(
+                f"nesterov needs a momentum above 0 and no dampening, got momentum={momentum}, dampening={dampening}"
+            )
+        if dampening and not momentum:
+            raise ValueError(f"dampening needs a momentum above 0, got dampening={dampening}, momentum={momentum}")
+        return 0.0 if momentum else None, None, None
+
+
+class Adagrad(Optimizer):
+    """AdaGrad: steps divided by the root of the sum of all squared gradients.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Above zero.
+    learning_rate_decay : float
+        At least 0: in step ``t`` the learning rate is ``learning_rate / (1 + (t - 1) * learning_rate_decay)``.
+    initial_accumulator_value : float
+        Where the sum begins; at least 0.
+    epsilon : float
+        Added to the root; above zero.
+    weight_decay, decay_biases, clip_value, clip_norm, average_decay
+        See `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyperparameter is out of its range.
+
+    Notes
+    -----
+    Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and stochastic optimization" (2011), with
+    the diagonal.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.Adagrad()
+    Adagrad(learning_rate=0.01)
+    """
+
+    kind = "adagrad"
+    hyperparameters = ("learning_rate", "learning_rate_decay", "initial_accumulator_value", "epsilon", *_COMMON)
+
+    def __init__(
+        self,
+        learning_rate: float = 1e-2,
+        *,
+        learning_rate_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        epsilon: float = 1e-10,
+        weight_decay: float = 0.0,
+        decay_biases: bool = True,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+        average_decay: float | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate, learning_rate_decay=learning_rate_decay,
+            initial_accumulator_value=initial_accumulator_value, epsilon=epsilon, weight_decay=weight_decay,
+            decay_biases=decay_biases, clip_value=clip_value, clip_norm=clip_norm, average_decay=average_decay,
+        )  # fmt: skip
+
+    def _moments(self, checked: dict[str, Any]) -> tuple[float, None, None]:
+        return checked.pop("initial_accumulator_value"), None, None
+
+
+class RMSprop(Optimizer):
+    """RMSprop: steps divided by the root of a running mean of the squared gradient.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Above zero.
+    alpha : float
+        Decay of the running means, in [0, 1).
+    epsilon : float
+        Added to the root; above zero.
+    momentum : float
+        In [0, 1): this part of the step before is added to each.
+    centered : bool
+        Divide by the standard deviation of the gradient: a running mean of the gradient is kept too.
+    weight_decay, decay_biases, clip_value, clip_norm, average_decay
+        See `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyperparameter is out of its range.
+
+    Notes
+    -----
+    Tieleman and Hinton, lecture 6.5 of "Neural networks for machine learning" (2012); centered as in Graves,
+    "Generating sequences with recurrent neural networks" (2013), with PyTorch's epsilon outside of the root. Where
+    rounding takes the variance below zero it counts as zero; PyTorch's parameters turn NaN there.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.RMSprop(learning_rate=1e-3, centered=True)
+    RMSprop(learning_rate=0.001, centered=True)
+    """
+
+    kind = "rmsprop"
+    hyperparameters = ("learning_rate", "alpha", "epsilon", "momentum", "centered", *_COMMON)
+
+    def __init__(
+        self,
+        learning_rate: float = 1e-2,
+        *,
+        alpha: float = 0.99,
+        epsilon: float = 1e-8,
+        momentum: float = 0.0,
+        centered: bool = False,
+        weight_decay: float = 0.0,
+        decay_biases: bool = True,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+        average_decay: float | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate, alpha=alpha, epsilon=epsilon, momentum=momentum, centered=centered,
+            weight_decay=weight_decay, decay_biases=decay_biases, clip_value=clip_value, clip_norm=clip_norm,
+            average_decay=average_decay,
+        )  # fmt: skip
+
+    def _moments(self, checked: dict[str, Any]) -> tuple[float, float | None, float | None]:
+        return 0.0, 0.0 if checked.pop("centered") else None, 0.0 if checked["momentum"] else None
+
+
+class Adadelta(Optimizer):
+    """Adadelta: steps as long, on average, as the changes before them.
+
+    Parameters
+    ----------
+    learning_rate : float
+        A factor of each step, above zero; the paper has none.
+    rho : float
+        Decay of the running means of the squares of gradient and change, in [0, 1).
+    epsilon : float
+        Added to both means; above zero.
+    weight_decay, decay_biases, clip_value, clip_norm, average_decay
+        See `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyperparameter is out of its range.
+
+    Notes
+    -----
+    Zeiler, "ADADELTA: an adaptive learning rate method" (2012), algorithm 1, with PyTorch's defaults.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.Adadelta()
+    Adadelta(learning_rate=1.0)
+    """
+
+    kind = "adadelta"
+    hyperparameters = ("learning_rate", "rho", "epsilon", *_COMMON)
+
+    def __init__(
+        self,
+        learning_rate: float = 1.0,
+        *,
+        rho: float = 0.9,
+        epsilon: float = 1e-6,
+        weight_decay: float = 0.0,
+        decay_biases: bool = True,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+        average_decay: float | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate, rho=rho, epsilon=epsilon, weight_decay=weight_decay, decay_biases=decay_biases,
+            clip_value=clip_value, clip_norm=clip_norm, average_decay=average_decay,
+        )  # fmt: skip
+
+    def _moments(self, checked: dict[str, Any]) -> tuple[float, float, None]:
+        return 0.0, 0.0, None
 
 
 class Adam(Optimizer):
@@ -115,6 +470,12 @@ class Adam(Optimizer):
         Decay of the two running means, in [0, 1).
     epsilon : float
         Added to the root of the second mean; above zero.
+    amsgrad : bool
+        Divide by the largest of all second means so far.
+    decoupled_weight_decay : bool
+        Shrink the parameters themselves, as `AdamW` does.
+    weight_decay, decay_biases, clip_value, clip_norm, average_decay
+        See `Optimizer`.
 
     Raises
     ------
@@ -124,56 +485,181 @@ class Adam(Optimizer):
     Notes
     -----
     Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1, with epsilon where PyTorch has it:
-    ``W -= learning_rate / (1 - beta1**t) * m / (sqrt(v) / sqrt(1 - beta2**t) + epsilon)``.
+    ``W -= learning_rate / (1 - beta1**t) * m / (sqrt(v) / sqrt(1 - beta2**t) + epsilon)``. With `amsgrad`, Reddi, Kale
+    and Kumar, "On the convergence of Adam and beyond" (2018), with PyTorch's corrections, which the paper has not.
 
     Examples
     --------
     >>> import nnfast as nf
-    >>> nf.Adam(learning_rate=0.01)
-    Adam(learning_rate=0.01, beta1=0.9, beta2=0.999, epsilon=1e-08)
+    >>> nf.Adam(learning_rate=0.01, beta2=0.99)
+    Adam(learning_rate=0.01, beta2=0.99)
     """
 
     kind = "adam"
-    n_moments = 2
-    hyperparameters = ("learning_rate", "beta1", "beta2", "epsilon")
+    hyperparameters = ("learning_rate", "beta1", "beta2", "epsilon", "amsgrad", "decoupled_weight_decay", *_COMMON)
 
     def __init__(
-        self, learning_rate: float = 1e-3, *, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
+        self,
+        learning_rate: float = 1e-3,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        amsgrad: bool = False,
+        decoupled_weight_decay: bool = False,
+        weight_decay: float = 0.0,
+        decay_biases: bool = True,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+        average_decay: float | None = None,
     ) -> None:
-        self.learning_rate = learning_rate
-        self.beta1 = beta1
-        self.beta2 = beta2
-        self.epsilon = epsilon
-        super().__init__(learning_rate)
+        super().__init__(
+            learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, amsgrad=amsgrad,
+            decoupled_weight_decay=decoupled_weight_decay, weight_decay=weight_decay, decay_biases=decay_biases,
+            clip_value=clip_value, clip_norm=clip_norm, average_decay=average_decay,
+        )  # fmt: skip
 
-    def values(self, dtype: Any = np.float64) -> tuple[str, int, float, float, float, float]:
-        """Return what the engine needs, checked: kind, moments, learning rate, beta1, beta2, epsilon.
-
-        Parameters
-        ----------
-        dtype : dtype
-            Of the network, float32 or float64: its numbers must be able to hold the hyperparameters.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a hyperparameter is out of its range.
-
-        Examples
-        --------
-        >>> import nnfast as nf
-        >>> nf.Adam().values()
-        ('adam', 2, 0.001, 0.9, 0.999, 1e-08)
-        """
-        kind, moments, rate, *_ = super().values(dtype)
-        for name in ("beta1", "beta2"):
-            if check_float(name, getattr(self, name), 0.0, 1.0) == 1.0:
-                raise ValueError(f"{name} must be below 1, got 1.0")
-        epsilon = _positive("epsilon", self.epsilon, dtype)
-        return (kind, moments, rate, float(self.beta1), float(self.beta2), epsilon)
+    def _moments(self, checked: dict[str, Any]) -> tuple[float, float, float | None]:
+        return 0.0, 0.0, 0.0 if checked.pop("amsgrad") else None
 
 
-OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay, which shrinks the parameters themselves.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Above zero.
+    beta1, beta2 : float
+        Decay of the two running means, in [0, 1).
+    epsilon : float
+        Added to the root of the second mean; above zero.
+    amsgrad : bool
+        Divide by the largest of all second means so far.
+    weight_decay : float
+        At least 0: each step begins with ``W *= 1 - learning_rate * weight_decay``.
+    decay_biases, clip_value, clip_norm, average_decay
+        See `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyperparameter is out of its range.
+
+    Notes
+    -----
+    Loshchilov and Hutter, "Decoupled weight decay regularization" (2019), algorithm 2; with the decay times the
+    learning rate, as PyTorch has it.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.AdamW(learning_rate=0.01, decay_biases=False)
+    AdamW(learning_rate=0.01, decay_biases=False)
+    """
+
+    kind = "adamw"
+    hyperparameters = ("learning_rate", "beta1", "beta2", "epsilon", "amsgrad", *_COMMON)
+    constants: ClassVar = {"decoupled_weight_decay": True}
+
+    def __init__(
+        self,
+        learning_rate: float = 1e-3,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        amsgrad: bool = False,
+        weight_decay: float = 1e-2,
+        decay_biases: bool = True,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+        average_decay: float | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, amsgrad=amsgrad, weight_decay=weight_decay,
+            decay_biases=decay_biases, clip_value=clip_value, clip_norm=clip_norm, average_decay=average_decay,
+        )  # fmt: skip
+
+    def _moments(self, checked: dict[str, Any]) -> tuple[float, float, float | None]:
+        return 0.0, 0.0, 0.0 if checked.pop("amsgrad") else None
+
+
+class NAdam(Optimizer):
+    """Adam with Nesterov's momentum, which grows from step to step.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Above zero.
+    beta1, beta2 : float
+        Decay of the two running means, in [0, 1).
+    epsilon : float
+        Added to the root of the second mean; above zero.
+    momentum_decay : float
+        At least 0: the momentum of step ``t`` is ``beta1 * (1 - 0.5 * 0.96**(t * momentum_decay))``.
+    decoupled_weight_decay : bool
+        Shrink the parameters themselves, as `AdamW` does.
+    weight_decay, decay_biases, clip_value, clip_norm, average_decay
+        See `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyperparameter is out of its range.
+
+    Notes
+    -----
+    Dozat, "Incorporating Nesterov momentum into Adam" (2016), with the momentum of its section 3.2, and epsilon where
+    PyTorch has it.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.NAdam()
+    NAdam(learning_rate=0.002)
+    """
+
+    kind = "nadam"
+    hyperparameters = (
+        "learning_rate", "beta1", "beta2", "epsilon", "momentum_decay", "decoupled_weight_decay", *_COMMON,
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        learning_rate: float = 2e-3,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        momentum_decay: float = 4e-3,
+        decoupled_weight_decay: bool = False,
+        weight_decay: float = 0.0,
+        decay_biases: bool = True,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+        average_decay: float | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, momentum_decay=momentum_decay,
+            decoupled_weight_decay=decoupled_weight_decay, weight_decay=weight_decay, decay_biases=decay_biases,
+            clip_value=clip_value, clip_norm=clip_norm, average_decay=average_decay,
+        )  # fmt: skip
+
+    def _moments(self, checked: dict[str, Any]) -> tuple[float, float, None]:
+        return 0.0, 0.0, None
+
+
+_Kind = type[SGD] | type[Adam] | type[AdamW] | type[NAdam] | type[Adagrad] | type[RMSprop] | type[Adadelta]
+OPTIMIZERS: dict[str, _Kind] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": AdamW,
+    "nadam": NAdam,
+    "adagrad": Adagrad,
+    "rmsprop": RMSprop,
+    "adadelta": Adadelta,
+}
 
 
 def resolve_optimizer(optimizer: Any) -> Optimizer:
@@ -189,5 +675,6 @@ def resolve_optimizer(optimizer: Any) -> Optimizer:
     if isinstance(optimizer, str):
         return OPTIMIZERS[choose("optimizer", optimizer, tuple(OPTIMIZERS))]()
     raise TypeError(
-        f"optimizer must be an SGD, an Adam or one of {', '.join(map(repr, OPTIMIZERS))}, got {describe(optimizer)}"
+        f"optimizer must be an optimizer, as nf.SGD(0.1), or one of {', '.join(map(repr, OPTIMIZERS))}, "
+        f"got {describe(optimizer)}"
     )

@@ -46,8 +46,14 @@ def to_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if program is not None:
         arrays = _arrays(net)
         if program.optimizer_kind is not None:
-            description["optimizer"] = {"kind": program.optimizer_kind, "steps": program.optimizer_steps}
-            arrays |= {f"optimizer.{i}": moment for i, moment in enumerate(program.moments)}
+            kept = {i: moment for i, moment in enumerate(program.moments) if moment is not None}
+            description["optimizer"] = {
+                "kind": program.optimizer_kind,
+                "steps": program.optimizer_steps,
+                "product": program.optimizer_product,
+                "moments": list(kept),
+            }
+            arrays |= {f"optimizer.{i}": moment for i, moment in kept.items()}
     return description, arrays
 
 
@@ -99,13 +105,30 @@ def _arrays(net: Sequential) -> dict[str, np.ndarray]:
 
 
 def _restore_optimizer(net: Sequential, slot: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    moments = [arrays[f"optimizer.{i}"] for i in range(OPTIMIZERS[slot["kind"]].n_moments)]
-    for moment in moments:
+    moments: list[np.ndarray | None] = [None] * len(net._built.moments)
+    for i in _moments(slot):
+        moments[i] = moment = arrays[f"optimizer.{i}"]
         if moment.shape != (net.n_parameters,) or moment.dtype != net.dtype:
             raise ValueError(f"the optimizer's state must have shape ({net.n_parameters},) and dtype {net.dtype}")
     if type(slot["steps"]) is not int or slot["steps"] < 0:
         raise ValueError(f"the optimizer's steps must be a count, got {slot['steps']!r}")
-    net._built.restore_optimizer(slot["kind"], slot["steps"], moments)
+    product = slot.get("product", 1.0)
+    if type(product) is not float or not 0 <= product <= 1:
+        raise ValueError(f"the product of the optimizer's momenta must be from 0 to 1, got {product!r}")
+    net._built.restore_optimizer(slot["kind"], slot["steps"], product, moments)
+
+
+def _moments(slot: dict[str, Any]) -> list[int]:
+    """Return which moments an optimizer's state has. Older files do not say so; there it is all that the kind keeps."""
+    initial = OPTIMIZERS[slot["kind"]]().values().moments
+    always = [i for i, value in enumerate(initial) if value is not None]
+    moments = slot.get("moments", always)
+    possible = range(len(initial))
+    if type(moments) is not list or any(type(i) is not int or i not in possible for i in moments):
+        raise ValueError(f"the optimizer's moments must be some of {[*possible]}, got {moments!r}")
+    if not set(always) <= set(moments):
+        raise ValueError(f"the optimizer's moments {always} must be there, got {moments}")
+    return moments
 
 
 def save(net: Sequential, path: str | os.PathLike[str]) -> None:
@@ -238,7 +261,7 @@ def _expected_arrays(description: dict[str, Any]) -> dict[str, int]:
         kind = description["optimizer"]["kind"]
         if kind not in OPTIMIZERS:
             raise ValueError(f"unknown optimizer {kind!r}")
-        for i in range(OPTIMIZERS[kind].n_moments):
+        for i in _moments(description["optimizer"]):
             counts[f"optimizer.{i}"] = total
     return counts
 

@@ -16,7 +16,6 @@ from nnfast import numerical, saving, training
 from nnfast._threads import get_num_threads
 from nnfast._validation import (
     as_array,
-    check_bool,
     check_float,
     check_int,
     check_out,

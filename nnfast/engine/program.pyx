@@ -13,14 +13,13 @@ phase: there all threads meet.
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
-from libc.math cimport pow
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from nnfast.kernels.arrays cimport bitgen_t, generator_of, shuffle_order
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    ADAM, IDENTITY, Kernels, Optimizer, Targets, from_logits, keeps, mixes, noise_key, over_elements,
+    IDENTITY, MAX_MOMENTS, Kernels, Optimizer, Targets, advance, from_logits, keeps, mixes, noise_key, over_elements,
 )
 
 import numpy as np
@@ -147,12 +146,17 @@ cdef class Program:
     cdef int lock
     cdef Py_ssize_t saved     # rows of the forward pass that waits for its backward; -1 without one
     cdef bint graded          # the gradients are those of a backward pass
-    cdef readonly object dtype, layout, parameters, gradients, optimizer_kind, moments
+    cdef readonly object dtype, layout, parameters, gradients
     cdef readonly object statistics, statistics_layout
     cdef object owners        # of each array in the layout: its step, and what it is there
-    cdef readonly int64_t optimizer_steps
     cdef public uint64_t seed
     cdef public int64_t noise_steps  # passes in training so far: what noise is drawn by, besides the seed
+    # the optimizer's slot; of its MAX_MOMENTS moments those that it does not keep are None
+    cdef readonly object optimizer_kind, moments
+    cdef readonly int64_t optimizer_steps
+    cdef readonly double optimizer_product
+    cdef object hyperparameters  # those in `optimizer`
+    cdef Optimizer optimizer
 
     def __cinit__(self, dtype, steps, loss, seed=0):
         self.saved = -1
@@ -172,8 +176,8 @@ cdef class Program:
         self.statistics = aligned_zeros(sum(int(np.prod(entry[3])) for entry in self.statistics_layout), self.dtype)
         for name, _, at, (n,) in self.statistics_layout:
             self.statistics[at : at + n] = name.startswith("variance")
-        self.moments = []
         self.seed = seed
+        self.reset_optimizer()
 
     cdef lay_out(self, steps):
         """Fill the steps and the offsets; sizes are counted in Python's integers, which do not overflow."""
@@ -348,42 +352,78 @@ cdef class Program:
 
     # ---- the optimizer's slot
 
-    cdef object moments_for(self, optimizer):
-        """The slot's moments, or new ones for another kind: what may want memory comes before any change."""
-        if optimizer[0] == self.optimizer_kind:
+    cdef object moments_for(self, hyperparameters):
+        """The slot's moments, and new ones where it has none of the kind: what may want memory comes before any
+        change."""
+        if hyperparameters is self.hyperparameters:
             return self.moments
-        return [aligned_zeros(self.plan.n_parameters, self.dtype) for _ in range(optimizer[1])]
+        mine = self.moments if hyperparameters.kind == self.optimizer_kind else [None]*MAX_MOMENTS
+        moments = []
+        for moment, initial in zip(mine, hyperparameters.moments):
+            if initial is None:
+                moment = None
+            elif moment is None:
+                moment = aligned_zeros(self.plan.n_parameters, self.dtype)
+                if initial:
+                    moment[:] = initial
+            moments.append(moment)
+        return moments
 
-    cdef int fill_optimizer(self, Job* job, optimizer, own_moments) except -1:
-        """Go on with the slot's state, or start it afresh for another kind, with what `moments_for` returned.
-        `optimizer`: kind, moments, rate, beta1, beta2, epsilon."""
-        kind, moments, rate, beta1, beta2, epsilon = optimizer
-        job.optimizer.kind = OPTIMIZERS[kind]
-        if kind != self.optimizer_kind:
-            self.moments = own_moments
-            self.optimizer_kind = kind
-            self.optimizer_steps = 0
-        job.optimizer.learning_rate = rate
-        job.optimizer.beta1 = beta1
-        job.optimizer.beta2 = beta2
-        job.optimizer.epsilon = epsilon
-        job.moment1 = data(self.moments[0]) if moments > 0 else NULL
-        job.moment2 = data(self.moments[1]) if moments > 1 else NULL
+    cdef int fill_optimizer(self, Job* job, hyperparameters, moments) except -1:
+        """Go on with the slot's state, or start it afresh for another kind, with what `moments_for` returned."""
+        cdef int k
+        if hyperparameters is not self.hyperparameters:
+            self.adopt(hyperparameters, moments)
+        job.optimizer = self.optimizer
+        job.optimizer.product = self.optimizer_product
         job.optimizer_steps = self.optimizer_steps
+        for k in range(MAX_MOMENTS):
+            job.moments[k] = NULL if self.moments[k] is None else data(self.moments[k])
         return 0
 
-    def reset_optimizer(self):
-        self.optimizer_kind = None
-        self.optimizer_steps = 0
-        self.moments = []
+    cdef int adopt(self, values, moments) except -1:
+        cdef Optimizer* o = &self.optimizer
+        if values.kind != self.optimizer_kind:
+            self.optimizer_kind = values.kind
+            self.optimizer_steps = 0
+        if any([new is not None and new is not mine for mine, new in zip(self.moments, moments)]):
+            self.optimizer_product = 1
+        self.moments = moments
+        self.hyperparameters = values
+        o.kind = OPTIMIZERS[values.kind]
+        o.learning_rate = values.learning_rate
+        o.learning_rate_decay = values.learning_rate_decay
+        o.momentum = values.momentum
+        o.dampening = values.dampening
+        o.nesterov = values.nesterov
+        o.alpha = values.alpha
+        o.rho = values.rho
+        o.beta1 = values.beta1
+        o.beta2 = values.beta2
+        o.epsilon = values.epsilon
+        o.momentum_decay = values.momentum_decay
+        o.weight_decay = values.weight_decay
+        o.decoupled_weight_decay = values.decoupled_weight_decay
+        o.clip_value = values.clip_value
+        o.gradient_scale = 1
+        return 0
 
-    def restore_optimizer(self, kind, steps, moments):
+    cdef void keep_optimizer(self, const Job* job) noexcept:
+        """Where the optimizer is after a run."""
+        self.optimizer_steps = job.optimizer_steps
+        self.optimizer_product = job.optimizer.product
+
+    def reset_optimizer(self):
+        self.restore_optimizer(None, 0, 1.0, [None]*MAX_MOMENTS)
+
+    def restore_optimizer(self, kind, steps, product, moments):
         """Fill the slot from a copy or a file."""
-        self.optimizer_kind = kind
-        self.optimizer_steps = steps
-        self.moments = [aligned_zeros(self.plan.n_parameters, self.dtype) for _ in moments]
-        for mine, theirs in zip(self.moments, moments):
-            mine[:] = theirs
+        mine = [None if moment is None else aligned_zeros(self.plan.n_parameters, self.dtype) for moment in moments]
+        for k, moment in enumerate(moments):
+            if moment is not None:
+                mine[k][:] = moment
+        self.hyperparameters = None
+        self.optimizer_kind, self.optimizer_steps, self.optimizer_product, self.moments = kind, steps, product, mine
 
     # ---- running
 
@@ -615,7 +655,7 @@ cdef class Program:
         job.n = job.batch = 1
         with nogil:
             run_team(1, run_steps, &job)
-        self.optimizer_steps = job.optimizer_steps
+        self.keep_optimizer(&job)
         self.forget()
 
     def train_step(self, x, targets, optimizer, int threads):
@@ -631,7 +671,8 @@ cdef class Program:
         threads = self.threads_for(job.n, threads)
         with nogil:
             run_team(threads, run_steps, &job)
-        self.optimizer_steps, self.noise_steps = job.optimizer_steps, job.noise_steps
+        self.keep_optimizer(&job)
+        self.noise_steps = job.noise_steps
         self.forget()
         raise_if(job.interrupted)
         return loss
@@ -660,8 +701,8 @@ cdef class Training:
         The data, as the program takes it.
     batch, total : int
         Rows of a mini-batch (the last of an epoch may be smaller); steps in all.
-    optimizer : tuple
-        As for `Program.train_step`.
+    optimizer : Hyperparameters
+        What `Optimizer.values` returns; as for `Program.train_step`.
     bit_generator : BitGenerator or None
         Shuffles the rows before each epoch; None keeps their order.
     counts : None, "classes" or float
@@ -713,7 +754,8 @@ cdef class Training:
         if self.job.step < self.job.until:
             with nogil:
                 run_team(self.threads, run_steps, &self.job)
-        self.program.optimizer_steps, self.program.noise_steps = self.job.optimizer_steps, self.job.noise_steps
+        self.program.keep_optimizer(&self.job)
+        self.program.noise_steps = self.job.noise_steps
         raise_if(self.job.interrupted)
         return self.job.step
 
@@ -735,7 +777,7 @@ cdef class Training:
         self.job.until = self.job.step + 1
         with nogil:
             run_team(1, run_steps, &self.job)
-        self.program.optimizer_steps = self.job.optimizer_steps
+        self.program.keep_optimizer(&self.job)
 
 
 cdef class Differences:

@@ -67,9 +67,8 @@ cdef struct Job:
     char* parameters
     char* gradients
     char* statistics      # running ones, of batch norms
-    char* moment1
-    char* moment2
-    Optimizer optimizer
+    char* moments[MAX_MOMENTS]
+    Optimizer optimizer       # as it is after so many steps
     int64_t optimizer_steps
     bint training         # with dropout, noise, and the statistics of the batch
     bint lasting          # running statistics and the count of noise go on
@@ -409,12 +408,19 @@ cdef void backward_rows(
             add_from_residuals(job, adds_of_input(job.plan, s), job.plan.steps[s].n_in, first, m, to, ldto)
 
 
+cdef inline void update_at(
+        const Job* job, const Optimizer* optimizer, Py_ssize_t offset, Py_ssize_t n, const char* gradient
+) noexcept nogil:
+    """Update n parameters from an offset in bytes with their gradient."""
+    cdef void* moments[MAX_MOMENTS]
+    cdef int k
+    for k in range(MAX_MOMENTS):
+        moments[k] = NULL if job.moments[k] == NULL else job.moments[k] + offset
+    job.plan.K.update(n, job.parameters + offset, gradient, moments, optimizer)
+
+
 cdef inline void update_range(const Job* job, const Optimizer* optimizer, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t z = job.plan.z
-    job.plan.K.update(
-        n, job.parameters + at*z, job.gradients + at*z, NULL if job.moment1 == NULL else job.moment1 + at*z,
-        NULL if job.moment2 == NULL else job.moment2 + at*z, optimizer
-    )
+    update_at(job, optimizer, at*job.plan.z, n, job.gradients + at*job.plan.z)
 
 
 cdef void look_for_signals(int id, double* next_look, bint* interrupted) noexcept nogil:
@@ -562,15 +568,6 @@ cdef inline void penalize(const Job* job, const Step* step, Py_ssize_t first, Py
         )
 
 
-cdef inline Optimizer optimizer_at(const Job* job, int64_t t) noexcept nogil:
-    """The optimizer as it is for update number `t`."""
-    cdef Optimizer optimizer = job.optimizer
-    if optimizer.kind == ADAM:
-        optimizer.correction1 = 1 - pow(optimizer.beta1, <double>t)
-        optimizer.correction2 = 1 - pow(optimizer.beta2, <double>t)
-    return optimizer
-
-
 cdef inline bint fuses(const Job* job, int work, const Step* step, Py_ssize_t m) noexcept nogil:
     """Whether a gradient is used where it is made and never written to its arena: in a small batch that is most of the
     work. In a larger one it would cost more to begin the product again for each piece."""
@@ -600,11 +597,7 @@ cdef void update_in_pieces(
                 m, at - first, step.n_out, g, step.ld, job.parameters + offset, gx + first*plan.z, ldgx
             )
         plan.K.dense_backward_weights(first, at, m, step.n_out, x, ldx, g, step.ld, piece - first*row_bytes, False)
-        plan.K.update(
-            (at - first)*step.n_out, job.parameters + offset, piece,
-            NULL if job.moment1 == NULL else job.moment1 + offset,
-            NULL if job.moment2 == NULL else job.moment2 + offset, optimizer
-        )
+        update_at(job, optimizer, offset, (at - first)*step.n_out, piece)
         first = at
 
 
@@ -670,9 +663,8 @@ cdef bint all_fuse(const Job* job, Py_ssize_t m) noexcept nogil:
     return m*job.plan.flops_per_row <= LONG_FLOPS and last_from_batch(job, job.plan.n_steps) < 0
 
 
-cdef void back_and_update(const Job* job, const char* x, Py_ssize_t m, int64_t t) noexcept nogil:
+cdef void back_and_update(const Job* job, const Optimizer* optimizer, const char* x, Py_ssize_t m) noexcept nogil:
     """The way back and the update of a small batch, layer by layer: the same numbers as in two phases."""
-    cdef Optimizer optimizer = optimizer_at(job, t)
     cdef const Step* step
     cdef const char* from_
     cdef char* to
@@ -684,13 +676,13 @@ cdef void back_and_update(const Job* job, const char* x, Py_ssize_t m, int64_t t
         to = gradient_of_input(job, s, 0, &ldto)
         if step.kind == DENSE and not step.frozen:
             update_in_pieces(
-                job, &optimizer, step, 0, step.n_in, m, from_, ldx, through_activation(job, s, 0, m), to, ldto
+                job, optimizer, step, 0, step.n_in, m, from_, ldx, through_activation(job, s, 0, m), to, ldto
             )
-            bias_share(job, WEIGHTS | UPDATE, &optimizer, step, m)
+            bias_share(job, WEIGHTS | UPDATE, optimizer, step, m)
         else:
             backward_step(job, s, x, m, 0, m, to, ldto)
             if learns(job, job.work, step):
-                norm_share(job, WEIGHTS | UPDATE, &optimizer, s, 0, 1, x, m)
+                norm_share(job, WEIGHTS | UPDATE, optimizer, s, 0, 1, x, m)
         if to != NULL:
             add_from_residuals(job, adds_of_input(job.plan, s), step.n_in, 0, m, to, ldto)
 
@@ -720,11 +712,10 @@ cdef void dense_share(
 
 
 cdef void weights_share(
-        const Job* job, int work, int id, int count, const char* x, Py_ssize_t m, int64_t t
+        const Job* job, const Optimizer* optimizer, int work, int id, int count, const char* x, Py_ssize_t m
 ) noexcept nogil:
-    """This thread's share of the gradients of all parameters, and of update number `t`, as far as `work` says."""
+    """This thread's share of the gradients of all parameters, and of the update, as far as `work` says."""
     cdef const Plan* plan = job.plan
-    cdef Optimizer optimizer = optimizer_at(job, t)
     cdef const Step* step
     cdef int s
     for s in range(job.lowest, plan.n_steps):
@@ -732,11 +723,11 @@ cdef void weights_share(
         if not learns(job, job.work, step):
             continue
         if step.kind == DENSE:
-            dense_share(job, work, &optimizer, s, id, count, x, m)
+            dense_share(job, work, optimizer, s, id, count, x, m)
             if id == count - 1:  # short, whatever the step
-                bias_share(job, job.work, &optimizer, step, m)
+                bias_share(job, job.work, optimizer, step, m)
         else:
-            norm_share(job, job.work, &optimizer, s, id, count, x, m)
+            norm_share(job, job.work, optimizer, s, id, count, x, m)
 
 
 cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
@@ -781,7 +772,7 @@ cdef void go_on(Job* job, Py_ssize_t m) noexcept nogil:
             plan.K.average(step.n_out, 1 - step.second, mean + step.n_out*plan.z, column(job, step, SPARE))
 
 
-cdef void finish_step(Job* job, Py_ssize_t m, int count) noexcept nogil:
+cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int count) noexcept nogil:
     """What one thread does for all: the loss and the place in the run, which others read only after the next
     meeting."""
     cdef double total = 0
@@ -800,6 +791,7 @@ cdef void finish_step(Job* job, Py_ssize_t m, int count) noexcept nogil:
     job.step += 1
     if job.work & UPDATE:
         job.optimizer_steps += 1
+        job.optimizer.product = optimizer.product
     job.position += m
     if job.position == job.n:
         job.position = 0
@@ -816,9 +808,10 @@ cdef void run_steps(void* argument, int id, int count) noexcept nogil:
     cdef Py_ssize_t m, first, last, target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
     cdef const char* x
     cdef const char* targets
-    cdef int64_t t
+    cdef Optimizer optimizer
     while True:
-        t = job.optimizer_steps + 1
+        optimizer = job.optimizer
+        advance(&optimizer, job.optimizer_steps + 1)
         m = min(job.batch, job.n - job.position)
         first = share(m, id, count, 1)
         last = share(m, id + 1, count, 1)
@@ -843,11 +836,11 @@ cdef void run_steps(void* argument, int id, int count) noexcept nogil:
         if job.interrupted:  # by now all threads know, and no parameter has changed
             return
         if job.layer_by_layer:
-            back_and_update(job, x, m, t)
+            back_and_update(job, &optimizer, x, m)
         elif job.work & (WEIGHTS | UPDATE):
-            weights_share(job, work, id, count, x, m, t)
+            weights_share(job, &optimizer, work, id, count, x, m)
         if id == 0:
-            finish_step(job, m, count)
+            finish_step(job, &optimizer, m, count)
         barrier_wait(&job.meeting, count)
         if job.done:
             return

@@ -117,7 +117,61 @@ def batch_norm_moments(x: np.ndarray, out: np.ndarray | None = None, *, columns:
 def batch_norm(x: np.ndarray, mean: np.ndarray, variance: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, epsilon: float, out: np.ndarray | None = None) -> np.ndarray: ...
 def batch_norm_sums(gradient: np.ndarray, x: np.ndarray, mean: np.ndarray, variance: np.ndarray, epsilon: float, out: np.ndarray | None = None, *, columns: tuple[int, int] | None = None) -> np.ndarray: ...
 def batch_norm_backward(gradient: np.ndarray, x: np.ndarray, mean: np.ndarray, variance: np.ndarray, gamma: np.ndarray | None, sums: np.ndarray | None, count: int, epsilon: float, out: np.ndarray | None = None) -> np.ndarray: ...
-def sgd(parameters: np.ndarray, gradient: np.ndarray, learning_rate: float) -> None: ...
+def sgd(
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    learning_rate: float,
+    *,
+    buffer: np.ndarray | None = None,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    nesterov: bool = False,
+    step: int = 1,
+    weight_decay: float = 0.0,
+    clip_value: float | None = None,
+    gradient_scale: float = 1.0,
+) -> None: ...
+def adagrad(
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    total: np.ndarray,
+    learning_rate: float,
+    learning_rate_decay: float,
+    epsilon: float,
+    step: int,
+    *,
+    weight_decay: float = 0.0,
+    clip_value: float | None = None,
+    gradient_scale: float = 1.0,
+) -> None: ...
+def rmsprop(
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    square: np.ndarray,
+    learning_rate: float,
+    alpha: float,
+    epsilon: float,
+    *,
+    mean: np.ndarray | None = None,
+    buffer: np.ndarray | None = None,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    clip_value: float | None = None,
+    gradient_scale: float = 1.0,
+) -> None: ...
+def adadelta(
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    square: np.ndarray,
+    square_change: np.ndarray,
+    learning_rate: float,
+    rho: float,
+    epsilon: float,
+    *,
+    weight_decay: float = 0.0,
+    clip_value: float | None = None,
+    gradient_scale: float = 1.0,
+) -> None: ...
 def adam(
     parameters: np.ndarray,
     gradient: np.ndarray,
@@ -128,6 +182,50 @@ def adam(
     beta2: float,
     epsilon: float,
     step: int,
+    *,
+    largest: np.ndarray | None = None,
+    weight_decay: float = 0.0,
+    decoupled_weight_decay: bool = False,
+    clip_value: float | None = None,
+    gradient_scale: float = 1.0,
 ) -> None: ...
+def adamw(
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    first_moment: np.ndarray,
+    second_moment: np.ndarray,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    step: int,
+    *,
+    largest: np.ndarray | None = None,
+    weight_decay: float = 0.0,
+    clip_value: float | None = None,
+    gradient_scale: float = 1.0,
+) -> None: ...
+def nadam(
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    first_moment: np.ndarray,
+    second_moment: np.ndarray,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    momentum_decay: float,
+    product: float,
+    step: int,
+    *,
+    weight_decay: float = 0.0,
+    decoupled_weight_decay: bool = False,
+    clip_value: float | None = None,
+    gradient_scale: float = 1.0,
+) -> float: ...
+def average(average: np.ndarray, parameters: np.ndarray, decay: float) -> None: ...
+def square_sum(x: np.ndarray) -> float: ...
+def penalty(parameters: np.ndarray, l1: float, l2: float) -> float: ...
+def add_penalty(parameters: np.ndarray, gradient: np.ndarray, l1: float, l2: float) -> None: ...
 def all_finite(x: np.ndarray) -> bool: ...
 def shuffle(order: np.ndarray, bit_generator: BitGenerator) -> None: ...

@@ -6,13 +6,15 @@ refused. `nnfast.functions` is the door that takes any array. `out` may be an in
 
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    ADAM, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GELU, GELU_TANH, HARD_SIGMOID, IDENTITY, LEAKY_RELU, LOG,
-    LOG_SOFTMAX, MEAN_SQUARED_ERROR, RELU, SELU, SGD, SIGMOID, SIGMOID_BINARY_CROSS_ENTROPY, SILU, SOFTMAX,
-    SOFTMAX_CROSS_ENTROPY, SOFTPLUS, STEP, SUM_SQUARED_ERROR, TANH,
-    Kernels, Optimizer, Targets, keeps, noise_key as key_of_noise, over_elements,
+    ADADELTA, ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GELU, GELU_TANH, HARD_SIGMOID,
+    IDENTITY, LEAKY_RELU, LOG, LOG_SOFTMAX, MAX_MOMENTS, MEAN_SQUARED_ERROR, NADAM, RELU, RMSPROP, SELU, SGD, SIGMOID,
+    SIGMOID_BINARY_CROSS_ENTROPY, SILU, SOFTMAX, SOFTMAX_CROSS_ENTROPY, SOFTPLUS, STEP, SUM_SQUARED_ERROR, TANH,
+    Kernels, Optimizer, Targets, advance, keeps, noise_key as key_of_noise, over_elements,
 )
 
 import numpy as np
@@ -69,7 +71,15 @@ LOSSES = {
     "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
     "sigmoid_binary_cross_entropy": SIGMOID_BINARY_CROSS_ENTROPY,
 }
-OPTIMIZERS = {"sgd": SGD, "adam": ADAM}
+OPTIMIZERS = {
+    "sgd": SGD,
+    "adagrad": ADAGRAD,
+    "rmsprop": RMSPROP,
+    "adadelta": ADADELTA,
+    "adam": ADAM,
+    "adamw": ADAMW,
+    "nadam": NADAM,
+}
 
 
 cdef const Kernels* kernels_for(cnp.ndarray x) except NULL:
@@ -727,40 +737,149 @@ def batch_norm_backward(gradient, x, mean, variance, gamma, sums, count, epsilon
 
 # ---- optimizers
 
-cdef int update(cnp.ndarray p, cnp.ndarray g, cnp.ndarray m, cnp.ndarray v, const Optimizer* optimizer) except -1:
+cdef Optimizer optimizer_of(int kind, learning_rate, weight_decay, clip_value, gradient_scale) except *:
+    """What all optimizers have; the rest is zero."""
+    cdef Optimizer o
+    memset(&o, 0, sizeof(o))
+    o.kind = kind
+    o.learning_rate = learning_rate
+    o.weight_decay = weight_decay
+    o.clip_value = INFINITY if clip_value is None else clip_value
+    o.gradient_scale = gradient_scale
+    o.product = 1
+    return o
+
+
+cdef int update(
+        cnp.ndarray p, cnp.ndarray g, tuple moments, Optimizer* optimizer, int64_t step, tuple options=()
+) except -1:
+    """The step of that number, from 1. The moments of `options`, which come last, may be None."""
     cdef const Kernels* K = kernels_for(p)
     cdef object shape = (<object>p).shape
+    cdef void* data[MAX_MOMENTS]
+    cdef int k
     check(p, p.dtype, None, True)
     check(g, p.dtype, shape, False)
-    for moment in (m, v):
-        if moment is not None:
+    memset(data, 0, sizeof(data))
+    for k, moment in enumerate(moments + options):
+        if k < len(moments) or moment is not None:
             check(moment, p.dtype, shape, True)
-    K.update(
-        cnp.PyArray_SIZE(p), cnp.PyArray_DATA(p), cnp.PyArray_DATA(g), NULL if m is None else cnp.PyArray_DATA(m),
-        NULL if v is None else cnp.PyArray_DATA(v), optimizer
-    )
+            data[k] = cnp.PyArray_DATA(<cnp.ndarray>moment)
+    advance(optimizer, step)
+    K.update(cnp.PyArray_SIZE(p), cnp.PyArray_DATA(p), cnp.PyArray_DATA(g), data, optimizer)
     return 0
 
 
-def sgd(parameters, gradient, learning_rate):
-    cdef Optimizer o
-    o.kind = SGD
-    o.learning_rate = learning_rate
-    update(parameters, gradient, None, None, &o)
+def sgd(
+    parameters, gradient, learning_rate, *, buffer=None, momentum=0.0, dampening=0.0, nesterov=False, step=1,
+    weight_decay=0.0, clip_value=None, gradient_scale=1.0
+):
+    cdef Optimizer o = optimizer_of(SGD, learning_rate, weight_decay, clip_value, gradient_scale)
+    o.momentum = momentum
+    o.dampening = dampening
+    o.nesterov = nesterov
+    o.product = step == 1
+    update(parameters, gradient, (), &o, step, (buffer,))
 
 
-def adam(parameters, gradient, first_moment, second_moment, learning_rate, beta1, beta2, epsilon, step):
-    cdef Optimizer o
-    o.kind = ADAM
-    o.learning_rate = learning_rate
+def adagrad(
+    parameters, gradient, total, learning_rate, learning_rate_decay, epsilon, step, *, weight_decay=0.0,
+    clip_value=None, gradient_scale=1.0
+):
+    cdef Optimizer o = optimizer_of(ADAGRAD, learning_rate, weight_decay, clip_value, gradient_scale)
+    o.learning_rate_decay = learning_rate_decay
+    o.epsilon = epsilon
+    update(parameters, gradient, (total,), &o, step)
+
+
+def rmsprop(
+    parameters, gradient, square, learning_rate, alpha, epsilon, *, mean=None, buffer=None, momentum=0.0,
+    weight_decay=0.0, clip_value=None, gradient_scale=1.0
+):
+    cdef Optimizer o = optimizer_of(RMSPROP, learning_rate, weight_decay, clip_value, gradient_scale)
+    o.alpha = alpha
+    o.epsilon = epsilon
+    o.momentum = momentum
+    update(parameters, gradient, (square,), &o, 1, (mean, buffer))
+
+
+def adadelta(
+    parameters, gradient, square, square_change, learning_rate, rho, epsilon, *, weight_decay=0.0, clip_value=None,
+    gradient_scale=1.0
+):
+    cdef Optimizer o = optimizer_of(ADADELTA, learning_rate, weight_decay, clip_value, gradient_scale)
+    o.rho = rho
+    o.epsilon = epsilon
+    update(parameters, gradient, (square, square_change), &o, 1)
+
+
+def adam(
+    parameters, gradient, first_moment, second_moment, learning_rate, beta1, beta2, epsilon, step, *, largest=None,
+    weight_decay=0.0, decoupled_weight_decay=False, clip_value=None, gradient_scale=1.0
+):
+    cdef Optimizer o = optimizer_of(ADAM, learning_rate, weight_decay, clip_value, gradient_scale)
     o.beta1 = beta1
     o.beta2 = beta2
     o.epsilon = epsilon
-    o.correction1 = 1 - beta1**step
-    o.correction2 = 1 - beta2**step
-    if first_moment is None or second_moment is None:
-        raise TypeError("adam keeps two moments")
-    update(parameters, gradient, first_moment, second_moment, &o)
+    o.decoupled_weight_decay = decoupled_weight_decay
+    update(parameters, gradient, (first_moment, second_moment), &o, step, (largest,))
+
+
+def adamw(
+    parameters, gradient, first_moment, second_moment, learning_rate, beta1, beta2, epsilon, step, *, largest=None,
+    weight_decay=0.0, clip_value=None, gradient_scale=1.0
+):
+    cdef Optimizer o = optimizer_of(ADAMW, learning_rate, weight_decay, clip_value, gradient_scale)
+    o.beta1 = beta1
+    o.beta2 = beta2
+    o.epsilon = epsilon
+    o.decoupled_weight_decay = True
+    update(parameters, gradient, (first_moment, second_moment), &o, step, (largest,))
+
+
+def nadam(
+    parameters, gradient, first_moment, second_moment, learning_rate, beta1, beta2, epsilon, momentum_decay, product,
+    step, *, weight_decay=0.0, decoupled_weight_decay=False, clip_value=None, gradient_scale=1.0
+):
+    cdef Optimizer o = optimizer_of(NADAM, learning_rate, weight_decay, clip_value, gradient_scale)
+    o.beta1 = beta1
+    o.beta2 = beta2
+    o.epsilon = epsilon
+    o.momentum_decay = momentum_decay
+    o.product = product
+    o.decoupled_weight_decay = decoupled_weight_decay
+    update(parameters, gradient, (first_moment, second_moment), &o, step)
+    return o.product
+
+
+def average(average, parameters, decay):
+    cdef cnp.ndarray A = average, P = parameters
+    cdef const Kernels* K = kernels_for(A)
+    check(A, A.dtype, None, True)
+    check(P, A.dtype, (<object>A).shape, False)
+    K.average(cnp.PyArray_SIZE(A), decay, cnp.PyArray_DATA(A), cnp.PyArray_DATA(P))
+
+
+def square_sum(x):
+    cdef cnp.ndarray X = x
+    cdef const Kernels* K = kernels_for(X)
+    check(X, X.dtype, None, False)
+    return K.square_sum(cnp.PyArray_SIZE(X), cnp.PyArray_DATA(X))
+
+
+def penalty(parameters, l1, l2):
+    cdef cnp.ndarray P = parameters
+    cdef const Kernels* K = kernels_for(P)
+    check(P, P.dtype, None, False)
+    return K.penalty(cnp.PyArray_SIZE(P), cnp.PyArray_DATA(P), l1, l2)
+
+
+def add_penalty(parameters, gradient, l1, l2):
+    cdef cnp.ndarray P = parameters, G = gradient
+    cdef const Kernels* K = kernels_for(P)
+    check(P, P.dtype, None, False)
+    check(G, P.dtype, (<object>P).shape, True)
+    K.add_penalty(cnp.PyArray_SIZE(P), cnp.PyArray_DATA(P), cnp.PyArray_DATA(G), l1, l2)
 
 
 # ---- what `fit` does to its data

@@ -9,6 +9,7 @@
 # - columns n..ld of an output row are scratch: whole vectors are stored there where they fit. Nothing behind the end of
 #   an output is read or written.
 
+from libc.math cimport pow
 from libc.stdint cimport int64_t, uint64_t
 
 cdef enum Function:  # elementwise functions and, up to LOG_SOFTMAX, activations
@@ -74,7 +75,15 @@ cdef inline uint64_t noise_key(uint64_t seed, uint64_t step, uint64_t layer) noe
 
 cdef enum OptimizerKind:
     SGD
+    ADAGRAD
+    RMSPROP
+    ADADELTA
     ADAM
+    ADAMW
+    NADAM
+
+cdef enum:
+    MAX_MOMENTS = 3
 
 cdef struct Targets:
     const int64_t* labels  # one class a row, or NULL
@@ -84,11 +93,45 @@ cdef struct Targets:
 cdef struct Optimizer:
     int kind
     double learning_rate
+    double learning_rate_decay
+    double momentum
+    double dampening
+    bint nesterov
+    double alpha
+    double rho
     double beta1
     double beta2
     double epsilon
-    double correction1  # 1 - beta1**step
+    double momentum_decay
+    double weight_decay
+    bint decoupled_weight_decay
+    double gradient_scale  # 1 leaves the gradient as it is
+    double clip_value      # infinity clips nothing
+    # what `advance` tells for each step
+    double correction1     # 1 - beta1**step
     double correction2
+    double product         # of the momenta of all steps, this one included; 1 before the first
+    double next_momentum
+
+
+cdef inline void advance(Optimizer* o, int64_t step) noexcept nogil:
+    """From the hyperparameters to what the optimizer is in step number `step`, which counts from 1; `product` is that
+    of the steps before."""
+    if o.kind == SGD:
+        if o.product == 1:  # the first gradient is the first momentum, whole
+            o.dampening = 0
+        o.product *= o.momentum
+    elif o.kind == ADAGRAD:
+        o.learning_rate /= 1 + (step - 1)*o.learning_rate_decay
+    elif o.kind == ADAM or o.kind == ADAMW:
+        o.correction1 = 1 - pow(o.beta1, <double>step)
+        o.correction2 = 1 - pow(o.beta2, <double>step)
+    elif o.kind == NADAM:
+        o.correction2 = 1 - pow(o.beta2, <double>step)
+        o.momentum = o.beta1*(1 - 0.5*pow(0.96, step*o.momentum_decay))
+        o.next_momentum = o.beta1*(1 - 0.5*pow(0.96, (step + 1)*o.momentum_decay))
+        o.product *= o.momentum
+
 
 cdef struct Kernels:
     int itemsize
@@ -152,9 +195,20 @@ cdef struct Kernels:
         Py_ssize_t m, Py_ssize_t n, const void* z, Py_ssize_t ldz, const int64_t* rows, const void* scale,
         const void* direction, void* out, Py_ssize_t ldo
     ) noexcept nogil
-    # one step of an optimizer on n parameters; moments that the kind does not keep are NULL
+    # one step of an optimizer on n parameters. Which of the MAX_MOMENTS moments are not NULL says what it keeps:
+    # SGD the momentum; ADAGRAD the sum of squares; RMSPROP the mean of squares, the mean (if centered) and the
+    # momentum; ADADELTA the mean squares of gradient and change; ADAM, ADAMW the mean, the mean of squares and its
+    # largest (with amsgrad); NADAM the mean and the mean of squares
     void (*update)(
-        Py_ssize_t n, void* parameters, const void* gradient, void* moment1, void* moment2, const Optimizer* optimizer
+        Py_ssize_t n, void* parameters, const void* gradient, void* const* moments, const Optimizer* optimizer
+    ) noexcept nogil
+    # average += (1 - decay) (parameters - average)
+    void (*average)(Py_ssize_t n, double decay, void* average, const void* parameters) noexcept nogil
+    double (*square_sum)(Py_ssize_t n, const void* x) noexcept nogil
+    # l1 sum|p| + l2 sum p*p, and its gradient, which is added to one
+    double (*penalty)(Py_ssize_t n, const void* parameters, double l1, double l2) noexcept nogil
+    void (*add_penalty)(
+        Py_ssize_t n, const void* parameters, void* gradient, double l1, double l2
     ) noexcept nogil
     bint (*all_finite)(Py_ssize_t n, const void* x) noexcept nogil
     # y = x scale + offset; y may be x

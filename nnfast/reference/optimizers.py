@@ -1,12 +1,124 @@
-"""One step of each optimizer, in place; and the check for finite values that `fit` makes of its data."""
+"""One step of each optimizer, in place; averaged parameters, penalties, and the check for finite values that `fit` makes
+of its data.
+
+Definitions are PyTorch's. `step` counts from 1. What all optimizers can do with a gradient comes first, in this order:
+it is multiplied by `gradient_scale`, which clips the norm of all gradients together, clipped to -clip_value..clip_value,
+and `weight_decay` times the parameters is added; unless the decay is decoupled, which shrinks the parameters themselves.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 
-def sgd(parameters: np.ndarray, gradient: np.ndarray, learning_rate: float) -> None:
-    parameters -= parameters.dtype.type(learning_rate) * gradient
+def _prepared(
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    weight_decay: float,
+    clip_value: float | None,
+    gradient_scale: float,
+) -> np.ndarray:
+    gradient = gradient_scale * gradient
+    if clip_value is not None:
+        gradient = np.clip(gradient, -clip_value, clip_value)
+    return gradient + weight_decay * parameters if weight_decay else gradient
+
+
+def sgd(
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    learning_rate: float,
+    *,
+    buffer: np.ndarray | None = None,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    nesterov: bool = False,
+    step: int = 1,
+    weight_decay: float = 0.0,
+    clip_value: float | None = None,
+    gradient_scale: float = 1.0,
+) -> None:
+    """With a `buffer` for the momentum, whose first value is the first gradient, whole."""
+    gradient = _prepared(parameters, gradient, weight_decay, clip_value, gradient_scale)
+    if buffer is not None:
+        buffer *= momentum
+        buffer += gradient if step == 1 else (1 - dampening) * gradient
+        gradient = gradient + momentum * buffer if nesterov else buffer
+    parameters -= learning_rate * gradient
+
+
+def adagrad(
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    total: np.ndarray,
+    learning_rate: float,
+    learning_rate_decay: float,
+    epsilon: float,
+    step: int,
+    *,
+    weight_decay: float = 0.0,
+    clip_value: float | None = None,
+    gradient_scale: float = 1.0,
+) -> None:
+    """Duchi, Hazan and Singer (2011), with the diagonal; `total` is the sum of all squared gradients."""
+    gradient = _prepared(parameters, gradient, weight_decay, clip_value, gradient_scale)
+    total += gradient * gradient
+    rate = learning_rate / (1 + (step - 1) * learning_rate_decay)
+    parameters -= rate * gradient / (np.sqrt(total) + epsilon)
+
+
+def rmsprop(
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    square: np.ndarray,
+    learning_rate: float,
+    alpha: float,
+    epsilon: float,
+    *,
+    mean: np.ndarray | None = None,
+    buffer: np.ndarray | None = None,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    clip_value: float | None = None,
+    gradient_scale: float = 1.0,
+) -> None:
+    """Tieleman and Hinton (2012); with a `mean` centered, as in Graves (2013), with a `buffer` for the momentum.
+
+    The variance of the centered one is never below zero, where PyTorch lets rounding make it so, and a NaN of it.
+    """
+    gradient = _prepared(parameters, gradient, weight_decay, clip_value, gradient_scale)
+    square += (1 - alpha) * (gradient * gradient - square)
+    variance = square
+    if mean is not None:
+        mean += (1 - alpha) * (gradient - mean)
+        variance = np.maximum(square - mean * mean, 0)
+    change = gradient / (np.sqrt(variance) + epsilon)
+    if buffer is not None:
+        buffer *= momentum
+        buffer += change
+        change = buffer
+    parameters -= learning_rate * change
+
+
+def adadelta(
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    square: np.ndarray,
+    square_change: np.ndarray,
+    learning_rate: float,
+    rho: float,
+    epsilon: float,
+    *,
+    weight_decay: float = 0.0,
+    clip_value: float | None = None,
+    gradient_scale: float = 1.0,
+) -> None:
+    """Zeiler (2012), algorithm 1, with a learning rate."""
+    gradient = _prepared(parameters, gradient, weight_decay, clip_value, gradient_scale)
+    square += (1 - rho) * (gradient * gradient - square)
+    change = np.sqrt(square_change + epsilon) / np.sqrt(square + epsilon) * gradient
+    square_change += (1 - rho) * (change * change - square_change)
+    parameters -= learning_rate * change
 
 
 def adam(
@@ -19,12 +131,107 @@ def adam(
     beta2: float,
     epsilon: float,
     step: int,
+    *,
+    largest: np.ndarray | None = None,
+    weight_decay: float = 0.0,
+    decoupled_weight_decay: bool = False,
+    clip_value: float | None = None,
+    gradient_scale: float = 1.0,
 ) -> None:
-    """Kingma and Ba (2015), algorithm 1, with epsilon where PyTorch has it; `step` counts from 1."""
+    """Kingma and Ba (2015), algorithm 1, with epsilon where PyTorch has it.
+
+    With `largest`, the largest of all second moments, AMSGrad of Reddi, Kale and Kumar (2018).
+    """
+    decay = 0.0 if decoupled_weight_decay else weight_decay
+    gradient = _prepared(parameters, gradient, decay, clip_value, gradient_scale)
+    if decoupled_weight_decay:
+        parameters *= 1 - learning_rate * weight_decay
+    first_moment += (1 - beta1) * (gradient - first_moment)
+    second_moment += (1 - beta2) * (gradient * gradient - second_moment)
+    if largest is not None:
+        np.maximum(largest, second_moment, out=largest)
+        second_moment = largest
+    root = np.sqrt(second_moment) / np.sqrt(1 - beta2**step) + epsilon
+    parameters -= learning_rate / (1 - beta1**step) * first_moment / root
+
+
+def adamw(
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    first_moment: np.ndarray,
+    second_moment: np.ndarray,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    step: int,
+    *,
+    largest: np.ndarray | None = None,
+    weight_decay: float = 0.0,
+    clip_value: float | None = None,
+    gradient_scale: float = 1.0,
+) -> None:
+    """Loshchilov and Hutter (2019), algorithm 2, with the decay times the learning rate, as PyTorch has it."""
+    adam(
+        parameters, gradient, first_moment, second_moment, learning_rate, beta1, beta2, epsilon, step, largest=largest,
+        weight_decay=weight_decay, decoupled_weight_decay=True, clip_value=clip_value, gradient_scale=gradient_scale,
+    )  # fmt: skip
+
+
+def nadam(
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    first_moment: np.ndarray,
+    second_moment: np.ndarray,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    momentum_decay: float,
+    product: float,
+    step: int,
+    *,
+    weight_decay: float = 0.0,
+    decoupled_weight_decay: bool = False,
+    clip_value: float | None = None,
+    gradient_scale: float = 1.0,
+) -> float:
+    """Dozat (2016), with the momentum of its section 3.2.
+
+    `product` is that of the momenta of all steps before; returned is that of this one too.
+    """
+    decay = 0.0 if decoupled_weight_decay else weight_decay
+    gradient = _prepared(parameters, gradient, decay, clip_value, gradient_scale)
+    if decoupled_weight_decay:
+        parameters *= 1 - learning_rate * weight_decay
+    momentum, following = (beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay)) for t in (step, step + 1))
+    product *= momentum
     first_moment += (1 - beta1) * (gradient - first_moment)
     second_moment += (1 - beta2) * (gradient * gradient - second_moment)
     root = np.sqrt(second_moment) / np.sqrt(1 - beta2**step) + epsilon
-    parameters -= learning_rate / (1 - beta1**step) * first_moment / root
+    parameters -= learning_rate * (1 - momentum) / (1 - product) * gradient / root
+    parameters -= learning_rate * following / (1 - product * following) * first_moment / root
+    return product
+
+
+def average(average: np.ndarray, parameters: np.ndarray, decay: float) -> None:
+    """Move an exponential moving average towards the parameters."""
+    average += (1 - decay) * (parameters - average)
+
+
+def square_sum(x: np.ndarray) -> float:
+    """The square of the norm."""
+    return float((x * x).sum())
+
+
+def penalty(parameters: np.ndarray, l1: float, l2: float) -> float:
+    """As Keras has it, without a half."""
+    return float(l1 * np.abs(parameters).sum() + l2 * (parameters * parameters).sum())
+
+
+def add_penalty(parameters: np.ndarray, gradient: np.ndarray, l1: float, l2: float) -> None:
+    """Add the gradient of the penalty; that of l1 is zero at zero."""
+    gradient += l1 * np.sign(parameters) + 2 * l2 * parameters
 
 
 def all_finite(x: np.ndarray) -> bool:
