@@ -8,7 +8,7 @@ from nnfast import activations, functions
 from nnfast._config import show_config
 from nnfast._threads import get_num_threads, num_threads, set_num_threads
 from nnfast._version import __version__
-from nnfast.layers import Dense
+from nnfast.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Rescaling, Residual
 from nnfast.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, NAdam, RMSprop
 from nnfast.saving import load
 from nnfast.sequential import Sequential
@@ -22,17 +22,24 @@ if _TYPE_CHECKING:
 
 __all__ = [
     "SGD",
+    "Activation",
     "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
+    "BatchNorm",
     "Dense",
     "Descent",
+    "Dropout",
+    "GaussianNoise",
     "GradientReport",
     "History",
+    "LayerNorm",
     "NAdam",
     "Perceptron",
     "RMSprop",
+    "Rescaling",
+    "Residual",
     "Sequential",
     "__version__",
     "activations",

@@ -139,8 +139,8 @@ def check_out(name: str, out: Any, shape: Sequence[int], dtype: Any) -> np.ndarr
     return out
 
 
-def check_int(name: str, value: Any, minimum: int) -> int:
-    """Return `value` as an int of at least `minimum`; TypeError or ValueError otherwise."""
+def check_int(name: str, value: Any, minimum: int, maximum: int | None = None) -> int:
+    """Return `value` as an int from `minimum` to `maximum`; TypeError or ValueError otherwise."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, got {describe(value)}")
     try:
@@ -149,6 +149,8 @@ def check_int(name: str, value: Any, minimum: int) -> int:
         raise TypeError(f"{name} must be an integer, got {describe(value)}") from None
     if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {number}")
+    if maximum is not None and number > maximum:
+        raise ValueError(f"{name} must be at most {maximum}, got {number}")
     return number
 
 

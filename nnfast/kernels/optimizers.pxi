@@ -23,7 +23,7 @@ cdef inline vreal vgradient(bint plain, const real* g, vreal p, const Optimizer*
     )
 
 
-cdef inline vreal vkept(vreal p, const Optimizer* o) noexcept nogil:
+cdef inline vreal vdecayed(vreal p, const Optimizer* o) noexcept nogil:
     """What decoupled weight decay leaves of the parameters."""
     return p*vset(<real>(1 - o.learning_rate*o.weight_decay if o.decoupled_weight_decay else 1))
 
@@ -125,7 +125,7 @@ cdef inline void adam_steps(
         if largest != NULL:
             V = vmax(vload(largest + i), V)
             vstore(largest + i, V)
-        P = vkept(P, o) - vset(<real>(o.learning_rate/o.correction1))*M/(
+        P = vdecayed(P, o) - vset(<real>(o.learning_rate/o.correction1))*M/(
             vsqrt(V)*vset(<real>(1/sqrt(o.correction2))) + vset(<real>o.epsilon)
         )
         vstore(p + i, P)
@@ -145,7 +145,7 @@ cdef inline void nadam_steps(
         G = vgradient(False, g + i, P, o)
         M = vmean(o.beta1, mean + i, G)
         V = vmean(o.beta2, square + i, G*G)
-        P = vkept(P, o) - vfma(vset(<real>of_gradient), G, vset(<real>of_mean)*M)/(
+        P = vdecayed(P, o) - vfma(vset(<real>of_gradient), G, vset(<real>of_mean)*M)/(
             vsqrt(V)*vset(<real>(1/sqrt(o.correction2))) + vset(<real>o.epsilon)
         )
         vstore(p + i, P)
