@@ -30,7 +30,7 @@ def normals(key, m, n, dtype=np.float64, row0=0):
 
 
 def test_mixing_is_that_of_splitmix64():
-    """The first numbers of SplitMix64 from seeds 0 and 1234567, as Vigna's code and Java's SplittableRandom give them."""
+    """The first numbers of SplitMix64 from seeds 0 (and its second) and 1234567, published with many of its codes."""
     first = reference.noise._mix64(np.array([0, 0x9E3779B97F4A7C15, 1234567], np.uint64))
     assert first.tolist() == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 6457827717110365317]
 
