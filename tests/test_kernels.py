@@ -10,6 +10,7 @@ import itertools
 import math
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -174,6 +175,89 @@ def adam_arguments(rng, dtype, m, k, n):
     return p, g, first, normal(rng, dtype, n) ** 2, 0.01, 0.9, 0.999, 1e-8, 1 + k
 
 
+def noise_arguments(strength):
+    return lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n), strength, int(rng.integers(0, 2**64, dtype="u8")), k)
+
+
+def gaussian_noise_scale(x, deviation, key, row0):
+    return np.abs(x) + np.abs(reference.gaussian_noise(x, deviation, key, row0) - x)
+
+
+def perhaps(rng, values):
+    return values if rng.integers(2) else None
+
+
+def layer_norm_arguments(rng, dtype, m, k, n):
+    gamma, beta = perhaps(rng, normal(rng, dtype, n)), perhaps(rng, normal(rng, dtype, n))
+    return normal(rng, dtype, m, n), gamma, beta, 1e-5
+
+
+def layer_norm_scale(x, gamma, beta, epsilon):
+    """The errors of x - mean and, through the variance, those of all of a row's."""
+    stats = np.empty((len(x), 2))
+    xhat = reference.layer_norm(x, None, None, epsilon, stats)
+    terms = (np.abs(x) + np.abs(x).mean(axis=1, keepdims=True)) * stats[:, 1:]
+    terms = terms + np.abs(xhat) * (1 + np.abs(xhat) * terms).mean(axis=1, keepdims=True)
+    return terms * (1 if gamma is None else np.abs(gamma)) + (0 if beta is None else np.abs(beta))
+
+
+def layer_norm_backward_arguments(rng, dtype, m, k, n):
+    x, gamma, _, epsilon = layer_norm_arguments(rng, dtype, m, k, n)
+    stats = np.empty((m, 2), dtype)
+    quiet(reference.layer_norm, x, None, None, epsilon, stats)
+    return normal(rng, dtype, m, n), x, gamma, stats
+
+
+def layer_norm_backward_scale(gradient, x, gamma, stats):
+    h = np.abs(gradient if gamma is None else gradient * gamma)
+    d = (np.abs(x) + np.abs(stats[:, :1])) * stats[:, 1:]
+    return (h + h.mean(axis=1, keepdims=True) + d * (h * d).mean(axis=1, keepdims=True)) * stats[:, 1:]
+
+
+def batch_norm_moments_scale(x):
+    return np.stack([np.abs(x).mean(axis=0), ((np.abs(x) + np.abs(x.mean(axis=0))) ** 2).mean(axis=0)])
+
+
+def column_moments(rng, dtype, n):
+    return normal(rng, dtype, n), positive(rng, dtype, n)
+
+
+def batch_norm_arguments(rng, dtype, m, k, n):
+    gamma, beta = perhaps(rng, normal(rng, dtype, n)), perhaps(rng, normal(rng, dtype, n))
+    return normal(rng, dtype, m, n), *column_moments(rng, dtype, n), gamma, beta, 1e-5
+
+
+def distance(x, mean, variance, epsilon):
+    return (np.abs(x) + np.abs(mean)) / np.sqrt(variance + epsilon)
+
+
+def batch_norm_scale(x, mean, variance, gamma, beta, epsilon):
+    terms = distance(x, mean, variance, epsilon) * (1 if gamma is None else np.abs(gamma))
+    return terms + (0 if beta is None else np.abs(beta))
+
+
+def batch_norm_sums_arguments(rng, dtype, m, k, n):
+    return normal(rng, dtype, m, n), normal(rng, dtype, m, n), *column_moments(rng, dtype, n), 1e-5
+
+
+def batch_norm_sums_scale(gradient, x, mean, variance, epsilon):
+    products = np.abs(gradient) * distance(x, mean, variance, epsilon)
+    return np.stack([np.abs(gradient).sum(axis=0), products.sum(axis=0)])
+
+
+def batch_norm_backward_arguments(rng, dtype, m, k, n):
+    gradient, x, mean, variance, epsilon = batch_norm_sums_arguments(rng, dtype, m, k, n)
+    sums = perhaps(rng, normal(rng, dtype, 2, n))
+    return gradient, x, mean, variance, perhaps(rng, normal(rng, dtype, n)), sums, m + 1, epsilon
+
+
+def batch_norm_backward_scale(gradient, x, mean, variance, gamma, sums, count, epsilon):
+    terms = np.abs(gradient)
+    if sums is not None:
+        terms = terms + np.abs(sums[0]) / count + distance(x, mean, variance, epsilon) * np.abs(sums[1]) / count
+    return terms * (1 if gamma is None else np.abs(gamma)) / np.sqrt(variance + epsilon)
+
+
 CASES = {
     **{name: activation_case(name) for name in ELEMENTWISE},
     **{f"{name}_backward": backward_case(name) for name in ACTIVATIONS[:-1]},
@@ -212,6 +296,27 @@ CASES = {
         ),
         lambda z, rows, scale, direction: np.abs(z[rows]) + np.abs(np.outer(scale, direction)),
     ),
+    "rescale": Case(
+        lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n), 1.5, -0.3),
+        lambda x, scale, offset: np.abs(x * scale) + abs(offset),
+    ),
+    "add": Case(
+        lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n), normal(rng, dtype, m, n)),
+        lambda a, b: np.abs(a) + np.abs(b),
+    ),
+    "dropout": Case(noise_arguments(0.4)),
+    "gaussian_noise": Case(noise_arguments(2.5), gaussian_noise_scale),
+    "noise_key": Case(lambda rng, dtype, m, k, n: (m, k, n), has_out=False),
+    "layer_norm": Case(layer_norm_arguments, layer_norm_scale),
+    "layer_norm_backward": Case(layer_norm_backward_arguments, layer_norm_backward_scale),
+    "layer_norm_backward_parameters": Case(
+        lambda rng, dtype, m, k, n: (*(normal(rng, dtype, *shape) for shape in ((m, n), (m, n), (m, 2), (n,), (n,))),),
+        has_out=False,
+    ),
+    "batch_norm_moments": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n),), batch_norm_moments_scale),
+    "batch_norm": Case(batch_norm_arguments, batch_norm_scale),
+    "batch_norm_sums": Case(batch_norm_sums_arguments, batch_norm_sums_scale),
+    "batch_norm_backward": Case(batch_norm_backward_arguments, batch_norm_backward_scale),
     "sgd": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, n), normal(rng, dtype, n), 0.1), has_out=False),
     "adam": Case(adam_arguments, has_out=False),
     "all_finite": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n),), has_out=False),
@@ -244,7 +349,8 @@ def read_only(arguments):
 
 def quiet(function, *args, **kwargs):
     """Run a reference: what it warns of (0/0 for no rows, inf - inf) the kernels say by NaN."""
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice|Degrees of freedom", RuntimeWarning)
         return function(*args, **kwargs)
 
 
@@ -256,7 +362,7 @@ def quiet(function, *args, **kwargs):
 def test_parity(name, m, k, n, dtype, seed):
     case, kernel, twin = CASES[name], getattr(kernels, name), getattr(reference, name)
     arguments = read_only(case.arguments(np.random.default_rng(seed), dtype, m, k, n))
-    copies = [None if a is None else a.copy() for a in arguments]
+    copies = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
     result = kernel(*arguments)
     scale = case.scale and quiet(case.scale, *widened(arguments))
     assert result.dtype == dtype
@@ -1116,6 +1222,19 @@ def test_unknown_activations_are_refused():
 
 # Each would read memory that is not there if it were not refused; so each runs in a process of its own.
 NOT_MATRICES = [
+    "k.add(v, None)",
+    "k.dropout(v, 0.5, 0)",
+    "k.dropout(a, 0.5, 0, 0, v)",
+    "k.gaussian_noise(None, 0.5, 0)",
+    "k.layer_norm(a, v[:1], None, 1e-5)",
+    "k.layer_norm(a, None, None, 1e-5, v)",
+    "k.layer_norm_backward(a, a, None, None)",
+    "k.layer_norm_backward_parameters(a, a, a, v, v)",
+    "k.batch_norm_moments(v)",
+    "k.batch_norm_moments(a, columns=(0, 99))",
+    "k.batch_norm(a, None, v, None, None, 1e-5)",
+    "k.batch_norm_sums(a, a, v, None, 1e-5)",
+    "k.batch_norm_backward(a, a, v, v, None, a[:1], 1, 1e-5)",
     "k.exp(None)",
     "k.relu_backward(None, v)",
     "k.relu_backward(v, None)",

@@ -13,6 +13,7 @@ phase: there all threads meet.
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -55,6 +56,7 @@ cdef enum:
     TILE_BYTES = 196608         # of activations of one layer in a tile of `predict`
     FLOPS_PER_THREAD = 2000000  # below this a thread costs more than it saves (33 us to enlist and dismiss one)
     PIECE_SAMPLES = 256        # in a piece of a long step's weight gradients
+    NORM_BLOCK = 16384         # gradients in a block of the sum of their squares
     COLUMN_GRAIN = 16          # columns of a norm that threads share, at least
     FUSED_ROWS = 16            # of a mini-batch whose gradients are used in pieces
     PIECE_BYTES = 16384        # of such a piece, about
@@ -155,6 +157,11 @@ cdef class Program:
     cdef readonly object optimizer_kind, moments
     cdef readonly int64_t optimizer_steps
     cdef readonly double optimizer_product
+    cdef readonly object average  # of the parameters, or None
+    cdef readonly bint averaged   # it has begun
+    cdef double average_decay, clip_norm
+    cdef bint decays_biases
+    cdef object norm_parts        # room for sums of squares
     cdef object hyperparameters  # those in `optimizer`
     cdef Optimizer optimizer
 
@@ -177,6 +184,7 @@ cdef class Program:
         for name, _, at, (n,) in self.statistics_layout:
             self.statistics[at : at + n] = name.startswith("variance")
         self.seed = seed
+        self.norm_parts = np.empty(self.plan.n_parameters//NORM_BLOCK + self.plan.n_steps)
         self.reset_optimizer()
 
     cdef lay_out(self, steps):
@@ -367,7 +375,13 @@ cdef class Program:
                 if initial:
                     moment[:] = initial
             moments.append(moment)
-        return moments
+        average = None
+        if hyperparameters.average_decay is not None:
+            average = self.average if hyperparameters.kind == self.optimizer_kind else None
+            if average is None:
+                average = aligned_zeros(self.plan.n_parameters, self.dtype)
+                average[:] = self.parameters  # frozen ones stay so
+        return [*moments, average]
 
     cdef int fill_optimizer(self, Job* job, hyperparameters, moments) except -1:
         """Go on with the slot's state, or start it afresh for another kind, with what `moments_for` returned."""
@@ -379,6 +393,12 @@ cdef class Program:
         job.optimizer_steps = self.optimizer_steps
         for k in range(MAX_MOMENTS):
             job.moments[k] = NULL if self.moments[k] is None else data(self.moments[k])
+        job.average = NULL if self.average is None else data(self.average)
+        job.averaged = self.averaged
+        job.average_decay = self.average_decay
+        job.clip_norm = self.clip_norm
+        job.decays_biases = self.decays_biases
+        job.norm_parts = <double*>data(self.norm_parts)
         return 0
 
     cdef int adopt(self, values, moments) except -1:
@@ -388,7 +408,12 @@ cdef class Program:
             self.optimizer_steps = 0
         if any([new is not None and new is not mine for mine, new in zip(self.moments, moments)]):
             self.optimizer_product = 1
-        self.moments = moments
+        *self.moments, average = moments
+        self.averaged = self.averaged and average is self.average
+        self.average = average
+        self.average_decay = values.average_decay or 0
+        self.clip_norm = values.clip_norm
+        self.decays_biases = values.decay_biases
         self.hyperparameters = values
         o.kind = OPTIMIZERS[values.kind]
         o.learning_rate = values.learning_rate
@@ -412,16 +437,21 @@ cdef class Program:
         """Where the optimizer is after a run."""
         self.optimizer_steps = job.optimizer_steps
         self.optimizer_product = job.optimizer.product
+        self.averaged = job.averaged
 
     def reset_optimizer(self):
-        self.restore_optimizer(None, 0, 1.0, [None]*MAX_MOMENTS)
+        self.restore_optimizer(None, 0, 1.0, [None]*MAX_MOMENTS, None)
 
-    def restore_optimizer(self, kind, steps, product, moments):
+    def restore_optimizer(self, kind, steps, product, moments, average):
         """Fill the slot from a copy or a file."""
         mine = [None if moment is None else aligned_zeros(self.plan.n_parameters, self.dtype) for moment in moments]
         for k, moment in enumerate(moments):
             if moment is not None:
                 mine[k][:] = moment
+        self.average, self.averaged = None, average is not None
+        if average is not None:
+            self.average = aligned_zeros(self.plan.n_parameters, self.dtype)
+            self.average[:] = average
         self.hyperparameters = None
         self.optimizer_kind, self.optimizer_steps, self.optimizer_product, self.moments = kind, steps, product, mine
 

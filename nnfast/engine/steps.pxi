@@ -68,6 +68,12 @@ cdef struct Job:
     char* gradients
     char* statistics      # running ones, of batch norms
     char* moments[MAX_MOMENTS]
+    char* average             # of the parameters, or NULL
+    double average_decay
+    bint averaged             # it has begun
+    double clip_norm
+    double* norm_parts        # sums of squares
+    bint decays_biases
     Optimizer optimizer       # as it is after so many steps
     int64_t optimizer_steps
     bint training         # with dropout, noise, and the statistics of the batch
@@ -408,6 +414,11 @@ cdef void backward_rows(
             add_from_residuals(job, adds_of_input(job.plan, s), job.plan.steps[s].n_in, first, m, to, ldto)
 
 
+cdef inline const Optimizer* others(const Optimizer* optimizer) noexcept nogil:
+    """The second of two: that of biases and norms, whose weights may not decay."""
+    return optimizer + 1
+
+
 cdef inline void update_at(
         const Job* job, const Optimizer* optimizer, Py_ssize_t offset, Py_ssize_t n, const char* gradient
 ) noexcept nogil:
@@ -417,6 +428,10 @@ cdef inline void update_at(
     for k in range(MAX_MOMENTS):
         moments[k] = NULL if job.moments[k] == NULL else job.moments[k] + offset
     job.plan.K.update(n, job.parameters + offset, gradient, moments, optimizer)
+    if job.average != NULL:  # begins with the first parameters, as in PyTorch
+        job.plan.K.average(
+            n, job.average_decay if job.averaged else 0, job.average + offset, job.parameters + offset
+        )
 
 
 cdef inline void update_range(const Job* job, const Optimizer* optimizer, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
@@ -556,23 +571,21 @@ cdef void long_weights_share(Job* job, int id, int count, const char* x, Py_ssiz
                 i += piece
                 look_for_signals(id, &job.next_look, &job.interrupted)
             r += PIECE_SAMPLES
-        penalize(job, step, first, last)
+        penalize(job, step, first*step.n_out, (last - first)*step.n_out)
 
 
-cdef inline void penalize(const Job* job, const Step* step, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    """Add the gradient of the penalties to some rows of weights; they are part of the network's own loss alone."""
-    cdef Py_ssize_t at = (step.W + first*step.n_out)*job.plan.z
+cdef inline void penalize(const Job* job, const Step* step, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    """Add the gradient of the penalties to some weights; they are part of the network's own loss alone."""
+    cdef Py_ssize_t at = (step.W + first)*job.plan.z
     if job.work & LOSS and (step.l1 != 0 or step.l2 != 0):
-        job.plan.K.add_penalty(
-            (last - first)*step.n_out, job.parameters + at, job.gradients + at, step.l1, step.l2
-        )
+        job.plan.K.add_penalty(n, job.parameters + at, job.gradients + at, step.l1, step.l2)
 
 
 cdef inline bint fuses(const Job* job, int work, const Step* step, Py_ssize_t m) noexcept nogil:
     """Whether a gradient is used where it is made and never written to its arena: in a small batch that is most of the
     work. In a larger one it would cost more to begin the product again for each piece."""
     return (
-        step.l1 == 0 and step.l2 == 0 and m <= FUSED_ROWS and ALIGNMENT//4*step.n_out*job.plan.z <= SCRATCH_BYTES
+        step.l1 == 0 and step.l2 == 0 and job.clip_norm == INFINITY and m <= FUSED_ROWS and ALIGNMENT//4*step.n_out*job.plan.z <= SCRATCH_BYTES
         and work & WEIGHTS and work & UPDATE and not job.accumulate
     )
 
@@ -613,7 +626,7 @@ cdef void bias_share(
             job.accumulate
         )
     if work & UPDATE:
-        update_range(job, optimizer, step.b, step.n_out)
+        update_range(job, others(optimizer), step.b, step.n_out)
 
 
 cdef void norm_share(
@@ -637,9 +650,11 @@ cdef void norm_share(
             sums_share(job, s, id, count, x, m)
         take_column(job, column(job, step, SUM_PRODUCT), gamma, first, n)
         take_column(job, column(job, step, SUM_GRADIENT), beta, first, n)
+    if work & WEIGHTS:
+        penalize(job, step, first, n)
     if work & UPDATE:
-        update_range(job, optimizer, step.W + first, n)
-        update_range(job, optimizer, step.b + first, n)
+        update_range(job, others(optimizer), step.W + first, n)
+        update_range(job, others(optimizer), step.b + first, n)
 
 
 cdef inline void take_column(
@@ -706,15 +721,17 @@ cdef void dense_share(
             plan.K.dense_backward_weights(
                 first, last, m, step.n_out, x, ldx, g, step.ld, job.gradients + step.W*z, job.accumulate
             )
-            penalize(job, step, first, last)
+            penalize(job, step, first*step.n_out, (last - first)*step.n_out)
         if work & UPDATE:
             update_range(job, optimizer, step.W + first*step.n_out, (last - first)*step.n_out)
 
 
 cdef void weights_share(
-        const Job* job, const Optimizer* optimizer, int work, int id, int count, const char* x, Py_ssize_t m
+        const Job* job, const Optimizer* optimizer, int dense_work, int work, int id, int count, const char* x,
+        Py_ssize_t m
 ) noexcept nogil:
-    """This thread's share of the gradients of all parameters, and of the update, as far as `work` says."""
+    """This thread's share of the gradients of all parameters, and of the update, as far as `work` says, and
+    `dense_work` for the weights of dense steps."""
     cdef const Plan* plan = job.plan
     cdef const Step* step
     cdef int s
@@ -723,11 +740,24 @@ cdef void weights_share(
         if not learns(job, job.work, step):
             continue
         if step.kind == DENSE:
-            dense_share(job, work, optimizer, s, id, count, x, m)
+            dense_share(job, dense_work, optimizer, s, id, count, x, m)
             if id == count - 1:  # short, whatever the step
-                bias_share(job, job.work, optimizer, step, m)
+                bias_share(job, work, optimizer, step, m)
         else:
-            norm_share(job, job.work, optimizer, s, id, count, x, m)
+            norm_share(job, work, optimizer, s, id, count, x, m)
+
+
+cdef void clipped_share(
+        Job* job, Optimizer* optimizer, int dense_work, int id, int count, const char* x, Py_ssize_t m
+) noexcept nogil:
+    """The same where the norm of all gradients must be known before any is used."""
+    cdef int blocks
+    weights_share(job, optimizer, dense_work & ~UPDATE, job.work & ~UPDATE, id, count, x, m)
+    barrier_wait(&job.meeting, count)
+    blocks = square_sums(job, id, count)
+    barrier_wait(&job.meeting, count)
+    optimizer[0].gradient_scale = optimizer[1].gradient_scale = clip_scale(job, blocks)
+    weights_share(job, optimizer, UPDATE, UPDATE, id, count, x, m)
 
 
 cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
@@ -741,6 +771,42 @@ cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nog
         memcpy(job.ws.targets + r*target_bytes, job.targets + q*target_bytes, target_bytes)
 
 
+cdef inline Py_ssize_t n_weights(const Step* step) noexcept nogil:
+    return step.n_in*step.n_out if step.kind == DENSE else step.n_out
+
+
+cdef int square_sums(const Job* job, int id, int count) noexcept nogil:
+    """This thread's share of the sums of squares of all gradients that are used, in blocks; returns how many blocks
+    there are."""
+    cdef const Step* step
+    cdef Py_ssize_t at, n
+    cdef int s, block = 0
+    for s in range(job.lowest, job.plan.n_steps):
+        step = &job.plan.steps[s]
+        if not learns(job, job.work, step):
+            continue
+        at = step.W  # what a step learns is one range, its bias behind its weights
+        n = step.W + n_weights(step) + (step.n_out if step.b >= 0 else 0)
+        while at < n:
+            if block%count == id:
+                job.norm_parts[block] = job.plan.K.square_sum(
+                    min(n - at, <Py_ssize_t>NORM_BLOCK), job.gradients + at*job.plan.z
+                )
+            block += 1
+            at += NORM_BLOCK
+    return block
+
+
+cdef double clip_scale(const Job* job, int blocks) noexcept nogil:
+    """What the gradient is multiplied by so that its norm is at most `clip_norm`, as PyTorch's clip_grad_norm_ does."""
+    cdef double total = 0, scale
+    cdef int i
+    for i in range(blocks):
+        total += job.norm_parts[i]
+    scale = job.clip_norm/(sqrt(total) + 1e-6)
+    return 1 if scale > 1 else scale
+
+
 cdef double penalties(const Plan* plan, const char* parameters) noexcept nogil:
     """The part of the loss that the weights make."""
     cdef const Step* step
@@ -749,7 +815,7 @@ cdef double penalties(const Plan* plan, const char* parameters) noexcept nogil:
     for s in range(plan.n_steps):
         step = &plan.steps[s]
         if step.l1 != 0 or step.l2 != 0:
-            total += plan.K.penalty(step.n_in*step.n_out, parameters + step.W*plan.z, step.l1, step.l2)
+            total += plan.K.penalty(n_weights(step), parameters + step.W*plan.z, step.l1, step.l2)
     return total
 
 
@@ -791,6 +857,7 @@ cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int co
     job.step += 1
     if job.work & UPDATE:
         job.optimizer_steps += 1
+        job.averaged = job.average != NULL
         job.optimizer.product = optimizer.product
     job.position += m
     if job.position == job.n:
@@ -808,10 +875,13 @@ cdef void run_steps(void* argument, int id, int count) noexcept nogil:
     cdef Py_ssize_t m, first, last, target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
     cdef const char* x
     cdef const char* targets
-    cdef Optimizer optimizer
+    cdef Optimizer optimizer[2]  # of weights, and of biases and norms
     while True:
-        optimizer = job.optimizer
-        advance(&optimizer, job.optimizer_steps + 1)
+        optimizer[0] = job.optimizer
+        advance(optimizer, job.optimizer_steps + 1)
+        optimizer[1] = optimizer[0]
+        if not job.decays_biases:
+            optimizer[1].weight_decay = 0
         m = min(job.batch, job.n - job.position)
         first = share(m, id, count, 1)
         last = share(m, id + 1, count, 1)
@@ -836,11 +906,13 @@ cdef void run_steps(void* argument, int id, int count) noexcept nogil:
         if job.interrupted:  # by now all threads know, and no parameter has changed
             return
         if job.layer_by_layer:
-            back_and_update(job, &optimizer, x, m)
+            back_and_update(job, optimizer, x, m)
+        elif job.work & UPDATE and job.clip_norm < INFINITY:
+            clipped_share(job, optimizer, work, id, count, x, m)
         elif job.work & (WEIGHTS | UPDATE):
-            weights_share(job, &optimizer, work, id, count, x, m)
+            weights_share(job, optimizer, work, job.work, id, count, x, m)
         if id == 0:
-            finish_step(job, &optimizer, m, count)
+            finish_step(job, optimizer, m, count)
         barrier_wait(&job.meeting, count)
         if job.done:
             return

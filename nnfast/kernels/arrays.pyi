@@ -108,15 +108,66 @@ def dense_backward_bias(gradient: np.ndarray, out: np.ndarray | None = None) -> 
 def rescale(x: np.ndarray, scale: float, offset: float, out: np.ndarray | None = None) -> np.ndarray: ...
 def add(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
 def noise_key(seed: int, step: int, layer: int) -> int: ...
-def dropout(x: np.ndarray, rate: float, key: int, row0: int = 0, keep: np.ndarray | None = None, out: np.ndarray | None = None) -> np.ndarray: ...
-def gaussian_noise(x: np.ndarray, deviation: float, key: int, row0: int = 0, out: np.ndarray | None = None) -> np.ndarray: ...
-def layer_norm(x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, epsilon: float, stats: np.ndarray | None = None, out: np.ndarray | None = None) -> np.ndarray: ...
-def layer_norm_backward(gradient: np.ndarray, x: np.ndarray, gamma: np.ndarray | None, stats: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def layer_norm_backward_parameters(gradient: np.ndarray, x: np.ndarray, stats: np.ndarray, gamma_gradient: np.ndarray | None, beta_gradient: np.ndarray | None, *, columns: tuple[int, int] | None = None, accumulate: bool = False) -> None: ...
-def batch_norm_moments(x: np.ndarray, out: np.ndarray | None = None, *, columns: tuple[int, int] | None = None) -> np.ndarray: ...
-def batch_norm(x: np.ndarray, mean: np.ndarray, variance: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, epsilon: float, out: np.ndarray | None = None) -> np.ndarray: ...
-def batch_norm_sums(gradient: np.ndarray, x: np.ndarray, mean: np.ndarray, variance: np.ndarray, epsilon: float, out: np.ndarray | None = None, *, columns: tuple[int, int] | None = None) -> np.ndarray: ...
-def batch_norm_backward(gradient: np.ndarray, x: np.ndarray, mean: np.ndarray, variance: np.ndarray, gamma: np.ndarray | None, sums: np.ndarray | None, count: int, epsilon: float, out: np.ndarray | None = None) -> np.ndarray: ...
+def dropout(
+    x: np.ndarray, rate: float, key: int, row0: int = 0, keep: np.ndarray | None = None, out: np.ndarray | None = None
+) -> np.ndarray: ...
+def gaussian_noise(
+    x: np.ndarray, deviation: float, key: int, row0: int = 0, out: np.ndarray | None = None
+) -> np.ndarray: ...
+def layer_norm(
+    x: np.ndarray,
+    gamma: np.ndarray | None,
+    beta: np.ndarray | None,
+    epsilon: float,
+    stats: np.ndarray | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray: ...
+def layer_norm_backward(
+    gradient: np.ndarray, x: np.ndarray, gamma: np.ndarray | None, stats: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray: ...
+def layer_norm_backward_parameters(
+    gradient: np.ndarray,
+    x: np.ndarray,
+    stats: np.ndarray,
+    gamma_gradient: np.ndarray | None,
+    beta_gradient: np.ndarray | None,
+    *,
+    columns: tuple[int, int] | None = None,
+    accumulate: bool = False,
+) -> None: ...
+def batch_norm_moments(
+    x: np.ndarray, out: np.ndarray | None = None, *, columns: tuple[int, int] | None = None
+) -> np.ndarray: ...
+def batch_norm(
+    x: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    gamma: np.ndarray | None,
+    beta: np.ndarray | None,
+    epsilon: float,
+    out: np.ndarray | None = None,
+) -> np.ndarray: ...
+def batch_norm_sums(
+    gradient: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    epsilon: float,
+    out: np.ndarray | None = None,
+    *,
+    columns: tuple[int, int] | None = None,
+) -> np.ndarray: ...
+def batch_norm_backward(
+    gradient: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    gamma: np.ndarray | None,
+    sums: np.ndarray | None,
+    count: int,
+    epsilon: float,
+    out: np.ndarray | None = None,
+) -> np.ndarray: ...
 def sgd(
     parameters: np.ndarray,
     gradient: np.ndarray,

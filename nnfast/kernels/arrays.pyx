@@ -603,11 +603,13 @@ def gaussian_noise(x, deviation, key, row0=0, out=None):
 # ---- normalization
 
 cdef cnp.ndarray column_values(object array, object dtype, Py_ssize_t n):
-    """A copy of one value a column, with slack behind it; None stays None."""
-    if array is None:
-        return None
+    """A copy of one value a column, with slack behind it."""
     check(array, dtype, (n,), False)
     return with_slack(array)
+
+
+cdef cnp.ndarray optional_values(object array, object dtype, Py_ssize_t n):
+    return None if array is None else column_values(array, dtype, n)
 
 
 cdef void* data_of(cnp.ndarray array) noexcept:
@@ -627,7 +629,7 @@ def layer_norm(x, gamma, beta, epsilon, stats=None, out=None):
     cdef const Kernels* K = kernels_for(X)
     cdef Py_ssize_t m = X.shape[0], n = X.shape[1]
     check(X, X.dtype, None, False)
-    cdef cnp.ndarray scale = column_values(gamma, X.dtype, n), shift = column_values(beta, X.dtype, n)
+    cdef cnp.ndarray scale = optional_values(gamma, X.dtype, n), shift = optional_values(beta, X.dtype, n)
     if stats is not None:
         check(stats, X.dtype, (m, 2), True)
     cdef cnp.ndarray y = output(out, (m, n), X.dtype)
@@ -644,7 +646,7 @@ def layer_norm_backward(gradient, x, gamma, stats, out=None):
     check(X, X.dtype, None, False)
     check(G, X.dtype, (m, n), False)
     check(S, X.dtype, (m, 2), False)
-    cdef cnp.ndarray scale = column_values(gamma, X.dtype, n), result = output(out, (m, n), X.dtype)
+    cdef cnp.ndarray scale = optional_values(gamma, X.dtype, n), result = output(out, (m, n), X.dtype)
     K.layer_norm_backward(
         m, n, cnp.PyArray_DATA(G), n, cnp.PyArray_DATA(X), n, data_of(scale), cnp.PyArray_DATA(S),
         cnp.PyArray_DATA(result), n
@@ -689,7 +691,7 @@ def batch_norm(x, mean, variance, gamma, beta, epsilon, out=None):
     cdef Py_ssize_t m = X.shape[0], n = X.shape[1]
     check(X, X.dtype, None, False)
     cdef cnp.ndarray center = column_values(mean, X.dtype, n), square = column_values(variance, X.dtype, n)
-    cdef cnp.ndarray scale = column_values(gamma, X.dtype, n), shift = column_values(beta, X.dtype, n)
+    cdef cnp.ndarray scale = optional_values(gamma, X.dtype, n), shift = optional_values(beta, X.dtype, n)
     cdef cnp.ndarray y = output(out, (m, n), X.dtype)
     K.batch_norm(
         epsilon, m, n, cnp.PyArray_DATA(X), n, cnp.PyArray_DATA(center), cnp.PyArray_DATA(square), data_of(scale),
@@ -722,7 +724,7 @@ def batch_norm_backward(gradient, x, mean, variance, gamma, sums, count, epsilon
     check(X, X.dtype, None, False)
     check(G, X.dtype, (m, n), False)
     cdef cnp.ndarray center = column_values(mean, X.dtype, n), square = column_values(variance, X.dtype, n)
-    cdef cnp.ndarray scale = column_values(gamma, X.dtype, n), result = output(out, (m, n), X.dtype)
+    cdef cnp.ndarray scale = optional_values(gamma, X.dtype, n), result = output(out, (m, n), X.dtype)
     cdef cnp.ndarray sum_gradient = None, sum_product = None
     if sums is not None:
         check(sums, X.dtype, (2, n), False)

@@ -14,8 +14,8 @@ cdef inline void add_kept(vreal* total, vreal* error, vreal value) noexcept nogi
     total[0] = sum
 
 
-# ---- along rows: VW rows at a time, so that their sums are turned into one vector, and means and deviations are made for
-# all of them at once. The order of a row's sums is told by n alone.
+# ---- along rows: VW rows at a time, so that their sums are turned into one vector, and means and deviations are made
+# for all of them at once. The order of a row's sums is told by n alone.
 
 cdef enum RowSum:
     VALUES  # x

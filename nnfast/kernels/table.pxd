@@ -61,7 +61,7 @@ cdef inline bint over_elements(int loss) noexcept nogil:
 
 
 cdef inline uint64_t mix64(uint64_t x) noexcept nogil:
-    """A bijection of 64 bits in which every bit depends on all: SplitMix64 (Steele, Lea and Flood 2014; Vigna's code)."""
+    """A bijection of 64 bits in which every bit depends on all: SplitMix64 (Steele, Lea and Flood 2014)."""
     x += 0x9e3779b97f4a7c15ULL
     x = (x ^ (x >> 30))*0xbf58476d1ce4e5b9ULL
     x = (x ^ (x >> 27))*0x94d049bb133111ebULL

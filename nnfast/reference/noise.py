@@ -50,7 +50,10 @@ def dropout(
     keep: np.ndarray | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """``x * keep`` (Srivastava et al. 2014, inverted as in PyTorch), with `keep` 1/(1 - rate), or 0 in `rate` of cases."""
+    """``x * keep`` (Srivastava et al. 2014; inverted, as in PyTorch).
+
+    `keep` is 0 with probability `rate`, else 1/(1 - rate).
+    """
     kept = _hash(_row_keys(key, row0, x.shape[0]), x.shape[1]) >= np.uint32(rate * 2.0**32)
     factors = into(keep, kept * x.dtype.type(1 / (1 - rate)))
     return into(out, x * factors)
