@@ -52,7 +52,10 @@ def to_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
                 "steps": program.optimizer_steps,
                 "product": program.optimizer_product,
                 "moments": list(kept),
+                "averaged": program.averaged,
             }
+            if program.averaged:
+                arrays["optimizer.average"] = program.average
             arrays |= {f"optimizer.{i}": moment for i, moment in kept.items()}
     return description, arrays
 
@@ -105,17 +108,27 @@ def _arrays(net: Sequential) -> dict[str, np.ndarray]:
 
 
 def _restore_optimizer(net: Sequential, slot: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    vectors = [arrays[f"optimizer.{name}"] for name in _vectors(slot)]
+    for vector in vectors:
+        if vector.shape != (net.n_parameters,) or vector.dtype != net.dtype:
+            raise ValueError(f"the optimizer's state must have shape ({net.n_parameters},) and dtype {net.dtype}")
     moments: list[np.ndarray | None] = [None] * len(net._built.moments)
     for i in _moments(slot):
-        moments[i] = moment = arrays[f"optimizer.{i}"]
-        if moment.shape != (net.n_parameters,) or moment.dtype != net.dtype:
-            raise ValueError(f"the optimizer's state must have shape ({net.n_parameters},) and dtype {net.dtype}")
+        moments[i] = arrays[f"optimizer.{i}"]
     if type(slot["steps"]) is not int or slot["steps"] < 0:
         raise ValueError(f"the optimizer's steps must be a count, got {slot['steps']!r}")
     product = slot.get("product", 1.0)
     if type(product) is not float or not 0 <= product <= 1:
         raise ValueError(f"the product of the optimizer's momenta must be from 0 to 1, got {product!r}")
-    net._built.restore_optimizer(slot["kind"], slot["steps"], product, moments)
+    net._built.restore_optimizer(slot["kind"], slot["steps"], product, moments, arrays.get("optimizer.average"))
+
+
+def _vectors(slot: dict[str, Any]) -> list[str]:
+    """Return the names of the vectors in an optimizer's state."""
+    averaged = slot.get("averaged", False)
+    if type(averaged) is not bool:
+        raise ValueError(f"averaged must be true or false, got {averaged!r}")
+    return [*map(str, _moments(slot)), *(["average"] if averaged else [])]
 
 
 def _moments(slot: dict[str, Any]) -> list[int]:
@@ -261,8 +274,7 @@ def _expected_arrays(description: dict[str, Any]) -> dict[str, int]:
         kind = description["optimizer"]["kind"]
         if kind not in OPTIMIZERS:
             raise ValueError(f"unknown optimizer {kind!r}")
-        for i in _moments(description["optimizer"]):
-            counts[f"optimizer.{i}"] = total
+        counts |= {f"optimizer.{name}": total for name in _vectors(description["optimizer"])}
     return counts
 
 

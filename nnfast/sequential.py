@@ -979,6 +979,41 @@ class Sequential:
         with program:
             program.reset_optimizer()
 
+    def averaged(self) -> Sequential:
+        """Return a copy whose parameters are the average that the optimizer keeps with an `average_decay`.
+
+        Returns
+        -------
+        Sequential
+            Independent of this network. Running statistics of batch norms are those of this network.
+
+        Raises
+        ------
+        RuntimeError
+            If no average is kept: no step was taken by an optimizer with an `average_decay`.
+
+        Notes
+        -----
+        Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992), with weights that decay
+        exponentially.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> for _ in range(3):
+        ...     loss = net.train_step([[1.0, 2.0]], [0], nf.SGD(0.1, average_decay=0.9))
+        >>> net.averaged().params["b1"][0] < net.params["b1"][0]
+        np.True_
+        """
+        if not self._built.averaged:
+            raise RuntimeError(
+                "there is no average: train with an optimizer that keeps one, such as Adam(average_decay=0.999)"
+            )
+        twin = self.copy()
+        twin.flat_params[:] = self._built.average
+        return twin
+
     # ---- the network as a thing
 
     def summary(self) -> None:

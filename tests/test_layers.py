@@ -12,6 +12,7 @@ from tolerances import assert_close
 import nnfast as nf
 from nnfast.initializers import NAMES as INITIALIZERS
 from nnfast.losses import NAMES as LOSSES
+from nnfast import optimizers
 from nnfast.losses import Loss
 
 ACTIVATIONS = ("identity", "step", "sigmoid", "tanh", "relu", "softmax")

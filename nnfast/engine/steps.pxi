@@ -428,10 +428,8 @@ cdef inline void update_at(
     for k in range(MAX_MOMENTS):
         moments[k] = NULL if job.moments[k] == NULL else job.moments[k] + offset
     job.plan.K.update(n, job.parameters + offset, gradient, moments, optimizer)
-    if job.average != NULL:  # begins with the first parameters, as in PyTorch
-        job.plan.K.average(
-            n, job.average_decay if job.averaged else 0, job.average + offset, job.parameters + offset
-        )
+    if job.average != NULL:
+        job.plan.K.average(n, optimizer.average_decay, job.average + offset, job.parameters + offset)
 
 
 cdef inline void update_range(const Job* job, const Optimizer* optimizer, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
@@ -879,6 +877,8 @@ cdef void run_steps(void* argument, int id, int count) noexcept nogil:
     while True:
         optimizer[0] = job.optimizer
         advance(optimizer, job.optimizer_steps + 1)
+        # an average begins as the first parameters, as in PyTorch
+        optimizer[0].average_decay = job.average_decay if job.averaged else 0
         optimizer[1] = optimizer[0]
         if not job.decays_biases:
             optimizer[1].weight_decay = 0

@@ -107,6 +107,7 @@ cdef struct Optimizer:
     bint decoupled_weight_decay
     double gradient_scale  # 1 leaves the gradient as it is
     double clip_value      # infinity clips nothing
+    double average_decay   # of the average of the parameters
     # what `advance` tells for each step
     double correction1     # 1 - beta1**step
     double correction2
