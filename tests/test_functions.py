@@ -20,7 +20,15 @@ LOSSES = (
     "sigmoid_binary_cross_entropy",
     "softmax_cross_entropy",
     "sum_squared_error",
+    "mean_absolute_error",
+    "huber",
+    "log_cosh",
+    "poisson",
+    "hinge",
+    "kl_divergence",
+    "softmax_kl_divergence",
 )
+WITH_PARAMETERS = ("huber", "poisson")
 OF_CLASSES = ("cross_entropy", "softmax_cross_entropy")
 
 # the functions of one array, of two arrays of one shape whose result has that shape too, and the losses
@@ -34,7 +42,8 @@ row_shapes = npst.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=9)
 
 
 def test_every_function_is_tested():
-    assert set(functions.__all__) == {*ONE, *TWO, *LOSSES}
+    of_quantiles = {"quantile", "quantile_backward"}  # take one argument more: tests/test_losses.py
+    assert set(functions.__all__) == {*ONE, *TWO, *LOSSES, *of_quantiles}
 
 
 def values(seed, shape, dtype):
@@ -209,7 +218,8 @@ def test_out_of_any_layout(name, layout, dtype):
     out = LAYOUTS[layout](np.full((5, 7), np.nan, dtype))
     assert getattr(functions, name)(*arguments, out=out) is out
     np.testing.assert_array_equal(out, expected)
-    assert getattr(functions, name)(*arguments, out) is out
+    if "cross_entropy" not in name and not name.startswith(WITH_PARAMETERS):  # which come first
+        assert getattr(functions, name)(*arguments, out) is out
 
 
 @pytest.mark.parametrize("name", [*ONE, *TWO])

@@ -29,6 +29,7 @@ cdef struct DifferenceJob:
     const double* x
     const char* targets
     bint labels
+    const double* weights  # of rows, or NULL
     Py_ssize_t n
     double h
     double* sums          # for each slot: over rows, loss after +h less the loss, and the same after -h
@@ -51,6 +52,7 @@ cdef struct Block:
     int64_t* row
     int64_t* sum_at       # place in `sums`
     char* targets
+    double* weights
     double* row_loss
     # one unit in all rows
     int64_t* chosen
@@ -60,7 +62,7 @@ cdef struct Block:
 
 
 cdef Py_ssize_t words_for(const Plan* plan, Py_ssize_t n) noexcept nogil:
-    return 2*plan.tile_rows*plan.tile_ld + plan.tile_rows*(3 + plan.n_out) + 4*n + ALIGNMENT
+    return 2*plan.tile_rows*plan.tile_ld + plan.tile_rows*(4 + plan.n_out) + 4*n + ALIGNMENT
 
 
 cdef void lay_out_block(Block* b, const DifferenceJob* job, int id) noexcept nogil:
@@ -74,7 +76,8 @@ cdef void lay_out_block(Block* b, const DifferenceJob* job, int id) noexcept nog
     b.other = at + C*plan.tile_ld
     b.row = <int64_t*>(at + 2*C*plan.tile_ld)
     b.sum_at = b.row + C
-    b.row_loss = <double*>(b.sum_at + C)
+    b.weights = <double*>(b.sum_at + C)
+    b.row_loss = b.weights + C
     b.targets = <char*>(b.row_loss + C)
     b.chosen = <int64_t*>(b.row_loss + C + C*plan.n_out)
     b.change = <double*>(b.chosen + job.n)
@@ -96,7 +99,7 @@ cdef void rows_unchanged(DifferenceJob* job, Py_ssize_t first, Py_ssize_t m) noe
     cdef const char* x = <const char*>(job.x + first*plan.n_in)
     cdef Py_ssize_t ldx = plan.n_in
     cdef const Step* step = plan.steps
-    cdef Targets t = targets_at(plan, job.labels, job.targets, first)
+    cdef Targets t = targets_at(plan, job.labels, job.targets, job.weights, first)
     cdef double* z = NULL
     cdef double* a = NULL
     cdef int s
@@ -109,7 +112,7 @@ cdef void rows_unchanged(DifferenceJob* job, Py_ssize_t first, Py_ssize_t m) noe
         x = <const char*>a
         ldx = step.ld
     plan.K.loss(
-        plan.loss, m, plan.n_out, z if plan.from_logits else a, step.ld, &t, 1, job.ws.row_loss + first, NULL, 0
+        &plan.loss, m, plan.n_out, z if plan.from_logits else a, step.ld, &t, 1, job.ws.row_loss + first, NULL, 0
     )
 
 
@@ -153,8 +156,11 @@ cdef void finish_block(DifferenceJob* job, Block* b) noexcept nogil:
     else:
         for r in range(b.rows):
             memcpy(b.targets + r*row_bytes, job.targets + b.row[r]*row_bytes, row_bytes)
-    t = targets_at(plan, job.labels, b.targets, 0)
-    plan.K.loss(plan.loss, b.rows, plan.n_out, a, last.ld, &t, 1, b.row_loss, NULL, 0)
+    if job.weights != NULL:
+        for r in range(b.rows):
+            b.weights[r] = job.weights[b.row[r]]
+    t = targets_at(plan, job.labels, b.targets, NULL if job.weights == NULL else b.weights, 0)
+    plan.K.loss(&plan.loss, b.rows, plan.n_out, a, last.ld, &t, 1, b.row_loss, NULL, 0)
     for r in range(b.rows):
         job.sums[b.sum_at[r]] += b.row_loss[r] - job.ws.row_loss[b.row[r]]
     b.rows = 0

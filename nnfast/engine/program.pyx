@@ -18,7 +18,9 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from nnfast.kernels.arrays cimport bitgen_t, generator_of, shuffle_order
 from nnfast.kernels.dispatch cimport table
-from nnfast.kernels.table cimport ADAM, IDENTITY, SOFTMAX, Kernels, Optimizer, Targets, from_logits, over_elements
+from nnfast.kernels.table cimport (
+    ADAM, IDENTITY, SOFTMAX, Kernels, LossSpec, Optimizer, Targets, from_logits, over_elements,
+)
 
 import numpy as np
 
@@ -109,8 +111,9 @@ cdef class Program:
         float32 or float64.
     steps : list of (int, int, str, bool)
         Inputs, outputs, activation and whether there is a bias, for each dense layer.
-    loss : str
-        A name in `LOSSES`.
+    loss : (str, float, bool, ndarray or None)
+        A name in `LOSSES`; its parameter, whether it takes logarithms, and a parameter of `dtype` for each output: as
+        in `LossSpec`.
     """
 
     cdef Plan plan
@@ -120,6 +123,7 @@ cdef class Program:
     cdef Py_ssize_t saved     # rows of the forward pass that waits for its backward; -1 without one
     cdef bint graded          # the gradients are those of a backward pass
     cdef readonly object dtype, layout, parameters, gradients, optimizer_kind, moments
+    cdef object per_output
     cdef readonly int64_t optimizer_steps
 
     def __cinit__(self, dtype, steps, loss):
@@ -132,12 +136,21 @@ cdef class Program:
         if self.plan.steps == NULL:
             raise MemoryError("no memory for the program")
         self.lay_out(steps)
-        self.plan.loss = LOSSES[loss]
-        self.plan.from_logits = from_logits(self.plan.loss)
-        self.plan.over_elements = over_elements(self.plan.loss)
+        self.fill_loss(loss)
         self.parameters = aligned_zeros(self.plan.n_parameters, self.dtype)
         self.gradients = aligned_zeros(self.plan.n_parameters, self.dtype)
         self.moments = []
+
+    cdef fill_loss(self, description):
+        cdef LossSpec* loss = &self.plan.loss
+        kind, loss.a, loss.log_input, per_output = description
+        loss.kind = LOSSES[kind]
+        if per_output is not None:
+            expect(per_output, self.dtype, (self.plan.n_out,), False)
+            self.per_output = per_output
+            loss.per_output = data(per_output)
+        self.plan.from_logits = from_logits(loss.kind)
+        self.plan.over_elements = over_elements(loss.kind)
 
     cdef lay_out(self, steps):
         """Fill the steps and the offsets; sizes are counted in Python's integers, which do not overflow."""
@@ -207,6 +220,8 @@ cdef class Program:
             rows*plan.width*plan.z,
             rows*max(plan.n_out*plan.z, <Py_ssize_t>sizeof(int64_t)),
             rows*sizeof(double),
+            rows*sizeof(double),
+            rows*sizeof(double),
         ]
         sizes = [-(-size//ALIGNMENT)*ALIGNMENT + ALIGNMENT for size in sizes]
         cdef char* memory = NULL
@@ -223,7 +238,9 @@ cdef class Program:
         ws.a = ws.x + <size_t>sizes[0]
         ws.g = ws.a + <size_t>sizes[1]
         ws.targets = ws.g + <size_t>sizes[2]
-        ws.row_loss = <double*>(ws.targets + <size_t>sizes[3])
+        ws.weights = <double*>(ws.targets + <size_t>sizes[3])
+        ws.row_loss = <double*>(<char*>ws.weights + <size_t>sizes[4])
+        ws.row_correct = <double*>(<char*>ws.row_loss + <size_t>sizes[5])
         return 0
 
     cdef int threads_for(self, double rows, int most):
@@ -279,7 +296,14 @@ cdef class Program:
         expect(targets, self.dtype, (n, self.plan.n_out), False)
         return False
 
-    cdef int fill(self, Job* job, Workspace* ws, int work, x, targets) except -1:
+    cdef const double* expect_weights(self, weights, n) except? NULL:
+        """Check the weights of `n` rows, of which there may be none."""
+        if weights is None:
+            return NULL
+        expect(weights, np.dtype(np.float64), (n,), False)
+        return <const double*>data(weights)
+
+    cdef int fill(self, Job* job, Workspace* ws, int work, x, targets, weights) except -1:
         memset(job, 0, sizeof(Job))
         job.plan = &self.plan
         job.ws = ws
@@ -297,6 +321,7 @@ cdef class Program:
         if targets is not None:
             job.labels = self.expect_targets(targets, job.n)
             job.targets = data(targets)
+        job.weights = self.expect_weights(weights, job.n)
         return 0
 
     def predict(self, x, out, int threads, bint fused=False):
@@ -309,25 +334,31 @@ cdef class Program:
         job.linear = fused and self.plan.from_logits
         self.walk(&job, x, threads)
 
-    def evaluate(self, x, targets, counts, int threads):
-        """Return the loss and, if asked to count, how many are right. `counts`: None, "classes", or a threshold."""
+    def evaluate(self, x, targets, weights, counts, int threads):
+        """Return the loss and, if asked to count, how many are right, each of its row's weight. `counts`: None,
+        "classes", or a threshold."""
         cdef TileJob job
         memset(&job, 0, sizeof(TileJob))
         job.n = x.shape[0]
         job.labels = self.expect_targets(targets, job.n)
         expect(x, self.dtype, (job.n, self.plan.n_in), False)
         job.targets = data(targets)
+        job.weights = self.expect_weights(weights, job.n)
         job.counts = counts is not None
         job.classes = counts == "classes"
         job.threshold = 0 if job.classes or counts is None else counts
         row_loss = np.empty(job.n)
+        row_correct = np.zeros(0 if weights is None or counts is None else job.n)
         job.row_loss = <double*>data(row_loss)
+        job.row_correct = <double*>data(row_correct)
         self.walk(&job, x, threads)
-        cdef double total = 0
+        cdef double total = 0, correct = job.correct
         cdef Py_ssize_t r
         for r in range(job.n):
             total += job.row_loss[r]
-        return total/(job.n*self.plan.n_out if self.plan.over_elements else job.n), job.correct
+        for r in range(len(row_correct)):
+            correct += job.row_correct[r]
+        return averaged(&self.plan, total, sum_of_weights(job.weights, job.n)), correct
 
     cdef int walk(self, TileJob* job, x, int threads) except -1:
         job.plan = &self.plan
@@ -382,7 +413,7 @@ cdef class Program:
             raise MemoryError("no memory for one row")
         return True
 
-    def gradient(self, x, targets, out, gx, int threads):
+    def gradient(self, x, targets, weights, out, gx, int threads):
         """Write the gradient of the loss to `out`, a vector like the arena of parameters, and unless it is None that of
         the input to `gx`; return the loss."""
         expect(out, self.dtype, (self.plan.n_parameters,), True)
@@ -392,7 +423,7 @@ cdef class Program:
         memset(&ws, 0, sizeof(Workspace))
         self.reserve(&ws, x.shape[0])
         try:
-            self.fill(&job, &ws, FORWARD | LOSS | BACKWARD | WEIGHTS, x, targets)
+            self.fill(&job, &ws, FORWARD | LOSS | BACKWARD | WEIGHTS, x, targets, weights)
             job.gradients = data(out)
             if gx is not None:
                 expect(gx, self.dtype, (job.n, self.plan.n_in), True)
@@ -412,7 +443,7 @@ cdef class Program:
         cdef const Step* last = &self.plan.steps[self.plan.n_steps - 1]
         cdef Py_ssize_t r, row_bytes = self.plan.n_out*self.plan.z
         self.reserve(&self.ws, x.shape[0])
-        self.fill(&job, &self.ws, FORWARD, x, None)
+        self.fill(&job, &self.ws, FORWARD, x, None, None)
         expect(out, self.dtype, (job.n, self.plan.n_out), True)
         if job.n:  # the caller may change x before `backward`
             memcpy(self.ws.x, job.x, <size_t>(job.n*self.plan.n_in*self.plan.z))
@@ -440,7 +471,7 @@ cdef class Program:
         cdef Job job
         cdef const Step* last = &self.plan.steps[self.plan.n_steps - 1]
         cdef Py_ssize_t r, row_bytes = self.plan.n_out*self.plan.z
-        self.fill(&job, &self.ws, BACKWARD | (WEIGHTS if parameters else 0), None, None)
+        self.fill(&job, &self.ws, BACKWARD | (WEIGHTS if parameters else 0), None, None, None)
         job.n = job.batch = self.saved
         expect(gout, self.dtype, (job.n, self.plan.n_out), False)
         expect(gx, self.dtype, (job.n, self.plan.n_in), True)
@@ -460,7 +491,7 @@ cdef class Program:
     def update(self, optimizer):
         """One step of the optimizer with the gradients as they are."""
         cdef Job job
-        self.fill(&job, &self.ws, UPDATE, None, None)
+        self.fill(&job, &self.ws, UPDATE, None, None, None)
         self.fill_optimizer(&job, optimizer, self.moments_for(optimizer))
         job.n = job.batch = 1
         with nogil:
@@ -468,13 +499,13 @@ cdef class Program:
         self.optimizer_steps = job.optimizer_steps
         self.forget()
 
-    def train_step(self, x, targets, optimizer, int threads):
+    def train_step(self, x, targets, weights, optimizer, int threads):
         """Forward, loss, backward and update on one mini-batch; return its loss."""
         cdef Job job
         cdef double loss = 0
         moments = self.moments_for(optimizer)
         self.reserve(&self.ws, x.shape[0])
-        self.fill(&job, &self.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets)
+        self.fill(&job, &self.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
         self.fill_optimizer(&job, optimizer, moments)
         job.step_loss = &loss
         threads = self.threads_for(job.n, threads)
@@ -498,8 +529,8 @@ cdef class Training:
     ----------
     program : Program
         Marked busy by the caller.
-    x, targets : ndarray
-        The data, as the program takes it.
+    x, targets, weights : ndarray
+        The data, as the program takes it; weights may be None.
     batch, total : int
         Rows of a mini-batch (the last of an epoch may be smaller); steps in all.
     optimizer : tuple
@@ -514,26 +545,32 @@ cdef class Training:
     cdef readonly Program program
     cdef int threads
     cdef object order, bit_generator
-    cdef readonly object x, targets, step_loss, step_correct
+    cdef readonly object x, targets, weights, step_loss, step_correct, step_weight
 
-    def __init__(self, Program program, x, targets, batch, total, optimizer, bit_generator, counts, int threads):
+    def __init__(
+        self, Program program, x, targets, weights, batch, total, optimizer, bit_generator, counts, int threads
+    ):
         # all memory first, then changes
         self.step_loss = np.empty(total)
-        self.step_correct = np.zeros(0 if counts is None else total, np.int64)
+        self.step_correct = np.zeros(0 if counts is None else total)
+        self.step_weight = None if weights is None else np.empty(total)
         self.order = None if bit_generator is None else np.arange(x.shape[0], dtype=np.int64)
         moments = program.moments_for(optimizer)
         program.reserve(&program.ws, batch)
         program.forget()
-        program.fill(&self.job, &program.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets)
+        program.fill(&self.job, &program.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
         program.fill_optimizer(&self.job, optimizer, moments)
-        self.program, self.x, self.targets, self.bit_generator = program, x, targets, bit_generator
+        self.program, self.x, self.targets, self.weights = program, x, targets, weights
+        self.bit_generator = bit_generator
         self.job.batch = batch
         self.job.total = total
         self.job.counts = counts is not None
         self.job.classes = counts == "classes"
         self.job.threshold = 0 if self.job.classes or counts is None else counts
         self.job.step_loss = <double*>data(self.step_loss)
-        self.job.step_correct = <int64_t*>data(self.step_correct)
+        self.job.step_correct = <double*>data(self.step_correct)
+        if weights is not None:
+            self.job.step_weight = <double*>data(self.step_weight)
         self.threads = program.threads_for(batch, threads)
         if bit_generator is not None:
             self.job.order = <int64_t*>data(self.order)
@@ -566,7 +603,7 @@ cdef class Training:
         rows = slice(self.job.position, self.job.position + self.job.batch)
         return rows if self.order is None else self.order[rows]
 
-    def take(self, gradient, double loss, int64_t correct, optimizer):
+    def take(self, gradient, double loss, double correct, optimizer):
         """One step with a gradient that was computed elsewhere; whole, whenever Ctrl-C comes."""
         self.program.fill_optimizer(&self.job, optimizer, self.program.moments_for(optimizer))
         self.program.gradients[:] = gradient
@@ -587,8 +624,8 @@ cdef class Differences:
     ----------
     program : Program
         In float64. Its parameters must not change meanwhile.
-    x, targets : ndarray
-        The data, as the program takes it; at least one row.
+    x, targets, weights : ndarray
+        The data, as the program takes it; at least one row. Weights may be None.
     arrays : list of int
         With respect to what: numbers of arrays in `Program.layout`, and -1 for the input.
     h : float
@@ -609,14 +646,15 @@ cdef class Differences:
     cdef int threads
     cdef double count
     cdef bint defined
-    cdef object x, targets, sums
+    cdef object x, targets, weights, sums
 
-    def __init__(self, Program program, x, targets, arrays, double h, int threads):
+    def __init__(self, Program program, x, targets, weights, arrays, double h, int threads):
         cdef Plan* plan = &program.plan
         n = x.shape[0]
         expect(x, np.dtype(np.float64), (n, plan.n_in), False)
-        self.program, self.x, self.targets = program, x, targets
+        self.program, self.x, self.targets, self.weights = program, x, targets, weights
         self.job.labels = program.expect_targets(targets, n)
+        self.job.weights = program.expect_weights(weights, n)
         self.sums = np.zeros((plan.n_parameters + (n*plan.n_in if -1 in arrays else 0), 2))
         program.reserve(&self.ws, n)
         self.job.plan = plan
@@ -635,7 +673,7 @@ cdef class Differences:
             raise MemoryError(f"no memory for the differences of {n} rows")
         for array in arrays:
             self.add_segment(array)
-        self.count = n*plan.n_out if plan.over_elements else n
+        self.count = sum_of_weights(self.job.weights, n)*(plan.n_out if plan.over_elements else 1)
         self.job.next_look = seconds_now() + SLICE
         with nogil:
             run_team(self.threads, forward_unchanged, &self.job)
@@ -676,7 +714,8 @@ cdef class Differences:
 
     @property
     def slopes(self):
-        both = self.sums/self.count/np.array([self.job.h, -self.job.h])
+        count = self.count or 1.0  # of no weight at all: then the sums are zero
+        both = self.sums/count/np.array([self.job.h, -self.job.h])
         if not self.defined:  # not even where no row was changed
             both[:self.job.plan.n_parameters] = np.nan
         return both
