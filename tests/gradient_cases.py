@@ -66,7 +66,7 @@ def values(score: np.ndarray) -> np.ndarray:
 
 
 def counts(score: np.ndarray) -> np.ndarray:
-    return np.floor(3 * np.exp(score))
+    return np.floor(1.5 * np.exp(score))
 
 
 def signs(score: np.ndarray) -> np.ndarray:
