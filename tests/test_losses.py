@@ -86,9 +86,12 @@ class TestValues:
         x, t = np.log(np.array([[1, 2, 4]], dtype)), np.array([[0, 2, 1]], dtype)
         expected = (1 + 2 - 2 * math.log(2) + 4 - math.log(4)) / 3
         assert_close(module.poisson(x, t), expected, scale=10.0)
-        assert_close(module.poisson(np.exp(x), t, False), expected, scale=10.0)
+        rates = np.array([[1, 2, 4]], dtype)
+        expected = (1 + 2 - 2 * math.log(2 + 1e-8) + 4 - math.log(4 + 1e-8)) / 3  # as PyTorch keeps zero off
+        assert_close(module.poisson(rates, t, False), expected, scale=10.0)
         assert_close(module.poisson_backward(x, t), [[1 / 3, 0, 1]], scale=[2.0])
-        assert_close(module.poisson_backward(np.exp(x), t, False), [[1 / 3, 0, 0.25]], scale=[2.0])
+        expected = [[1 / 3, (1 - 2 / (2 + 1e-8)) / 3, (1 - 1 / (4 + 1e-8)) / 3]]
+        assert_close(module.poisson_backward(rates, t, False), expected, scale=[2.0])
 
     def test_quantile(self, module, dtype):
         x, t = np.array([[1, 1, 1], [2, 2, 2]], dtype), np.array([[3, 1, 0], [1, 2, 6]], dtype)
@@ -266,7 +269,7 @@ def test_log_softmax_is_fused_too(loss):
         (
             "hinge",
             np.tile([-1.0, 0.0, 1.0, 1.0], (12, 1)),
-            "^y must hold -1 and 1, or 0 and 1, for loss 'hinge', got 0",
+            "^y must hold -1 and 1, or 0 and 1, for .*got 0",
         ),
         ("quantile", SCORE, r"^y must have shape \(12, 2\), got \(12, 4\)"),
     ],
@@ -346,6 +349,17 @@ COUNTS = np.array([2, 1, 0, 3, 1, 0, 1, 2, 1, 4, 0, 1])
 REPEATED = np.repeat(np.arange(12), COUNTS)
 
 
+def test_weights_of_many_classes():
+    """Beyond the kernel for few of them."""
+    rng = np.random.default_rng(2)
+    net = nf.Sequential(
+        [nf.Dense(50, "softmax")], input_shape=3, dtype="float64", seed=0, loss=FITTING["smooth labels"][0]
+    )
+    y = rng.integers(0, 50, 12)
+    mine, theirs = net.gradient(X, y, sample_weight=COUNTS), net.gradient(X[REPEATED], y[REPEATED])
+    assert_close(mine["W1"], theirs["W1"], scale=10.0 + 0 * mine["W1"])
+
+
 @by_loss
 def test_a_row_of_weight_k_counts_as_k_rows(name):
     net, y = make(name)
@@ -394,7 +408,7 @@ def test_mini_batches_average_over_their_weights(name, shuffle):
         X, y, epochs=3, batch_size=5, shuffle=shuffle, sample_weight=weights, optimizer=nf.SGD(0.05), verbose=0,
         validation_data=(X, y, weights),
     )  # fmt: skip
-    batches = list(numpy_twin.batches(12, 5, 9))
+    batches = [rows.copy() for rows in numpy_twin.batches(12, 5, 9)]
     steps = [twin.train_step(X[b], y[b], nf.SGD(0.05), sample_weight=weights[b]) for b in batches]
     assert history.step_loss.tolist() == steps
     assert net.flat_params.tobytes() == twin.flat_params.tobytes()
@@ -437,17 +451,12 @@ def test_an_infinite_loss_of_no_weight_is_none():
     assert net.gradient([[1e4], [0.0]], [1, 0], sample_weight=[0, 1])["b1"] == 1
 
 
-@pytest.mark.parametrize("units", [4, 40])
-@by_loss
+@pytest.mark.parametrize(("name", "units"), [*((name, 4) for name in FITTING), ("cross_entropy", 40)])
 def test_weights_give_the_same_bits_on_any_number_of_threads(name, units):
     loss, output, y = FITTING[name]
     n = 3000
     rng = np.random.default_rng(0)
     x, rows = rng.normal(size=(n, 3)), np.tile(y, (n // 12,) + (1,) * (y.ndim - 1))
-    if units != 4:
-        if name not in ("cross_entropy", "smooth labels"):
-            pytest.skip("targets are for four outputs")
-        rows = rng.integers(0, units, n)
     weights, found = rng.uniform(size=n), []
     for count in (1, 2, 3):
         net = nf.Sequential([nf.Dense(200, "relu"), nf.Dense(units, output)], input_shape=3, loss=loss, seed=0)
