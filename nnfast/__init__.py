@@ -4,7 +4,7 @@ import importlib as _importlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from nnfast import activations, functions
+from nnfast import activations, functions, losses
 from nnfast._config import show_config
 from nnfast._threads import get_num_threads, num_threads, set_num_threads
 from nnfast._version import __version__
@@ -50,6 +50,7 @@ __all__ = [
     "get_num_threads",
     "gradient_descent",
     "load",
+    "losses",
     "num_threads",
     "numerical_diff",
     "numerical_gradient",

@@ -86,6 +86,24 @@ def _cast(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
         raise ValueError(f"{name} must fit {np.dtype(dtype)}, got {value:g}{_at(index)}, which is beyond it") from None
 
 
+def as_weights(value: Any, n: int) -> np.ndarray | None:
+    """Return the weights of `n` rows as float64; None stays None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `value` has another shape, holds what is negative or not finite, or is all zero.
+    """
+    if value is None:
+        return None
+    weights = as_array("sample_weight", value, np.float64, shape=(n,), finite=True)
+    if weights.min() < 0:
+        raise ValueError(f"sample_weight must not be negative, got {weights.min()}{_at(np.argwhere(weights < 0)[0])}")
+    if not weights.any():
+        raise ValueError("sample_weight must not be all zero")
+    return weights
+
+
 def to_array(name: str, value: Any) -> np.ndarray:
     """Return `value` as an array of any dtype; ValueError if its rows differ in length or values are masked."""
     if type(value) is not np.ndarray and np.ma.is_masked(value):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast import numerical
-from nnfast._validation import as_array, check_float, describe
+from nnfast._validation import as_array, as_weights, check_float, describe
 from nnfast.gradients import number, one_sided_slopes
 
 if TYPE_CHECKING:
@@ -236,6 +236,7 @@ def check_network(
     wrt: str | Sequence[str] | None,
     h: float | None,
     tolerance: float,
+    sample_weight: ArrayLike | None,
     verbose: int,
 ) -> GradientReport:
     """`Sequential.check_gradient`."""
@@ -244,7 +245,8 @@ def check_network(
     double = net._in_double()
     names = numerical.chosen_names(double, wrt if gradient is None else _claimed_names(double, gradient, wrt))
     rows, targets = double._data(x, y)
-    value = double.loss(x, y)
+    weights = as_weights(sample_weight, len(rows))
+    value = double.loss(x, y) if weights is None else double.loss(x, y, sample_weight=weights)  # may be a subclass's
     if not np.isfinite(value):
         raise ValueError(f"the loss must be finite, got {value}")
     points = {name: double.params[name] for name in names if name != numerical.INPUT}
@@ -252,14 +254,14 @@ def check_network(
         points[numerical.INPUT] = rows.reshape(len(rows), *double._built_shape)
     given: Mapping[str, Any]
     if gradient is None:
-        given, what = double.gradient(x, y, wrt=names), "the network's gradient"
+        given, what = double.gradient(x, y, wrt=names, sample_weight=weights), "the network's gradient"
     else:
         given, what = _by_name(double, gradient), "gradient"
     claimed = {name: _claimed(f"{what}[{name!r}]", given[name], points[name].shape) for name in names}
 
     def ask(share: float, wanted: Sequence[str]) -> Slopes:
         found = {}
-        for name, sides in numerical.slopes(double, rows, targets, wanted, h * share, verbose).items():
+        for name, sides in numerical.slopes(double, rows, targets, weights, wanted, h * share, verbose).items():
             right, left = (side.reshape(points[name].shape) for side in sides)
             found[name] = (right, left, h * share)
         return found

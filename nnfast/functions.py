@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._validation import as_array, check_float, check_out, check_shape, choose, to_array
+from nnfast._validation import as_array, check_bool, check_float, check_out, check_shape, choose, to_array
 from nnfast.kernels import arrays as kernels
 
 if TYPE_CHECKING:
@@ -35,14 +35,28 @@ __all__ = [
     "gelu_backward",
     "hard_sigmoid",
     "hard_sigmoid_backward",
+    "hinge",
+    "hinge_backward",
+    "huber",
+    "huber_backward",
     "identity",
     "identity_backward",
+    "kl_divergence",
+    "kl_divergence_backward",
     "leaky_relu",
     "leaky_relu_backward",
+    "log_cosh",
+    "log_cosh_backward",
     "log_softmax",
     "log_softmax_backward",
+    "mean_absolute_error",
+    "mean_absolute_error_backward",
     "mean_squared_error",
     "mean_squared_error_backward",
+    "poisson",
+    "poisson_backward",
+    "quantile",
+    "quantile_backward",
     "relu",
     "relu_backward",
     "selu",
@@ -57,6 +71,8 @@ __all__ = [
     "softmax_backward",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
+    "softmax_kl_divergence",
+    "softmax_kl_divergence_backward",
     "softplus",
     "softplus_backward",
     "step",
@@ -69,16 +85,21 @@ __all__ = [
 
 
 def _run(
-    kernel: Callable[..., Any], inputs: tuple[np.ndarray, ...], out: np.ndarray | None, shape: tuple[int, ...]
+    kernel: Callable[..., Any],
+    inputs: tuple[np.ndarray, ...],
+    out: np.ndarray | None,
+    shape: tuple[int, ...],
+    parameters: tuple[Any, ...] = (),
 ) -> Any:
     """Run a kernel into `out`, by way of a new array where the kernel could not write there safely."""
     if out is None:
-        return kernel(*inputs)
+        return kernel(*inputs, *parameters)
     check_out("out", out, shape, inputs[0].dtype)
-    direct = out.flags.carray and out.dtype.isnative and not any(np.may_share_memory(out, a) for a in inputs)
+    arrays = [a for a in (*inputs, *parameters) if isinstance(a, np.ndarray)]
+    direct = out.flags.carray and out.dtype.isnative and not any(np.may_share_memory(out, a) for a in arrays)
     if direct:
-        return kernel(*inputs, out=out)
-    out[...] = kernel(*inputs)
+        return kernel(*inputs, *parameters, out=out)
+    out[...] = kernel(*inputs, *parameters)
     return out
 
 
@@ -117,7 +138,7 @@ def _loss(
     prediction: ArrayLike,
     target: ArrayLike,
     out: np.ndarray | None,
-    *,
+    *parameters: Any,
     labels: bool = False,
     backward: bool = False,
 ) -> Any:
@@ -125,7 +146,23 @@ def _loss(
     if prediction.ndim == 0 or prediction.size == 0:
         raise ValueError(f"prediction must have at least one row of outputs, got shape {prediction.shape}")
     shape = prediction.shape if backward else ()
-    return _run(kernel, (prediction, _targets(target, prediction, labels)), out, shape)
+    return _run(kernel, (prediction, _targets(target, prediction, labels)), out, shape, parameters)
+
+
+def _quantiles(quantiles: ArrayLike, prediction: ArrayLike) -> np.ndarray:
+    """One for each output, of the dtype that `prediction` is computed in."""
+    outputs = as_array("prediction", prediction)
+    array = as_array("quantiles", quantiles, outputs.dtype, ndim=(0, 1))
+    if not ((array > 0) & (array < 1)).all():
+        raise ValueError(f"quantiles must lie in (0, 1), got {array}")
+    n = outputs.shape[-1] if outputs.ndim else 1
+    if array.ndim and array.shape != (n,):
+        raise ValueError(f"quantiles must be one number, or have shape ({n},), got {array.shape}")
+    return np.ascontiguousarray(np.broadcast_to(array, (n,)))
+
+
+def _smoothing(label_smoothing: float) -> float:
+    return check_float("label_smoothing", label_smoothing, 0.0, 1.0)
 
 
 def step(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -1199,15 +1236,15 @@ def mean_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: n
     return _loss(kernels.mean_squared_error_backward, prediction, target, out, backward=True)
 
 
-def cross_entropy(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
-    """The cross entropy of predicted probabilities, averaged over rows.
+def mean_absolute_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
+    """The mean of absolute errors over all elements, as in PyTorch's ``L1Loss``.
 
     Parameters
     ----------
     prediction : array_like
         Rows of outputs, along the last axis.
     target : array_like
-        Of the same shape; or integer labels, one for each row.
+        Of the same shape.
     out : ndarray of shape (), optional
         Where to write the loss.
 
@@ -1219,7 +1256,434 @@ def cross_entropy(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | No
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element, or a label is no class.
+        If the shapes differ, there is no element.
+
+    Notes
+    -----
+    ``mean(abs(prediction - target))``.
+
+    Examples
+    --------
+    >>> from nnfast.functions import mean_absolute_error
+    >>> mean_absolute_error([1.0, 2.0, 4.0], [1.0, 3.0, 2.0])
+    np.float64(1.0)
+    """
+    return _loss(kernels.mean_absolute_error, prediction, target, out)
+
+
+def mean_absolute_error_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """Give the gradient of `mean_absolute_error` with respect to `prediction`.
+
+    It is ``sign(prediction - target) / size``: zero where they are equal.
+
+    Parameters
+    ----------
+    prediction, target : array_like
+        As for `mean_absolute_error`.
+    out : ndarray, optional
+        Where to write the gradient.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `prediction`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `mean_absolute_error`.
+
+    Examples
+    --------
+    >>> from nnfast.functions import mean_absolute_error_backward
+    >>> mean_absolute_error_backward([1.0, 2.0, 4.0, 4.0], [1.0, 3.0, 2.0, 2.0])
+    array([ 0.  , -0.25,  0.25,  0.25])
+    """
+    return _loss(kernels.mean_absolute_error_backward, prediction, target, out, backward=True)
+
+
+def huber(prediction: ArrayLike, target: ArrayLike, delta: float = 1.0, out: np.ndarray | None = None) -> np.floating:
+    """Half of squared errors up to `delta`, and their tangent from there on, averaged over all elements.
+
+    Parameters
+    ----------
+    prediction : array_like
+        Rows of outputs, along the last axis.
+    target : array_like
+        Of the same shape.
+    delta : float
+        Above zero.
+    out : ndarray of shape (), optional
+        Where to write the loss.
+
+    Returns
+    -------
+    numpy.floating
+        The loss; `out` if it is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes differ, there is no element, or `delta` is not positive.
+
+    Notes
+    -----
+    ``d**2 / 2`` for ``abs(d) <= delta``, else ``delta * (abs(d) - delta / 2)``, with ``d = prediction - target``;
+    PyTorch's ``HuberLoss``.
+
+    Examples
+    --------
+    >>> from nnfast.functions import huber
+    >>> huber([1.0, 0.0], [0.0, 4.0])
+    np.float64(2.0)
+    """
+    return _loss(kernels.huber, prediction, target, out, check_float("delta", delta, 0.0, float("inf"), open_ends=True))
+
+
+def huber_backward(
+    prediction: ArrayLike, target: ArrayLike, delta: float = 1.0, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Give the gradient of `huber` with respect to `prediction`.
+
+    It is ``clip(prediction - target, -delta, delta) / size``.
+
+    Parameters
+    ----------
+    prediction, target, delta : array_like
+        As for `huber`.
+    out : ndarray, optional
+        Where to write the gradient.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `prediction`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `huber`.
+
+    Examples
+    --------
+    >>> from nnfast.functions import huber_backward
+    >>> huber_backward([1.0, 0.0], [0.5, 4.0])
+    array([ 0.25, -0.5 ])
+    """
+    return _loss(
+        kernels.huber_backward,
+        prediction,
+        target,
+        out,
+        check_float("delta", delta, 0.0, float("inf"), open_ends=True),
+        backward=True,
+    )
+
+
+def log_cosh(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
+    """The logarithm of the hyperbolic cosine of errors, averaged over all elements, as in Keras.
+
+    Parameters
+    ----------
+    prediction : array_like
+        Rows of outputs, along the last axis.
+    target : array_like
+        Of the same shape.
+    out : ndarray of shape (), optional
+        Where to write the loss.
+
+    Returns
+    -------
+    numpy.floating
+        The loss; `out` if it is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes differ, there is no element.
+
+    Notes
+    -----
+    ``mean(log(cosh(d)))`` with ``d = prediction - target``, computed as ``abs(d) + log1p(exp(-2 * abs(d))) - log(2)``:
+    nothing overflows.
+
+    Examples
+    --------
+    >>> from nnfast.functions import log_cosh
+    >>> log_cosh([1.0, -1000.0], [0.0, 0.0]).round(4)
+    np.float64(499.8703)
+    """
+    return _loss(kernels.log_cosh, prediction, target, out)
+
+
+def log_cosh_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """Give the gradient of `log_cosh` with respect to `prediction`.
+
+    It is ``tanh(prediction - target) / size``.
+
+    Parameters
+    ----------
+    prediction, target : array_like
+        As for `log_cosh`.
+    out : ndarray, optional
+        Where to write the gradient.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `prediction`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `log_cosh`.
+
+    Examples
+    --------
+    >>> from nnfast.functions import log_cosh_backward
+    >>> log_cosh_backward([1.0, -1000.0], [0.0, 0.0]).round(4)
+    array([ 0.3808, -0.5   ])
+    """
+    return _loss(kernels.log_cosh_backward, prediction, target, out, backward=True)
+
+
+def poisson(
+    prediction: ArrayLike, target: ArrayLike, log_input: bool = True, out: np.ndarray | None = None
+) -> np.floating:
+    """The negative log-likelihood of counts, averaged over all elements, as in PyTorch's ``PoissonNLLLoss``.
+
+    Parameters
+    ----------
+    prediction : array_like
+        Rows of outputs, along the last axis.
+    target : array_like
+        Of the same shape: counts.
+    log_input : bool
+        Whether predictions are the logarithms of rates.
+    out : ndarray of shape (), optional
+        Where to write the loss.
+
+    Returns
+    -------
+    numpy.floating
+        The loss; `out` if it is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes differ, there is no element.
+
+    Notes
+    -----
+    ``exp(prediction) - target * prediction``, or ``prediction - target * log(prediction + 1e-8)`` of rates; the part
+    that depends on the target alone is left out.
+
+    Examples
+    --------
+    >>> from nnfast.functions import poisson
+    >>> poisson([0.0, 1.0], [1, 2]).round(4)
+    np.float64(0.8591)
+    """
+    return _loss(kernels.poisson, prediction, target, out, check_bool("log_input", log_input))
+
+
+def poisson_backward(
+    prediction: ArrayLike, target: ArrayLike, log_input: bool = True, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Give the gradient of `poisson` with respect to `prediction`.
+
+    It is ``(exp(prediction) - target) / size``, or ``(1 - target / (prediction + 1e-8)) / size`` of rates.
+
+    Parameters
+    ----------
+    prediction, target, log_input : array_like
+        As for `poisson`.
+    out : ndarray, optional
+        Where to write the gradient.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `prediction`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `poisson`.
+
+    Examples
+    --------
+    >>> from nnfast.functions import poisson_backward
+    >>> poisson_backward([2.0, 4.0], [1, 4], log_input=False).round(4)
+    array([0.25, 0.  ])
+    """
+    return _loss(kernels.poisson_backward, prediction, target, out, check_bool("log_input", log_input), backward=True)
+
+
+def quantile(
+    prediction: ArrayLike, target: ArrayLike, quantiles: ArrayLike, out: np.ndarray | None = None
+) -> np.floating:
+    """The pinball loss, whose least is at a quantile of the target, averaged over all elements.
+
+    Parameters
+    ----------
+    prediction : array_like
+        Rows of outputs, along the last axis.
+    target : array_like
+        Of the same shape.
+    quantiles : float or array_like of shape (outputs,)
+        In (0, 1).
+    out : ndarray of shape (), optional
+        Where to write the loss.
+
+    Returns
+    -------
+    numpy.floating
+        The loss; `out` if it is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes differ, there is no element, or a quantile is out of range.
+
+    Notes
+    -----
+    ``q * d`` for ``d = target - prediction > 0``, else ``(q - 1) * d``.
+
+    Examples
+    --------
+    >>> from nnfast.functions import quantile
+    >>> quantile([[1.0, 1.0]], [[2.0, 2.0]], [0.25, 0.75])
+    np.float64(0.5)
+    """
+    return _loss(kernels.quantile, prediction, target, out, _quantiles(quantiles, prediction))
+
+
+def quantile_backward(
+    prediction: ArrayLike, target: ArrayLike, quantiles: ArrayLike, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Give the gradient of `quantile` with respect to `prediction`.
+
+    It is ``-q / size`` where the target is above the prediction, ``(1 - q) / size`` where it is below, and zero where
+    they are equal.
+
+    Parameters
+    ----------
+    prediction, target, quantiles : array_like
+        As for `quantile`.
+    out : ndarray, optional
+        Where to write the gradient.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `prediction`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `quantile`.
+
+    Examples
+    --------
+    >>> from nnfast.functions import quantile_backward
+    >>> quantile_backward([[1.0, 3.0]], [[2.0, 2.0]], [0.25, 0.75])
+    array([[-0.125,  0.125]])
+    """
+    return _loss(kernels.quantile_backward, prediction, target, out, _quantiles(quantiles, prediction), backward=True)
+
+
+def hinge(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
+    """How far outputs are from being right by a margin of one, averaged over all elements.
+
+    Parameters
+    ----------
+    prediction : array_like
+        Rows of outputs, along the last axis.
+    target : array_like
+        Of the same shape: -1 and 1.
+    out : ndarray of shape (), optional
+        Where to write the loss.
+
+    Returns
+    -------
+    numpy.floating
+        The loss; `out` if it is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes differ, there is no element.
+
+    Notes
+    -----
+    ``mean(max(0, 1 - target * prediction))``.
+
+    Examples
+    --------
+    >>> from nnfast.functions import hinge
+    >>> hinge([0.5, -0.5, 3.0, -2.0], [1, 1, 1, 1])
+    np.float64(1.25)
+    """
+    return _loss(kernels.hinge, prediction, target, out)
+
+
+def hinge_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """Give the gradient of `hinge` with respect to `prediction`.
+
+    It is ``-target / size`` where ``target * prediction < 1``, else 0: also at the kink.
+
+    Parameters
+    ----------
+    prediction, target : array_like
+        As for `hinge`.
+    out : ndarray, optional
+        Where to write the gradient.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `prediction`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `hinge`.
+
+    Examples
+    --------
+    >>> from nnfast.functions import hinge_backward
+    >>> hinge_backward([0.5, 1.0, 3.0, -2.0], [1, 1, 1, -1])
+    array([-0.25,  0.  ,  0.  ,  0.  ])
+    """
+    return _loss(kernels.hinge_backward, prediction, target, out, backward=True)
+
+
+def cross_entropy(
+    prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
+) -> np.floating:
+    """The cross entropy of predicted probabilities, averaged over rows.
+
+    Parameters
+    ----------
+    prediction : array_like
+        Rows of outputs, along the last axis.
+    target : array_like
+        Of the same shape; or integer labels, one for each row.
+    label_smoothing : float
+        The part of each target that is spread evenly over all classes, as in PyTorch; in [0, 1].
+    out : ndarray of shape (), optional
+        Where to write the loss.
+
+    Returns
+    -------
+    numpy.floating
+        The loss; `out` if it is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes differ, there is no element, or a label is no class, or `label_smoothing` is out of range.
 
     Notes
     -----
@@ -1232,17 +1696,19 @@ def cross_entropy(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | No
     >>> cross_entropy([[0.1, 0.6, 0.3]], [1]).round(4)
     np.float64(0.5108)
     """
-    return _loss(kernels.cross_entropy, prediction, target, out, labels=True)
+    return _loss(kernels.cross_entropy, prediction, target, out, _smoothing(label_smoothing), labels=True)
 
 
-def cross_entropy_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+def cross_entropy_backward(
+    prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
+) -> np.ndarray:
     """Give the gradient of `cross_entropy` with respect to `prediction`.
 
     It is ``-target / prediction / rows``, at the clipped prediction.
 
     Parameters
     ----------
-    prediction, target : array_like
+    prediction, target, label_smoothing
         As for `cross_entropy`.
     out : ndarray, optional
         Where to write the gradient.
@@ -1263,10 +1729,14 @@ def cross_entropy_backward(prediction: ArrayLike, target: ArrayLike, out: np.nda
     >>> cross_entropy_backward([0.25, 0.75], [0.0, 1.0]).round(4)
     array([-0.    , -1.3333])
     """
-    return _loss(kernels.cross_entropy_backward, prediction, target, out, labels=True, backward=True)
+    return _loss(
+        kernels.cross_entropy_backward, prediction, target, out, _smoothing(label_smoothing), labels=True, backward=True
+    )
 
 
-def binary_cross_entropy(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
+def binary_cross_entropy(
+    prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
+) -> np.floating:
     """The binary cross entropy of predicted probabilities, averaged over all elements, as in PyTorch's ``BCELoss``.
 
     Parameters
@@ -1275,6 +1745,8 @@ def binary_cross_entropy(prediction: ArrayLike, target: ArrayLike, out: np.ndarr
         Rows of outputs, along the last axis.
     target : array_like
         Of the same shape.
+    label_smoothing : float
+        Moves targets towards one half: ``target * (1 - label_smoothing) + label_smoothing / 2``; in [0, 1].
     out : ndarray of shape (), optional
         Where to write the loss.
 
@@ -1286,7 +1758,7 @@ def binary_cross_entropy(prediction: ArrayLike, target: ArrayLike, out: np.ndarr
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element.
+        If the shapes differ, there is no element, or `label_smoothing` is out of range.
 
     Notes
     -----
@@ -1299,11 +1771,11 @@ def binary_cross_entropy(prediction: ArrayLike, target: ArrayLike, out: np.ndarr
     >>> binary_cross_entropy([0.9, 0.2], [1, 0]).round(4)
     np.float64(0.1643)
     """
-    return _loss(kernels.binary_cross_entropy, prediction, target, out)
+    return _loss(kernels.binary_cross_entropy, prediction, target, out, _smoothing(label_smoothing))
 
 
 def binary_cross_entropy_backward(
-    prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None
+    prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray:
     """Give the gradient of `binary_cross_entropy` with respect to `prediction`.
 
@@ -1311,7 +1783,7 @@ def binary_cross_entropy_backward(
 
     Parameters
     ----------
-    prediction, target : array_like
+    prediction, target, label_smoothing
         As for `binary_cross_entropy`.
     out : ndarray, optional
         Where to write the gradient.
@@ -1332,18 +1804,20 @@ def binary_cross_entropy_backward(
     >>> binary_cross_entropy_backward([0.5, 0.25], [1.0, 0.0]).round(4)
     array([-1.    ,  0.6667])
     """
-    return _loss(kernels.binary_cross_entropy_backward, prediction, target, out, backward=True)
+    return _loss(
+        kernels.binary_cross_entropy_backward, prediction, target, out, _smoothing(label_smoothing), backward=True
+    )
 
 
-def softmax_cross_entropy(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
-    """The cross entropy of ``softmax(prediction)``, from the logits, averaged over rows.
+def kl_divergence(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
+    """The Kullback-Leibler divergence of predicted log-probabilities from the target, averaged over rows.
 
     Parameters
     ----------
     prediction : array_like
-        Rows of outputs, along the last axis.
+        Rows of logarithms of probabilities, along the last axis.
     target : array_like
-        Of the same shape; or integer labels, one for each row.
+        Of the same shape: rows of probabilities.
     out : ndarray of shape (), optional
         Where to write the loss.
 
@@ -1355,7 +1829,79 @@ def softmax_cross_entropy(prediction: ArrayLike, target: ArrayLike, out: np.ndar
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element, or a label is no class.
+        If the shapes differ, there is no element.
+
+    Notes
+    -----
+    ``sum(target * (log(target) - prediction)) / rows``, where a target of zero costs nothing; PyTorch's
+    ``KLDivLoss(reduction="batchmean")``.
+
+    Examples
+    --------
+    >>> from nnfast.functions import kl_divergence
+    >>> import numpy as np
+    >>> kl_divergence(np.log([[0.25, 0.75]]), [[0.5, 0.5]]).round(4)
+    np.float64(0.1438)
+    """
+    return _loss(kernels.kl_divergence, prediction, target, out)
+
+
+def kl_divergence_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """Give the gradient of `kl_divergence` with respect to `prediction`.
+
+    It is ``-target / rows``.
+
+    Parameters
+    ----------
+    prediction, target : array_like
+        As for `kl_divergence`.
+    out : ndarray, optional
+        Where to write the gradient.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `prediction`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `kl_divergence`.
+
+    Examples
+    --------
+    >>> from nnfast.functions import kl_divergence_backward
+    >>> kl_divergence_backward([[-1.0, -2.0]], [[0.5, 0.5]])
+    array([[-0.5, -0.5]])
+    """
+    return _loss(kernels.kl_divergence_backward, prediction, target, out, backward=True)
+
+
+def softmax_cross_entropy(
+    prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
+) -> np.floating:
+    """The cross entropy of ``softmax(prediction)``, from the logits, averaged over rows.
+
+    Parameters
+    ----------
+    prediction : array_like
+        Rows of outputs, along the last axis.
+    target : array_like
+        Of the same shape; or integer labels, one for each row.
+    label_smoothing : float
+        The part of each target that is spread evenly over all classes, as in PyTorch; in [0, 1].
+    out : ndarray of shape (), optional
+        Where to write the loss.
+
+    Returns
+    -------
+    numpy.floating
+        The loss; `out` if it is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes differ, there is no element, or a label is no class, or `label_smoothing` is out of range.
 
     Notes
     -----
@@ -1367,11 +1913,11 @@ def softmax_cross_entropy(prediction: ArrayLike, target: ArrayLike, out: np.ndar
     >>> softmax_cross_entropy([[1.0, 2.0, 0.0]], [1]).round(4)
     np.float64(0.4076)
     """
-    return _loss(kernels.softmax_cross_entropy, prediction, target, out, labels=True)
+    return _loss(kernels.softmax_cross_entropy, prediction, target, out, _smoothing(label_smoothing), labels=True)
 
 
 def softmax_cross_entropy_backward(
-    prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None
+    prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray:
     """Give the gradient of `softmax_cross_entropy` with respect to `prediction`.
 
@@ -1379,7 +1925,7 @@ def softmax_cross_entropy_backward(
 
     Parameters
     ----------
-    prediction, target : array_like
+    prediction, target, label_smoothing
         As for `softmax_cross_entropy`.
     out : ndarray, optional
         Where to write the gradient.
@@ -1400,11 +1946,19 @@ def softmax_cross_entropy_backward(
     >>> softmax_cross_entropy_backward([0.0, 0.0], [1.0, 0.0])
     array([-0.5,  0.5])
     """
-    return _loss(kernels.softmax_cross_entropy_backward, prediction, target, out, labels=True, backward=True)
+    return _loss(
+        kernels.softmax_cross_entropy_backward,
+        prediction,
+        target,
+        out,
+        _smoothing(label_smoothing),
+        labels=True,
+        backward=True,
+    )
 
 
 def sigmoid_binary_cross_entropy(
-    prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None
+    prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.floating:
     """The binary cross entropy of ``sigmoid(prediction)``, from the logits, averaged over all elements.
 
@@ -1414,6 +1968,8 @@ def sigmoid_binary_cross_entropy(
         Rows of outputs, along the last axis.
     target : array_like
         Of the same shape.
+    label_smoothing : float
+        Moves targets towards one half: ``target * (1 - label_smoothing) + label_smoothing / 2``; in [0, 1].
     out : ndarray of shape (), optional
         Where to write the loss.
 
@@ -1425,7 +1981,7 @@ def sigmoid_binary_cross_entropy(
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element.
+        If the shapes differ, there is no element, or `label_smoothing` is out of range.
 
     Notes
     -----
@@ -1437,11 +1993,11 @@ def sigmoid_binary_cross_entropy(
     >>> sigmoid_binary_cross_entropy([2.0, -1.0], [1, 0]).round(4)
     np.float64(0.2201)
     """
-    return _loss(kernels.sigmoid_binary_cross_entropy, prediction, target, out)
+    return _loss(kernels.sigmoid_binary_cross_entropy, prediction, target, out, _smoothing(label_smoothing))
 
 
 def sigmoid_binary_cross_entropy_backward(
-    prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None
+    prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray:
     """Give the gradient of `sigmoid_binary_cross_entropy` with respect to `prediction`.
 
@@ -1449,7 +2005,7 @@ def sigmoid_binary_cross_entropy_backward(
 
     Parameters
     ----------
-    prediction, target : array_like
+    prediction, target, label_smoothing
         As for `sigmoid_binary_cross_entropy`.
     out : ndarray, optional
         Where to write the gradient.
@@ -1470,4 +2026,79 @@ def sigmoid_binary_cross_entropy_backward(
     >>> sigmoid_binary_cross_entropy_backward([0.0, 0.0], [1.0, 0.0])
     array([-0.25,  0.25])
     """
-    return _loss(kernels.sigmoid_binary_cross_entropy_backward, prediction, target, out, backward=True)
+    return _loss(
+        kernels.sigmoid_binary_cross_entropy_backward,
+        prediction,
+        target,
+        out,
+        _smoothing(label_smoothing),
+        backward=True,
+    )
+
+
+def softmax_kl_divergence(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
+    """The Kullback-Leibler divergence of ``softmax(prediction)`` from the target, from the logits, averaged over rows.
+
+    Parameters
+    ----------
+    prediction : array_like
+        Rows of outputs, along the last axis.
+    target : array_like
+        Of the same shape: rows of probabilities.
+    out : ndarray of shape (), optional
+        Where to write the loss.
+
+    Returns
+    -------
+    numpy.floating
+        The loss; `out` if it is given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shapes differ, there is no element.
+
+    Notes
+    -----
+    `kl_divergence` of ``log_softmax(prediction)``.
+
+    Examples
+    --------
+    >>> from nnfast.functions import softmax_kl_divergence
+    >>> softmax_kl_divergence([[0.0, 0.0]], [[1.0, 0.0]]).round(4)
+    np.float64(0.6931)
+    """
+    return _loss(kernels.softmax_kl_divergence, prediction, target, out)
+
+
+def softmax_kl_divergence_backward(
+    prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Give the gradient of `softmax_kl_divergence` with respect to `prediction`.
+
+    It is ``(softmax(prediction) - target) / rows`` for target rows that sum to one.
+
+    Parameters
+    ----------
+    prediction, target : array_like
+        As for `softmax_kl_divergence`.
+    out : ndarray, optional
+        Where to write the gradient.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of `prediction`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `softmax_kl_divergence`.
+
+    Examples
+    --------
+    >>> from nnfast.functions import softmax_kl_divergence_backward
+    >>> softmax_kl_divergence_backward([[0.0, 0.0]], [[1.0, 0.0]])
+    array([[-0.5,  0.5]])
+    """
+    return _loss(kernels.softmax_kl_divergence_backward, prediction, target, out, backward=True)

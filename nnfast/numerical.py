@@ -48,7 +48,13 @@ def chosen_names(net: Sequential, wrt: str | Sequence[str] | None) -> list[str]:
 
 
 def slopes(
-    net: Sequential, rows: np.ndarray, targets: np.ndarray, names: Sequence[str], h: float, verbose: int = 0
+    net: Sequential,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    names: Sequence[str],
+    h: float,
+    verbose: int = 0,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the slopes of the loss to the right and to the left of each number in the arrays of these names.
 
@@ -56,8 +62,8 @@ def slopes(
     ----------
     net : Sequential
         In float64.
-    rows, targets : ndarray
-        As the engine takes them.
+    rows, targets, weights : ndarray
+        As the engine takes them; weights may be None.
     names : sequence of str
         As from `chosen_names`.
     h : float
@@ -67,7 +73,8 @@ def slopes(
     """
     program = net._built
     numbers = {name: i for i, (name, _, _, _) in enumerate(program.layout)} | {INPUT: -1}
-    differences = Differences(program, rows, targets, [numbers[name] for name in names], h, get_num_threads())
+    arrays = [numbers[name] for name in names]
+    differences = Differences(program, rows, targets, weights, arrays, h, get_num_threads())
     with share_of_work("numerical gradient", verbose) as show:
         while not differences.run():
             show(differences.done)
@@ -91,6 +98,7 @@ class NumericalTraining(Training):
         net: Sequential,
         rows: np.ndarray,
         targets: np.ndarray,
+        weights: np.ndarray | None,
         batch: int,
         total: int,
         optimizer: tuple[Any, ...],
@@ -100,8 +108,10 @@ class NumericalTraining(Training):
     ) -> None:
         self.double, self.counts, self.h = net._in_double(), counts, h
         first = _in_double(rows[:batch]), _in_double(targets[:batch])
-        Differences(self.double._built, *first, [], h, get_num_threads())  # is there memory? nothing has changed yet
-        super().__init__(net._built, rows, targets, batch, total, optimizer, bit_generator, counts, 1)
+        Differences(
+            self.double._built, *first, None, [], h, get_num_threads()
+        )  # is there memory? nothing has changed yet
+        super().__init__(net._built, rows, targets, weights, batch, total, optimizer, bit_generator, counts, 1)
 
     def run(self, until: int, optimizer: tuple[Any, ...], seconds: float = 0.1) -> int:
         """Take a step, if there is one left before `until`; return the steps done so far."""
@@ -113,8 +123,9 @@ class NumericalTraining(Training):
         rows, targets = _in_double(self.x[self.rows]), _in_double(self.targets[self.rows])
         if self.double._built is not self.program:
             self.double.flat_params[:] = self.program.parameters
-        loss, correct = self.double._built.evaluate(rows, targets, self.counts, get_num_threads())
-        sides = slopes(self.double, rows, targets, list(self.double.params), self.h)
+        weights = None if self.weights is None else self.weights[self.rows]
+        loss, correct = self.double._built.evaluate(rows, targets, weights, self.counts, get_num_threads())
+        sides = slopes(self.double, rows, targets, weights, list(self.double.params), self.h)
         gradient = np.concatenate([((right + left) / 2).ravel() for right, left in sides.values()])
         self.take(gradient, loss, correct, optimizer)
 

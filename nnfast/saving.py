@@ -12,6 +12,7 @@ import numpy as np
 
 from nnfast._validation import MAX_SIZE
 from nnfast.layers import Compiler, Layer, layer_from
+from nnfast.losses import from_description, to_description
 from nnfast.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def to_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "version": VERSION,
         "layers": [layer.config() for layer in net.layers],
         "input_shape": net.input_shape,
-        "loss": net.loss_name,
+        "loss": to_description(net.loss_function),
         "dtype": str(net.dtype),
         "streams": [stream.bit_generator.state for stream in (net._initial_stream, net._shuffle_stream)],
         "noise": {"seed": net._noise_seed, "steps": 0 if program is None else program.noise_steps},
@@ -79,9 +80,7 @@ def from_state(
 
     if layers is None:
         layers = [layer_from(config) for config in description["layers"]]
-    loss, shape = description["loss"], description["input_shape"]
-    if not isinstance(loss, str):
-        raise TypeError(f"the loss must be a name, got {loss!r}")
+    loss, shape = from_description(description["loss"]), description["input_shape"]
     kind = kind or Sequential
     net = kind.__new__(kind)
     Sequential.__init__(net, layers, input_shape=shape, loss=loss, dtype=description["dtype"], seed=0)

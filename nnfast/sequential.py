@@ -16,6 +16,7 @@ from nnfast import numerical, saving, training
 from nnfast._threads import get_num_threads
 from nnfast._validation import (
     as_array,
+    as_weights,
     check_float,
     check_int,
     check_out,
@@ -28,7 +29,7 @@ from nnfast._validation import (
 from nnfast.engine.program import Program, aligned_zeros
 from nnfast.kernels import arrays as kernels
 from nnfast.layers import BatchNorm, Compiler, Layer, check_layers, output_units, walk
-from nnfast.losses import Loss
+from nnfast.losses import Loss, OutputLoss, to_description
 from nnfast.optimizers import Optimizer, resolve_optimizer
 
 if TYPE_CHECKING:
@@ -82,9 +83,12 @@ class Sequential:
         From the input to the output: `Dense`, `Activation`, `Dropout`, `BatchNorm`, `Residual`, ...
     input_shape : int or tuple of int, optional
         The shape of one sample; left out, it is taken from the first `fit`. Each sample is flattened.
-    loss : {"cross_entropy", "binary_cross_entropy", "mean_squared_error", "sum_squared_error"}, optional
-        By default the one that belongs to the last activation: cross entropy to softmax, binary cross entropy to
-        sigmoid, the mean squared error to any other.
+    loss : str or Loss, optional
+        ``"cross_entropy"``, ``"binary_cross_entropy"``, ``"mean_squared_error"``, ``"sum_squared_error"``,
+        ``"mean_absolute_error"``, ``"huber"``, ``"log_cosh"``, ``"poisson"``, ``"hinge"`` or ``"kl_divergence"``; or an
+        object with parameters from `nnfast.losses`, such as ``nf.losses.Quantile([0.1, 0.5, 0.9])``. By default
+        the one that belongs to the last activation: cross entropy to softmax, binary cross entropy to sigmoid, the mean
+        squared error to any other.
     dtype : {"float32", "float64"}
         Of all parameters and all arithmetic.
     seed : int, numpy.random.Generator or None
@@ -113,7 +117,7 @@ class Sequential:
         layers: Sequence[Layer],
         *,
         input_shape: int | Sequence[int] | None = None,
-        loss: str | None = None,
+        loss: str | Loss | None = None,
         dtype: Any = "float32",
         seed: int | Generator | None = None,
     ) -> None:
@@ -123,7 +127,7 @@ class Sequential:
         if units is None:
             raise ValueError("a network without a Dense layer has as many outputs as inputs: give its input_shape")
         self._units = units
-        self._loss = Loss(loss, self._layers[-1].activation, units)
+        self._loss = OutputLoss(loss, self._layers[-1].activation, units)
         self._dtype = _checked_dtype(dtype)
         self._initial_stream, self._shuffle_stream, noise = _streams(seed)
         self._noise_seed = int(noise.integers(2**63))
@@ -170,7 +174,7 @@ class Sequential:
         sizes = _checked_shape(input_shape)
         compiler = Compiler(prod(sizes))
         compiler.add_layers(self.layers)
-        program = Program(self.dtype, compiler.steps, self._loss.kernel, self._noise_seed)
+        program = Program(self.dtype, compiler.steps, self._loss.kernel(self.dtype), self._noise_seed)
         stream = self._initial_stream.bit_generator
         before = stream.state
         try:
@@ -229,6 +233,11 @@ class Sequential:
     def loss_name(self) -> str:
         """The name of the loss."""
         return self._loss.name
+
+    @property
+    def loss_function(self) -> Loss:
+        """The loss, as an object of `nnfast.losses` with its parameters."""
+        return self._loss.loss
 
     @property
     def n_parameters(self) -> int:
@@ -418,8 +427,9 @@ class Sequential:
         Returns
         -------
         ndarray of int64
-            Of shape (n,): the index of the largest output, or for one output whether it is above one half. Several
-            sigmoid or step outputs are labels of their own: 0 or 1 each, of shape (n, outputs). Where outputs differ
+            Of shape (n,): the index of the largest output, or for one output whether it is above one half, with loss
+            'hinge' above zero. Several sigmoid, step or hinge outputs are labels of their own: 0 or 1 each, of shape
+            (n, outputs). Where outputs differ
             by less than their rounding, what they were made from decides, as in `accuracy`.
 
         Raises
@@ -439,20 +449,21 @@ class Sequential:
         """
         program = self._built
         rows = self._rows(x)
-        if self.layers[-1].activation not in ("softmax", "sigmoid", "step"):
+        answers = self._loss.answers
+        if answers is None:
             raise ValueError(
-                "predict_class needs an output layer with activation 'softmax', 'sigmoid' or 'step', "
+                "predict_class needs an output layer with activation 'softmax', 'sigmoid' or 'step', or loss 'hinge', "
                 f"got {self.layers[-1].activation!r}"
             )
         outputs = np.empty((len(rows), self._units), self.dtype)
         if len(rows):
             program.predict(rows, outputs, get_num_threads(), fused=True)
-        if self.layers[-1].activation == "softmax":
+        if answers == "classes":
             return outputs.argmax(axis=1)
-        classes = (outputs > self._loss.threshold).astype(np.int64)
+        classes = (outputs > answers).astype(np.int64)
         return classes[:, 0] if classes.shape[1] == 1 else classes
 
-    def loss(self, x: ArrayLike, y: ArrayLike, /) -> float:
+    def loss(self, x: ArrayLike, y: ArrayLike, /, *, sample_weight: ArrayLike | None = None) -> float:
         """Compute the loss over a data set.
 
         Parameters
@@ -461,6 +472,9 @@ class Sequential:
             Samples.
         y : array_like
             Labels of shape (n,), or targets of shape (n, outputs); for one output also (n,).
+        sample_weight : array_like of shape (n,), optional
+            How much each row counts, not negative: a row of weight 2 as two rows, one of weight 0 as none. Averages
+            are over weights.
 
         Returns
         -------
@@ -481,14 +495,15 @@ class Sequential:
         >>> round(net.loss([[1.0, 2.0]], [0]), 4)  # log 3, as nothing is learned yet
         1.0986
         """
-        return self._built.evaluate(*self._data(x, y), None, get_num_threads())[0]
+        rows, targets = self._data(x, y)
+        return self._evaluate(rows, targets, as_weights(sample_weight, len(rows)), None)[0]
 
-    def accuracy(self, x: ArrayLike, y: ArrayLike, /) -> float:
+    def accuracy(self, x: ArrayLike, y: ArrayLike, /, *, sample_weight: ArrayLike | None = None) -> float:
         """Compute the fraction of right answers.
 
         Parameters
         ----------
-        x, y : array_like
+        x, y, sample_weight : array_like
             As for `loss`.
 
         Returns
@@ -511,7 +526,8 @@ class Sequential:
         0.5
         """
         rows, targets = self._data(x, y)
-        accuracy = self._evaluate(rows, targets, self._loss.counting(targets))[1]
+        weights = as_weights(sample_weight, len(rows))
+        accuracy = self._evaluate(rows, targets, weights, self._loss.counting(targets))[1]
         if accuracy is None:
             raise ValueError(
                 "accuracy needs classes: an output layer with softmax or sigmoid, and targets of 0 and 1; "
@@ -520,13 +536,22 @@ class Sequential:
         return accuracy
 
     def _evaluate(
-        self, rows: np.ndarray, targets: np.ndarray, counts: str | float | None
+        self, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, counts: str | float | None
     ) -> tuple[float, float | None]:
-        loss, correct = self._built.evaluate(rows, targets, counts, get_num_threads())
-        answers = len(rows) if counts == "classes" else len(rows) * self._units
+        loss, correct = self._built.evaluate(rows, targets, weights, counts, get_num_threads())
+        answers = len(rows) if weights is None else float(np.add.accumulate(weights)[-1])  # in the order of rows
+        answers *= 1 if counts == "classes" else self._units
         return loss, None if counts is None else correct / answers
 
-    def gradient(self, x: ArrayLike, y: ArrayLike, /, *, wrt: str | Sequence[str] | None = None) -> ArrayViews:
+    def gradient(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        /,
+        *,
+        wrt: str | Sequence[str] | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> ArrayViews:
         """Compute the gradient of the loss, by backpropagation.
 
         Parameters
@@ -536,6 +561,8 @@ class Sequential:
         wrt : str or sequence of str, optional
             With respect to which arrays: names or paths as in `params`, and ``"x"`` for the input. By default all
             parameters.
+        sample_weight : array_like of shape (n,), optional
+            As for `loss`.
 
         Returns
         -------
@@ -558,9 +585,10 @@ class Sequential:
         """
         names = numerical.chosen_names(self, wrt)
         rows, targets = self._data(x, y)
+        weights = as_weights(sample_weight, len(rows))
         vector = aligned_zeros(self.n_parameters, self.dtype)
         gx = np.empty_like(rows) if numerical.INPUT in names else None
-        self._built.gradient(rows, targets, vector, gx, get_num_threads())
+        self._built.gradient(rows, targets, weights, vector, gx, get_num_threads())
         found = _views(self._built.layout, vector)
         if gx is not None:
             found[numerical.INPUT] = gx.reshape(len(rows), *self._built_shape)
@@ -574,6 +602,7 @@ class Sequential:
         *,
         h: float = 1e-4,
         wrt: str | Sequence[str] | None = None,
+        sample_weight: ArrayLike | None = None,
         verbose: int = 1,
     ) -> ArrayViews:
         """Compute the gradient of the loss by central differences: each number is moved by `h`, up and down.
@@ -586,6 +615,8 @@ class Sequential:
             The step.
         wrt : str or sequence of str, optional
             As for `gradient`.
+        sample_weight : array_like of shape (n,), optional
+            As for `loss`.
         verbose : {0, 1}
             1 shows progress on the standard error if it takes longer than a second.
 
@@ -621,7 +652,8 @@ class Sequential:
         double = self._in_double()
         names = numerical.chosen_names(double, wrt)
         rows, targets = double._data(x, y)
-        sides = numerical.slopes(double, rows, targets, names, h, verbose)
+        weights = as_weights(sample_weight, len(rows))
+        sides = numerical.slopes(double, rows, targets, weights, names, h, verbose)
         found = {name: (right + left) / 2 for name, (right, left) in sides.items()}
         if numerical.INPUT in found:
             found[numerical.INPUT] = found[numerical.INPUT].reshape(len(rows), *self._built_shape)
@@ -637,6 +669,7 @@ class Sequential:
         wrt: str | Sequence[str] | None = None,
         h: float | None = None,
         tolerance: float = 1e-5,
+        sample_weight: ArrayLike | None = None,
         verbose: int = 1,
     ) -> GradientReport:
         """Check the gradient by backpropagation, or one of your own, against the numerical one.
@@ -653,6 +686,8 @@ class Sequential:
             The step of the differences; by default the cube root of float64's epsilon.
         tolerance : float
             The largest relative error that counts as right.
+        sample_weight : array_like of shape (n,), optional
+            As for `loss`.
         verbose : {0, 1}
             As for `numerical_gradient`.
 
@@ -687,7 +722,10 @@ class Sequential:
         from nnfast.checking import check_network
 
         verbose = check_verbose(verbose)
-        return check_network(self, x, y, gradient=gradient, wrt=wrt, h=h, tolerance=tolerance, verbose=verbose)
+        return check_network(
+            self, x, y, gradient=gradient, wrt=wrt, h=h, tolerance=tolerance, sample_weight=sample_weight,
+            verbose=verbose,
+        )  # fmt: skip
 
     def _in_double(self) -> Sequential:
         """The network itself, or one of the same values in float64."""
@@ -713,7 +751,8 @@ class Sequential:
         batch_size: int = 32,
         optimizer: str | Optimizer = "sgd",
         gradient: str = "backpropagation",
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        sample_weight: ArrayLike | None = None,
+        validation_data: tuple[ArrayLike, ...] | None = None,
         shuffle: bool = True,
         verbose: int = 1,
         callbacks: Sequence[Callable[[Sequential, training.History], Any]] = (),
@@ -739,7 +778,9 @@ class Sequential:
         gradient : {"backpropagation", "numerical"}
             How the gradient of each mini-batch is computed; ``"numerical"`` is `numerical_gradient`, a hundred times
             slower and off by about the square of its step.
-        validation_data : (x, y), optional
+        sample_weight : array_like of shape (n,), optional
+            As for `loss`. The loss of a mini-batch, and so its gradient, is averaged over its weights.
+        validation_data : (x, y) or (x, y, sample_weight), optional
             Evaluated after each epoch.
         shuffle : bool
             Visit the samples in a new order in each epoch.
@@ -776,7 +817,8 @@ class Sequential:
         """
         return training.fit(
             self, x, y, epochs=epochs, steps=steps, batch_size=batch_size, optimizer=optimizer,
-            gradient=gradient, validation_data=validation_data, shuffle=shuffle, verbose=verbose, callbacks=callbacks,
+            gradient=gradient, sample_weight=sample_weight,
+            validation_data=validation_data, shuffle=shuffle, verbose=verbose, callbacks=callbacks,
         )  # fmt: skip
 
     def stop(self) -> None:
@@ -795,7 +837,15 @@ class Sequential:
         """
         self._stopping = True
 
-    def train_step(self, x: ArrayLike, y: ArrayLike, /, optimizer: str | Optimizer = "sgd") -> float:
+    def train_step(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        /,
+        optimizer: str | Optimizer = "sgd",
+        *,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         """Train on one mini-batch.
 
         Parameters
@@ -804,6 +854,8 @@ class Sequential:
             As for `loss`.
         optimizer : str or Optimizer
             As for `fit`.
+        sample_weight : array_like of shape (n,), optional
+            As for `loss`.
 
         Returns
         -------
@@ -827,9 +879,10 @@ class Sequential:
         program = self._built
         values = resolve_optimizer(optimizer).values(self.dtype)
         rows, targets = self._data(x, y)
+        weights = as_weights(sample_weight, len(rows))
         self._warn_of_steps(stacklevel=2)
         with program:
-            return program.train_step(rows, targets, values, get_num_threads())
+            return program.train_step(rows, targets, weights, values, get_num_threads())
 
     def forward(self, x: ArrayLike, /, *, training: bool = False) -> np.ndarray:
         """Compute the network's outputs; with ``training=True``, keep what `backward` needs.
@@ -1045,11 +1098,17 @@ class Sequential:
         lines.insert(1, "  ".join("-" * w for w in columns))
         shape = "not known yet" if self.input_shape is None else f"(n, {', '.join(map(str, self.input_shape))})"
         total = "" if self._program is None else f", {self.n_parameters:,} parameters"
-        return "\n".join([f"input {shape}, loss {self.loss_name}, {self.dtype}{total}", *lines])
+        return "\n".join([f"input {shape}, loss {self._loss_text}, {self.dtype}{total}", *lines])
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))
-        return f"Sequential([{layers}], input_shape={self.input_shape}, loss={self.loss_name!r}, dtype='{self.dtype}')"
+        loss = repr(self._loss_text) if self._loss_text == self.loss_name else self._loss_text
+        return f"Sequential([{layers}], input_shape={self.input_shape}, loss={loss}, dtype='{self.dtype}')"
+
+    @property
+    def _loss_text(self) -> str:
+        """The name of the loss where that says all, else the object as it is written."""
+        return self.loss_name if to_description(self.loss_function) == self.loss_name else repr(self.loss_function)
 
     def copy(self) -> Sequential:
         """Return an independent network with the same parameters, optimizer state and stream of shuffles.
@@ -1078,7 +1137,7 @@ class Sequential:
 
     def _added(self) -> dict[str, Any]:
         """The attributes that a subclass has added."""
-        plain = vars(Sequential(self.layers, loss=self.loss_name))
+        plain = vars(Sequential(self.layers, loss=self.loss_function))
         return {name: value for name, value in vars(self).items() if name not in plain}
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from nnfast._progress import bar_class, nobody_watches
 from nnfast._threads import get_num_threads
-from nnfast._validation import as_array, check_bool, check_int, check_verbose, choose, describe
+from nnfast._validation import as_array, as_weights, check_bool, check_int, check_verbose, choose, describe
 from nnfast.engine.program import Training
 from nnfast.numerical import NumericalTraining
 from nnfast.optimizers import Optimizer, resolve_optimizer
@@ -110,7 +110,8 @@ def fit(
     batch_size: int,
     optimizer: Any,
     gradient: str,
-    validation_data: tuple[Any, Any] | None,
+    sample_weight: Any,
+    validation_data: tuple[Any, ...] | None,
     shuffle: bool,
     verbose: int,
     callbacks: Sequence[Callable[[Sequential, History], Any]],
@@ -135,6 +136,7 @@ def fit(
             raise TypeError(f"callbacks must be callable, got {describe(callback)}")
     shape = net.input_shape or _shape_of_samples(x)
     rows, targets = net._data(x, y, shape, finite=True)
+    weights = as_weights(sample_weight, len(rows))
     validation = _validation_data(net, validation_data, shape)
     net._warn_of_steps(stacklevel=3)
     batch = min(batch_size, len(rows))
@@ -152,9 +154,11 @@ def fit(
             training: Training
             values = chosen.values(net.dtype)
             if gradient == "numerical":
-                training = NumericalTraining(net, rows, targets, batch, total, values, bits, counts)
+                training = NumericalTraining(net, rows, targets, weights, batch, total, values, bits, counts)
             else:
-                training = Training(program, rows, targets, batch, total, values, bits, counts, get_num_threads())
+                training = Training(
+                    program, rows, targets, weights, batch, total, values, bits, counts, get_num_threads()
+                )
         except MemoryError:
             if unbuilt:
                 net._unbuild()
@@ -170,13 +174,17 @@ def _shape_of_samples(x: Any) -> tuple[int, ...]:
     return array.shape[1:]
 
 
-def _validation_data(net: Sequential, data: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray] | None:
+Validation = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+
+
+def _validation_data(net: Sequential, data: Any, shape: tuple[int, ...]) -> Validation | None:
     if data is None:
         return None
-    if not (isinstance(data, (tuple, list)) and len(data) == 2):
-        raise TypeError(f"validation_data must be a pair (x, y), got {describe(data)}")
+    if not (isinstance(data, (tuple, list)) and len(data) in (2, 3)):
+        raise TypeError(f"validation_data must be (x, y) or (x, y, sample_weight), got {describe(data)}")
     try:
-        return net._data(data[0], data[1], shape, finite=True)
+        rows, targets = net._data(data[0], data[1], shape, finite=True)
+        return rows, targets, as_weights(data[2] if len(data) == 3 else None, len(rows))
     except (TypeError, ValueError) as error:
         raise type(error)(f"validation_data: {error}") from None
 
@@ -194,7 +202,7 @@ class _Run:
         total: int,
         optimizer: Optimizer,
         counts: str | float | None,
-        validation: tuple[np.ndarray, np.ndarray] | None,
+        validation: Validation | None,
         callbacks: Sequence[Callable[[Sequential, History], Any]],
     ) -> None:
         self.net, self.training, self.optimizer = net, training, optimizer
@@ -238,28 +246,35 @@ class _Run:
         Where the last of all steps, or the last before `stop`, ends in the middle of an epoch, that counts as one too.
         """
         epochs = done // self.per_epoch
-        losses = self.training.step_loss[self.recorded * self.per_epoch : epochs * self.per_epoch]
-        correct = self.training.step_correct[self.recorded * self.per_epoch : epochs * self.per_epoch]
-        sizes = np.full(self.per_epoch, self.batch)
-        sizes[-1] = self.n - (self.per_epoch - 1) * self.batch
         begun = self.recorded
-        self.record_epochs(losses.reshape(-1, self.per_epoch), correct.reshape(-1, self.per_epoch), sizes)
+        self.record_epochs(begun * self.per_epoch, epochs * self.per_epoch, self.per_epoch)
         ended = done == self.total or self.net._stopping
         if ended and done % self.per_epoch and self.recorded == epochs:
-            rest = slice(epochs * self.per_epoch, done)
-            sizes = sizes[: done % self.per_epoch]
-            self.record_epochs(self.training.step_loss[rest][None], self.training.step_correct[rest][None], sizes)
+            self.record_epochs(epochs * self.per_epoch, done, done % self.per_epoch)
         return self.recorded > begun
 
-    def record_epochs(self, losses: np.ndarray, correct: np.ndarray, sizes: np.ndarray) -> None:
-        """Add epochs, of which `losses` and `correct` have one in each row, to the history; validate, and call back."""
-        if not len(losses):
+    def sizes(self, steps: slice, per_epoch: int) -> np.ndarray:
+        """What mini-batches count for, one epoch in each row: the sums of their weights, or their rows."""
+        if self.training.step_weight is not None:
+            return self.training.step_weight[steps].reshape(-1, per_epoch)
+        sizes = np.full((1, self.per_epoch), self.batch)
+        sizes[0, -1] = self.n - (self.per_epoch - 1) * self.batch
+        return sizes[:, :per_epoch]
+
+    def record_epochs(self, first: int, last: int, per_epoch: int) -> None:
+        """Add the epochs of steps `first` up to `last` to the history; validate, and call back."""
+        if first >= last:
             return
-        seen = int(sizes.sum())
+        steps = slice(first, last)
+        sizes = self.sizes(steps, per_epoch)
+        seen = sizes.sum(axis=1)
+        seen = np.where(seen == 0, 1, seen)  # an epoch that `stop` cut off may have no weight: its losses are zero
         # not a product of matrices, whose bits depend on where in memory they lie
+        losses = self.training.step_loss[steps].reshape(-1, per_epoch)
         values = {"loss": ((losses * sizes).sum(axis=1) / seen).tolist()}
         if self.counts is not None:
             answers = seen if self.counts == "classes" else seen * self.net._units
+            correct = self.training.step_correct[steps].reshape(-1, per_epoch)
             values["accuracy"] = (correct.sum(axis=1) / answers).tolist()
         if self.validation is not None:  # of one epoch, then
             val_loss, val_accuracy = self.net._evaluate(*self.validation, self.validation_counts)

@@ -65,6 +65,18 @@ def values(score: np.ndarray) -> np.ndarray:
     return score
 
 
+def counts(score: np.ndarray) -> np.ndarray:
+    return np.floor(1.5 * np.exp(score))
+
+
+def signs(score: np.ndarray) -> np.ndarray:
+    return np.where(score > 0, 1.0, -1.0)
+
+
+def logarithms(score: np.ndarray) -> np.ndarray:
+    return np.log(shares(score))
+
+
 CLASSES, ANSWERS = (labels, one_hot, shares), (zeros_and_ones, chances)
 
 
@@ -76,6 +88,8 @@ class Loss:
     targets: dict[str, tuple[Callable[[np.ndarray], np.ndarray], ...]] = field(
         default_factory=lambda: {name: CLASSES if name == "softmax" else (values,) for name in ACTIVATIONS}
     )
+    make: Callable[[], nf.losses.Loss] | None = None  # where the name is not enough
+    parameters: tuple[object, ...] = ()  # of the kernels, for three outputs
 
 
 LOSSES = {
@@ -85,7 +99,26 @@ LOSSES = {
     ),
     "mean_squared_error": Loss({"mean_squared_error": values}),
     "sum_squared_error": Loss({"sum_squared_error": values}),
+    "mean_absolute_error": Loss({"mean_absolute_error": values}),
+    "huber": Loss({"huber": values}, make=lambda: nf.losses.Huber(0.7), parameters=(0.7,)),
+    "log_cosh": Loss({"log_cosh": values}),
+    "poisson": Loss({"poisson": values}, {"identity": (counts,)}),
+    "quantile": Loss(
+        {"quantile": values},
+        {name: (values,) for name, row in ACTIVATIONS.items() if not row.mixes},
+        make=lambda: nf.losses.Quantile(0.3),
+        parameters=(np.array([0.1, 0.5, 0.8]),),
+    ),
+    "hinge": Loss({"hinge": values}, dict.fromkeys(("identity", "tanh"), (signs,))),
+    "kl_divergence": Loss({"kl_divergence": logarithms, "softmax_kl_divergence": values}, {"softmax": CLASSES}),
 }
+
+
+def loss_of(name: str) -> nf.losses.Loss | str:
+    """What a network takes for its loss."""
+    make = LOSSES[name].make
+    return name if make is None else make()
+
 
 # Large steps. Epsilon keeps Adam from dividing the error of a difference by a gradient that is as small.
 OPTIMIZERS: dict[str, Callable[[], nf.SGD | nf.Adam]] = {
@@ -116,7 +149,7 @@ class Case:
         *hidden, output = self.activations
         layers = [LAYERS[self.layer](5 + i, name) for i, name in enumerate(hidden)]
         layers.append(LAYERS[self.layer](self.units, output))
-        return nf.Sequential(layers, input_shape=FEATURES, loss=self.loss, dtype=dtype, seed=SEED)
+        return nf.Sequential(layers, input_shape=FEATURES, loss=loss_of(self.loss), dtype=dtype, seed=SEED)
 
     def data(self, rows: int = ROWS) -> tuple[np.ndarray, np.ndarray]:
         rng = default_rng(11)

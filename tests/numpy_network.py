@@ -11,8 +11,6 @@ import numpy as np
 import nnfast as nf
 from nnfast import reference, saving
 
-FUSED = {"cross_entropy": "softmax_cross_entropy", "binary_cross_entropy": "sigmoid_binary_cross_entropy"}
-
 
 def shuffle_stream(seed: int) -> np.random.PCG64:
     """The stream that a network of this seed shuffles with."""
@@ -24,8 +22,11 @@ class NumpyNetwork:
 
     def __init__(self, net: nf.Sequential, seed: int | None = None) -> None:
         self.activations = [layer.activation for layer in net.layers]
-        self.loss = FUSED.get(net.loss_name, net.loss_name)
-        if net.loss_name in FUSED:  # the loss is told from the logits
+        self.loss, a, log_input, each = net._loss.kernel(net.dtype)
+        self.loss_parameters = {"huber": (a,), "poisson": (log_input,), "quantile": (each,)}.get(
+            self.loss, (a,) if "cross_entropy" in self.loss else ()
+        )
+        if net._loss.fused:  # the loss is told from the logits
             self.activations[-1] = "identity"
         self.parameters = {name: view.copy() for name, view in net.params.items()}
         self.moments = {name: (np.zeros_like(p), np.zeros_like(p)) for name, p in self.parameters.items()}
@@ -50,11 +51,12 @@ class NumpyNetwork:
         return gradients, gradient
 
     def loss_of(self, x: np.ndarray, y: np.ndarray) -> float:
-        return float(getattr(reference, self.loss)(self.forward(x)[-1], y))
+        return float(getattr(reference, self.loss)(self.forward(x)[-1], y, *self.loss_parameters))
 
     def loss_and_gradient(self, x: np.ndarray, y: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
         chain = self.forward(x)
-        return self.loss_of(x, y), self.backward(chain, getattr(reference, f"{self.loss}_backward")(chain[-1], y))[0]
+        backward = getattr(reference, f"{self.loss}_backward")
+        return self.loss_of(x, y), self.backward(chain, backward(chain[-1], y, *self.loss_parameters))[0]
 
     def train_step(self, x: np.ndarray, y: np.ndarray, optimizer: nf.SGD | nf.Adam) -> float:
         loss, gradients = self.loss_and_gradient(x, y)

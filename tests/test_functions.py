@@ -20,7 +20,15 @@ LOSSES = (
     "sigmoid_binary_cross_entropy",
     "softmax_cross_entropy",
     "sum_squared_error",
+    "mean_absolute_error",
+    "huber",
+    "log_cosh",
+    "poisson",
+    "hinge",
+    "kl_divergence",
+    "softmax_kl_divergence",
 )
+WITH_PARAMETERS = ("huber", "poisson")
 OF_CLASSES = ("cross_entropy", "softmax_cross_entropy")
 
 # the functions of one array, of two arrays of one shape whose result has that shape too, and the losses
@@ -34,7 +42,8 @@ row_shapes = npst.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=9)
 
 
 def test_every_function_is_tested():
-    assert set(functions.__all__) == {*ONE, *TWO, *LOSSES}
+    of_quantiles = {"quantile", "quantile_backward"}  # take one argument more: tests/test_losses.py
+    assert set(functions.__all__) == {*ONE, *TWO, *LOSSES, *of_quantiles}
 
 
 def values(seed, shape, dtype):
@@ -118,7 +127,7 @@ def test_of_two_arrays(name, shape, dtype, seed, first, second):
     assert result.dtype == dtype
     # each of these is a few terms of either sign, none larger than this sum
     terms = np.abs(a) + np.abs(b) + (np.abs(a) * np.abs(b)).sum(axis=-1, keepdims=True) + b.sum(axis=-1, keepdims=True)
-    summed = name.startswith("s") and "sum_squared" not in name
+    summed = name.startswith(("s", "poisson")) and "sum_squared" not in name
     assert_close(result, expected_of_two(name, a, b), scale=terms if summed else None)
 
 
@@ -209,7 +218,8 @@ def test_out_of_any_layout(name, layout, dtype):
     out = LAYOUTS[layout](np.full((5, 7), np.nan, dtype))
     assert getattr(functions, name)(*arguments, out=out) is out
     np.testing.assert_array_equal(out, expected)
-    assert getattr(functions, name)(*arguments, out) is out
+    if "cross_entropy" not in name and not name.startswith(WITH_PARAMETERS):  # which come first
+        assert getattr(functions, name)(*arguments, out) is out
 
 
 @pytest.mark.parametrize("name", [*ONE, *TWO])

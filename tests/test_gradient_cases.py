@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from gradient_cases import ACTIVATIONS, CASES, LAYERS, LOSSES, OPTIMIZERS, Case
+from gradient_cases import ACTIVATIONS, CASES, LAYERS, LOSSES, OPTIMIZERS, Case, loss_of
 from numpy_network import NumpyNetwork, away_from_kinks, book_gradient
 from tolerances import assert_close, tolerance
 
@@ -56,7 +56,7 @@ def test_every_optimizer_has_a_row() -> None:
 def test_the_table_tells_which_losses_fit(loss: str, output: str, units: int) -> None:
     fits = output in LOSSES[loss].targets and not (ACTIVATIONS[output].mixes and units == 1)
     try:
-        nf.Sequential([nf.Dense(units, output)], loss=loss)
+        nf.Sequential([nf.Dense(units, output)], loss=loss_of(loss))
     except ValueError:
         assert not fits
     else:
@@ -129,9 +129,9 @@ def test_check_gradient_finds_what_is_wrong(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "prediction", "target"),
+    ("kernel", "prediction", "target", "parameters"),
     [
-        (kernel, prediction, target)
+        (kernel, prediction, target, row.parameters)
         for row in LOSSES.values()
         for kernel, prediction in row.kernels.items()
         for target in dict.fromkeys(target for targets in row.targets.values() for target in targets)
@@ -139,13 +139,15 @@ def test_check_gradient_finds_what_is_wrong(case: Case) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_kernels_of_losses_are_derived_rightly(kernel: str, prediction: Callable, target: Callable) -> None:
+def test_kernels_of_losses_are_derived_rightly(
+    kernel: str, prediction: Callable, target: Callable, parameters: tuple
+) -> None:
     """Those, too, that no network runs, for it has them fused with the last activation."""
     rng = np.random.default_rng(0)
     p, t = prediction(rng.normal(size=(6, 3))), target(rng.normal(size=(6, 3)))
-    found = getattr(kernels, f"{kernel}_backward")(p, t)
+    found = getattr(kernels, f"{kernel}_backward")(p, t, *parameters)
     value = getattr(kernels, kernel)
-    expected = nf.numerical_gradient(lambda p: float(value(p, t)), p, h=H)
+    expected = nf.numerical_gradient(lambda p: float(value(p, t, *parameters)), p, h=H)
     assert_close(found, expected, scale=1 + np.abs(expected), kind="difference")
 
 

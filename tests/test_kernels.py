@@ -34,9 +34,17 @@ LOSSES = (
     "binary_cross_entropy",
     "softmax_cross_entropy",
     "sigmoid_binary_cross_entropy",
+    "mean_absolute_error",
+    "huber",
+    "log_cosh",
+    "poisson",
+    "hinge",
+    "kl_divergence",
+    "softmax_kl_divergence",
 )
 OF_CLASSES = ("cross_entropy", "softmax_cross_entropy")
 OF_PROBABILITIES = ("cross_entropy", "binary_cross_entropy")
+OF_SHARES = ("kl_divergence", "softmax_kl_divergence")  # whose targets are rows of probabilities
 
 # every loss with every kind of target it takes
 LOSS_TARGETS = [(name, kind) for name in LOSSES for kind in ("one-hot", "soft")] + [
@@ -86,6 +94,8 @@ def labels(rng, m, n):
 def targets_of(loss, rng, dtype, m, n):
     if loss in OF_CLASSES:
         return soft_targets(rng, dtype, m, n) if rng.integers(2) else labels(rng, m, n)
+    if loss in OF_SHARES:
+        return soft_targets(rng, dtype, m, n)
     return probabilities(rng, dtype, m, n) if "binary" in loss else normal(rng, dtype, m, n)
 
 
@@ -150,6 +160,36 @@ def softmax_cross_entropy_backward_scale(x, t):
 
 def sigmoid_binary_cross_entropy_scale(x, t):
     return np.mean(np.abs(x) + np.abs(x * t) + 1) if x.size else 0
+
+
+def difference_scale(x, t, *_):
+    return np.mean(np.abs(x) + np.abs(t) + 1) if x.size else 0
+
+
+def poisson_scale(x, t):
+    return np.mean(np.exp(x) + np.abs(t * x)) if x.size else 0
+
+
+def hinge_scale(x, t):
+    return np.mean(1 + np.abs(x * t)) if x.size else 0
+
+
+def kl_divergence_scale(x, t):
+    return np.sum(t * (1 + np.abs(scipy.special.xlogy(1, np.where(t == 0, 1, t))) + np.abs(x))) / max(len(x), 1)
+
+
+def softmax_kl_divergence_scale(x, t):
+    return softmax_cross_entropy_scale(x, t) + kl_divergence_scale(0 * x, t)
+
+
+def quantile_arguments(rng, dtype, m, k, n):
+    n = max(n, 1)
+    return normal(rng, dtype, m, n), normal(rng, dtype, m, n), probabilities(rng, dtype, n)
+
+
+def backward_difference_scale(x, t, *_):
+    """The rounding of a difference is multiplied by a slope of at most one."""
+    return (np.abs(x) + np.abs(t) + 1) / max(x.size, 1)
 
 
 def product_scale(a, b, **transposed):
@@ -269,7 +309,19 @@ CASES = {
     "binary_cross_entropy": loss_case("binary_cross_entropy", binary_cross_entropy_scale),
     "softmax_cross_entropy": loss_case("softmax_cross_entropy", softmax_cross_entropy_scale),
     "sigmoid_binary_cross_entropy": loss_case("sigmoid_binary_cross_entropy", sigmoid_binary_cross_entropy_scale),
-    **{f"{name}_backward": loss_case(name) for name in LOSSES[:4]},
+    "mean_absolute_error": loss_case("mean_absolute_error", difference_scale),
+    "huber": loss_case("huber", difference_scale),
+    "log_cosh": loss_case("log_cosh", difference_scale),
+    "poisson": loss_case("poisson", poisson_scale),
+    "quantile": Case(quantile_arguments, difference_scale),
+    "hinge": loss_case("hinge", hinge_scale),
+    "kl_divergence": loss_case("kl_divergence", kl_divergence_scale),
+    "softmax_kl_divergence": loss_case("softmax_kl_divergence", softmax_kl_divergence_scale),
+    **{f"{name}_backward": loss_case(name) for name in (*LOSSES[:4], "mean_absolute_error", "hinge", "kl_divergence")},
+    **{f"{name}_backward": loss_case(name, backward_difference_scale) for name in ("huber", "log_cosh")},
+    "poisson_backward": loss_case("poisson", lambda x, t: (np.exp(x) + np.abs(t)) / max(x.size, 1)),
+    "quantile_backward": Case(quantile_arguments, backward_difference_scale),
+    "softmax_kl_divergence_backward": loss_case("softmax_kl_divergence", softmax_cross_entropy_backward_scale),
     "softmax_cross_entropy_backward": loss_case("softmax_cross_entropy", softmax_cross_entropy_backward_scale),
     "sigmoid_binary_cross_entropy_backward": loss_case(
         "sigmoid_binary_cross_entropy", lambda x, t: (reference.sigmoid(x) + t) / max(x.size, 1)

@@ -13,7 +13,7 @@ import nnfast as nf
 from nnfast.initializers import NAMES as INITIALIZERS
 from nnfast.losses import NAMES as LOSSES
 from nnfast import optimizers
-from nnfast.losses import Loss
+from nnfast.losses import OutputLoss
 
 ACTIVATIONS = ("identity", "step", "sigmoid", "tanh", "relu", "softmax")
 
@@ -198,7 +198,10 @@ def test_layers_draw_one_after_another_from_one_stream():
 
 
 def test_the_names_of_losses():
-    assert set(LOSSES) == {"cross_entropy", "binary_cross_entropy", "mean_squared_error", "sum_squared_error"}
+    assert set(LOSSES) == {
+        "cross_entropy", "binary_cross_entropy", "mean_squared_error", "sum_squared_error", "mean_absolute_error",
+        "huber", "log_cosh", "poisson", "quantile", "hinge", "kl_divergence",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -224,7 +227,9 @@ def test_squared_errors_fit_any_output(activation, loss):
 
 @pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name != "softmax"])
 def test_cross_entropy_needs_softmax(activation):
-    message = f"^loss 'cross_entropy' needs an output layer with activation 'softmax', got '{activation}'$"
+    message = (
+        f"^loss 'cross_entropy' needs an output layer with activation 'softmax' or 'log_softmax', got '{activation}'$"
+    )
     with pytest.raises(ValueError, match=message):
         nf.Sequential([nf.Dense(2, activation)], loss="cross_entropy")
 
@@ -297,7 +302,7 @@ def test_losses_from_logits_stay_finite_and_exact_where_probabilities_end():
     ],
 )
 def test_what_counts_as_right(name, activation, targets, counts):
-    assert Loss(name, activation, 2).counting(np.array(targets, np.float32)) == counts
+    assert OutputLoss(name, activation, 2).counting(np.array(targets, np.float32)) == counts
 
 
 # ---- optimizers

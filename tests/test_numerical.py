@@ -97,7 +97,7 @@ def test_slopes_to_either_side(n):
     net = make_net(3, 3, features=2, hidden="relu")
     y %= 3
     twin, here = NumpyNetwork(net), NumpyNetwork(net).loss_of(x, y)
-    sides = numerical.slopes(net, x, y, ["W1", "b2"], H)
+    sides = numerical.slopes(net, x, y, None, ["W1", "b2"], H)
     for name, (right, left) in sides.items():
         array = twin.parameters[name]
         for index in np.ndindex(array.shape):
@@ -561,7 +561,7 @@ def test_ctrl_c_is_obeyed_within_a_long_piece_of_work():
     net = make_net(1, 1000, 1000, 4, features=1)
     x, y = make_data(8000, 1)
     for _ in range(TRIES):
-        differences = Differences(net._built, x, y, [7, 1], H, 2)  # short pieces, then a long one: b4 and b1
+        differences = Differences(net._built, x, y, None, [7, 1], H, 2)  # short pieces, then a long one: b4 and b1
         delay = interrupted(differences.run)
         if delay <= PROMISE:
             break

@@ -626,7 +626,7 @@ def test_accuracy_counts_what_predict_class_tells(output, units, loss):
 @pytest.mark.parametrize("output", ["identity", "tanh", "relu"])
 def test_other_outputs_are_no_classes(output):
     net = make_net(output=output)
-    with pytest.raises(ValueError, match=rf"^predict_class needs .*'softmax', 'sigmoid' or 'step', got '{output}'"):
+    with pytest.raises(ValueError, match=rf"^predict_class needs .* or 'step', or loss 'hinge', got '{output}'"):
         net.predict_class(X)
     with pytest.raises(ValueError, match=rf"^accuracy needs classes: .*the last activation is '{output}'"):
         net.accuracy(X, X[:, [0, 1, 2, 0]])

@@ -892,9 +892,11 @@ def test_data_without_columns():
     assert_refused(ValueError, "^x must be a rectangular array of numbers", [[1, 2, 3], [1, 2]], [0, 1])
 
 
-@pytest.mark.parametrize("data", [X, (X,), (X, LABELS, X), 5, "xy", {"x": X, "y": LABELS}])
+@pytest.mark.parametrize("data", [X, (X,), (X, LABELS, None, X), 5, "xy", {"x": X, "y": LABELS}])
 def test_validation_data_are_a_pair(data):
-    assert_refused(TypeError, r"^validation_data must be a pair \(x, y\), got", validation_data=data)
+    assert_refused(
+        TypeError, r"^validation_data must be \(x, y\) or \(x, y, sample_weight\), got", validation_data=data
+    )
 
 
 def test_validation_data_are_checked_like_training_data():

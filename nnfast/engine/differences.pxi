@@ -50,6 +50,7 @@ cdef struct Block:
     int64_t* row
     int64_t* sum_at       # place in `sums`
     char* targets
+    double* weights
     double* row_loss
     double* columns       # mean and variance of a batch norm's input
     # one unit in all rows
@@ -64,7 +65,7 @@ cdef inline Py_ssize_t block_ld(const Plan* plan) noexcept nogil:
 
 
 cdef Py_ssize_t words_for(const Plan* plan, Py_ssize_t n, Py_ssize_t capacity) noexcept nogil:
-    return ((plan.n_slots + 1)*capacity + 2)*block_ld(plan) + capacity*(3 + plan.n_out) + 4*n + ALIGNMENT
+    return ((plan.n_slots + 1)*capacity + 2)*block_ld(plan) + capacity*(4 + plan.n_out) + 4*n + ALIGNMENT
 
 
 cdef void lay_out_block(Block* b, const DifferenceJob* job, int id) noexcept nogil:
@@ -77,7 +78,8 @@ cdef void lay_out_block(Block* b, const DifferenceJob* job, int id) noexcept nog
     b.columns = b.slots + (plan.n_slots + 1)*C*block_ld(plan)
     b.row = <int64_t*>(b.columns + 2*block_ld(plan))
     b.sum_at = b.row + C
-    b.row_loss = <double*>(b.sum_at + C)
+    b.weights = <double*>(b.sum_at + C)
+    b.row_loss = b.weights + C
     b.targets = <char*>(b.row_loss + C)
     b.chosen = <int64_t*>(b.row_loss + C + C*plan.n_out)
     b.change = <double*>(b.chosen + job.n)
@@ -221,9 +223,12 @@ cdef void finish_block(DifferenceJob* job, Block* b) noexcept nogil:
     else:
         for r in range(b.rows):
             memcpy(b.targets + r*row_bytes, base.targets + b.row[r]*row_bytes, row_bytes)
-    t = targets_at(plan, base.labels, b.targets, 0)
+    if base.weights != NULL:
+        for r in range(b.rows):
+            b.weights[r] = base.weights[b.row[r]]
+    t = targets_at(plan, base.labels, b.targets, NULL if base.weights == NULL else b.weights, 0)
     plan.K.loss(
-        plan.loss, b.rows, plan.n_out, rows_in_block(job, b, last), plan.steps[last].ld, &t, 1, b.row_loss, NULL, 0
+        &plan.loss, b.rows, plan.n_out, rows_in_block(job, b, last), plan.steps[last].ld, &t, 1, b.row_loss, NULL, 0
     )
     for r in range(b.rows):
         job.sums[b.sum_at[r]] += b.row_loss[r] - base.ws.row_loss[b.row[r]]

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 from numpy.random import BitGenerator
 
+_Loss = tuple[str, float, bool, np.ndarray | None]
 _Optimizer = tuple[Any, ...]  # `nnfast.optimizers.Hyperparameters`, which is read by name
 
 def aligned_zeros(n: int, dtype: Any) -> np.ndarray: ...
@@ -19,7 +20,7 @@ class Program:
     moments: list[np.ndarray | None]
     saved_rows: int
     has_gradients: bool
-    def __init__(self, dtype: Any, steps: Sequence[tuple[int, int, Any, bool]], loss: str) -> None: ...
+    def __init__(self, dtype: Any, steps: Sequence[dict[str, Any]], loss: _Loss, seed: int = 0) -> None: ...
     def __enter__(self) -> Program: ...
     def __exit__(self, *exception: object) -> None: ...
     def reset_optimizer(self) -> None: ...
@@ -29,29 +30,40 @@ class Program:
     def predict(self, x: np.ndarray, out: np.ndarray, threads: int, fused: bool = False) -> None: ...
     def predict_one(self, x: Any, out: Any) -> bool: ...
     def evaluate(
-        self, x: np.ndarray, targets: np.ndarray, counts: str | float | None, threads: int
-    ) -> tuple[float, int]: ...
+        self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, counts: str | float | None, threads: int
+    ) -> tuple[float, float]: ...
     def gradient(
-        self, x: np.ndarray, targets: np.ndarray, out: np.ndarray, gx: np.ndarray | None, threads: int
+        self,
+        x: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray | None,
+        out: np.ndarray,
+        gx: np.ndarray | None,
+        threads: int,
     ) -> float: ...
     def forward(self, x: np.ndarray, out: np.ndarray, threads: int) -> None: ...
     def backward(self, gout: np.ndarray, gx: np.ndarray, parameters: bool, accumulate: bool, threads: int) -> None: ...
     def update(self, optimizer: _Optimizer) -> None: ...
-    def train_step(self, x: np.ndarray, targets: np.ndarray, optimizer: _Optimizer, threads: int) -> float: ...
+    def train_step(
+        self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, optimizer: _Optimizer, threads: int
+    ) -> float: ...
 
 class Training:
     program: Program
     x: np.ndarray
     targets: np.ndarray
+    weights: np.ndarray | None
     rows: slice | np.ndarray
     step: int
     step_loss: np.ndarray
     step_correct: np.ndarray
+    step_weight: np.ndarray | None
     def __init__(
         self,
         program: Program,
         x: np.ndarray,
         targets: np.ndarray,
+        weights: np.ndarray | None,
         batch: int,
         total: int,
         optimizer: _Optimizer,
@@ -60,12 +72,19 @@ class Training:
         threads: int,
     ) -> None: ...
     def run(self, until: int, optimizer: _Optimizer, seconds: float = 0.1) -> int: ...
-    def take(self, gradient: np.ndarray, loss: float, correct: int, optimizer: _Optimizer) -> None: ...
+    def take(self, gradient: np.ndarray, loss: float, correct: float, optimizer: _Optimizer) -> None: ...
 
 class Differences:
     done: float
     slopes: np.ndarray
     def __init__(
-        self, program: Program, x: np.ndarray, targets: np.ndarray, arrays: Sequence[int], h: float, threads: int
+        self,
+        program: Program,
+        x: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray | None,
+        arrays: Sequence[int],
+        h: float,
+        threads: int,
     ) -> None: ...
     def run(self, seconds: float = 0.1) -> bool: ...

@@ -20,7 +20,8 @@ from libc.string cimport memcpy, memset
 from nnfast.kernels.arrays cimport bitgen_t, generator_of, shuffle_order
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    IDENTITY, MAX_MOMENTS, Kernels, Optimizer, Targets, advance, from_logits, keeps, mixes, noise_key, over_elements,
+    IDENTITY, MAX_MOMENTS, Kernels, LossSpec, Optimizer, Targets, advance, from_logits, keeps, mixes, noise_key,
+    over_elements,
 )
 
 import numpy as np
@@ -129,8 +130,9 @@ cdef class Program:
         its ``alpha``, ``parameters`` (the arrays it learns: none, W, W and b, or gamma and beta), ``first``
         and ``second`` (numbers of other kinds, see `Step`), ``l1`` and ``l2``, ``frozen``, ``other`` (of an add: the
         number of the step whose output is added, -1 for the input).
-    loss : str
-        A name in `LOSSES`.
+    loss : (str, float, bool, ndarray or None)
+        A name in `LOSSES`; its parameter, whether it takes logarithms, and a parameter of `dtype` for each output: as
+        in `LossSpec`.
     seed : int
         Of dropout and noise, below 2**64.
 
@@ -151,6 +153,7 @@ cdef class Program:
     cdef readonly object dtype, layout, parameters, gradients
     cdef readonly object statistics, statistics_layout
     cdef object owners        # of each array in the layout: its step, and what it is there
+    cdef object per_output
     cdef public uint64_t seed
     cdef public int64_t noise_steps  # passes in training so far: what noise is drawn by, besides the seed
     # the optimizer's slot; of its MAX_MOMENTS moments those that it does not keep are None
@@ -175,9 +178,7 @@ cdef class Program:
         if self.plan.steps == NULL:
             raise MemoryError("no memory for the program")
         self.lay_out(steps)
-        self.plan.loss = LOSSES[loss]
-        self.plan.from_logits = from_logits(self.plan.loss)
-        self.plan.over_elements = over_elements(self.plan.loss)
+        self.fill_loss(loss)
         self.parameters = aligned_zeros(self.plan.n_parameters, self.dtype)
         self.gradients = aligned_zeros(self.plan.n_parameters, self.dtype)
         self.statistics = aligned_zeros(sum(int(np.prod(entry[3])) for entry in self.statistics_layout), self.dtype)
@@ -186,6 +187,17 @@ cdef class Program:
         self.seed = seed
         self.norm_parts = np.empty(self.plan.n_parameters//NORM_BLOCK + self.plan.n_steps)
         self.reset_optimizer()
+
+    cdef fill_loss(self, description):
+        cdef LossSpec* loss = &self.plan.loss
+        kind, loss.a, loss.log_input, per_output = description
+        loss.kind = LOSSES[kind]
+        if per_output is not None:
+            expect(per_output, self.dtype, (self.plan.n_out,), False)
+            self.per_output = per_output
+            loss.per_output = data(per_output)
+        self.plan.from_logits = from_logits(loss.kind)
+        self.plan.over_elements = over_elements(loss.kind)
 
     cdef lay_out(self, steps):
         """Fill the steps and the offsets; sizes are counted in Python's integers, which do not overflow."""
@@ -333,6 +345,8 @@ cdef class Program:
             plan.column_width*plan.z,
             rows*max(plan.n_out*plan.z, <Py_ssize_t>sizeof(int64_t)),
             rows*sizeof(double),
+            rows*sizeof(double),
+            rows*sizeof(double),
         ]
         sizes = [-(-size//ALIGNMENT)*ALIGNMENT + ALIGNMENT for size in sizes]
         cdef char* memory = NULL
@@ -351,7 +365,9 @@ cdef class Program:
         ws.keep = ws.g + <size_t>sizes[2]
         ws.columns = ws.keep + <size_t>sizes[3]
         ws.targets = ws.columns + <size_t>sizes[4]
-        ws.row_loss = <double*>(ws.targets + <size_t>sizes[5])
+        ws.weights = <double*>(ws.targets + <size_t>sizes[5])
+        ws.row_loss = <double*>(<char*>ws.weights + <size_t>sizes[6])
+        ws.row_correct = <double*>(<char*>ws.row_loss + <size_t>sizes[7])
         return 0
 
     cdef int threads_for(self, double rows, int most):
@@ -465,7 +481,14 @@ cdef class Program:
         expect(targets, self.dtype, (n, self.plan.n_out), False)
         return False
 
-    cdef int fill(self, Job* job, Workspace* ws, int work, x, targets) except -1:
+    cdef const double* expect_weights(self, weights, n) except? NULL:
+        """Check the weights of `n` rows, of which there may be none."""
+        if weights is None:
+            return NULL
+        expect(weights, np.dtype(np.float64), (n,), False)
+        return <const double*>data(weights)
+
+    cdef int fill(self, Job* job, Workspace* ws, int work, x, targets, weights) except -1:
         memset(job, 0, sizeof(Job))
         job.plan = &self.plan
         job.ws = ws
@@ -487,6 +510,7 @@ cdef class Program:
         if targets is not None:
             job.labels = self.expect_targets(targets, job.n)
             job.targets = data(targets)
+        job.weights = self.expect_weights(weights, job.n)
         return 0
 
     def predict(self, x, out, int threads, bint fused=False):
@@ -499,26 +523,32 @@ cdef class Program:
         job.linear = fused and self.plan.from_logits
         self.walk(&job, x, threads)
 
-    def evaluate(self, x, targets, counts, int threads):
-        """Return the loss and, if asked to count, how many are right. `counts`: None, "classes", or a threshold."""
+    def evaluate(self, x, targets, weights, counts, int threads):
+        """Return the loss and, if asked to count, how many are right, each of its row's weight. `counts`: None,
+        "classes", or a threshold."""
         cdef TileJob job
         memset(&job, 0, sizeof(TileJob))
         job.n = x.shape[0]
         job.labels = self.expect_targets(targets, job.n)
         expect(x, self.dtype, (job.n, self.plan.n_in), False)
         job.targets = data(targets)
+        job.weights = self.expect_weights(weights, job.n)
         job.counts = counts is not None
         job.classes = counts == "classes"
         job.threshold = 0 if job.classes or counts is None else counts
         row_loss = np.empty(job.n)
+        row_correct = np.zeros(0 if weights is None or counts is None else job.n)
         job.row_loss = <double*>data(row_loss)
+        job.row_correct = <double*>data(row_correct)
         self.walk(&job, x, threads)
-        cdef double total = 0
+        cdef double total = 0, correct = job.correct
         cdef Py_ssize_t r
         for r in range(job.n):
             total += job.row_loss[r]
-        total /= job.n*self.plan.n_out if self.plan.over_elements else job.n
-        return total + penalties(&self.plan, job.parameters), job.correct
+        for r in range(len(row_correct)):
+            correct += job.row_correct[r]
+        total = averaged(&self.plan, total, sum_of_weights(job.weights, job.n))
+        return total + penalties(&self.plan, job.parameters), correct
 
     cdef int walk(self, TileJob* job, x, int threads) except -1:
         job.plan = &self.plan
@@ -575,7 +605,7 @@ cdef class Program:
             raise MemoryError("no memory for one row")
         return True
 
-    def gradient(self, x, targets, out, gx, int threads, bint training=False):
+    def gradient(self, x, targets, weights, out, gx, int threads, bint training=False):
         """Write the gradient of the loss to `out`, a vector like the arena of parameters, and unless it is None that of
         the input to `gx`; return the loss. `training`: with the dropout and noise of the next step of a training, and
         the statistics of this batch."""
@@ -586,7 +616,7 @@ cdef class Program:
         memset(&ws, 0, sizeof(Workspace))
         self.reserve(&ws, x.shape[0])
         try:
-            self.fill(&job, &ws, FORWARD | LOSS | BACKWARD | WEIGHTS, x, targets)
+            self.fill(&job, &ws, FORWARD | LOSS | BACKWARD | WEIGHTS, x, targets, weights)
             job.training = training
             job.gradients = data(out)
             if gx is not None:
@@ -601,16 +631,16 @@ cdef class Program:
             free_memory(ws.memory)
         return loss
 
-    def training_loss(self, x, targets, counts, int threads, bint lasting=False):
+    def training_loss(self, x, targets, weights, counts, int threads, bint lasting=False):
         """As `evaluate`, for one batch as a step of a training sees it; `lasting`: as if the step were taken."""
         cdef Job job
         cdef Workspace ws
         cdef double loss = 0
-        cdef int64_t correct = 0
+        cdef double correct = 0
         memset(&ws, 0, sizeof(Workspace))
         self.reserve(&ws, x.shape[0])
         try:
-            self.fill(&job, &ws, FORWARD | LOSS, x, targets)
+            self.fill(&job, &ws, FORWARD | LOSS, x, targets, weights)
             job.training, job.lasting = True, lasting
             job.step_loss, job.step_correct = &loss, &correct
             fill_counts(&job, counts)
@@ -629,7 +659,7 @@ cdef class Program:
         cdef const Step* last = &self.plan.steps[self.plan.n_steps - 1]
         cdef Py_ssize_t r, row_bytes = self.plan.n_out*self.plan.z
         self.reserve(&self.ws, x.shape[0])
-        self.fill(&job, &self.ws, FORWARD, x, None)
+        self.fill(&job, &self.ws, FORWARD, x, None, None)
         job.training = job.lasting = True
         expect(out, self.dtype, (job.n, self.plan.n_out), True)
         if job.n:  # the caller may change x before `backward`
@@ -659,7 +689,7 @@ cdef class Program:
         cdef Job job
         cdef const Step* last = &self.plan.steps[self.plan.n_steps - 1]
         cdef Py_ssize_t r, row_bytes = self.plan.n_out*self.plan.z
-        self.fill(&job, &self.ws, BACKWARD | (WEIGHTS if parameters else 0), None, None)
+        self.fill(&job, &self.ws, BACKWARD | (WEIGHTS if parameters else 0), None, None, None)
         job.training = True
         job.n = job.batch = self.saved
         expect(gout, self.dtype, (job.n, self.plan.n_out), False)
@@ -680,7 +710,7 @@ cdef class Program:
     def update(self, optimizer):
         """One step of the optimizer with the gradients as they are."""
         cdef Job job
-        self.fill(&job, &self.ws, UPDATE, None, None)
+        self.fill(&job, &self.ws, UPDATE, None, None, None)
         self.fill_optimizer(&job, optimizer, self.moments_for(optimizer))
         job.n = job.batch = 1
         with nogil:
@@ -688,13 +718,13 @@ cdef class Program:
         self.keep_optimizer(&job)
         self.forget()
 
-    def train_step(self, x, targets, optimizer, int threads):
+    def train_step(self, x, targets, weights, optimizer, int threads):
         """Forward, loss, backward and update on one mini-batch; return its loss."""
         cdef Job job
         cdef double loss = 0
         moments = self.moments_for(optimizer)
         self.reserve(&self.ws, x.shape[0])
-        self.fill(&job, &self.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets)
+        self.fill(&job, &self.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
         self.fill_optimizer(&job, optimizer, moments)
         job.training = job.lasting = True
         job.step_loss = &loss
@@ -727,8 +757,8 @@ cdef class Training:
     ----------
     program : Program
         Marked busy by the caller.
-    x, targets : ndarray
-        The data, as the program takes it.
+    x, targets, weights : ndarray
+        The data, as the program takes it; weights may be None.
     batch, total : int
         Rows of a mini-batch (the last of an epoch may be smaller); steps in all.
     optimizer : Hyperparameters
@@ -743,25 +773,31 @@ cdef class Training:
     cdef readonly Program program
     cdef int threads
     cdef object order, bit_generator
-    cdef readonly object x, targets, step_loss, step_correct
+    cdef readonly object x, targets, weights, step_loss, step_correct, step_weight
 
-    def __init__(self, Program program, x, targets, batch, total, optimizer, bit_generator, counts, int threads):
+    def __init__(
+        self, Program program, x, targets, weights, batch, total, optimizer, bit_generator, counts, int threads
+    ):
         # all memory first, then changes
         self.step_loss = np.empty(total)
-        self.step_correct = np.zeros(0 if counts is None else total, np.int64)
+        self.step_correct = np.zeros(0 if counts is None else total)
+        self.step_weight = None if weights is None else np.empty(total)
         self.order = None if bit_generator is None else np.arange(x.shape[0], dtype=np.int64)
         moments = program.moments_for(optimizer)
         program.reserve(&program.ws, batch)
         program.forget()
-        program.fill(&self.job, &program.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets)
+        program.fill(&self.job, &program.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
         program.fill_optimizer(&self.job, optimizer, moments)
-        self.program, self.x, self.targets, self.bit_generator = program, x, targets, bit_generator
+        self.program, self.x, self.targets, self.weights = program, x, targets, weights
+        self.bit_generator = bit_generator
         self.job.training = self.job.lasting = True
         self.job.batch = batch
         self.job.total = total
         fill_counts(&self.job, counts)
         self.job.step_loss = <double*>data(self.step_loss)
-        self.job.step_correct = <int64_t*>data(self.step_correct)
+        self.job.step_correct = <double*>data(self.step_correct)
+        if weights is not None:
+            self.job.step_weight = <double*>data(self.step_weight)
         self.threads = program.threads_for(batch, threads)
         if bit_generator is not None:
             self.job.order = <int64_t*>data(self.order)
@@ -795,7 +831,7 @@ cdef class Training:
         rows = slice(self.job.position, self.job.position + self.job.batch)
         return rows if self.order is None else self.order[rows]
 
-    def take(self, gradient, double loss, int64_t correct, optimizer):
+    def take(self, gradient, double loss, double correct, optimizer):
         """One step with a gradient that was computed elsewhere; whole, whenever Ctrl-C comes."""
         self.program.fill_optimizer(&self.job, optimizer, self.program.moments_for(optimizer))
         self.program.gradients[:] = gradient
@@ -817,8 +853,8 @@ cdef class Differences:
     ----------
     program : Program
         In float64. Its parameters must not change meanwhile.
-    x, targets : ndarray
-        The data, as the program takes it; at least one row.
+    x, targets, weights : ndarray
+        The data, as the program takes it; at least one row. Weights may be None.
     arrays : list of int
         With respect to what: numbers of arrays in `Program.layout`, and -1 for the input.
     h : float
@@ -840,17 +876,17 @@ cdef class Differences:
     cdef int threads
     cdef double count
     cdef bint defined
-    cdef object x, targets, sums
+    cdef object x, targets, weights, sums
 
-    def __init__(self, Program program, x, targets, arrays, double h, int threads, bint training=False):
+    def __init__(self, Program program, x, targets, weights, arrays, double h, int threads, bint training=False):
         cdef Plan* plan = &program.plan
         cdef double loss = 0
         n = x.shape[0]
         expect(x, np.dtype(np.float64), (n, plan.n_in), False)
-        self.program, self.x, self.targets = program, x, targets
+        self.program, self.x, self.targets, self.weights = program, x, targets, weights
         self.sums = np.zeros((plan.n_parameters + (n*plan.n_in if -1 in arrays else 0), 2))
         program.reserve(&self.ws, n)
-        program.fill(&self.base, &self.ws, FORWARD | LOSS, x, targets)
+        program.fill(&self.base, &self.ws, FORWARD | LOSS, x, targets, weights)
         self.base.training = training
         self.base.step_loss = &loss
         self.job.plan = plan
@@ -869,7 +905,7 @@ cdef class Differences:
             raise MemoryError(f"no memory for the differences of {n} rows")
         for array in arrays:
             self.add_segment(array)
-        self.count = n*plan.n_out if plan.over_elements else n
+        self.count = sum_of_weights(self.base.weights, n)*(plan.n_out if plan.over_elements else 1)
         self.pass_unchanged()
         self.defined = loss - loss == 0
 
@@ -913,7 +949,8 @@ cdef class Differences:
 
     @property
     def slopes(self):
-        both = self.sums/self.count/np.array([self.job.h, -self.job.h])
+        count = self.count or 1.0  # of no weight at all: then the sums are zero
+        both = self.sums/count/np.array([self.job.h, -self.job.h])
         if not self.defined:  # not even where no row was changed
             both[:self.job.plan.n_parameters] = np.nan
         return both

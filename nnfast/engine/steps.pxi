@@ -42,7 +42,7 @@ cdef struct Plan:
     int n_slots           # of a tile
     int input_adds        # the first ADD that takes the input
     int first_learned, first_trained  # steps with parameters, and with such that are not frozen
-    int loss
+    LossSpec loss
     bint from_logits      # the loss is fused with the last activation
     bint over_elements    # the loss averages over elements, not rows
     double flops_per_row
@@ -57,7 +57,9 @@ cdef struct Workspace:
     char* keep
     char* columns
     char* targets
+    double* weights       # of a shuffled mini-batch
     double* row_loss
+    double* row_correct   # right answers, where rows have weights
 
 
 cdef struct Job:
@@ -88,6 +90,7 @@ cdef struct Job:
     const char* x
     const char* targets
     bint labels
+    const double* weights  # of rows, or NULL
     Py_ssize_t n, batch
     int64_t* order
     bitgen_t* generator
@@ -101,7 +104,8 @@ cdef struct Job:
     bint interrupted      # Ctrl-C has come in the middle of a step, which changes nothing then
     # what it reports
     double* step_loss
-    int64_t* step_correct
+    double* step_correct
+    double* step_weight   # the sum of a mini-batch's weights, or NULL
     bint counts, classes
     double threshold
     double penalty
@@ -124,8 +128,11 @@ cdef inline char* gradients(const Plan* plan, const Workspace* ws, const Step* s
     return ws.g + (step.at*ws.rows + row*step.ld)*plan.z
 
 
-cdef inline Targets targets_at(const Plan* plan, bint labels, const char* targets, Py_ssize_t row) noexcept nogil:
+cdef inline Targets targets_at(
+        const Plan* plan, bint labels, const char* targets, const double* weights, Py_ssize_t row
+) noexcept nogil:
     cdef Targets t
+    t.weights = NULL if weights == NULL else weights + row
     t.labels = NULL
     t.values = NULL
     t.ld = plan.n_out
@@ -134,6 +141,42 @@ cdef inline Targets targets_at(const Plan* plan, bint labels, const char* target
     else:
         t.values = targets + row*plan.n_out*plan.z
     return t
+
+
+# Weights of rows. The losses of a mini-batch are averaged over its weights: a row of weight k counts as k rows.
+
+cdef inline const double* batch_weights(const Job* job, Py_ssize_t row) noexcept nogil:
+    """Those of the mini-batch from `row` on, or NULL."""
+    if job.weights == NULL:
+        return NULL
+    return (job.ws.weights if job.order != NULL else job.weights + job.position) + row
+
+
+cdef inline double batch_weight(const Job* job, Py_ssize_t m) noexcept nogil:
+    """Their sum, in the order of rows; without weights the number of rows. Each thread has it from the data itself."""
+    cdef double total = 0
+    cdef Py_ssize_t r
+    if job.weights == NULL:
+        return m
+    for r in range(m):
+        total += job.weights[job.order[job.position + r] if job.order != NULL else job.position + r]
+    return total
+
+
+cdef inline double averaged(const Plan* plan, double total, double weight) noexcept nogil:
+    """The average of what sums up to `total` over rows of so much weight; nothing of no weight at all."""
+    return total/(weight*plan.n_out if plan.over_elements else weight) if weight != 0 else 0
+
+
+cdef inline double sum_of_weights(const double* weights, Py_ssize_t n) noexcept nogil:
+    """The same of a whole data set."""
+    cdef double total = 0
+    cdef Py_ssize_t r
+    if weights == NULL:
+        return n
+    for r in range(n):
+        total += weights[r]
+    return total
 
 
 cdef inline const char* at_or_null(const char* arena, Py_ssize_t offset, Py_ssize_t z) noexcept nogil:
@@ -292,19 +335,38 @@ cdef void forward_rows(
 
 
 cdef void loss_rows(
-        Job* job, int id, const char* targets, Py_ssize_t m_all, Py_ssize_t first, Py_ssize_t m
+        Job* job, int id, const char* targets, double weight, Py_ssize_t first, Py_ssize_t m
 ) noexcept nogil:
+    """`weight` is that of the whole mini-batch."""
     cdef const Plan* plan = job.plan
     cdef const Step* last = &plan.steps[plan.n_steps - 1]
-    cdef double scale = 1.0/(m_all*plan.n_out if plan.over_elements else m_all)
     cdef char* out = activations(plan, job.ws, last, first)
-    cdef Targets t = targets_at(plan, job.labels, targets, 0)
+    cdef Targets t = targets_at(plan, job.labels, targets, batch_weights(job, first), 0)
     plan.K.loss(
-        plan.loss, m, plan.n_out, out, last.ld, &t, scale, job.ws.row_loss + first,
+        &plan.loss, m, plan.n_out, out, last.ld, &t, averaged(plan, 1, weight), job.ws.row_loss + first,
         gradients(plan, job.ws, last, first), last.ld
     )
-    if job.counts:
+    if job.counts and t.weights != NULL:
+        count_weighted(plan, job.classes, job.threshold, m, out, last.ld, &t, job.ws.row_correct + first)
+    elif job.counts:
         job.correct[id] += plan.K.count_correct(job.classes, job.threshold, m, plan.n_out, out, last.ld, &t)
+
+
+cdef void count_weighted(
+        const Plan* plan, bint classes, double threshold, Py_ssize_t m, const char* out, Py_ssize_t ld,
+        const Targets* targets, double* row_correct
+) noexcept nogil:
+    """Right answers of each row, times its weight: added up in the order of rows, whoever counted them."""
+    cdef Targets t = targets[0]
+    cdef Py_ssize_t r
+    for r in range(m):
+        if t.labels != NULL:
+            t.labels = targets.labels + r
+        else:
+            t.values = <const char*>targets.values + r*t.ld*plan.z
+        row_correct[r] = targets.weights[r]*plan.K.count_correct(
+            classes, threshold, 1, plan.n_out, out + r*ld*plan.z, ld, &t
+        )
 
 
 cdef char* through_activation(const Job* job, int s, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
@@ -457,12 +519,13 @@ cdef void walk_rows(
     cdef const Plan* plan = job.plan
     cdef Py_ssize_t block = max(<Py_ssize_t>(BLOCK_FLOPS/plan.flops_per_row), 48), rows
     cdef Py_ssize_t target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
+    cdef double weight = batch_weight(job, m)
     while first < last and not job.interrupted:
         rows = min(block, last - first)
         if work & FORWARD:
             forward_rows(job, id, begin, end, x, first, rows)
         if work & LOSS:
-            loss_rows(job, id, targets + first*target_bytes, m, first, rows)
+            loss_rows(job, id, targets + first*target_bytes, weight, first, rows)
         if work & BACKWARD:
             backward_rows(job, id, stop, end, x, m, first, rows)
         first += rows
@@ -767,6 +830,8 @@ cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nog
         q = job.order[job.position + r]
         memcpy(job.ws.x + r*row_bytes, job.x + q*row_bytes, row_bytes)
         memcpy(job.ws.targets + r*target_bytes, job.targets + q*target_bytes, target_bytes)
+        if job.weights != NULL:
+            job.ws.weights[r] = job.weights[q]
 
 
 cdef inline Py_ssize_t n_weights(const Step* step) noexcept nogil:
@@ -839,17 +904,22 @@ cdef void go_on(Job* job, Py_ssize_t m) noexcept nogil:
 cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int count) noexcept nogil:
     """What one thread does for all: the loss and the place in the run, which others read only after the next
     meeting."""
-    cdef double total = 0
-    cdef Py_ssize_t r, correct = 0
+    cdef double total = 0, correct = 0, weight = batch_weight(job, m)
+    cdef Py_ssize_t r
     cdef int id
     if job.work & LOSS:
         for r in range(m):
             total += job.ws.row_loss[r]
         for id in range(count):
             correct += job.correct[id]
-        job.step_loss[job.step] = total/(m*job.plan.n_out if job.plan.over_elements else m) + job.penalty
+        job.step_loss[job.step] = averaged(job.plan, total, weight) + job.penalty
+        if job.counts and job.weights != NULL:
+            for r in range(m):
+                correct += job.ws.row_correct[r]
         if job.counts:
             job.step_correct[job.step] = correct
+    if job.step_weight != NULL:
+        job.step_weight[job.step] = weight
     if job.lasting:
         go_on(job, m)
     job.step += 1

@@ -10,9 +10,11 @@ cdef struct TileJob:
     char* out             # the outputs, or NULL to evaluate
     const char* targets
     bint linear           # the outputs are those before the last activation
+    const double* weights  # of rows, or NULL
     bint labels, counts, classes
     double threshold
     double* row_loss
+    double* row_correct   # right answers, where rows have weights
     Py_ssize_t n
     int64_t next, correct
     double deadline
@@ -74,9 +76,11 @@ cdef void forward_tile(
 cdef void evaluate_tile(TileJob* job, Py_ssize_t first, Py_ssize_t m, const char* out) noexcept nogil:
     cdef const Plan* plan = job.plan
     cdef Py_ssize_t ld = plan.steps[plan.n_steps - 1].ld
-    cdef Targets t = targets_at(plan, job.labels, job.targets, first)
-    plan.K.loss(plan.loss, m, plan.n_out, out, ld, &t, 1, job.row_loss + first, NULL, 0)
-    if job.counts:
+    cdef Targets t = targets_at(plan, job.labels, job.targets, job.weights, first)
+    plan.K.loss(&plan.loss, m, plan.n_out, out, ld, &t, 1, job.row_loss + first, NULL, 0)
+    if job.counts and job.weights != NULL:
+        count_weighted(plan, job.classes, job.threshold, m, out, ld, &t, job.row_correct + first)
+    elif job.counts:
         fetch_add(&job.correct, plan.K.count_correct(job.classes, job.threshold, m, plan.n_out, out, ld, &t))
 
 

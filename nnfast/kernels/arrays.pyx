@@ -12,9 +12,10 @@ from libc.string cimport memset
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
     ADADELTA, ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GELU, GELU_TANH, HARD_SIGMOID,
-    IDENTITY, LEAKY_RELU, LOG, LOG_SOFTMAX, MAX_MOMENTS, MEAN_SQUARED_ERROR, NADAM, RELU, RMSPROP, SELU, SGD, SIGMOID,
-    SIGMOID_BINARY_CROSS_ENTROPY, SILU, SOFTMAX, SOFTMAX_CROSS_ENTROPY, SOFTPLUS, STEP, SUM_SQUARED_ERROR, TANH,
-    Kernels, Optimizer, Targets, advance, keeps, noise_key as key_of_noise, over_elements,
+    HINGE, HUBER, IDENTITY, KL_DIVERGENCE, LEAKY_RELU, LOG, LOG_COSH, LOG_SOFTMAX, MAX_MOMENTS, MEAN_ABSOLUTE_ERROR,
+    MEAN_SQUARED_ERROR, NADAM, POISSON, QUANTILE, RELU, RMSPROP, SELU, SGD, SIGMOID, SIGMOID_BINARY_CROSS_ENTROPY,
+    SILU, SOFTMAX, SOFTMAX_CROSS_ENTROPY, SOFTMAX_KL_DIVERGENCE, SOFTPLUS, STEP, SUM_SQUARED_ERROR, TANH,
+    Kernels, LossSpec, Optimizer, Targets, advance, keeps, noise_key as key_of_noise, over_classes, over_elements,
 )
 
 import numpy as np
@@ -66,10 +67,18 @@ ACTIVATIONS = {
 LOSSES = {
     "sum_squared_error": SUM_SQUARED_ERROR,
     "mean_squared_error": MEAN_SQUARED_ERROR,
+    "mean_absolute_error": MEAN_ABSOLUTE_ERROR,
+    "huber": HUBER,
+    "log_cosh": LOG_COSH,
+    "poisson": POISSON,
+    "quantile": QUANTILE,
+    "hinge": HINGE,
     "cross_entropy": CROSS_ENTROPY,
     "binary_cross_entropy": BINARY_CROSS_ENTROPY,
+    "kl_divergence": KL_DIVERGENCE,
     "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
     "sigmoid_binary_cross_entropy": SIGMOID_BINARY_CROSS_ENTROPY,
+    "softmax_kl_divergence": SOFTMAX_KL_DIVERGENCE,
 }
 OPTIMIZERS = {
     "sgd": SGD,
@@ -330,19 +339,37 @@ cdef int fill_targets(Targets* targets, cnp.ndarray prediction, cnp.ndarray targ
     cdef object shape = (<object>prediction).shape
     if target is None:
         raise TypeError("expected an array, got None")
+    targets.labels = NULL
+    targets.values = NULL
+    targets.ld = 0
+    targets.weights = NULL
     if cnp.PyArray_NDIM(target) == cnp.PyArray_NDIM(prediction):
         check(target, prediction.dtype, shape, False)
-        targets.labels = NULL
         targets.values = cnp.PyArray_DATA(target)
         targets.ld = n
         return 0
     check(target, np.int64, shape[: len(shape) - 1], False)
     targets.labels = <const int64_t*>cnp.PyArray_DATA(target)
-    targets.values = NULL
-    targets.ld = 0
     for i in range(cnp.PyArray_SIZE(target)):
         if not 0 <= targets.labels[i] < n:
             raise ValueError(f"labels must be in 0..{n - 1}, got {targets.labels[i]}")
+    return 0
+
+
+cdef LossSpec spec(int kind, double a=0, bint log_input=False):
+    cdef LossSpec loss
+    loss.kind = kind
+    loss.a = a
+    loss.log_input = log_input
+    loss.per_output = NULL
+    return loss
+
+
+cdef int prepare_loss(int loss, cnp.ndarray prediction, Targets* targets, cnp.ndarray target) except -1:
+    check(prediction, prediction.dtype, None, False)
+    fill_targets(targets, prediction, target)
+    if targets.labels != NULL and not over_classes(loss):
+        raise ValueError("labels are for losses over classes: expected a target of the prediction's shape")
     return 0
 
 
@@ -350,11 +377,10 @@ cdef double averaged_over(int loss, cnp.ndarray prediction):
     return cnp.PyArray_SIZE(prediction) if over_elements(loss) else rows_of(prediction)
 
 
-cdef object loss_value(int loss, cnp.ndarray prediction, cnp.ndarray target, object out):
+cdef object loss_value(LossSpec loss, cnp.ndarray prediction, cnp.ndarray target, object out):
     cdef const Kernels* K = kernels_for(prediction)
     cdef Targets targets
-    check(prediction, prediction.dtype, None, False)
-    fill_targets(&targets, prediction, target)
+    prepare_loss(loss.kind, prediction, &targets, target)
     cdef cnp.ndarray value = output(out, (), prediction.dtype)
     cdef Py_ssize_t m = rows_of(prediction), n = columns_of(prediction), i
     cdef cnp.ndarray rows = np.empty(m, np.float64)
@@ -362,76 +388,150 @@ cdef object loss_value(int loss, cnp.ndarray prediction, cnp.ndarray target, obj
     cdef double* row_loss = <double*>cnp.PyArray_DATA(rows)
     cdef double total = 0
     with nogil:
-        K.loss(loss, m, n, px, n, &targets, 1, row_loss, NULL, 0)
+        K.loss(&loss, m, n, px, n, &targets, 1, row_loss, NULL, 0)
         for i in range(m):
             total += row_loss[i]
-    cdef double count = averaged_over(loss, prediction)
+    cdef double count = averaged_over(loss.kind, prediction)
     (<object>value)[...] = total/count if count else float("nan")
     return value if out is not None else (<object>value)[()]
 
 
-cdef object loss_backward(int loss, cnp.ndarray prediction, cnp.ndarray target, object out):
+cdef object loss_backward(LossSpec loss, cnp.ndarray prediction, cnp.ndarray target, object out):
     cdef const Kernels* K = kernels_for(prediction)
     cdef Targets targets
-    check(prediction, prediction.dtype, None, False)
-    fill_targets(&targets, prediction, target)
+    prepare_loss(loss.kind, prediction, &targets, target)
     cdef cnp.ndarray gradient = output(out, (<object>prediction).shape, prediction.dtype)
     cdef Py_ssize_t m = rows_of(prediction), n = columns_of(prediction)
     cdef const void* px = cnp.PyArray_DATA(prediction)
     cdef void* pg = cnp.PyArray_DATA(gradient)
-    cdef double count = averaged_over(loss, prediction)
+    cdef double count = averaged_over(loss.kind, prediction)
     if count:
         with nogil:
-            K.loss(loss, m, n, px, n, &targets, 1/count, NULL, pg, n)
+            K.loss(&loss, m, n, px, n, &targets, 1/count, NULL, pg, n)
     return gradient
 
 
+cdef cnp.ndarray of_outputs(object quantiles, cnp.ndarray prediction):
+    check(quantiles, prediction.dtype, (columns_of(prediction),), False)
+    return quantiles
+
+
 def sum_squared_error(prediction, target, out=None):
-    return loss_value(SUM_SQUARED_ERROR, prediction, target, out)
+    return loss_value(spec(SUM_SQUARED_ERROR), prediction, target, out)
 
 
 def sum_squared_error_backward(prediction, target, out=None):
-    return loss_backward(SUM_SQUARED_ERROR, prediction, target, out)
+    return loss_backward(spec(SUM_SQUARED_ERROR), prediction, target, out)
 
 
 def mean_squared_error(prediction, target, out=None):
-    return loss_value(MEAN_SQUARED_ERROR, prediction, target, out)
+    return loss_value(spec(MEAN_SQUARED_ERROR), prediction, target, out)
 
 
 def mean_squared_error_backward(prediction, target, out=None):
-    return loss_backward(MEAN_SQUARED_ERROR, prediction, target, out)
+    return loss_backward(spec(MEAN_SQUARED_ERROR), prediction, target, out)
 
 
-def cross_entropy(prediction, target, out=None):
-    return loss_value(CROSS_ENTROPY, prediction, target, out)
+def mean_absolute_error(prediction, target, out=None):
+    return loss_value(spec(MEAN_ABSOLUTE_ERROR), prediction, target, out)
 
 
-def cross_entropy_backward(prediction, target, out=None):
-    return loss_backward(CROSS_ENTROPY, prediction, target, out)
+def mean_absolute_error_backward(prediction, target, out=None):
+    return loss_backward(spec(MEAN_ABSOLUTE_ERROR), prediction, target, out)
 
 
-def binary_cross_entropy(prediction, target, out=None):
-    return loss_value(BINARY_CROSS_ENTROPY, prediction, target, out)
+def huber(prediction, target, delta=1.0, out=None):
+    return loss_value(spec(HUBER, delta), prediction, target, out)
 
 
-def binary_cross_entropy_backward(prediction, target, out=None):
-    return loss_backward(BINARY_CROSS_ENTROPY, prediction, target, out)
+def huber_backward(prediction, target, delta=1.0, out=None):
+    return loss_backward(spec(HUBER, delta), prediction, target, out)
 
 
-def softmax_cross_entropy(prediction, target, out=None):
-    return loss_value(SOFTMAX_CROSS_ENTROPY, prediction, target, out)
+def log_cosh(prediction, target, out=None):
+    return loss_value(spec(LOG_COSH), prediction, target, out)
 
 
-def softmax_cross_entropy_backward(prediction, target, out=None):
-    return loss_backward(SOFTMAX_CROSS_ENTROPY, prediction, target, out)
+def log_cosh_backward(prediction, target, out=None):
+    return loss_backward(spec(LOG_COSH), prediction, target, out)
 
 
-def sigmoid_binary_cross_entropy(prediction, target, out=None):
-    return loss_value(SIGMOID_BINARY_CROSS_ENTROPY, prediction, target, out)
+def poisson(prediction, target, log_input=True, out=None):
+    return loss_value(spec(POISSON, 0, log_input), prediction, target, out)
 
 
-def sigmoid_binary_cross_entropy_backward(prediction, target, out=None):
-    return loss_backward(SIGMOID_BINARY_CROSS_ENTROPY, prediction, target, out)
+def poisson_backward(prediction, target, log_input=True, out=None):
+    return loss_backward(spec(POISSON, 0, log_input), prediction, target, out)
+
+
+def quantile(prediction, target, quantiles, out=None):
+    cdef LossSpec loss = spec(QUANTILE)
+    cdef cnp.ndarray each = of_outputs(quantiles, prediction)
+    loss.per_output = cnp.PyArray_DATA(each)
+    return loss_value(loss, prediction, target, out)
+
+
+def quantile_backward(prediction, target, quantiles, out=None):
+    cdef LossSpec loss = spec(QUANTILE)
+    cdef cnp.ndarray each = of_outputs(quantiles, prediction)
+    loss.per_output = cnp.PyArray_DATA(each)
+    return loss_backward(loss, prediction, target, out)
+
+
+def hinge(prediction, target, out=None):
+    return loss_value(spec(HINGE), prediction, target, out)
+
+
+def hinge_backward(prediction, target, out=None):
+    return loss_backward(spec(HINGE), prediction, target, out)
+
+
+def cross_entropy(prediction, target, label_smoothing=0.0, out=None):
+    return loss_value(spec(CROSS_ENTROPY, label_smoothing), prediction, target, out)
+
+
+def cross_entropy_backward(prediction, target, label_smoothing=0.0, out=None):
+    return loss_backward(spec(CROSS_ENTROPY, label_smoothing), prediction, target, out)
+
+
+def binary_cross_entropy(prediction, target, label_smoothing=0.0, out=None):
+    return loss_value(spec(BINARY_CROSS_ENTROPY, label_smoothing), prediction, target, out)
+
+
+def binary_cross_entropy_backward(prediction, target, label_smoothing=0.0, out=None):
+    return loss_backward(spec(BINARY_CROSS_ENTROPY, label_smoothing), prediction, target, out)
+
+
+def kl_divergence(prediction, target, out=None):
+    return loss_value(spec(KL_DIVERGENCE), prediction, target, out)
+
+
+def kl_divergence_backward(prediction, target, out=None):
+    return loss_backward(spec(KL_DIVERGENCE), prediction, target, out)
+
+
+def softmax_cross_entropy(prediction, target, label_smoothing=0.0, out=None):
+    return loss_value(spec(SOFTMAX_CROSS_ENTROPY, label_smoothing), prediction, target, out)
+
+
+def softmax_cross_entropy_backward(prediction, target, label_smoothing=0.0, out=None):
+    return loss_backward(spec(SOFTMAX_CROSS_ENTROPY, label_smoothing), prediction, target, out)
+
+
+def sigmoid_binary_cross_entropy(prediction, target, label_smoothing=0.0, out=None):
+    return loss_value(spec(SIGMOID_BINARY_CROSS_ENTROPY, label_smoothing), prediction, target, out)
+
+
+def sigmoid_binary_cross_entropy_backward(prediction, target, label_smoothing=0.0, out=None):
+    return loss_backward(spec(SIGMOID_BINARY_CROSS_ENTROPY, label_smoothing), prediction, target, out)
+
+
+def softmax_kl_divergence(prediction, target, out=None):
+    return loss_value(spec(SOFTMAX_KL_DIVERGENCE), prediction, target, out)
+
+
+def softmax_kl_divergence_backward(prediction, target, out=None):
+    return loss_backward(spec(SOFTMAX_KL_DIVERGENCE), prediction, target, out)
 
 
 def count_correct(prediction, target, threshold=None):

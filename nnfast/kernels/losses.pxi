@@ -5,6 +5,9 @@
 # function of their own. A row's loss is that row's share before averaging; the caller averages and passes the factor as
 # `scale`. A long row is summed in blocks, and the blocks in double precision.
 
+cdef enum:
+    POISSON_OF_RATE = 1000  # POISSON without log_input, which here is a kind of its own
+
 cdef inline vreal vclip(vreal p) noexcept nogil:
     """Probabilities kept `eps` away from 0 and 1, so that their logarithm is finite; NaN passes."""
     cdef real eps = <real>1.1920928955078125e-7 if sizeof(real) == 4 else <real>2.220446049250313e-16
@@ -12,32 +15,76 @@ cdef inline vreal vclip(vreal p) noexcept nogil:
     return vselect(vlt(vset(<real>1 - eps), p), vset(<real>1 - eps), p)
 
 
-cdef inline vreal vloss(int loss, vreal x, vreal t) noexcept nogil:
-    cdef vreal p
+cdef inline vreal vlog1p_exp(vreal x) noexcept nogil:
+    """log(1 + exp(-|x|)). An argument of the logarithm that rounds to one is corrected by the part that was lost:
+    log(1 + e) = log(u) + (e - (u - 1))/u."""
+    cdef vreal e = vexp(-vabs(x)), u = vset(<real>1) + e
+    return vlog(u) + (e - (u - vset(<real>1)))/u
+
+
+cdef inline vreal vloss(int loss, vreal x, vreal t, vreal a) noexcept nogil:
+    """`a` is the parameter of the loss, in `LossSpec`."""
+    cdef vreal p, d = x - t
     if loss == SUM_SQUARED_ERROR:
-        return vset(<real>0.5)*(x - t)*(x - t)
+        return vset(<real>0.5)*d*d
     if loss == MEAN_SQUARED_ERROR:
-        return (x - t)*(x - t)
+        return d*d
+    if loss == MEAN_ABSOLUTE_ERROR:
+        return vabs(d)
+    if loss == HUBER:  # d^2/2 up to delta, from there on its tangent
+        d = vabs(d)
+        return vselect(vle(d, a), vset(<real>0.5)*d*d, a*(d - vset(<real>0.5)*a))
+    if loss == LOG_COSH:  # log(cosh(d)) = |d| + log(1 + exp(-2|d|)) - log(2)
+        return vabs(d) + (vlog1p_exp(d + d) - vset(<real>0.69314718055994530942))
+    if loss == POISSON:
+        return vexp(x) - t*x
+    if loss == POISSON_OF_RATE:
+        return x - t*vlog(x + vset(<real>1e-8))
+    if loss == QUANTILE:
+        return vselect(vlt(d, vzero()), -a*d, (vset(<real>1) - a)*d)
+    if loss == HINGE:
+        p = vset(<real>1) - t*x
+        return vselect(vle(p, vzero()), vzero(), p)
+    if loss == KL_DIVERGENCE:  # t (log(t) - x), and nothing where t is
+        p = vselect(veq(x, x), vzero(), x)
+        return vselect(veq(t, vzero()), p, t*(vlog(t) - x))
+    # a label smoothed by `a`
+    t = vfma(a, vset(<real>0.5) - t, t)
     if loss == BINARY_CROSS_ENTROPY:  # -(t log(p) + (1 - t) log(1 - p))
         p = vclip(x)
         return -vfma(t, vlog(p), (vset(<real>1) - t)*vlog(vset(<real>1) - p))
-    # SIGMOID_BINARY_CROSS_ENTROPY: log(1 + exp(x)) - t x, with log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)). An
-    # argument of the logarithm that rounds to one is corrected by the part that was lost: log(1 + e) = log(u) + (e - (u
-    # - 1))/u.
-    cdef vreal e = vexp(-vabs(x)), u = vset(<real>1) + e, linear
+    # SIGMOID_BINARY_CROSS_ENTROPY: log(1 + exp(x)) - t x, with log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)).
     # max(x, 0) - t x, as x (1 - t) or -x t: nothing where the factor is zero, though x be infinite
-    linear = vselect(vlt(vzero(), x), vset(<real>1) - t, -t)
-    linear = vselect(veq(linear, vzero()), vzero(), x*linear)
-    linear = vselect(veq(x, x), linear, x)
-    return linear + (vlog(u) + (e - (u - vset(<real>1)))/u)
+    p = vselect(vlt(vzero(), x), vset(<real>1) - t, -t)
+    p = vselect(veq(p, vzero()), vzero(), x*p)
+    return vselect(veq(x, x), p, x) + vlog1p_exp(x)
 
 
-cdef inline vreal vloss_backward(int loss, vreal x, vreal t) noexcept nogil:
-    cdef vreal p
+cdef inline vreal vloss_backward(int loss, vreal x, vreal t, vreal a) noexcept nogil:
+    cdef vreal p, d = x - t
     if loss == SUM_SQUARED_ERROR:
-        return x - t
+        return d
     if loss == MEAN_SQUARED_ERROR:
-        return vset(<real>2)*(x - t)
+        return vset(<real>2)*d
+    if loss == MEAN_ABSOLUTE_ERROR:  # zero where d is, and NaN
+        return vselect(veq(vabs(d), vzero()), vzero(), vselect(veq(d, d), vcopysign(vset(<real>1), d), d))
+    if loss == HUBER:
+        return vselect(vlt(a, vabs(d)), vcopysign(a, d), d)
+    if loss == LOG_COSH:
+        return vtanh(d)
+    if loss == POISSON:
+        return vexp(x) - t
+    if loss == POISSON_OF_RATE:
+        return vset(<real>1) - t/(x + vset(<real>1e-8))
+    if loss == QUANTILE:
+        p = vselect(vlt(d, vzero()), -a, vselect(vlt(vzero(), d), vset(<real>1) - a, vzero()))
+        return vselect(veq(d, d), p, d)
+    if loss == HINGE:
+        p = t*x
+        return vselect(vlt(p, vset(<real>1)), -t, vselect(veq(p, p), vzero(), p))
+    if loss == KL_DIVERGENCE:
+        return vselect(veq(x, x), -t, x)
+    t = vfma(a, vset(<real>0.5) - t, t)
     if loss == BINARY_CROSS_ENTROPY:
         p = vclip(x)
         return (p - t)/(p*(vset(<real>1) - p))
@@ -45,91 +92,118 @@ cdef inline vreal vloss_backward(int loss, vreal x, vreal t) noexcept nogil:
 
 
 cdef inline double elementwise_row(
-        int loss, Py_ssize_t n, const real* x, const real* t, real scale, real* gradient, bint value
+        int loss, const LossSpec* spec, Py_ssize_t n, const real* x, const real* t, real scale, real* gradient,
+        bint value
 ) noexcept nogil:
+    cdef const real* each = <const real*>spec.per_output
     cdef double total = 0
     cdef Py_ssize_t i = 0
     while i < n:
         total += elementwise_block(
-            loss, min(n - i, <Py_ssize_t>SUM_BLOCK), x + i, t + i, scale, NULL if gradient == NULL else gradient + i,
-            value
+            loss, min(n - i, <Py_ssize_t>SUM_BLOCK), x + i, t + i, <real>spec.a, NULL if each == NULL else each + i,
+            scale, NULL if gradient == NULL else gradient + i, value
         )
         i += SUM_BLOCK
     return total
 
 
 cdef inline double elementwise_block(
-        int loss, Py_ssize_t n, const real* x, const real* t, real scale, real* gradient, bint value
+        int loss, Py_ssize_t n, const real* x, const real* t, real parameter, const real* each, real scale,
+        real* gradient, bint value
 ) noexcept nogil:
-    cdef vreal total = vzero(), a, b
+    """`each` is the parameter of each output, for the one loss that has so many."""
+    cdef vreal total = vzero(), v, b, a = vset(parameter)
     cdef Py_ssize_t i = 0
     while i + VW <= n:
-        a = vload(x + i)
+        v = vload(x + i)
         b = vload(t + i)
+        if loss == QUANTILE:
+            a = vload(each + i)
         if value:
-            total = total + vloss(loss, a, b)
+            total = total + vloss(loss, v, b, a)
         if gradient != NULL:
-            vstore(gradient + i, vset(scale)*vloss_backward(loss, a, b))
+            vstore(gradient + i, vset(scale)*vloss_backward(loss, v, b, a))
         i += VW
     if i < n:
-        a = vload_part(x + i, n - i, <real>0)
+        v = vload_part(x + i, n - i, <real>0)
         b = vload_part(t + i, n - i, <real>0)
+        if loss == QUANTILE:
+            a = vload_part(each + i, n - i, <real>0)
         if gradient != NULL:
-            vstore_part(gradient + i, vset(scale)*vloss_backward(loss, a, b), n - i)
-        if value:  # lanes past the end count nothing
-            a = vloss(loss, a, b)
-            b = vzero()
-            vstore_part(<real*>&b, a, n - i)
-            total = total + b
+            vstore_part(gradient + i, vset(scale)*vloss_backward(loss, v, b, a), n - i)
+        if value:
+            total = total + vfirst_lanes(vloss(loss, v, b, a), n - i)
     return vsum(total)
 
 
+cdef inline vreal vfirst_lanes(vreal v, Py_ssize_t n) noexcept nogil:
+    """Zero in the lanes past the end, which count nothing."""
+    cdef vreal result = vzero()
+    vstore_part(<real*>&result, v, n)
+    return result
+
+
 cdef inline double cross_entropy_row(
-        Py_ssize_t n, const real* p, const real* t, int64_t label, real scale, real* gradient
+        Py_ssize_t n, const real* p, const real* t, int64_t label, double smoothing, real scale, real* gradient
 ) noexcept nogil:
     """-sum(t log(p)); with no t, of the one row that is 1 at the label and 0 elsewhere."""
     cdef double total = 0
-    cdef real own, at
-    cdef Py_ssize_t i
-    if t == NULL:
-        own = at = vfirst(vclip(vset(p[label])))
-        for i in range(n):
-            if p[i] != p[i]:  # NaN anywhere in the row
-                at = p[i]
-        if gradient != NULL:
-            for i in range(n):
-                gradient[i] = p[i] if p[i] != p[i] else <real>0
-            gradient[label] = -scale/own
-        return -vfirst(vlog(vset(at)))
-    i = 0
+    cdef real keep = <real>(1 - smoothing), own
+    cdef Py_ssize_t i = 0
+    if t == NULL and smoothing == 0:
+        return cross_entropy_label(n, p, label, scale, gradient)
     while i < n:
         total += cross_entropy_block(
-            min(n - i, <Py_ssize_t>SUM_BLOCK), p + i, t + i, scale, NULL if gradient == NULL else gradient + i
+            min(n - i, <Py_ssize_t>SUM_BLOCK), p + i, NULL if t == NULL else t + i, keep, <real>(smoothing/n), scale,
+            NULL if gradient == NULL else gradient + i
         )
         i += SUM_BLOCK
+    if t == NULL:
+        own = vfirst(vclip(vset(p[label])))
+        total -= keep*vfirst(vlog(vset(own)))
+        if gradient != NULL:
+            gradient[label] -= scale*keep/own
     return total
 
 
-cdef inline double cross_entropy_block(
-        Py_ssize_t n, const real* p, const real* t, real scale, real* gradient
+cdef inline double cross_entropy_label(
+        Py_ssize_t n, const real* p, int64_t label, real scale, real* gradient
 ) noexcept nogil:
+    cdef real own = vfirst(vclip(vset(p[label]))), at = own
+    cdef Py_ssize_t i
+    for i in range(n):
+        if p[i] != p[i]:  # NaN anywhere in the row
+            at = p[i]
+    if gradient != NULL:
+        for i in range(n):
+            gradient[i] = p[i] if p[i] != p[i] else <real>0
+        gradient[label] = -scale/own
+    return -vfirst(vlog(vset(at)))
+
+
+cdef inline double cross_entropy_block(
+        Py_ssize_t n, const real* p, const real* t, real keep, real share, real scale, real* gradient
+) noexcept nogil:
+    """Of targets keep*t + share."""
     cdef vreal total = vzero(), a, b
-    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t i = 0, lanes
     while i < n:
-        a = vclip(vload_part(p + i, min(n - i, <Py_ssize_t>VW), <real>1))
-        b = vload_part(t + i, min(n - i, <Py_ssize_t>VW), <real>0)
+        lanes = min(n - i, <Py_ssize_t>VW)
+        a = vclip(vload_part(p + i, lanes, <real>1))
+        b = vzero() if t == NULL else vload_part(t + i, lanes, <real>0)
+        b = vfirst_lanes(vfma(vset(keep), b, vset(share)), lanes)
         total = total - b*vlog(a)
         if gradient != NULL:
-            vstore_part(gradient + i, -vset(scale)*b/a, min(n - i, <Py_ssize_t>VW))
+            vstore_part(gradient + i, -vset(scale)*b/a, lanes)
         i += VW
     return vsum(total)
 
 
 cdef inline double softmax_cross_entropy_row(
-        Py_ssize_t n, const real* x, const real* t, int64_t label, real scale, real* gradient
+        Py_ssize_t n, const real* x, const real* t, int64_t label, double smoothing, real scale, real* gradient
 ) noexcept nogil:
     """log(sum(exp(x))) sum(t) - sum(t x), and softmax(x) sum(t) - t. `gradient` may be `x`."""
-    cdef real top = row_max(n, x), total
+    cdef real top = row_max(n, x), total, keep = <real>(1 - smoothing), share = <real>(smoothing/n)
     cdef double weight = 1, at = 0
     cdef vreal sums, products, a, b
     cdef Py_ssize_t i = 0, end
@@ -149,86 +223,186 @@ cdef inline double softmax_cross_entropy_row(
                 i += VW
             weight += vsum(sums)
             at += vsum(products)
+    if smoothing != 0:
+        at = (1 - smoothing)*at + smoothing/n*sum_below(n, x, top)
+        weight = (1 - smoothing)*weight + smoothing
     total = exp_row(n, x, top, gradient)
     if gradient != NULL:
         scale_row(n, scale*<real>weight/total, gradient)
-        if t == NULL:
-            gradient[label] = gradient[label] - scale
-        else:
+        if t != NULL or smoothing != 0:
             i = 0
             while i < n:
                 a = vload_part(gradient + i, min(n - i, <Py_ssize_t>VW), <real>0)
-                b = vload_part(t + i, min(n - i, <Py_ssize_t>VW), <real>0)
-                vstore_part(gradient + i, a - vset(scale)*b, min(n - i, <Py_ssize_t>VW))
+                b = vzero() if t == NULL else vload_part(t + i, min(n - i, <Py_ssize_t>VW), <real>0)
+                vstore_part(gradient + i, a - vset(scale)*vfma(vset(keep), b, vset(share)), min(n - i, <Py_ssize_t>VW))
                 i += VW
+        if t == NULL:
+            gradient[label] = gradient[label] - scale*keep
     return weight*vfirst(vlog(vset(total))) - at
 
 
+cdef inline double sum_below(Py_ssize_t n, const real* x, real top) noexcept nogil:
+    """sum(x - top)."""
+    cdef vreal sums
+    cdef double total = 0
+    cdef Py_ssize_t i = 0, end
+    while i < n:
+        sums = vzero()
+        end = min(n, i + SUM_BLOCK)
+        while i < end:
+            sums = sums + (vload_part(x + i, min(n - i, <Py_ssize_t>VW), top) - vset(top))
+            i += VW
+        total += vsum(sums)
+    return total
+
+
+cdef inline double sum_of_logs(Py_ssize_t n, const real* t) noexcept nogil:
+    """sum(t log(t)), where 0 log(0) is 0."""
+    cdef vreal sums, a
+    cdef double total = 0
+    cdef Py_ssize_t i = 0, end
+    while i < n:
+        sums = vzero()
+        end = min(n, i + SUM_BLOCK)
+        while i < end:
+            a = vload_part(t + i, min(n - i, <Py_ssize_t>VW), <real>0)
+            sums = sums + vselect(veq(a, vzero()), vzero(), a*vlog(a))
+            i += VW
+        total += vsum(sums)
+    return total
+
+
 cdef void softmax_cross_entropy_narrow(
-        Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, const int64_t* labels, real scale, double* row_loss,
-        real* gradient, Py_ssize_t ldg
+        Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, const Targets* targets, double smoothing, real scale,
+        double* row_loss, real* gradient, Py_ssize_t ldg
 ) noexcept nogil:
     """The same for few classes and labels, vectors across rows. A label that is none makes its row's loss NaN."""
     cdef vreal columns[NARROW + MAX_VW]
-    cdef vreal top, total, losses
+    cdef vreal top, total, losses, below = vzero(), factor = vset(scale)
     cdef real at[MAX_VW]
     cdef real* lanes = <real*>columns
+    cdef real* factors = <real*>&factor
+    cdef real keep = <real>(1 - smoothing), share = <real>(smoothing/n)
     cdef Py_ssize_t i = 0, j, q, rows
     cdef int64_t label
     while i < m:
         rows = min(m - i, <Py_ssize_t>VW)
         turn_rows(rows, n, x + i*ldx, ldx, i + rows < m, columns)
         for q in range(VW):
-            label = labels[i + q] if q < rows else 0
+            label = targets.labels[i + q] if q < rows else 0
             at[q] = lanes[label*VW + q] if 0 <= label < n else <real>NAN
+        if smoothing != 0:
+            below = columns_below(n, columns)
         total = exp_columns(n, columns, &top)
         if row_loss != NULL:
-            losses = vlog(total) - (vload(at) - top)
+            losses = vload(at) - top
+            if smoothing != 0:
+                losses = vfma(vset(share), below, vset(keep)*losses)
+            losses = vlog(total) - losses
             vstore(at, losses)
             for q in range(rows):
-                row_loss[i + q] = at[q]
+                row_loss[i + q] = at[q] if targets.weights == NULL else at[q]*targets.weights[i + q]
         if gradient != NULL:
-            total = vset(scale)/total
+            if targets.weights != NULL:
+                for q in range(rows):
+                    factors[q] = <real>(scale*targets.weights[i + q])
+            total = factor/total
             for j in range(n):
                 columns[j] = columns[j]*total
+            if smoothing != 0:
+                for j in range(n):
+                    columns[j] = columns[j] - factor*vset(share)
             for q in range(rows):
-                label = labels[i + q]
+                label = targets.labels[i + q]
                 if 0 <= label < n:
-                    lanes[label*VW + q] -= scale
+                    lanes[label*VW + q] -= factors[q]*keep
             turn_columns(rows, n, columns, gradient + i*ldg, ldg)
         i += rows
 
 
+cdef inline vreal columns_below(Py_ssize_t n, const vreal* columns) noexcept nogil:
+    """How far each lane's numbers lie below its largest, all together."""
+    cdef vreal top = columns[0], total = vzero()
+    cdef Py_ssize_t j
+    for j in range(1, n):
+        top = vmax(columns[j], top)
+    for j in range(n):
+        total = total + (columns[j] - top)
+    return total
+
+
 cdef inline double row_loss_of(
-        int loss, Py_ssize_t n, const real* x, const real* t, int64_t label, real scale, real* gradient, bint value
+        const LossSpec* spec, Py_ssize_t n, const real* x, const real* t, int64_t label, real scale, real* gradient,
+        bint value
 ) noexcept nogil:
+    cdef int loss = spec.kind
     if loss == CROSS_ENTROPY:
-        return cross_entropy_row(n, x, t, label, scale, gradient)
+        return cross_entropy_row(n, x, t, label, spec.a, scale, gradient)
     if loss == SOFTMAX_CROSS_ENTROPY:
-        return softmax_cross_entropy_row(n, x, t, label, scale, gradient)
+        return softmax_cross_entropy_row(n, x, t, label, spec.a, scale, gradient)
+    if loss == SOFTMAX_KL_DIVERGENCE:
+        return (sum_of_logs(n, t) if value else 0) + softmax_cross_entropy_row(n, x, t, 0, 0, scale, gradient)
     if loss == SUM_SQUARED_ERROR:
-        return elementwise_row(SUM_SQUARED_ERROR, n, x, t, scale, gradient, value)
+        return elementwise_row(SUM_SQUARED_ERROR, spec, n, x, t, scale, gradient, value)
     if loss == MEAN_SQUARED_ERROR:
-        return elementwise_row(MEAN_SQUARED_ERROR, n, x, t, scale, gradient, value)
+        return elementwise_row(MEAN_SQUARED_ERROR, spec, n, x, t, scale, gradient, value)
+    if loss == MEAN_ABSOLUTE_ERROR:
+        return elementwise_row(MEAN_ABSOLUTE_ERROR, spec, n, x, t, scale, gradient, value)
+    if loss == HUBER:
+        return elementwise_row(HUBER, spec, n, x, t, scale, gradient, value)
+    if loss == LOG_COSH:
+        return elementwise_row(LOG_COSH, spec, n, x, t, scale, gradient, value)
+    if loss == POISSON and spec.log_input:
+        return elementwise_row(POISSON, spec, n, x, t, scale, gradient, value)
+    if loss == POISSON:
+        return elementwise_row(POISSON_OF_RATE, spec, n, x, t, scale, gradient, value)
+    if loss == QUANTILE:
+        return elementwise_row(QUANTILE, spec, n, x, t, scale, gradient, value)
+    if loss == HINGE:
+        return elementwise_row(HINGE, spec, n, x, t, scale, gradient, value)
+    if loss == KL_DIVERGENCE:
+        return elementwise_row(KL_DIVERGENCE, spec, n, x, t, scale, gradient, value)
     if loss == BINARY_CROSS_ENTROPY:
-        return elementwise_row(BINARY_CROSS_ENTROPY, n, x, t, scale, gradient, value)
-    return elementwise_row(SIGMOID_BINARY_CROSS_ENTROPY, n, x, t, scale, gradient, value)
+        return elementwise_row(BINARY_CROSS_ENTROPY, spec, n, x, t, scale, gradient, value)
+    return elementwise_row(SIGMOID_BINARY_CROSS_ENTROPY, spec, n, x, t, scale, gradient, value)
+
+
+cdef void drop_rows(
+        Py_ssize_t m, Py_ssize_t n, const double* weights, double* row_loss, real* gradient, Py_ssize_t ldg
+) noexcept nogil:
+    """Nothing comes of a row of weight zero, though its loss be infinite."""
+    cdef Py_ssize_t i, j
+    for i in range(m):
+        if weights[i] == 0:
+            if row_loss != NULL:
+                row_loss[i] = 0
+            if gradient != NULL:
+                for j in range(n):
+                    gradient[i*ldg + j] = 0
 
 
 cdef void kernel_loss(
-        int loss, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const Targets* targets, double scale,
-        double* row_loss, void* gradient, Py_ssize_t ldg
+        const LossSpec* loss, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const Targets* targets,
+        double scale, double* row_loss, void* gradient, Py_ssize_t ldg
+) noexcept nogil:
+    if loss.kind == SOFTMAX_CROSS_ENTROPY and targets.labels != NULL and n <= NARROW:
+        softmax_cross_entropy_narrow(
+            m, n, <const real*>x, ldx, targets, loss.a, <real>scale, row_loss, <real*>gradient, ldg
+        )
+    else:
+        loss_of_rows(loss, m, n, <const real*>x, ldx, targets, scale, row_loss, <real*>gradient, ldg)
+    if targets.weights != NULL:
+        drop_rows(m, n, targets.weights, row_loss, <real*>gradient, ldg)
+
+
+cdef void loss_of_rows(
+        const LossSpec* loss, Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, const Targets* targets,
+        double scale, double* row_loss, real* gradient, Py_ssize_t ldg
 ) noexcept nogil:
     cdef const real* t = NULL
-    cdef real* g = NULL
     cdef int64_t label = 0
-    cdef double value
+    cdef double value, weight = 1
     cdef Py_ssize_t i
-    if loss == SOFTMAX_CROSS_ENTROPY and targets.labels != NULL and n <= NARROW:
-        softmax_cross_entropy_narrow(
-            m, n, <const real*>x, ldx, targets.labels, <real>scale, row_loss, <real*>gradient, ldg
-        )
-        return
     for i in range(m):
         if targets.labels != NULL:
             label = targets.labels[i]
@@ -238,11 +412,14 @@ cdef void kernel_loss(
                 continue
         else:
             t = <const real*>targets.values + i*targets.ld
-        if gradient != NULL:
-            g = <real*>gradient + i*ldg
-        value = row_loss_of(loss, n, <const real*>x + i*ldx, t, label, <real>scale, g, row_loss != NULL)
+        if targets.weights != NULL:
+            weight = targets.weights[i]
+        value = row_loss_of(
+            loss, n, x + i*ldx, t, label, <real>(scale*weight), NULL if gradient == NULL else gradient + i*ldg,
+            row_loss != NULL
+        )
         if row_loss != NULL:
-            row_loss[i] = value
+            row_loss[i] = value*weight
 
 
 cdef inline Py_ssize_t first_largest(Py_ssize_t n, const real* x) noexcept nogil:

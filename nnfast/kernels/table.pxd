@@ -42,22 +42,43 @@ cdef inline bint mixes(int function) noexcept nogil:
     return function == SOFTMAX or function == LOG_SOFTMAX
 
 
-cdef enum Loss:
+cdef enum Loss:  # from SOFTMAX_CROSS_ENTROPY on, fused with the activation before it
     SUM_SQUARED_ERROR
     MEAN_SQUARED_ERROR
+    MEAN_ABSOLUTE_ERROR
+    HUBER
+    LOG_COSH
+    POISSON
+    QUANTILE
+    HINGE
     CROSS_ENTROPY
     BINARY_CROSS_ENTROPY
+    KL_DIVERGENCE
     SOFTMAX_CROSS_ENTROPY
     SIGMOID_BINARY_CROSS_ENTROPY
+    SOFTMAX_KL_DIVERGENCE
+
+cdef struct LossSpec:
+    int kind
+    double a                # delta of huber; label smoothing of the cross entropies
+    bint log_input          # of poisson: the outputs are logarithms of rates
+    const void* per_output  # of quantile: one for each output; else NULL
 
 cdef inline bint from_logits(int loss) noexcept nogil:
     """Whether a loss is fused with the activation before it."""
-    return loss == SOFTMAX_CROSS_ENTROPY or loss == SIGMOID_BINARY_CROSS_ENTROPY
+    return loss >= SOFTMAX_CROSS_ENTROPY
+
+
+cdef inline bint over_classes(int loss) noexcept nogil:
+    """Whether the targets may be labels."""
+    return loss == CROSS_ENTROPY or loss == SOFTMAX_CROSS_ENTROPY
 
 
 cdef inline bint over_elements(int loss) noexcept nogil:
     """Whether a loss averages over elements, not rows."""
-    return loss == MEAN_SQUARED_ERROR or loss == BINARY_CROSS_ENTROPY or loss == SIGMOID_BINARY_CROSS_ENTROPY
+    return not (
+        loss == SUM_SQUARED_ERROR or over_classes(loss) or loss == KL_DIVERGENCE or loss == SOFTMAX_KL_DIVERGENCE
+    )
 
 
 cdef inline uint64_t mix64(uint64_t x) noexcept nogil:
@@ -89,6 +110,7 @@ cdef struct Targets:
     const int64_t* labels  # one class a row, or NULL
     const void* values     # else rows of n values
     Py_ssize_t ld
+    const double* weights  # one a row, which its loss and gradient are multiplied by; or NULL
 
 cdef struct Optimizer:
     int kind
@@ -160,8 +182,8 @@ cdef struct Kernels:
     ) noexcept nogil
     # the loss of each row and, unless NULL, scale times its gradient; row_loss may be NULL
     void (*loss)(
-        int loss, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const Targets* targets, double scale,
-        double* row_loss, void* gradient, Py_ssize_t ldg
+        const LossSpec* loss, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const Targets* targets,
+        double scale, double* row_loss, void* gradient, Py_ssize_t ldg
     ) noexcept nogil
     # rows whose largest output is the target's class (classes), or values on the target's side of the threshold
     Py_ssize_t (*count_correct)(

@@ -2,14 +2,14 @@
 
 The last axis holds the outputs of one row. `target` has the shape of `prediction` or, for the two cross entropies over
 classes, may be integer labels of one axis less. The squared error of a sum and the cross entropies over classes average
-over rows; the mean squared error and the binary ones over all elements, as in PyTorch.
+over rows, and so do the Kullback-Leibler divergences; all others over all elements, as in PyTorch.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .activations import into, sigmoid, softmax
+from .activations import exp, into, log, sigmoid, softmax, tanh
 
 
 def _scalar(value: np.floating, prediction: np.ndarray, out: np.ndarray | None) -> np.ndarray:
@@ -49,33 +49,139 @@ def mean_squared_error_backward(
     return into(out, 2 * (prediction - target) / prediction.size)
 
 
-def cross_entropy(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def _mean(each: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+    """The average over all elements."""
+    return _scalar(np.sum(each, dtype=np.float64) / each.size, each, out)
+
+
+def mean_absolute_error(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    return _mean(np.abs(prediction - target), out)
+
+
+def mean_absolute_error_backward(
+    prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
+    """The derivative at zero is zero."""
+    return into(out, np.sign(prediction - target) / prediction.size)
+
+
+def huber(prediction: np.ndarray, target: np.ndarray, delta: float = 1.0, out: np.ndarray | None = None) -> np.ndarray:
+    """d**2/2 up to delta, from there on its tangent."""
+    d = np.abs(prediction - target)
+    return _mean(np.where(d <= delta, 0.5 * d**2, delta * (d - 0.5 * delta)).astype(d.dtype), out)
+
+
+def huber_backward(
+    prediction: np.ndarray, target: np.ndarray, delta: float = 1.0, out: np.ndarray | None = None
+) -> np.ndarray:
+    return into(out, np.clip(prediction - target, -delta, delta) / prediction.size)
+
+
+def log_cosh(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """log(cosh(d)), written so that nothing overflows."""
+    d = np.abs(prediction - target)
+    return _mean(d + (np.log1p(exp(-2 * d)) - d.dtype.type(np.log(2))), out)
+
+
+def log_cosh_backward(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    return into(out, tanh(prediction - target) / prediction.size)
+
+
+def poisson(
+    prediction: np.ndarray, target: np.ndarray, log_input: bool = True, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Of rates: rate - t log(rate); or of their logarithms."""
+    if log_input:
+        return _mean(exp(prediction) - target * prediction, out)
+    return _mean(prediction - target * log(prediction + prediction.dtype.type(1e-8)), out)
+
+
+def poisson_backward(
+    prediction: np.ndarray, target: np.ndarray, log_input: bool = True, out: np.ndarray | None = None
+) -> np.ndarray:
+    each = exp(prediction) - target if log_input else 1 - target / (prediction + prediction.dtype.type(1e-8))
+    return into(out, each / prediction.size)
+
+
+def quantile(
+    prediction: np.ndarray, target: np.ndarray, quantiles: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
+    """A target above the prediction costs q times the distance, one below 1 - q times; one q for each output."""
+    d = target - prediction
+    return _mean(np.where(d > 0, quantiles * d, (quantiles - 1) * d), out)
+
+
+def quantile_backward(
+    prediction: np.ndarray, target: np.ndarray, quantiles: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray:
+    """The derivative at zero is zero."""
+    d = target - prediction
+    slope = np.where(d > 0, -quantiles, 1 - quantiles)
+    return into(out, np.where((d > 0) | (d < 0), slope, d) / prediction.size)
+
+
+def hinge(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """max(0, 1 - t x), of targets -1 and 1."""
+    return _mean(np.maximum(1 - target * prediction, 0), out)
+
+
+def hinge_backward(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """The derivative at the kink is zero."""
+    margin = target * prediction
+    slope = np.where(margin < 1, -target, np.where(np.isnan(margin), margin, 0))
+    return into(out, (slope / prediction.size).astype(prediction.dtype))
+
+
+def _smooth(prediction: np.ndarray, target: np.ndarray, label_smoothing: float) -> np.ndarray:
+    """Targets over classes, of which a part is spread over all of them."""
+    return _one_hot(prediction, target) * (1 - label_smoothing) + label_smoothing / prediction.shape[-1]
+
+
+def cross_entropy(
+    prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
+) -> np.ndarray:
     """-sum(t log(p)) of probabilities, clipped to be the dtype's epsilon away from 0 and 1."""
-    t = _one_hot(prediction, target)
+    t = _smooth(prediction, target, label_smoothing)
     return _scalar(-np.sum(t * np.log(_clip(prediction)), dtype=np.float64) / _rows(prediction), prediction, out)
 
 
-def cross_entropy_backward(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    return into(out, -_one_hot(prediction, target) / _clip(prediction) / _rows(prediction))
+def cross_entropy_backward(
+    prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
+) -> np.ndarray:
+    return into(out, -_smooth(prediction, target, label_smoothing) / _clip(prediction) / _rows(prediction))
 
 
-def binary_cross_entropy(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def binary_cross_entropy(
+    prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
+) -> np.ndarray:
     """-(t log(p) + (1 - t) log(1 - p)) of probabilities, clipped as in `cross_entropy`."""
-    p = _clip(prediction)
-    each = -(target * np.log(p) + (1 - target) * np.log(1 - p))
-    return _scalar(np.sum(each, dtype=np.float64) / prediction.size, prediction, out)
+    p, t = _clip(prediction), target * (1 - label_smoothing) + label_smoothing / 2
+    return _mean(-(t * np.log(p) + (1 - t) * np.log(1 - p)), out)
 
 
 def binary_cross_entropy_backward(
-    prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None
+    prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray:
-    p = _clip(prediction)
-    return into(out, (p - target) / (p * (1 - p)) / prediction.size)
+    p, t = _clip(prediction), target * (1 - label_smoothing) + label_smoothing / 2
+    return into(out, (p - t) / (p * (1 - p)) / prediction.size)
 
 
-def softmax_cross_entropy(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def kl_divergence(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """sum(t (log(t) - x)) of log-probabilities x; a class of no probability costs nothing."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = np.where((target == 0) & ~np.isnan(prediction), 0, target * (np.log(target) - prediction))
+    return _scalar(np.sum(each, dtype=np.float64) / _rows(prediction), prediction, out)
+
+
+def kl_divergence_backward(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    return into(out, np.where(np.isnan(prediction), prediction, -target) / _rows(prediction))
+
+
+def softmax_cross_entropy(
+    prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
+) -> np.ndarray:
     """The cross entropy of softmax(prediction), from the logits by log-sum-exp."""
-    t = _one_hot(prediction, target)
+    t = _smooth(prediction, target, label_smoothing)
     shifted = prediction - prediction.max(axis=-1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(axis=-1))
     products = np.where(t == 0, 0, t * np.where(t == 0, 0, shifted))
@@ -84,27 +190,41 @@ def softmax_cross_entropy(prediction: np.ndarray, target: np.ndarray, out: np.nd
 
 
 def softmax_cross_entropy_backward(
-    prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None
+    prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray:
-    t = _one_hot(prediction, target)
+    t = _smooth(prediction, target, label_smoothing)
     return into(out, (softmax(prediction) * t.sum(axis=-1, keepdims=True) - t) / _rows(prediction))
 
 
 def sigmoid_binary_cross_entropy(
-    prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None
+    prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray:
     """The binary cross entropy of sigmoid(prediction), from the logits: log(1 + exp(x)) - t x."""
-    factor = np.where(prediction > 0, 1 - target, -target)  # max(x, 0) - t x is nothing where this is zero, were x inf
+    t = target * (1 - label_smoothing) + label_smoothing / 2
+    factor = np.where(prediction > 0, 1 - t, -t)  # max(x, 0) - t x is nothing where this is zero, were x inf
     with np.errstate(invalid="ignore"):
         linear = np.where((factor == 0) & ~np.isnan(prediction), 0, prediction * factor)
-    each = linear + np.log1p(np.exp(-np.abs(prediction)))
-    return _scalar(np.sum(each, dtype=np.float64) / prediction.size, prediction, out)
+    return _mean(linear + np.log1p(np.exp(-np.abs(prediction))), out)
 
 
 def sigmoid_binary_cross_entropy_backward(
+    prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
+) -> np.ndarray:
+    t = target * (1 - label_smoothing) + label_smoothing / 2
+    return into(out, (sigmoid(prediction) - t) / prediction.size)
+
+
+def softmax_kl_divergence(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """The divergence of softmax(prediction), from the logits: sum(t log(t)) and the cross entropy."""
+    logs = np.sum(np.where(target == 0, 0, target * np.log(np.where(target == 0, 1, target))), dtype=np.float64)
+    value = logs / _rows(prediction) + softmax_cross_entropy(prediction.astype(np.float64), target)
+    return _scalar(np.float64(value), prediction, out)
+
+
+def softmax_kl_divergence_backward(
     prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None
 ) -> np.ndarray:
-    return into(out, (sigmoid(prediction) - target) / prediction.size)
+    return softmax_cross_entropy_backward(prediction, target, out=out)
 
 
 def count_correct(prediction: np.ndarray, target: np.ndarray, threshold: float | None = None) -> int:
