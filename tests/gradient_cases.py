@@ -37,7 +37,12 @@ ACTIVATIONS = {
     "sigmoid": Activation(),
     "tanh": Activation(),
     "relu": Activation(kinks=True),
+    "leaky_relu": Activation(kinks=True),
+    "elu": Activation(),
+    "selu": Activation(kinks=True),
+    "hard_sigmoid": Activation(kinks=True),
     "softmax": Activation(mixes=True),
+    "log_softmax": Activation(mixes=True),
 }
 
 

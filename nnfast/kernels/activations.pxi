@@ -2,7 +2,7 @@
 # functions that keep it. `alpha` is the one parameter of a function.
 #
 # Error bounds, measured in tests/test_elementary.py in units in the last place: elu 2, selu 3, gelu 6, silu 4 and
-# softplus 3, also where they underflow; gelu_tanh 6 + 2 v, v = sqrt(8/pi)*abs(x + 0.044715*x**3), for its exponential
+# softplus 3, also where they underflow; gelu_tanh 6 + 4 v, v = sqrt(8/pi)*abs(x + 0.044715*x**3), for its exponential
 # is of a rounded argument. The derivatives that are kept: 2 epsilon.
 
 cdef double SELU_ALPHA = 1.6732632423543772848170429916717
