@@ -92,9 +92,10 @@ LOSSES = {
     "sum_squared_error": Loss({"sum_squared_error": values}),
 }
 
-# Large steps. Epsilon keeps Adam from dividing the error of a difference by a gradient that is as small.
+# Large steps, though log_softmax, which has no bound below, diverges at larger ones. Epsilon keeps Adam from dividing
+# the error of a difference by a gradient that is as small.
 OPTIMIZERS: dict[str, Callable[[], nf.SGD | nf.Adam]] = {
-    "sgd": lambda: nf.SGD(0.3),
+    "sgd": lambda: nf.SGD(0.1),
     "adam": lambda: nf.Adam(0.02, beta1=0.8, beta2=0.9, epsilon=1e-2),
 }
 
