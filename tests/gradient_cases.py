@@ -41,6 +41,10 @@ ACTIVATIONS = {
     "elu": Activation(),
     "selu": Activation(kinks=True),
     "hard_sigmoid": Activation(kinks=True),
+    "gelu": Activation(),
+    "gelu_tanh": Activation(),
+    "silu": Activation(),
+    "softplus": Activation(),
     "softmax": Activation(mixes=True),
     "log_softmax": Activation(mixes=True),
 }

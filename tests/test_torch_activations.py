@@ -7,7 +7,7 @@ import pytest
 from tolerances import assert_close
 
 import nnfast as nf
-from nnfast.activations import ELU, LeakyReLU
+from nnfast.activations import ELU, LeakyReLU, Softplus
 
 torch = pytest.importorskip("torch", reason="the trajectories of PyTorch need torch")
 
@@ -28,6 +28,11 @@ MODULES = {
     "elu 0.5": (ELU(0.5), lambda: torch.nn.ELU(0.5)),
     "selu": ("selu", torch.nn.SELU),
     "hard_sigmoid": ("hard_sigmoid", HardSigmoid),
+    "gelu": ("gelu", torch.nn.GELU),
+    "gelu_tanh": ("gelu_tanh", lambda: torch.nn.GELU("tanh")),
+    "silu": ("silu", torch.nn.SiLU),
+    "softplus": ("softplus", torch.nn.Softplus),
+    "softplus 3": (Softplus(3.0), lambda: torch.nn.Softplus(3.0, threshold=1000)),
     "log_softmax": ("log_softmax", lambda: torch.nn.LogSoftmax(-1)),
 }
 
