@@ -135,7 +135,9 @@ class Layer:
     def __repr__(self) -> str:
         defaults = {} if type(self).__init__ is object.__init__ else _defaults(type(self))
         values = [(name, getattr(self, name)) for name in self.arguments]
-        changed = [f"{n}={v!r}" if n in defaults else repr(v) for n, v in values if n not in defaults or v != defaults[n]]
+        changed = [
+            f"{n}={v!r}" if n in defaults else repr(v) for n, v in values if n not in defaults or v != defaults[n]
+        ]
         return f"{type(self).__name__}({', '.join(changed)})"
 
 

@@ -37,7 +37,16 @@ ACTIVATIONS = {
     "sigmoid": Activation(),
     "tanh": Activation(),
     "relu": Activation(kinks=True),
+    "leaky_relu": Activation(kinks=True),
+    "elu": Activation(),
+    "selu": Activation(kinks=True),
+    "hard_sigmoid": Activation(kinks=True),
+    "gelu": Activation(),
+    "gelu_tanh": Activation(),
+    "silu": Activation(),
+    "softplus": Activation(),
     "softmax": Activation(mixes=True),
+    "log_softmax": Activation(mixes=True),
 }
 
 
@@ -120,9 +129,10 @@ def loss_of(name: str) -> nf.losses.Loss | str:
     return name if make is None else make()
 
 
-# Large steps. Epsilon keeps Adam from dividing the error of a difference by a gradient that is as small.
+# Large steps, though log_softmax, which has no bound below, diverges at larger ones. Epsilon keeps Adam from dividing
+# the error of a difference by a gradient that is as small.
 OPTIMIZERS: dict[str, Callable[[], nf.SGD | nf.Adam]] = {
-    "sgd": lambda: nf.SGD(0.3),
+    "sgd": lambda: nf.SGD(0.1),
     "adam": lambda: nf.Adam(0.02, beta1=0.8, beta2=0.9, epsilon=1e-2),
 }
 

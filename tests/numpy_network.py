@@ -11,6 +11,10 @@ import numpy as np
 import nnfast as nf
 from nnfast import reference, saving
 
+WITH_PARAMETER = ("leaky_relu", "elu", "softplus")
+KEPT = ("gelu", "gelu_tanh", "silu", "softplus")  # their derivative is told from the input
+KINKS = {"step": (0,), "relu": (0,), "leaky_relu": (0,), "selu": (0,), "hard_sigmoid": (-3, 3)}
+
 
 def shuffle_stream(seed: int) -> np.random.PCG64:
     """The stream that a network of this seed shuffles with."""
@@ -22,6 +26,7 @@ class NumpyNetwork:
 
     def __init__(self, net: nf.Sequential, seed: int | None = None) -> None:
         self.activations = [layer.activation for layer in net.layers]
+        self.alphas = [layer.function.alpha for layer in net.layers]
         self.loss, a, log_input, each = net._loss.kernel(net.dtype)
         self.loss_parameters = {"huber": (a,), "poisson": (log_input,), "quantile": (each,)}.get(
             self.loss, (a,) if "cross_entropy" in self.loss else ()
@@ -36,19 +41,28 @@ class NumpyNetwork:
     def forward(self, x: np.ndarray) -> list[np.ndarray]:
         """The input and the outputs of all layers."""
         chain = [x]
-        for i, activation in enumerate(self.activations, start=1):
-            chain.append(reference.dense(chain[-1], self.parameters[f"W{i}"], self.parameters[f"b{i}"], activation))
+        for i, (activation, alpha) in enumerate(zip(self.activations, self.alphas, strict=True), start=1):
+            w, b = self.parameters[f"W{i}"], self.parameters[f"b{i}"]
+            chain.append(reference.dense(chain[-1], w, b, activation, alpha=alpha))
         return chain
 
     def backward(self, chain: list[np.ndarray], gradient: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """The gradients of the parameters and of the input, from that of the last output."""
         gradients = {}
         for i in range(len(self.activations), 0, -1):
-            gradient = getattr(reference, f"{self.activations[i - 1]}_backward")(gradient, chain[i])
+            gradient = self.through_activation(i, chain, gradient)
             gradients[f"W{i}"] = reference.dense_backward_weights(chain[i - 1], gradient)
             gradients[f"b{i}"] = reference.dense_backward_bias(gradient)
             gradient = reference.dense_backward_input(gradient, self.parameters[f"W{i}"])
         return gradients, gradient
+
+    def through_activation(self, i: int, chain: list[np.ndarray], gradient: np.ndarray) -> np.ndarray:
+        """The gradient of the pre-activation of layer `i`, from that of its output."""
+        activation, told_from = self.activations[i - 1], chain[i]
+        parameter = (self.alphas[i - 1],) if activation in WITH_PARAMETER else ()
+        if activation in KEPT:
+            told_from = reference.dense(chain[i - 1], self.parameters[f"W{i}"], self.parameters[f"b{i}"])
+        return getattr(reference, f"{activation}_backward")(gradient, told_from, *parameter)
 
     def loss_of(self, x: np.ndarray, y: np.ndarray) -> float:
         return float(getattr(reference, self.loss)(self.forward(x)[-1], y, *self.loss_parameters))
@@ -102,14 +116,14 @@ def book_gradient(f: Callable[[], float], array: np.ndarray, h: float) -> np.nda
 
 
 def away_from_kinks(net: nf.Sequential, x: np.ndarray, margin: float) -> np.ndarray:
-    """The rows in which no unit of relu or step has its pre-activation within `margin` of the kink."""
+    """The rows in which no unit has its pre-activation within `margin` of a kink of its activation."""
     twin = NumpyNetwork(net)
     inputs = twin.forward(x)
     keep = np.ones(len(x), bool)
     for i, activation in enumerate(twin.activations, start=1):
-        if activation in ("relu", "step"):
-            z = inputs[i - 1] @ twin.parameters[f"W{i}"] + twin.parameters[f"b{i}"]
-            keep &= np.abs(z).min(axis=1) > margin
+        z = inputs[i - 1] @ twin.parameters[f"W{i}"] + twin.parameters[f"b{i}"]
+        for kink in KINKS.get(activation, ()):
+            keep &= np.abs(z - kink).min(axis=1) > margin
     return keep
 
 

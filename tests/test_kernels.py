@@ -298,7 +298,35 @@ def batch_norm_backward_scale(gradient, x, mean, variance, gamma, sums, count, e
     return terms * (1 if gamma is None else np.abs(gamma)) / np.sqrt(variance + epsilon)
 
 
+TOLD = ("leaky_relu", "elu", "selu", "hard_sigmoid")  # their derivative is told from the output
+KEPT = ("gelu", "gelu_tanh", "silu", "softplus")  # from the input
+
+
+def tail_scale(name):
+    """The exponential of a rounded argument is as many roundings off as the argument is large."""
+    return lambda x: np.abs(getattr(reference, name)(x)) * (1 + np.abs(x) ** 3)
+
+
+def kept_backward_case(name):
+    return Case(
+        lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n), normal(rng, dtype, m, n)),
+        lambda gradient, x: np.abs(gradient) * (1 + np.abs(x)),
+    )
+
+
+def log_softmax_backward_scale(gradient, y):
+    return np.abs(gradient) + np.exp(y) * (1 - y) * np.abs(gradient).sum(axis=-1, keepdims=True)
+
+
 CASES = {
+    **{name: activation_case(name) for name in TOLD},
+    **{name: activation_case(name, tail_scale(name)) for name in KEPT},
+    **{f"{name}_backward": backward_case(name, lambda g, y: 2 * np.abs(g)) for name in TOLD},
+    **{f"{name}_backward": kept_backward_case(name) for name in KEPT},
+    "log_softmax": activation_case("log_softmax", lambda x: depth(x) + np.log(x.shape[-1] or 1)),
+    "log_softmax_backward": backward_case("log_softmax", log_softmax_backward_scale),
+    "apply_keep": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n), "gelu"), has_out=False),
+    "multiply": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n), normal(rng, dtype, m, n))),
     **{name: activation_case(name) for name in ELEMENTWISE},
     **{f"{name}_backward": backward_case(name) for name in ACTIVATIONS[:-1]},
     "softmax": activation_case("softmax", softmax_scale),
@@ -1268,8 +1296,8 @@ def test_labels_out_of_range_are_refused(dtype, label):
 
 
 def test_unknown_activations_are_refused():
-    with pytest.raises((KeyError, ValueError), match="softplus"):
-        kernels.dense(np.ones((2, 2)), np.ones((2, 2)), None, "softplus")
+    with pytest.raises((KeyError, ValueError), match="maxout"):
+        kernels.dense(np.ones((2, 2)), np.ones((2, 2)), None, "maxout")
 
 
 # Each would read memory that is not there if it were not refused; so each runs in a process of its own.

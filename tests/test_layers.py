@@ -63,7 +63,7 @@ def test_activations_are_named():
         assert nf.Dense(2, name).activation == name
     with pytest.raises(ValueError, match=r"^activation must be one of 'identity', .*'relu'.*, got 'ReLU'$"):
         nf.Dense(2, "ReLU")
-    with pytest.raises(TypeError, match=r"^activation must be one of .*, got None"):
+    with pytest.raises(TypeError, match=r"^activation must be a name or an object of nnfast.activations, got None"):
         nf.Dense(2, None)
 
 

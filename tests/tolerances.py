@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 # How far a compiled elementary function may be off the exact value, in units in the last place: the bounds that
-# nnfast/kernels/elementary.pxi states, at every level and in both dtypes.
-ULPS = {"exp": 2, "log": 2, "tanh": 4, "sigmoid": 4}
+# nnfast/kernels/elementary.pxi and activations.pxi state, at every level and in both dtypes.
+ULPS = {"exp": 2, "log": 2, "tanh": 4, "sigmoid": 4, "elu": 2, "selu": 3, "gelu": 6, "silu": 4, "softplus": 3}
 
 # What a result may be off by, as a part of its scale. The scale of an elementwise result is its own size; of a sum, the
 # sum of the sizes of its terms; of a derivative by central differences, the size of the function and its derivative.
@@ -17,14 +17,15 @@ _TABLE = {
     # absolute figures, in float64 alone: float32 has too few digits for the one and drifts, rightly, in the other
     "difference": {"float64": 1e-8},
     "trajectory": {"float64": 1e-10},
+    "peer": {"float64": 1e-12},  # a function as another library computes it
 }
 
 
 def tolerance(dtype: object, kind: str) -> float:
     """The tolerance of one kind of result in one dtype.
 
-    Kinds are "elementwise", "sum", "difference" and "trajectory"; and "best difference" and "forward difference", of a
-    derivative whose step fits the dtype.
+    Kinds are "elementwise", "sum", "difference", "trajectory" and "peer"; and "best difference" and "forward
+    difference", of a derivative whose step fits the dtype.
     """
     powers = {"best difference": 2 / 3, "forward difference": 1 / 2}
     if kind in powers:
