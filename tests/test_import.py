@@ -15,12 +15,17 @@ import nnfast as nf
 
 ALL = [
     "SGD",
+    "Adadelta",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "Dense",
     "Descent",
     "GradientReport",
     "History",
+    "NAdam",
     "Perceptron",
+    "RMSprop",
     "Sequential",
     "__version__",
     "assert_gradient_correct",
