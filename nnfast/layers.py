@@ -1,5 +1,6 @@
 """Layers, as descriptions: what they are, how they begin, and which steps of a program they become. The arithmetic is the
-engine's."""
+engine's.
+"""
 
 from __future__ import annotations
 

@@ -191,9 +191,10 @@ class Optimizer:
         ('sgd', 0.1, 0.9)
         """
         known = self.__dict__.get("_values")
-        if known is not None and known[0] == dtype:
+        if known is not None and (known[0] is dtype or known[0] == dtype):
             values: Hyperparameters = known[1]
             return values
+        self.__dict__.pop("_values", None)
         checked = {name: _CHECKS[name](name, getattr(self, name), dtype) for name in self.hyperparameters}
         values = Hyperparameters(self.kind, self._moments(checked), **checked, **self.constants)
         # a subclass may have properties, and an array may change, unseen
@@ -207,7 +208,8 @@ class Optimizer:
 
     def __repr__(self) -> str:
         """Return the call: the learning rate, and what differs from the defaults."""
-        defaults = OPTIMIZERS[self.kind].__init__.__kwdefaults__ if hasattr(self, "kind") else {}
+        kind = OPTIMIZERS.get(getattr(self, "kind", ""))
+        defaults = (kind and kind.__init__.__kwdefaults__) or {}
         shown = [
             f"{name}={value!r}"
             for name, value in vars(self).items()
@@ -611,7 +613,7 @@ class NAdam(Optimizer):
     Notes
     -----
     Dozat, "Incorporating Nesterov momentum into Adam" (2016), with the momentum of its section 3.2, and epsilon where
-    PyTorch has it.
+    PyTorch has it. The product of all momenta is kept in double precision, in PyTorch in its default dtype.
 
     Examples
     --------

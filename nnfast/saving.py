@@ -116,7 +116,7 @@ def _restore_optimizer(net: Sequential, slot: dict[str, Any], arrays: dict[str, 
         moments[i] = arrays[f"optimizer.{i}"]
     if type(slot["steps"]) is not int or slot["steps"] < 0:
         raise ValueError(f"the optimizer's steps must be a count, got {slot['steps']!r}")
-    product = slot.get("product", 1.0)
+    product = slot["product"]
     if type(product) is not float or not 0 <= product <= 1:
         raise ValueError(f"the product of the optimizer's momenta must be from 0 to 1, got {product!r}")
     net._built.restore_optimizer(slot["kind"], slot["steps"], product, moments, arrays.get("optimizer.average"))
@@ -131,11 +131,10 @@ def _vectors(slot: dict[str, Any]) -> list[str]:
 
 
 def _moments(slot: dict[str, Any]) -> list[int]:
-    """Return which moments an optimizer's state has. Older files do not say so; there it is all that the kind keeps."""
+    """Return which moments an optimizer's state has: all that its kind keeps, and some that are options."""
     initial = OPTIMIZERS[slot["kind"]]().values().moments
     always = [i for i, value in enumerate(initial) if value is not None]
-    moments = slot.get("moments", always)
-    possible = range(len(initial))
+    moments, possible = slot["moments"], range(len(initial))
     if type(moments) is not list or any(type(i) is not int or i not in possible for i in moments):
         raise ValueError(f"the optimizer's moments must be some of {[*possible]}, got {moments!r}")
     if not set(always) <= set(moments):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.random import default_rng
 
 import nnfast as nf
+from nnfast.optimizers import Optimizer
 
 # ---- the table
 
@@ -131,9 +132,14 @@ def loss_of(name: str) -> nf.losses.Loss | str:
 
 # Large steps, though log_softmax, which has no bound below, diverges at larger ones. Epsilon keeps Adam from dividing
 # the error of a difference by a gradient that is as small.
-OPTIMIZERS: dict[str, Callable[[], nf.SGD | nf.Adam]] = {
+OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     "sgd": lambda: nf.SGD(0.1),
     "adam": lambda: nf.Adam(0.02, beta1=0.8, beta2=0.9, epsilon=1e-2),
+    "adamw": lambda: nf.AdamW(0.02, beta1=0.8, beta2=0.9, epsilon=1e-2, weight_decay=0.5),
+    "nadam": lambda: nf.NAdam(0.02, beta1=0.8, beta2=0.9, epsilon=1e-2, weight_decay=0.01),
+    "adagrad": lambda: nf.Adagrad(0.05, epsilon=1e-2, initial_accumulator_value=0.1, learning_rate_decay=0.1),
+    "rmsprop": lambda: nf.RMSprop(0.01, alpha=0.9, epsilon=1e-1, momentum=0.5, centered=True),
+    "adadelta": lambda: nf.Adadelta(0.5, rho=0.8, epsilon=1e-2),
 }
 
 # ---- networks of it

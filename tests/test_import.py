@@ -15,12 +15,17 @@ import nnfast as nf
 
 ALL = [
     "SGD",
+    "Adadelta",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "Dense",
     "Descent",
     "GradientReport",
     "History",
+    "NAdam",
     "Perceptron",
+    "RMSprop",
     "Sequential",
     "__version__",
     "assert_gradient_correct",
@@ -190,7 +195,7 @@ def section(text, title):
 
 
 def test_there_is_something_to_document():
-    assert len(CLASSES) == 8
+    assert len(CLASSES) == 13
     assert len(FUNCTIONS) >= 4
     assert len(MODULES) == 4
     assert len(dict(documented())) > 50

@@ -19,7 +19,7 @@ import pytest
 import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tolerances import assert_close
+from tolerances import assert_close, tolerance
 
 from nnfast import reference
 from nnfast.kernels import arrays as kernels
@@ -210,9 +210,49 @@ def dense_scale(x, w, b, activation="identity"):
     return terms + 1  # no other activation is steeper than one
 
 
-def adam_arguments(rng, dtype, m, k, n):
-    p, g, first = normal(rng, dtype, n), normal(rng, dtype, n), normal(rng, dtype, n)
-    return p, g, first, normal(rng, dtype, n) ** 2, 0.01, 0.9, 0.999, 1e-8, 1 + k
+# The moments of each optimizer, and its hyperparameters up to the keyword-only ones.
+OPTIMIZERS = {
+    "sgd": (0, (0.1,)),
+    "adagrad": (1, (0.1, 0.01, 1e-6, 3)),
+    "rmsprop": (1, (0.1, 0.9, 1e-6)),
+    "adadelta": (2, (0.5, 0.9, 1e-6)),
+    "adam": (2, (0.1, 0.9, 0.99, 1e-6, 3)),
+    "adamw": (2, (0.1, 0.9, 0.99, 1e-6, 3)),
+    "nadam": (2, (0.1, 0.9, 0.99, 1e-6, 0.004, 0.3, 3)),
+}
+# Options by optimizer; the moment that an option keeps is None here and made for each test.
+COMMON_OPTIONS = (
+    {},
+    {"weight_decay": 0.1},
+    {"clip_value": 0.5},
+    {"gradient_scale": 0.25},
+    {"weight_decay": 0.1, "clip_value": 0.5, "gradient_scale": 0.7},
+)
+MOMENTUM = ({"momentum": 0.9, "step": 2}, {"momentum": 0.9, "dampening": 0.25, "step": 2})
+OPTIONS = {
+    "sgd": (
+        *({"buffer": None, **options} for options in MOMENTUM),
+        {"buffer": None, "momentum": 0.9, "dampening": 0.25, "step": 1},
+        {"buffer": None, "momentum": 0.9, "nesterov": True, "step": 2, "weight_decay": 0.1, "clip_value": 0.5},
+    ),
+    "rmsprop": (
+        {"mean": None},
+        {"buffer": None, "momentum": 0.9},
+        {"mean": None, "buffer": None, "momentum": 0.9, "weight_decay": 0.1},
+    ),
+    "adam": ({"largest": None}, {"decoupled_weight_decay": True, "weight_decay": 0.1, "clip_value": 0.5}),
+    "adamw": ({"largest": None, "weight_decay": 0.1},),
+    "nadam": ({"decoupled_weight_decay": True, "weight_decay": 0.1},),
+}
+OPTIMIZER_CASES = [(name, options) for name in OPTIMIZERS for options in (*COMMON_OPTIONS, *OPTIONS.get(name, ()))]
+
+
+def optimizer_arguments(name):
+    """Parameters, gradient, moments, as squares are, and hyperparameters."""
+    count, values = OPTIMIZERS[name]
+    return lambda rng, dtype, m, k, n: (
+        normal(rng, dtype, n), normal(rng, dtype, n), *(1 + normal(rng, dtype, n) ** 2 for _ in range(count)), *values,
+    )  # fmt: skip
 
 
 def noise_arguments(strength):
@@ -399,6 +439,13 @@ CASES = {
     "batch_norm_backward": Case(batch_norm_backward_arguments, batch_norm_backward_scale),
     "sgd": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, n), normal(rng, dtype, n), 0.1), has_out=False),
     "adam": Case(adam_arguments, has_out=False),
+    **{name: Case(optimizer_arguments(name), has_out=False) for name in OPTIMIZERS},
+    "average": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, n), normal(rng, dtype, n), 0.9), has_out=False),
+    "square_sum": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, n),), has_out=False),
+    "penalty": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, n), 0.1, 0.2), has_out=False),
+    "add_penalty": Case(
+        lambda rng, dtype, m, k, n: (normal(rng, dtype, n), normal(rng, dtype, n), 0.1, 0.2), has_out=False
+    ),
     "all_finite": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n),), has_out=False),
     "count_correct": Case(
         lambda rng, dtype, m, k, n: (normal(rng, dtype, m, max(n, 1)), labels(rng, m, max(n, 1))), has_out=False
@@ -578,39 +625,71 @@ def test_dense_backward_of_large_layers(name, dtype, m, k, n):
     np.testing.assert_array_equal(getattr(kernels, name)(*exact), getattr(reference, name)(*exact))
 
 
-@given(n=sizes_or_none, dtype=dtypes, rate=st.floats(1e-4, 2), seed=seeds)
-def test_sgd(n, dtype, rate, seed):
-    p, g, _ = CASES["sgd"].arguments(np.random.default_rng(seed), dtype, 0, 0, n)
-    wide, original = p.astype(np.float64), g.copy()
-    scale = np.abs(p) + rate * np.abs(g)
-    assert kernels.sgd(p, g, rate) is None
-    reference.sgd(wide, g.astype(np.float64), rate)
-    assert_close(p, wide, scale=scale)
-    np.testing.assert_array_equal(g, original)
-
-
-@given(
-    n=sizes_or_none,
-    dtype=dtypes,
-    rate=st.floats(1e-4, 0.5),
-    beta1=st.floats(0, 0.99),
-    beta2=st.floats(0.5, 0.999),
-    seed=seeds,
-)
-def test_adam(n, dtype, rate, beta1, beta2, seed):
-    """Several steps; each starts both twins from the same numbers, so that errors do not grow."""
+@pytest.mark.parametrize(("name", "options"), OPTIMIZER_CASES, ids=str)
+@given(n=sizes_or_none, dtype=dtypes, seed=seeds)
+@settings(max_examples=25)
+def test_optimizers(name, options, n, dtype, seed):
+    """One step of both twins from the same numbers, on each of which the errors depend by their sizes."""
     rng = np.random.default_rng(seed)
-    p, first, second = normal(rng, dtype, n), np.zeros(n, dtype), np.zeros(n, dtype)
-    for step in range(1, 6):
-        g = normal(rng, dtype, n)
-        expected = widened((p, g, first, second))
-        terms = np.abs(first) + np.abs(g)
-        assert kernels.adam(p, g, first, second, rate, beta1, beta2, 1e-6, step) is None
-        reference.adam(*expected, rate, beta1, beta2, 1e-6, step)
-        assert_close(first, expected[2], scale=terms)
-        assert_close(second, expected[3], scale=expected[3])
-        root = np.sqrt(expected[3] / (1 - beta2**step)) + 1e-6
-        assert_close(p, expected[0], scale=np.abs(expected[0]) + rate / (1 - beta1**step) * (terms / root))
+    mine = list(CASES[name].arguments(rng, dtype, 0, 0, n))
+    # a mean whose variance is far from zero, and as much as a momentum may be
+    options = {key: normal(rng, dtype, n) / 8 if value is None else value for key, value in options.items()}
+    if "largest" in options:
+        options["largest"] = 1 + options["largest"] ** 2
+    theirs, wide = widened(mine), dict(zip(options, widened(options.values()), strict=True))
+    sizes = [np.abs(a) if isinstance(a, np.ndarray) else a for a in theirs]
+    begin, original = sizes[0].copy(), mine[1].copy()
+    getattr(reference, name)(*sizes, **{k: np.abs(v) if isinstance(v, np.ndarray) else v for k, v in wide.items()})
+    returned = getattr(kernels, name)(*mine, **options)
+    expected = getattr(reference, name)(*theirs, **wide)
+    assert returned == (None if expected is None else pytest.approx(expected, abs=tolerance("float64", "sum")))
+    assert_close(mine[0], theirs[0], scale=2 * (begin + np.abs(sizes[0])))
+    for moment, wanted in zip(mine[2:], theirs[2:], strict=True):
+        if isinstance(moment, np.ndarray):
+            assert_close(moment, wanted, scale=1 + np.abs(wanted))
+    for key, moment in options.items():
+        if isinstance(moment, np.ndarray):
+            assert_close(moment, wide[key], scale=1 + np.abs(wide[key]))
+    np.testing.assert_array_equal(mine[1], original)
+
+
+@given(n=sizes_or_none, dtype=dtypes, seed=seeds)
+def test_averages_and_penalties(n, dtype, seed):
+    rng = np.random.default_rng(seed)
+    a, p, g = normal(rng, dtype, n), normal(rng, dtype, n), normal(rng, dtype, n)
+    p[rng.random(n) < 0.2] = 0
+    wide = widened((a, p, g))
+    scale = np.abs(a) + np.abs(p) + np.abs(g)
+    assert kernels.average(a, p, 0.9) is None
+    reference.average(wide[0], wide[1], 0.9)
+    assert_close(a, wide[0], scale=scale)
+    for l1, l2 in ((0.1, 0.3), (0.1, 0), (0, 0.3), (0, 0)):
+        assert_close(dtype(kernels.penalty(p, l1, l2)), reference.penalty(wide[1], l1, l2), scale=1 + n)
+        mine, theirs = g.copy(), wide[2].copy()
+        assert kernels.add_penalty(p, mine, l1, l2) is None
+        reference.add_penalty(wide[1], theirs, l1, l2)
+        assert_close(mine, theirs, scale=scale)
+    assert_close(dtype(kernels.square_sum(g)), reference.square_sum(wide[2]), scale=reference.square_sum(wide[2]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_long_sums(dtype):
+    """In blocks that are added in double precision."""
+    x = np.full(2**21 + 5, 1 / 8, dtype)
+    x[-1] = -3
+    assert kernels.square_sum(x) == (x.size - 1) / 64 + 9
+    assert kernels.penalty(x, 2.0, 0.0) == (x.size - 1) / 4 + 6
+    assert kernels.penalty(x, 0.0, 2.0) == (x.size - 1) / 32 + 18
+
+
+def test_penalties_have_their_gradient():
+    p, h = np.array([0.5, -0.25, 1.5, -2.0]), 1e-5
+    gradient = np.zeros(4)
+    kernels.add_penalty(p, gradient, 0.3, 0.7)
+    for i in range(4):
+        side = h * np.eye(4)[i]
+        slope = (kernels.penalty(p + side, 0.3, 0.7) - kernels.penalty(p - side, 0.3, 0.7)) / (2 * h)
+        assert_close(gradient[i], slope, scale=1.0, kind="difference")
 
 
 @given(m=sizes_or_none, n=sizes_or_none, dtype=dtypes, seed=seeds, bad=st.sampled_from([np.nan, np.inf, -np.inf]))
@@ -839,6 +918,68 @@ class TestKnownValues:
         step = [0.5 * 0.75 / 0.4375 / (math.sqrt(0.9375 / 0.12109375) + 1)]
         step += [0.5 * -1.5 / 0.4375 / (math.sqrt(3.75 / 0.12109375) + 1)]
         assert_close(parameters, [-0.5 - step[0], 0.5 - step[1]], scale=[1.0])
+
+    def test_options_of_optimizers(self, module, dtype):
+        """The second step of momentum, dampened by a half; decay, clipping and scaling, in their order."""
+        p, v = np.array([1, -2], dtype), np.array([4, -8], dtype)
+        module.sgd(p, np.array([2, 4], dtype), 0.5, buffer=v, momentum=0.5, dampening=0.5, step=2)
+        np.testing.assert_array_equal(v, [3, -2])
+        np.testing.assert_array_equal(p, [-0.5, -1])
+        module.sgd(p, np.array([1, 2], dtype), 0.5, buffer=v, momentum=0.5, nesterov=True, step=3)
+        np.testing.assert_array_equal(v, [2.5, 1])
+        np.testing.assert_array_equal(p, [-1.625, -2.25])
+        p = np.array([1, -2, 4], dtype)
+        module.sgd(p, np.array([4, -8, 1], dtype), 1.0, gradient_scale=0.5, clip_value=3.0, weight_decay=0.25)
+        np.testing.assert_array_equal(p, [1 - 2 - 0.25, -2 + 3 + 0.5, 4 - 0.5 - 1])
+        p, zeros = np.array([1, -2], dtype), np.zeros((2, 2), dtype)
+        module.adamw(p, zeros[0], *zeros, 0.5, 0.5, 0.5, 1.0, 1, weight_decay=0.5)
+        np.testing.assert_array_equal(p, [0.75, -1.5])
+
+    def test_adaptive_optimizers(self, module, dtype):
+        p, total = np.array([1.0], dtype), np.array([9.0], dtype)
+        module.adagrad(p, np.array([4.0], dtype), total, 3.0, 0.5, 1.0, 3)  # a rate of 3 / (1 + 2 * 0.5)
+        assert_close(p, [0.0], scale=[1.0])
+        assert total == 25
+        p, square, mean, buffer = (np.array([x], dtype) for x in (1.0, 8.0, 0.0, 1.0))
+        module.rmsprop(p, np.array([4.0], dtype), square, 0.5, 0.75, 1.0, mean=mean, buffer=buffer, momentum=0.5)
+        np.testing.assert_array_equal((square[0], mean[0]), (10, 1))
+        assert_close(buffer, [0.5 + 4 / (3 + 1)])  # the root of 10 - 1
+        assert_close(p, [1 - 0.5 * 1.5], scale=[1.0])
+        p, square, change = (np.array([x], dtype) for x in (1.0, 4.0, 3.0))
+        module.adadelta(p, np.array([2.0 * math.sqrt(2.0)], dtype), square, change, 0.5, 0.25, 1.0)
+        assert_close(square, [7.0], scale=[8.0])  # a quarter of 4 and three of 8
+        step = math.sqrt((3 + 1) / (7 + 1)) * 2 * math.sqrt(2)
+        assert_close(p, [1 - 0.5 * step], scale=[2.0])
+        assert_close(change, [0.25 * 3 + 0.75 * step**2], scale=[4.0])
+        # NAdam without decay of the momentum, which is half of beta1 then; the first step
+        p, first, second = (np.array([x], dtype) for x in (1.0, 0.0, 0.0))
+        gradient, rate = np.array([4.0], dtype), 0.5
+        assert module.nadam(p, gradient, first, second, rate, 0.5, 0.75, 1.0, 0.0, 1.0, 1) == 0.25
+        step = rate * (0.75 / 0.75 * 4 + 0.25 / (1 - 0.25 * 0.25) * 2) / (4 + 1)
+        assert_close(p, [1 - step], scale=[1.0])
+
+    def test_the_variance_of_rmsprop_is_not_negative(self, module, dtype):
+        p, square, mean = (np.array([x], dtype) for x in (1.0, 1.0, 2.0))
+        module.rmsprop(p, np.zeros(1, dtype), square, 0.5, 0.5, 1.0, mean=mean)
+        assert p == 1
+        square[:] = np.nan
+        module.rmsprop(p, np.zeros(1, dtype), square, 0.5, 0.5, 1.0, mean=mean)
+        assert np.isnan(p)
+
+    def test_the_largest_of_amsgrad(self, module, dtype):
+        p, first, second = np.ones(2, dtype), np.zeros(2, dtype), np.array([2, 8], dtype)
+        largest = np.array([4, 2], dtype)
+        module.adam(p, np.zeros(2, dtype), first, second, 0.5, 0.5, 0.5, 1.0, 1, largest=largest)
+        np.testing.assert_array_equal(largest, [4, 4])
+
+    def test_penalties(self, module, dtype):
+        p, g = np.array([0.5, -2, 0], dtype), np.array([1, 1, 1], dtype)
+        assert module.penalty(p, 2.0, 4.0) == 2 * 2.5 + 4 * 4.25
+        module.add_penalty(p, g, 2.0, 4.0)
+        np.testing.assert_array_equal(g, [1 + 2 + 4, 1 - 2 - 16, 1])
+        a = np.array([4, 4, 4], dtype)
+        module.average(a, p, 0.75)
+        np.testing.assert_array_equal(a, [3.125, 2.5, 3])
 
     def test_counts(self, module, dtype):
         prediction = np.array([[1, 3, 2], [5, 5, 0], [-1, -2, -3]], dtype)
@@ -1070,14 +1211,27 @@ class TestNaN:
             np.testing.assert_array_equal(np.isnan(module.dense_backward_bias(a)), [False] * (n - 1) + [True])
 
     def test_optimizers(self, module, dtype):
-        bad = np.array([1, np.nan, 1], dtype)
-        p, zeros = np.ones(3, dtype), np.zeros((2, 3), dtype)
-        module.sgd(p, bad, 0.1)
-        np.testing.assert_array_equal(np.isnan(p), [False, True, False])
-        p = np.ones(3, dtype)
-        module.adam(p, bad, *zeros, 0.1, 0.9, 0.999, 1e-8, 1)
-        np.testing.assert_array_equal(np.isnan(p), [False, True, False])
-        np.testing.assert_array_equal(np.isnan(zeros), [[False, True, False]] * 2)
+        bad = np.array([False, True, False])
+        for name, options in OPTIMIZER_CASES:
+            arguments = list(CASES[name].arguments(np.random.default_rng(0), dtype, 0, 0, 3))
+            options = {key: np.full(3, 0.1, dtype) if value is None else value for key, value in options.items()}
+            arguments[1][bad] = np.nan
+            quiet(getattr(module, name), *arguments, **options)
+            for array in (*arguments, *options.values()):
+                if isinstance(array, np.ndarray):
+                    np.testing.assert_array_equal(np.isnan(array), bad)
+
+    def test_averages_and_penalties(self, module, dtype):
+        bad = np.array([1, np.nan, 0], dtype)
+        for l1, l2 in ((1.0, 0.0), (0.0, 1.0)):
+            gradient = np.ones(3, dtype)
+            module.add_penalty(bad, gradient, l1, l2)
+            np.testing.assert_array_equal(np.isnan(gradient), [False, True, False])
+            assert np.isnan(module.penalty(bad, l1, l2))
+        assert np.isnan(module.square_sum(bad))
+        mean = np.ones(3, dtype)
+        module.average(mean, bad, 0.5)
+        np.testing.assert_array_equal(np.isnan(mean), [False, True, False])
 
 
 EXTREMES = (0.0, -0.0, 1e4, -1e4, -95.0, -720.0, 1e-42, -1e-42, np.inf, -np.inf, np.nan, 1.0, -3.5)
@@ -1235,6 +1389,11 @@ def test_unfit_arrays_are_refused(dtype, kind):
         lambda: kernels.sgd(good, bad, 0.1),
         lambda: kernels.sgd(bad, good, 0.1),
         lambda: kernels.adam(good, good, good, bad, 0.1, 0.9, 0.999, 1e-8, 1),
+        lambda: kernels.adam(good, good, good, good, 0.1, 0.9, 0.999, 1e-8, 1, largest=bad),
+        lambda: kernels.average(bad, good, 0.9),
+        lambda: kernels.average(good, bad, 0.9),
+        lambda: kernels.add_penalty(bad, good, 0.1, 0.1),
+        lambda: kernels.add_penalty(good, bad, 0.1, 0.1),
     ):
         with pytest.raises((TypeError, ValueError), match=UNFIT):
             call()
@@ -1262,6 +1421,9 @@ def test_wrong_shapes_are_refused(dtype):
         lambda: kernels.dense_backward_bias(a, out=np.ones(4, dtype)),
         lambda: kernels.sgd(a, b, 0.1),
         lambda: kernels.adam(v, v, v, np.ones(4, dtype), 0.1, 0.9, 0.999, 1e-8, 1),
+        lambda: kernels.sgd(v, v, 0.1, buffer=np.ones(4, dtype)),
+        lambda: kernels.average(a, b, 0.9),
+        lambda: kernels.add_penalty(a, b, 0.1, 0.1),
         lambda: kernels.count_correct(a, np.zeros(3, np.int64)),
     ):
         with pytest.raises(ValueError, match=r"shape|cannot multiply"):
@@ -1277,6 +1439,8 @@ def test_read_only_outputs_are_refused():
         lambda: kernels.mean_squared_error_backward(a, a, out=frozen),
         lambda: kernels.sgd(frozen, a, 0.1),
         lambda: kernels.adam(a, a, frozen, a, 0.1, 0.9, 0.999, 1e-8, 1),
+        lambda: kernels.average(frozen, a, 0.9),
+        lambda: kernels.add_penalty(a, frozen, 0.1, 0.1),
         lambda: kernels.shuffle(np.broadcast_to(np.int64(1), 3), np.random.PCG64(0)),
     ):
         with pytest.raises(ValueError, match="writable"):
@@ -1344,7 +1508,18 @@ NOT_MATRICES = [
     "k.rank_one(a, np.arange(2), v, None)",
     "k.sgd(None, v, 0.1)",
     "k.sgd(v, None, 0.1)",
+    "k.adagrad(v, v, None, 0.1, 0.9, 0.1, 1)",
+    "k.rmsprop(v, v, None, 0.1, 0.9, 0.1)",
+    "k.adadelta(v, v, v, None, 0.1, 0.9, 0.1)",
     "k.adam(v, v, None, v, 0.1, 0.9, 0.9, 0.1, 1)",
+    "k.adamw(v, v, v, None, 0.1, 0.9, 0.9, 0.1, 1)",
+    "k.nadam(v, v, None, v, 0.1, 0.9, 0.9, 0.1, 0.1, 1.0, 1)",
+    "k.average(None, v, 0.1)",
+    "k.average(v, None, 0.1)",
+    "k.square_sum(None)",
+    "k.penalty(None, 0.1, 0.1)",
+    "k.add_penalty(None, v, 0.1, 0.1)",
+    "k.add_penalty(v, None, 0.1, 0.1)",
     "k.all_finite(None)",
     "k.count_correct(None, v)",
     "k.count_correct(v, None)",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import pickle
 import re
 
 import numpy as np
@@ -10,9 +13,9 @@ from numpy_network import unchanged
 from tolerances import assert_close
 
 import nnfast as nf
+from nnfast import optimizers
 from nnfast.initializers import NAMES as INITIALIZERS
 from nnfast.losses import NAMES as LOSSES
-from nnfast import optimizers
 from nnfast.losses import OutputLoss
 
 ACTIVATIONS = ("identity", "step", "sigmoid", "tanh", "relu", "softmax")
@@ -356,22 +359,85 @@ def test_learning_rates_are_numbers(kind, rate):
         kind(rate)
 
 
-@pytest.mark.parametrize("name", ["beta1", "beta2"])
-def test_decays_are_below_one(name):
-    assert getattr(nf.Adam(**{name: 0.0}), name) == 0
+def those_with(*names):
+    """Each optimizer with each of these hyperparameters that it has."""
+    return [(kind, name) for name in names for kind in KINDS if name in kind.hyperparameters]
+
+
+@pytest.mark.parametrize(("kind", "name"), those_with("beta1", "beta2", "alpha", "rho", "momentum", "average_decay"))
+def test_decays_are_below_one(kind, name):
+    assert getattr(kind(**{name: 0.0}), name) == 0
     with pytest.raises(ValueError, match=f"^{name} must be below 1, got 1.0"):
-        nf.Adam(**{name: 1.0})
+        kind(**{name: 1.0})
     for wrong in (-0.1, 1.5, np.nan):
-        with pytest.raises(ValueError, match=f"^{name} must be a finite number in"):
-            nf.Adam(**{name: wrong})
-    with pytest.raises(TypeError, match=f"^{name} must be a number"):
-        nf.Adam(**{name: "0.9"})
+        with pytest.raises(ValueError, match=rf"^{name} must be a finite number in \[0.0, 1.0\], got {wrong}"):
+            kind(**{name: wrong})
+    with pytest.raises(TypeError, match=f"^{name} must be a number, got '0.9'"):
+        kind(**{name: "0.9"})
 
 
-@pytest.mark.parametrize("epsilon", [0.0, -1e-8, np.inf])
-def test_epsilon_is_positive(epsilon):
-    with pytest.raises(ValueError, match="^epsilon must be a finite number in"):
-        nf.Adam(epsilon=epsilon)
+@pytest.mark.parametrize(("kind", "name"), those_with("epsilon", "clip_value", "clip_norm"))
+@pytest.mark.parametrize("wrong", [0.0, -1e-8, np.inf, np.nan])
+def test_what_is_positive(kind, name, wrong):
+    with pytest.raises(ValueError, match=rf"^{name} must be a finite number in \(0.0, inf\), got {wrong}"):
+        kind(**{name: wrong})
+    with pytest.raises(TypeError, match=f"^{name} must be a number, got '1'"):
+        kind(**{name: "1"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    those_with("weight_decay", "learning_rate_decay", "initial_accumulator_value", "momentum_decay"),
+)
+@pytest.mark.parametrize("wrong", [-0.1, np.inf, np.nan])
+def test_what_is_not_negative(kind, name, wrong):
+    assert getattr(kind(**{name: 0}), name) == 0
+    with pytest.raises(ValueError, match=rf"^{name} must be a finite number in \[0.0, inf\], got {wrong}"):
+        kind(**{name: wrong})
+    with pytest.raises(TypeError, match=f"^{name} must be a number, got None"):
+        kind(**{name: None})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), those_with("nesterov", "amsgrad", "centered", "decoupled_weight_decay", "decay_biases")
+)
+def test_what_is_true_or_false(kind, name):
+    with pytest.raises(TypeError, match=f"^{name} must be True or False, got 1"):
+        kind(**{name: 1})
+
+
+def test_what_needs_a_momentum():
+    for dampening in (-0.1, 1.1):
+        with pytest.raises(ValueError, match=r"^dampening must be a finite number in \[0.0, 1.0\], got"):
+            nf.SGD(momentum=0.9, dampening=dampening)
+    assert nf.SGD(momentum=0.9, dampening=1).dampening == 1
+    message = "^dampening needs a momentum above 0, got dampening=0.5, momentum=0.0"
+    with pytest.raises(ValueError, match=message):
+        nf.SGD(dampening=0.5)
+    message = "^nesterov needs a momentum above 0 and no dampening, got momentum="
+    with pytest.raises(ValueError, match=message + "0.0, dampening=0.0"):
+        nf.SGD(nesterov=True)
+    with pytest.raises(ValueError, match=message + "0.9, dampening=0.5"):
+        nf.SGD(momentum=0.9, dampening=0.5, nesterov=True)
+
+
+def test_checked_values_are_kept_until_something_changes():
+    sgd = nf.SGD(0.5)
+    values = sgd.values(np.dtype("float32"))
+    assert sgd.values(np.dtype("float32")) is values
+    sgd.learning_rate = 0.25
+    assert sgd.values(np.dtype("float32")).learning_rate == 0.25
+    with pytest.raises(ValueError, match="^learning_rate must be from"):
+        nf.SGD(1e-39).values(np.dtype("float32"))  # which fits float64
+    for twin in (copy.copy(sgd), copy.deepcopy(sgd), pickle.loads(pickle.dumps(sgd))):
+        assert repr(twin) == repr(sgd)
+        twin.learning_rate = 1.0
+        assert (twin.values().learning_rate, sgd.values().learning_rate) == (1.0, 0.25)
+    rate = np.array(0.5)
+    sgd.learning_rate = rate  # which may change unseen
+    assert sgd.values().learning_rate == 0.5
+    rate[...] = 0.125
+    assert sgd.values().learning_rate == 0.125
 
 
 @pytest.mark.parametrize("method", ["fit", "train_step", "update"])
@@ -383,6 +449,9 @@ def test_epsilon_is_positive(epsilon):
         (nf.Adam(1e-39), "learning_rate"),
         (nf.Adam(epsilon=1e-40), "epsilon"),
         (nf.Adam(epsilon=1e39), "epsilon"),
+        (nf.SGD(weight_decay=1e-39), "weight_decay"),
+        (nf.NAdam(clip_value=1e-39), "clip_value"),
+        (nf.RMSprop(clip_norm=1e39), "clip_norm"),
     ],
 )
 def test_hyperparameters_must_fit_the_network(method, optimizer, name):

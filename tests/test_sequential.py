@@ -1053,6 +1053,52 @@ def test_another_kind_starts_afresh_and_so_does_coming_back():
     assert equal(steps(net, nf.Adam(1e-2)).flat_params, steps(fresh, nf.Adam(1e-2)).flat_params)
 
 
+SWITCHES = {
+    "momentum": (nf.SGD(0.1), nf.SGD(0.1, momentum=0.9, dampening=0.5)),
+    "amsgrad": (nf.Adam(0.01), nf.Adam(0.01, amsgrad=True)),
+    "centered": (nf.RMSprop(0.01), nf.RMSprop(0.01, centered=True)),
+    "momentum of rmsprop": (nf.RMSprop(0.01), nf.RMSprop(0.01, momentum=0.5)),
+}
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_options_may_be_turned_on_and_off(switch):
+    """What is kept with and without an option goes on; what is kept for it alone begins when it is turned on."""
+    plain, option = SWITCHES[switch]
+    net = steps(make_net(dtype="float64"), option, 2)
+    begun = [moment is not None for moment in net._program.moments]
+    steps(net, plain, 2)
+    kept = [moment is not None for moment in net._program.moments]
+    assert sum(begun) == sum(kept) + 1
+    assert net._program.optimizer_steps == 4
+    twin = net.copy()
+    steps(net, option, 1)
+    assert net._program.optimizer_steps == 5
+    new = next(i for i in range(3) if begun[i] and not kept[i])
+    steps(twin, plain, 1)
+    for i in range(3):
+        if kept[i]:
+            np.testing.assert_array_equal(net._program.moments[i], twin._program.moments[i])
+    assert net._program.moments[new].any()
+    if isinstance(plain, nf.SGD):  # its first momentum is the whole gradient, also now
+        np.testing.assert_array_equal(net.flat_params, twin.flat_params)
+        steps(net, option, 1)
+        steps(twin, plain, 1)
+        assert not equal(net.flat_params, twin.flat_params)
+
+
+def test_kinds_of_the_same_state_do_not_share_it():
+    net = steps(make_net(), nf.Adam(0.01), 2)
+    net.train_step(X, LABELS, nf.NAdam(0.01))
+    assert (net._program.optimizer_kind, net._program.optimizer_steps) == ("nadam", 1)
+    fresh = without_state(steps(make_net(), nf.Adam(0.01), 2))
+    assert equal(net.flat_params, steps(fresh, nf.NAdam(0.01), 1).flat_params)
+    steps(net, nf.NAdam(0.01), 2)
+    assert 0 < net._program.optimizer_product < 1
+    steps(net, nf.Adam(0.01), 1)
+    assert net._program.optimizer_product == 1
+
+
 def test_reset_optimizer_starts_afresh():
     net = steps(make_net(), nf.Adam(1e-2))
     kept = net.flat_params.copy()

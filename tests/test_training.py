@@ -840,9 +840,9 @@ def test_unknown_arguments_are_refused():
     assert_refused(TypeError, "'learning_rate'", learning_rate=0.1)
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "adagrad", ""])
+@pytest.mark.parametrize("optimizer", ["SGD", "lamb", ""])
 def test_unknown_optimizers_are_refused(optimizer):
-    assert_refused(ValueError, "^optimizer must be one of 'sgd', 'adam', got", optimizer=optimizer)
+    assert_refused(ValueError, "^optimizer must be one of 'sgd', 'adam', .*'adadelta', got", optimizer=optimizer)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -18,6 +18,7 @@ _TABLE = {
     "difference": {"float64": 1e-8},
     "trajectory": {"float64": 1e-10},
     "peer": {"float64": 1e-12},  # a function as another library computes it
+    "PyTorch": {"float64": 1e-8},  # a trajectory of another program, whose sums have other orders
 }
 
 
@@ -25,6 +26,7 @@ def tolerance(dtype: object, kind: str) -> float:
     """The tolerance of one kind of result in one dtype.
 
     Kinds are "elementwise", "sum", "difference", "trajectory" and "peer"; and "best difference" and "forward
+    Kinds are "elementwise", "sum", "difference", "trajectory" and "PyTorch"; and "best difference" and "forward
     difference", of a derivative whose step fits the dtype.
     """
     powers = {"best difference": 2 / 3, "forward difference": 1 / 2}

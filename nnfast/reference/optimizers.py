@@ -1,9 +1,9 @@
-"""One step of each optimizer, in place; averaged parameters, penalties, and the check for finite values that `fit` makes
-of its data.
+"""One step of each optimizer, in place; averages and penalties of parameters; and the check for finite values.
 
 Definitions are PyTorch's. `step` counts from 1. What all optimizers can do with a gradient comes first, in this order:
-it is multiplied by `gradient_scale`, which clips the norm of all gradients together, clipped to -clip_value..clip_value,
-and `weight_decay` times the parameters is added; unless the decay is decoupled, which shrinks the parameters themselves.
+it is multiplied by `gradient_scale`, which clips the norm of all gradients together; clipped to
+-clip_value..clip_value; and `weight_decay` times the parameters is added, unless the decay is decoupled, which shrinks
+the parameters themselves.
 """
 
 from __future__ import annotations
