@@ -4,12 +4,12 @@ import importlib as _importlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from nnfast import functions
+from nnfast import functions, schedules
 from nnfast._config import show_config
 from nnfast._threads import get_num_threads, num_threads, set_num_threads
 from nnfast._version import __version__
 from nnfast.layers import Dense
-from nnfast.optimizers import SGD, Adam
+from nnfast.optimizers import LBFGS, SGD, Adam
 from nnfast.saving import load
 from nnfast.sequential import Sequential
 from nnfast.training import History
@@ -21,6 +21,7 @@ if _TYPE_CHECKING:
     from nnfast.perceptron import Perceptron
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "Adam",
     "Dense",
@@ -43,6 +44,7 @@ __all__ = [
     "numerical_jacobian",
     "perceptron",
     "plotting",
+    "schedules",
     "set_num_threads",
     "show_config",
 ]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nnfast.sequential import Sequential
 
 INPUT = "x"  # among the names of arrays
+H = 1e-4  # the step of the differences that a network is trained by
 
 
 def chosen_names(net: Sequential, wrt: str | Sequence[str] | None) -> list[str]:
@@ -83,6 +84,16 @@ def slopes(
     return found
 
 
+def gradient_and_loss(
+    double: Sequential, rows: np.ndarray, targets: np.ndarray, counts: str | float | None, h: float = H
+) -> tuple[np.ndarray, float, int]:
+    """Return the numerical gradient as one vector, the loss and, if asked to count, how many answers are right."""
+    rows, targets = _in_double(rows), _in_double(targets)
+    loss, correct = double._built.evaluate(rows, targets, counts, get_num_threads())
+    sides = slopes(double, rows, targets, list(double.params), h)
+    return np.concatenate([((right + left) / 2).ravel() for right, left in sides.values()]), loss, correct
+
+
 class NumericalTraining(Training):
     """A run of mini-batch steps by numerical gradients."""
 
@@ -96,27 +107,25 @@ class NumericalTraining(Training):
         optimizer: tuple[Any, ...],
         bit_generator: BitGenerator | None,
         counts: str | float | None,
-        h: float = 1e-4,
+        h: float = H,
     ) -> None:
         self.double, self.counts, self.h = net._in_double(), counts, h
         first = _in_double(rows[:batch]), _in_double(targets[:batch])
         Differences(self.double._built, *first, [], h, get_num_threads())  # is there memory? nothing has changed yet
         super().__init__(net._built, rows, targets, batch, total, optimizer, bit_generator, counts, 1)
 
-    def run(self, until: int, optimizer: tuple[Any, ...], seconds: float = 0.1) -> int:
+    def run(self, until: int, optimizer: tuple[Any, ...], scheduled: bool = False, seconds: float = 0.1) -> int:
         """Take a step, if there is one left before `until`; return the steps done so far."""
         if self.step < until:
-            self._take_step(optimizer)
+            self._take_step(optimizer, scheduled)
         return self.step
 
-    def _take_step(self, optimizer: tuple[Any, ...]) -> None:
-        rows, targets = _in_double(self.x[self.rows]), _in_double(self.targets[self.rows])
+    def _take_step(self, optimizer: tuple[Any, ...], scheduled: bool) -> None:
         if self.double._built is not self.program:
             self.double.flat_params[:] = self.program.parameters
-        loss, correct = self.double._built.evaluate(rows, targets, self.counts, get_num_threads())
-        sides = slopes(self.double, rows, targets, list(self.double.params), self.h)
-        gradient = np.concatenate([((right + left) / 2).ravel() for right, left in sides.values()])
-        self.take(gradient, loss, correct, optimizer)
+        rows = self.rows
+        gradient, loss, correct = gradient_and_loss(self.double, self.x[rows], self.targets[rows], self.counts, self.h)
+        self.take(gradient, loss, correct, optimizer, scheduled)
 
 
 def _in_double(array: np.ndarray) -> np.ndarray:

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nnfast._validation import check_float, choose, describe
+from nnfast._validation import check_float, check_int, choose, describe
+from nnfast.schedules import Schedule, TimedSchedule
 
 # The smallest and the largest number of a dtype that loses nothing: below, the engine flushes to zero.
 _RANGES = {
@@ -26,13 +27,13 @@ class Optimizer:
     n_moments: ClassVar[int]
     hyperparameters: ClassVar[tuple[str, ...]] = ("learning_rate",)
 
-    def __init__(self, learning_rate: float) -> None:
+    def __init__(self, learning_rate: float | Schedule) -> None:
         self.learning_rate = learning_rate
         resolve_optimizer(self)
         self.values()
 
     def __setattr__(self, name: str, value: object) -> None:
-        if type(self) in OPTIMIZERS.values() and name not in self.hyperparameters:  # a subclass may have more
+        if type(self) in NAMES.values() and name not in self.hyperparameters:  # a subclass may have more
             raise AttributeError(
                 f"{type(self).__name__} has no hyperparameter {name!r}: there are {', '.join(self.hyperparameters)}"
             )
@@ -57,11 +58,43 @@ class Optimizer:
         >>> nf.SGD(learning_rate=0.1).values()
         ('sgd', 0, 0.1, 0.0, 0.0, 0.0)
         """
-        return (self.kind, self.n_moments, _positive("learning_rate", self.learning_rate, dtype), 0.0, 0.0, 0.0)
+        return (self.kind, self.n_moments, _first_rate(self, dtype), 0.0, 0.0, 0.0)
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
         return f"{type(self).__name__}({arguments})"
+
+
+def _first_rate(optimizer: Optimizer, dtype: Any) -> float:
+    """Return the learning rate, or the one that its schedule is told from, checked."""
+    rate = optimizer.learning_rate
+    if not isinstance(rate, Schedule):
+        return _positive("learning_rate", rate, dtype)
+    if rate.cycle_momentum and not (hasattr(optimizer, "beta1") or getattr(optimizer, "momentum", 0) > 0):
+        raise ValueError(
+            f"learning_rate cycles the momentum too, and {type(optimizer).__name__} has none: "
+            f"give {type(rate).__name__} cycle_momentum=False"
+        )
+    return _positive("learning_rate", rate.learning_rate, dtype)
+
+
+def rate_at(optimizer: Optimizer, step: int) -> tuple[float, float | None] | None:
+    """Return the learning rate of update number `step`, from 0, and its momentum or None; None without a schedule.
+
+    Raises
+    ------
+    ValueError
+        If the schedule is by epoch: there are none outside of `fit`.
+    """
+    schedule = optimizer.learning_rate
+    if not isinstance(schedule, Schedule):
+        return None
+    if not isinstance(schedule, TimedSchedule) or schedule.by == "epoch":
+        raise ValueError(
+            f"learning_rate must be a number or a schedule by step outside of fit, which alone knows epochs, "
+            f"got {schedule!r}: change a number yourself, after each epoch"
+        )
+    return schedule.at(step)
 
 
 def _positive(name: str, value: Any, dtype: Any) -> float:
@@ -78,13 +111,13 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float
-        Above zero.
+    learning_rate : float or schedule
+        Above zero, or one of `nnfast.schedules`.
 
     Raises
     ------
     TypeError, ValueError
-        If the learning rate is not a positive number.
+        If the learning rate is neither a positive number nor a schedule.
 
     Notes
     -----
@@ -100,7 +133,7 @@ class SGD(Optimizer):
     kind = "sgd"
     n_moments = 0
 
-    def __init__(self, learning_rate: float = 1e-3) -> None:
+    def __init__(self, learning_rate: float | Schedule = 1e-3) -> None:
         super().__init__(learning_rate)
 
 
@@ -109,8 +142,8 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float
-        Above zero.
+    learning_rate : float or schedule
+        Above zero, or one of `nnfast.schedules`.
     beta1, beta2 : float
         Decay of the two running means, in [0, 1).
     epsilon : float
@@ -138,7 +171,7 @@ class Adam(Optimizer):
     hyperparameters = ("learning_rate", "beta1", "beta2", "epsilon")
 
     def __init__(
-        self, learning_rate: float = 1e-3, *, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
+        self, learning_rate: float | Schedule = 1e-3, *, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
     ) -> None:
         self.learning_rate = learning_rate
         self.beta1 = beta1
@@ -173,7 +206,90 @@ class Adam(Optimizer):
         return (kind, moments, rate, float(self.beta1), float(self.beta2), epsilon)
 
 
-OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
+class LBFGS(Optimizer):
+    """L-BFGS: a quasi-Newton method on the whole data at once, through SciPy. For small data and smooth networks.
+
+    For `fit` alone, where ``epochs`` is the largest number of iterations, 200 if it is left out: fit ends earlier when
+    the loss has converged. Each iteration is one epoch of the history, whose loss and accuracy are those after it.
+    There are no mini-batches, so ``steps``, ``batch_size`` and ``shuffle`` are left alone. An iteration may need the
+    gradient several times. No state is kept for a later fit, and what another optimizer has left is cleared.
+
+    Parameters
+    ----------
+    history_size : int
+        How many pairs of steps and changes of the gradient approximate the curvature.
+    tolerance : float
+        Converged when an iteration lowers the loss by less than this part of it (of 1, if the loss is below 1).
+    gradient_tolerance : float
+        Converged when no entry of the gradient is larger.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyperparameter is out of its range.
+
+    Notes
+    -----
+    Byrd, Lu, Nocedal and Zhu, "A limited memory algorithm for bound constrained optimization" (1995), as
+    ``scipy.optimize.minimize(method="L-BFGS-B")`` has it, tolerances included. In float32 it ends when rounding hides
+    the way down: float64 gets closer.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> net = nf.Sequential([nf.Dense(4, "tanh"), nf.Dense(2, "softmax")], input_shape=2, dtype="float64", seed=0)
+    >>> history = net.fit([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0], optimizer=nf.LBFGS(), verbose=0)
+    >>> history["accuracy"][-1], len(history["loss"]) < 200  # it has converged
+    (1.0, True)
+    """
+
+    kind = "lbfgs"
+    n_moments = 0
+    hyperparameters = ("history_size", "tolerance", "gradient_tolerance")
+
+    def __init__(self, *, history_size: int = 10, tolerance: float = 2.2e-9, gradient_tolerance: float = 1e-5) -> None:
+        self.history_size = history_size
+        self.tolerance = tolerance
+        self.gradient_tolerance = gradient_tolerance
+        resolve_optimizer(self)
+        self.options()
+
+    def options(self) -> dict[str, Any]:
+        """Return what SciPy needs, checked."""
+        return {
+            "maxcor": check_int("history_size", self.history_size, 1),
+            "ftol": check_float("tolerance", self.tolerance, 0.0),
+            "gtol": check_float("gradient_tolerance", self.gradient_tolerance, 0.0),
+        }
+
+    def values(self, dtype: Any = np.float64) -> tuple[str, int, float, float, float, float]:
+        """Refuse to take a single step.
+
+        Parameters
+        ----------
+        dtype : dtype
+            Of the network.
+
+        Raises
+        ------
+        TypeError
+            Always.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.LBFGS().values()
+        Traceback (most recent call last):
+        TypeError: LBFGS minimises the loss over the whole data: use fit(x, y, optimizer=LBFGS(...)), not single steps
+        """
+        raise TypeError(
+            f"{type(self).__name__} minimises the loss over the whole data: "
+            "use fit(x, y, optimizer=LBFGS(...)), not single steps"
+        )
+
+
+OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}  # those that may fill a network's slot
+NAMES: dict[str, type[SGD] | type[Adam] | type[LBFGS]] = {**OPTIMIZERS, "lbfgs": LBFGS}
 
 
 def resolve_optimizer(optimizer: Any) -> Optimizer:
@@ -184,10 +300,11 @@ def resolve_optimizer(optimizer: Any) -> Optimizer:
     TypeError, ValueError
         If it is neither an optimizer nor the name of one.
     """
-    if isinstance(optimizer, Optimizer) and isinstance(optimizer, OPTIMIZERS.get(getattr(optimizer, "kind", ""), ())):
+    if isinstance(optimizer, Optimizer) and isinstance(optimizer, NAMES.get(getattr(optimizer, "kind", ""), ())):
         return optimizer
     if isinstance(optimizer, str):
-        return OPTIMIZERS[choose("optimizer", optimizer, tuple(OPTIMIZERS))]()
+        return NAMES[choose("optimizer", optimizer, tuple(NAMES))]()
     raise TypeError(
-        f"optimizer must be an SGD, an Adam or one of {', '.join(map(repr, OPTIMIZERS))}, got {describe(optimizer)}"
+        f"optimizer must be an SGD, an Adam, an LBFGS or one of {', '.join(map(repr, NAMES))}, "
+        f"got {describe(optimizer)}"
     )

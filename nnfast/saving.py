@@ -13,6 +13,7 @@ import numpy as np
 from nnfast._validation import MAX_SIZE
 from nnfast.layers import Dense
 from nnfast.optimizers import OPTIMIZERS
+from nnfast.schedules import check_plateau
 
 if TYPE_CHECKING:
     import zipfile
@@ -46,7 +47,8 @@ def to_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         params = net.params
         arrays = {path: params[path] for path in _paths(net)}
         if program.optimizer_kind is not None:
-            description["optimizer"] = {"kind": program.optimizer_kind, "steps": program.optimizer_steps}
+            slot: dict[str, Any] = {"kind": program.optimizer_kind, "steps": program.optimizer_steps}
+            description["optimizer"] = slot if program.plateau is None else slot | {"plateau": program.plateau}
             arrays |= {f"optimizer.{i}": moment for i, moment in enumerate(program.moments)}
     return description, arrays
 
@@ -102,7 +104,10 @@ def _restore_optimizer(net: Sequential, slot: dict[str, Any], arrays: dict[str, 
             raise ValueError(f"the optimizer's state must have shape ({net.n_parameters},) and dtype {net.dtype}")
     if type(slot["steps"]) is not int or slot["steps"] < 0:
         raise ValueError(f"the optimizer's steps must be a count, got {slot['steps']!r}")
-    net._built.restore_optimizer(slot["kind"], slot["steps"], moments)
+    plateau = slot.get("plateau")
+    if plateau is not None:
+        check_plateau(plateau)
+    net._built.restore_optimizer(slot["kind"], slot["steps"], moments, plateau)
 
 
 def save(net: Sequential, path: str | os.PathLike[str]) -> None:

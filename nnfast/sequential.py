@@ -31,7 +31,7 @@ from nnfast.initializers import initial_weights
 from nnfast.kernels import arrays as kernels
 from nnfast.layers import Dense
 from nnfast.losses import Loss
-from nnfast.optimizers import Optimizer, resolve_optimizer
+from nnfast.optimizers import Optimizer, rate_at, resolve_optimizer
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -804,11 +804,13 @@ class Sequential:
         [1.0986, 0.7408, 0.522]
         """
         program = self._built
-        values = resolve_optimizer(optimizer).values(self.dtype)
+        chosen = resolve_optimizer(optimizer)
+        values = chosen.values(self.dtype)
         rows, targets = self._data(x, y)
         self._warn_of_steps(stacklevel=2)
         with program:
-            return program.train_step(rows, targets, values, get_num_threads())
+            scheduled = rate_at(chosen, program.steps_of(chosen.kind))
+            return program.train_step(rows, targets, values, get_num_threads(), scheduled)
 
     def forward(self, x: ArrayLike, /, *, training: bool = False) -> np.ndarray:
         """Compute the network's outputs; with ``training=True``, keep what `backward` needs.
@@ -933,11 +935,12 @@ class Sequential:
         array([-0.2,  0.1,  0.1], dtype=float32)
         """
         program = self._built
-        values = resolve_optimizer(optimizer).values(self.dtype)
+        chosen = resolve_optimizer(optimizer)
+        values = chosen.values(self.dtype)
         with program:
             if not program.has_gradients:
                 raise RuntimeError("update needs gradients: call backward first")
-            program.update(values)
+            program.update(values, rate_at(chosen, program.steps_of(chosen.kind)))
 
     def reset_optimizer(self) -> None:
         """Forget the optimizer's state; the next training starts afresh.

@@ -44,6 +44,10 @@ cdef struct Job:
     char* moment2
     Optimizer optimizer
     int64_t optimizer_steps
+    int64_t first_update  # the optimizer's steps before the run
+    double* rates         # of the updates of the run: read if there is a schedule, else written down; or NULL
+    const double* momenta  # of a schedule that cycles them, else NULL
+    bint scheduled
     bint accumulate
     bint layer_by_layer   # backward and update in one pass
     bint from_logits
@@ -257,6 +261,11 @@ cdef void long_weights_share(Job* job, int id, int count, const char* x, Py_ssiz
 cdef inline Optimizer optimizer_at(const Job* job, int64_t t) noexcept nogil:
     """The optimizer as it is for update number `t`."""
     cdef Optimizer optimizer = job.optimizer
+    cdef int64_t i = t - 1 - job.first_update
+    if job.scheduled:
+        optimizer.learning_rate = job.rates[i]
+        if job.momenta != NULL:
+            optimizer.beta1 = job.momenta[i]
     if optimizer.kind == ADAM:
         optimizer.correction1 = 1 - pow(optimizer.beta1, <double>t)
         optimizer.correction2 = 1 - pow(optimizer.beta2, <double>t)
@@ -402,6 +411,8 @@ cdef void finish_step(Job* job, Py_ssize_t m, int count) noexcept nogil:
         job.step_loss[job.step] = total/(m*job.plan.n_out if job.plan.over_elements else m)
         if job.counts:
             job.step_correct[job.step] = correct
+    if job.rates != NULL and not job.scheduled:
+        job.rates[job.step] = job.optimizer.learning_rate
     job.step += 1
     if job.work & UPDATE:
         job.optimizer_steps += 1
