@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 STEEP = 1e100  # what a step that went too far is told instead of a loss that is not finite
 
 
+class _Enough(Exception):
+    """Ends the minimisation."""
+
+
 class Minimization:
     """A run of L-BFGS iterations, of which each counts as a step: the network is always as one of them left it.
 
@@ -63,8 +67,12 @@ class Minimization:
 
         def finished(intermediate_result: optimize.OptimizeResult) -> None:
             self._finish(intermediate_result.x)
-            if not after(self.step):
-                raise StopIteration
+            try:
+                going_on = after(self.step)
+            except StopIteration as error:  # a callback's own, which SciPy would take as said to itself
+                raise _Enough from error
+            if not going_on:
+                raise _Enough
 
         parameters = self.program.parameters
         start = parameters.astype(np.float64)
@@ -74,9 +82,12 @@ class Minimization:
         self.program.reset_optimizer()
         self.program.forget()
         options = optimizer.options() | {"maxiter": len(self.step_loss), "maxfun": 2**31 - 1}
+        minimize: Any = optimize.minimize  # whose types are many
         try:
-            minimize: Any = optimize.minimize  # whose types are many
             minimize(self._loss_and_gradient, start, jac=True, method="L-BFGS-B", callback=finished, options=options)
+        except _Enough as enough:
+            if enough.__cause__ is not None:
+                raise enough.__cause__ from None
         finally:
             parameters[:] = self._done[1]
 

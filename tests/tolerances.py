@@ -17,14 +17,15 @@ _TABLE = {
     # absolute figures, in float64 alone: float32 has too few digits for the one and drifts, rightly, in the other
     "difference": {"float64": 1e-8},
     "trajectory": {"float64": 1e-10},
+    "recursion": {"float64": 1e-12},  # of what PyTorch tells from the value before, and nnfast at once
 }
 
 
 def tolerance(dtype: object, kind: str) -> float:
     """The tolerance of one kind of result in one dtype.
 
-    Kinds are "elementwise", "sum", "difference" and "trajectory"; and "best difference" and "forward difference", of a
-    derivative whose step fits the dtype.
+    Kinds are "elementwise", "sum", "difference", "trajectory" and "recursion"; and "best difference" and "forward
+    difference", of a derivative whose step fits the dtype.
     """
     powers = {"best difference": 2 / 3, "forward difference": 1 / 2}
     if kind in powers:
