@@ -255,7 +255,19 @@ class LBFGS(Optimizer):
         self.options()
 
     def options(self) -> dict[str, Any]:
-        """Return what SciPy needs, checked."""
+        """Return what SciPy needs, checked.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a hyperparameter is out of its range.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.LBFGS().options()
+        {'maxcor': 10, 'ftol': 2.2e-09, 'gtol': 1e-05}
+        """
         return {
             "maxcor": check_int("history_size", self.history_size, 1),
             "ftol": check_float("tolerance", self.tolerance, 0.0),

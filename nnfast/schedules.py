@@ -111,8 +111,9 @@ class TimedSchedule(Schedule, ABC):
 
     def at(self, step: int, steps_per_epoch: int = 1) -> tuple[float, float | None]:
         """Return the rate of one update, and its momentum or None."""
-        rates, momenta = self.following(step, step + 1, steps_per_epoch)
-        return float(rates[0]), None if momenta is None else float(momenta[0])
+        block, i = divmod(step // steps_per_epoch if self.by == "epoch" else step, BLOCK)
+        rates, momenta = _block(self, block)
+        return float(rates[i]), None if momenta is None else float(momenta[i])
 
     def following(self, first: int, last: int, steps_per_epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the rates of the updates from `first` on, and their momenta or None: at least one, at most to `last`.
