@@ -713,8 +713,10 @@ class Sequential:
         batch_size : int
             Samples in a mini-batch; all of them if there are fewer.
         optimizer : str or Optimizer
-            ``"sgd"``, ``"adam"`` or an object such as ``nf.SGD(learning_rate=0.1)``. One of the kind that the network
-            was trained with last goes on with its state.
+            ``"sgd"``, ``"adam"``, ``"lbfgs"`` or an object such as ``nf.SGD(learning_rate=0.1)``, whose learning rate
+            may be one of `nnfast.schedules`. One of the kind that the network was trained with last goes on with its
+            state. `LBFGS` takes the whole data at once; its iterations count as epochs, and there are up to 200 if
+            `epochs` is left out.
         gradient : {"backpropagation", "numerical"}
             How the gradient of each mini-batch is computed; ``"numerical"`` is `numerical_gradient`, a hundred times
             slower and off by about the square of its step.
@@ -782,7 +784,7 @@ class Sequential:
         x, y : array_like
             As for `loss`.
         optimizer : str or Optimizer
-            As for `fit`.
+            As for `fit`, but none that needs the whole data or epochs: neither `LBFGS` nor a schedule by epoch.
 
         Returns
         -------
@@ -915,14 +917,14 @@ class Sequential:
         Parameters
         ----------
         optimizer : str or Optimizer
-            As for `fit`.
+            As for `train_step`.
 
         Raises
         ------
         RuntimeError
             If there are no gradients: none were computed since the last update.
         TypeError, ValueError
-            If `optimizer` is none.
+            If `optimizer` is none, or none for single steps.
 
         Examples
         --------

@@ -387,7 +387,7 @@ def test_misspelt_hyperparameters_are_refused():
 
 
 def test_optimizers_that_the_engine_does_not_know():
-    message = "^optimizer must be an SGD, an Adam or one of 'sgd', 'adam', got "
+    message = "^optimizer must be an SGD, an Adam, an LBFGS or one of 'sgd', 'adam', 'lbfgs', got "
     with pytest.raises(TypeError, match=message + r"Optimizer\(learning_rate=0.1\)"):
         nf.optimizers.Optimizer(0.1)
 
@@ -425,8 +425,10 @@ def test_optimizers_by_name_mean_the_defaults():
 def test_unknown_optimizers(method):
     net = nf.Sequential([nf.Dense(1)], input_shape=2, seed=0)
     data = () if method == "update" else ([[1.0, 2.0]], [3.0])
-    with pytest.raises(ValueError, match="^optimizer must be one of 'sgd', 'adam', got 'SGD'"):
+    with pytest.raises(ValueError, match="^optimizer must be one of 'sgd', 'adam', 'lbfgs', got 'SGD'"):
         getattr(net, method)(*data, optimizer="SGD")
     for wrong in (None, 0.1, nf.SGD):
-        with pytest.raises(TypeError, match="^optimizer must be an SGD, an Adam or one of 'sgd', 'adam', got"):
+        with pytest.raises(
+            TypeError, match="^optimizer must be an SGD, an Adam, an LBFGS or one of 'sgd', 'adam', 'lbfgs', got"
+        ):
             getattr(net, method)(*data, optimizer=wrong)
