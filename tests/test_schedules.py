@@ -503,7 +503,7 @@ def test_states_from_files_that_do_not_fit_are_refused(change):
 
 
 @pytest.mark.parametrize("plateau", [[], {}, "A", 0, True])
-def test_what_is_no_state_is_refused(plateau, tmp_path):
+def test_what_is_no_state_is_refused(plateau):
     with pytest.raises(ValueError, match="^plateau must have bad, best, cooldown, learning_rate, monitor, rate, got "):
         schedules.check_plateau(plateau)
 
@@ -648,7 +648,7 @@ def test_a_plateau_of_what_is_not_recorded_is_refused(arguments, monitor, record
     assert regression.input_shape is None, "nothing has changed"
 
 
-def test_a_callback_that_brings_such_a_plateau_is_told(capsys):
+def test_a_callback_that_brings_such_a_plateau_is_told():
     net, optimizer = make_net(), nf.SGD(0.1)
 
     def bring(net, history):
