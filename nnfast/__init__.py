@@ -4,12 +4,12 @@ import importlib as _importlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from nnfast import activations, functions, losses
+from nnfast import activations, functions, losses, schedules
 from nnfast._config import show_config
 from nnfast._threads import get_num_threads, num_threads, set_num_threads
 from nnfast._version import __version__
 from nnfast.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Rescaling, Residual
-from nnfast.optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, NAdam, RMSprop
+from nnfast.optimizers import LBFGS, SGD, Adadelta, Adagrad, Adam, AdamW, NAdam, RMSprop
 from nnfast.saving import load
 from nnfast.sequential import Sequential
 from nnfast.training import History
@@ -21,6 +21,7 @@ if _TYPE_CHECKING:
     from nnfast.perceptron import Perceptron
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "Activation",
     "Adadelta",
@@ -57,6 +58,7 @@ __all__ = [
     "numerical_jacobian",
     "perceptron",
     "plotting",
+    "schedules",
     "set_num_threads",
     "show_config",
 ]

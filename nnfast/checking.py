@@ -237,6 +237,7 @@ def check_network(
     h: float | None,
     tolerance: float,
     sample_weight: ArrayLike | None,
+    training: bool,
     verbose: int,
 ) -> GradientReport:
     """`Sequential.check_gradient`."""
@@ -246,7 +247,9 @@ def check_network(
     names = numerical.chosen_names(double, wrt if gradient is None else _claimed_names(double, gradient, wrt))
     rows, targets = double._data(x, y)
     weights = as_weights(sample_weight, len(rows))
-    value = double.loss(x, y) if weights is None else double.loss(x, y, sample_weight=weights)  # may be a subclass's
+    value = (
+        double.loss(x, y) if weights is None else double.loss(x, y, sample_weight=weights, training=training)
+    )  # may be a subclass's
     if not np.isfinite(value):
         raise ValueError(f"the loss must be finite, got {value}")
     points = {name: double.params[name] for name in names if name != numerical.INPUT}
@@ -254,16 +257,21 @@ def check_network(
         points[numerical.INPUT] = rows.reshape(len(rows), *double._built_shape)
     given: Mapping[str, Any]
     if gradient is None:
-        given, what = double.gradient(x, y, wrt=names, sample_weight=weights), "the network's gradient"
+        given, what = (
+            double.gradient(x, y, wrt=names, sample_weight=weights, training=training),
+            "the network's gradient",
+        )
     else:
         given, what = _by_name(double, gradient), "gradient"
     claimed = {name: _claimed(f"{what}[{name!r}]", given[name], points[name].shape) for name in names}
 
     def ask(share: float, wanted: Sequence[str]) -> Slopes:
         found = {}
-        for name, sides in numerical.slopes(double, rows, targets, weights, wanted, h * share, verbose).items():
+        step = h * share
+        slopes = numerical.slopes(double, rows, targets, weights, wanted, step, verbose, training=training)
+        for name, sides in slopes.items():
             right, left = (side.reshape(points[name].shape) for side in sides)
-            found[name] = (right, left, h * share)
+            found[name] = (right, left, step)
         return found
 
     return _compare(repr(net), claimed, points, ask, h, value, tolerance)

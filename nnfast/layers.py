@@ -91,6 +91,8 @@ class Layer:
     kind: ClassVar[str]
     arguments: ClassVar[tuple[str, ...]] = ()
     units: int | None = None
+    l1: float = 0.0
+    l2: float = 0.0
     trainable: bool = True
     function: ActivationFunction = resolve_activation("identity")
 

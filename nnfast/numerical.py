@@ -14,6 +14,7 @@ from nnfast._progress import share_of_work
 from nnfast._threads import get_num_threads
 from nnfast._validation import describe
 from nnfast.engine.program import Differences, Training
+from nnfast.layers import walk
 
 if TYPE_CHECKING:
     from numpy.random import BitGenerator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from nnfast.sequential import Sequential
 
 INPUT = "x"  # among the names of arrays
+H = 1e-4  # the step of the differences that a network is trained by
 
 
 def chosen_names(net: Sequential, wrt: str | Sequence[str] | None) -> list[str]:
@@ -55,6 +57,8 @@ def slopes(
     names: Sequence[str],
     h: float,
     verbose: int = 0,
+    *,
+    training: bool = False,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the slopes of the loss to the right and to the left of each number in the arrays of these names.
 
@@ -70,11 +74,13 @@ def slopes(
         The step.
     verbose : {0, 1}
         Whether long work shows its progress.
+    training : bool
+        Whether the loss is that of the next step of a training.
     """
     program = net._built
     numbers = {name: i for i, (name, _, _, _) in enumerate(program.layout)} | {INPUT: -1}
     arrays = [numbers[name] for name in names]
-    differences = Differences(program, rows, targets, weights, arrays, h, get_num_threads())
+    differences = Differences(program, rows, targets, weights, arrays, h, get_num_threads(), training)
     with share_of_work("numerical gradient", verbose) as show:
         while not differences.run():
             show(differences.done)
@@ -87,7 +93,44 @@ def slopes(
             _, _, at, shape = program.layout[numbers[name]]
             part = both[at : at + int(np.prod(shape))].reshape(*shape, 2)
         found[name] = (part[..., 0], part[..., 1])
+    for name, path, _, _ in program.layout:
+        if name in found:
+            right, left = found[name]
+            found[name] = (right + _slope_of_penalty(net, name, path, h), left + _slope_of_penalty(net, name, path, -h))
     return found
+
+
+def _slope_of_penalty(net: Sequential, name: str, path: str, h: float) -> np.ndarray | float:
+    """What the penalty on a layer's weights adds to the slopes of the loss: the engine's differences are without it."""
+    place, role = path.rsplit(".", 1)
+    layer = dict(walk(net.layers))[place]
+    if role not in ("W", "gamma") or not (layer.l1 or layer.l2):
+        return 0.0
+
+    def penalty(w: np.ndarray) -> np.ndarray:
+        return layer.l1 * np.abs(w) + layer.l2 * w**2
+
+    weights = net.params[name]
+    return (penalty(weights + h) - penalty(weights)) / h
+
+
+def gradient_and_loss(
+    double: Sequential,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    counts: str | float | None,
+    h: float = H,
+    *,
+    lasting: bool = False,
+) -> tuple[np.ndarray, float, float]:
+    """Return the numerical gradient in training as one vector, the loss and, if asked to count, how many answers are
+    right; with `lasting`, as if the step were taken.
+    """
+    rows, targets = _in_double(rows), _in_double(targets)
+    sides = slopes(double, rows, targets, weights, list(double.params), h, training=True)
+    loss, correct = double._built.training_loss(rows, targets, weights, counts, get_num_threads(), lasting)
+    return np.concatenate([((right + left) / 2).ravel() for right, left in sides.values()]), loss, correct
 
 
 class NumericalTraining(Training):
@@ -104,30 +147,32 @@ class NumericalTraining(Training):
         optimizer: tuple[Any, ...],
         bit_generator: BitGenerator | None,
         counts: str | float | None,
-        h: float = 1e-4,
+        h: float = H,
     ) -> None:
         self.double, self.counts, self.h = net._in_double(), counts, h
         first = _in_double(rows[:batch]), _in_double(targets[:batch])
-        Differences(
-            self.double._built, *first, None, [], h, get_num_threads()
-        )  # is there memory? nothing has changed yet
+        # is there memory? nothing has changed yet
+        Differences(self.double._built, *first, None, [], h, get_num_threads(), training=True)
         super().__init__(net._built, rows, targets, weights, batch, total, optimizer, bit_generator, counts, 1)
 
-    def run(self, until: int, optimizer: tuple[Any, ...], seconds: float = 0.1) -> int:
+    def run(self, until: int, optimizer: tuple[Any, ...], scheduled: bool = False, seconds: float = 0.1) -> int:
         """Take a step, if there is one left before `until`; return the steps done so far."""
         if self.step < until:
-            self._take_step(optimizer)
+            self._take_step(optimizer, scheduled)
         return self.step
 
-    def _take_step(self, optimizer: tuple[Any, ...]) -> None:
-        rows, targets = _in_double(self.x[self.rows]), _in_double(self.targets[self.rows])
+    def _take_step(self, optimizer: tuple[Any, ...], scheduled: bool) -> None:
         if self.double._built is not self.program:
             self.double.flat_params[:] = self.program.parameters
-        weights = None if self.weights is None else self.weights[self.rows]
-        loss, correct = self.double._built.evaluate(rows, targets, weights, self.counts, get_num_threads())
-        sides = slopes(self.double, rows, targets, weights, list(self.double.params), self.h)
-        gradient = np.concatenate([((right + left) / 2).ravel() for right, left in sides.values()])
-        self.take(gradient, loss, correct, optimizer)
+        rows = self.rows
+        weights = None if self.weights is None else self.weights[rows]
+        gradient, loss, correct = gradient_and_loss(
+            self.double, self.x[rows], self.targets[rows], weights, self.counts, self.h, lasting=True
+        )
+        if self.double._built is not self.program:
+            self.program.noise_steps = self.double._built.noise_steps
+            self.program.statistics[:] = self.double._built.statistics
+        self.take(gradient, loss, correct, optimizer, scheduled)
 
 
 def _in_double(array: np.ndarray) -> np.ndarray:

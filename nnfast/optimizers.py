@@ -12,7 +12,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from nnfast._validation import check_bool, check_float, choose, describe
+from nnfast._validation import check_bool, check_float, check_int, choose, describe
+from nnfast.schedules import Schedule, TimedSchedule
 
 INFINITY = float("inf")
 
@@ -63,6 +64,11 @@ def _positive(name: str, value: Any, dtype: Any) -> float:
     return _in_range(name, check_float(name, value, 0.0, INFINITY, open_ends=True), dtype)
 
 
+def _rate(name: str, value: Any, dtype: Any) -> float:
+    """Return the learning rate, or the one that its schedule is told from."""
+    return _positive(name, value.learning_rate if isinstance(value, Schedule) else value, dtype)
+
+
 def _not_negative(name: str, value: Any, dtype: Any) -> float:
     number = check_float(name, value, 0.0)
     return _in_range(name, number, dtype) if number else 0.0
@@ -89,7 +95,7 @@ def _limit(name: str, value: Any, dtype: Any) -> float:
 
 
 _CHECKS: dict[str, Callable[[str, Any, Any], Any]] = {
-    "learning_rate": _positive,
+    "learning_rate": _rate,
     "learning_rate_decay": _not_negative,
     "momentum": _below_one,
     "dampening": lambda name, value, dtype: check_float(name, value, 0.0, 1.0),
@@ -118,8 +124,8 @@ class Optimizer:
 
     Parameters
     ----------
-    learning_rate : float
-        Above zero.
+    learning_rate : float or Schedule
+        Above zero; or one of `nnfast.schedules`.
     weight_decay : float
         At least 0. So much of each parameter is added to its gradient: half of the sum of squares of all parameters,
         times this, is added to the loss. Where the decay is decoupled, the parameters are shrunk by
@@ -147,7 +153,7 @@ class Optimizer:
     hyperparameters: ClassVar[tuple[str, ...]] = ("learning_rate",)
     constants: ClassVar[dict[str, Any]] = {}  # hyperparameters that the kind fixes
 
-    def __init__(self, learning_rate: float, **others: Any) -> None:
+    def __init__(self, learning_rate: float | Schedule, **others: Any) -> None:
         self.learning_rate = learning_rate
         for name, value in others.items():
             setattr(self, name, value)
@@ -196,11 +202,23 @@ class Optimizer:
             return values
         self.__dict__.pop("_values", None)
         checked = {name: _CHECKS[name](name, getattr(self, name), dtype) for name in self.hyperparameters}
+        self._check_cycle(checked)
         values = Hyperparameters(self.kind, self._moments(checked), **checked, **self.constants)
         # a subclass may have properties, and an array may change, unseen
-        if self._is_built_in() and all(isinstance(v, (float, int, np.generic, NoneType)) for v in vars(self).values()):
+        if self._is_built_in() and all(
+            isinstance(v, (float, int, np.generic, NoneType, Schedule)) for v in vars(self).values()
+        ):
             self.__dict__["_values"] = (dtype, values)
         return values
+
+    def _check_cycle(self, checked: dict[str, Any]) -> None:
+        """Refuse a schedule that cycles the momentum where there is none. PyTorch gives plain SGD one."""
+        rate = self.learning_rate
+        if isinstance(rate, Schedule) and rate.cycle_momentum and not (checked.get("momentum") or "beta1" in checked):
+            raise ValueError(
+                f"learning_rate cycles the momentum too, and {type(self).__name__} has none: "
+                f"give {type(rate).__name__} cycle_momentum=False"
+            )
 
     def _moments(self, checked: dict[str, Any]) -> tuple[float | None, float | None, float | None]:
         """Return the first values of the moments; take out of `checked` what tells of them alone."""
@@ -223,8 +241,8 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float
-        Above zero.
+    learning_rate : float or Schedule
+        Above zero; or one of `nnfast.schedules`.
     momentum : float
         In [0, 1). Above 0, steps follow ``v = momentum * v + (1 - dampening) * gradient``, which begins as the first
         gradient, instead of the gradient.
@@ -258,7 +276,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 1e-3,
+        learning_rate: float | Schedule = 1e-3,
         *,
         momentum: float = 0.0,
         dampening: float = 0.0,
@@ -290,8 +308,8 @@ class Adagrad(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float
-        Above zero.
+    learning_rate : float or Schedule
+        Above zero; or one of `nnfast.schedules`.
     learning_rate_decay : float
         At least 0: in step ``t`` the learning rate is ``learning_rate / (1 + (t - 1) * learning_rate_decay)``.
     initial_accumulator_value : float
@@ -323,7 +341,7 @@ class Adagrad(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 1e-2,
+        learning_rate: float | Schedule = 1e-2,
         *,
         learning_rate_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,
@@ -349,8 +367,8 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float
-        Above zero.
+    learning_rate : float or Schedule
+        Above zero; or one of `nnfast.schedules`.
     alpha : float
         Decay of the running means, in [0, 1).
     epsilon : float
@@ -385,7 +403,7 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 1e-2,
+        learning_rate: float | Schedule = 1e-2,
         *,
         alpha: float = 0.99,
         epsilon: float = 1e-8,
@@ -412,7 +430,7 @@ class Adadelta(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float
+    learning_rate : float or Schedule
         A factor of each step, above zero; the paper has none.
     rho : float
         Decay of the running means of the squares of gradient and change, in [0, 1).
@@ -442,7 +460,7 @@ class Adadelta(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 1.0,
+        learning_rate: float | Schedule = 1.0,
         *,
         rho: float = 0.9,
         epsilon: float = 1e-6,
@@ -466,8 +484,8 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float
-        Above zero.
+    learning_rate : float or Schedule
+        Above zero; or one of `nnfast.schedules`.
     beta1, beta2 : float
         Decay of the two running means, in [0, 1).
     epsilon : float
@@ -502,7 +520,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 1e-3,
+        learning_rate: float | Schedule = 1e-3,
         *,
         beta1: float = 0.9,
         beta2: float = 0.999,
@@ -530,8 +548,8 @@ class AdamW(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float
-        Above zero.
+    learning_rate : float or Schedule
+        Above zero; or one of `nnfast.schedules`.
     beta1, beta2 : float
         Decay of the two running means, in [0, 1).
     epsilon : float
@@ -566,7 +584,7 @@ class AdamW(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 1e-3,
+        learning_rate: float | Schedule = 1e-3,
         *,
         beta1: float = 0.9,
         beta2: float = 0.999,
@@ -592,8 +610,8 @@ class NAdam(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float
-        Above zero.
+    learning_rate : float or Schedule
+        Above zero; or one of `nnfast.schedules`.
     beta1, beta2 : float
         Decay of the two running means, in [0, 1).
     epsilon : float
@@ -629,7 +647,7 @@ class NAdam(Optimizer):
 
     def __init__(
         self,
-        learning_rate: float = 2e-3,
+        learning_rate: float | Schedule = 2e-3,
         *,
         beta1: float = 0.9,
         beta2: float = 0.999,
@@ -652,6 +670,118 @@ class NAdam(Optimizer):
         return 0.0, 0.0, None
 
 
+def rate_at(optimizer: Optimizer, step: int) -> tuple[float, float | None] | None:
+    """Return the learning rate of update number `step`, from 0, and its momentum or None; None without a schedule.
+
+    Raises
+    ------
+    ValueError
+        If the schedule is by epoch: there are none outside of `fit`.
+    """
+    schedule = optimizer.learning_rate
+    if not isinstance(schedule, Schedule):
+        return None
+    if not isinstance(schedule, TimedSchedule) or schedule.by == "epoch":
+        raise ValueError(
+            f"learning_rate must be a number or a schedule by step outside of fit, which alone knows epochs, "
+            f"got {schedule!r}: change a number yourself, after each epoch"
+        )
+    return schedule.at(step)
+
+
+class LBFGS(Optimizer):
+    """L-BFGS: a quasi-Newton method on the whole data at once, through SciPy. For small data and smooth networks.
+
+    For `fit` alone, where ``epochs`` is the largest number of iterations, 200 if it is left out: fit ends earlier when
+    the loss has converged. Each iteration is one epoch of the history, whose loss and accuracy are those after it.
+    There are no mini-batches, so ``steps``, ``batch_size`` and ``shuffle`` are left alone. An iteration may need the
+    gradient several times. No state is kept for a later fit, and what another optimizer has left is cleared.
+
+    Parameters
+    ----------
+    history_size : int
+        How many pairs of steps and changes of the gradient approximate the curvature.
+    tolerance : float
+        Converged when an iteration lowers the loss by less than this part of it (of 1, if the loss is below 1).
+    gradient_tolerance : float
+        Converged when no entry of the gradient is larger.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyperparameter is out of its range.
+
+    Notes
+    -----
+    Byrd, Lu, Nocedal and Zhu, "A limited memory algorithm for bound constrained optimization" (1995), as
+    ``scipy.optimize.minimize(method="L-BFGS-B")`` has it, tolerances included. In float32 it ends when rounding hides
+    the way down: float64 gets closer.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> net = nf.Sequential([nf.Dense(4, "tanh"), nf.Dense(2, "softmax")], input_shape=2, dtype="float64", seed=0)
+    >>> history = net.fit([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0], optimizer=nf.LBFGS(), verbose=0)
+    >>> history["accuracy"][-1], len(history["loss"]) < 200  # it has converged
+    (1.0, True)
+    """
+
+    kind = "lbfgs"
+    hyperparameters = ("history_size", "tolerance", "gradient_tolerance")
+
+    def __init__(self, *, history_size: int = 10, tolerance: float = 2.2e-9, gradient_tolerance: float = 1e-5) -> None:
+        self.history_size = history_size
+        self.tolerance = tolerance
+        self.gradient_tolerance = gradient_tolerance
+        resolve_optimizer(self)
+        self.options()
+
+    def options(self) -> dict[str, Any]:
+        """Return what SciPy needs, checked.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a hyperparameter is out of its range.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.LBFGS().options()
+        {'maxcor': 10, 'ftol': 2.2e-09, 'gtol': 1e-05}
+        """
+        return {
+            "maxcor": check_int("history_size", self.history_size, 1),
+            "ftol": check_float("tolerance", self.tolerance, 0.0),
+            "gtol": check_float("gradient_tolerance", self.gradient_tolerance, 0.0),
+        }
+
+    def values(self, dtype: Any = np.float64) -> Hyperparameters:
+        """Refuse to take a single step.
+
+        Parameters
+        ----------
+        dtype : dtype
+            Of the network.
+
+        Raises
+        ------
+        TypeError
+            Always.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.LBFGS().values()
+        Traceback (most recent call last):
+        TypeError: LBFGS minimises the loss over the whole data: use fit(x, y, optimizer=LBFGS(...)), not single steps
+        """
+        raise TypeError(
+            f"{type(self).__name__} minimises the loss over the whole data: "
+            "use fit(x, y, optimizer=LBFGS(...)), not single steps"
+        )
+
+
 _Kind = type[SGD] | type[Adam] | type[AdamW] | type[NAdam] | type[Adagrad] | type[RMSprop] | type[Adadelta]
 OPTIMIZERS: dict[str, _Kind] = {
     "sgd": SGD,
@@ -662,6 +792,7 @@ OPTIMIZERS: dict[str, _Kind] = {
     "rmsprop": RMSprop,
     "adadelta": Adadelta,
 }
+NAMES: dict[str, _Kind | type[LBFGS]] = {**OPTIMIZERS, "lbfgs": LBFGS}  # OPTIMIZERS may fill a network's slot
 
 
 def resolve_optimizer(optimizer: Any) -> Optimizer:
@@ -672,11 +803,11 @@ def resolve_optimizer(optimizer: Any) -> Optimizer:
     TypeError, ValueError
         If it is neither an optimizer nor the name of one.
     """
-    if isinstance(optimizer, Optimizer) and isinstance(optimizer, OPTIMIZERS.get(getattr(optimizer, "kind", ""), ())):
+    if isinstance(optimizer, Optimizer) and isinstance(optimizer, NAMES.get(getattr(optimizer, "kind", ""), ())):
         return optimizer
     if isinstance(optimizer, str):
-        return OPTIMIZERS[choose("optimizer", optimizer, tuple(OPTIMIZERS))]()
+        return NAMES[choose("optimizer", optimizer, tuple(NAMES))]()
     raise TypeError(
-        f"optimizer must be an optimizer, as nf.SGD(0.1), or one of {', '.join(map(repr, OPTIMIZERS))}, "
+        f"optimizer must be an optimizer, as nf.SGD(0.1), or one of {', '.join(map(repr, NAMES))}, "
         f"got {describe(optimizer)}"
     )

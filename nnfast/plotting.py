@@ -1,4 +1,4 @@
-"""Pictures of decisions, activations, training, descents and gradients. Needs matplotlib (extra `plot`).
+"""Pictures of decisions, activations, training, schedules, descents and gradients. Needs matplotlib (extra `plot`).
 
 Each function draws on the axes it is given, or on a new figure of pyplot, and returns the axes; showing, saving and
 closing are the caller's.
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfast._validation import as_array, check_float, check_int, choose, describe, require
 from nnfast.perceptron import Perceptron
+from nnfast.schedules import TimedSchedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +28,7 @@ __all__ = [
     "plot_gradient_field",
     "plot_gradient_report",
     "plot_history",
+    "plot_schedule",
 ]
 
 # Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), which colour-blind people tell apart as well.
@@ -264,6 +266,62 @@ def plot_history(history: Any, /, *, axes: ArrayLike | None = None) -> NDArray[A
         ax.grid(color="0.92")
         if ax.lines:
             ax.legend(loc="lower right" if ylabel == "accuracy" else "upper right")
+    return panels
+
+
+def plot_schedule(
+    schedule: Any, steps: int, steps_per_epoch: int | None = None, *, axes: ArrayLike | None = None
+) -> NDArray[Any]:
+    """Draw the learning rate that a schedule gives to each update and, where it has one, the momentum.
+
+    Parameters
+    ----------
+    schedule : schedule
+        One of `nnfast.schedules` that is told by time alone: all but `ReduceOnPlateau`.
+    steps : int
+        The number of updates, from the first one.
+    steps_per_epoch : int, optional
+        Updates in an epoch; needed by a schedule by epoch.
+    axes : sequence of matplotlib.axes.Axes, optional
+        One, or two for a schedule that cycles the momentum. By default a new figure.
+
+    Returns
+    -------
+    ndarray of matplotlib.axes.Axes, shape (1,) or (2,)
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    TypeError, ValueError
+        If `schedule` is something else, a number is out of range, or there are more or fewer axes.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> from matplotlib.figure import Figure
+    >>> axes = plot_schedule(nf.schedules.OneCycle(0.1, steps=100), 100, axes=Figure().subplots(1, 2))
+    >>> [ax.get_title() for ax in axes]
+    ['learning rate', 'momentum']
+    """
+    if not isinstance(schedule, TimedSchedule):
+        raise TypeError(
+            "schedule must be one of nnfast.schedules that is told by time alone, which ReduceOnPlateau is not, "
+            f"got {describe(schedule)}"
+        )
+    times = np.arange(check_int("steps", steps, 1))
+    curves = {"learning rate": schedule.rates(times, steps_per_epoch)}
+    momenta = schedule.momenta(times, steps_per_epoch)
+    if momenta is not None:
+        curves["momentum"] = momenta
+    ticker = require("matplotlib.ticker", "plot")
+    panels = _panels(axes, len(curves))
+    for ax, (name, values), color in zip(panels, curves.items(), (COLORS[0], COLORS[3]), strict=False):
+        ax.plot(times, values, color=color, linewidth=2)
+        ax.set(title=name, xlabel="step", ylabel=name)
+        ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True, min_n_ticks=1))
+        ax.grid(color="0.92")
+    panels[0].set_ylim(bottom=0)
     return panels
 
 

@@ -55,6 +55,8 @@ def to_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
                 "moments": list(kept),
                 "averaged": program.averaged,
             }
+            if program.plateau is not None:
+                description["optimizer"]["plateau"] = program.plateau
             if program.averaged:
                 arrays["optimizer.average"] = program.average
             arrays |= {f"optimizer.{i}": moment for i, moment in kept.items()}

@@ -30,7 +30,7 @@ from nnfast.engine.program import Program, aligned_zeros
 from nnfast.kernels import arrays as kernels
 from nnfast.layers import BatchNorm, Compiler, Layer, check_layers, output_units, walk
 from nnfast.losses import Loss, OutputLoss, to_description
-from nnfast.optimizers import Optimizer, resolve_optimizer
+from nnfast.optimizers import Optimizer, rate_at, resolve_optimizer
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -310,16 +310,16 @@ class Sequential:
                 )
                 return
 
-    def _check_batch(self, rows: int) -> None:
+    def _check_batch(self, rows: int, which: str = "") -> None:
         """Refuse to train a batch norm on one row."""
         if rows < 2 and any(isinstance(layer, BatchNorm) and layer.trainable for _, layer in walk(self.layers)):
             raise ValueError(
-                f"BatchNorm needs at least two rows in each mini-batch of a training, got {rows}: one row has no variance"
+                f"BatchNorm needs at least two rows in each mini-batch of a training, for one has no variance; "
+                f"got {rows}{which}"
             )
 
-    def _check_training(self, rows: int) -> None:
-        """Refuse what cannot be trained."""
-        self._check_batch(rows)
+    def _check_trainable(self) -> None:
+        """Refuse to train nothing."""
         if not any(layer.count(1) and layer.trainable for _, layer in walk(self.layers)):
             raise ValueError("there is nothing to train: no layer has parameters that are trainable")
 
@@ -463,7 +463,9 @@ class Sequential:
         classes = (outputs > answers).astype(np.int64)
         return classes[:, 0] if classes.shape[1] == 1 else classes
 
-    def loss(self, x: ArrayLike, y: ArrayLike, /, *, sample_weight: ArrayLike | None = None) -> float:
+    def loss(
+        self, x: ArrayLike, y: ArrayLike, /, *, sample_weight: ArrayLike | None = None, training: bool = False
+    ) -> float:
         """Compute the loss over a data set.
 
         Parameters
@@ -475,11 +477,14 @@ class Sequential:
         sample_weight : array_like of shape (n,), optional
             How much each row counts, not negative: a row of weight 2 as two rows, one of weight 0 as none. Averages
             are over weights.
+        training : bool
+            Whether to see the data as the next step of a training would: with its dropout and noise, and with the
+            batch's own statistics in batch norms. Nothing is changed by it.
 
         Returns
         -------
         float
-            The average that the loss's name stands for.
+            The average that the loss's name stands for, and the penalties of layers with `l1` or `l2`.
 
         Raises
         ------
@@ -496,7 +501,10 @@ class Sequential:
         1.0986
         """
         rows, targets = self._data(x, y)
-        return self._evaluate(rows, targets, as_weights(sample_weight, len(rows)), None)[0]
+        weights = as_weights(sample_weight, len(rows))
+        if not self._in_training(training, len(rows)):
+            return self._evaluate(rows, targets, weights, None)[0]
+        return self._built.training_loss(rows, targets, weights, None, get_num_threads())[0]
 
     def accuracy(self, x: ArrayLike, y: ArrayLike, /, *, sample_weight: ArrayLike | None = None) -> float:
         """Compute the fraction of right answers.
@@ -535,6 +543,12 @@ class Sequential:
             )
         return accuracy
 
+    def _in_training(self, training: bool, rows: int) -> bool:
+        """Check the argument `training`."""
+        if check_bool("training", training):
+            self._check_batch(rows)
+        return training
+
     def _evaluate(
         self, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, counts: str | float | None
     ) -> tuple[float, float | None]:
@@ -551,6 +565,7 @@ class Sequential:
         *,
         wrt: str | Sequence[str] | None = None,
         sample_weight: ArrayLike | None = None,
+        training: bool = False,
     ) -> ArrayViews:
         """Compute the gradient of the loss, by backpropagation.
 
@@ -563,6 +578,8 @@ class Sequential:
             parameters.
         sample_weight : array_like of shape (n,), optional
             As for `loss`.
+        training : bool
+            As for `loss`: False is the gradient of what `loss` tells, True the one that a step of `fit` follows.
 
         Returns
         -------
@@ -588,7 +605,8 @@ class Sequential:
         weights = as_weights(sample_weight, len(rows))
         vector = aligned_zeros(self.n_parameters, self.dtype)
         gx = np.empty_like(rows) if numerical.INPUT in names else None
-        self._built.gradient(rows, targets, weights, vector, gx, get_num_threads())
+        training = self._in_training(training, len(rows))
+        self._built.gradient(rows, targets, weights, vector, gx, get_num_threads(), training)
         found = _views(self._built.layout, vector)
         if gx is not None:
             found[numerical.INPUT] = gx.reshape(len(rows), *self._built_shape)
@@ -603,6 +621,7 @@ class Sequential:
         h: float = 1e-4,
         wrt: str | Sequence[str] | None = None,
         sample_weight: ArrayLike | None = None,
+        training: bool = False,
         verbose: int = 1,
     ) -> ArrayViews:
         """Compute the gradient of the loss by central differences: each number is moved by `h`, up and down.
@@ -617,6 +636,8 @@ class Sequential:
             As for `gradient`.
         sample_weight : array_like of shape (n,), optional
             As for `loss`.
+        training : bool
+            As for `gradient`.
         verbose : {0, 1}
             1 shows progress on the standard error if it takes longer than a second.
 
@@ -653,7 +674,8 @@ class Sequential:
         names = numerical.chosen_names(double, wrt)
         rows, targets = double._data(x, y)
         weights = as_weights(sample_weight, len(rows))
-        sides = numerical.slopes(double, rows, targets, weights, names, h, verbose)
+        training = self._in_training(training, len(rows))
+        sides = numerical.slopes(double, rows, targets, weights, names, h, verbose, training=training)
         found = {name: (right + left) / 2 for name, (right, left) in sides.items()}
         if numerical.INPUT in found:
             found[numerical.INPUT] = found[numerical.INPUT].reshape(len(rows), *self._built_shape)
@@ -670,6 +692,7 @@ class Sequential:
         h: float | None = None,
         tolerance: float = 1e-5,
         sample_weight: ArrayLike | None = None,
+        training: bool = False,
         verbose: int = 1,
     ) -> GradientReport:
         """Check the gradient by backpropagation, or one of your own, against the numerical one.
@@ -688,6 +711,8 @@ class Sequential:
             The largest relative error that counts as right.
         sample_weight : array_like of shape (n,), optional
             As for `loss`.
+        training : bool
+            As for `gradient`.
         verbose : {0, 1}
             As for `numerical_gradient`.
 
@@ -724,7 +749,7 @@ class Sequential:
         verbose = check_verbose(verbose)
         return check_network(
             self, x, y, gradient=gradient, wrt=wrt, h=h, tolerance=tolerance, sample_weight=sample_weight,
-            verbose=verbose,
+            training=training, verbose=verbose,
         )  # fmt: skip
 
     def _in_double(self) -> Sequential:
@@ -773,8 +798,10 @@ class Sequential:
         batch_size : int
             Samples in a mini-batch; all of them if there are fewer.
         optimizer : str or Optimizer
-            ``"sgd"``, ``"adam"`` or an object such as ``nf.SGD(learning_rate=0.1)``. One of the kind that the network
-            was trained with last goes on with its state.
+            ``"sgd"``, ``"adam"``, ``"lbfgs"`` or an object such as ``nf.SGD(learning_rate=0.1)``, whose learning rate
+            may be one of `nnfast.schedules`. One of the kind that the network was trained with last goes on with its
+            state. `LBFGS` takes the whole data at once; its iterations count as epochs, and there are up to 200 if
+            `epochs` is left out.
         gradient : {"backpropagation", "numerical"}
             How the gradient of each mini-batch is computed; ``"numerical"`` is `numerical_gradient`, a hundred times
             slower and off by about the square of its step.
@@ -853,7 +880,7 @@ class Sequential:
         x, y : array_like
             As for `loss`.
         optimizer : str or Optimizer
-            As for `fit`.
+            As for `fit`, but none that needs the whole data or epochs: neither `LBFGS` nor a schedule by epoch.
         sample_weight : array_like of shape (n,), optional
             As for `loss`.
 
@@ -877,12 +904,16 @@ class Sequential:
         [1.0986, 0.7408, 0.522]
         """
         program = self._built
-        values = resolve_optimizer(optimizer).values(self.dtype)
+        chosen = resolve_optimizer(optimizer)
+        values = chosen.values(self.dtype)
         rows, targets = self._data(x, y)
         weights = as_weights(sample_weight, len(rows))
+        self._check_trainable()
+        self._check_batch(len(rows))
         self._warn_of_steps(stacklevel=2)
         with program:
-            return program.train_step(rows, targets, weights, values, get_num_threads())
+            scheduled = rate_at(chosen, program.steps_of(chosen.kind))
+            return program.train_step(rows, targets, weights, values, get_num_threads(), scheduled)
 
     def forward(self, x: ArrayLike, /, *, training: bool = False) -> np.ndarray:
         """Compute the network's outputs; with ``training=True``, keep what `backward` needs.
@@ -925,6 +956,7 @@ class Sequential:
             return self.predict(x)
         program = self._built
         rows = self._rows(x)
+        self._check_batch(len(rows))
         out = np.empty((len(rows), self._units), self.dtype)
         with program:
             program.forward(rows, out, get_num_threads())
@@ -987,14 +1019,14 @@ class Sequential:
         Parameters
         ----------
         optimizer : str or Optimizer
-            As for `fit`.
+            As for `train_step`.
 
         Raises
         ------
         RuntimeError
             If there are no gradients: none were computed since the last update.
         TypeError, ValueError
-            If `optimizer` is none.
+            If `optimizer` is none, or none for single steps.
 
         Examples
         --------
@@ -1007,11 +1039,12 @@ class Sequential:
         array([-0.2,  0.1,  0.1], dtype=float32)
         """
         program = self._built
-        values = resolve_optimizer(optimizer).values(self.dtype)
+        chosen = resolve_optimizer(optimizer)
+        values = chosen.values(self.dtype)
         with program:
             if not program.has_gradients:
                 raise RuntimeError("update needs gradients: call backward first")
-            program.update(values)
+            program.update(values, rate_at(chosen, program.steps_of(chosen.kind)))
 
     def reset_optimizer(self) -> None:
         """Forget the optimizer's state; the next training starts afresh.

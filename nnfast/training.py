@@ -14,11 +14,14 @@ from nnfast._progress import bar_class, nobody_watches
 from nnfast._threads import get_num_threads
 from nnfast._validation import as_array, as_weights, check_bool, check_int, check_verbose, choose, describe
 from nnfast.engine.program import Training
+from nnfast.lbfgs import Minimization
 from nnfast.numerical import NumericalTraining
-from nnfast.optimizers import Optimizer, resolve_optimizer
+from nnfast.optimizers import LBFGS, Optimizer, resolve_optimizer
+from nnfast.schedules import BLOCK, ReduceOnPlateau, Schedule, TimedSchedule
 
 MAX_STEPS = 2**40
 GRADIENTS = ("backpropagation", "numerical")
+LBFGS_EPOCHS = 200  # iterations at most, unless told otherwise
 
 if TYPE_CHECKING:
     from nnfast.sequential import Sequential
@@ -35,6 +38,8 @@ class History(Mapping[str, list[float]]):
     ----------
     step_loss : ndarray of float64
         The loss of each mini-batch.
+    learning_rate : ndarray of float64
+        The learning rate of each mini-batch; empty for L-BFGS, which has none.
     steps_per_epoch : int
         Mini-batches in an epoch.
     """
@@ -42,6 +47,7 @@ class History(Mapping[str, list[float]]):
     def __init__(self, steps_per_epoch: int) -> None:
         self.steps_per_epoch = steps_per_epoch
         self.step_loss = np.empty(0)
+        self.learning_rate = np.empty(0)
         self._names: tuple[str, ...] = ("loss",)
         self._epochs: list[tuple[float, ...]] = []  # the record, which nobody else holds: one row for each epoch
         self._lists: dict[str, list[float]] = {}  # what is handed out, filled when asked for
@@ -118,13 +124,17 @@ def fit(
 ) -> History:
     """`Sequential.fit`."""
     chosen = resolve_optimizer(optimizer)
-    chosen.values(net.dtype)
+    whole = isinstance(chosen, LBFGS)
+    if whole:
+        _refuse_batches(steps, batch_size, shuffle)
+    else:
+        chosen.values(net.dtype)
     gradient = choose("gradient", gradient, GRADIENTS)
     if epochs is not None and steps is not None:
         raise ValueError(f"give epochs or steps, not both: got epochs={epochs} and steps={steps}")
-    count = (
-        check_int("steps", steps, 1) if steps is not None else check_int("epochs", 1 if epochs is None else epochs, 1)
-    )
+    if epochs is None:
+        epochs = LBFGS_EPOCHS if whole else 1
+    count = check_int("epochs", epochs, 1) if steps is None else check_int("steps", steps, 1)
     batch_size = check_int("batch_size", batch_size, 1)
     shuffle = check_bool("shuffle", shuffle)
     verbose = check_verbose(verbose)
@@ -139,23 +149,31 @@ def fit(
     weights = as_weights(sample_weight, len(rows))
     validation = _validation_data(net, validation_data, shape)
     net._warn_of_steps(stacklevel=3)
-    batch = min(batch_size, len(rows))
+    batch = len(rows) if whole else min(batch_size, len(rows))
     per_epoch = ceil(len(rows) / batch)
+    net._check_trainable()
+    net._check_batch(batch)
+    if len(rows) % batch == 1 and (steps is None or count >= per_epoch):
+        net._check_batch(1, f": the last of each epoch, of {len(rows)} rows in mini-batches of {batch}")
     total = count if steps is not None else count * per_epoch
     if total > MAX_STEPS:
         raise MemoryError(f"no memory for the losses of {total} steps: at most {MAX_STEPS}")
+    counts = net._loss.counting(targets)
+    _check_monitor(net, chosen, counts, validation)
     unbuilt = net.input_shape is None
     if unbuilt:  # not before all arguments are known to be right
         net.build(shape)
-    counts = net._loss.counting(targets)
     bits = net._shuffle_stream.bit_generator if shuffle else None
     with net._built as program:
         try:
-            training: Training
-            values = chosen.values(net.dtype)
-            if gradient == "numerical":
+            training: Training | Minimization
+            if whole:
+                training = Minimization(net, rows, targets, weights, total, gradient, counts)
+            elif gradient == "numerical":
+                values = chosen.values(net.dtype)
                 training = NumericalTraining(net, rows, targets, weights, batch, total, values, bits, counts)
             else:
+                values = chosen.values(net.dtype)
                 training = Training(
                     program, rows, targets, weights, batch, total, values, bits, counts, get_num_threads()
                 )
@@ -189,13 +207,42 @@ def _validation_data(net: Sequential, data: Any, shape: tuple[int, ...]) -> Vali
         raise type(error)(f"validation_data: {error}") from None
 
 
+def _refuse_batches(steps: Any, batch_size: Any, shuffle: Any) -> None:
+    """Refuse what means nothing to L-BFGS, unless it is left as it is by default."""
+    for name, value, default in (("steps", steps, None), ("batch_size", batch_size, 32), ("shuffle", shuffle, True)):
+        if value is not default and value != default:
+            raise ValueError(
+                f"{name} must be left out with LBFGS, which takes the whole data at once and counts its iterations as "
+                f"epochs; got {describe(value)}"
+            )
+
+
+def _check_monitor(
+    net: Sequential,
+    optimizer: Optimizer,
+    counts: str | float | None,
+    validation: tuple[np.ndarray, np.ndarray] | None,
+) -> None:
+    """Refuse a schedule that looks at what is not recorded."""
+    schedule = getattr(optimizer, "learning_rate", None)
+    if not isinstance(schedule, ReduceOnPlateau):
+        return
+    recorded = {"loss": True, "accuracy": counts is not None, "val_loss": validation is not None}
+    recorded["val_accuracy"] = validation is not None and net._loss.counting(validation[1]) is not None
+    if not recorded[schedule.monitor]:
+        raise ValueError(
+            f"monitor must be among what this fit records, {', '.join(name for name in recorded if recorded[name])}, "
+            f"got {schedule.monitor!r}: validation_data brings val_loss, targets that are classes bring an accuracy"
+        )
+
+
 class _Run:
     """One `fit`, from slice to slice of the engine's work."""
 
     def __init__(
         self,
         net: Sequential,
-        training: Training,
+        training: Training | Minimization,
         n: int,
         batch: int,
         per_epoch: int,
@@ -225,20 +272,60 @@ class _Run:
 
     def run_epochs(self, progress: _Progress) -> None:
         """Epochs that need nothing from Python run back to back, a slice of time at a go."""
-        needs_python = self.validation is not None or bool(self.callbacks)
-        done = 0
+
+        def after(done: int) -> bool:
+            if self.record(done):
+                progress.epoch(self.recorded, self.history)
+            progress.step(done)
+            return done < self.total and not self.net._stopping
+
         try:
-            while done < self.total and not self.net._stopping:
-                until = min(self.total, (self.recorded + 1) * self.per_epoch) if needs_python else self.total
-                done = self.training.run(until, self.optimizer.values(self.net.dtype))
-                if self.record(done):
-                    progress.epoch(self.recorded, self.history)
-                progress.step(done)
-            self.record(done)  # `stop` may have come since the last
+            if isinstance(self.training, Minimization):
+                assert isinstance(self.optimizer, LBFGS)
+                self.training.run(self.optimizer, after)
+            else:
+                while after(self.run_slice(self.training)):
+                    pass
+            self.record(self.training.step)  # `stop` may have come since the last
         finally:
-            if not needs_python:  # Ctrl-C may have come between steps and their record
+            if not self.needs_python:  # Ctrl-C may have come between steps and their record
                 self.record(self.training.step)
             self.history.step_loss = self.training.step_loss[: self.training.step].copy()
+            self.history.learning_rate = self.training.rates[: self.training.step].copy()
+
+    @property
+    def needs_python(self) -> bool:
+        """Whether there is something to do after each epoch, which is not done on the way out after Ctrl-C."""
+        return self.validation is not None or bool(self.callbacks)
+
+    def run_slice(self, training: Training) -> int:
+        """Go on for a tenth of a second, or up to where Python has something to do; return the steps done so far."""
+        schedule, values, done = self.optimizer.learning_rate, self.optimizer.values(self.net.dtype), training.step
+        by_epoch = self.needs_python or isinstance(schedule, ReduceOnPlateau)
+        until = min(self.total, (self.recorded + 1) * self.per_epoch) if by_epoch else self.total
+        if not isinstance(schedule, Schedule):
+            return training.run(until, values)
+        rates, momenta = self.rates(schedule, until - done)
+        training.schedule(rates, momenta)
+        return training.run(done + len(rates), values, scheduled=True)
+
+    def rates(self, schedule: Schedule, count: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the learning rates of the next steps, of at most so many, and their momenta or None."""
+        program = self.net._built
+        if isinstance(schedule, ReduceOnPlateau):
+            _check_monitor(self.net, self.optimizer, self.counts, self.validation)  # a callback may have brought it
+            program.plateau = schedule.begun(program.plateau)
+            return np.full(min(count, BLOCK), program.plateau["rate"]), None
+        assert isinstance(schedule, TimedSchedule)
+        first = program.optimizer_steps
+        return schedule.following(first, first + count, self.per_epoch)
+
+    def look_for_plateau(self, values: dict[str, list[float]]) -> None:
+        """Reduce the learning rate of a schedule that looks at the values of an epoch, if they are no better."""
+        schedule, program = getattr(self.optimizer, "learning_rate", None), self.net._built
+        if isinstance(schedule, ReduceOnPlateau):
+            for value in values[schedule.monitor]:
+                program.plateau = schedule.after(schedule.begun(program.plateau), value)
 
     def record(self, done: int) -> bool:
         """Add to the history the epochs that `done` steps have completed; return whether there were any.
@@ -282,8 +369,10 @@ class _Run:
             if val_accuracy is not None:
                 values["val_accuracy"] = [val_accuracy]
         self.history._extend(values)
+        self.look_for_plateau(values)
         if self.callbacks:
             self.history.step_loss = self.training.step_loss[: self.training.step]
+            self.history.learning_rate = self.training.rates[: self.training.step]
         for callback in self.callbacks:
             callback(self.net, self.history)
 

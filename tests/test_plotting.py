@@ -25,6 +25,7 @@ from nnfast.plotting import (
     plot_gradient_field,
     plot_gradient_report,
     plot_history,
+    plot_schedule,
 )
 
 CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
@@ -359,6 +360,42 @@ class TestHistory:
     def test_wrong_number_of_axes(self, ax):
         with pytest.raises(ValueError, match="axes must hold 2 axes, got 1"):
             plot_history(History([1.0], loss=[1.0]), axes=ax)
+
+
+class TestSchedule:
+    def test_the_curve_is_the_rate_of_each_step(self):
+        schedule = nf.schedules.Exponential(0.1, gamma=0.5, by="epoch")
+        (ax,) = plot_schedule(schedule, 12, 4)
+        steps, rates = ax.lines[0].get_data()
+        np.testing.assert_array_equal(steps, np.arange(12))
+        np.testing.assert_array_equal(rates, schedule.rates(np.arange(12), 4))
+        assert (ax.get_title(), ax.get_xlabel()) == ("learning rate", "step")
+        assert ax.get_ylim()[0] == 0
+
+    def test_a_cycle_shows_the_momentum_too(self):
+        schedule = nf.schedules.OneCycle(0.1, steps=50)
+        rate, momentum = plot_schedule(schedule, 60)
+        np.testing.assert_array_equal(rate.lines[0].get_ydata(), schedule.rates(np.arange(60)))
+        np.testing.assert_array_equal(momentum.lines[0].get_ydata(), schedule.momenta(np.arange(60)))
+        assert momentum.get_title() == "momentum"
+
+    def test_given_axes_are_drawn_on(self, ax):
+        assert list(plot_schedule(nf.schedules.Cosine(0.1, steps=5), 5, axes=ax)) == [ax]
+        assert plt.get_fignums() == []
+
+    @pytest.mark.parametrize("schedule", [None, 0.1, nf.schedules.ReduceOnPlateau(0.1)])
+    def test_what_is_not_told_by_time(self, schedule):
+        with pytest.raises(TypeError, match="schedule must be one of nnfast.schedules that is told by time alone"):
+            plot_schedule(schedule, 10)
+
+    def test_arguments_that_do_not_fit(self, ax):
+        cosine = nf.schedules.Cosine(0.1, steps=5, by="epoch")
+        with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
+            plot_schedule(cosine, 0, 5)
+        with pytest.raises(ValueError, match="steps_per_epoch is needed"):
+            plot_schedule(cosine, 5)
+        with pytest.raises(ValueError, match="axes must hold 2 axes, got 1"):
+            plot_schedule(nf.schedules.OneCycle(0.1, steps=50), 50, axes=ax)
 
 
 def bowl(x):

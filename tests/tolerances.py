@@ -19,14 +19,14 @@ _TABLE = {
     "trajectory": {"float64": 1e-10},
     "peer": {"float64": 1e-12},  # a function as another library computes it
     "PyTorch": {"float64": 1e-8},  # a trajectory of another program, whose sums have other orders
+    "recursion": {"float64": 1e-12},  # of what PyTorch tells from the value before, and nnfast at once
 }
 
 
 def tolerance(dtype: object, kind: str) -> float:
     """The tolerance of one kind of result in one dtype.
 
-    Kinds are "elementwise", "sum", "difference", "trajectory" and "peer"; and "best difference" and "forward
-    Kinds are "elementwise", "sum", "difference", "trajectory" and "PyTorch"; and "best difference" and "forward
+    Kinds are "elementwise", "sum", "difference", "trajectory", "peer", "PyTorch" and "recursion"; and "best difference" and "forward
     difference", of a derivative whose step fits the dtype.
     """
     powers = {"best difference": 2 / 3, "forward difference": 1 / 2}

@@ -16,6 +16,13 @@ class Program:
     gradients: np.ndarray
     optimizer_kind: str | None
     optimizer_steps: int
+    plateau: dict[str, Any] | None
+    average: np.ndarray | None
+    averaged: bool
+    seed: int
+    noise_steps: int
+    statistics: np.ndarray
+    statistics_layout: list[tuple[str, str, int, tuple[int, ...]]]
     optimizer_product: float
     moments: list[np.ndarray | None]
     saved_rows: int
@@ -25,12 +32,29 @@ class Program:
     def __exit__(self, *exception: object) -> None: ...
     def reset_optimizer(self) -> None: ...
     def restore_optimizer(
-        self, kind: str, steps: int, product: float, moments: Sequence[np.ndarray | None]
+        self,
+        kind: str,
+        steps: int,
+        product: float,
+        moments: Sequence[np.ndarray | None],
+        average: np.ndarray | None,
+        plateau: dict[str, Any] | None,
     ) -> None: ...
+    def steps_of(self, kind: str) -> int: ...
+    def forget(self) -> None: ...
     def predict(self, x: np.ndarray, out: np.ndarray, threads: int, fused: bool = False) -> None: ...
     def predict_one(self, x: Any, out: Any) -> bool: ...
     def evaluate(
         self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, counts: str | float | None, threads: int
+    ) -> tuple[float, float]: ...
+    def training_loss(
+        self,
+        x: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray | None,
+        counts: str | float | None,
+        threads: int,
+        lasting: bool = False,
     ) -> tuple[float, float]: ...
     def gradient(
         self,
@@ -43,9 +67,15 @@ class Program:
     ) -> float: ...
     def forward(self, x: np.ndarray, out: np.ndarray, threads: int) -> None: ...
     def backward(self, gout: np.ndarray, gx: np.ndarray, parameters: bool, accumulate: bool, threads: int) -> None: ...
-    def update(self, optimizer: _Optimizer) -> None: ...
+    def update(self, optimizer: _Optimizer, scheduled: tuple[float, float | None] | None = None) -> None: ...
     def train_step(
-        self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, optimizer: _Optimizer, threads: int
+        self,
+        x: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray | None,
+        optimizer: _Optimizer,
+        threads: int,
+        scheduled: tuple[float, float | None] | None = None,
     ) -> float: ...
 
 class Training:
@@ -58,6 +88,8 @@ class Training:
     step_loss: np.ndarray
     step_correct: np.ndarray
     step_weight: np.ndarray | None
+    rates: np.ndarray
+    momenta: np.ndarray | None
     def __init__(
         self,
         program: Program,
@@ -73,6 +105,9 @@ class Training:
     ) -> None: ...
     def run(self, until: int, optimizer: _Optimizer, seconds: float = 0.1) -> int: ...
     def take(self, gradient: np.ndarray, loss: float, correct: float, optimizer: _Optimizer) -> None: ...
+    def schedule(self, rates: np.ndarray, momenta: np.ndarray | None) -> None: ...
+    def run(self, until: int, optimizer: _Optimizer, scheduled: bool = False, seconds: float = 0.1) -> int: ...
+    def take(self, gradient: np.ndarray, loss: float, correct: int, optimizer: _Optimizer, scheduled: bool) -> None: ...
 
 class Differences:
     done: float

@@ -117,6 +117,18 @@ cdef int expect(object array, object dtype, object shape, bint writes) except -1
     return 0
 
 
+cdef int follow(Job* job, scheduled, double* rate, double* momentum) except -1:
+    """Let one update have this rate, and this momentum unless it is None."""
+    rate[0], second = scheduled
+    job.scheduled = True
+    job.rates = rate
+    job.first_update = job.optimizer_steps
+    if second is not None:
+        momentum[0] = second
+        job.momenta = momentum
+    return 0
+
+
 cdef class Program:
     """A compiled network.
 
@@ -167,6 +179,7 @@ cdef class Program:
     cdef object norm_parts        # room for sums of squares
     cdef object hyperparameters  # those in `optimizer`
     cdef Optimizer optimizer
+    cdef public object plateau  # the state of a schedule that waits for one, or None
 
     def __cinit__(self, dtype, steps, loss, seed=0):
         self.saved = -1
@@ -422,6 +435,7 @@ cdef class Program:
         if values.kind != self.optimizer_kind:
             self.optimizer_kind = values.kind
             self.optimizer_steps = 0
+            self.plateau = None
         if any([new is not None and new is not mine for mine, new in zip(self.moments, moments)]):
             self.optimizer_product = 1
         *self.moments, average = moments
@@ -456,9 +470,9 @@ cdef class Program:
         self.averaged = job.averaged
 
     def reset_optimizer(self):
-        self.restore_optimizer(None, 0, 1.0, [None]*MAX_MOMENTS, None)
+        self.restore_optimizer(None, 0, 1.0, [None]*MAX_MOMENTS, None, None)
 
-    def restore_optimizer(self, kind, steps, product, moments, average):
+    def restore_optimizer(self, kind, steps, product, moments, average, plateau):
         """Fill the slot from a copy or a file."""
         mine = [None if moment is None else aligned_zeros(self.plan.n_parameters, self.dtype) for moment in moments]
         for k, moment in enumerate(moments):
@@ -468,7 +482,7 @@ cdef class Program:
         if average is not None:
             self.average = aligned_zeros(self.plan.n_parameters, self.dtype)
             self.average[:] = average
-        self.hyperparameters = None
+        self.hyperparameters, self.plateau = None, plateau
         self.optimizer_kind, self.optimizer_steps, self.optimizer_product, self.moments = kind, steps, product, mine
 
     # ---- running
@@ -707,26 +721,37 @@ cdef class Program:
         self.graded = not job.interrupted and (self.graded or parameters)
         raise_if(job.interrupted)
 
-    def update(self, optimizer):
-        """One step of the optimizer with the gradients as they are."""
+    def steps_of(self, kind):
+        """Updates that an optimizer of this kind has made, if it goes on with the slot's state."""
+        return self.optimizer_steps if kind == self.optimizer_kind else 0
+
+    def update(self, optimizer, scheduled=None):
+        """One step of the optimizer with the gradients as they are.
+
+        `scheduled`: the learning rate that a schedule gives this update, and the momentum or None."""
         cdef Job job
+        cdef double rate, momentum
         self.fill(&job, &self.ws, UPDATE, None, None, None)
         self.fill_optimizer(&job, optimizer, self.moments_for(optimizer))
+        if scheduled is not None:
+            follow(&job, scheduled, &rate, &momentum)
         job.n = job.batch = 1
         with nogil:
             run_team(1, run_steps, &job)
         self.keep_optimizer(&job)
         self.forget()
 
-    def train_step(self, x, targets, weights, optimizer, int threads):
-        """Forward, loss, backward and update on one mini-batch; return its loss."""
+    def train_step(self, x, targets, weights, optimizer, int threads, scheduled=None):
+        """Forward, loss, backward and update on one mini-batch; return its loss. `scheduled`: as for `update`."""
         cdef Job job
-        cdef double loss = 0
+        cdef double loss = 0, rate, momentum
         moments = self.moments_for(optimizer)
         self.reserve(&self.ws, x.shape[0])
         self.fill(&job, &self.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
         self.fill_optimizer(&job, optimizer, moments)
         job.training = job.lasting = True
+        if scheduled is not None:
+            follow(&job, scheduled, &rate, &momentum)
         job.step_loss = &loss
         threads = self.threads_for(job.n, threads)
         with nogil:
@@ -737,7 +762,7 @@ cdef class Program:
         raise_if(job.interrupted)
         return loss
 
-    cdef void forget(self) noexcept:
+    cpdef void forget(self) noexcept:
         """No forward pass waits any more, and the gradients are nobody's."""
         self.saved = -1
         self.graded = False
@@ -773,13 +798,14 @@ cdef class Training:
     cdef readonly Program program
     cdef int threads
     cdef object order, bit_generator
-    cdef readonly object x, targets, weights, step_loss, step_correct, step_weight
+    cdef readonly object x, targets, weights, step_loss, step_correct, step_weight, rates, momenta
 
     def __init__(
         self, Program program, x, targets, weights, batch, total, optimizer, bit_generator, counts, int threads
     ):
         # all memory first, then changes
         self.step_loss = np.empty(total)
+        self.rates = np.empty(total)
         self.step_correct = np.zeros(0 if counts is None else total)
         self.step_weight = None if weights is None else np.empty(total)
         self.order = None if bit_generator is None else np.arange(x.shape[0], dtype=np.int64)
@@ -795,6 +821,7 @@ cdef class Training:
         self.job.total = total
         fill_counts(&self.job, counts)
         self.job.step_loss = <double*>data(self.step_loss)
+        self.job.rates = <double*>data(self.rates)
         self.job.step_correct = <double*>data(self.step_correct)
         if weights is not None:
             self.job.step_weight = <double*>data(self.step_weight)
@@ -810,11 +837,30 @@ cdef class Training:
         """Steps done so far."""
         return self.job.step
 
-    def run(self, until, optimizer, double seconds=SLICE):
-        """Go on until `until` steps are done or the time is up; return the steps done so far."""
+    def schedule(self, rates, momenta):
+        """Set the learning rates of the next steps and, unless they are None, the momenta."""
+        cdef int64_t step = self.job.step
+        self.rates[step : step + len(rates)] = rates
+        if momenta is not None:
+            if self.momenta is None:
+                self.momenta = np.empty(len(self.rates))
+            self.momenta[step : step + len(rates)] = momenta
+        self.job.momenta = NULL if momenta is None else <const double*>data(self.momenta)
+
+    cdef int go_on(self, optimizer, bint scheduled) except -1:
+        """What an update needs to know."""
+        self.program.fill_optimizer(&self.job, optimizer, self.program.moments_for(optimizer))
+        self.job.first_update = self.job.optimizer_steps - self.job.step
+        self.job.scheduled = scheduled
+        return 0
+
+    def run(self, until, optimizer, bint scheduled=False, double seconds=SLICE):
+        """Go on until `until` steps are done or the time is up; return the steps done so far.
+
+        With `scheduled`, their rates and momenta are those that `schedule` has set."""
         self.job.until = until
         self.job.done = False
-        self.program.fill_optimizer(&self.job, optimizer, self.program.moments_for(optimizer))
+        self.go_on(optimizer, scheduled)
         self.job.interrupted = False
         self.job.deadline = seconds_now() + seconds
         if self.job.step < self.job.until:
@@ -831,9 +877,9 @@ cdef class Training:
         rows = slice(self.job.position, self.job.position + self.job.batch)
         return rows if self.order is None else self.order[rows]
 
-    def take(self, gradient, double loss, double correct, optimizer):
+    def take(self, gradient, double loss, double correct, optimizer, bint scheduled):
         """One step with a gradient that was computed elsewhere; whole, whenever Ctrl-C comes."""
-        self.program.fill_optimizer(&self.job, optimizer, self.program.moments_for(optimizer))
+        self.go_on(optimizer, scheduled)
         self.program.gradients[:] = gradient
         self.job.step_loss[self.job.step] = loss
         if self.job.counts:

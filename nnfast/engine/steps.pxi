@@ -83,6 +83,10 @@ cdef struct Job:
     uint64_t seed         # of dropout and noise
     int64_t noise_steps
     int lowest            # the first step whose gradient is asked for
+    int64_t first_update  # the optimizer's steps before the run
+    double* rates         # of the updates of the run: read if there is a schedule, else written down; or NULL
+    const double* momenta  # of a schedule that cycles them, else NULL
+    bint scheduled
     bint accumulate
     bint layer_by_layer   # backward and update in one pass
     bint from_logits
@@ -640,6 +644,18 @@ cdef inline void penalize(const Job* job, const Step* step, Py_ssize_t first, Py
     cdef Py_ssize_t at = (step.W + first)*job.plan.z
     if job.work & LOSS and (step.l1 != 0 or step.l2 != 0):
         job.plan.K.add_penalty(n, job.parameters + at, job.gradients + at, step.l1, step.l2)
+cdef inline Optimizer optimizer_at(const Job* job, int64_t t) noexcept nogil:
+    """The optimizer as it is for update number `t`."""
+    cdef Optimizer optimizer = job.optimizer
+    cdef int64_t i = t - 1 - job.first_update
+    if job.scheduled:
+        optimizer.learning_rate = job.rates[i]
+        if job.momenta != NULL:
+            optimizer.beta1 = job.momenta[i]
+    if optimizer.kind == ADAM:
+        optimizer.correction1 = 1 - pow(optimizer.beta1, <double>t)
+        optimizer.correction2 = 1 - pow(optimizer.beta2, <double>t)
+    return optimizer
 
 
 cdef inline bint fuses(const Job* job, int work, const Step* step, Py_ssize_t m) noexcept nogil:
@@ -918,6 +934,8 @@ cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int co
                 correct += job.ws.row_correct[r]
         if job.counts:
             job.step_correct[job.step] = correct
+    if job.rates != NULL and not job.scheduled:
+        job.rates[job.step] = job.optimizer.learning_rate
     if job.step_weight != NULL:
         job.step_weight[job.step] = weight
     if job.lasting:
@@ -945,10 +963,7 @@ cdef void run_steps(void* argument, int id, int count) noexcept nogil:
     cdef const char* targets
     cdef Optimizer optimizer[2]  # of weights, and of biases and norms
     while True:
-        optimizer[0] = job.optimizer
-        advance(optimizer, job.optimizer_steps + 1)
-        # an average begins as the first parameters, as in PyTorch
-        optimizer[0].average_decay = job.average_decay if job.averaged else 0
+        optimizer[0] = optimizer_at(job)
         optimizer[1] = optimizer[0]
         if not job.decays_biases:
             optimizer[1].weight_decay = 0

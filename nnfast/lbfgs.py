@@ -1,0 +1,138 @@
+"""L-BFGS: the loss over the whole data as a function of one vector, for SciPy to minimise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnfast import numerical
+from nnfast._threads import get_num_threads
+from nnfast.engine.program import aligned_zeros
+from nnfast.layers import Dropout, GaussianNoise, walk
+from nnfast.optimizers import LBFGS
+
+if TYPE_CHECKING:
+    from nnfast.sequential import Sequential
+
+STEEP = 1e100  # what a step that went too far is told instead of a loss that is not finite
+
+
+class _Enough(Exception):
+    """Ends the minimisation."""
+
+
+class Minimization:
+    """A run of L-BFGS iterations, of which each counts as a step: the network is always as one of them left it.
+
+    Attributes
+    ----------
+    step_loss, step_correct : ndarray
+        The loss and the right answers after each of them.
+    rates : ndarray
+        Empty: the line search finds each step's length.
+    """
+
+    def __init__(
+        self,
+        net: Sequential,
+        rows: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray | None,
+        total: int,
+        gradient: str,
+        counts: str | float | None,
+    ) -> None:
+        for path, layer in walk(net.layers):
+            if isinstance(layer, (Dropout, GaussianNoise)):
+                raise ValueError(
+                    f"L-BFGS needs a loss that is the same each time, but layers[{path}] is random in training: {layer!r}"
+                )
+        self.program, self.counts = net._built, counts
+        self.rows, self.targets, self.weights = rows, targets, weights
+        layers = dict(walk(net.layers))
+        self.frozen = np.zeros(net.n_parameters, bool)
+        for _, path, at, shape in self.program.layout:
+            self.frozen[at : at + prod(shape)] = not layers[path.rsplit(".", 1)[0]].trainable
+        self.double = net._in_double() if gradient == "numerical" else None
+        self.step_loss = np.empty(total)
+        self.step_correct = np.zeros(0 if counts is None else total)
+        self.step_weight = None if weights is None else np.full(total, np.add.accumulate(weights)[-1])
+        self.rates = np.empty(0)
+        self.vector = aligned_zeros(net.n_parameters, net.dtype)  # of the gradient
+        self._done = (0, self.program.parameters.copy())  # both at once, whenever Ctrl-C comes
+
+    @property
+    def step(self) -> int:
+        """Iterations done so far."""
+        return self._done[0]
+
+    def run(self, optimizer: LBFGS, after: Callable[[int], bool]) -> None:
+        """Iterate until it has converged, all is done, or `after`, told of each iteration, returns False.
+
+        Raises
+        ------
+        ValueError
+            If the loss is not finite to begin with; nothing has changed then.
+        """
+        from scipy import optimize
+
+        def finished(intermediate_result: optimize.OptimizeResult) -> None:
+            self._finish(intermediate_result.x)
+            try:
+                going_on = after(self.step)
+            except StopIteration as error:  # a callback's own, which SciPy would take as said to itself
+                raise _Enough from error
+            if not going_on:
+                raise _Enough
+
+        parameters = self.program.parameters
+        start = parameters.astype(np.float64)
+        loss = self._loss_and_gradient(start)[0]
+        if loss == STEEP:
+            raise ValueError("the loss is not finite to begin with: L-BFGS has no way down from there")
+        self.program.reset_optimizer()
+        self.program.forget()
+        options = optimizer.options() | {"maxiter": len(self.step_loss), "maxfun": 2**31 - 1}
+        minimize: Any = optimize.minimize  # whose types are many
+        try:
+            minimize(self._loss_and_gradient, start, jac=True, method="L-BFGS-B", callback=finished, options=options)
+        except _Enough as enough:
+            if enough.__cause__ is not None:
+                raise enough.__cause__ from None
+        finally:
+            parameters[:] = self._done[1]
+
+    def _loss_and_gradient(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
+        """The loss at a point and its gradient; at one where they are not finite, a wall to turn back from."""
+        with np.errstate(over="ignore"):  # of float32
+            self.program.parameters[:] = vector
+        loss = self._by_backpropagation() if self.double is None else self._by_differences(self.double)
+        gradient = self.vector.astype(np.float64)
+        gradient[self.frozen] = 0
+        if np.isfinite(loss) and np.isfinite(gradient).all():
+            return loss, gradient
+        return STEEP, np.zeros_like(gradient)
+
+    def _by_backpropagation(self) -> float:
+        data = self.rows, self.targets, self.weights
+        return self.program.gradient(*data, self.vector, None, get_num_threads(), training=True)
+
+    def _by_differences(self, double: Sequential) -> float:
+        if double._built is not self.program:
+            double.flat_params[:] = self.program.parameters
+        self.vector[:], loss, _ = numerical.gradient_and_loss(double, self.rows, self.targets, self.weights, None)
+        return loss
+
+    def _finish(self, vector: np.ndarray) -> None:
+        """Take this point as the one that an iteration has reached."""
+        step, parameters = self.step, self.program.parameters
+        parameters[:] = vector
+        data = self.rows, self.targets, self.weights
+        loss, correct = self.program.training_loss(*data, self.counts, get_num_threads(), lasting=True)
+        self.step_loss[step] = loss
+        if self.counts is not None:
+            self.step_correct[step] = correct
+        self._done = (step + 1, parameters.copy())

@@ -1,0 +1,661 @@
+"""Learning rate schedules, as descriptions: given as the ``learning_rate`` of an optimizer.
+
+They do not change and keep no state, so one may serve many optimizers and networks. Updates are counted by the
+network's optimizer slot, from 0 for its first one: a second `fit` goes on where the first has ended. A schedule by step
+changes the rate at each update; one by epoch is counted in epochs of ``steps_per_epoch`` updates and changes it between
+them, as PyTorch's schedulers do if they are stepped after each epoch.
+
+Definitions and defaults are PyTorch's. Past its end a schedule stays at its last rate, where PyTorch's cosine rises
+again and its one-cycle raises an error.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import lru_cache
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnfast._validation import check_bool, check_float, check_int, choose, describe, to_array
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = ["Constant", "Cosine", "Exponential", "InverseTime", "OneCycle", "ReduceOnPlateau", "Step"]
+
+BLOCK = 8192  # rates that are told at a time: always the same ones together, or their last bits might differ
+LEAST_REDUCTION = 1e-8  # of a rate on a plateau; PyTorch's `eps`
+MONITORS = ("loss", "accuracy", "val_loss", "val_accuracy")
+
+
+class Schedule:
+    """What every schedule has: the learning rate that it starts from, and whether it counts steps or epochs."""
+
+    learning_rate: float
+    by: str
+    cycle_momentum: bool = False  # of the optimizer, too
+
+    def __init__(self, learning_rate: float, by: str, **hyperparameters: Any) -> None:
+        rate = check_float("learning_rate", learning_rate, 0.0, float("inf"), open_ends=True)
+        vars(self).update(learning_rate=rate, **hyperparameters, by=choose("by", by, ("step", "epoch")))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a schedule does not change: make a new {type(self).__name__} with another {name}")
+
+    def __repr__(self) -> str:
+        first, *others = vars(self).items()
+        return f"{type(self).__name__}({', '.join([repr(first[1]), *(f'{name}={value!r}' for name, value in others)])})"
+
+
+class TimedSchedule(Schedule, ABC):
+    """A schedule that is told by time alone."""
+
+    def rates(self, steps: ArrayLike, steps_per_epoch: int | None = None) -> np.ndarray:
+        """Compute the learning rates of updates.
+
+        Parameters
+        ----------
+        steps : array_like of int
+            Numbers of updates, from 0 for the first.
+        steps_per_epoch : int, optional
+            Updates in an epoch; needed by a schedule by epoch.
+
+        Returns
+        -------
+        ndarray of float64
+            Of the shape of `steps`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `steps` are not integers from 0, or the schedule is by epoch and there is no `steps_per_epoch`.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.schedules.Step(0.1, step_size=2, gamma=0.5).rates([0, 1, 2, 3, 4])
+        array([0.1  , 0.1  , 0.05 , 0.05 , 0.025])
+        """
+        return self._rates(self._times(steps, steps_per_epoch))
+
+    def momenta(self, steps: ArrayLike, steps_per_epoch: int | None = None) -> np.ndarray | None:
+        """Compute the momenta of updates.
+
+        Parameters
+        ----------
+        steps : array_like of int
+            As for `rates`.
+        steps_per_epoch : int, optional
+            As for `rates`.
+
+        Returns
+        -------
+        ndarray of float64 or None
+            None from a schedule that leaves the optimizer's momentum alone: all but `OneCycle`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As from `rates`.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.schedules.OneCycle(0.1, steps=11, pct_start=0.5, anneal_strategy="linear").momenta([0, 10])
+        array([0.95, 0.95])
+        """
+        return self._momenta(self._times(steps, steps_per_epoch))
+
+    def at(self, step: int, steps_per_epoch: int = 1) -> tuple[float, float | None]:
+        """Return the rate of one update, and its momentum or None."""
+        block, i = divmod(step // steps_per_epoch if self.by == "epoch" else step, BLOCK)
+        rates, momenta = _block(self, block)
+        return float(rates[i]), None if momenta is None else float(momenta[i])
+
+    def following(self, first: int, last: int, steps_per_epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the rates of the updates from `first` on, and their momenta or None: at least one, at most to `last`.
+
+        The bits of a rate do not depend on the range that is asked for.
+        """
+        count = steps_per_epoch if self.by == "epoch" else 1
+        block = first // count // BLOCK
+        rates, momenta = _block(self, block)
+        last = min(last, (block + 1) * BLOCK * count, first + BLOCK)
+        times = np.arange(first, last) // count - block * BLOCK
+        return rates[times], None if momenta is None else momenta[times]
+
+    def _times(self, steps: ArrayLike, steps_per_epoch: int | None) -> np.ndarray:
+        numbers = to_array("steps", steps)
+        if numbers.dtype.kind not in "iu" and numbers.size:
+            raise TypeError(f"steps must be integers, got {describe(steps)}")
+        if numbers.size and numbers.min() < 0:
+            raise ValueError(f"steps must be at least 0, got {numbers.min()}")
+        numbers = numbers.astype(np.int64)
+        if steps_per_epoch is not None:
+            steps_per_epoch = check_int("steps_per_epoch", steps_per_epoch, 1)
+        if self.by == "step":
+            return numbers
+        if steps_per_epoch is None:
+            raise ValueError(f"steps_per_epoch is needed, for this schedule is by epoch: {self!r}")
+        return numbers // steps_per_epoch
+
+    @abstractmethod
+    def _rates(self, times: np.ndarray) -> np.ndarray: ...
+
+    def _momenta(self, times: np.ndarray) -> np.ndarray | None:
+        return None
+
+
+@lru_cache(maxsize=8)
+def _block(schedule: TimedSchedule, number: int) -> tuple[np.ndarray, np.ndarray | None]:
+    times = np.arange(number * BLOCK, (number + 1) * BLOCK)
+    return schedule._rates(times), schedule._momenta(times)
+
+
+class Constant(TimedSchedule):
+    """A constant rate after a linear warm-up.
+
+    Parameters
+    ----------
+    learning_rate : float
+        After the warm-up; above zero.
+    warmup : int
+        Steps, or epochs, over which the rate rises to it.
+    start_factor : float
+        The rate at first, as a part of `learning_rate`: in [0, 1].
+    by : {"step", "epoch"}
+        What is counted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range.
+
+    Notes
+    -----
+    ``learning_rate * (start_factor + (1 - start_factor) * t / warmup)`` up to ``t = warmup``: PyTorch's ``LinearLR``,
+    which wants a `start_factor` above zero.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.schedules.Constant(0.1, warmup=4, start_factor=0.0).rates([0, 1, 2, 3, 4, 5])
+    array([0.   , 0.025, 0.05 , 0.075, 0.1  , 0.1  ])
+    """
+
+    warmup: int
+    start_factor: float
+
+    def __init__(self, learning_rate: float, *, warmup: int = 0, start_factor: float = 1 / 3, by: str = "step") -> None:
+        warmup = check_int("warmup", warmup, 0)
+        start_factor = check_float("start_factor", start_factor, 0.0, 1.0)
+        super().__init__(learning_rate, by, warmup=warmup, start_factor=start_factor)
+
+    def _rates(self, times: np.ndarray) -> np.ndarray:
+        return self.learning_rate * _warmed(times, self.warmup, self.start_factor)
+
+
+class Step(TimedSchedule):
+    """A rate that is multiplied by `gamma` every `step_size` steps.
+
+    Parameters
+    ----------
+    learning_rate : float
+        At first; above zero.
+    step_size : int
+        Steps, or epochs, between two changes.
+    gamma : float
+        What the rate is multiplied by: in (0, 1].
+    by : {"step", "epoch"}
+        What is counted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range.
+
+    Notes
+    -----
+    ``learning_rate * gamma**(t // step_size)``: PyTorch's ``StepLR``.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> adam = nf.Adam(nf.schedules.Step(0.01, step_size=10, by="epoch"))
+    >>> adam.learning_rate.rates([0, 50, 100], steps_per_epoch=5)
+    array([0.01  , 0.001 , 0.0001])
+    """
+
+    step_size: int
+    gamma: float
+
+    def __init__(self, learning_rate: float, *, step_size: int, gamma: float = 0.1, by: str = "step") -> None:
+        super().__init__(learning_rate, by, step_size=check_int("step_size", step_size, 1), gamma=_gamma(gamma))
+
+    def _rates(self, times: np.ndarray) -> np.ndarray:
+        return _decayed(self.learning_rate, self.gamma, times // self.step_size)
+
+
+class Exponential(TimedSchedule):
+    """A rate that is multiplied by `gamma` at every step.
+
+    Parameters
+    ----------
+    learning_rate : float
+        At first; above zero.
+    gamma : float
+        What the rate is multiplied by: in (0, 1].
+    by : {"step", "epoch"}
+        What is counted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range.
+
+    Notes
+    -----
+    ``learning_rate * gamma**t``: PyTorch's ``ExponentialLR``.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.schedules.Exponential(0.4, gamma=0.5).rates([0, 1, 2])
+    array([0.4, 0.2, 0.1])
+    """
+
+    gamma: float
+
+    def __init__(self, learning_rate: float, *, gamma: float, by: str = "step") -> None:
+        super().__init__(learning_rate, by, gamma=_gamma(gamma))
+
+    def _rates(self, times: np.ndarray) -> np.ndarray:
+        return _decayed(self.learning_rate, self.gamma, times)
+
+
+class InverseTime(TimedSchedule):
+    """A rate that falls like one over the time.
+
+    Parameters
+    ----------
+    learning_rate : float
+        At first; above zero.
+    steps : int
+        Steps, or epochs, in which `decay` is added to the divisor.
+    decay : float
+        Above zero; with 1, the rate is halved after `steps`.
+    by : {"step", "epoch"}
+        What is counted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range.
+
+    Notes
+    -----
+    ``learning_rate / (1 + decay * t / steps)``: Keras' ``InverseTimeDecay``; PyTorch has none.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.schedules.InverseTime(0.1, steps=10).rates([0, 10, 30, 90])
+    array([0.1  , 0.05 , 0.025, 0.01 ])
+    """
+
+    steps: int
+    decay: float
+
+    def __init__(self, learning_rate: float, *, steps: int, decay: float = 1.0, by: str = "step") -> None:
+        decay = check_float("decay", decay, 0.0, float("inf"), open_ends=True)
+        super().__init__(learning_rate, by, steps=check_int("steps", steps, 1), decay=decay)
+
+    def _rates(self, times: np.ndarray) -> np.ndarray:
+        return self.learning_rate / (1 + self.decay * times / self.steps)
+
+
+class Cosine(TimedSchedule):
+    """A linear warm-up, then half a wave of a cosine down to `minimum`, where the rate stays.
+
+    Parameters
+    ----------
+    learning_rate : float
+        After the warm-up, and the largest; above zero.
+    steps : int
+        Steps, or epochs, after which `minimum` is reached, the warm-up included.
+    warmup : int
+        How many of them are the warm-up; fewer than all.
+    start_factor : float
+        The rate at first if there is a warm-up, as a part of `learning_rate`: in [0, 1].
+    minimum : float
+        The rate at the end: from zero to `learning_rate`.
+    by : {"step", "epoch"}
+        What is counted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range.
+
+    Notes
+    -----
+    PyTorch's ``LinearLR`` and ``CosineAnnealingLR`` (Loshchilov and Hutter, "SGDR", 2017, without restarts), one after
+    the other. There the rate rises again after `steps`.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> sgd = nf.SGD(learning_rate=nf.schedules.Cosine(0.1, steps=1000, warmup=100))
+    >>> sgd.learning_rate.rates([0, 100, 550, 1000, 5000]).round(4)
+    array([0.0333, 0.1   , 0.05  , 0.    , 0.    ])
+    """
+
+    steps: int
+    warmup: int
+    start_factor: float
+    minimum: float
+
+    def __init__(
+        self,
+        learning_rate: float,
+        *,
+        steps: int,
+        warmup: int = 0,
+        start_factor: float = 1 / 3,
+        minimum: float = 0.0,
+        by: str = "step",
+    ) -> None:
+        steps, warmup = check_int("steps", steps, 1), check_int("warmup", warmup, 0)
+        if warmup >= steps:
+            raise ValueError(f"warmup must be shorter than the whole, got warmup={warmup} of steps={steps}")
+        start_factor = check_float("start_factor", start_factor, 0.0, 1.0)
+        minimum = _minimum(minimum, learning_rate)
+        super().__init__(learning_rate, by, steps=steps, warmup=warmup, start_factor=start_factor, minimum=minimum)
+
+    def _rates(self, times: np.ndarray) -> np.ndarray:
+        part = np.clip(times - self.warmup, 0, self.steps - self.warmup) / (self.steps - self.warmup)
+        wave = self.minimum + (self.learning_rate - self.minimum) * (1 + np.cos(np.pi * part)) / 2
+        ramp = self.learning_rate * _warmed(times, self.warmup, self.start_factor)
+        return np.where(times < self.warmup, ramp, wave)
+
+
+class OneCycle(TimedSchedule):
+    """The 1cycle policy: the rate rises, then falls to almost nothing; the momentum goes the other way.
+
+    Parameters
+    ----------
+    learning_rate : float
+        At its highest; above zero.
+    steps : int
+        Steps, or epochs, of the whole cycle.
+    pct_start : float
+        The part of the cycle in which the rate rises: in (0, 1).
+    anneal_strategy : {"cos", "linear"}
+        How the rate goes from one level to the next.
+    cycle_momentum : bool
+        Let the optimizer's momentum, which is Adam's ``beta1``, fall while the rate rises and rise while it falls. The
+        optimizer's own value is not used then. An optimizer that has no momentum is refused.
+    base_momentum, max_momentum : float
+        The lowest and the highest momentum: in [0, 1).
+    div_factor : float
+        `learning_rate` over the rate at first; at least 1.
+    final_div_factor : float
+        The rate at first over that at the end; at least 1.
+    three_phase : bool
+        Come down as quickly as up to the first rate, and only then on to the last one.
+    by : {"step", "epoch"}
+        What is counted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range, or one of the phases would last no time.
+
+    Notes
+    -----
+    PyTorch's ``OneCycleLR`` (Smith and Topin, "Super-convergence", 2017), which raises an error after its end: here the
+    last rate and momentum stay.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> cycle = nf.schedules.OneCycle(0.1, steps=101, pct_start=0.5, final_div_factor=4)
+    >>> cycle.rates([0, 25, 100, 1000]).round(4)
+    array([0.004 , 0.0528, 0.001 , 0.001 ])
+    """
+
+    steps: int
+    pct_start: float
+    anneal_strategy: str
+    base_momentum: float
+    max_momentum: float
+    div_factor: float
+    final_div_factor: float
+    three_phase: bool
+
+    def __init__(
+        self,
+        learning_rate: float,
+        *,
+        steps: int,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: float = 0.85,
+        max_momentum: float = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        three_phase: bool = False,
+        by: str = "step",
+    ) -> None:
+        low, high = _below_one("base_momentum", base_momentum), _below_one("max_momentum", max_momentum)
+        if low > high:
+            raise ValueError(f"base_momentum must be at most max_momentum, got {low} and {high}")
+        super().__init__(
+            learning_rate,
+            by,
+            steps=check_int("steps", steps, 1),
+            pct_start=check_float("pct_start", pct_start, 0.0, 1.0, open_ends=True),
+            anneal_strategy=choose("anneal_strategy", anneal_strategy, ("cos", "linear")),
+            cycle_momentum=check_bool("cycle_momentum", cycle_momentum),
+            base_momentum=low,
+            max_momentum=high,
+            div_factor=check_float("div_factor", div_factor, 1.0),
+            final_div_factor=check_float("final_div_factor", final_div_factor, 1.0),
+            three_phase=check_bool("three_phase", three_phase),
+        )
+        if (np.diff(self._ends) <= 0).any():
+            ends = ", ".join(f"{end:g}" for end in self._ends)
+            raise ValueError(
+                f"each phase must last longer than nothing, but with steps={steps}, pct_start={pct_start:g} and "
+                f"three_phase={three_phase} they would end at {ends}"
+            )
+
+    @property
+    def _ends(self) -> np.ndarray:
+        """Where the phases end, and before them where the first begins."""
+        rise, last = self.pct_start * self.steps - 1, self.steps - 1
+        return np.array([0, rise, 2 * rise, last] if self.three_phase else [0, rise, last])
+
+    def _anneal(self, times: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+        ends, at = self._ends, np.asarray(levels)
+        times = np.minimum(times, self.steps - 1)
+        phase = np.searchsorted(ends[1:], times)
+        rest = (ends[phase + 1] - times) / (ends[phase + 1] - ends[phase])
+        if self.anneal_strategy == "cos":
+            rest = (1 + np.cos(np.pi * (1 - rest))) / 2
+        return at[phase + 1] + (at[phase] - at[phase + 1]) * rest
+
+    def _rates(self, times: np.ndarray) -> np.ndarray:
+        first = self.learning_rate / self.div_factor
+        last = first / self.final_div_factor
+        down = [first, last] if self.three_phase else [last]
+        return self._anneal(times, [first, self.learning_rate, *down])
+
+    def _momenta(self, times: np.ndarray) -> np.ndarray | None:
+        if not self.cycle_momentum:
+            return None
+        up = [self.max_momentum] * (2 if self.three_phase else 1)
+        return self._anneal(times, [self.max_momentum, self.base_momentum, *up])
+
+
+class ReduceOnPlateau(Schedule):
+    """A rate that is reduced when training does not get better any more.
+
+    After each epoch of `fit` the last value of what is monitored is looked at. If more than `patience` epochs in a row
+    were no better than the best one, the rate is multiplied by `factor`. What was the best so far is kept with the
+    optimizer's state in the network, so a second `fit` and a saved network go on with it.
+
+    Parameters
+    ----------
+    learning_rate : float
+        At first; above zero.
+    monitor : {"loss", "accuracy", "val_loss", "val_accuracy"}
+        What is to get better: a loss smaller, an accuracy larger.
+    factor : float
+        What the rate is multiplied by: in (0, 1).
+    patience : int
+        Bad epochs that are let pass.
+    threshold : float
+        By how much a value must be better than the best one to count as better.
+    threshold_mode : {"rel", "abs"}
+        Whether `threshold` is a part of the best value or a difference from it.
+    cooldown : int
+        Epochs after a reduction in which bad ones are not counted.
+    minimum : float
+        The rate is not reduced below this: from zero to `learning_rate`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range.
+
+    Notes
+    -----
+    PyTorch's ``ReduceLROnPlateau``; as there, a reduction by less than 1e-8 is left out, and NaN is bad.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> net = nf.Sequential([nf.Dense(2, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+    >>> sgd = nf.SGD(nf.schedules.ReduceOnPlateau(0.8, monitor="accuracy", factor=0.5, patience=1))
+    >>> history = net.fit([[0, 1], [1, 0]], [0, 1], epochs=6, optimizer=sgd, verbose=0)
+    >>> history["accuracy"]
+    [0.5, 1.0, 1.0, 1.0, 1.0, 1.0]
+    >>> history.learning_rate
+    array([0.8, 0.8, 0.8, 0.8, 0.4, 0.4])
+    """
+
+    monitor: str
+    factor: float
+    patience: int
+    threshold: float
+    threshold_mode: str
+    cooldown: int
+    minimum: float
+
+    def __init__(
+        self,
+        learning_rate: float,
+        *,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        minimum: float = 0.0,
+    ) -> None:
+        super().__init__(
+            learning_rate,
+            "epoch",
+            monitor=choose("monitor", monitor, MONITORS),
+            factor=check_float("factor", factor, 0.0, 1.0, open_ends=True),
+            patience=check_int("patience", patience, 0),
+            threshold=check_float("threshold", threshold, 0.0),
+            threshold_mode=choose("threshold_mode", threshold_mode, ("rel", "abs")),
+            cooldown=check_int("cooldown", cooldown, 0),
+            minimum=_minimum(minimum, learning_rate),
+        )
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace(", by='epoch'", "")
+
+    def begun(self, plateau: dict[str, Any] | None) -> dict[str, Any]:
+        """Return the state to go on with: `plateau`, unless that is of a schedule that begins or looks elsewhere."""
+        mine = {"learning_rate": self.learning_rate, "monitor": self.monitor}
+        if plateau is not None and mine.items() <= plateau.items():
+            return plateau
+        return {**mine, "rate": self.learning_rate, "best": None, "bad": 0, "cooldown": 0}
+
+    def after(self, plateau: dict[str, Any], value: float) -> dict[str, Any]:
+        """Return the state after an epoch in which what is monitored had this value."""
+        best, bad, cooldown, rate = (plateau[name] for name in ("best", "bad", "cooldown", "rate"))
+        if self._is_better(value, best):
+            best, bad = value, 0
+        else:
+            bad += 1
+        if cooldown:
+            cooldown, bad = cooldown - 1, 0
+        if bad > self.patience:
+            reduced = max(rate * self.factor, self.minimum)
+            rate = reduced if rate - reduced > LEAST_REDUCTION else rate
+            cooldown, bad = self.cooldown, 0
+        return plateau | {"rate": rate, "best": best, "bad": bad, "cooldown": cooldown}
+
+    def _is_better(self, value: float, best: float | None) -> bool:
+        if best is None:
+            return not isnan(value)
+        sign = 1 if self.monitor.endswith("accuracy") else -1
+        room = self.threshold * (best if self.threshold_mode == "rel" else 1)
+        return sign * value > sign * best + room
+
+
+def check_plateau(plateau: Any) -> None:
+    """Raise TypeError or ValueError unless this, which a file has brought, is a state of `ReduceOnPlateau`."""
+    names = {"learning_rate", "monitor", "rate", "best", "bad", "cooldown"}
+    if not isinstance(plateau, dict) or set(plateau) != names:
+        raise ValueError(f"plateau must have {', '.join(sorted(names))}, got {describe(plateau)}")
+    choose("monitor", plateau["monitor"], MONITORS)
+    highest = check_float("learning_rate", plateau["learning_rate"], 0.0, float("inf"), open_ends=True)
+    check_float("rate", plateau["rate"], 0.0, highest)
+    if plateau["best"] is not None and type(plateau["best"]) is not float:
+        raise TypeError(f"best must be a number or null, got {describe(plateau['best'])}")
+    for name in ("bad", "cooldown"):
+        check_int(name, plateau[name], 0)
+
+
+def _warmed(times: np.ndarray, warmup: int, start_factor: float) -> np.ndarray:
+    """The part of the rate that a linear warm-up has reached."""
+    part = np.minimum(times, warmup) / warmup if warmup else np.ones(times.shape)
+    return start_factor + (1 - start_factor) * part
+
+
+def _decayed(rate: float, gamma: float, times: np.ndarray) -> np.ndarray:
+    with np.errstate(under="ignore"):  # it may come to nothing
+        return rate * np.power(gamma, times.astype(np.float64))
+
+
+def _gamma(gamma: Any) -> float:
+    number = check_float("gamma", gamma, 0.0, 1.0)
+    if not number:
+        raise ValueError("gamma must be above 0, got 0.0")
+    return number
+
+
+def _below_one(name: str, value: Any) -> float:
+    number = check_float(name, value, 0.0, 1.0)
+    if number == 1:
+        raise ValueError(f"{name} must be below 1, got 1.0")
+    return number
+
+
+def _minimum(minimum: Any, learning_rate: Any) -> float:
+    highest = check_float("learning_rate", learning_rate, 0.0, float("inf"), open_ends=True)
+    number = check_float("minimum", minimum, 0.0)
+    if number > highest:
+        raise ValueError(f"minimum must be at most learning_rate={highest}, got {number}")
+    return number

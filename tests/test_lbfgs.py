@@ -1,0 +1,332 @@
+"""L-BFGS: the optimum that it reaches beside scikit-learn's, what it records, how it ends, what it refuses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from numpy_network import state, unchanged
+from tolerances import assert_close
+
+import nnfast as nf
+from nnfast.lbfgs import STEEP, Minimization
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(60, 3))
+LABELS = (X @ rng.normal(size=(3, 4)) + rng.normal(size=(60, 4))).argmax(axis=1)
+
+
+def make_net(*, dtype="float64", hidden=(5,)):
+    layers = [nf.Dense(units, "tanh") for units in hidden]
+    return nf.Sequential([*layers, nf.Dense(4, "softmax")], input_shape=3, dtype=dtype, seed=5)
+
+
+def fit(net, **arguments):
+    return net.fit(X, LABELS, **({"optimizer": "lbfgs", "verbose": 0} | arguments))
+
+
+def standardised(load):
+    x, y = load(return_X_y=True)
+    return (x - x.mean(axis=0)) / np.where(x.std(axis=0) > 0, x.std(axis=0), 1), y
+
+
+# ---- the optimum
+
+
+def test_a_line_is_found_at_once():
+    x = np.linspace(-1, 1, 50)[:, None]
+    net = nf.Sequential([nf.Dense(1)], input_shape=1, dtype="float64", seed=0)
+    history = net.fit(x, 3 * x[:, 0] - 2, optimizer=nf.LBFGS(tolerance=0, gradient_tolerance=1e-12), verbose=0)
+    assert len(history["loss"]) < 10
+    assert_close(net.params["W1"], [[3.0]], kind="trajectory")
+    assert_close(net.params["b1"], [-2.0], kind="trajectory")
+
+
+def test_the_optimum_of_a_convex_loss_is_that_of_logistic_regression():
+    """Of classes that overlap: separable ones have none."""
+    linear_model = pytest.importorskip("sklearn.linear_model", reason="compared with scikit-learn")
+    net = make_net(hidden=())
+    fit(net, epochs=1000, optimizer=nf.LBFGS(tolerance=0, gradient_tolerance=1e-11))
+    model = linear_model.LogisticRegression(C=np.inf, solver="newton-cg", tol=1e-10).fit(X, LABELS)
+    assert_close(net.predict(X), model.predict_proba(X), scale=1.0, kind="forward difference")
+    slopes = net.params["W1"] - net.params["W1"].mean(axis=1, keepdims=True)  # what is common to all is free
+    assert_close(slopes.T, model.coef_ - model.coef_.mean(axis=0), scale=10.0, kind="forward difference")
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
+def test_classifiers_are_as_good_as_those_of_scikit_learn(name):
+    datasets = pytest.importorskip("sklearn.datasets", reason="compared with scikit-learn")
+    from sklearn.neural_network import MLPClassifier
+
+    x, y = standardised(getattr(datasets, f"load_{name}"))
+    net = nf.Sequential([nf.Dense(10, "tanh"), nf.Dense(y.max() + 1, "softmax")], input_shape=x.shape[1],
+                        dtype="float64", seed=0)  # fmt: skip
+    before = net.loss(x, y)
+    history = net.fit(x, y, epochs=2000, optimizer="lbfgs", verbose=0)
+    model = MLPClassifier((10,), activation="tanh", solver="lbfgs", alpha=0, tol=1e-5, max_iter=2000, max_fun=10**6,
+                          random_state=0).fit(x, y)  # fmt: skip
+    assert history["loss"][-1] <= max(1.1 * model.loss_, before / 10_000)
+    assert len(history["loss"]) < 2000
+    assert max(np.abs(gradient).max() for gradient in net.gradient(x, y).values()) < 1e-3
+
+
+def test_regression_is_as_good_as_that_of_scikit_learn():
+    datasets = pytest.importorskip("sklearn.datasets", reason="compared with scikit-learn")
+    from sklearn.neural_network import MLPRegressor
+
+    x, y = standardised(datasets.load_diabetes)
+    y = (y - y.mean()) / y.std()
+    net = nf.Sequential([nf.Dense(3, "tanh"), nf.Dense(1)], input_shape=10, dtype="float64", seed=0)
+    net.fit(x, y, epochs=3000, optimizer="lbfgs", verbose=0)
+    model = MLPRegressor(hidden_layer_sizes=(3,), activation="tanh", solver="lbfgs", alpha=0, tol=1e-5,
+                         max_iter=3000, max_fun=10**6, random_state=0).fit(x, y)  # fmt: skip
+    assert net.loss(x, y) <= 1.1 * 2 * model.loss_, "scikit-learn halves the square"
+
+
+@pytest.mark.parametrize("gradient", ["backpropagation", "numerical"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_either_gradient_in_either_dtype_reaches_the_optimum(gradient, dtype):
+    best, net = make_net(hidden=()), make_net(dtype=dtype, hidden=())
+    fit(best, optimizer=nf.LBFGS(tolerance=0, gradient_tolerance=1e-10), epochs=1000)
+    history = fit(net, gradient=gradient)
+    assert history["loss"][-1] < best.loss(X, LABELS) + 1e-6
+    assert net.dtype == dtype
+
+
+# ---- what it records
+
+
+def test_each_iteration_is_an_epoch_whose_loss_is_the_one_after_it():
+    net, seen = make_net(), []
+
+    def look(net, history):
+        seen.append((net.loss(X, LABELS), net.accuracy(X, LABELS), net.loss(X[:9], LABELS[:9])))
+        np.testing.assert_array_equal(history.step_loss, history["loss"])
+
+    history = fit(net, epochs=12, validation_data=(X[:9], LABELS[:9]), callbacks=[look])
+    assert list(history) == ["loss", "accuracy", "val_loss", "val_accuracy"]
+    assert len(seen) == len(history["loss"]) == 12
+    assert [list(values) for values in zip(*seen, strict=True)] == [history[n] for n in list(history)[:3]]
+    assert history["loss"][-1] == net.loss(X, LABELS)
+    assert (np.diff(history["loss"]) < 0).all()
+    assert history.steps_per_epoch == 1
+    assert history.learning_rate.shape == (0,)
+    assert net.history is history
+
+
+def test_it_ends_when_it_has_converged():
+    loose = fit(make_net(), optimizer=nf.LBFGS(tolerance=1e-2))
+    tight = fit(make_net(), optimizer=nf.LBFGS(tolerance=1e-6))
+    flat = fit(make_net(), optimizer=nf.LBFGS(gradient_tolerance=0.1))
+    assert 0 < len(loose["loss"]) < len(tight["loss"]) <= 200
+    assert 0 < len(flat["loss"]) < len(tight["loss"])
+    assert len(fit(make_net(), optimizer=nf.LBFGS(tolerance=0, gradient_tolerance=0), epochs=7)["loss"]) == 7
+    assert len(fit(make_net(), optimizer=nf.LBFGS(tolerance=0, gradient_tolerance=0))["loss"]) == 200, "by default"
+
+
+def test_at_an_optimum_there_is_nothing_to_do():
+    net = nf.Sequential([nf.Dense(1, initializer=0.0)], input_shape=1, dtype="float64", seed=0)
+    history = net.fit(np.ones((4, 1)), np.zeros(4), optimizer="lbfgs", verbose=0)
+    assert history["loss"] == []
+    assert not net.flat_params.any()
+
+
+def test_a_longer_memory_takes_another_way():
+    losses = {m: fit(make_net(), optimizer=nf.LBFGS(history_size=m), epochs=40)["loss"] for m in (1, 10)}
+    assert losses[1][:2] == losses[10][:2]
+    assert losses[1][-1] > losses[10][-1]
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_any_number_of_threads_gives_the_same_bits(threads):
+    x, y = rng.normal(size=(3000, 60)), rng.integers(0, 4, 3000)
+    nets = [nf.Sequential([nf.Dense(40, "tanh"), nf.Dense(4, "softmax")], input_shape=60, seed=5) for _ in range(2)]
+    for net, count in zip(nets, (1, threads), strict=True):
+        with nf.num_threads(count):
+            net.fit(x, y, epochs=4, optimizer="lbfgs", verbose=0)
+    np.testing.assert_array_equal(nets[0].flat_params, nets[1].flat_params)
+
+
+def test_it_leaves_no_state_and_takes_none():
+    net, fresh = make_net(), make_net()
+    fit(net, optimizer="adam", epochs=2)
+    fresh.flat_params[:] = net.flat_params
+    fit(net, epochs=5)
+    fit(fresh, epochs=5)
+    assert state(net)[1].keys() == state(fresh)[1].keys() == set(make_net().params._paths)
+    np.testing.assert_array_equal(net.flat_params, fresh.flat_params)
+    net.copy()
+
+
+def test_a_forward_pass_before_it_is_gone():
+    net = make_net()
+    out = net.forward(X, training=True)
+    fit(net, epochs=1)
+    with pytest.raises(RuntimeError, match="backward needs a forward"):
+        net.backward(out)
+
+
+def test_an_unbuilt_network_is_built():
+    net = nf.Sequential([nf.Dense(4, "softmax")], seed=0)
+    net.fit(X, LABELS, epochs=2, optimizer="lbfgs", verbose=0)
+    assert net.input_shape == (3,)
+
+
+def test_progress_is_shown(capsys):
+    fit(make_net(), epochs=3, verbose=1)
+    assert capsys.readouterr().err.startswith("epoch 3/3: accuracy ")
+    fit(make_net(), epochs=3)
+    assert capsys.readouterr().err == ""
+
+
+def test_scipy_is_imported_then_alone():
+    code = """if True:
+        import sys
+        import nnfast as nf
+        net = nf.Sequential([nf.Dense(2, "softmax")], input_shape=2, seed=0)
+        nf.LBFGS()
+        before = "scipy" in sys.modules
+        net.fit([[0, 1], [1, 0]], [0, 1], optimizer="lbfgs", epochs=3)
+        print(before, "scipy" in sys.modules)
+    """
+    assert subprocess.check_output([sys.executable, "-P", "-c", code], text=True) == "False True\n"
+
+
+# ---- ending early
+
+
+def test_stop_from_a_callback():
+    net, shorter = make_net(), make_net()
+    history = fit(net, callbacks=[lambda net, history: len(history["loss"]) == 4 and net.stop()])
+    assert len(history["loss"]) == len(history.step_loss) == 4
+    fit(shorter, epochs=4)
+    np.testing.assert_array_equal(net.flat_params, shorter.flat_params)
+
+
+@pytest.mark.parametrize("error", [KeyError, StopIteration])
+def test_an_error_in_a_callback_passes_and_leaves_the_last_iteration(error):
+    net, shorter = make_net(), make_net()
+
+    def fail(net, history):
+        if len(history["loss"]) == 3:
+            raise error("mine")
+
+    with pytest.raises(error, match="mine"):
+        fit(net, callbacks=[fail])
+    fit(shorter, epochs=3)
+    np.testing.assert_array_equal(net.flat_params, shorter.flat_params)
+    assert len(net.history["loss"]) == 3
+    net.train_step(X, LABELS)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process cannot send itself Ctrl-C alone")
+@pytest.mark.usefixtures("listening")
+def test_ctrl_c_leaves_the_network_as_the_last_iteration_did():
+    net = nf.Sequential([nf.Dense(80, "tanh"), nf.Dense(10, "softmax")], input_shape=50, seed=0)
+    x, y = rng.normal(size=(3000, 50)), rng.integers(0, 10, 3000)
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(x, y, epochs=10**6, optimizer=nf.LBFGS(tolerance=0, gradient_tolerance=0), verbose=0)
+    timer.join()
+    assert len(net.history["loss"]) == len(net.history.step_loss) > 0
+    assert net.loss(x, y) == net.history["loss"][-1]
+    net.train_step(x, y)
+
+
+def test_a_step_too_far_is_turned_back():
+    """Where the loss overflows the line search is told of a wall, not of an infinity that it would reckon with."""
+    net = nf.Sequential([nf.Dense(6, "relu"), nf.Dense(1)], input_shape=3, dtype="float32", seed=0)
+    x, y = X.astype(np.float32), X[:, :1].astype(np.float32)
+    run = Minimization(net, x, y, 50, "backpropagation", None)
+    far = np.full(net.n_parameters, 1e30)
+    loss, gradient = run._loss_and_gradient(far)
+    assert not np.isfinite(net.loss(x, y))
+    assert loss == STEEP
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("scale", [1e3, 1e10, 1e18])
+def test_features_of_a_wrong_scale_end_in_numbers(scale, dtype):
+    net = nf.Sequential([nf.Dense(5, "relu"), nf.Dense(1)], input_shape=3, dtype=dtype, seed=0)
+    before = net.loss(scale * X, X[:, 0])
+    history = net.fit(scale * X, X[:, 0], optimizer="lbfgs", verbose=0)
+    assert history["loss"][-1] == net.loss(scale * X, X[:, 0]) < before
+    assert np.isfinite(net.flat_params).all()
+
+
+def test_a_loss_that_is_not_finite_to_begin_with_is_refused():
+    net = make_net(dtype="float32")
+    net.params["W2"][0, 0] = np.nan
+    with (
+        unchanged_but_history(net),
+        pytest.raises(ValueError, match="^the loss is not finite to begin with: L-BFGS has"),
+    ):
+        fit(net)
+
+
+class unchanged_but_history:
+    def __init__(self, net):
+        self.net, self.before = net, state(net)[:2]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        assert state(self.net)[:2] == self.before
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"steps": 5}, {"batch_size": 16}, {"batch_size": 60}, {"shuffle": False}], ids=str
+)
+def test_mini_batches_mean_nothing_to_it(arguments):
+    net, (name,) = make_net(), arguments
+    message = f"^{name} must be left out with LBFGS, which takes the whole data at once and counts its iterations as ep"
+    with unchanged(net), pytest.raises(ValueError, match=message):
+        fit(net, **arguments)
+
+
+def test_single_steps_are_refused():
+    net = make_net()
+    net.backward(net.forward(X, training=True))
+    message = r"^LBFGS minimises the loss over the whole data: use fit\(x, y, optimizer=LBFGS\(...\)\), not "
+    for step in (lambda: net.train_step(X, LABELS, "lbfgs"), lambda: net.update(nf.LBFGS())):
+        with unchanged(net), pytest.raises(TypeError, match=message):
+            step()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"history_size": 0}, ValueError, "history_size must be at least 1, got 0"),
+        ({"history_size": 2.5}, TypeError, "history_size must be an integer"),
+        ({"tolerance": -1e-9}, ValueError, "tolerance must be a finite number"),
+        ({"gradient_tolerance": np.nan}, ValueError, "gradient_tolerance must be a finite number"),
+        ({"gradient_tolerance": "A"}, TypeError, "gradient_tolerance must be a number, got 'A'"),
+    ],
+)
+def test_hyperparameters_are_checked(arguments, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        nf.LBFGS(**arguments)
+    optimizer = nf.LBFGS()
+    ((name, value),) = arguments.items()
+    setattr(optimizer, name, value)
+    with pytest.raises(error, match=f"^{message}"):
+        fit(make_net(), optimizer=optimizer)
+
+
+def test_what_it_is():
+    assert repr(nf.LBFGS()) == "LBFGS(history_size=10, tolerance=2.2e-09, gradient_tolerance=1e-05)"
+    with pytest.raises(AttributeError, match="LBFGS has no hyperparameter 'learning_rate'"):
+        nf.LBFGS().learning_rate = 0.1
+    with pytest.raises(TypeError, match="epochs must be an integer"):
+        fit(make_net(), epochs=2.5)
