@@ -371,7 +371,8 @@ def activation_from(config: Any) -> Activation:
     if not isinstance(config, list):
         return resolve_activation(config)
     name, alpha = config
-    return type(resolve_activation(name))(alpha)
+    kind: Any = type(resolve_activation(name))  # one with a parameter, then
+    return kind(alpha)
 
 
 def resolve_activation(activation: Any) -> Activation:

@@ -1,5 +1,6 @@
-"""Layers, as descriptions: what they are, how they begin, and which steps of a program they become. The arithmetic is the
-engine's.
+"""Layers, as descriptions: what they are, how they begin, and which steps of a program they become.
+
+The arithmetic is the engine's.
 """
 
 from __future__ import annotations
@@ -394,8 +395,7 @@ class Rescaling(Layer):
 class Dropout(Layer):
     """Inverted dropout: in training each number is zero with probability `rate`, else divided by ``1 - rate``.
 
-    Outside of training, as in `predict`, `loss` and, unless they are told otherwise, `gradient` and `check_gradient`, it
-    does nothing.
+    Outside of training it does nothing: as in `predict` and, unless they are told otherwise, in `loss` and `gradient`.
 
     Parameters
     ----------
@@ -592,8 +592,9 @@ class BatchNorm(_Norm):
 
 
 class LayerNorm(_Norm):
-    """Layer normalization: ``gamma * (x - mean) / sqrt(variance + epsilon) + beta``, with mean and (biased) variance of
-    each row.
+    """Layer normalization: ``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` in each row.
+
+    Mean and (biased) variance are those of the row.
 
     Parameters
     ----------

@@ -48,7 +48,8 @@ class Minimization:
         for path, layer in walk(net.layers):
             if isinstance(layer, (Dropout, GaussianNoise)):
                 raise ValueError(
-                    f"L-BFGS needs a loss that is the same each time, but layers[{path}] is random in training: {layer!r}"
+                    "L-BFGS needs a loss that is the same each time, but "
+                    f"layers[{path}] is random in training: {layer!r}"
                 )
         self.program, self.counts = net._built, counts
         self.rows, self.targets, self.weights = rows, targets, weights

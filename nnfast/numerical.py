@@ -124,8 +124,9 @@ def gradient_and_loss(
     *,
     lasting: bool = False,
 ) -> tuple[np.ndarray, float, float]:
-    """Return the numerical gradient in training as one vector, the loss and, if asked to count, how many answers are
-    right; with `lasting`, as if the step were taken.
+    """Return the numerical gradient in training as one vector, the loss and, if asked to count, the right answers.
+
+    `lasting`: the running statistics and the noise go on, as if the step were taken.
     """
     rows, targets = _in_double(rows), _in_double(targets)
     sides = slopes(double, rows, targets, weights, list(double.params), h, training=True)

@@ -14,6 +14,7 @@ from nnfast._validation import MAX_SIZE
 from nnfast.layers import Compiler, Layer, layer_from
 from nnfast.losses import from_description, to_description
 from nnfast.optimizers import OPTIMIZERS
+from nnfast.schedules import check_plateau
 
 if TYPE_CHECKING:
     import zipfile
@@ -48,7 +49,7 @@ def to_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         arrays = _arrays(net)
         if program.optimizer_kind is not None:
             kept = {i: moment for i, moment in enumerate(program.moments) if moment is not None}
-            description["optimizer"] = {
+            slot: dict[str, Any] = {
                 "kind": program.optimizer_kind,
                 "steps": program.optimizer_steps,
                 "product": program.optimizer_product,
@@ -56,9 +57,10 @@ def to_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
                 "averaged": program.averaged,
             }
             if program.plateau is not None:
-                description["optimizer"]["plateau"] = program.plateau
-            if program.averaged:
+                slot["plateau"] = program.plateau
+            if program.average is not None and program.averaged:
                 arrays["optimizer.average"] = program.average
+            description["optimizer"] = slot
             arrays |= {f"optimizer.{i}": moment for i, moment in kept.items()}
     return description, arrays
 
@@ -102,7 +104,7 @@ def from_state(
 
 def _arrays(net: Sequential) -> dict[str, np.ndarray]:
     """Views of the parameters and of the running statistics, by path."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for views in (net.params, net.statistics):
         found |= {path: views[path] for path in views.paths}
     return found
@@ -121,7 +123,11 @@ def _restore_optimizer(net: Sequential, slot: dict[str, Any], arrays: dict[str, 
     product = slot["product"]
     if type(product) is not float or not 0 <= product <= 1:
         raise ValueError(f"the product of the optimizer's momenta must be from 0 to 1, got {product!r}")
-    net._built.restore_optimizer(slot["kind"], slot["steps"], product, moments, arrays.get("optimizer.average"))
+    plateau = slot.get("plateau")
+    if plateau is not None:
+        check_plateau(plateau)
+    average = arrays.get("optimizer.average")
+    net._built.restore_optimizer(slot["kind"], slot["steps"], product, moments, average, plateau)
 
 
 def _vectors(slot: dict[str, Any]) -> list[str]:

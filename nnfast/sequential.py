@@ -17,6 +17,7 @@ from nnfast._threads import get_num_threads
 from nnfast._validation import (
     as_array,
     as_weights,
+    check_bool,
     check_float,
     check_int,
     check_out,
@@ -123,8 +124,8 @@ class Sequential:
     ) -> None:
         self._layers = check_layers(layers)
         shape = None if input_shape is None else _checked_shape(input_shape)
-        units = output_units(self._layers) or (shape and prod(shape))
-        if units is None:
+        units = output_units(self._layers) or (0 if shape is None else prod(shape))
+        if not units:
             raise ValueError("a network without a Dense layer has as many outputs as inputs: give its input_shape")
         self._units = units
         self._loss = OutputLoss(loss, self._layers[-1].activation, units)
@@ -178,7 +179,7 @@ class Sequential:
         stream = self._initial_stream.bit_generator
         before = stream.state
         try:
-            for name, path, at, shape in program.layout:
+            for _, path, at, shape in program.layout:
                 layer, role = path.rsplit(".", 1)
                 values = compiler.owners[layer].initial(role, shape, self._initial_stream)
                 what = {"W": "initializer", "b": "bias_initializer"}.get(role, role)
@@ -268,7 +269,7 @@ class Sequential:
 
     @property
     def statistics(self) -> ArrayViews:
-        """The running means and variances of batch norms by name (``"mean1"``, ``"variance1"``, ...): writable views."""
+        """Running means and variances of batch norms by name (``"mean1"``, ``"variance1"``, ...): writable views."""
         layout = self._built.statistics_layout
         return ArrayViews(_views(layout, self._built.statistics), _paths(layout))
 

@@ -221,7 +221,7 @@ def _check_monitor(
     net: Sequential,
     optimizer: Optimizer,
     counts: str | float | None,
-    validation: tuple[np.ndarray, np.ndarray] | None,
+    validation: Validation | None,
 ) -> None:
     """Refuse a schedule that looks at what is not recorded."""
     schedule = getattr(optimizer, "learning_rate", None)

@@ -437,8 +437,6 @@ CASES = {
     "batch_norm": Case(batch_norm_arguments, batch_norm_scale),
     "batch_norm_sums": Case(batch_norm_sums_arguments, batch_norm_sums_scale),
     "batch_norm_backward": Case(batch_norm_backward_arguments, batch_norm_backward_scale),
-    "sgd": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, n), normal(rng, dtype, n), 0.1), has_out=False),
-    "adam": Case(adam_arguments, has_out=False),
     **{name: Case(optimizer_arguments(name), has_out=False) for name in OPTIMIZERS},
     "average": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, n), normal(rng, dtype, n), 0.9), has_out=False),
     "square_sum": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, n),), has_out=False),

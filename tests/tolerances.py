@@ -26,8 +26,8 @@ _TABLE = {
 def tolerance(dtype: object, kind: str) -> float:
     """The tolerance of one kind of result in one dtype.
 
-    Kinds are "elementwise", "sum", "difference", "trajectory", "peer", "PyTorch" and "recursion"; and "best difference" and "forward
-    difference", of a derivative whose step fits the dtype.
+    Kinds are those of the table; and "best difference" and "forward difference", of a derivative whose step fits the
+    dtype.
     """
     powers = {"best difference": 2 / 3, "forward difference": 1 / 2}
     if kind in powers:

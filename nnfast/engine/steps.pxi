@@ -644,17 +644,16 @@ cdef inline void penalize(const Job* job, const Step* step, Py_ssize_t first, Py
     cdef Py_ssize_t at = (step.W + first)*job.plan.z
     if job.work & LOSS and (step.l1 != 0 or step.l2 != 0):
         job.plan.K.add_penalty(n, job.parameters + at, job.gradients + at, step.l1, step.l2)
-cdef inline Optimizer optimizer_at(const Job* job, int64_t t) noexcept nogil:
-    """The optimizer as it is for update number `t`."""
+cdef inline Optimizer optimizer_at(const Job* job) noexcept nogil:
+    """The optimizer as it is for the next update."""
     cdef Optimizer optimizer = job.optimizer
-    cdef int64_t i = t - 1 - job.first_update
+    cdef int64_t i = job.optimizer_steps - job.first_update
     if job.scheduled:
         optimizer.learning_rate = job.rates[i]
         if job.momenta != NULL:
-            optimizer.beta1 = job.momenta[i]
-    if optimizer.kind == ADAM:
-        optimizer.correction1 = 1 - pow(optimizer.beta1, <double>t)
-        optimizer.correction2 = 1 - pow(optimizer.beta2, <double>t)
+            optimizer.beta1 = optimizer.momentum = job.momenta[i]
+    advance(&optimizer, job.optimizer_steps + 1)
+    optimizer.average_decay = job.average_decay if job.averaged else 0  # it begins as the first parameters
     return optimizer
 
 
