@@ -539,8 +539,8 @@ class Sequential:
         accuracy = self._evaluate(rows, targets, weights, self._loss.counting(targets))[1]
         if accuracy is None:
             raise ValueError(
-                "accuracy needs classes: an output layer with softmax or sigmoid, and targets of 0 and 1; "
-                f"the last activation is {self.layers[-1].activation!r}"
+                "accuracy needs classes: an output layer with softmax or sigmoid, or a hinge loss, "
+                f"and targets of 0 and 1; the last activation is {self.layers[-1].activation!r}"
             )
         return accuracy
 

@@ -36,6 +36,7 @@ ALL = [
     "get_num_threads",
     "gradient_descent",
     "load",
+    "losses",
     "num_threads",
     "numerical_diff",
     "numerical_gradient",

@@ -377,6 +377,20 @@ def test_a_row_of_weight_k_counts_as_k_rows(name):
     assert_close(net.flat_params, twin.flat_params, scale=10.0 + 0 * net.flat_params)
 
 
+@by_loss
+def test_each_row_pulls_by_its_own_weight(name):
+    """Whichever weight is changed: the gradient is the average of the rows' own gradients."""
+    net, y = make(name)
+    each = [net.gradient(X[i : i + 1], y[i : i + 1])["W1"] for i in range(12)]
+    values = np.array([net.loss(X[i : i + 1], y[i : i + 1]) for i in range(12)])
+    for changed in range(12):
+        weights = np.ones(12)
+        weights[changed] = 3.5
+        expected = np.tensordot(weights, each, 1) / weights.sum()
+        assert_close(net.gradient(X, y, sample_weight=weights)["W1"], expected, scale=10.0 + 0 * expected)
+        assert_close(net.loss(X, y, sample_weight=weights), weights @ values / weights.sum(), scale=10.0)
+
+
 @pytest.mark.parametrize("name", ["cross_entropy", "binary_cross_entropy", "hinge"])
 def test_accuracies_are_weighted(name):
     net, y = make(name)
