@@ -66,6 +66,10 @@ OPTIONS = {
     ],
 }
 CASES = [(name, options) for name, many in OPTIONS.items() for options in many]
+# What the engine does around the kernel, for whole networks alone.
+WHOLE = [(name, many[-1] | {"clip_norm": 0.05}) for name, many in OPTIONS.items()]
+WHOLE += [(name, many[-1] | {"clip_norm": 0.05, "clip_value": 0.01}) for name, many in OPTIONS.items()]
+WHOLE += [(name, many[-1] | {"weight_decay": 0.2, "decay_biases": False}) for name, many in OPTIONS.items()]
 CLIPPING = [(name, many[-1] | {"clip_value": 0.01}) for name, many in OPTIONS.items()]
 
 
@@ -85,7 +89,11 @@ def named(case):
 
 def in_pytorch(name, parameters, options):
     """The optimizer of PyTorch with these hyperparameters, its one loop over single tensors."""
-    own = {IN_PYTORCH.get(key, key): value for key, value in options.items() if not key.startswith("clip_")}
+    ours = ("clip_value", "clip_norm", "decay_biases")
+    own = {IN_PYTORCH.get(key, key): value for key, value in options.items() if key not in ours}
+    if not options.get("decay_biases", True):
+        weights, biases = ([p for p in parameters if p.ndim == ndim] for ndim in (2, 1))
+        parameters = [{"params": weights}, {"params": biases, "weight_decay": 0.0}]
     if "beta1" in own or "beta2" in own:
         own["betas"] = (own.pop("beta1", 0.9), own.pop("beta2", 0.999))
     return getattr(torch.optim, OPTIMIZERS[name].__name__)(parameters, foreach=False, **own)
@@ -209,7 +217,7 @@ def trajectory(name: str, options: dict, net: nf.Sequential, x: np.ndarray, y: n
 
 @pytest.mark.parametrize("loss", TRAINED)
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-@pytest.mark.parametrize("case", [*CASES, *CLIPPING], ids=named)
+@pytest.mark.parametrize("case", [*CASES, *CLIPPING, *WHOLE], ids=named)
 def test_networks_are_those_of_pytorch(case, activation, loss) -> None:
     name, options = case
     output, units = TRAINED[loss]
