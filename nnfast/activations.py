@@ -14,7 +14,6 @@ __all__ = [
     "ELU",
     "GELU",
     "SELU",
-    "Activation",
     "HardSigmoid",
     "Identity",
     "LeakyReLU",
@@ -26,8 +25,6 @@ __all__ = [
     "Softplus",
     "Step",
     "Tanh",
-    "activation_from",
-    "resolve_activation",
 ]
 
 

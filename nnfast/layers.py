@@ -6,6 +6,7 @@ The arithmetic is the engine's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -48,7 +49,7 @@ class Compiler:
         """Add layers; `path` is that of the chain they are in, with a dot at its end."""
         for i, layer in enumerate(layers):
             self.owners[f"{path}{i}"] = layer
-            layer.compile(self, f"{path}{i}")
+            layer._compile(self, f"{path}{i}")
 
     def add_step(
         self, kind: str, path: str, *, width: int | None = None, arrays: Sequence[str] = (), **numbers: Any
@@ -107,49 +108,44 @@ class Layer:
         """The name of the function that it ends in."""
         return self.function.name
 
-    def compile(self, to: Compiler, path: str) -> None:
-        """Add the layer's steps to a program.
-
-        Parameters
-        ----------
-        to : Compiler
-            What takes them.
-        path : str
-            Of the layer in its network, as in the names of arrays in files.
-        """
+    def _compile(self, to: Compiler, path: str) -> None:
+        """Add the layer's steps to a program; `path` is that of the layer in its network."""
         raise NotImplementedError
 
-    def initial(self, name: str, shape: tuple[int, ...], generator: Generator) -> np.ndarray:
+    def _initial(self, name: str, shape: tuple[int, ...], generator: Generator) -> np.ndarray:
         """Return the first values of one of its arrays: gamma is 1 and beta 0."""
         return np.full(shape, 1.0 if name == "gamma" else 0.0)
 
-    def count(self, width: int) -> int:
+    def _count(self, width: int) -> int:
         """Return how many parameters it has with `width` inputs."""
         return 0
 
-    def config(self) -> dict[str, Any]:
+    def _config(self) -> dict[str, Any]:
         """Return what a file holds of it: its kind and arguments; how arrays began is not known any more then."""
-        return {"kind": self.kind, **{name: getattr(self, name) for name in self.arguments}}
+        return {"kind": self.kind, **self._changed()}
+
+    def _changed(self) -> dict[str, Any]:
+        """Return the arguments that have no default, or another value."""
+        defaults = _defaults(type(self))
+        values = {name: getattr(self, name) for name in self.arguments}
+        return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
 
     @property
-    def label(self) -> str:
+    def _label(self) -> str:
         """What a table of layers calls it."""
         return repr(self)
 
     def __repr__(self) -> str:
-        defaults = {} if type(self).__init__ is object.__init__ else _defaults(type(self))
-        values = [(name, getattr(self, name)) for name in self.arguments]
-        changed = [
-            f"{n}={v!r}" if n in defaults else repr(v) for n, v in values if n not in defaults or v != defaults[n]
-        ]
-        return f"{type(self).__name__}({', '.join(changed)})"
+        defaults = _defaults(type(self))
+        changed = {n: "array(...)" if isinstance(v, np.ndarray) else repr(v) for n, v in self._changed().items()}
+        shown = [f"{n}={v}" if n in defaults else v for n, v in changed.items()]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def _defaults(kind: type[Layer]) -> dict[str, Any]:
-    from inspect import Parameter, signature
-
+    """The arguments that may be left out, with the values that they have then."""
     parameters = signature(kind).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not Parameter.empty}
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def _penalty(name: str, value: float) -> float:
@@ -199,7 +195,7 @@ class Dense(Layer):
     --------
     >>> import nnfast as nf
     >>> nf.Dense(50, activation="sigmoid")
-    Dense(50, activation='sigmoid', initializer='glorot_uniform')
+    Dense(50, activation='sigmoid')
     >>> nf.Dense(50, activation=nf.activations.LeakyReLU(0.2)).function
     LeakyReLU(negative_slope=0.2)
     """
@@ -246,50 +242,40 @@ class Dense(Layer):
             bias_initializer=bias.copy(),
         )
 
-    def compile(self, to: Compiler, path: str) -> None:
-        """Add the layer's step to a program.
-
-        Parameters
-        ----------
-        to : Compiler
-            What takes it.
-        path : str
-            Of the layer in its network.
-        """
+    def _compile(self, to: Compiler, path: str) -> None:
+        """Add the layer's step to a program; `path` is that of the layer in its network."""
         to.add_step(
             "dense", path, width=self.units, arrays=("W", "b") if self.use_bias else ("W",), l1=self.l1, l2=self.l2,
             frozen=not self.trainable, function=self.function.name, alpha=self.function.alpha,
         )  # fmt: skip
 
-    def count(self, width: int) -> int:
+    def _count(self, width: int) -> int:
         """Return how many parameters it has with `width` inputs."""
         return (width + self.use_bias) * self.units
 
-    def initial(self, name: str, shape: tuple[int, ...], generator: Generator) -> np.ndarray:
-        """Return the first values of ``"W"`` or ``"b"``."""
+    def _initial(self, name: str, shape: tuple[int, ...], generator: Generator) -> np.ndarray:
+        """Return the first values of ``"W"``, or of ``"b"``, which may be one for all."""
         if name == "b":
-            return np.broadcast_to(self.bias_initializer, shape)
+            return self.bias_initializer
         n_in, n_out = shape
         return initial_weights(self.initializer, (n_in, n_out), generator)
 
-    def config(self) -> dict[str, Any]:
+    def _config(self) -> dict[str, Any]:
         """Return what a file holds of it."""
-        return super().config() | {"activation": self.function.config()}
+        return {"kind": self.kind, **super()._changed(), "activation": self.function.config()}
 
     @property
-    def label(self) -> str:
+    def _label(self) -> str:
         """What a table of layers calls it."""
         return f"Dense({self.units})"
 
-    def __repr__(self) -> str:
-        initial = "array(...)" if isinstance(self.initializer, np.ndarray) else repr(self.initializer)
-        activation = self.function.given()
-        others = "".join(
-            f", {name}={getattr(self, name)!r}"
-            for name, default in (("use_bias", True), ("l1", 0.0), ("l2", 0.0), ("trainable", True))
-            if getattr(self, name) != default
-        )
-        return f"Dense({self.units}, activation={activation!r}, initializer={initial}{others})"
+    def _changed(self) -> dict[str, Any]:
+        changed = super()._changed()
+        if self.function.name != "identity":
+            changed = {"units": changed.pop("units"), "activation": self.function.given(), **changed}
+        if isinstance(self.initializer, np.ndarray) or self.initializer != default_initializer(self.function.name):
+            changed["initializer"] = self.initializer
+        return changed
 
 
 def _check_mixing(function: ActivationFunction, units: int, instead: str) -> None:
@@ -325,20 +311,12 @@ class Activation(Layer):
     def __init__(self, function: str | ActivationFunction) -> None:
         vars(self).update(function=resolve_activation(function))
 
-    def compile(self, to: Compiler, path: str) -> None:
-        """Add the function to a program.
-
-        Parameters
-        ----------
-        to : Compiler
-            What takes it.
-        path : str
-            Of the layer in its network.
-        """
+    def _compile(self, to: Compiler, path: str) -> None:
+        """Add the function to a program; `path` is that of the layer in its network."""
         _check_mixing(self.function, to.width, "it needs two inputs at least")
         to.add_step("activation", path, function=self.function.name, alpha=self.function.alpha)
 
-    def config(self) -> dict[str, Any]:
+    def _config(self) -> dict[str, Any]:
         """Return what a file holds of it."""
         return {"kind": self.kind, "function": self.function.config()}
 
@@ -379,16 +357,8 @@ class Rescaling(Layer):
             offset=check_float("offset", offset, -infinity, infinity, open_ends=True),
         )
 
-    def compile(self, to: Compiler, path: str) -> None:
-        """Add the layer's step to a program.
-
-        Parameters
-        ----------
-        to : Compiler
-            What takes it.
-        path : str
-            Of the layer in its network.
-        """
+    def _compile(self, to: Compiler, path: str) -> None:
+        """Add the layer's step to a program; `path` is that of the layer in its network."""
         to.add_step("rescaling", path, first=self.scale, second=self.offset)
 
 
@@ -434,16 +404,8 @@ class Dropout(Layer):
             raise ValueError("rate must be below 1, for dropout of all numbers leaves nothing, got 1.0")
         vars(self).update(rate=rate)
 
-    def compile(self, to: Compiler, path: str) -> None:
-        """Add the layer's step to a program.
-
-        Parameters
-        ----------
-        to : Compiler
-            What takes it.
-        path : str
-            Of the layer in its network.
-        """
+    def _compile(self, to: Compiler, path: str) -> None:
+        """Add the layer's step to a program; `path` is that of the layer in its network."""
         to.add_step("dropout", path, first=self.rate)
 
 
@@ -479,16 +441,8 @@ class GaussianNoise(Layer):
     def __init__(self, stddev: float) -> None:
         vars(self).update(stddev=_penalty("stddev", stddev))
 
-    def compile(self, to: Compiler, path: str) -> None:
-        """Add the layer's step to a program.
-
-        Parameters
-        ----------
-        to : Compiler
-            What takes it.
-        path : str
-            Of the layer in its network.
-        """
+    def _compile(self, to: Compiler, path: str) -> None:
+        """Add the layer's step to a program; `path` is that of the layer in its network."""
         to.add_step("gaussian_noise", path, first=self.stddev)
 
 
@@ -512,20 +466,12 @@ class _Norm(Layer):
         if not self.affine and (self.l1 or self.l2):
             raise ValueError("l1 and l2 need affine=True: without it there is no gamma to be penalised")
 
-    def count(self, width: int) -> int:
+    def _count(self, width: int) -> int:
         """Return how many parameters it has with `width` inputs."""
         return 2 * width if self.affine else 0
 
-    def compile(self, to: Compiler, path: str) -> None:
-        """Add the layer's step to a program.
-
-        Parameters
-        ----------
-        to : Compiler
-            What takes it.
-        path : str
-            Of the layer in its network.
-        """
+    def _compile(self, to: Compiler, path: str) -> None:
+        """Add the layer's step to a program; `path` is that of the layer in its network."""
         to.add_step(
             self.kind, path, arrays=("gamma", "beta") if self.affine else (), l1=self.l1, l2=self.l2,
             frozen=not self.trainable, first=self.epsilon, second=getattr(self, "momentum", 0.0),
@@ -671,16 +617,8 @@ class Residual(Layer):
     def __init__(self, layers: Sequence[Layer]) -> None:
         vars(self).update(layers=check_layers(layers))
 
-    def compile(self, to: Compiler, path: str) -> None:
-        """Add the steps of the chain and of the sum to a program.
-
-        Parameters
-        ----------
-        to : Compiler
-            What takes them.
-        path : str
-            Of the layer in its network.
-        """
+    def _compile(self, to: Compiler, path: str) -> None:
+        """Add the steps of the chain and of the sum to a program; `path` is that of the layer in its network."""
         other, width = len(to.steps) - 1, to.width
         to.add_layers(self.layers, f"{path}.")
         if to.width != width:
@@ -690,20 +628,20 @@ class Residual(Layer):
             )
         to.add_step("add", path, other=other)
 
-    def count(self, width: int) -> int:
+    def _count(self, width: int) -> int:
         """Return how many parameters its layers have with `width` inputs."""
         total = 0
         for layer in self.layers:
-            total += layer.count(width)
+            total += layer._count(width)
             width = layer.units or width
         return total
 
-    def config(self) -> dict[str, Any]:
+    def _config(self) -> dict[str, Any]:
         """Return what a file holds of it."""
-        return {"kind": self.kind, "layers": [layer.config() for layer in self.layers]}
+        return {"kind": self.kind, "layers": [layer._config() for layer in self.layers]}
 
     @property
-    def label(self) -> str:
+    def _label(self) -> str:
         """What a table of layers calls it."""
         return "Residual"
 
@@ -745,7 +683,7 @@ def walk(layers: Sequence[Layer], path: str = "") -> Iterator[tuple[str, Layer]]
 
 
 def layer_from(config: dict[str, Any]) -> Layer:
-    """Make the layer that `Layer.config` describes.
+    """Make the layer that its `_config` describes.
 
     Raises
     ------
@@ -756,12 +694,20 @@ def layer_from(config: dict[str, Any]) -> Layer:
     kind = arguments.pop("kind")
     if kind not in LAYERS:
         raise ValueError(f"unknown kind of layer {kind!r}")
+    layer = LAYERS[kind]
+    known = (*layer.arguments, "activation") if layer is Dense else layer.arguments
+    for name in known:
+        if name not in arguments and (name == "activation" or name not in _defaults(layer)):
+            raise KeyError(name)
+    for name in arguments:
+        if name not in known:
+            raise ValueError(f"a layer of kind {kind!r} has no {name!r}")
     for name in ("activation", "function"):
         if name in arguments:
             arguments[name] = activation_from(arguments[name])
-    if kind == "residual":
+    if layer is Residual:
         arguments["layers"] = [layer_from(inner) for inner in arguments["layers"]]
-    return LAYERS[kind](**arguments)
+    return layer(**arguments)
 
 
 def output_units(layers: Sequence[Layer]) -> int | None:

@@ -169,7 +169,7 @@ class Optimizer:
         super().__setattr__(name, value)
 
     def _is_built_in(self) -> bool:
-        return OPTIMIZERS.get(getattr(self, "kind", "")) is type(self)
+        return NAMES.get(getattr(self, "kind", "")) is type(self)
 
     def values(self, dtype: Any = np.float64) -> Hyperparameters:
         """Return what the engine needs, checked.
@@ -226,7 +226,7 @@ class Optimizer:
 
     def __repr__(self) -> str:
         """Return the call: the learning rate, and what differs from the defaults."""
-        kind = OPTIMIZERS.get(getattr(self, "kind", ""))
+        kind = NAMES.get(getattr(self, "kind", ""))
         defaults = (kind and kind.__init__.__kwdefaults__) or {}
         shown = [
             f"{name}={value!r}"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nnfast.sequential import Sequential
 
 FORMAT = "nnfast"
-VERSION = 2  # 1 knew dense layers alone
+VERSION = 1
 DESCRIPTION = "description"  # the archive's member that holds the JSON text
 MAX_AXES = 64  # of a sample
 MAX_HEADER = 1024  # bytes of a .npy header
@@ -36,7 +36,7 @@ def to_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     description = {
         "format": FORMAT,
         "version": VERSION,
-        "layers": [layer.config() for layer in net.layers],
+        "layers": [layer._config() for layer in net.layers],
         "input_shape": net.input_shape,
         "loss": to_description(net.loss_function),
         "dtype": str(net.dtype),
@@ -90,8 +90,7 @@ def from_state(
     Sequential.__init__(net, layers, input_shape=shape, loss=loss, dtype=description["dtype"], seed=0)
     for stream, state in zip((net._initial_stream, net._shuffle_stream), description["streams"], strict=True):
         stream.bit_generator.state = state
-    if "noise" in description:  # not in a file of version 1
-        net._set_noise(description["noise"]["seed"], description["noise"]["steps"])
+    net._set_noise(description["noise"]["seed"], description["noise"]["steps"])
     if net._program is not None:
         for path, view in _arrays(net).items():
             if arrays[path].shape != view.shape:
@@ -132,7 +131,7 @@ def _restore_optimizer(net: Sequential, slot: dict[str, Any], arrays: dict[str, 
 
 def _vectors(slot: dict[str, Any]) -> list[str]:
     """Return the names of the vectors in an optimizer's state."""
-    averaged = slot.get("averaged", False)
+    averaged = slot["averaged"]
     if type(averaged) is not bool:
         raise ValueError(f"averaged must be true or false, got {averaged!r}")
     return [*map(str, _moments(slot)), *(["average"] if averaged else [])]
@@ -267,7 +266,10 @@ def _expected_arrays(description: dict[str, Any]) -> dict[str, int]:
         raise ValueError(f"input_shape must have at most {MAX_AXES} axes, got {len(description['input_shape'])}")
     width = prod(_size("input_shape", size) for size in description["input_shape"])
     compiler = Compiler(width)
-    compiler.add_layers([layer_from(config) for config in description["layers"]])
+    try:
+        compiler.add_layers([layer_from(config) for config in description["layers"]])
+    except MemoryError as error:  # no such layer can have been saved
+        raise ValueError(str(error)) from None
     counts: dict[str, int] = {}
     total = 0
     for step in compiler.steps:

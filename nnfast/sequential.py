@@ -181,11 +181,10 @@ class Sequential:
         try:
             for _, path, at, shape in program.layout:
                 layer, role = path.rsplit(".", 1)
-                values = compiler.owners[layer].initial(role, shape, self._initial_stream)
+                values = compiler.owners[layer]._initial(role, shape, self._initial_stream)
                 what = {"W": "initializer", "b": "bias_initializer"}.get(role, role)
-                program.parameters[at : at + prod(shape)] = as_array(
-                    f"{what} of layers[{layer}]", values, self.dtype
-                ).ravel()
+                view = program.parameters[at : at + prod(shape)].reshape(shape)
+                view[...] = as_array(f"{what} of layers[{layer}]", values, self.dtype)
         except BaseException:
             stream.state = before
             raise
@@ -321,7 +320,7 @@ class Sequential:
 
     def _check_trainable(self) -> None:
         """Refuse to train nothing."""
-        if not any(layer.count(1) and layer.trainable for _, layer in walk(self.layers)):
+        if not any(layer._count(1) and layer.trainable for _, layer in walk(self.layers)):
             raise ValueError("there is nothing to train: no layer has parameters that are trainable")
 
     # ---- running
@@ -1122,11 +1121,11 @@ class Sequential:
         width: int | None = None if self.input_shape is None else prod(self.input_shape)
         rows = [("layer", "activation", "output", "parameters")]
         for path, layer in walk(self.layers):
-            count = "?" if width is None else f"{layer.count(width):,}"
+            count = "?" if width is None else f"{layer._count(width):,}"
             width = layer.units or width
             indent = "  " * path.count(".")
-            activation = layer.activation if layer.label in ("Activation", f"Dense({layer.units})") else ""
-            rows.append((indent + layer.label, activation, f"(n, {width or '?'})", count))
+            activation = layer.activation if layer._label in ("Activation", f"Dense({layer.units})") else ""
+            rows.append((indent + layer._label, activation, f"(n, {width or '?'})", count))
         columns = [max(len(row[i]) for row in rows) for i in range(4)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, columns, strict=True)).rstrip() for row in rows]
         lines.insert(1, "  ".join("-" * w for w in columns))

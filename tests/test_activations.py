@@ -358,8 +358,8 @@ def test_a_layer_takes_a_name_or_an_object():
     assert nf.Dense(3, "leaky_relu").function == LeakyReLU()
     layer = nf.Dense(3, LeakyReLU(0.2))
     assert (layer.activation, layer.function, layer.initializer) == ("leaky_relu", LeakyReLU(0.2), "he_normal")
-    assert repr(layer) == "Dense(3, activation=LeakyReLU(negative_slope=0.2), initializer='he_normal')"
-    assert repr(nf.Dense(3, GELU())) == "Dense(3, activation='gelu', initializer='he_normal')"
+    assert repr(layer) == "Dense(3, activation=LeakyReLU(negative_slope=0.2))"
+    assert repr(nf.Dense(3, GELU())) == "Dense(3, activation='gelu')"
     assert nf.Dense(3, "selu").initializer == "lecun_normal"
     assert nf.Dense(3, "hard_sigmoid").initializer == nf.Dense(3, "log_softmax").initializer == "glorot_uniform"
     for name in ("relu", "leaky_relu", "elu", *KEPT):

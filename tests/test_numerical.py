@@ -599,7 +599,7 @@ def test_ctrl_c_between_two_lines_of_a_step(name, place, dtype, monkeypatch):
     where = numerical if name == "slopes" else numerical.NumericalTraining
     own, calls = getattr(where, name), []
 
-    def run(*arguments):
+    def run(*arguments, **options):
         calls.append(1)
         if place == "before" and len(calls) == 3:
             raise KeyboardInterrupt
@@ -627,7 +627,7 @@ def test_without_memory_a_network_is_not_built(dtype, monkeypatch):
     net = nf.Sequential([nf.Dense(6, "tanh"), nf.Dense(4, "softmax")], dtype=dtype, seed=SEED)
     x, y = make_data(6)
 
-    def no_memory(*arguments):
+    def no_memory(*arguments, **options):
         raise MemoryError
 
     with unchanged(net), monkeypatch.context() as patch, pytest.raises(MemoryError):

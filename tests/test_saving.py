@@ -141,7 +141,9 @@ def test_files_are_plain_arrays_and_a_description(content):
         assert stored["optimizer.0"].shape == stored["optimizer.1"].shape == (net.n_parameters,)
         assert stored["optimizer.1"].any()
         description = json.loads(str(stored["description"]))
-    streams = description.pop("streams")
+    streams, noise = description.pop("streams"), description.pop("noise")
+    assert set(noise) == {"seed", "steps"}
+    assert noise["steps"] == 6
     assert [stream["bit_generator"] for stream in streams] == ["PCG64", "PCG64"]
     assert description == {
         "format": "nnfast",
@@ -153,7 +155,7 @@ def test_files_are_plain_arrays_and_a_description(content):
         "input_shape": [3],
         "loss": "cross_entropy",
         "dtype": "float32",
-        "optimizer": {"kind": "adam", "steps": 6, "product": 1.0, "moments": [0, 1]},
+        "optimizer": {"kind": "adam", "steps": 6, "product": 1.0, "moments": [0, 1], "averaged": False},
     }
 
 
@@ -488,7 +490,7 @@ CHANGES = {
     "units that are a fraction": layer(units=5.5),
     "units that are a text": layer(units="A"),
     "an absurd number of units": layer(units=2**70),
-    "an unknown activation": layer(activation="gelu"),
+    "an unknown activation": layer(activation="swish"),
     "an activation that is null": layer(activation=None),
     "another shape": changed(input_shape=[4]),
     "no shape": changed(input_shape=None),

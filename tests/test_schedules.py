@@ -522,7 +522,7 @@ def test_schedules_are_descriptions(name):
         AttributeError, match=f"a schedule does not change: make a new {type(schedule).__name__} with an"
     ):
         schedule.learning_rate = 0.1
-    assert repr(nf.Adam(schedule)).startswith(f"Adam(learning_rate={schedule!r}, ")
+    assert repr(nf.Adam(schedule)) == f"Adam(learning_rate={schedule!r})"
 
 
 def test_a_plateau_is_a_description():

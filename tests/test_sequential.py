@@ -1226,7 +1226,7 @@ def test_summary(capsys):
 
 def test_repr():
     assert repr(nf.Sequential([nf.Dense(5, "tanh"), nf.Dense(1)], input_shape=(2, 3))) == (
-        "Sequential([Dense(5, 'tanh'), Dense(1, 'identity')], input_shape=(2, 3), loss='mean_squared_error', "
+        "Sequential([Dense(5, activation='tanh'), Dense(1)], input_shape=(2, 3), loss='mean_squared_error', "
         "dtype='float32')"
     )
     assert "input_shape=None" in repr(nf.Sequential([nf.Dense(1)]))
