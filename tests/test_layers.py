@@ -35,8 +35,8 @@ def test_a_layer_tells_what_it_is():
     layer = nf.Dense(50, activation="relu")
     assert (layer.units, layer.activation, layer.initializer) == (50, "relu", "he_normal")
     assert repr(layer) == "Dense(50, activation='relu')"
-    assert repr(nf.Dense(2, initializer=0.5)) == "Dense(2, activation='identity', initializer=0.5)"
-    assert repr(nf.Dense(2, initializer=np.eye(2))) == "Dense(2, activation='identity', initializer=array(...))"
+    assert repr(nf.Dense(2, initializer=0.5)) == "Dense(2, initializer=0.5)"
+    assert repr(nf.Dense(2, initializer=np.eye(2))) == "Dense(2, initializer=array(...))"
     assert nf.Dense(np.int64(3)).units == 3
 
 

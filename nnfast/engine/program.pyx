@@ -7,8 +7,8 @@ sample, and what a step keeps for the way back, sized once for the training batc
 
 A training step has two phases. In the first each thread takes its rows through forward, loss and back to the input; in
 the second it sums its share of each weight gradient over all rows and updates that share. Every sum has one order,
-whatever the number of threads: the bits are the same. A batch norm, which needs to see the whole batch, divides the first
-phase: there all threads meet.
+whatever the number of threads: the bits are the same. A batch norm, which needs to see the whole batch, divides the
+first phase: there all threads meet.
 """
 
 cimport numpy as cnp
@@ -137,11 +137,11 @@ cdef class Program:
     dtype : dtype
         float32 or float64.
     steps : list of dict
-        What each step is: ``kind``, a name in `STEPS`, ``n_in`` and ``n_out``; and as far as they are not zero, None or
-        "identity": ``path`` and ``number`` (for the names of arrays), ``function`` (of dense steps and activations; a name in `ACTIVATIONS`) and
-        its ``alpha``, ``parameters`` (the arrays it learns: none, W, W and b, or gamma and beta), ``first``
-        and ``second`` (numbers of other kinds, see `Step`), ``l1`` and ``l2``, ``frozen``, ``other`` (of an add: the
-        number of the step whose output is added, -1 for the input).
+        What each step is: ``kind``, a name in `STEPS`, ``n_in`` and ``n_out``; ``path`` and ``number``, for the names
+        of arrays; and as far as they are not zero, None or "identity", ``function`` (of dense steps and activations; a
+        name in `ACTIVATIONS`) and its ``alpha``, ``parameters`` (the arrays it learns: W, W and b, or gamma and beta),
+        ``first`` and ``second`` (numbers of other kinds, see `Step`), ``l1`` and ``l2``, ``frozen``, ``other`` (of an
+        add: the number of the step whose output is added, -1 for the input).
     loss : (str, float, bool, ndarray or None)
         A name in `LOSSES`; its parameter, whether it takes logarithms, and a parameter of `dtype` for each output: as
         in `LossSpec`.

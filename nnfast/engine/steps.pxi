@@ -23,8 +23,8 @@ cdef struct Step:
     Py_ssize_t at         # offset of its output in a workspace, in elements for each row
     Py_ssize_t keep, keep_ld  # what it keeps for the way back, in elements for each row; -1 if nothing
     Py_ssize_t columns    # what a batch norm tells of the columns of a batch: offset in a workspace, in elements
-    Py_ssize_t statistics # its running mean, with the running variance behind: offset in their arena
-    int slot              # of its output in a tile of `predict`; -1 is the input itself
+    Py_ssize_t statistics  # its running mean, with the running variance behind: offset in their arena
+    int slot              # of its output in a tile of `predict`
     int other             # ADD: the step whose output is added; -1 is the input
     int adds, next_add    # the first ADD that takes this step's output, and for an ADD the next of the same; 0 if none
 
@@ -661,7 +661,8 @@ cdef inline bint fuses(const Job* job, int work, const Step* step, Py_ssize_t m)
     """Whether a gradient is used where it is made and never written to its arena: in a small batch that is most of the
     work. In a larger one it would cost more to begin the product again for each piece."""
     return (
-        step.l1 == 0 and step.l2 == 0 and job.clip_norm == INFINITY and m <= FUSED_ROWS and ALIGNMENT//4*step.n_out*job.plan.z <= SCRATCH_BYTES
+        step.l1 == 0 and step.l2 == 0 and job.clip_norm == INFINITY
+        and m <= FUSED_ROWS and ALIGNMENT//4*step.n_out*job.plan.z <= SCRATCH_BYTES
         and work & WEIGHTS and work & UPDATE and not job.accumulate
     )
 
