@@ -32,12 +32,15 @@ from nnfast._cli_files import (
     load_rows,
 )
 from nnfast._threads import MAX_THREADS
+from nnfast.activations import NAMES
+from nnfast.optimizers import OPTIMIZERS
 
 OK, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141  # the last two as a shell reports SIGINT and SIGPIPE
 
 EPOCHS, EPOCHS_MNIST = 100, 10
-LEARNING_RATES = {"adam": 0.001, "sgd": 0.1}
-ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu")  # of hidden layers: those that learn
+LEARNING_RATES = {name: 0.1 if name == "sgd" else kind().learning_rate for name, kind in OPTIMIZERS.items()}
+# of hidden layers: those that learn, each unit on its own
+ACTIVATIONS = tuple(name for name in NAMES if name not in ("step", "softmax", "log_softmax"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -195,6 +198,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("network").add_argument
     add("--layers", metavar="N", type=_width, nargs="+", default=[50], help="units of each hidden layer (default: 50)")
     add("--activation", choices=ACTIVATIONS, default="sigmoid", help="of the hidden layers (default: sigmoid)")
+    add("--dropout", metavar="RATE", type=_part, default=0.0, help="behind each hidden layer, from 0 to below 1")
 
     add = parser.add_argument_group("training").add_argument
     epochs = f"how often each sample is used (default: {EPOCHS}; for mnist {EPOCHS_MNIST})"
@@ -323,7 +327,7 @@ def _fit(args: argparse.Namespace, net: nnfast.Sequential, data: Data) -> BaseEx
             data.y,
             epochs=args.epochs,
             batch_size=args.batch_size,
-            optimizer={"adam": nnfast.Adam, "sgd": nnfast.SGD}[args.optimizer](args.learning_rate),
+            optimizer=OPTIMIZERS[args.optimizer](args.learning_rate),
             validation_data=(data.x_test, data.y_test) if len(data.x_test) else None,
             verbose=int(not args.quiet and sys.stderr is not None),
         )
@@ -333,7 +337,11 @@ def _fit(args: argparse.Namespace, net: nnfast.Sequential, data: Data) -> BaseEx
 
 
 def _network(args: argparse.Namespace, data: Data) -> nnfast.Sequential:
-    hidden = [nnfast.Dense(units, args.activation) for units in args.layers]
+    hidden: list[nnfast.layers.Layer] = []
+    for units in args.layers:
+        hidden.append(nnfast.Dense(units, args.activation))
+        if args.dropout:
+            hidden.append(nnfast.Dropout(args.dropout))
     last = nnfast.Dense(data.n_classes, "softmax") if data.n_classes else nnfast.Dense(columns(data.y), "identity")
     return nnfast.Sequential([*hidden, last], input_shape=data.x.shape[1:], seed=args.seed)
 

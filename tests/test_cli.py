@@ -394,7 +394,7 @@ def test_usage_errors_of_the_whole(capsys, untrainable):
 
 
 def test_unknown_choices_are_refused(capsys, untrainable):
-    for args in ("tarin", "train digits --activation step", "train digits --optimizer rmsprop"):
+    for args in ("tarin", "train digits --activation step", "train digits --optimizer lamb"):
         message = refused(capsys, *args.split())
         assert f"invalid choice: {args.split()[-1]!r} (choose from " in message
 
