@@ -25,8 +25,8 @@ def in_a_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
-def test_has_both_programs() -> None:
-    assert len(programs()) == 2
+def test_has_its_programs() -> None:
+    assert len(programs()) == 3
 
 
 @pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
@@ -55,3 +55,11 @@ def test_four_steps_of_learning(capsys: pytest.CaptureFixture[str]) -> None:
     loss, accuracy = map(float, capsys.readouterr().out.split())
     assert loss < 0.3
     assert accuracy > 0.9
+
+
+@pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
+def test_what_it_takes_to_train_well(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(programs()[2], {})
+    accuracy, report = capsys.readouterr().out.split("\n", 1)
+    assert float(accuracy) > 0.9
+    assert ": right (" in report.splitlines()[0]

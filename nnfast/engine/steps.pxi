@@ -480,9 +480,9 @@ cdef void backward_rows(
             add_from_residuals(job, adds_of_input(job.plan, s), job.plan.steps[s].n_in, first, m, to, ldto)
 
 
-cdef inline const Optimizer* others(const Optimizer* optimizer) noexcept nogil:
-    """The second of two: that of biases and norms, whose weights may not decay."""
-    return optimizer + 1
+cdef inline const Optimizer* of_biases(const Job* job, const Optimizer* optimizer) noexcept nogil:
+    """Of the two that `set_optimizer` fills, that of biases and norms."""
+    return optimizer if job.decays_biases else optimizer + 1
 
 
 cdef inline void update_at(
@@ -644,17 +644,19 @@ cdef inline void penalize(const Job* job, const Step* step, Py_ssize_t first, Py
     cdef Py_ssize_t at = (step.W + first)*job.plan.z
     if job.work & LOSS and (step.l1 != 0 or step.l2 != 0):
         job.plan.K.add_penalty(n, job.parameters + at, job.gradients + at, step.l1, step.l2)
-cdef inline Optimizer optimizer_at(const Job* job) noexcept nogil:
-    """The optimizer as it is for the next update."""
-    cdef Optimizer optimizer = job.optimizer
+cdef inline void set_optimizer(const Job* job, Optimizer* optimizer) noexcept nogil:
+    """Fill two: the optimizer as it is for the next update, and for what does not decay."""
     cdef int64_t i = job.optimizer_steps - job.first_update
+    optimizer[0] = job.optimizer
     if job.scheduled:
         optimizer.learning_rate = job.rates[i]
         if job.momenta != NULL:
             optimizer.beta1 = optimizer.momentum = job.momenta[i]
-    advance(&optimizer, job.optimizer_steps + 1)
+    advance(optimizer, job.optimizer_steps + 1)
     optimizer.average_decay = job.average_decay if job.averaged else 0  # it begins as the first parameters
-    return optimizer
+    if not job.decays_biases:
+        optimizer[1] = optimizer[0]
+        optimizer[1].weight_decay = 0
 
 
 cdef inline bint fuses(const Job* job, int work, const Step* step, Py_ssize_t m) noexcept nogil:
@@ -703,7 +705,7 @@ cdef void bias_share(
             job.accumulate
         )
     if work & UPDATE:
-        update_range(job, others(optimizer), step.b, step.n_out)
+        update_range(job, of_biases(job, optimizer), step.b, step.n_out)
 
 
 cdef void norm_share(
@@ -730,8 +732,8 @@ cdef void norm_share(
     if work & WEIGHTS:
         penalize(job, step, first, n)
     if work & UPDATE:
-        update_range(job, others(optimizer), step.W + first, n)
-        update_range(job, others(optimizer), step.b + first, n)
+        update_range(job, of_biases(job, optimizer), step.W + first, n)
+        update_range(job, of_biases(job, optimizer), step.b + first, n)
 
 
 cdef inline void take_column(
@@ -963,10 +965,8 @@ cdef void run_steps(void* argument, int id, int count) noexcept nogil:
     cdef const char* targets
     cdef Optimizer optimizer[2]  # of weights, and of biases and norms
     while True:
-        optimizer[0] = optimizer_at(job)
-        optimizer[1] = optimizer[0]
-        if not job.decays_biases:
-            optimizer[1].weight_decay = 0
+        if job.work & UPDATE:
+            set_optimizer(job, optimizer)
         m = min(job.batch, job.n - job.position)
         first = share(m, id, count, 1)
         last = share(m, id + 1, count, 1)

@@ -5,7 +5,6 @@
 # parameters. The commonest optimizers have a loop of their own for it.
 
 from libc.math cimport sqrt
-from libc.string cimport memcpy, memset
 
 cdef inline vreal vlimited(vreal x, real limit) noexcept nogil:
     """Within -limit..limit; NaN stays."""
@@ -36,11 +35,17 @@ cdef inline vreal vmean(double decay, real* mean, vreal x) noexcept nogil:
 
 
 cdef inline void sgd_steps(bint plain, Py_ssize_t n, real* p, const real* g, const Optimizer* o) noexcept nogil:
-    cdef vreal P
+    cdef vreal rate = vset(<real>(-o.learning_rate)), P
     cdef Py_ssize_t i = 0
+    cdef int q
+    while i + 4*VW <= n:  # with so little to do in each turn, turns count
+        for q in range(4):
+            P = vload(p + i + q*VW)
+            vstore(p + i + q*VW, vfma(rate, vgradient(plain, g + i + q*VW, P, o), P))
+        i += 4*VW
     while i < n:
         P = vload(p + i)
-        vstore(p + i, vfma(vset(<real>(-o.learning_rate)), vgradient(plain, g + i, P, o), P))
+        vstore(p + i, vfma(rate, vgradient(plain, g + i, P, o), P))
         i += VW
 
 
@@ -183,7 +188,7 @@ cdef void update_vectors(
 cdef void kernel_update(
         Py_ssize_t n, void* parameters, const void* gradient, void* const* moments, const Optimizer* optimizer
 ) noexcept nogil:
-    cdef Py_ssize_t whole = n//VW*VW, rest = (n - whole)*sizeof(real), k
+    cdef Py_ssize_t whole = n//VW*VW, rest = n - whole, k
     cdef real padded[2 + MAX_MOMENTS][MAX_VW]
     cdef real* at[MAX_MOMENTS]
     cdef real* p = <real*>parameters
@@ -192,19 +197,18 @@ cdef void kernel_update(
         update_vectors(whole, p, g, <real*>moments[0], <real*>moments[1], <real*>moments[2], optimizer)
     if not rest:
         return
-    memset(padded, 0, sizeof(padded))
-    memcpy(padded[0], p + whole, rest)
-    memcpy(padded[1], g + whole, rest)
+    vstore(padded[0], vload_part(p + whole, rest, <real>0))
+    vstore(padded[1], vload_part(g + whole, rest, <real>0))
     for k in range(MAX_MOMENTS):
         at[k] = NULL
         if moments[k] != NULL:
             at[k] = padded[2 + k]
-            memcpy(at[k], <real*>moments[k] + whole, rest)
+            vstore(at[k], vload_part(<real*>moments[k] + whole, rest, <real>0))
     update_vectors(VW, padded[0], padded[1], at[0], at[1], at[2], optimizer)
-    memcpy(p + whole, padded[0], rest)
+    vstore_part(p + whole, vload(padded[0]), rest)
     for k in range(MAX_MOMENTS):
         if moments[k] != NULL:
-            memcpy(<real*>moments[k] + whole, at[k], rest)
+            vstore_part(<real*>moments[k] + whole, vload(at[k]), rest)
 
 
 cdef void kernel_average(Py_ssize_t n, double decay, void* average, const void* parameters) noexcept nogil:
