@@ -59,6 +59,23 @@ def test_the_optimum_of_a_convex_loss_is_that_of_logistic_regression():
 
 
 @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
+def test_with_a_penalty_the_optimum_is_that_of_logistic_regression(name):
+    """One optimum, then, also of classes that are separable. Of two classes scikit-learn penalises the difference."""
+    datasets = pytest.importorskip("sklearn.datasets", reason="compared with scikit-learn")
+    from sklearn.linear_model import LogisticRegression
+
+    x, y = standardised(getattr(datasets, f"load_{name}"))
+    classes = y.max() + 1
+    net = nf.Sequential([nf.Dense(classes, "softmax", l2=(1 if classes == 2 else 0.5) / len(x), initializer=0.0)],
+                        input_shape=x.shape[1], dtype="float64")  # fmt: skip
+    net.fit(x, y, epochs=5000, optimizer=nf.LBFGS(tolerance=0, gradient_tolerance=1e-8), verbose=0)
+    model = LogisticRegression(C=1.0, solver="newton-cg", tol=1e-8, max_iter=1000).fit(x, y)
+    best = -np.log(model.predict_proba(x)[np.arange(len(x)), y]).mean() + (model.coef_**2).sum() / (2 * len(x))
+    assert_close(net.loss(x, y), best, kind="trajectory")
+    assert_close(net.predict(x), model.predict_proba(x), scale=10.0, kind="forward difference")
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
 def test_classifiers_are_as_good_as_those_of_scikit_learn(name):
     datasets = pytest.importorskip("sklearn.datasets", reason="compared with scikit-learn")
     from sklearn.neural_network import MLPClassifier
