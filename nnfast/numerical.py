@@ -165,6 +165,7 @@ class NumericalTraining(Training):
     def _take_step(self, optimizer: tuple[Any, ...], scheduled: bool) -> None:
         if self.double._built is not self.program:
             self.double.flat_params[:] = self.program.parameters
+            self.double._built.statistics[:] = self.program.statistics
         rows = self.rows
         weights = None if self.weights is None else self.weights[rows]
         gradient, loss, correct = gradient_and_loss(

@@ -29,7 +29,7 @@ from nnfast._validation import (
 )
 from nnfast.engine.program import Program, aligned_zeros
 from nnfast.kernels import arrays as kernels
-from nnfast.layers import BatchNorm, Compiler, Layer, check_layers, output_units, walk
+from nnfast.layers import BatchNorm, Compiler, Dense, Layer, Residual, check_layers, output_units, walk
 from nnfast.losses import Loss, OutputLoss, to_description
 from nnfast.optimizers import Optimizer, rate_at, resolve_optimizer
 
@@ -320,7 +320,8 @@ class Sequential:
 
     def _check_trainable(self) -> None:
         """Refuse to train nothing."""
-        if not any(layer._count(1) and layer.trainable for _, layer in walk(self.layers)):
+        own = (layer for _, layer in walk(self.layers) if not isinstance(layer, Residual))
+        if not any(layer._count(1) and layer.trainable for layer in own):
             raise ValueError("there is nothing to train: no layer has parameters that are trainable")
 
     # ---- running
@@ -1124,7 +1125,7 @@ class Sequential:
             count = "?" if width is None else f"{layer._count(width):,}"
             width = layer.units or width
             indent = "  " * path.count(".")
-            activation = layer.activation if layer._label in ("Activation", f"Dense({layer.units})") else ""
+            activation = layer.activation if isinstance(layer, Dense) else ""
             rows.append((indent + layer._label, activation, f"(n, {width or '?'})", count))
         columns = [max(len(row[i]) for row in rows) for i in range(4)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, columns, strict=True)).rstrip() for row in rows]
@@ -1170,7 +1171,7 @@ class Sequential:
 
     def _added(self) -> dict[str, Any]:
         """The attributes that a subclass has added."""
-        plain = vars(Sequential(self.layers, loss=self.loss_function))
+        plain = vars(Sequential([Dense(1)]))
         return {name: value for name, value in vars(self).items() if name not in plain}
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,12 +22,48 @@ def shuffle_stream(seed: int) -> np.random.PCG64:
     return np.random.PCG64(np.random.SeedSequence(seed).spawn(2)[1])
 
 
+@dataclass(frozen=True)
+class Step:
+    """One of the steps that layers become: a residual sum is the last of its own."""
+
+    kind: str
+    layer: nf.layers.Layer
+    names: dict[str, str] = field(default_factory=dict)  # of what it learns and of its statistics, by role
+    other: int = 0  # place in the chain of what a residual sum adds
+
+
+def steps_of(layers: Sequence[nf.layers.Layer]) -> list[Step]:
+    """The chain that layers make, with the names of their arrays."""
+    steps: list[Step] = []
+    numbers = {"W": 0, "gamma": 0}
+
+    def add(layer: nf.layers.Layer) -> None:
+        if isinstance(layer, nf.Residual):
+            other = len(steps)
+            for inner in layer.layers:
+                add(inner)
+            steps.append(Step("add", layer, other=other))
+            return
+        roles = {"dense": ("W", "b"), "layer_norm": ("gamma", "beta")}.get(layer.kind, ())
+        roles = ("gamma", "beta", "mean", "variance") if layer.kind == "batch_norm" else roles
+        if roles:
+            numbers[roles[0]] += 1
+        steps.append(Step(layer.kind, layer, {role: f"{role}{numbers[roles[0]]}" for role in roles}))
+
+    for layer in layers:
+        add(layer)
+    return steps
+
+
 class NumpyNetwork:
-    """The twin of a dense network: takes its parameters as they are, and goes its own way from there."""
+    """The twin of a network: takes its parameters as they are, and goes its own way from there.
+
+    `training`, where a method has it, is as for `nf.Sequential.loss`.
+    """
 
     def __init__(self, net: nf.Sequential, seed: int | None = None) -> None:
-        self.activations = [layer.activation for layer in net.layers]
-        self.alphas = [layer.function.alpha for layer in net.layers]
+        self.steps = steps_of(net.layers)
+        self.activations = [step.layer.activation for step in self.steps]
         self.loss, a, log_input, each = net._loss.kernel(net.dtype)
         self.loss_parameters = {"huber": (a,), "poisson": (log_input,), "quantile": (each,)}.get(
             self.loss, (a,) if "cross_entropy" in self.loss else ()
@@ -34,48 +71,176 @@ class NumpyNetwork:
         if net._loss.fused:  # the loss is told from the logits
             self.activations[-1] = "identity"
         self.parameters = {name: view.copy() for name, view in net.params.items()}
+        self.statistics = {name: view.copy() for name, view in net.statistics.items()}
+        self.noise_seed, self.noise_steps = net._noise_seed, net._built.noise_steps
         self.moments = {name: (np.zeros_like(p), np.zeros_like(p)) for name, p in self.parameters.items()}
         self.updates = 0
         self.bit_generator = None if seed is None else shuffle_stream(seed)
 
-    def forward(self, x: np.ndarray) -> list[np.ndarray]:
-        """The input and the outputs of all layers."""
+    # ---- a step and back
+
+    def array(self, step: Step, role: str) -> np.ndarray | None:
+        return self.parameters.get(step.names[role])
+
+    def function(self, s: int, x: np.ndarray) -> np.ndarray:
+        return getattr(reference, self.activations[s])(x, *self.parameter(s))
+
+    def parameter(self, s: int) -> tuple[float, ...]:
+        return (self.steps[s].layer.function.alpha,) if self.activations[s] in WITH_PARAMETER else ()
+
+    def key(self, s: int) -> int:
+        return reference.noise_key(self.noise_seed, self.noise_steps, s)
+
+    def from_batch(self, step: Step, training: bool) -> bool:
+        return training and step.layer.trainable
+
+    def column_moments(self, step: Step, x: np.ndarray, training: bool) -> tuple[np.ndarray, np.ndarray]:
+        if self.from_batch(step, training):
+            return tuple(reference.batch_norm_moments(x))
+        return self.statistics[step.names["mean"]], self.statistics[step.names["variance"]]
+
+    def through(self, s: int, chain: list[np.ndarray], training: bool) -> np.ndarray:
+        """The output of step `s`, from the input and outputs before."""
+        step, x = self.steps[s], chain[s]
+        layer = step.layer
+        match step.kind:
+            case "dense":
+                return self.function(s, reference.dense(x, self.array(step, "W"), self.array(step, "b")))
+            case "activation":
+                return self.function(s, x)
+            case "rescaling":
+                return x * layer.scale + layer.offset
+            case "dropout" if training:
+                return reference.dropout(x, layer.rate, self.key(s))
+            case "gaussian_noise" if training:
+                return reference.gaussian_noise(x, layer.stddev, self.key(s))
+            case "batch_norm":
+                moments = self.column_moments(step, x, training)
+                return reference.batch_norm(
+                    x, *moments, self.array(step, "gamma"), self.array(step, "beta"), layer.epsilon
+                )
+            case "layer_norm":
+                return reference.layer_norm(x, self.array(step, "gamma"), self.array(step, "beta"), layer.epsilon)
+            case "add":
+                return x + chain[step.other]
+        return x
+
+    def back(
+        self, s: int, chain: list[np.ndarray], gradient: np.ndarray, training: bool, found: dict[str, np.ndarray]
+    ) -> np.ndarray:
+        """The gradient of the input of step `s` from that of its output; those of parameters go into `found`."""
+        step, x = self.steps[s], chain[s]
+        layer = step.layer
+        match step.kind:
+            case "dense":
+                z = reference.dense(x, self.array(step, "W"), self.array(step, "b"))
+                gradient = self.back_through_function(s, z, chain[s + 1], gradient)
+                found[step.names["W"]] = reference.dense_backward_weights(x, gradient)
+                found[step.names["b"]] = reference.dense_backward_bias(gradient)
+                return reference.dense_backward_input(gradient, self.array(step, "W"))
+            case "activation":
+                return self.back_through_function(s, x, chain[s + 1], gradient)
+            case "rescaling":
+                return gradient * layer.scale
+            case "dropout" if training:
+                return reference.dropout(gradient, layer.rate, self.key(s))
+            case "batch_norm":
+                moments = self.column_moments(step, x, training)
+                sums = reference.batch_norm_sums(gradient, x, *moments, layer.epsilon)
+                found[step.names["beta"]], found[step.names["gamma"]] = sums
+                sums = sums if self.from_batch(step, training) else None
+                return reference.batch_norm_backward(
+                    gradient, x, *moments, self.array(step, "gamma"), sums, len(x), layer.epsilon
+                )
+            case "layer_norm":
+                stats, gamma, beta = np.empty((len(x), 2)), np.empty(x.shape[1]), np.empty(x.shape[1])
+                reference.layer_norm(x, None, None, layer.epsilon, stats)
+                reference.layer_norm_backward_parameters(gradient, x, stats, gamma, beta)
+                found[step.names["gamma"]], found[step.names["beta"]] = gamma, beta
+                return reference.layer_norm_backward(gradient, x, self.array(step, "gamma"), stats)
+        return gradient
+
+    def back_through_function(self, s: int, z: np.ndarray, out: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        activation = self.activations[s]
+        told_from = z if activation in KEPT else out
+        return getattr(reference, f"{activation}_backward")(gradient, told_from, *self.parameter(s))
+
+    # ---- a network
+
+    def forward(self, x: np.ndarray, *, training: bool = False) -> list[np.ndarray]:
+        """The input and the outputs of all steps."""
         chain = [x]
-        for i, (activation, alpha) in enumerate(zip(self.activations, self.alphas, strict=True), start=1):
-            w, b = self.parameters[f"W{i}"], self.parameters[f"b{i}"]
-            chain.append(reference.dense(chain[-1], w, b, activation, alpha=alpha))
+        for s in range(len(self.steps)):
+            chain.append(self.through(s, chain, training))
         return chain
 
-    def backward(self, chain: list[np.ndarray], gradient: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def backward(
+        self, chain: list[np.ndarray], gradient: np.ndarray, *, training: bool = False
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """The gradients of the parameters and of the input, from that of the last output."""
-        gradients = {}
-        for i in range(len(self.activations), 0, -1):
-            gradient = self.through_activation(i, chain, gradient)
-            gradients[f"W{i}"] = reference.dense_backward_weights(chain[i - 1], gradient)
-            gradients[f"b{i}"] = reference.dense_backward_bias(gradient)
-            gradient = reference.dense_backward_input(gradient, self.parameters[f"W{i}"])
-        return gradients, gradient
+        found: dict[str, np.ndarray] = {}
+        each = [np.zeros_like(out) for out in chain]
+        each[-1] = gradient
+        for s in range(len(self.steps) - 1, -1, -1):
+            each[s] += self.back(s, chain, each[s + 1], training, found)
+            if self.steps[s].kind == "add":
+                each[self.steps[s].other] += each[s + 1]
+        return {name: found[name] for name in self.parameters}, each[0]
 
-    def through_activation(self, i: int, chain: list[np.ndarray], gradient: np.ndarray) -> np.ndarray:
-        """The gradient of the pre-activation of layer `i`, from that of its output."""
-        activation, told_from = self.activations[i - 1], chain[i]
-        parameter = (self.alphas[i - 1],) if activation in WITH_PARAMETER else ()
-        if activation in KEPT:
-            told_from = reference.dense(chain[i - 1], self.parameters[f"W{i}"], self.parameters[f"b{i}"])
-        return getattr(reference, f"{activation}_backward")(gradient, told_from, *parameter)
+    def rows_of(self, y: np.ndarray, weights: np.ndarray | None) -> Iterator[tuple[slice, float]]:
+        """What the loss is the sum of: all rows, or each with its part of the weights."""
+        if weights is None:
+            yield slice(None), 1.0
+            return
+        for r, weight in enumerate(weights):
+            yield slice(r, r + 1), weight / weights.sum()
 
-    def loss_of(self, x: np.ndarray, y: np.ndarray) -> float:
-        return float(getattr(reference, self.loss)(self.forward(x)[-1], y, *self.loss_parameters))
+    def penalised(self) -> Iterator[tuple[str, float, float]]:
+        for step in self.steps:
+            if step.kind != "add" and (step.layer.l1 or step.layer.l2):
+                yield step.names.get("W") or step.names["gamma"], step.layer.l1, step.layer.l2
 
-    def loss_and_gradient(self, x: np.ndarray, y: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
-        chain = self.forward(x)
-        backward = getattr(reference, f"{self.loss}_backward")
-        return self.loss_of(x, y), self.backward(chain, backward(chain[-1], y, *self.loss_parameters))[0]
+    def loss_of(
+        self, x: np.ndarray, y: np.ndarray, *, training: bool = False, weights: np.ndarray | None = None
+    ) -> float:
+        return self.loss_and_gradient(x, y, training=training, weights=weights, backward=False)[0]
 
-    def train_step(self, x: np.ndarray, y: np.ndarray, optimizer: nf.SGD | nf.Adam) -> float:
-        loss, gradients = self.loss_and_gradient(x, y)
+    def loss_and_gradient(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        *,
+        training: bool = False,
+        weights: np.ndarray | None = None,
+        backward: bool = True,
+    ) -> tuple[float, dict[str, np.ndarray]]:
+        """The gradient has also that of ``"x"``."""
+        chain = self.forward(x, training=training)
+        loss_of = getattr(reference, self.loss)
+        parts = list(self.rows_of(y, weights))
+        loss = sum(part * float(loss_of(chain[-1][rows], y[rows], *self.loss_parameters)) for rows, part in parts)
+        loss += sum(reference.penalty(self.parameters[name], l1, l2) for name, l1, l2 in self.penalised())
+        if not backward:
+            return loss, {}
+        loss_backward = getattr(reference, f"{self.loss}_backward")
+        gradient = np.vstack(
+            [part * loss_backward(chain[-1][rows], y[rows], *self.loss_parameters) for rows, part in parts]
+        )
+        gradients, gx = self.backward(chain, gradient, training=training)
+        for name, l1, l2 in self.penalised():
+            reference.add_penalty(self.parameters[name], gradients[name], l1, l2)
+        return loss, gradients | {"x": gx}
+
+    def train_step(
+        self, x: np.ndarray, y: np.ndarray, optimizer: nf.SGD | nf.Adam, weights: np.ndarray | None = None
+    ) -> float:
+        loss, gradients = self.loss_and_gradient(x, y, training=True, weights=weights)
+        self.go_on(self.forward(x, training=True))
         self.updates += 1
+        frozen = {name for step in self.steps if not step.layer.trainable for name in step.names.values()}
         for name, parameters in self.parameters.items():
+            if name in frozen:
+                continue
             if isinstance(optimizer, nf.SGD):
                 reference.sgd(parameters, gradients[name], optimizer.learning_rate)
             else:
@@ -84,6 +249,16 @@ class NumpyNetwork:
                     optimizer.beta2, optimizer.epsilon, self.updates,
                 )  # fmt: skip
         return loss
+
+    def go_on(self, chain: list[np.ndarray]) -> None:
+        """What a pass in training leaves behind."""
+        self.noise_steps += 1
+        for s, step in enumerate(self.steps):
+            if step.kind == "batch_norm" and step.layer.trainable:
+                x, momentum = chain[s], step.layer.momentum
+                for role, value in (("mean", x.mean(axis=0)), ("variance", x.var(axis=0, ddof=1))):
+                    running = self.statistics[step.names[role]]
+                    running += momentum * (value - running)
 
     def batches(self, n: int, batch_size: int, steps: int) -> Iterator[np.ndarray]:
         """The rows of each mini-batch: the order is shuffled again, from where it was, as each epoch begins."""
@@ -118,11 +293,13 @@ def book_gradient(f: Callable[[], float], array: np.ndarray, h: float) -> np.nda
 def away_from_kinks(net: nf.Sequential, x: np.ndarray, margin: float) -> np.ndarray:
     """The rows in which no unit has its pre-activation within `margin` of a kink of its activation."""
     twin = NumpyNetwork(net)
-    inputs = twin.forward(x)
+    chain = twin.forward(x)
     keep = np.ones(len(x), bool)
-    for i, activation in enumerate(twin.activations, start=1):
-        z = inputs[i - 1] @ twin.parameters[f"W{i}"] + twin.parameters[f"b{i}"]
-        for kink in KINKS.get(activation, ()):
+    for s, step in enumerate(twin.steps):
+        z = chain[s]
+        if step.kind == "dense":
+            z = reference.dense(z, twin.array(step, "W"), twin.array(step, "b"))
+        for kink in KINKS.get(twin.activations[s], ()):
             keep &= np.abs(z - kink).min(axis=1) > margin
     return keep
 

@@ -9,30 +9,37 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from gradient_cases import ACTIVATIONS, CASES, LAYERS, LOSSES, OPTIMIZERS, Case, loss_of
-from numpy_network import NumpyNetwork, away_from_kinks, book_gradient
+from gradient_cases import (
+    ACTIVATIONS,
+    CASES,
+    LAYER_CASES,
+    LAYERS,
+    LOSSES,
+    OPTIMIZERS,
+    Case,
+    LayerCase,
+    loss_of,
+)
+from numpy_network import NumpyNetwork, away_from_kinks, book_gradient, unchanged
 from tolerances import assert_close, tolerance
 
 import nnfast as nf
-from nnfast import losses, optimizers
+from nnfast import layers, losses, optimizers, reference
 from nnfast.kernels import arrays as kernels
 
 H = 1e-5  # the square of it, and the rounding of the loss divided by it, are both some 1e-10
 
 by_case = pytest.mark.parametrize("case", CASES, ids=str)
+by_layer = pytest.mark.parametrize("case", LAYER_CASES, ids=str)
 
 
 # ---- nothing is without a row
 
 
-def layer_classes() -> set[str]:
-    """The layers that nnfast exports."""
-    exported = {name: getattr(nf, name) for name in nf.__all__}
-    return {name for name, value in exported.items() if isinstance(value, type) and value.__module__ == "nnfast.layers"}
-
-
 def test_every_layer_has_a_row() -> None:
-    assert layer_classes() == set(LAYERS)
+    assert {kind.__name__ for kind in layers.LAYERS.values()} == {name.split()[0] for name in LAYERS}
+    for name, make in LAYERS.items():
+        assert type(make(3)).__name__ == name.split()[0]
 
 
 def test_every_activation_has_a_row() -> None:
@@ -70,7 +77,6 @@ def test_every_row_is_in_cases_of_every_kind() -> None:
         assert any(name in chain[1:-1] for chain in chains)
         assert {len(chain) for chain in chains if chain[-1] == name} >= {1, 2}
     assert {len(case.activations) for case in CASES} == {1, 2, 3, 4}
-    assert {case.layer for case in CASES} == set(LAYERS)
     fitting = {
         (loss, output, target)
         for loss, row in LOSSES.items()
@@ -128,6 +134,82 @@ def test_check_gradient_finds_what_is_wrong(case: Case) -> None:
     assert not any(report[name] for name in net.params)
 
 
+# ---- and of layers
+
+
+@by_layer
+def test_numerical_gradients_through_layers_are_those_of_the_books_loop(case: LayerCase) -> None:
+    net, (x, y) = case.network(), case.data()
+    names = [*net.params, "x"]
+    with unchanged(net):
+        found = net.numerical_gradient(x, y, h=H, wrt=names, **case.arguments)
+    assert list(found) == names
+    for name in names:
+        array = x if name == "x" else net.params[name]
+        expected = book_gradient(lambda: net.loss(x, y, **case.arguments), array, H)
+        assert_close(found[name], expected, scale=(1 + net.loss(x, y, **case.arguments)) / H)
+
+
+@by_layer
+def test_gradients_through_layers_are_numerical_ones(case: LayerCase) -> None:
+    net, (x, y) = case.network(), case.data()
+    names = [*net.params, "x"]
+    with unchanged(net):
+        found = net.gradient(x, y, wrt=names, **case.arguments)
+        expected = net.numerical_gradient(x, y, h=H, wrt=names, **case.arguments)
+        report = net.check_gradient(x, y, wrt=names, **case.arguments)
+    loss = net.loss(x, y, **case.arguments)
+    for name in names:
+        assert_close(found[name], expected[name], scale=1 + loss + np.abs(expected[name]), kind="difference")
+    assert report
+
+
+@by_layer
+def test_losses_and_gradients_through_layers_are_those_of_a_numpy_program(case: LayerCase) -> None:
+    net, (x, y) = case.network(), case.data()
+    twin = NumpyNetwork(net)
+    loss, expected = twin.loss_and_gradient(x, y, training=case.training, weights=case.weights())
+    assert_close(net.loss(x, y, **case.arguments), loss, scale=1 + loss, kind="trajectory")
+    found = net.gradient(x, y, wrt=[*net.params, "x"], **case.arguments)
+    assert set(found) == set(expected)
+    for name, gradient in expected.items():
+        assert_close(found[name], gradient, scale=1 + np.abs(gradient), kind="trajectory")
+    outputs = twin.forward(x)[-1]
+    if net._loss.fused:
+        outputs = getattr(reference, net.layers[-1].activation)(outputs)
+    assert_close(net.predict(x), outputs, scale=1 + np.abs(outputs))
+
+
+TRAINED = [
+    case
+    for case in LAYER_CASES
+    if case.training and case.layer in LAYERS
+    if not (case.place == "alone" and (case.layer.endswith("frozen") or not case.network().n_parameters))
+]
+
+
+@pytest.mark.parametrize("gradient", ["backpropagation", "numerical"])
+@pytest.mark.parametrize("case", TRAINED, ids=str)
+def test_training_of_layers_is_that_of_a_numpy_program(case: LayerCase, gradient: str) -> None:
+    """Parameters and what is frozen of them, running statistics, and noise."""
+    net, twin, (x, y) = case.network(), NumpyNetwork(case.network()), case.data(rows=24)
+    weights = case.weights(rows=24)
+    losses = [
+        twin.train_step(x[rows], y[rows], nf.SGD(0.02), None if weights is None else weights[rows])
+        for rows in twin.batches(len(x), 10, 5)
+    ]
+    history = net.fit(
+        x, y, steps=5, batch_size=10, optimizer=nf.SGD(0.02), gradient=gradient, shuffle=False, verbose=0,
+        sample_weight=weights,
+    )  # fmt: skip
+    kind = "trajectory" if gradient == "backpropagation" else "rough difference"
+    assert_close(history.step_loss, losses, scale=1 + np.abs(losses), kind=kind)
+    for found, expected in ((net.params, twin.parameters), (net.statistics, twin.statistics)):
+        for name, array in expected.items():
+            assert_close(found[name], array, scale=1 + np.abs(array), kind=kind)
+    assert net._built.noise_steps == twin.noise_steps
+
+
 @pytest.mark.parametrize(
     ("kernel", "prediction", "target", "parameters"),
     [
@@ -155,7 +237,11 @@ def test_kernels_of_losses_are_derived_rightly(
 
 # Two trainings part where one of them comes close to a kink.
 SMOOTH = [
-    case for case in CASES if len(case.activations) == 2 and not any(ACTIVATIONS[a].kinks for a in case.activations)
+    case
+    for case in CASES
+    if len(case.activations) == 2
+    and not any(ACTIVATIONS[a].kinks for a in case.activations)
+    and not LOSSES[case.loss].kinks
 ]
 
 

@@ -750,6 +750,8 @@ cdef bint all_fuse(const Job* job, Py_ssize_t m) noexcept nogil:
     """Whether one thread may update each layer on its way back: weights are read once less."""
     cdef const Step* step
     cdef int s
+    if not (job.work & WEIGHTS and job.work & UPDATE) or job.clip_norm < INFINITY:
+        return False
     for s in range(job.plan.n_steps):
         step = &job.plan.steps[s]
         if step.kind == DENSE and not fuses(job, job.work, step, m):
