@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+MAX_DEPTH = 100  # of residual layers, which Python walks one within the other
+
+
 class Compiler:
     """Makes the steps of a program from layers, one after another.
 
@@ -400,8 +403,8 @@ class Dropout(Layer):
 
     def __init__(self, rate: float) -> None:
         rate = check_float("rate", rate, 0.0, 1.0)
-        if rate == 1:
-            raise ValueError("rate must be below 1, for dropout of all numbers leaves nothing, got 1.0")
+        if rate > 1 - 2**-32:  # as finely as it is drawn
+            raise ValueError(f"rate must be below 1, for dropout of all numbers leaves nothing, got {rate}")
         vars(self).update(rate=rate)
 
     def _compile(self, to: Compiler, path: str) -> None:
@@ -615,7 +618,11 @@ class Residual(Layer):
     layers: tuple[Layer, ...]
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        vars(self).update(layers=check_layers(layers))
+        chain = check_layers(layers)
+        depth = 1 + max((path.count(".") for path, _ in walk(chain)), default=0)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"residual layers must be at most {MAX_DEPTH} deep within each other, got {depth}")
+        vars(self).update(layers=chain)
 
     def _compile(self, to: Compiler, path: str) -> None:
         """Add the steps of the chain and of the sum to a program; `path` is that of the layer in its network."""

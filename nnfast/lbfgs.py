@@ -25,7 +25,14 @@ class _Enough(Exception):
 
 
 class Minimization:
-    """A run of L-BFGS iterations, of which each counts as a step: the network is always as one of them left it.
+    """A run of L-BFGS iterations, of which each counts as a step.
+
+    For callbacks and afterwards the network is as one of them left it; meanwhile it is where the line search tries.
+
+    Raises
+    ------
+    ValueError
+        If a layer is random in training, or the loss is not finite to begin with; nothing has changed then.
 
     Attributes
     ----------
@@ -45,6 +52,8 @@ class Minimization:
         gradient: str,
         counts: str | float | None,
     ) -> None:
+        from scipy import optimize  # noqa: F401  if it is missing, nothing has changed yet
+
         for path, layer in walk(net.layers):
             if isinstance(layer, (Dropout, GaussianNoise)):
                 raise ValueError(
@@ -64,6 +73,8 @@ class Minimization:
         self.rates = np.empty(0)
         self.vector = aligned_zeros(net.n_parameters, net.dtype)  # of the gradient
         self._done = (0, self.program.parameters.copy())  # both at once, whenever Ctrl-C comes
+        if self._loss_and_gradient(self.program.parameters.astype(np.float64))[0] == STEEP:
+            raise ValueError("the loss is not finite to begin with: L-BFGS has no way down from there")
 
     @property
     def step(self) -> int:
@@ -71,13 +82,7 @@ class Minimization:
         return self._done[0]
 
     def run(self, optimizer: LBFGS, after: Callable[[int], bool]) -> None:
-        """Iterate until it has converged, all is done, or `after`, told of each iteration, returns False.
-
-        Raises
-        ------
-        ValueError
-            If the loss is not finite to begin with; nothing has changed then.
-        """
+        """Iterate until it has converged, all is done, or `after`, told of each iteration, returns False."""
         from scipy import optimize
 
         def finished(intermediate_result: optimize.OptimizeResult) -> None:
@@ -91,9 +96,6 @@ class Minimization:
 
         parameters = self.program.parameters
         start = parameters.astype(np.float64)
-        loss = self._loss_and_gradient(start)[0]
-        if loss == STEEP:
-            raise ValueError("the loss is not finite to begin with: L-BFGS has no way down from there")
         self.program.reset_optimizer()
         self.program.forget()
         options = optimizer.options() | {"maxiter": len(self.step_loss), "maxfun": 2**31 - 1}

@@ -646,6 +646,8 @@ class OutputLoss:
     @property
     def answers(self) -> str | float | None:
         """What answer the outputs give: "classes", the threshold of what the loss is computed from, or None."""
+        if self.name == "quantile":  # of a number, whatever the activation
+            return None
         if self.activation in _CLASSES:
             return "classes"
         if self.name in ("binary_cross_entropy", "hinge"):  # logits, and signs

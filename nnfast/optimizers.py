@@ -751,7 +751,7 @@ class LBFGS(Optimizer):
         {'maxcor': 10, 'ftol': 2.2e-09, 'gtol': 1e-05}
         """
         return {
-            "maxcor": check_int("history_size", self.history_size, 1),
+            "maxcor": check_int("history_size", self.history_size, 1, 1000),
             "ftol": check_float("tolerance", self.tolerance, 0.0),
             "gtol": check_float("gradient_tolerance", self.gradient_tolerance, 0.0),
         }

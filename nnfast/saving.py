@@ -56,6 +56,8 @@ def to_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
                 "moments": list(kept),
                 "averaged": program.averaged,
             }
+            if program.epochs:
+                slot["epochs"] = program.epochs
             if program.plateau is not None:
                 slot["plateau"] = program.plateau
             if program.average is not None and program.averaged:
@@ -117,8 +119,10 @@ def _restore_optimizer(net: Sequential, slot: dict[str, Any], arrays: dict[str, 
     moments: list[np.ndarray | None] = [None] * len(net._built.moments)
     for i in _moments(slot):
         moments[i] = arrays[f"optimizer.{i}"]
-    if type(slot["steps"]) is not int or slot["steps"] < 0:
-        raise ValueError(f"the optimizer's steps must be a count, got {slot['steps']!r}")
+    epochs = slot.get("epochs", 0)
+    for name, count in (("steps", slot["steps"]), ("epochs", epochs)):
+        if type(count) is not int or count < 0:
+            raise ValueError(f"the optimizer's {name} must be a count, got {count!r}")
     product = slot["product"]
     if type(product) is not float or not 0 <= product <= 1:
         raise ValueError(f"the product of the optimizer's momenta must be from 0 to 1, got {product!r}")
@@ -126,7 +130,7 @@ def _restore_optimizer(net: Sequential, slot: dict[str, Any], arrays: dict[str, 
     if plateau is not None:
         check_plateau(plateau)
     average = arrays.get("optimizer.average")
-    net._built.restore_optimizer(slot["kind"], slot["steps"], product, moments, average, plateau)
+    net._built.restore_optimizer(slot["kind"], slot["steps"], epochs, product, moments, average, plateau)
 
 
 def _vectors(slot: dict[str, Any]) -> list[str]:
@@ -144,6 +148,8 @@ def _moments(slot: dict[str, Any]) -> list[int]:
     moments, possible = slot["moments"], range(len(initial))
     if type(moments) is not list or any(type(i) is not int or i not in possible for i in moments):
         raise ValueError(f"the optimizer's moments must be some of {[*possible]}, got {moments!r}")
+    if len(set(moments)) < len(moments):
+        raise ValueError(f"the optimizer's moments must be there once each, got {moments}")
     if not set(always) <= set(moments):
         raise ValueError(f"the optimizer's moments {always} must be there, got {moments}")
     return moments

@@ -2,8 +2,8 @@
 
 They do not change and keep no state, so one may serve many optimizers and networks. Updates are counted by the
 network's optimizer slot, from 0 for its first one: a second `fit` goes on where the first has ended. A schedule by step
-changes the rate at each update; one by epoch is counted in epochs of ``steps_per_epoch`` updates and changes it between
-them, as PyTorch's schedulers do if they are stepped after each epoch.
+changes the rate at each update; one by epoch counts the epochs of all fits, of ``steps_per_epoch`` updates each, and
+changes it between them, as PyTorch's schedulers do if they are stepped after each epoch.
 
 Definitions and defaults are PyTorch's. Past its end a schedule stays at its last rate, where PyTorch's cosine rises
 again and its one-cycle raises an error.
@@ -39,6 +39,8 @@ class Schedule:
     cycle_momentum: bool = False  # of the optimizer, too
 
     def __init__(self, learning_rate: float, by: str, **hyperparameters: Any) -> None:
+        if type(self) is Schedule:
+            raise TypeError("Schedule is what schedules have in common: take one of nnfast.schedules, such as Cosine")
         rate = check_float("learning_rate", learning_rate, 0.0, float("inf"), open_ends=True)
         vars(self).update(learning_rate=rate, **hyperparameters, by=choose("by", by, ("step", "epoch")))
 

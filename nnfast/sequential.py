@@ -19,6 +19,7 @@ from nnfast._validation import (
     as_weights,
     check_bool,
     check_float,
+    check_holds,
     check_int,
     check_out,
     check_shape,
@@ -126,7 +127,9 @@ class Sequential:
         shape = None if input_shape is None else _checked_shape(input_shape)
         units = output_units(self._layers) or (0 if shape is None else prod(shape))
         if not units:
-            raise ValueError("a network without a Dense layer has as many outputs as inputs: give its input_shape")
+            raise ValueError(
+                "a network without a Dense layer of its own has as many outputs as inputs: give its input_shape"
+            )
         self._units = units
         self._loss = OutputLoss(loss, self._layers[-1].activation, units)
         self._dtype = _checked_dtype(dtype)
@@ -175,7 +178,12 @@ class Sequential:
         sizes = _checked_shape(input_shape)
         compiler = Compiler(prod(sizes))
         compiler.add_layers(self.layers)
-        program = Program(self.dtype, compiler.steps, self._loss.kernel(self.dtype), self._noise_seed)
+        for step in compiler.steps:
+            for number in (step.get(name, 0.0) for name in ("alpha", "first", "second", "l1", "l2")):
+                check_holds(f"layers[{step['path']}]", number, self.dtype)
+        loss = self._loss.kernel(self.dtype)
+        check_holds(f"loss {self.loss_function!r}", loss[1], self.dtype)
+        program = Program(self.dtype, compiler.steps, loss, self._noise_seed)
         stream = self._initial_stream.bit_generator
         before = stream.state
         try:
@@ -430,8 +438,8 @@ class Sequential:
         ndarray of int64
             Of shape (n,): the index of the largest output, or for one output whether it is above one half, with loss
             'hinge' above zero. Several sigmoid, step or hinge outputs are labels of their own: 0 or 1 each, of shape
-            (n, outputs). Where outputs differ
-            by less than their rounding, what they were made from decides, as in `accuracy`.
+            (n, outputs). Where outputs differ by less than their rounding, what they were made from decides, as in
+            `accuracy`.
 
         Raises
         ------
@@ -476,8 +484,8 @@ class Sequential:
         y : array_like
             Labels of shape (n,), or targets of shape (n, outputs); for one output also (n,).
         sample_weight : array_like of shape (n,), optional
-            How much each row counts, not negative: a row of weight 2 as two rows, one of weight 0 as none. Averages
-            are over weights.
+            How much each row counts, not negative: a row of weight 2 as two rows, one of weight 0 as none (but
+            for the statistics of a batch norm, which see each row once). Averages are over weights.
         training : bool
             Whether to see the data as the next step of a training would: with its dropout and noise, and with the
             batch's own statistics in batch norms. Nothing is changed by it.
@@ -908,7 +916,7 @@ class Sequential:
         chosen = resolve_optimizer(optimizer)
         values = chosen.values(self.dtype)
         rows, targets = self._data(x, y)
-        weights = as_weights(sample_weight, len(rows))
+        weights = as_weights(sample_weight, len(rows), some=False)
         self._check_trainable()
         self._check_batch(len(rows))
         self._warn_of_steps(stacklevel=2)
@@ -1093,12 +1101,17 @@ class Sequential:
         >>> net.averaged().params["b1"][0] < net.params["b1"][0]
         np.True_
         """
-        if not self._built.averaged:
+        average = self._built.average
+        if average is None or not self._built.averaged:
             raise RuntimeError(
                 "there is no average: train with an optimizer that keeps one, such as Adam(average_decay=0.999)"
             )
         twin = self.copy()
-        twin.flat_params[:] = self._built.average
+        layers = dict(walk(self.layers))
+        for _, path, at, shape in self._built.layout:
+            if layers[path.rpartition(".")[0]].trainable:
+                part = slice(at, at + prod(shape))
+                twin.flat_params[part] = average[part]
         return twin
 
     # ---- the network as a thing

@@ -177,7 +177,7 @@ def fit(
                 training = Training(
                     program, rows, targets, weights, batch, total, values, bits, counts, get_num_threads()
                 )
-        except MemoryError:
+        except BaseException:
             if unbuilt:
                 net._unbuild()
             raise
@@ -257,6 +257,7 @@ class _Run:
         self.counts, self.validation, self.callbacks = counts, validation, callbacks
         self.validation_counts = None if validation is None else net._loss.counting(validation[1])
         self.history = History(per_epoch)
+        self.epochs_before = net._built.epochs
 
     @property
     def recorded(self) -> int:
@@ -318,7 +319,15 @@ class _Run:
             return np.full(min(count, BLOCK), program.plateau["rate"]), None
         assert isinstance(schedule, TimedSchedule)
         first = program.optimizer_steps
+        if schedule.by == "epoch":  # which begin with each fit, whatever was done before
+            first = self.epochs_before * self.per_epoch + self.training.step
         return schedule.following(first, first + count, self.per_epoch)
+
+    def count_epochs(self) -> None:
+        """Tell the optimizer's slot how many epochs a schedule by epoch has seen."""
+        schedule = getattr(self.optimizer, "learning_rate", None)
+        if isinstance(schedule, TimedSchedule) and schedule.by == "epoch":
+            self.net._built.epochs = self.epochs_before + self.recorded
 
     def look_for_plateau(self, values: dict[str, list[float]]) -> None:
         """Reduce the learning rate of a schedule that looks at the values of an epoch, if they are no better."""
@@ -369,6 +378,7 @@ class _Run:
             if val_accuracy is not None:
                 values["val_accuracy"] = [val_accuracy]
         self.history._extend(values)
+        self.count_epochs()
         self.look_for_plateau(values)
         if self.callbacks:
             self.history.step_loss = self.training.step_loss[: self.training.step]

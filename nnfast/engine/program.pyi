@@ -17,6 +17,7 @@ class Program:
     optimizer_kind: str | None
     optimizer_steps: int
     plateau: dict[str, Any] | None
+    epochs: int
     average: np.ndarray | None
     averaged: bool
     seed: int
@@ -35,6 +36,7 @@ class Program:
         self,
         kind: str,
         steps: int,
+        epochs: int,
         product: float,
         moments: Sequence[np.ndarray | None],
         average: np.ndarray | None,

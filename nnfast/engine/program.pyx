@@ -180,6 +180,7 @@ cdef class Program:
     cdef object hyperparameters  # those in `optimizer`
     cdef Optimizer optimizer
     cdef public object plateau  # the state of a schedule that waits for one, or None
+    cdef public int64_t epochs  # of fits with the slot's optimizer, for schedules by epoch
 
     def __cinit__(self, dtype, steps, loss, seed=0):
         self.saved = -1
@@ -224,7 +225,7 @@ cdef class Program:
             ld = -(-n_out//vector)*vector
             if ld*plan.z % 1024 == 0:  # or a column's elements would all fall into a few sets of the caches
                 ld += ALIGNMENT//plan.z
-            bytes_needed = (offset + n_in*n_out + n_out)*plan.z
+            bytes_needed = (offset + (n_in*n_out if spec["kind"] == "dense" else 0) + 2*n_out)*plan.z
             if bytes_needed > 2**62 or width + ld > 2**40:
                 raise MemoryError(f"layer {spec.get('path', s)} needs {n_in} x {n_out} weights")
             step = &plan.steps[s]
@@ -434,7 +435,7 @@ cdef class Program:
         cdef Optimizer* o = &self.optimizer
         if values.kind != self.optimizer_kind:
             self.optimizer_kind = values.kind
-            self.optimizer_steps = 0
+            self.optimizer_steps = self.epochs = 0
             self.plateau = None
         if any([new is not None and new is not mine for mine, new in zip(self.moments, moments)]):
             self.optimizer_product = 1
@@ -470,9 +471,9 @@ cdef class Program:
         self.averaged = job.averaged
 
     def reset_optimizer(self):
-        self.restore_optimizer(None, 0, 1.0, [None]*MAX_MOMENTS, None, None)
+        self.restore_optimizer(None, 0, 0, 1.0, [None]*MAX_MOMENTS, None, None)
 
-    def restore_optimizer(self, kind, steps, product, moments, average, plateau):
+    def restore_optimizer(self, kind, steps, epochs, product, moments, average, plateau):
         """Fill the slot from a copy or a file."""
         mine = [None if moment is None else aligned_zeros(self.plan.n_parameters, self.dtype) for moment in moments]
         for k, moment in enumerate(moments):
@@ -482,7 +483,7 @@ cdef class Program:
         if average is not None:
             self.average = aligned_zeros(self.plan.n_parameters, self.dtype)
             self.average[:] = average
-        self.hyperparameters, self.plateau = None, plateau
+        self.hyperparameters, self.plateau, self.epochs = None, plateau, epochs
         self.optimizer_kind, self.optimizer_steps, self.optimizer_product, self.moments = kind, steps, product, mine
 
     # ---- running
@@ -664,7 +665,8 @@ cdef class Program:
             raise_if(job.interrupted)
         finally:
             free_memory(ws.memory)
-        self.noise_steps = job.noise_steps
+        if lasting:
+            self.noise_steps = job.noise_steps
         return loss, correct
 
     def forward(self, x, out, int threads):
