@@ -86,23 +86,23 @@ def _cast(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
         raise ValueError(f"{name} must fit {np.dtype(dtype)}, got {value:g}{_at(index)}, which is beyond it") from None
 
 
-def as_weights(value: Any, n: int, *, some: bool = True) -> np.ndarray | None:
-    """Return the weights of `n` rows as float64; None stays None. With `some`, they must not be all zero.
+def as_weights(value: Any, n: int) -> np.ndarray | None:
+    """Return the weights of `n` rows as float64; None stays None.
 
     Raises
     ------
     TypeError, ValueError
-        If `value` has another shape, holds what is negative, too small to count, or not finite, or if its sum is not.
+        If `value` has another shape, holds what is negative or not finite, is all zero, or has a sum beyond float64.
     """
     if value is None:
         return None
     weights = as_array("sample_weight", value, np.float64, shape=(n,), finite=True)
     if weights.min() < 0:
         raise ValueError(f"sample_weight must not be negative, got {weights.min()}{_at(np.argwhere(weights < 0)[0])}")
-    if some and not weights.any():
+    if not weights.any():
         raise ValueError("sample_weight must not be all zero")
     low, high = float(np.finfo(np.float64).smallest_normal), float(np.finfo(np.float64).max)
-    if weights.any() and not (low <= weights[weights > 0].min() and weights.max() <= high / n):
+    if not (low <= weights[weights > 0].min() and weights.max() <= high / n):
         raise ValueError(
             f"sample_weight must be of numbers whose sum is one, zero or from {low:.3g} to {high / n:.3g} each, got "
             f"{weights[weights > 0].min()} to {weights.max()}"

@@ -916,7 +916,7 @@ class Sequential:
         chosen = resolve_optimizer(optimizer)
         values = chosen.values(self.dtype)
         rows, targets = self._data(x, y)
-        weights = as_weights(sample_weight, len(rows), some=False)
+        weights = as_weights(sample_weight, len(rows))
         self._check_trainable()
         self._check_batch(len(rows))
         self._warn_of_steps(stacklevel=2)

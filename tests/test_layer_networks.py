@@ -557,7 +557,7 @@ REFUSED = {
     "softmax of one unit": (
         lambda: nf.Sequential([D(1), A("softmax")], input_shape=2), ValueError, f"^{MIX}: it needs two inputs",
     ),
-    "no width": (lambda: nf.Sequential([nf.Dropout(0.1)]), ValueError, "^a network without a Dense layer has as many"),
+    "no width": (lambda: nf.Sequential([nf.Dropout(0.1)]), ValueError, "^a network without a Dense layer of its own"),
     "a width beyond any array": (
         lambda: nf.Sequential([nf.Dropout(0.1)], input_shape=2**40), MemoryError, "^no layer can have more than",
     ),

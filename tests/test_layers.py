@@ -533,3 +533,51 @@ def test_unknown_optimizers(method):
     for wrong in (None, 0.1, nf.SGD):
         with pytest.raises(TypeError, match="^optimizer must be an optimizer, as nf.SGD"):
             getattr(net, method)(*data, optimizer=wrong)
+
+
+# ---- numbers that a dtype cannot hold
+
+
+@pytest.mark.parametrize(
+    ("layer", "number"),
+    [
+        (nf.LayerNorm(epsilon=1e-50), "1e-50"),
+        (nf.BatchNorm(epsilon=1e-300), "1e-300"),
+        (nf.Activation(nf.activations.LeakyReLU(1e300)), r"1e\+300"),
+        (nf.Rescaling(1e200), r"1e\+200"),
+        (nf.Dense(2, l2=1e-60), "1e-60"),
+    ],
+    ids=repr,
+)
+def test_numbers_that_float32_cannot_hold(layer, number):
+    with pytest.raises(
+        ValueError, match=rf"^layers\[0\] has the number {number}, but float32 holds those from 1.18e-38"
+    ):
+        nf.Sequential([layer], input_shape=2)
+    nf.Sequential([layer], input_shape=2, dtype="float64")
+
+
+def test_losses_that_float32_cannot_hold():
+    with pytest.raises(ValueError, match=r"^loss Huber\(delta=1e-50\) has the number 1e-50, but float32"):
+        nf.Sequential([nf.Dense(1)], input_shape=2, loss=nf.losses.Huber(1e-50))
+
+
+def test_residuals_deep_within_each_other():
+    layer = nf.Dense(2)
+    for _ in range(100):
+        layer = nf.Residual([layer])
+    assert nf.Sequential([layer, nf.Dense(1)], input_shape=2).predict([[1.0, 2.0]]).shape == (1, 1)
+    with pytest.raises(ValueError, match="^residual layers must be at most 100 deep within each other, got 101"):
+        nf.Residual([layer])
+
+
+def test_the_average_of_frozen_layers_is_what_they_are():
+    net = nf.Sequential([nf.Dense(3, trainable=False), nf.Dense(1)], input_shape=2, seed=0)
+    x, y = [[1.0, 2.0], [3.0, 4.0]], [1.0, 2.0]
+    optimizer = nf.SGD(0.01, average_decay=0.5)
+    net.train_step(x, y, optimizer)
+    net.params["W1"] = np.full((2, 3), 7.0)
+    net.train_step(x, y, optimizer)
+    average = net.averaged()
+    assert (average.params["W1"] == 7).all()
+    assert not (average.params["W2"] == net.params["W2"]).all()

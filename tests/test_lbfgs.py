@@ -347,3 +347,25 @@ def test_what_it_is():
         nf.LBFGS().learning_rate = 0.1
     with pytest.raises(TypeError, match="epochs must be an integer"):
         fit(make_net(), epochs=2.5)
+
+
+def test_what_it_refuses_leaves_an_unbuilt_network_unbuilt():
+    net = nf.Sequential([nf.Dropout(0.5), nf.Dense(4, "softmax")], seed=0)
+    with pytest.raises(ValueError, match=r"layers\[0\] is random in training: Dropout\(0.5\)"):
+        fit(net)
+    assert net.input_shape is None
+    assert net.history is None
+
+
+def test_a_refused_start_keeps_the_history():
+    net = make_net()
+    history = fit(net, epochs=2)
+    net.params["W1"] = np.full_like(net.params["W1"], np.inf)
+    with pytest.raises(ValueError, match="not finite to begin with"), np.errstate(all="ignore"):
+        fit(net)
+    assert net.history is history
+
+
+def test_more_history_than_scipy_has_room_for_is_refused():
+    with pytest.raises(ValueError, match="history_size must be at most 1000, got 1001"):
+        nf.LBFGS(history_size=1001)

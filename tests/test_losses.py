@@ -509,3 +509,12 @@ def test_weights_are_checked(weights, error, message):
     with pytest.raises(error, match=f"^validation_data: {message[1:]}"):
         net.fit(X, y, validation_data=(X, y, weights))
     np.testing.assert_array_equal(net.flat_params, before)
+
+
+@pytest.mark.parametrize("weight", [1e-310, 1e308])
+def test_weights_whose_sum_is_beyond_float64(weight):
+    net, y = make("cross_entropy")
+    with pytest.raises(
+        ValueError, match="^sample_weight must be of numbers whose sum is one, zero or from 2.23e-308 to"
+    ):
+        net.loss(X, y, sample_weight=np.full(12, weight))

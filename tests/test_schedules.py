@@ -673,3 +673,15 @@ def test_rates_fit_the_dtype():
         fit(make_net(dtype="float32"), Constant(1e300))
     with pytest.raises(TypeError, match="learning_rate must be a number, got "):
         nf.SGD(Constant)
+
+
+def test_epochs_are_those_of_fits_whatever_their_size():
+    """Each fit begins an epoch: neither another batch size nor single steps before it shift them."""
+    net = nf.Sequential([nf.Dense(1)], input_shape=2, seed=0)
+    x, y = np.ones((40, 2)), np.zeros(40)
+    optimizer = nf.SGD(schedules.Exponential(1e-2, gamma=0.5, by="epoch"))
+    net.train_step(x, y, nf.SGD(1e-3))
+    first = net.fit(x, y, epochs=2, batch_size=10, optimizer=optimizer, verbose=0)
+    assert first.learning_rate.tolist() == [1e-2] * 4 + [5e-3] * 4
+    second = net.copy().fit(x, y, epochs=2, batch_size=40, optimizer=optimizer, verbose=0)
+    assert second.learning_rate.tolist() == [2.5e-3, 1.25e-3]
