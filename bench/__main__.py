@@ -20,6 +20,7 @@ OTHERS = {
     "threads": "fit on 1, 2, 4 and 8 threads, more than there are cores included",
     "gradients": "numerical gradients of a network and of a function, beside the book's loop and peers",
     "ingredients": "what dropout, norms, gelu and others add to a training step, here and in PyTorch",
+    "mnist": "the recipe of examples/mnist_best.py, here and in PyTorch: minutes",
     "imports": "import nnfast beside import numpy",
     "sweep": "many shapes, batches, activations and optimizers against the fastest peer: 20 minutes",
 }
@@ -75,7 +76,7 @@ def run_here(options: argparse.Namespace) -> dict[str, Any]:
         run_races(options, run)
     others: dict[str, Callable[[argparse.Namespace, dict[str, Any]], None]] = {
         "inference": run_inference, "threads": run_threads, "gradients": run_gradients,
-        "ingredients": run_ingredients, "imports": run_imports, "sweep": run_sweep,
+        "ingredients": run_ingredients, "mnist": run_mnist, "imports": run_imports, "sweep": run_sweep,
     }  # fmt: skip
     for name in options.names:
         if name in others:
@@ -148,6 +149,15 @@ def run_ingredients(options: argparse.Namespace, run: dict[str, Any]) -> None:
     print("\n" + report.ingredients_lines(run["ingredients"]), flush=True)
 
 
+def run_mnist(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Train the best network for MNIST, several times."""
+    from bench import report
+    from bench.mnist import compare_mnist
+
+    run["mnist"] = compare_mnist(options.rounds or 3, options.steps, options.threads[0])
+    print("\n" + report.mnist_lines(run["mnist"]), flush=True)
+
+
 def run_imports(options: argparse.Namespace, run: dict[str, Any]) -> None:
     """Compare the times of two imports."""
     from bench import report
@@ -186,7 +196,11 @@ def read_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("names", nargs="*", type=known, metavar="NAME", help=f"what to measure; by default {', '.join(DEFAULT)}")
     add("--threads", type=positive, nargs="+", metavar="N", help="of each peer; by default 1, then 2")
-    add("--rounds", type=positive, help=f"by default {ROUNDS}; of imports and ingredients {MANY_ROUNDS}, of a sweep 3")
+    add(
+        "--rounds",
+        type=positive,
+        help=f"by default {ROUNDS}; of imports and ingredients {MANY_ROUNDS}, of mnist and a sweep 3",
+    )
     add("--steps", type=positive, help="of training of each peer, in all rounds together")
     add("--json", type=Path, metavar="FILE", help="write all figures there")
     add("--chart", type=Path, metavar="FILE", help="draw the ratios there (.png, .svg, .pdf)")

@@ -204,7 +204,6 @@ class PyTorch:
 
 def module(recipe: Recipe) -> Any:
     """Return the same network as a module, with the initial values of nnfast's."""
-    import torch
     from torch import nn
 
     class Residual(nn.Sequential):
@@ -221,8 +220,14 @@ def module(recipe: Recipe) -> Any:
     layers = [layer for pair in zip(sizes, [*sizes[1:], last], strict=True) for layer in hidden(*pair)]
     if recipe.third is not None:
         layers += [Residual(*hidden(last, last))] if recipe.third == "residual" else hidden(last, last)
-    net = nn.Sequential(*layers, nn.Linear(last, classes))
+    return with_parameters(nn.Sequential(*layers, nn.Linear(last, classes)), network(recipe))
+
+
+def with_parameters(net: Any, own: Any) -> Any:
+    """Return a module with the parameters of a network of nnfast; linear layers hold their weights transposed."""
+    import torch
+
     with torch.no_grad():
-        for theirs, own in zip(net.parameters(), network(recipe).params.values(), strict=True):
-            theirs.copy_(torch.from_numpy(own.T.copy()))
+        for theirs, values in zip(net.parameters(), own.params.values(), strict=True):
+            theirs.copy_(torch.from_numpy(values.T.copy()))
     return net

@@ -112,6 +112,19 @@ def ingredients_lines(result: dict[str, Any]) -> str:
     return "\n".join([*lines, *left_out(result)])
 
 
+def mnist_lines(result: dict[str, Any]) -> str:
+    """Return the table of the best network for MNIST."""
+    lines = [
+        f"The recipe of examples/mnist_best.py on {result['rows']:,} rows of {result['data']}: {result['epochs']} epochs "
+        f"in mini-batches of {result['batch']}; {result['seeds']} seeds",
+        f"{'':14}{'test accuracy (%)':^24}{'seconds':^24}",
+    ]
+    for name, peer in result["peers"].items():
+        percent = {which: 100 * value for which, value in peer["accuracy"].items()}
+        lines.append(f"{name:14}{in_words(percent)}{in_words(peer['seconds'])}")
+    return "\n".join([*lines, *left_out(result)])
+
+
 def imports_line(result: dict[str, Any]) -> str:
     """Return the time of `import nnfast` as a ratio to that of `import numpy`."""
     ratio, milliseconds = result["ratio"], result["milliseconds"]

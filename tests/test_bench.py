@@ -185,6 +185,21 @@ def test_another_network_is_named(bench_importable):
     assert "left out: not there" in told
 
 
+@pytest.mark.skipif(not (ROOT / "examples").is_dir(), reason="examples/ is not beside bench/")
+def test_the_recipe_for_mnist(tmp_path):
+    run = run_bench("mnist", "--threads", 1, "--rounds", 1, "--steps", 40, "--json", tmp_path / "figures.json")
+    assert run.returncode == 0, run.stdout + run.stderr
+    figures = figures_in(tmp_path / "figures.json")["mnist"]
+    assert (figures["rows"], figures["epochs"], figures["seeds"]) == (40 * figures["batch"], 1, 1)
+    for name, peer in figures["peers"].items():
+        assert name in run.stdout
+        assert peer["seconds"]["median"] > 0
+        assert 0.15 < peer["accuracy"]["median"] <= 1  # guessing reads a tenth
+    if "PyTorch" in figures["peers"]:
+        own, theirs = (figures["peers"][name]["accuracy"]["median"] for name in ("nnfast", "PyTorch"))
+        assert abs(own - theirs) < 0.05
+
+
 def test_a_missing_peer_says_so(bench_importable):
     from bench.peers import Peer
 
