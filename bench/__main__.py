@@ -199,7 +199,7 @@ def read_arguments() -> argparse.Namespace:
     add(
         "--rounds",
         type=positive,
-        help=f"by default {ROUNDS}; of imports and ingredients {MANY_ROUNDS}, of mnist and a sweep 3",
+        help=f"by default {ROUNDS}; of imports and ingredients {MANY_ROUNDS}, of mnist, sweep 3",
     )
     add("--steps", type=positive, help="of training of each peer, in all rounds together")
     add("--json", type=Path, metavar="FILE", help="write all figures there")

@@ -115,8 +115,8 @@ def ingredients_lines(result: dict[str, Any]) -> str:
 def mnist_lines(result: dict[str, Any]) -> str:
     """Return the table of the best network for MNIST."""
     lines = [
-        f"The recipe of examples/mnist_best.py on {result['rows']:,} rows of {result['data']}: {result['epochs']} epochs "
-        f"in mini-batches of {result['batch']}; {result['seeds']} seeds",
+        f"The recipe of examples/mnist_best.py on {result['rows']:,} rows of {result['data']}: {result['epochs']} "
+        f"epochs in mini-batches of {result['batch']}; {result['seeds']} seeds",
         f"{'':14}{'test accuracy (%)':^24}{'seconds':^24}",
     ]
     for name, peer in result["peers"].items():
