@@ -1,5 +1,8 @@
-"""The best dense network for MNIST in a minute: batch normalization, dropout, label smoothing, one cycle of the
-learning rate, and images shifted by a pixel or none, anew in each epoch."""
+"""The best dense network for MNIST in a minute, of all that nnfast has.
+
+Batch normalization, dropout, label smoothing, momentum, one cycle of the learning rate, and images that are shifted by
+a pixel or none, anew in each epoch.
+"""
 
 import sys
 from pathlib import Path

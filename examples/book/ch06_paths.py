@@ -13,8 +13,10 @@ def valley(x, y):
 
 
 def walk(optimizer, steps=30):
-    """Return the points on the way down from (-7, 2). They are the weights of a layer: what it makes of ones and zeros
-    is its weights, and the gradient that is sent back to it is theirs."""
+    """Return the points on the way down from (-7, 2).
+
+    They are the weights of a layer: what it makes of ones and zeros is its weights, and the gradient sent back theirs.
+    """
     net = nf.Sequential([nf.Dense(1, use_bias=False, initializer=[[-7.0], [2.0]])], input_shape=2)
     points = [net.params["W1"].ravel().copy()]
     for _ in range(steps):
@@ -30,9 +32,8 @@ figure, panels = plt.subplots(2, 2, figsize=(10, 5.6), layout="constrained", sha
 optimizers = nf.SGD(0.95), nf.SGD(0.1, momentum=0.9), nf.Adagrad(1.5), nf.Adam(0.3)
 for ax, optimizer, name in zip(panels.flat, optimizers, ("SGD", "Momentum", "AdaGrad", "Adam"), strict=True):
     path = walk(optimizer)
-    print(
-        f"{name:9} after 30 steps: height {valley(*path[-1]):.2g}, a way of {np.linalg.norm(np.diff(path, axis=0), axis=1).sum():.0f}"
-    )
+    way = np.linalg.norm(np.diff(path, axis=0), axis=1).sum()
+    print(f"{name:9} after 30 steps: height {valley(*path[-1]):.2g}, on a way of {way:.0f}")
     ax.contour(across, up, valley(*np.meshgrid(across, up)), levels=20, cmap="Greys_r", linewidths=0.6)
     ax.plot(*path.T, "o-", color=nf.plotting.COLORS[0], markersize=4, linewidth=1.2)
     ax.set(title=f"{name}: {optimizer!r}", xlim=(-8, 8), ylim=(-3, 3))

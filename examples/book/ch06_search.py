@@ -1,5 +1,4 @@
-"""Looking for hyperparameters: random learning rates and weight decays over powers of ten, each judged by held out
-images."""
+"""Looking for hyperparameters: random ones over powers of ten, each pair judged by images that were held out."""
 
 import matplotlib.pyplot as plt
 import numpy as np

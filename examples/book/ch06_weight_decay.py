@@ -1,4 +1,4 @@
-"""Overfitting: a large net learns 300 images by heart. A little weight decay helps with others; too much only hinders."""
+"""Overfitting: a large net learns 300 images by heart. A little weight decay helps with others; much hinders."""
 
 import matplotlib.pyplot as plt
 from _picture import load_images, options, save
