@@ -32,8 +32,7 @@ figure, panels = plt.subplots(2, 2, figsize=(10, 5.6), layout="constrained", sha
 optimizers = nf.SGD(0.95), nf.SGD(0.1, momentum=0.9), nf.Adagrad(1.5), nf.Adam(0.3)
 for ax, optimizer, name in zip(panels.flat, optimizers, ("SGD", "Momentum", "AdaGrad", "Adam"), strict=True):
     path = walk(optimizer)
-    way = np.linalg.norm(np.diff(path, axis=0), axis=1).sum()
-    print(f"{name:9} after 30 steps: height {valley(*path[-1]):.2g}, on a way of {way:.0f}")
+    print(f"{name:9} after 30 steps: height {valley(*path[-1]):.2g}")
     ax.contour(across, up, valley(*np.meshgrid(across, up)), levels=20, cmap="Greys_r", linewidths=0.6)
     ax.plot(*path.T, "o-", color=nf.plotting.COLORS[0], markersize=4, linewidth=1.2)
     ax.set(title=f"{name}: {optimizer!r}", xlim=(-8, 8), ylim=(-3, 3))

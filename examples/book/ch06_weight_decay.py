@@ -6,7 +6,7 @@ from _picture import load_images, options, save
 import nnfast as nf
 
 (x, y), (x_test, y_test), name = load_images()
-x, y, others = x[:300], y[:300], (x_test[:2_000], y_test[:2_000])
+x, y, others = x[:300], y[:300], (x_test[::5], y_test[::5])
 epochs = 5 if options.small else 150
 figure, panels = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained", sharey=True)
 for ax, decay in zip(panels, (0.0, 0.01, 0.1), strict=True):
