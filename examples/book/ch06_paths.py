@@ -33,7 +33,7 @@ optimizers = nf.SGD(0.95), nf.SGD(0.1, momentum=0.9), nf.Adagrad(1.5), nf.Adam(0
 for ax, optimizer, name in zip(panels.flat, optimizers, ("SGD", "Momentum", "AdaGrad", "Adam"), strict=True):
     path = walk(optimizer)
     print(f"{name:9} after 30 steps: height {valley(*path[-1]):.2g}")
-    ax.contour(across, up, valley(*np.meshgrid(across, up)), levels=20, cmap="Greys_r", linewidths=0.6)
+    ax.contour(across, up, valley(*np.meshgrid(across, up)), levels=9, cmap="Greys_r", linewidths=0.6)
     ax.plot(*path.T, "o-", color=nf.plotting.COLORS[0], markersize=4, linewidth=1.2)
     ax.set(title=f"{name}: {optimizer!r}", xlim=(-8, 8), ylim=(-3, 3))
 save(figure)
