@@ -19,11 +19,14 @@ OTHERS = {
     "inference": "one sample at a time, and 10,000 at once",
     "threads": "fit on 1, 2, 4 and 8 threads, more than there are cores included",
     "gradients": "numerical gradients of a network and of a function, beside the book's loop and peers",
+    "ingredients": "what dropout, norms, gelu and others add to a training step, here and in PyTorch",
+    "mnist": "the recipe of examples/mnist_best.py, here and in PyTorch: minutes",
     "imports": "import nnfast beside import numpy",
     "sweep": "many shapes, batches, activations and optimizers against the fastest peer: 20 minutes",
 }
 DEFAULT = [*WORKLOADS, "inference"]
-ROUNDS, IMPORT_ROUNDS = 5, 15
+ROUNDS, MANY_ROUNDS = 5, 15
+INGREDIENT_STEPS = 200  # of a round
 EPOCH_STEPS = 600  # of training by numerical gradients
 OWN_STEPS = 2_000  # of a network that the command line describes
 
@@ -72,8 +75,8 @@ def run_here(options: argparse.Namespace) -> dict[str, Any]:
     if options.workloads:
         run_races(options, run)
     others: dict[str, Callable[[argparse.Namespace, dict[str, Any]], None]] = {
-        "inference": run_inference, "threads": run_threads, "gradients": run_gradients, "imports": run_imports,
-        "sweep": run_sweep,
+        "inference": run_inference, "threads": run_threads, "gradients": run_gradients,
+        "ingredients": run_ingredients, "mnist": run_mnist, "imports": run_imports, "sweep": run_sweep,
     }  # fmt: skip
     for name in options.names:
         if name in others:
@@ -135,12 +138,32 @@ def run_gradients(options: argparse.Namespace, run: dict[str, Any]) -> None:
     print("\n" + report.gradients_lines(run["gradients"]), flush=True)
 
 
+def run_ingredients(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Compare training steps with and without each ingredient."""
+    from bench import report
+    from bench.ingredients import compare_ingredients
+
+    rounds = options.rounds or MANY_ROUNDS
+    steps = max(1, options.steps // rounds) if options.steps else INGREDIENT_STEPS
+    run["ingredients"] = compare_ingredients(rounds, steps, options.threads[0])
+    print("\n" + report.ingredients_lines(run["ingredients"]), flush=True)
+
+
+def run_mnist(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Train the best network for MNIST, several times."""
+    from bench import report
+    from bench.mnist import compare_mnist
+
+    run["mnist"] = compare_mnist(options.rounds or 3, options.steps, options.threads[0])
+    print("\n" + report.mnist_lines(run["mnist"]), flush=True)
+
+
 def run_imports(options: argparse.Namespace, run: dict[str, Any]) -> None:
     """Compare the times of two imports."""
     from bench import report
     from bench.imports import compare_imports
 
-    run["imports"] = compare_imports(options.rounds or IMPORT_ROUNDS)
+    run["imports"] = compare_imports(options.rounds or MANY_ROUNDS)
     print("\n" + report.imports_line(run["imports"]), flush=True)
 
 
@@ -173,7 +196,11 @@ def read_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("names", nargs="*", type=known, metavar="NAME", help=f"what to measure; by default {', '.join(DEFAULT)}")
     add("--threads", type=positive, nargs="+", metavar="N", help="of each peer; by default 1, then 2")
-    add("--rounds", type=positive, help=f"by default {ROUNDS}, of imports {IMPORT_ROUNDS}, of a sweep 3")
+    add(
+        "--rounds",
+        type=positive,
+        help=f"by default {ROUNDS}; of imports and ingredients {MANY_ROUNDS}, of mnist, sweep 3",
+    )
     add("--steps", type=positive, help="of training of each peer, in all rounds together")
     add("--json", type=Path, metavar="FILE", help="write all figures there")
     add("--chart", type=Path, metavar="FILE", help="draw the ratios there (.png, .svg, .pdf)")

@@ -92,6 +92,39 @@ def gradients_lines(result: dict[str, Any]) -> str:
     return "\n".join([*lines, *left_out(function)])
 
 
+def ingredients_lines(result: dict[str, Any]) -> str:
+    """Return the table of what each ingredient costs."""
+    libraries = [name for name in ("nnfast", "PyTorch") if name not in result["absent"]]
+    columns = "".join(f"{name + ': with / without':^26}{'µs without':>12}{'µs with':>9}" for name in libraries)
+    lines = [
+        f"What an ingredient costs: {result['workload']};",
+        f"{result['rounds']} rounds of {result['steps']} steps with it and as many without",
+        f"{'':18}{'bar':>6}{columns}",
+    ]
+    for name, found in result["ingredients"].items():
+        line = f"{name:18}{found['bar'] or '':>6}"
+        for library in libraries:
+            times = found[library]["microseconds"]
+            line += f"  {in_words(found[library]['ratio'])}{times['without']:>12.0f}{times['with']:>9.0f}"
+        if found["bar"] and found["nnfast"]["ratio"]["median"] > found["bar"]:
+            line += "  above the bar"
+        lines.append(line if found["agree"] else line + "  NOT THE SAME NETWORK")
+    return "\n".join([*lines, *left_out(result)])
+
+
+def mnist_lines(result: dict[str, Any]) -> str:
+    """Return the table of the best network for MNIST."""
+    lines = [
+        f"The recipe of examples/mnist_best.py on {result['rows']:,} rows of {result['data']}: {result['epochs']} "
+        f"epochs in mini-batches of {result['batch']}; {result['seeds']} seeds",
+        f"{'':14}{'test accuracy (%)':^24}{'seconds':^24}",
+    ]
+    for name, peer in result["peers"].items():
+        percent = {which: 100 * value for which, value in peer["accuracy"].items()}
+        lines.append(f"{name:14}{in_words(percent)}{in_words(peer['seconds'])}")
+    return "\n".join([*lines, *left_out(result)])
+
+
 def imports_line(result: dict[str, Any]) -> str:
     """Return the time of `import nnfast` as a ratio to that of `import numpy`."""
     ratio, milliseconds = result["ratio"], result["milliseconds"]

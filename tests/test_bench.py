@@ -151,6 +151,55 @@ def test_cells_of_a_sweep(bench_importable):
     assert "of 1 cells" in sweep_lines([result])
 
 
+def test_what_ingredients_cost(tmp_path):
+    options = ["--threads", 1, "--rounds", 1, "--steps", 3, "--json", tmp_path / "figures.json"]
+    run = run_bench("ingredients", *options)
+    assert run.returncode == 0, run.stdout + run.stderr
+    figures = figures_in(tmp_path / "figures.json")
+    found = figures["ingredients"]["ingredients"]
+    assert {"dropout 0.2", "BatchNorm", "LayerNorm", "gelu", "sample weights", "clipping by norm"} <= set(found)
+    for name, cost in found.items():
+        assert name in run.stdout
+        assert cost["nnfast"]["ratio"]["median"] > 0
+        assert cost["agree"] is True, name
+    assert figures["machine"]["simd"] in run.stdout
+    assert "NOT THE SAME" not in run.stdout
+    if find_spec("torch"):
+        assert found["residual sum"]["PyTorch"]["microseconds"]["with"] > 0
+
+
+def test_another_network_is_named(bench_importable):
+    from bench.ingredients import INGREDIENTS, NNFast, agree
+    from bench.report import ingredients_lines
+
+    losses = {name: NNFast(recipe, threads=1).run(3) for name, (recipe, _, _) in INGREDIENTS.items()}
+    assert len(set(losses.values())) == len(losses)
+    assert not agree({"nnfast": losses["gelu"], "PyTorch": losses["BatchNorm"]})
+    assert agree({"nnfast": losses["gelu"]})
+    cost = {"bar": 1.1, "agree": False, "nnfast": {"ratio": dict.fromkeys(("median", "min", "max"), 1.2)}}
+    cost["nnfast"]["microseconds"] = {"with": 12.0, "without": 10.0}
+    told = ingredients_lines(
+        {"workload": "w", "rounds": 1, "steps": 1, "ingredients": {"x": cost}, "absent": {"PyTorch": "not there"}}
+    )
+    assert "above the bar  NOT THE SAME NETWORK" in told
+    assert "left out: not there" in told
+
+
+@pytest.mark.skipif(not (ROOT / "examples").is_dir(), reason="examples/ is not beside bench/")
+def test_the_recipe_for_mnist(tmp_path):
+    run = run_bench("mnist", "--threads", 1, "--rounds", 1, "--steps", 40, "--json", tmp_path / "figures.json")
+    assert run.returncode == 0, run.stdout + run.stderr
+    figures = figures_in(tmp_path / "figures.json")["mnist"]
+    assert (figures["rows"], figures["epochs"], figures["seeds"]) == (40 * figures["batch"], 1, 1)
+    for name, peer in figures["peers"].items():
+        assert name in run.stdout
+        assert peer["seconds"]["median"] > 0
+        assert 0.15 < peer["accuracy"]["median"] <= 1  # guessing reads a tenth
+    if "PyTorch" in figures["peers"]:
+        own, theirs = (figures["peers"][name]["accuracy"]["median"] for name in ("nnfast", "PyTorch"))
+        assert abs(own - theirs) < 0.05
+
+
 def test_a_missing_peer_says_so(bench_importable):
     from bench.peers import Peer
 

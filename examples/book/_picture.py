@@ -21,7 +21,7 @@ Data = tuple[np.ndarray, np.ndarray]
 
 parser = argparse.ArgumentParser(description=getattr(sys.modules["__main__"], "__doc__", None))
 parser.add_argument("--small", action="store_true", help="little data, so that it takes a second or so")
-parser.add_argument("--out", type=Path, default=Path(__file__).with_name("pictures"), metavar="FOLDER")
+parser.add_argument("--out", type=Path, default=SCRIPT.resolve().with_name("pictures"), metavar="FOLDER")
 options = parser.parse_args()
 
 

@@ -1,0 +1,104 @@
+"""The recipe of examples/mnist_best.py, by nnfast and by PyTorch: what it reaches, and in what time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from bench.data import Data, load
+from bench.ingredients import with_parameters
+from bench.race import spread
+from bench.workloads import WORKLOADS
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "mnist_best.py"
+
+
+def compare_mnist(seeds: int, steps: int | None, threads: int) -> dict[str, Any]:
+    """Return accuracies and times of both, in turn, one training for each seed.
+
+    `steps` makes it short: one epoch, of as many mini-batches.
+    """
+    recipe, data = load_recipe(), load(replace(WORKLOADS["wide"], batch=1))  # with the rows that fill no mini-batch
+    rows, epochs = (len(data.x), recipe.EPOCHS) if steps is None else (steps * recipe.BATCH, 1)
+    data = replace(data, x=data.x[:rows], y=data.y[:rows])
+    trainers: dict[str, Callable[..., tuple[float, float]]] = {"nnfast": by_nnfast}
+    absent = {} if find_spec("torch") else {"PyTorch": "torch is not installed"}
+    if not absent:
+        trainers["PyTorch"] = by_torch
+    results: dict[str, list[tuple[float, float]]] = {name: [] for name in trainers}
+    for seed in range(seeds):
+        for name, train in trainers.items():
+            results[name].append(train(recipe, data, seed, epochs, threads))
+    peers = {
+        name: {"seconds": spread([s for s, _ in found]), "accuracy": spread([a for _, a in found])}
+        for name, found in results.items()
+    }
+    return {
+        "data": data.source, "rows": len(data.x), "epochs": epochs, "batch": recipe.BATCH, "seeds": seeds,
+        "peers": peers, "absent": absent,
+    }  # fmt: skip
+
+
+def load_recipe() -> Any:
+    """Return the example as a module: it is a script, and in no package."""
+    spec = spec_from_file_location("mnist_best", EXAMPLE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def by_nnfast(recipe: Any, data: Data, seed: int, epochs: int, threads: int) -> tuple[float, float]:
+    """Return the seconds and the accuracy of a training by nnfast."""
+    import nnfast as nf
+
+    net = recipe.network(data.x.shape[1], seed)
+    with nf.num_threads(threads):
+        start = perf_counter()
+        recipe.train(net, data.x, data.y, seed, epochs)
+        seconds = perf_counter() - start
+        return seconds, net.accuracy(data.x_test, data.y_test)
+
+
+def by_torch(recipe: Any, data: Data, seed: int, epochs: int, threads: int) -> tuple[float, float]:
+    """Return the seconds and the accuracy of the same training by PyTorch, from the same initial values."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    net = module_of(recipe, data.x.shape[1], seed)
+    y, loss = torch.from_numpy(data.y), torch.nn.CrossEntropyLoss(label_smoothing=recipe.SMOOTHING)
+    sgd = torch.optim.SGD(
+        net.parameters(), lr=recipe.RATE, momentum=0.9, nesterov=True, weight_decay=recipe.DECAY, fused=True
+    )
+    cycle = torch.optim.lr_scheduler.OneCycleLR(sgd, recipe.RATE, epochs * -(-len(data.x) // recipe.BATCH))
+    rng = np.random.default_rng(seed)
+    start = perf_counter()
+    for _ in range(epochs):
+        x = torch.from_numpy(recipe.shifted(data.x, rng))
+        for rows in torch.randperm(len(x)).split(recipe.BATCH):
+            loss(net(x[rows]), y[rows]).backward()
+            sgd.step()
+            sgd.zero_grad(set_to_none=True)
+            cycle.step()
+    seconds = perf_counter() - start
+    with torch.inference_mode():
+        found = net.eval()(torch.from_numpy(data.x_test)).argmax(dim=1).numpy()
+    return seconds, float((found == data.y_test).mean())
+
+
+def module_of(recipe: Any, n_in: int, seed: int) -> Any:
+    """Return the recipe's network as a module."""
+    from torch import nn
+
+    layers: list[Any] = []
+    for sizes in ((n_in, 512), (512, 512)):
+        layers += [nn.Linear(*sizes, bias=False), nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(recipe.DROPOUT)]
+    return with_parameters(nn.Sequential(*layers, nn.Linear(512, 10)), recipe.network(n_in, seed))
