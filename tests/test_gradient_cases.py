@@ -245,9 +245,15 @@ SMOOTH = [
 ]
 
 
-@pytest.mark.parametrize("shuffle", [True, False], ids=["shuffled", "in order"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("case", SMOOTH, ids=str)
+# Shuffled or in order by turns.
+TRAININGS = [
+    pytest.param(case, optimizer, (i + j) % 2 == 0, id=f"{case}-{optimizer}-{('shuffled', 'in order')[(i + j) % 2]}")
+    for i, case in enumerate(SMOOTH)
+    for j, optimizer in enumerate(OPTIMIZERS)
+]
+
+
+@pytest.mark.parametrize(("case", "optimizer", "shuffle"), TRAININGS)
 def test_training_by_numerical_gradients_is_training(case: Case, optimizer: str, shuffle: bool) -> None:
     """By backpropagation and by differences: in mini-batches that do not divide the data, and on in a second `fit`."""
     nets = {gradient: case.network() for gradient in ("numerical", "backpropagation")}
