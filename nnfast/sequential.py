@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
+from functools import cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -1184,8 +1185,7 @@ class Sequential:
 
     def _added(self) -> dict[str, Any]:
         """The attributes that a subclass has added."""
-        plain = vars(Sequential([Dense(1)]))
-        return {name: value for name, value in vars(self).items() if name not in plain}
+        return {name: value for name, value in vars(self).items() if name not in _own_attributes()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to a file, all at once: on failure an older file of that name is as it was.
@@ -1218,6 +1218,12 @@ class Sequential:
         ['net.npz']
         """
         saving.save(self, path)
+
+
+@cache
+def _own_attributes() -> frozenset[str]:
+    """The names of a network's attributes."""
+    return frozenset(vars(Sequential([Dense(1)])))
 
 
 def _checked_dtype(dtype: Any) -> np.dtype:

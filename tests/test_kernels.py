@@ -1251,6 +1251,8 @@ def test_parity_on_extremes(name, m, n, dtype, seed):
         arguments = (rng.choice(np.array(EXTREMES, dtype), (m, n)), x) if name.endswith("_backward") else (x,)
     expected = quiet(getattr(reference, name), *arguments)
     scale = np.abs(expected) + 1 if name in LOSSES else None
+    if name in OF_SHARES:  # a sum whose terms are large and cancel
+        scale = scale + np.abs(arguments[1] * np.where(np.isfinite(x), x, 0)).sum()
     assert_close(getattr(kernels, name)(*arguments), expected, scale=scale)
 
 
