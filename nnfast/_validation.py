@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 import reprlib
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def as_weights(value: Any, n: int) -> np.ndarray | None:
         raise ValueError(f"sample_weight must not be negative, got {weights.min()}{_at(np.argwhere(weights < 0)[0])}")
     if not weights.any():
         raise ValueError("sample_weight must not be all zero")
-    low, high = float(np.finfo(np.float64).smallest_normal), float(np.finfo(np.float64).max)
+    low, high = range_of(np.float64)
     if not (low <= weights[weights > 0].min() and weights.max() <= high / n):
         raise ValueError(
             f"sample_weight must be of numbers whose sum is one, zero or from {low:.3g} to {high / n:.3g} each, got "
@@ -197,9 +198,15 @@ def check_float(
     return number
 
 
+@cache
+def range_of(dtype: Any) -> tuple[float, float]:
+    """Return the smallest and the largest number of a dtype that loses nothing: below, the engine flushes to zero."""
+    return float(np.finfo(dtype).smallest_normal), float(np.finfo(dtype).max)
+
+
 def check_holds(name: str, number: float, dtype: Any) -> None:
     """Raise ValueError unless arrays of the dtype can hold the number: a smaller one would count as zero."""
-    low, high = float(np.finfo(dtype).smallest_normal), float(np.finfo(dtype).max)
+    low, high = range_of(dtype)
     if number and not low <= abs(number) <= high:
         raise ValueError(f"{name} has the number {number}, but {dtype} holds those from {low:.3g} to {high:.3g}")
 

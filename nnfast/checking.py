@@ -247,9 +247,10 @@ def check_network(
     names = numerical.chosen_names(double, wrt if gradient is None else _claimed_names(double, gradient, wrt))
     rows, targets = double._data(x, y)
     weights = as_weights(sample_weight, len(rows))
-    value = (
-        double.loss(x, y) if weights is None else double.loss(x, y, sample_weight=weights, training=training)
-    )  # may be a subclass's
+    options: dict[str, Any] = {} if weights is None else {"sample_weight": weights}
+    if training:
+        options["training"] = True  # only what is asked for: methods may be a subclass's, which knows no more
+    value = double.loss(x, y, **options)
     if not np.isfinite(value):
         raise ValueError(f"the loss must be finite, got {value}")
     points = {name: double.params[name] for name in names if name != numerical.INPUT}
@@ -257,10 +258,7 @@ def check_network(
         points[numerical.INPUT] = rows.reshape(len(rows), *double._built_shape)
     given: Mapping[str, Any]
     if gradient is None:
-        given, what = (
-            double.gradient(x, y, wrt=names, sample_weight=weights, training=training),
-            "the network's gradient",
-        )
+        given, what = double.gradient(x, y, wrt=names, **options), "the network's gradient"
     else:
         given, what = _by_name(double, gradient), "gradient"
     claimed = {name: _claimed(f"{what}[{name!r}]", given[name], points[name].shape) for name in names}

@@ -38,20 +38,16 @@ class Compiler:
         As `nnfast.engine.program.Program` takes them.
     width : int
         Outputs of the last step.
-    owners : dict of str to Layer
-        The layer of each path.
     """
 
     def __init__(self, width: int) -> None:
         self.steps: list[dict[str, Any]] = []
         self.width = width
-        self.owners: dict[str, Layer] = {}
         self._numbers = {"W": 0, "gamma": 0}
 
     def add_layers(self, layers: Sequence[Layer], path: str = "") -> None:
         """Add layers; `path` is that of the chain they are in, with a dot at its end."""
         for i, layer in enumerate(layers):
-            self.owners[f"{path}{i}"] = layer
             layer._compile(self, f"{path}{i}")
 
     def add_step(

@@ -54,7 +54,8 @@ class Minimization:
     ) -> None:
         from scipy import optimize  # noqa: F401  if it is missing, nothing has changed yet
 
-        for path, layer in walk(net.layers):
+        layers = dict(walk(net.layers))
+        for path, layer in layers.items():
             if isinstance(layer, (Dropout, GaussianNoise)):
                 raise ValueError(
                     "L-BFGS needs a loss that is the same each time, but "
@@ -62,7 +63,6 @@ class Minimization:
                 )
         self.program, self.counts = net._built, counts
         self.rows, self.targets, self.weights = rows, targets, weights
-        layers = dict(walk(net.layers))
         self.frozen = np.zeros(net.n_parameters, bool)
         for _, path, at, shape in self.program.layout:
             self.frozen[at : at + prod(shape)] = not layers[path.rsplit(".", 1)[0]].trainable

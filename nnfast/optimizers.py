@@ -12,16 +12,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from nnfast._validation import check_bool, check_float, check_int, choose, describe
+from nnfast._validation import check_bool, check_float, check_int, choose, describe, range_of
 from nnfast.schedules import Schedule, TimedSchedule
 
 INFINITY = float("inf")
-
-# The smallest and the largest number of a dtype that loses nothing: below, the engine flushes to zero.
-_RANGES = {
-    np.dtype(name): (float(np.finfo(name).smallest_normal), float(np.finfo(name).max))
-    for name in ("float32", "float64")
-}
 
 
 class Hyperparameters(NamedTuple):
@@ -75,7 +69,7 @@ def _not_negative(name: str, value: Any, dtype: Any) -> float:
 
 
 def _in_range(name: str, number: float, dtype: Any) -> float:
-    low, high = _RANGES[np.dtype(dtype)]
+    low, high = range_of(np.dtype(dtype))
     if not low <= number <= high:
         raise ValueError(
             f"{name} must be from {low:.3g} to {high:.3g} for a network of {np.dtype(dtype)}, got {number}"

@@ -187,10 +187,11 @@ class Sequential:
         program = Program(self.dtype, compiler.steps, loss, self._noise_seed)
         stream = self._initial_stream.bit_generator
         before = stream.state
+        layers = dict(walk(self.layers))
         try:
             for _, path, at, shape in program.layout:
                 layer, role = path.rsplit(".", 1)
-                values = compiler.owners[layer]._initial(role, shape, self._initial_stream)
+                values = layers[layer]._initial(role, shape, self._initial_stream)
                 what = {"W": "initializer", "b": "bias_initializer"}.get(role, role)
                 view = program.parameters[at : at + prod(shape)].reshape(shape)
                 view[...] = as_array(f"{what} of layers[{layer}]", values, self.dtype)

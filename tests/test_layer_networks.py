@@ -805,3 +805,13 @@ def test_a_file_with_nothing_changed_is_the_network(saved_net, tmp_path):
 def test_every_layer_is_kept_in_every_place(name, place, tmp_path):
     net = nf.Sequential(PLACES[place](LAYERS[name]), input_shape=4, seed=0)
     assert state(loaded(net, tmp_path))[:2] == state(net)[:2] == state(net.copy())[:2]
+
+
+def test_a_check_in_training_asks_for_nothing_of_inference():
+    """Not even the loss: here the running statistics are of no use."""
+    net = nf.Sequential([nf.BatchNorm(), nf.Dense(1)], input_shape=2, dtype="float64", seed=0)
+    net.statistics["mean1"] = [np.nan, np.nan]
+    x = np.random.default_rng(0).normal(size=(8, 2))
+    assert net.check_gradient(x, x[:, 0], training=True, verbose=0)
+    with pytest.raises(ValueError, match="the loss must be finite, got nan"):
+        net.check_gradient(x, x[:, 0], verbose=0)

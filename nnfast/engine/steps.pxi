@@ -602,9 +602,9 @@ cdef void rows_share(
         end = begin
 
 
-cdef inline bint learns(const Job* job, int work, const Step* step) noexcept nogil:
+cdef inline bint learns(const Job* job, const Step* step) noexcept nogil:
     """Whether the gradients of a step's parameters are asked for, or used."""
-    return (step.W >= 0 or step.b >= 0) and not (step.frozen and work & UPDATE)
+    return (step.W >= 0 or step.b >= 0) and not (step.frozen and job.work & UPDATE)
 
 
 cdef void long_weights_share(Job* job, int id, int count, const char* x, Py_ssize_t m) noexcept nogil:
@@ -619,7 +619,7 @@ cdef void long_weights_share(Job* job, int id, int count, const char* x, Py_ssiz
     cdef int s
     for s in range(job.lowest, plan.n_steps):
         step = &plan.steps[s]
-        if step.kind != DENSE or not learns(job, job.work, step):
+        if step.kind != DENSE or not learns(job, step):
             continue
         piece = (<Py_ssize_t>(PIECE_FLOPS/(2.0*PIECE_SAMPLES*step.n_out))//12 + 1)*12
         first = share(step.n_in, id, count, 12)
@@ -644,6 +644,8 @@ cdef inline void penalize(const Job* job, const Step* step, Py_ssize_t first, Py
     cdef Py_ssize_t at = (step.W + first)*job.plan.z
     if job.work & LOSS and (step.l1 != 0 or step.l2 != 0):
         job.plan.K.add_penalty(n, job.parameters + at, job.gradients + at, step.l1, step.l2)
+
+
 cdef inline void set_optimizer(const Job* job, Optimizer* optimizer) noexcept nogil:
     """Fill two: the optimizer as it is for the next update, and for what does not decay."""
     cdef int64_t i = job.optimizer_steps - job.first_update
@@ -777,7 +779,7 @@ cdef void back_and_update(const Job* job, const Optimizer* optimizer, const char
             bias_share(job, WEIGHTS | UPDATE, optimizer, step, m)
         else:
             backward_step(job, s, x, m, 0, m, to, ldto)
-            if learns(job, job.work, step):
+            if learns(job, step):
                 norm_share(job, WEIGHTS | UPDATE, optimizer, s, 0, 1, x, m)
         if to != NULL:
             add_from_residuals(job, adds_of_input(job.plan, s), step.n_in, 0, m, to, ldto)
@@ -818,7 +820,7 @@ cdef void weights_share(
     cdef int s
     for s in range(job.lowest, plan.n_steps):
         step = &plan.steps[s]
-        if not learns(job, job.work, step):
+        if not learns(job, step):
             continue
         if step.kind == DENSE:
             dense_share(job, dense_work, optimizer, s, id, count, x, m)
@@ -866,7 +868,7 @@ cdef int square_sums(const Job* job, int id, int count) noexcept nogil:
     cdef int s, block = 0
     for s in range(job.lowest, job.plan.n_steps):
         step = &job.plan.steps[s]
-        if not learns(job, job.work, step):
+        if not learns(job, step):
             continue
         at = step.W  # what a step learns is one range, its bias behind its weights
         n = step.W + n_weights(step) + (step.n_out if step.b >= 0 else 0)
