@@ -269,7 +269,8 @@ def gradient_descent(
 
     Notes
     -----
-    Chapter 4.4.1 of Saito's *Deep Learning from Scratch*. It counts as diverged, and stops, when a number is not finite
+    Chapter 4.4.1 of Saito's *Deep Learning from Scratch*. Overflow and invalid operations within `f` and `gradient` do
+    not warn: a descent that goes there counts as diverged. It counts as diverged, and stops, when a number is not finite
     any more, and counts as diverged too when it ends higher than it began, by more than rounding.
 
     Examples
@@ -297,17 +298,17 @@ def gradient_descent(
     if not np.isfinite(values[0]):
         raise ValueError(f"f must be finite at x0, got {values[0]}")
     converged, trouble = False, ""
-    with np.errstate(over="ignore", invalid="ignore"):  # a descent that diverges says so in its result
+    with np.errstate(over="ignore", invalid="ignore"):  # in `f` too: a descent that diverges says so in its result
         while len(path) <= steps and not trouble:
             slope = _descent_slope(f, gradient, x)
-            length = float(np.sqrt(np.sum(np.square(slope, dtype=np.float64))))
+            length = _length(slope)
             if not np.isfinite(slope).all():
                 trouble = "the gradient is not finite"
             elif tol is not None and length <= tol:
                 converged = True
                 break
             else:
-                x = np.asarray(x - np.asarray(rate * slope, x.dtype))
+                x = _downhill(x, rate, slope)
                 path.append(x.copy())
                 values.append(float(number("f", f(x.copy()))))
                 trouble = "" if np.isfinite(values[-1]) and np.isfinite(x).all() else "f or x is not finite any more"
@@ -324,6 +325,7 @@ def gradient_descent(
     return Descent(path[-1], values[-1], np.array(path), np.array(values), taken, reason, converged, bool(trouble))
 
 
+@np.errstate(all="ignore")
 def _went_up(path: list[np.ndarray], values: list[float]) -> bool:
     """Whether a walk ends higher than it began, and not only because of rounding in `f` or in its gradient."""
     first, last = path[0].astype(np.float64), path[-1].astype(np.float64)
@@ -332,9 +334,19 @@ def _went_up(path: list[np.ndarray], values: list[float]) -> bool:
     return bool(away and values[-1] - values[0] > small * abs(values[0]))
 
 
+@np.errstate(all="ignore")
+def _downhill(x: np.ndarray, rate: float, slope: np.ndarray) -> np.ndarray:
+    return np.asarray(x - np.asarray(rate * slope, x.dtype))
+
+
+@np.errstate(all="ignore")
+def _length(slope: np.ndarray) -> float:
+    return float(np.sqrt(np.sum(np.square(slope, dtype=np.float64))))
+
+
 def _descent_slope(f: Any, gradient: Any, x: np.ndarray) -> np.ndarray:
     if gradient is None:
-        return numerical_gradient(f, x, None)  # a step that grows with x, for a descent that diverges goes far
+        return numerical_gradient(f, x.copy(), None)  # a step that grows with x, for a descent that diverges goes far
     return as_array("the result of gradient", gradient(x.copy()), x.dtype, shape=x.shape)
 
 
@@ -358,10 +370,12 @@ def _wide(dtype: np.dtype) -> np.dtype:
     return np.result_type(dtype, np.float64)
 
 
+@np.errstate(all="ignore")
 def _width(right: np.ndarray, left: np.ndarray) -> np.ndarray:
     return np.asarray(np.subtract(right, left, dtype=_wide(right.dtype)))
 
 
+@np.errstate(all="ignore")
 def _points(x: np.ndarray, h: float | None, method: str) -> tuple[np.ndarray, np.ndarray]:
     """The numbers to the right and to the left of each element."""
     if h is None:
@@ -372,10 +386,10 @@ def _points(x: np.ndarray, h: float | None, method: str) -> tuple[np.ndarray, np
     return moved(x, step), moved(x, -step) if method == "central" else np.array(x, x.dtype.newbyteorder("="))
 
 
+@np.errstate(all="ignore")
 def moved(x: np.ndarray, step: Any) -> np.ndarray:
     """Return ``x + step``, which must be other numbers than `x`; ValueError if one is not, or is infinite."""
-    with np.errstate(over="ignore"):
-        there = np.add(x, step, dtype=_wide(x.dtype)).astype(x.dtype.newbyteorder("="))
+    there = np.add(x, step, dtype=_wide(x.dtype)).astype(x.dtype.newbyteorder("="))
     stuck = np.argwhere((there == x) | ~np.isfinite(there))
     if len(stuck):
         at = tuple(stuck[0])
@@ -428,51 +442,86 @@ def _jacobian(
         return _of_stacks(f, point, right, left, method, scalar), point
     in_place = isinstance(x, np.ndarray) and x.dtype == point.dtype and x.flags.writeable
     above, below = _values(f, x if in_place else np.array(point), right, left, method, scalar)
+    if not in_place and above.size and (above == below[:1]).all() and (below == below[:1]).all():
+        warnings.warn(
+            f"f gave the same at all points: if it looks at {describe(x)} rather than at its argument, give it as a "
+            "writable array of floats, for anything else is copied and only the copy is moved",
+            UserWarning,
+            stacklevel=3,
+        )
     return _slopes(above, below, right, left), point
 
 
-def one_sided_slopes(f: Callable[[np.ndarray], Any], x: np.ndarray, h: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the slopes to the right and to the left of each element of `x`, which is changed in place and restored."""
-    right, left = moved(x, h), moved(x, -h)
-    above, below = (v.reshape(x.shape) for v in _values(f, x, right, left, "central", True))
-    here = number("f", f(x))
-    return (above - here) / (right - x), (here - below) / (x - left)
+def one_sided_slopes(
+    f: Callable[[np.ndarray], Any], x: np.ndarray, here: float, h: np.ndarray, entries: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the slopes to the right and to the left of these entries of `x`, by a step `h` for each.
+
+    `x` is changed in place and restored; `here` is the value at it, and `entries` are indices of the flattened array.
+    """
+    centers = x.reshape(-1)[entries]
+    right, left = moved(centers, h), moved(centers, -h)
+    above, below = _values(f, x, right, left, "central", True, entries)
+    return (above - here) / (right - centers), (here - below) / (centers - left)
 
 
+@np.errstate(all="ignore")
 def _slopes(above: np.ndarray, below: np.ndarray, right: np.ndarray, left: np.ndarray) -> np.ndarray:
     width = _width(right, left).reshape(-1, *[1] * (above.ndim - 1))
     return np.asarray((above - below) / width, right.dtype)
 
 
 def _values(
-    f: Any, x: np.ndarray, right: np.ndarray, left: np.ndarray, method: str, scalar: bool
+    f: Any,
+    x: np.ndarray,
+    right: np.ndarray,
+    left: np.ndarray,
+    method: str,
+    scalar: bool,
+    entries: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values to the right and to the left of each element, which is changed and restored in its turn."""
+    """Values to the right and to the left of each element, or of some, which are changed and restored in their turn."""
     dtype = _wide(right.dtype)
+
+    before, expected = x.copy(), x.copy()
 
     def value() -> Any:
         found = f(x)
-        return number("f", found) if scalar else np.array(as_array("the result of f", found, dtype))
+        # a copy: the next call may write over an array that f keeps
+        result = number("f", found) if scalar else np.array(as_array("the result of f", found, dtype))
+        _check_unchanged(x, expected)
+        return result
 
-    above: list[Any] = []
-    below: list[Any] = [value()] if method == "forward" else []
-    flat, rights, lefts = x.flat, right.ravel(), left.ravel()
-    for i in range(x.size):
-        before = flat[i]
-        try:
-            flat[i] = rights[i]
+    flat, rights, lefts = x.reshape(-1) if x.flags.c_contiguous else x.flat, right.ravel(), left.ravel()
+    try:
+        above: list[Any] = []
+        below: list[Any] = [value()] if method == "forward" else []
+        for place, i in enumerate(range(x.size) if entries is None else entries):
+            flat[i] = expected.flat[i] = rights[place]
             above.append(value())
             if method == "central":
-                flat[i] = lefts[i]
+                flat[i] = expected.flat[i] = lefts[place]
                 below.append(value())
-        finally:
-            flat[i] = before
+            flat[i] = expected.flat[i] = before.flat[i]
+    finally:
+        x[...] = before
     shapes = {np.shape(found) for found in (*above, *below)}
     if not (shapes or scalar):  # of no elements: what is left is the shape
         shapes.add(value().shape)
     _check_alike(shapes)
     shape = max(shapes, default=())
     return np.array(above, dtype).reshape(len(above), *shape), np.array(below, dtype).reshape(len(below), *shape)
+
+
+def _check_unchanged(x: np.ndarray, expected: np.ndarray) -> None:
+    same = x == expected
+    if not same.all():
+        at = tuple(np.argwhere(~same)[0])
+        where = f"x[{', '.join(map(str, at))}]" if at else "x"
+        raise ValueError(
+            f"f must not change its argument, but it changed {where} from {expected[at]} to {x[at]}: "
+            "let it work on a copy, such as x.copy()"
+        )
 
 
 def _check_alike(shapes: set[tuple[int, ...]]) -> None:
@@ -511,7 +560,7 @@ def _values_of_stack(f: Any, stack: np.ndarray, scalar: bool) -> np.ndarray:
     if values.ndim == 0 or len(values) != len(stack) or (scalar and values.size != len(stack)):
         wanted = f"({len(stack)},)" if scalar else f"({len(stack)}, ...)"
         raise ValueError(f"f must give values of shape {wanted} for {len(stack)} points, got shape {values.shape}")
-    return values.reshape(len(stack)) if scalar else values
+    return np.array(values.reshape(len(stack)) if scalar else values)  # f may write over it at the next call
 
 
 # ---- compiled functions

@@ -100,6 +100,7 @@ def slopes(
     return found
 
 
+@np.errstate(all="ignore")
 def _slope_of_penalty(net: Sequential, name: str, path: str, h: float) -> np.ndarray | float:
     """What the penalty on a layer's weights adds to the slopes of the loss: the engine's differences are without it."""
     place, role = path.rsplit(".", 1)

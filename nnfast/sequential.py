@@ -701,7 +701,7 @@ class Sequential:
         gradient: Mapping[str, ArrayLike] | None = None,
         wrt: str | Sequence[str] | None = None,
         h: float | None = None,
-        tolerance: float = 1e-5,
+        tolerance: float = 1e-6,
         sample_weight: ArrayLike | None = None,
         training: bool = False,
         verbose: int = 1,

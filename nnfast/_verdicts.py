@@ -1,0 +1,296 @@
+"""Which claimed slopes are right, which are wrong, and which cannot be told.
+
+A claim is compared with differences at a ladder of steps, each a quarter of the one before. Four things can come
+between a difference and the derivative: rounding, which grows as the step shrinks; curvature, which shrinks with it; a
+kink within the step, which disappears once the step is shorter than the distance to it; and a kink (or jump) at the
+point itself, where the two sides keep different slopes. All four are measured on the ladder, for each entry on its own:
+
+- *Rounding* from the scatter of the finest steps, where nothing else is left (as in Moré and Wild, "Estimating
+  computational noise", 2011), and never below one unit in the last place of the value.
+- *Curvature and kinks within the step* from how much an estimate changes at the next two finer steps.
+
+Each entry is judged where the sum of both is least. A claim is called wrong only if it is farther off than the
+tolerance and that uncertainty together, from the central slope and from the slopes of both sides. It cannot be told if
+the claim agrees, but an uncertainty larger than a thousandth of the largest slope makes that mean nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+EPSILON = float(np.finfo(np.float64).eps)
+EPSILON32 = float(np.finfo(np.float32).eps)
+RATIO = 4.0  # of two neighbouring steps
+FINER = 9  # steps below the first one
+COARSER = 4  # steps above it, for functions that are mostly rounding
+SCATTER = 10.0  # times the measured rounding is what a slope may be off by
+SIDES = 6.0  # times that, for the extrapolated slope of one side
+EXCUSED = 1e-3  # of the largest slope of all: a larger uncertainty tells nothing
+
+Sides = tuple[np.ndarray, np.ndarray, np.ndarray]  # slopes to the right and to the left, and the steps
+Ask = Callable[[float, Mapping[str, np.ndarray]], Mapping[str, Sides]]
+
+
+@dataclass
+class Verdict:
+    """What is known of the entries of one array, as flat arrays.
+
+    Attributes
+    ----------
+    claimed, slope, uncertainty : ndarray
+        The claim, the best numerical slope, and how far off that one may be.
+    kinks, wrong, undecided : ndarray of bool
+        Entries at a kink, whose claim is as good as any; wrong ones; and those that cannot be told.
+    outside, jumps : ndarray of bool
+        Why: the claim is outside of the slopes on both sides of a kink; the value jumps.
+    moved : ndarray of bool
+        Entries that changed the value at all.
+    nearest : ndarray
+        The larger slope, of both sides, at the finest step; not finite at the edge of where the function is.
+    """
+
+    claimed: np.ndarray
+    slope: np.ndarray
+    uncertainty: np.ndarray
+    kinks: np.ndarray = field(init=False)
+    wrong: np.ndarray = field(init=False)
+    undecided: np.ndarray = field(init=False)
+    outside: np.ndarray = field(init=False)
+    jumps: np.ndarray = field(init=False)
+    moved: np.ndarray = field(init=False)
+    nearest: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.nearest = np.zeros(self.claimed.size)
+        for name in ("kinks", "wrong", "undecided", "outside", "jumps", "moved"):
+            setattr(self, name, np.zeros(self.claimed.size, bool))
+
+    def replace(self, entries: np.ndarray, other: Verdict) -> None:
+        """Take what another verdict says of these entries."""
+        for name, array in vars(other).items():
+            if name != "claimed":
+                getattr(self, name)[entries] = array
+
+    @property
+    @np.errstate(all="ignore")
+    def distance(self) -> np.ndarray:
+        """How far the claims are from the slopes; infinitely where either is not finite."""
+        distance = np.abs(self.claimed - self.slope)
+        return np.where(np.isnan(distance), np.inf, distance)
+
+    @np.errstate(all="ignore")
+    def errors(self, tolerance: float) -> np.ndarray:
+        """Return relative errors, made so that the uncertainty alone stays within the tolerance."""
+        size = np.maximum(np.abs(self.claimed), np.abs(self.slope)) + self.uncertainty / tolerance
+        errors = self.distance / np.where(size == 0, 1, size)
+        return np.where(np.isnan(errors), np.inf, errors)
+
+
+def judge(
+    claimed: Mapping[str, np.ndarray],
+    points: Mapping[str, np.ndarray],
+    ask: Ask,
+    value: float,
+    tolerance: float,
+    is_single: Callable[[], bool] | None,
+) -> dict[str, Verdict]:
+    """Compare claimed slopes with numerical ones.
+
+    Parameters
+    ----------
+    claimed, points : mapping of str to ndarray
+        The claims, and the numbers that are moved, as flat arrays.
+    ask : callable
+        Given a factor for the usual step, and the indices of the entries in question by array, it returns the slopes to
+        the right and to the left of each and the steps.
+    value : float
+        The function's value at the point.
+    tolerance : float
+        The largest relative error that counts as right.
+    is_single : callable
+        Tells, once there are values, whether they are all in single precision. None: that cannot be.
+    """
+    sides = ask(1.0, {name: np.arange(claim.size) for name, claim in claimed.items()})
+    epsilon = EPSILON32 if is_single and is_single() else EPSILON
+    ladders = {
+        name: _Ladder(claimed[name], points[name], sides[name], value, tolerance, epsilon, is_single is not None)
+        for name in claimed
+    }
+    limit = EXCUSED * max((ladder.largest for ladder in ladders.values()), default=0.0)
+    for ladder in ladders.values():
+        ladder.look_once(limit)
+    for power in range(1, FINER + 1):
+        for name, finer in _ask_open(ask, RATIO**-power, ladders).items():
+            ladders[name].look_closer(finer)
+    for power in range(1, COARSER + 1):
+        for name, coarser in _ask_open(ask, RATIO**power, ladders).items():
+            ladders[name].step_back(coarser)
+    for ladder in ladders.values():
+        ladder.decide(limit)
+    return {name: ladder.verdict for name, ladder in ladders.items()}
+
+
+def _ask_open(ask: Ask, factor: float, ladders: Mapping[str, _Ladder]) -> Mapping[str, Sides]:
+    questions = {name: ladder.open for name, ladder in ladders.items() if ladder.open.size}
+    return ask(factor, questions) if questions else {}
+
+
+class _Ladder:
+    """The slopes of one array at all steps so far, of the entries that are still open."""
+
+    @np.errstate(all="ignore")
+    def __init__(
+        self,
+        claimed: np.ndarray,
+        point: np.ndarray,
+        sides: Sides,
+        value: float,
+        tolerance: float,
+        epsilon: float,
+        may_round: bool,
+    ) -> None:
+        right, left, step = sides
+        self.tolerance = tolerance
+        central = _central(right, left)
+        smaller, larger = np.minimum(np.abs(right), np.abs(left)), np.maximum(np.abs(right), np.abs(left))
+        self.largest = float(np.max(smaller, initial=0, where=np.isfinite(smaller)))  # a jump has one large side
+        # At the least a value is off by one unit in the last place, and so is the number that is moved.
+        rounding = epsilon * abs(value) + EPSILON * np.abs(point) * np.where(np.isfinite(larger), larger, 0)
+        self.verdict = Verdict(claimed, central, rounding / step)
+        self.rounding, self.point, self.may_round = rounding, point, may_round
+        self.first_gap = np.abs(right - left)
+        self.verdict.moved = (right != 0) | (left != 0)
+        self.open = np.arange(claimed.size)
+        self.right, self.left, self.steps = [right], [left], [step]
+
+    def keep(self, which: np.ndarray) -> None:
+        """Go on with these of the open entries."""
+        self.open = self.open[which]
+        for kept in (self.right, self.left, self.steps):
+            kept[:] = [array[which] for array in kept]
+
+    @np.errstate(all="ignore")
+    def look_once(self, limit: float) -> None:
+        """Accept what agrees at the first step."""
+        verdict = self.verdict
+        verdict.uncertainty = np.minimum(verdict.uncertainty, limit)
+        allowed = self.tolerance * _size(verdict.claimed, verdict.slope) + verdict.uncertainty
+        self.keep(~(np.abs(verdict.claimed - verdict.slope) <= allowed))
+
+    @np.errstate(all="ignore")
+    def look_closer(self, sides: Sides) -> None:
+        """Take the slopes of a finer step, and accept what agrees at it and at the one before."""
+        self._add(sides, len(self.steps))
+        verdict, at = self.verdict, self.open
+        claimed = verdict.claimed[at]
+        agrees = np.ones(at.size, bool)
+        for k, slack in ((-2, 1.0), (-1, RATIO)):
+            central = _central(self.right[k], self.left[k])
+            allowed = self.tolerance * _size(claimed, central) + verdict.uncertainty[at]
+            agrees &= np.abs(claimed - central) <= slack * allowed
+        done = at[agrees]
+        gap, share = (np.abs(self.right[-2] - self.left[-2])[agrees], (self.steps[-2] / self.steps[0])[agrees])
+        verdict.slope[done] = _central(self.right[-2], self.left[-2])[agrees]
+        # Curvature makes a gap in proportion to the step: a larger one at the first step was a kink's.
+        verdict.kinks[done] = self.first_gap[done] > 4 * (gap / share + verdict.uncertainty[done])
+        self.keep(~agrees)
+
+    def step_back(self, sides: Sides) -> None:
+        """Take the slopes of a coarser step."""
+        self._add(sides, 0)
+
+    def _add(self, sides: Sides, place: int) -> None:
+        for kept, new in zip((self.right, self.left, self.steps), sides, strict=True):
+            kept.insert(place, new)
+        self.verdict.moved[self.open] |= (sides[0] != 0) | (sides[1] != 0)
+
+    @np.errstate(all="ignore")
+    def decide(self, limit: float) -> None:
+        """Judge what is still open, each entry at its best step."""
+        if not self.open.size:
+            return
+        verdict, at = self.verdict, self.open
+        right, left, steps = (np.array(kept) for kept in (self.right, self.left, self.steps))
+        self._forget_still_steps(right, left, steps)
+        claimed, rounding = verdict.claimed[at], self.rounding[at]
+        central = _central(right, left)
+        scatter = _scatter(central, steps)
+        slope, about = _best(central, steps, np.maximum(scatter, rounding))
+        ends = []
+        for side in (right, left):
+            beside, finer = _extrapolated(side, steps)
+            own = np.minimum(SIDES * scatter, _scatter(beside, finer))  # the other side may jump
+            ends.append(_best(beside, finer, np.maximum(own, SIDES * rounding)))
+        (a, about_a), (b, about_b) = ends
+        slack = self.tolerance * _size(claimed, slope)
+        told = about <= limit
+        close = np.abs(claimed - slope) <= slack + about
+        both = np.isfinite(about_a) & np.isfinite(about_b)
+        bent = both & (np.abs(a - b) > about_a + about_b + slack)
+        inside = (claimed >= np.minimum(a - about_a, b - about_b) - slack) & (
+            claimed <= np.maximum(a + about_a, b + about_b) + slack
+        )
+        on_side = np.zeros(at.size, bool)
+        for end, about_end in ends:
+            on_side |= (np.abs(claimed - end) <= slack + about_end) & (about_end <= limit)
+            on_side |= claimed == end
+        wrong = (np.isfinite(about) & both & ~close & ~inside) | ~np.isfinite(claimed)
+        kinks = ~wrong & ((bent & inside) | (on_side & ~(close & told)))
+        verdict.slope[at] = np.where(np.isfinite(about), slope, verdict.slope[at])
+        verdict.uncertainty[at] = np.where(np.isfinite(about), about, 0)
+        verdict.wrong[at], verdict.kinks[at], verdict.outside[at] = wrong, kinks, wrong & bent
+        verdict.undecided[at] = ~(wrong | kinks | (close & told))
+        verdict.nearest[at] = np.maximum(np.abs(right[-1]), np.abs(left[-1]))
+        verdict.jumps[at] = _jumps(right, left, steps, rounding)
+
+    def _forget_still_steps(self, right: np.ndarray, left: np.ndarray, steps: np.ndarray) -> None:
+        """Drop steps that change nothing, where larger ones do: a function that rounds to float32 does not see them."""
+        if self.may_round:
+            still = (right == 0) & (left == 0) & (steps < 2 * EPSILON32 * np.abs(self.point[self.open]))
+            still &= ((right != 0) | (left != 0)).any(axis=0)
+            right[still] = left[still] = np.nan
+
+
+def _extrapolated(side: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One-sided slopes without the part of their error that is in proportion to the step, and the finer steps."""
+    return side[1:] + (side[1:] - side[:-1]) / (steps[:-1] / steps[1:] - 1), steps[1:]
+
+
+def _best(estimates: np.ndarray, steps: np.ndarray, scatter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The estimate of each entry at the step where it is least uncertain, and how uncertain; infinitely if none is."""
+    noise = SCATTER * scatter / steps
+    uncertainty = np.full(estimates.shape, np.inf)  # of the finest, which nothing finer can confirm
+    for k in range(len(estimates) - 1):
+        changes = np.abs(estimates[k + 1 :] - estimates[k])
+        beyond = np.fmax.reduce(changes - noise[k + 1 :], axis=0)  # a finer step may tell of a kink within this one
+        uncertainty[k] = noise[k] + np.maximum(np.maximum.reduce(changes[:2], axis=0), beyond)
+    uncertainty = np.where(np.isfinite(estimates) & np.isfinite(uncertainty), uncertainty, np.inf)
+    best = uncertainty.argmin(axis=0)[None]
+    return np.take_along_axis(estimates, best, 0)[0], np.take_along_axis(uncertainty, best, 0)[0]
+
+
+def _scatter(estimates: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """What rounding adds to a value, as the estimates of each entry at the finest steps tell."""
+    scatter = steps[1:] * np.abs(np.diff(estimates, axis=0))
+    scatter[steps[1:] == steps[:-1]] = np.nan
+    finest = np.argsort(np.isfinite(scatter), axis=0, kind="stable")[-3:]
+    middle = np.sort(np.nan_to_num(np.take_along_axis(scatter, finest, 0), posinf=0), axis=0)[1]  # one may be a kink's
+    return np.asarray(np.maximum(middle, np.quantile(middle, 0.25, method="lower")))  # all may be small by chance
+
+
+def _jumps(right: np.ndarray, left: np.ndarray, steps: np.ndarray, rounding: np.ndarray) -> np.ndarray:
+    """Where the value changes as much within a sixteenth of the step."""
+    changes = np.maximum(np.abs(right), np.abs(left)) * steps
+    return np.asarray((changes[-1] > 0.5 * changes[-3]) & (changes[-1] > 1e3 * rounding))
+
+
+def _central(right: np.ndarray, left: np.ndarray) -> np.ndarray:
+    return np.asarray((right + left) / 2)
+
+
+def _size(claimed: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    size = np.maximum(np.abs(claimed), np.abs(slope))
+    return np.asarray(np.where(np.isfinite(size), size, 0))
