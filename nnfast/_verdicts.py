@@ -25,9 +25,11 @@ EPSILON = float(np.finfo(np.float64).eps)
 EPSILON32 = float(np.finfo(np.float32).eps)
 RATIO = 4.0  # of two neighbouring steps
 FINER = 9  # steps below the first one
-COARSER = 4  # steps above it, for functions that are mostly rounding
+COARSER = 6  # steps above it, for functions that are mostly rounding
 SCATTER = 10.0  # times the measured rounding is what a slope may be off by
-SIDES = 6.0  # times that, for the extrapolated slope of one side
+VAGUE = 4.0  # times the tolerance: an agreement where rounding is more than that says nothing yet
+NEGLIGIBLE = 1e-10  # of the largest slope of all: a smaller one need not be known any better
+SIDES = 3.0  # times that, for the extrapolated slope of one side
 EXCUSED = 1e-3  # of the largest slope of all: a larger uncertainty tells nothing
 
 Sides = tuple[np.ndarray, np.ndarray, np.ndarray]  # slopes to the right and to the left, and the steps
@@ -114,22 +116,21 @@ def judge(
         Tells, once there are values, whether they are all in single precision. None: that cannot be.
     """
     sides = ask(1.0, {name: np.arange(claim.size) for name, claim in claimed.items()})
-    epsilon = EPSILON32 if is_single and is_single() else EPSILON
     ladders = {
-        name: _Ladder(claimed[name], points[name], sides[name], value, tolerance, epsilon, is_single is not None)
+        name: _Ladder(claimed[name], points[name], sides[name], value, tolerance, is_single is not None)
         for name in claimed
     }
     limit = EXCUSED * max((ladder.largest for ladder in ladders.values()), default=0.0)
     for ladder in ladders.values():
         ladder.look_once(limit)
-    for power in range(1, FINER + 1):
-        for name, finer in _ask_open(ask, RATIO**-power, ladders).items():
-            ladders[name].look_closer(finer)
     for power in range(1, COARSER + 1):
         for name, coarser in _ask_open(ask, RATIO**power, ladders).items():
             ladders[name].step_back(coarser)
+    for power in range(1, FINER + 1):
+        for name, finer in _ask_open(ask, RATIO**-power, ladders).items():
+            ladders[name].look_closer(finer)
     for ladder in ladders.values():
-        ladder.decide(limit)
+        ladder.decide(limit, EPSILON32 * abs(value) if is_single and is_single() else 0.0)
     return {name: ladder.verdict for name, ladder in ladders.items()}
 
 
@@ -149,7 +150,6 @@ class _Ladder:
         sides: Sides,
         value: float,
         tolerance: float,
-        epsilon: float,
         may_round: bool,
     ) -> None:
         right, left, step = sides
@@ -158,10 +158,10 @@ class _Ladder:
         smaller, larger = np.minimum(np.abs(right), np.abs(left)), np.maximum(np.abs(right), np.abs(left))
         self.largest = float(np.max(smaller, initial=0, where=np.isfinite(smaller)))  # a jump has one large side
         # At the least a value is off by one unit in the last place, and so is the number that is moved.
-        rounding = epsilon * abs(value) + EPSILON * np.abs(point) * np.where(np.isfinite(larger), larger, 0)
+        rounding = EPSILON * abs(value) + EPSILON * np.abs(point) * np.where(np.isfinite(larger), larger, 0)
         self.verdict = Verdict(claimed, central, rounding / step)
         self.rounding, self.point, self.may_round = rounding, point, may_round
-        self.first_gap = np.abs(right - left)
+        self.first_gap, self.first_step = np.abs(right - left), step
         self.verdict.moved = (right != 0) | (left != 0)
         self.open = np.arange(claimed.size)
         self.right, self.left, self.steps = [right], [left], [step]
@@ -177,8 +177,36 @@ class _Ladder:
         """Accept what agrees at the first step."""
         verdict = self.verdict
         verdict.uncertainty = np.minimum(verdict.uncertainty, limit)
-        allowed = self.tolerance * _size(verdict.claimed, verdict.slope) + verdict.uncertainty
-        self.keep(~(np.abs(verdict.claimed - verdict.slope) <= allowed))
+        self.scale = limit / EXCUSED  # the largest slope of all
+        self.negligible = NEGLIGIBLE * self.scale
+        self.keep(~self._agrees(verdict.slope, verdict.uncertainty))
+
+    def _agrees(self, slope: np.ndarray, rounding: np.ndarray) -> np.ndarray:
+        """Which open entries agree with a slope that rounding does not hide."""
+        claimed = self.verdict.claimed[self.open]
+        close = np.abs(claimed - slope) <= self.tolerance * _size(claimed, slope) + rounding
+        return np.asarray(close & self._is_clear(claimed, slope, rounding))
+
+    def _is_clear(self, claimed: np.ndarray, slope: np.ndarray, rounding: np.ndarray) -> np.ndarray:
+        """Where an agreement means something."""
+        size = _size(claimed, slope)
+        enough = np.where(size > self.negligible, size, self.scale)
+        return np.asarray(rounding <= VAGUE * self.tolerance * enough)
+
+    @np.errstate(all="ignore")
+    def step_back(self, sides: Sides) -> None:
+        """Take the slopes of a coarser step, and accept what agrees at it and, as far as rounding lets it, before."""
+        self._add(sides, 0)
+        verdict, at = self.verdict, self.open
+        central = [_central(self.right[k], self.left[k]) for k in (0, 1)]
+        rounding = [self.rounding[at] / self.steps[k] for k in (0, 1)]
+        size = _size(verdict.claimed[at], central[0])
+        steady = np.abs(central[0] - central[1]) <= self.tolerance * size + 2 * rounding[1]
+        gaps = [np.abs(self.right[k] - self.left[k]) for k in (0, 1)]
+        smooth = gaps[1] <= gaps[0] / 2 + self.tolerance * size + 4 * rounding[1]
+        done = self._agrees(central[0], rounding[0]) & steady & smooth
+        verdict.slope[at[done]], verdict.uncertainty[at[done]] = central[0][done], rounding[0][done]
+        self.keep(~done)
 
     @np.errstate(all="ignore")
     def look_closer(self, sides: Sides) -> None:
@@ -191,16 +219,13 @@ class _Ladder:
             central = _central(self.right[k], self.left[k])
             allowed = self.tolerance * _size(claimed, central) + verdict.uncertainty[at]
             agrees &= np.abs(claimed - central) <= slack * allowed
+            agrees &= self._is_clear(claimed, central, verdict.uncertainty[at])
         done = at[agrees]
-        gap, share = (np.abs(self.right[-2] - self.left[-2])[agrees], (self.steps[-2] / self.steps[0])[agrees])
+        gap, share = np.abs(self.right[-2] - self.left[-2])[agrees], (self.steps[-2] / self.first_step[at])[agrees]
         verdict.slope[done] = _central(self.right[-2], self.left[-2])[agrees]
         # Curvature makes a gap in proportion to the step: a larger one at the first step was a kink's.
         verdict.kinks[done] = self.first_gap[done] > 4 * (gap / share + verdict.uncertainty[done])
         self.keep(~agrees)
-
-    def step_back(self, sides: Sides) -> None:
-        """Take the slopes of a coarser step."""
-        self._add(sides, 0)
 
     def _add(self, sides: Sides, place: int) -> None:
         for kept, new in zip((self.right, self.left, self.steps), sides, strict=True):
@@ -208,14 +233,15 @@ class _Ladder:
         self.verdict.moved[self.open] |= (sides[0] != 0) | (sides[1] != 0)
 
     @np.errstate(all="ignore")
-    def decide(self, limit: float) -> None:
+    def decide(self, limit: float, rounding_of_value: float) -> None:
         """Judge what is still open, each entry at its best step."""
         if not self.open.size:
             return
         verdict, at = self.verdict, self.open
         right, left, steps = (np.array(kept) for kept in (self.right, self.left, self.steps))
+        nearest = np.maximum(np.abs(right[-1]), np.abs(left[-1]))
         self._forget_still_steps(right, left, steps)
-        claimed, rounding = verdict.claimed[at], self.rounding[at]
+        claimed, rounding = verdict.claimed[at], np.maximum(self.rounding[at], rounding_of_value)
         central = _central(right, left)
         scatter = _scatter(central, steps)
         slope, about = _best(central, steps, np.maximum(scatter, rounding))
@@ -226,25 +252,27 @@ class _Ladder:
             ends.append(_best(beside, finer, np.maximum(own, SIDES * rounding)))
         (a, about_a), (b, about_b) = ends
         slack = self.tolerance * _size(claimed, slope)
-        told = about <= limit
-        close = np.abs(claimed - slope) <= slack + about
+        still = ((right == claimed) & (left == claimed)).all(axis=0)  # as of a constant
+        told = (about <= limit) | still
+        close = (np.abs(claimed - slope) <= slack + about) | still
         both = np.isfinite(about_a) & np.isfinite(about_b)
         bent = both & (np.abs(a - b) > about_a + about_b + slack)
         inside = (claimed >= np.minimum(a - about_a, b - about_b) - slack) & (
             claimed <= np.maximum(a + about_a, b + about_b) + slack
         )
         on_side = np.zeros(at.size, bool)
-        for end, about_end in ends:
+        for side, (end, about_end) in zip((right, left), ends, strict=True):
             on_side |= (np.abs(claimed - end) <= slack + about_end) & (about_end <= limit)
-            on_side |= claimed == end
-        wrong = (np.isfinite(about) & both & ~close & ~inside) | ~np.isfinite(claimed)
+            on_side |= (side == claimed).all(axis=0)  # as where all other slopes are zero, too, and the limit is
+        jumps = _jumps(right, left, steps, rounding)
+        wrong = (np.isfinite(about) & both & ~close & ~inside & ~jumps) | ~np.isfinite(claimed)
         kinks = ~wrong & ((bent & inside) | (on_side & ~(close & told)))
         verdict.slope[at] = np.where(np.isfinite(about), slope, verdict.slope[at])
         verdict.uncertainty[at] = np.where(np.isfinite(about), about, 0)
         verdict.wrong[at], verdict.kinks[at], verdict.outside[at] = wrong, kinks, wrong & bent
         verdict.undecided[at] = ~(wrong | kinks | (close & told))
-        verdict.nearest[at] = np.maximum(np.abs(right[-1]), np.abs(left[-1]))
-        verdict.jumps[at] = _jumps(right, left, steps, rounding)
+        verdict.nearest[at] = nearest
+        verdict.jumps[at] = jumps
 
     def _forget_still_steps(self, right: np.ndarray, left: np.ndarray, steps: np.ndarray) -> None:
         """Drop steps that change nothing, where larger ones do: a function that rounds to float32 does not see them."""
@@ -266,7 +294,8 @@ def _best(estimates: np.ndarray, steps: np.ndarray, scatter: np.ndarray) -> tupl
     for k in range(len(estimates) - 1):
         changes = np.abs(estimates[k + 1 :] - estimates[k])
         beyond = np.fmax.reduce(changes - noise[k + 1 :], axis=0)  # a finer step may tell of a kink within this one
-        uncertainty[k] = noise[k] + np.maximum(np.maximum.reduce(changes[:2], axis=0), beyond)
+        change = changes[0] if len(changes) == 1 else np.maximum(changes[0], changes[1] / RATIO)
+        uncertainty[k] = noise[k] + np.maximum(change, beyond)
     uncertainty = np.where(np.isfinite(estimates) & np.isfinite(uncertainty), uncertainty, np.inf)
     best = uncertainty.argmin(axis=0)[None]
     return np.take_along_axis(estimates, best, 0)[0], np.take_along_axis(uncertainty, best, 0)[0]

@@ -485,7 +485,7 @@ class _Check:
         places: Mapping[str, np.ndarray] | None = None,
     ) -> dict[str, Verdict]:
         def ask(factor: float, wanted: Mapping[str, np.ndarray]) -> Mapping[str, Sides]:
-            these = {name: _steps(self.points[name], steps[name], factor)[entries] for name, entries in wanted.items()}
+            these = {name: _steps(points[name], steps[name], factor)[entries] for name, entries in wanted.items()}
             asked = wanted if places is None else {name: places[name][entries] for name, entries in wanted.items()}
             return self.ask(these, asked, factor > 1)
 
