@@ -269,9 +269,9 @@ def gradient_descent(
 
     Notes
     -----
-    Chapter 4.4.1 of Saito's *Deep Learning from Scratch*. Overflow and invalid operations within `f` and `gradient` do
-    not warn: a descent that goes there counts as diverged. It counts as diverged, and stops, when a number is not finite
-    any more, and counts as diverged too when it ends higher than it began, by more than rounding.
+    Chapter 4.4.1 of Saito's *Deep Learning from Scratch*. A descent counts as diverged, and stops, when a number is not
+    finite any more; it also counts as diverged if it ends higher than it began, by more than rounding. Overflow and
+    invalid operations within `f` and `gradient` do not warn, as the result says what came of them.
 
     Examples
     --------
