@@ -486,13 +486,15 @@ def plot_gradient_report(report: Any, /, *, axes: ArrayLike | None = None) -> ND
     panels = _panels(axes, len(report))
     scale = colors.LogNorm(1e-3 * report.tolerance, max(1e-3, 1e3 * report.tolerance))
     for ax, array in zip(panels, report.values(), strict=True):
-        cells = np.atleast_2d(np.clip(np.where(array.kinks, np.nan, array.errors), scale.vmin, scale.vmax))
+        left_out = array.kinks | array.undecided
+        cells = np.atleast_2d(np.clip(np.where(left_out, np.nan, array.errors), scale.vmin, scale.vmax))
         cells = cells.reshape(-1, cells.shape[-1])
         image = ax.imshow(cells, aspect="auto", cmap="viridis", norm=scale, interpolation="nearest")
-        if array.kinks.any():
-            rows, columns = np.nonzero(array.kinks.reshape(cells.shape))
-            ax.plot(columns, rows, "x", color=COLORS[4], markersize=4, label="kink")
-            ax.legend(fontsize="small")
+        for marker, label, where in (("x", "kink", array.kinks), ("$?$", "cannot be told", array.undecided)):
+            if where.any():
+                rows, columns = np.nonzero(where.reshape(cells.shape))
+                ax.plot(columns, rows, linestyle="", marker=marker, color=COLORS[4], markersize=4, label=label)
+                ax.legend(fontsize="small")
         ax.set_title(fill(f"{array.name}: {array.why or 'right'}", TITLE_WIDTH), fontsize="small")
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.yaxis.get_major_locator().set_params(integer=True)
@@ -520,7 +522,7 @@ def _values_on_grid(
         raise TypeError(f"f must be callable, got {describe(f)}")
     across, up = (np.linspace(*ends, resolution) for ends in zip(low, high, strict=True))
     grid = np.stack(np.meshgrid(across, up), axis=-1)
-    values = np.array([float(np.asarray(f(point)).reshape(())) for point in grid.reshape(-1, 2)])
+    values = np.array([float(np.asarray(f(point.copy())).reshape(())) for point in grid.reshape(-1, 2)])
     return across, up, values.reshape(grid.shape[:-1])
 
 
@@ -560,7 +562,7 @@ def _classes(model: Any, points: NDArray[np.float64]) -> NDArray[np.int64]:
         ask = model
     if ask is None:
         raise TypeError(f"model must be a network, a perceptron or a function of points, got {describe(model)}")
-    return _as_classes("the result of model", ask(points), len(points))
+    return _as_classes("the result of model", ask(points.copy()), len(points))  # which the model may change
 
 
 def _palette(n: int) -> list[Any]:

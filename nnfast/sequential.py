@@ -717,7 +717,8 @@ class Sequential:
         wrt : str or sequence of str, optional
             As for `gradient`; by default all that is claimed.
         h : float, optional
-            The step of the differences; by default the cube root of float64's epsilon.
+            The step of the differences; by default the cube root of float64's epsilon. What fails is looked at again
+            with smaller and larger ones.
         tolerance : float
             The largest relative error that counts as right.
         sample_weight : array_like of shape (n,), optional
@@ -730,8 +731,9 @@ class Sequential:
         Returns
         -------
         GradientReport
-            True if the gradient is right. Printed, it tells where it is not, how much and, as far as the numbers tell,
-            why. Entries at a kink, as of relu at zero, are reported apart.
+            True if nothing is wrong. Printed, it tells what is, how much and, as far as the numbers tell, why. Entries
+            at a kink, as of relu at zero, are reported apart, and so are those that cannot be told because rounding
+            hides their slopes: neither is an error.
 
         Raises
         ------
@@ -743,6 +745,7 @@ class Sequential:
         Notes
         -----
         A float32 network is checked in float64, with the same parameters: so that rounding is not taken for an error.
+        An entry is called wrong only if neither rounding nor a kink can explain the difference.
 
         Examples
         --------

@@ -1103,3 +1103,105 @@ class TestDescent:
             nf.gradient_descent(3, [1.0])
         with refuses(TypeError, "f must give one real number, got an array of shape (2,) and dtype float64"):
             nf.gradient_descent(lambda x: x, [1.0, 2.0])
+
+
+# ---- functions that reuse or change arrays
+
+
+@pytest.mark.parametrize("method", ["central", "forward"])
+@pytest.mark.parametrize("vectorized", [False, True])
+@pytest.mark.parametrize("jacobian", [False, True])
+def test_a_function_may_return_the_same_array_each_time(method, vectorized, jacobian):
+    buffer = np.empty(1000)
+    x = np.array([1.0, 2.0, 3.0])
+
+    def f(v):
+        if vectorized and not jacobian:
+            return np.sum(v**2, axis=1, out=buffer[: len(v)])
+        if vectorized:
+            return np.square(v, out=buffer[: v.size].reshape(v.shape))
+        return np.square(v, out=buffer[:3]) if jacobian else np.sum(v**2, out=buffer[:1].reshape(()))
+
+    find = nf.numerical_jacobian if jacobian else nf.numerical_gradient
+    found = find(f, x, 1e-6, method, vectorized=vectorized)
+    np.testing.assert_allclose(found, np.diag(2 * x) if jacobian else 2 * x, atol=1e-4)
+
+
+def test_a_derivative_of_a_function_that_returns_the_same_array():
+    buffer = np.empty(3)
+    found = nf.numerical_diff(lambda v: np.multiply(v, v, out=buffer), np.array([1.0, 2.0, 3.0]))
+    np.testing.assert_allclose(found, [2, 4, 6], atol=1e-6)
+
+    def changes(v):
+        v *= 2
+        return v
+
+    x = np.array([1.0, 2.0])
+    np.testing.assert_allclose(nf.numerical_diff(changes, x), [2, 2], atol=1e-6)
+    assert x.tolist() == [1, 2]
+
+
+def clipped(v):
+    v[v < 0] = 0
+    return float(np.sum(v * [1, 2, 3]))
+
+
+@pytest.mark.parametrize("find", [nf.numerical_gradient, nf.numerical_jacobian])
+@pytest.mark.parametrize("method", ["central", "forward"])
+@pytest.mark.parametrize("make", [np.array, list])
+def test_a_function_that_changes_its_argument_is_refused(find, method, make):
+    x = make([1.0, -2.0, 3.0])
+    message = (
+        "f must not change its argument, but it changed x[1] from -2.0 to 0.0: let it work on a copy, such as x.copy()"
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        find(clipped, x, 1e-4, method)
+    assert list(x) == [1, -2, 3]
+
+
+def test_a_function_that_changes_its_argument_and_fails_leaves_the_array():
+    def f(v):
+        v[:] = 7
+        raise RuntimeError("boom")
+
+    for order in "CF":
+        x = np.array([[1.0, 2.0], [3.0, 4.0]], order=order)
+        with pytest.raises(RuntimeError, match="boom"):
+            nf.numerical_gradient(f, x)
+        assert x.tolist() == [[1, 2], [3, 4]]
+
+
+def test_a_descent_of_a_function_that_changes_its_argument_is_refused():
+    with pytest.raises(ValueError, match="f must not change its argument"):
+        nf.gradient_descent(clipped, [1.0, -2.0, 3.0])
+
+
+@pytest.mark.parametrize("x", [np.array([[1, 2], [0, 1]]), [[1.0, 2.0], [0.0, 1.0]]])
+def test_a_function_that_looks_at_what_was_copied_is_told(x):
+    with pytest.warns(
+        UserWarning, match="f gave the same at all points: if it looks at .* as a writable array of floats"
+    ):
+        found = nf.numerical_gradient(lambda _: float(np.sum(np.array(x) ** 2)), x)
+    assert not found.any()
+
+
+def test_an_array_that_is_moved_itself_brings_no_warning():
+    w = np.array([[1.0, 2.0], [0.0, 1.0]])
+    np.testing.assert_allclose(nf.numerical_gradient(lambda _: float(np.sum(w**2)), w), 2 * w, atol=1e-6)
+    assert not nf.numerical_gradient(lambda _: 3.0, w).any()
+
+
+def test_derivatives_do_not_depend_on_the_error_state():
+    x = np.array([1e-300, 1e-160, 1.0])
+    calls = {
+        "gradient": lambda: nf.numerical_gradient(lambda v: float(v[0] + v[2]), x.copy()),
+        "small": lambda: nf.numerical_gradient(lambda v: 1e-310 * float(v[0]), x.copy()),
+        "jacobian": lambda: nf.numerical_jacobian(lambda v: v.copy(), x.copy(), None),
+        "diff": lambda: nf.numerical_diff(lambda v: v.copy(), x),
+        "float32": lambda: nf.numerical_gradient(lambda v: float(v[0]) * 1e-60, np.ones(2, np.float32), None),
+        "descent": lambda: nf.gradient_descent(lambda v: 1e-200 * float(v[0]), [1.0]).x,
+    }
+    for name, call in calls.items():
+        expected = call()
+        with np.errstate(all="raise"):
+            np.testing.assert_array_equal(call(), expected, err_msg=name)

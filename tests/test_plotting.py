@@ -455,3 +455,27 @@ def test_colours_differ_also_without_hue(ax):
     plot_decision_boundary(nearest_centre, CENTRES, [0, 1, 2], resolution=5, ax=ax)
     shapes = [a.get_paths()[0].vertices.tobytes() for a in ax.collections if isinstance(a, PathCollection)]
     assert len(set(shapes)) == 3
+
+
+def test_functions_that_change_their_argument_are_drawn_as_they_are():
+    def f(point):
+        point[0] = abs(point[0])
+        return point[0] + point[1]
+
+    def model(points):
+        points[:] = 0
+        return np.arange(len(points)) % 2
+
+    ax = Figure().subplots()
+    with pytest.raises(ValueError, match="f must not change its argument"):
+        nf.plotting.plot_gradient_field(f, ax=ax)
+    x = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]])
+    nf.plotting.plot_decision_boundary(model, x, [0, 1, 1], ax=Figure().subplots())
+    assert x.tolist() == [[0, 1], [1, 0], [2, 2]]
+
+
+def test_entries_that_cannot_be_told_are_marked():
+    report = nf.check_gradient(lambda x: float(x[0] > 0) + x[1] ** 2, [5.0, 4.0], [0.0, 2.0])
+    (ax,) = report.plot([Figure().subplots()])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["cannot be told"]
+    assert ax.get_title().replace("\n", " ") == "x: cannot be told: f jumps at [0]"
