@@ -16,7 +16,7 @@ the claim agrees, but an uncertainty larger than a thousandth of the largest slo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,7 +28,9 @@ FINER = 9  # steps below the first one
 COARSER = 6  # steps above it, for functions that are mostly rounding
 SCATTER = 10.0  # times the measured rounding is what a slope may be off by
 VAGUE = 4.0  # times the tolerance: an agreement where rounding is more than that says nothing yet
-NEGLIGIBLE = 1e-10  # of the largest slope of all: a smaller one need not be known any better
+SMALL = 1e-4  # of the largest slope of all: smaller ones are known well enough if one of this size is
+OBVIOUS = 100.0  # times as far off as slopes at the first steps and on both sides differ: wrong without a closer look
+OBVIOUS_AFTER = 3  # of them
 SIDES = 3.0  # times that, for the extrapolated slope of one side
 EXCUSED = 1e-3  # of the largest slope of all: a larger uncertainty tells nothing
 
@@ -97,7 +99,7 @@ def judge(
     ask: Ask,
     value: float,
     tolerance: float,
-    is_single: Callable[[], bool] | None,
+    quantum: Callable[[], float] | None = None,
 ) -> dict[str, Verdict]:
     """Compare claimed slopes with numerical ones.
 
@@ -112,30 +114,37 @@ def judge(
         The function's value at the point.
     tolerance : float
         The largest relative error that counts as right.
-    is_single : callable
-        Tells, once there are values, whether they are all in single precision. None: that cannot be.
+    quantum : callable, optional
+        Returns, once there are values, what these are rounded to; 0 if it is no more than their last place. Left out if
+        nothing is rounded to less than double precision.
     """
     sides = ask(1.0, {name: np.arange(claim.size) for name, claim in claimed.items()})
     ladders = {
-        name: _Ladder(claimed[name], points[name], sides[name], value, tolerance, is_single is not None)
+        name: _Ladder(claimed[name], points[name], sides[name], value, tolerance, quantum is not None)
         for name in claimed
     }
     limit = EXCUSED * max((ladder.largest for ladder in ladders.values()), default=0.0)
     for ladder in ladders.values():
         ladder.look_once(limit)
+    _look_closer(ask, ladders)
     for power in range(1, COARSER + 1):
-        for name, coarser in _ask_open(ask, RATIO**power, ladders).items():
+        for name, coarser in _ask_open(ask, RATIO**power, ladders, ladders).items():
             ladders[name].step_back(coarser)
-    for power in range(1, FINER + 1):
-        for name, finer in _ask_open(ask, RATIO**-power, ladders).items():
-            ladders[name].look_closer(finer)
+    _look_closer(ask, ladders)
     for ladder in ladders.values():
-        ladder.decide(limit, EPSILON32 * abs(value) if is_single and is_single() else 0.0)
+        ladder.decide(limit, quantum() if quantum else 0.0)
     return {name: ladder.verdict for name, ladder in ladders.items()}
 
 
-def _ask_open(ask: Ask, factor: float, ladders: Mapping[str, _Ladder]) -> Mapping[str, Sides]:
-    questions = {name: ladder.open for name, ladder in ladders.items() if ladder.open.size}
+def _look_closer(ask: Ask, ladders: Mapping[str, _Ladder]) -> None:
+    for power in range(1, FINER + 1):
+        due = [name for name, ladder in ladders.items() if ladder.finer == power - 1 and ladder.needs_finer]
+        for name, finer in _ask_open(ask, RATIO**-power, due, ladders).items():
+            ladders[name].look_closer(finer)
+
+
+def _ask_open(ask: Ask, factor: float, names: Iterable[str], ladders: Mapping[str, _Ladder]) -> Mapping[str, Sides]:
+    questions = {name: ladders[name].open for name in names if ladders[name].open.size}
     return ask(factor, questions) if questions else {}
 
 
@@ -164,6 +173,7 @@ class _Ladder:
         self.first_gap, self.first_step = np.abs(right - left), step
         self.verdict.moved = (right != 0) | (left != 0)
         self.open = np.arange(claimed.size)
+        self.finer, self.stepped_back = 0, False
         self.right, self.left, self.steps = [right], [left], [step]
 
     def keep(self, which: np.ndarray) -> None:
@@ -178,25 +188,29 @@ class _Ladder:
         verdict = self.verdict
         verdict.uncertainty = np.minimum(verdict.uncertainty, limit)
         self.scale = limit / EXCUSED  # the largest slope of all
-        self.negligible = NEGLIGIBLE * self.scale
-        self.keep(~self._agrees(verdict.slope, verdict.uncertainty))
+        self.different = self._differs(verdict.slope, verdict.uncertainty)
+        self.keep(self.different | ~self._is_clear(verdict.claimed, verdict.slope, verdict.uncertainty))
 
-    def _agrees(self, slope: np.ndarray, rounding: np.ndarray) -> np.ndarray:
-        """Which open entries agree with a slope that rounding does not hide."""
+    @property
+    def needs_finer(self) -> bool:
+        """Whether a finer step may tell something: more rounding helps none that merely agrees too vaguely."""
+        return bool(self.open.size and (self.stepped_back or self.different[self.open].any()))
+
+    def _differs(self, slope: np.ndarray, rounding: np.ndarray) -> np.ndarray:
+        """Which open entries are farther off than rounding at its least explains."""
         claimed = self.verdict.claimed[self.open]
-        close = np.abs(claimed - slope) <= self.tolerance * _size(claimed, slope) + rounding
-        return np.asarray(close & self._is_clear(claimed, slope, rounding))
+        return np.asarray(~(np.abs(claimed - slope) <= self.tolerance * _size(claimed, slope) + rounding))
 
     def _is_clear(self, claimed: np.ndarray, slope: np.ndarray, rounding: np.ndarray) -> np.ndarray:
         """Where an agreement means something."""
         size = _size(claimed, slope)
-        enough = np.where(size > self.negligible, size, self.scale)
-        return np.asarray(rounding <= VAGUE * self.tolerance * enough)
+        return np.asarray(rounding <= VAGUE * self.tolerance * np.maximum(size, SMALL * self.scale))
 
     @np.errstate(all="ignore")
     def step_back(self, sides: Sides) -> None:
         """Take the slopes of a coarser step, and accept what agrees at it and, as far as rounding lets it, before."""
         self._add(sides, 0)
+        self.stepped_back = True
         verdict, at = self.verdict, self.open
         central = [_central(self.right[k], self.left[k]) for k in (0, 1)]
         rounding = [self.rounding[at] / self.steps[k] for k in (0, 1)]
@@ -204,13 +218,15 @@ class _Ladder:
         steady = np.abs(central[0] - central[1]) <= self.tolerance * size + 2 * rounding[1]
         gaps = [np.abs(self.right[k] - self.left[k]) for k in (0, 1)]
         smooth = gaps[1] <= gaps[0] / 2 + self.tolerance * size + 4 * rounding[1]
-        done = self._agrees(central[0], rounding[0]) & steady & smooth
+        clear = self._is_clear(verdict.claimed[at], central[0], rounding[0])
+        done = ~self._differs(central[0], rounding[0]) & clear & steady & smooth
         verdict.slope[at[done]], verdict.uncertainty[at[done]] = central[0][done], rounding[0][done]
         self.keep(~done)
 
     @np.errstate(all="ignore")
     def look_closer(self, sides: Sides) -> None:
         """Take the slopes of a finer step, and accept what agrees at it and at the one before."""
+        self.finer += 1
         self._add(sides, len(self.steps))
         verdict, at = self.verdict, self.open
         claimed = verdict.claimed[at]
@@ -225,7 +241,26 @@ class _Ladder:
         verdict.slope[done] = _central(self.right[-2], self.left[-2])[agrees]
         # Curvature makes a gap in proportion to the step: a larger one at the first step was a kink's.
         verdict.kinks[done] = self.first_gap[done] > 4 * (gap / share + verdict.uncertainty[done])
-        self.keep(~agrees)
+        wrong = self._obviously_wrong() & ~agrees
+        if not wrong.any():
+            self.keep(~agrees)
+            return
+        verdict.slope[at[wrong]], verdict.wrong[at[wrong]] = _central(self.right[-2], self.left[-2])[wrong], True
+        self.keep(~agrees & ~wrong)
+
+    def _obviously_wrong(self) -> np.ndarray:
+        """Which open claims are far off from slopes that hardly change within the first steps."""
+        if self.finer != OBVIOUS_AFTER:
+            return np.zeros(self.open.size, bool)
+        claimed = self.verdict.claimed[self.open]
+        slopes = np.array(self.right[-1 - OBVIOUS_AFTER :] + self.left[-1 - OBVIOUS_AFTER :])
+        low, high = slopes.min(axis=0), slopes.max(axis=0)
+        spread = high - low + self.rounding[self.open] / self.steps[-1]
+        distance = np.maximum(claimed - high, low - claimed)
+        # What does not move may be rounded, and so may what is but a little off: changes in proportion to the step, for
+        # steps that are multiples of each other, can be so by chance.
+        moves = (slopes != 0).all(axis=0) & (distance > 0.01 * _size(claimed, high))
+        return np.asarray((distance > OBVIOUS * spread) & moves)
 
     def _add(self, sides: Sides, place: int) -> None:
         for kept, new in zip((self.right, self.left, self.steps), sides, strict=True):
@@ -240,8 +275,9 @@ class _Ladder:
         verdict, at = self.verdict, self.open
         right, left, steps = (np.array(kept) for kept in (self.right, self.left, self.steps))
         nearest = np.maximum(np.abs(right[-1]), np.abs(left[-1]))
+        rounding = np.maximum(self.rounding[at], rounding_of_value)
         self._forget_still_steps(right, left, steps)
-        claimed, rounding = verdict.claimed[at], np.maximum(self.rounding[at], rounding_of_value)
+        claimed = verdict.claimed[at]
         central = _central(right, left)
         scatter = _scatter(central, steps)
         slope, about = _best(central, steps, np.maximum(scatter, rounding))
@@ -264,7 +300,7 @@ class _Ladder:
         for side, (end, about_end) in zip((right, left), ends, strict=True):
             on_side |= (np.abs(claimed - end) <= slack + about_end) & (about_end <= limit)
             on_side |= (side == claimed).all(axis=0)  # as where all other slopes are zero, too, and the limit is
-        jumps = _jumps(right, left, steps, rounding)
+        jumps = _jumps(right, left, steps, self.rounding[at])
         wrong = (np.isfinite(about) & both & ~close & ~inside & ~jumps) | ~np.isfinite(claimed)
         kinks = ~wrong & ((bent & inside) | (on_side & ~(close & told)))
         verdict.slope[at] = np.where(np.isfinite(about), slope, verdict.slope[at])

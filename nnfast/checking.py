@@ -29,6 +29,8 @@ TOLERANCE = 1e-6
 FLOOR = 1e-3  # of an array's largest slope: smaller ones do not tell a factor
 BESIDE = RATIO**-6  # of the step: near enough that only a kink at the point itself changes a claim much
 FEW = 200  # wrong claims that are looked at beside the point
+MANY = 5000  # values that are kept, to see what they are rounded to
+WHOLE = 0.01  # how near to whole numbers their differences are, in units of the smallest
 
 Place = tuple[int, ...]
 
@@ -240,9 +242,9 @@ def check_gradient(
     probe = _Probe(f, point)
     check = _Check(claimed, {"x": point}, probe.ask, probe.value, tolerance)
     usual = STEP * np.maximum(1.0, np.abs(point.ravel()))
-    found = check.run({"x": usual} if h is None else {"x": np.full(point.size, _checked_step(h))}, probe.is_single)
+    found = check.run({"x": usual} if h is None else {"x": np.full(point.size, _checked_step(h))}, probe.quantum)
     if h is not None:
-        check.run_again(found, {"x": usual}, probe.is_single)
+        check.run_again(found, {"x": usual}, probe.quantum)
     subject = getattr(f, "__name__", type(f).__name__)
     reports = {"x": _report("x", found["x"], point.shape, tolerance, probe.is_single())}
     return GradientReport(subject, reports, STEP if h is None else float(h), tolerance, probe.randomness())
@@ -388,14 +390,14 @@ class _Probe:
 
     def __init__(self, f: Callable[[np.ndarray], Any], point: np.ndarray) -> None:
         self.f, self.point = f, point
-        self.values: list[float] = []  # the first few, to see whether they are in single precision
+        self.values: list[float] = []
         self.value = self(point)
         if not np.isfinite(self.value):
             raise ValueError(f"f must be finite at x, got {self.value}")
 
     def __call__(self, at: np.ndarray) -> float:
         value = float(number("f", self.f(at.copy())))
-        if len(self.values) < FEW:
+        if len(self.values) < MANY:
             self.values.append(value)
         return value
 
@@ -414,10 +416,25 @@ class _Probe:
         return {"x": (*one_sided_slopes(f, self.point, self.value, step, entries), step)}
 
     def is_single(self) -> bool:
-        """Whether all values are in single precision, and not all the same."""
+        """Whether all values are in single precision, and some in none that is lower."""
         values = np.array(self.values)
         values = values[np.isfinite(values)]
-        return bool(len(set(values.tolist())) > 2 and (values == _rounded(values)).all())
+        single, half = (values == _rounded(values, dtype) for dtype in (np.float32, np.float16))
+        return bool(single.all() and not half.all())
+
+    @np.errstate(all="ignore")
+    def quantum(self) -> float:
+        """What values are rounded to: all differ by multiples of it. 0 if they do not."""
+        changes = np.abs(np.array(self.values) - self.value)
+        changes = changes[np.isfinite(changes) & (changes > 0)]
+        single = float(np.spacing(np.float32(self.value))) if self.is_single() else 0.0
+        least = float(changes.min(initial=np.inf))
+        multiples = changes / least
+        multiples = multiples[
+            multiples * EPSILON * abs(self.value) < WHOLE / 4 * least
+        ]  # of the others rounding hides it
+        whole = len(multiples) >= 4 and bool((np.abs(multiples - np.rint(multiples)) < WHOLE).all())
+        return max(single, least) if whole else single
 
     def randomness(self) -> str:
         """Say what another call at the point gave, if it is something else."""
@@ -428,8 +445,8 @@ class _Probe:
 
 
 @np.errstate(all="ignore")
-def _rounded(values: np.ndarray) -> np.ndarray:
-    return np.asarray(values.astype(np.float32).astype(np.float64))
+def _rounded(values: np.ndarray, dtype: Any) -> np.ndarray:
+    return np.asarray(values.astype(dtype).astype(np.float64))
 
 
 Asked = Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray], bool], Mapping[str, Sides]]
@@ -455,15 +472,15 @@ class _Check:
         self.points = {name: np.array(points[name]).ravel() for name in claimed}
         self.ask, self.value, self.tolerance, self.beside = ask, value, tolerance, beside
 
-    def run(self, steps: Mapping[str, np.ndarray], is_single: Callable[[], bool] | None = None) -> dict[str, Verdict]:
+    def run(self, steps: Mapping[str, np.ndarray], quantum: Callable[[], float] | None = None) -> dict[str, Verdict]:
         """Judge all claims."""
-        return self._run(self.claimed, self.points, steps, is_single)
+        return self._run(self.claimed, self.points, steps, quantum)
 
     def run_again(
         self,
         found: Mapping[str, Verdict],
         steps: Mapping[str, np.ndarray],
-        is_single: Callable[[], bool] | None = None,
+        quantum: Callable[[], float] | None = None,
     ) -> None:
         """Judge with other steps what could not be told."""
         left = {name: np.flatnonzero(verdict.undecided) for name, verdict in found.items()}
@@ -473,7 +490,7 @@ class _Check:
                 {name: array[name][entries] for name, entries in left.items()}
                 for array in (self.claimed, self.points, steps)
             )
-            for name, verdict in self._run(claims, points, usual, is_single, left).items():
+            for name, verdict in self._run(claims, points, usual, quantum, left).items():
                 found[name].replace(left[name], verdict)
 
     def _run(
@@ -481,7 +498,7 @@ class _Check:
         claims: Mapping[str, np.ndarray],
         points: Mapping[str, np.ndarray],
         steps: Mapping[str, np.ndarray],
-        is_single: Callable[[], bool] | None,
+        quantum: Callable[[], float] | None,
         places: Mapping[str, np.ndarray] | None = None,
     ) -> dict[str, Verdict]:
         def ask(factor: float, wanted: Mapping[str, np.ndarray]) -> Mapping[str, Sides]:
@@ -489,7 +506,7 @@ class _Check:
             asked = wanted if places is None else {name: places[name][entries] for name, entries in wanted.items()}
             return self.ask(these, asked, factor > 1)
 
-        found = judge(claims, points, ask, self.value, self.tolerance, is_single)
+        found = judge(claims, points, ask, self.value, self.tolerance, quantum)
         for name, verdict in found.items():
             self._excuse_conventions(name, verdict, None if places is None else places[name])
         return found
