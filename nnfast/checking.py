@@ -424,16 +424,16 @@ class _Probe:
 
     @np.errstate(all="ignore")
     def quantum(self) -> float:
-        """What values are rounded to: all differ by multiples of it. 0 if they do not."""
+        """What values are rounded to: some are the same, and all others differ by multiples of it. 0 if not."""
         changes = np.abs(np.array(self.values) - self.value)
-        changes = changes[np.isfinite(changes) & (changes > 0)]
+        same, changes = np.count_nonzero(changes == 0), changes[np.isfinite(changes) & (changes > 0)]
         single = float(np.spacing(np.float32(self.value))) if self.is_single() else 0.0
         least = float(changes.min(initial=np.inf))
         multiples = changes / least
         multiples = multiples[
             multiples * EPSILON * abs(self.value) < WHOLE / 4 * least
         ]  # of the others rounding hides it
-        whole = len(multiples) >= 4 and bool((np.abs(multiples - np.rint(multiples)) < WHOLE).all())
+        whole = min(same, len(multiples)) >= 4 and bool((np.abs(multiples - np.rint(multiples)) < WHOLE).all())
         return max(single, least) if whole else single
 
     def randomness(self) -> str:
