@@ -40,6 +40,17 @@ def load(workload: Workload) -> Data:
     return Data(x[:whole], y[:whole], x_test, y_test, source)
 
 
+def load_images() -> Data:
+    """Return MNIST, or the small digits that come with nnfast: either are images, and may be shifted by a pixel."""
+    from nnfast.datasets import load_digits, load_mnist
+
+    if has_mnist():
+        (x, y), (x_test, y_test) = load_mnist()
+        return Data(x, y, x_test, y_test, "MNIST")
+    x, y = load_digits()
+    return Data(x[300:], y[300:], x[:300], y[:300], "8 x 8 digits (MNIST is not on this machine)")
+
+
 def has_mnist() -> bool:
     """Whether `load_mnist` would find all its files: a benchmark downloads nothing."""
     from nnfast.datasets._mnist import FILES, default_data_home

@@ -5,44 +5,56 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from math import ceil
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from bench.data import Data, load
+from bench.data import Data, load_images
 from bench.ingredients import with_parameters
 from bench.race import spread
-from bench.workloads import WORKLOADS
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "mnist_best.py"
+Trainer = Callable[[Any, Data, int, int, int], tuple[float, np.ndarray]]
 
 
 def compare_mnist(seeds: int, steps: int | None, threads: int) -> dict[str, Any]:
-    """Return accuracies and times of both, in turn, one training for each seed.
+    """Return accuracies, losses and times of both, in turn, one training for each seed.
 
-    `steps` makes it short: one epoch, of as many mini-batches.
+    `steps` makes it short: at least so many mini-batches, in one epoch if there is enough data for that.
     """
-    recipe, data = load_recipe(), load(replace(WORKLOADS["wide"], batch=1))  # with the rows that fill no mini-batch
-    rows, epochs = (len(data.x), recipe.EPOCHS) if steps is None else (steps * recipe.BATCH, 1)
+    recipe, data = load_recipe(), load_images()
+    rows, epochs = len(data.x), recipe.EPOCHS
+    if steps is not None:
+        rows = min(rows, steps * recipe.BATCH)
+        epochs = ceil(steps * recipe.BATCH / rows)
     data = replace(data, x=data.x[:rows], y=data.y[:rows])
-    trainers: dict[str, Callable[..., tuple[float, float]]] = {"nnfast": by_nnfast}
+    trainers: dict[str, Trainer] = {"nnfast": by_nnfast}
     absent = {} if find_spec("torch") else {"PyTorch": "torch is not installed"}
     if not absent:
         trainers["PyTorch"] = by_torch
-    results: dict[str, list[tuple[float, float]]] = {name: [] for name in trainers}
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in trainers}
     for seed in range(seeds):
         for name, train in trainers.items():
-            results[name].append(train(recipe, data, seed, epochs, threads))
+            seconds, probabilities = train(recipe, data, seed, epochs, threads)
+            results[name].append({"seconds": seconds} | judge(probabilities, data.y_test))
     peers = {
-        name: {"seconds": spread([s for s, _ in found]), "accuracy": spread([a for _, a in found])}
+        name: {figure: spread([training[figure] for training in found]) for figure in found[0]}
         for name, found in results.items()
     }
     return {
-        "data": data.source, "rows": len(data.x), "epochs": epochs, "batch": recipe.BATCH, "seeds": seeds,
+        "data": data.source, "rows": rows, "epochs": epochs, "batch": recipe.BATCH, "seeds": seeds,
         "peers": peers, "absent": absent,
     }  # fmt: skip
+
+
+def judge(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Return the share of right answers and the mean cross entropy."""
+    of_labels = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    accuracy = (probabilities.argmax(axis=1) == labels).mean()
+    return {"accuracy": float(accuracy), "loss": float(-np.log(of_labels).mean())}
 
 
 def load_recipe() -> Any:
@@ -55,8 +67,8 @@ def load_recipe() -> Any:
     return module
 
 
-def by_nnfast(recipe: Any, data: Data, seed: int, epochs: int, threads: int) -> tuple[float, float]:
-    """Return the seconds and the accuracy of a training by nnfast."""
+def by_nnfast(recipe: Any, data: Data, seed: int, epochs: int, threads: int) -> tuple[float, np.ndarray]:
+    """Return the seconds of a training by nnfast, and the probabilities that it then predicts for the test data."""
     import nnfast as nf
 
     net = recipe.network(data.x.shape[1], seed)
@@ -64,11 +76,11 @@ def by_nnfast(recipe: Any, data: Data, seed: int, epochs: int, threads: int) -> 
         start = perf_counter()
         recipe.train(net, data.x, data.y, seed, epochs)
         seconds = perf_counter() - start
-        return seconds, net.accuracy(data.x_test, data.y_test)
+        return seconds, net.predict(data.x_test)
 
 
-def by_torch(recipe: Any, data: Data, seed: int, epochs: int, threads: int) -> tuple[float, float]:
-    """Return the seconds and the accuracy of the same training by PyTorch, from the same initial values."""
+def by_torch(recipe: Any, data: Data, seed: int, epochs: int, threads: int) -> tuple[float, np.ndarray]:
+    """Return the same for PyTorch, which starts from the same initial values."""
     import torch
 
     torch.set_num_threads(threads)
@@ -90,8 +102,7 @@ def by_torch(recipe: Any, data: Data, seed: int, epochs: int, threads: int) -> t
             cycle.step()
     seconds = perf_counter() - start
     with torch.inference_mode():
-        found = net.eval()(torch.from_numpy(data.x_test)).argmax(dim=1).numpy()
-    return seconds, float((found == data.y_test).mean())
+        return seconds, net.eval()(torch.from_numpy(data.x_test)).softmax(dim=1).numpy()
 
 
 def module_of(recipe: Any, n_in: int, seed: int) -> Any:

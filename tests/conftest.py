@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis's settings, the way to the tolerance table beside this, and ears for Ctrl-C."""
+"""What all tests share: hypothesis's settings, the way to the tolerance table beside this, MNIST, ears for Ctrl-C."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ sys.path.append(str(Path(__file__).parent))
 settings.register_profile("nnfast", deadline=None, max_examples=60)
 settings.register_profile("ci", settings.get_profile("nnfast"), derandomize=True, database=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "nnfast")
+
+
+@pytest.fixture(scope="session")
+def needs_mnist():
+    """Skip where MNIST is not at hand: no test fetches it."""
+    home = os.environ.get("NNFAST_DATA_HOME")
+    if not home or not Path(home, "mnist").is_dir():
+        pytest.skip("MNIST is not in the folder that NNFAST_DATA_HOME names")
 
 
 @pytest.fixture

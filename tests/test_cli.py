@@ -146,7 +146,7 @@ def test_defaults_reach_the_promised_accuracy_with_other_seeds_too(capsys):
     assert len(set(reached)) > 1  # each seed holds out others
 
 
-@pytest.mark.skipif("NNFAST_DATA_HOME" not in os.environ, reason="NNFAST_DATA_HOME is not set: no MNIST")
+@pytest.mark.usefixtures("needs_mnist")
 def test_mnist_defaults(capsys):
     assert main(["train", "mnist", "--quiet"]) == 0
     assert accuracy_of("test", capsys.readouterr().out) >= 0.94

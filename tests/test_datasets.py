@@ -581,12 +581,8 @@ def test_mnist_without_stderr(mnist, mirror, tmp_path, monkeypatch):
 
 # --- The real thing, and the module
 
-real_mnist = pytest.mark.skipif(
-    not os.environ.get("NNFAST_DATA_HOME"), reason="the real MNIST is read where NNFAST_DATA_HOME is set"
-)
 
-
-@real_mnist
+@pytest.mark.usefixtures("needs_mnist")
 def test_real_mnist():
     (x, y), (x_test, y_test) = load_mnist(normalize=False)
     assert x.shape == (60_000, 784) and x_test.shape == (10_000, 784)

@@ -491,10 +491,9 @@ def test_other_gradients_are_refused(gradient, error, message):
         net.fit(*make_data(6), gradient=gradient, verbose=0)
 
 
+@pytest.mark.usefixtures("needs_mnist")
 def test_a_long_training_as_in_the_book_learns_digits():
     """Chapter 4.5: 784-50-10, sigmoid, weights of standard deviation 0.01, the gradient of each batch numerical."""
-    if "NNFAST_DATA_HOME" not in os.environ:
-        pytest.skip("NNFAST_DATA_HOME does not say where MNIST is")
     (x, y), _ = nf.datasets.load_mnist()
     x, y = x[:200], y[:200]
     layers = [nf.Dense(50, "sigmoid", initializer=0.01), nf.Dense(10, "softmax", initializer=0.01)]
