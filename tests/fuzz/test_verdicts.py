@@ -23,7 +23,7 @@ VISIBLE = 30  # times the typical error of a numerical gradient
 BOOK_STEP = 1e-4  # over which one unit in the last place of the value may be a slope
 EPSILON = float(np.finfo(np.float64).eps)
 SMALLEST = 1e-5  # relative errors that must be found
-NETWORKS, FUNCTIONS = 60, 60  # of a short run
+NETWORKS, FUNCTIONS = 48, 60  # of a short run
 
 Arrays = dict[str, np.ndarray]
 
@@ -159,7 +159,7 @@ def test_no_network_raises_a_false_alarm() -> None:
 
 
 def test_no_planted_error_of_a_network_passes() -> None:
-    found = [misses(seed) for seed in seeds(NETWORKS // 2)]
+    found = [misses(seed) for seed in seeds(NETWORKS // 4)]
     assert not [miss for missed, _ in found for miss in missed]
     assert sum(count for _, count in found) > 2 * len(found), "hardly any error was planted"
 
@@ -249,7 +249,7 @@ def function_misses(seed: int) -> tuple[list[str], int]:
 
 
 def test_no_planted_error_of_a_function_passes() -> None:
-    found = [function_misses(seed) for seed in seeds(FUNCTIONS)]
+    found = [function_misses(seed) for seed in seeds(FUNCTIONS // 3)]
     assert not [miss for missed, _ in found for miss in missed]
     assert sum(count for _, count in found) > len(found), "hardly any error was planted"
 
