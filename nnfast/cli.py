@@ -12,6 +12,7 @@ import io
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -34,6 +35,7 @@ from nnfast._cli_files import (
 from nnfast._threads import MAX_THREADS
 from nnfast.activations import NAMES
 from nnfast.optimizers import OPTIMIZERS
+from nnfast.training import DIVERGED
 
 OK, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141  # the last two as a shell reports SIGINT and SIGPIPE
 
@@ -322,15 +324,17 @@ def _train(args: argparse.Namespace) -> int:
 def _fit(args: argparse.Namespace, net: nnfast.Sequential, data: Data) -> BaseException | None:
     """Train, and return what ended it early: Ctrl-C, or nobody reading the progress any more."""
     try:
-        net.fit(
-            data.x,
-            data.y,
-            epochs=args.epochs,
-            batch_size=args.batch_size,
-            optimizer=OPTIMIZERS[args.optimizer](args.learning_rate),
-            validation_data=(data.x_test, data.y_test) if len(data.x_test) else None,
-            verbose=int(not args.quiet and sys.stderr is not None),
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", DIVERGED, RuntimeWarning)  # it is told at the end, as an error
+            net.fit(
+                data.x,
+                data.y,
+                epochs=args.epochs,
+                batch_size=args.batch_size,
+                optimizer=OPTIMIZERS[args.optimizer](args.learning_rate),
+                validation_data=(data.x_test, data.y_test) if len(data.x_test) else None,
+                verbose=int(not args.quiet and sys.stderr is not None),
+            )
     except (KeyboardInterrupt, BrokenPipeError) as error:
         return error
     return None
