@@ -427,7 +427,6 @@ class _Run:
         for callback in self.callbacks:
             callback(self.net, self.history)
 
-
     def look_for_divergence(self, steps: slice, values: dict[str, list[float]]) -> None:
         """Warn of the first loss that is not finite."""
         for name in ("loss", "val_loss"):
@@ -460,7 +459,7 @@ def _warn(message: str) -> None:
     level, frame = 2, sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("nnfast", "scipy"):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, RuntimeWarning, stacklevel=level - 1)
+    warnings.warn(message, RuntimeWarning, stacklevel=level)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:
