@@ -84,8 +84,8 @@ class Minimization:
     def run(self, optimizer: LBFGS, after: Callable[[int], bool]) -> str:
         """Iterate until it has converged, all is done, or `after`, told of each iteration, returns False.
 
-        Return why it has not converged, or "" if it has. The optimizer's slot is cleared with the first iteration, or at
-        the end if there is none. Other threads that copy the network wait for the end of an iteration.
+        Return why it has not converged, or "" if it has. The optimizer's slot is cleared with the first iteration, or
+        at the end if there is none. Other threads that copy the network wait for the end of an iteration.
         """
         from scipy import optimize
 
@@ -123,8 +123,8 @@ class Minimization:
         if end.success:
             return ""
         return (
-            f"L-BFGS did not converge: after {self.step} iterations it found no lower loss. If that is "
-            "near the minimum, rounding hides it: use dtype='float64', or a larger tolerance; else scale x and y to about 1"
+            f"L-BFGS did not converge: after {self.step} iterations it found no lower loss. If that is near the "
+            "minimum, rounding hides it: use dtype='float64', or a larger tolerance; else scale x and y to about 1"
         )
 
     def _cut_off(self) -> str:

@@ -865,8 +865,8 @@ class Sequential:
         batch_size : int
             Samples in a mini-batch; all of them if there are fewer.
         optimizer : str or Optimizer
-            ``"adam"``, ``"sgd"``, ``"lbfgs"``, ... or an object such as ``nf.SGD(learning_rate=0.1)``, whose learning rate
-            may be one of `nnfast.schedules`. One of the kind that the network was trained with last goes on with its
+            ``"adam"``, ``"sgd"``, ``"lbfgs"``, ... or an object such as ``nf.SGD(learning_rate=0.1)``, whose learning
+            rate may be one of `nnfast.schedules`. One of the kind that the network was trained with last goes on with its
             state. `LBFGS` takes the whole data at once; its iterations count as epochs, and there are up to 200 if
             `epochs` is left out.
         gradient : {"backpropagation", "numerical"}
@@ -907,11 +907,11 @@ class Sequential:
         Warns
         -----
         RuntimeWarning
-            Once, if the training diverges (a loss or the parameters become infinite or NaN), and if L-BFGS ends before it
-            has converged.
+            Once, if the training diverges (a loss or the parameters become infinite or NaN), and if L-BFGS ends before
+            it has converged.
         UserWarning
-            If a layer cannot learn because its activation is ``"step"``; if each output is an answer of its own, but the
-            targets are classes that exclude each other.
+            If a layer cannot learn because its activation is ``"step"``; if each output is an answer of its own, but
+            the targets are classes that exclude each other.
 
         Examples
         --------
@@ -962,8 +962,7 @@ class Sequential:
         optimizer : str or Optimizer
             As for `fit`, but none that needs the whole data or epochs: neither `LBFGS` nor a schedule by epoch.
         sample_weight : array_like of shape (n,), optional
-            As for `loss`; may be all zero, as those of a mini-batch of `fit` may: the loss is then that of the penalties
-            alone.
+            As for `loss`. All may be zero, as in a mini-batch of `fit`: the loss is then that of the penalties alone.
 
         Returns
         -------

@@ -46,7 +46,7 @@ class History(Mapping[str, list[float]]):
     steps_per_epoch : int
         Mini-batches in an epoch.
     converged : bool or None
-        Of L-BFGS: whether it ended because the loss has converged, rather than at the last epoch or by `Sequential.stop`.
+        Of L-BFGS: whether the loss has converged; False where the last epoch or `Sequential.stop` came first.
         None for other optimizers.
     """
 
