@@ -866,8 +866,8 @@ class Sequential:
             Samples in a mini-batch; all of them if there are fewer.
         optimizer : str or Optimizer
             ``"adam"``, ``"sgd"``, ``"lbfgs"``, ... or an object such as ``nf.SGD(learning_rate=0.1)``, whose learning
-            rate may be one of `nnfast.schedules`. One of the kind that the network was trained with last goes on with its
-            state. `LBFGS` takes the whole data at once; its iterations count as epochs, and there are up to 200 if
+            rate may be one of `nnfast.schedules`. One of the kind that the network was trained with last goes on with
+            its state. `LBFGS` takes the whole data at once; its iterations count as epochs, and there are up to 200 if
             `epochs` is left out.
         gradient : {"backpropagation", "numerical"}
             How the gradient of each mini-batch is computed; ``"numerical"`` is `numerical_gradient`, a hundred times

@@ -157,13 +157,7 @@ def fit(
     batch = len(rows) if whole else min(batch_size, len(rows))
     per_epoch = ceil(len(rows) / batch)
     net._check_trainable()
-    net._check_batch(batch)
-    if len(rows) % batch == 1 and (steps is None or count >= per_epoch):
-        net._check_batch(
-            1,
-            f" in the last of each epoch, of {len(rows)} rows in mini-batches of {batch}: "
-            f"use batch_size={_without_single_row(len(rows), batch)}",
-        )
+    _check_batches(net, len(rows), batch, whole_epoch=steps is None or count >= per_epoch)
     total = count if steps is not None else count * per_epoch
     if total > MAX_STEPS:
         raise MemoryError(f"no memory for the losses of {total} steps: at most {MAX_STEPS}")
@@ -205,6 +199,14 @@ def _data(
     if not np.may_share_memory(targets, rows):
         targets = targets.copy()
     return rows, targets, None if weights is None else weights.copy()
+
+
+def _check_batches(net: Sequential, n: int, batch: int, *, whole_epoch: bool) -> None:
+    """Refuse mini-batches of one row for a batch norm, and name a size without them."""
+    remedy = f": use batch_size={_without_single_row(n, batch)}" if n > 1 else ": give it more rows"
+    net._check_batch(batch, remedy)
+    if n % batch == 1 and whole_epoch:
+        net._check_batch(1, f" in the last of each epoch, of {n} rows in mini-batches of {batch}{remedy}")
 
 
 def _without_single_row(n: int, batch: int) -> int:
