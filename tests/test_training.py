@@ -1043,9 +1043,7 @@ def diverging(**arguments):
         {"batch_size": 5},
         {"steps": 50, "epochs": None},
         {"callbacks": [lambda net, history: None]},
-        {"validation_data": (0 * X, X[:, 0])},
         {"optimizer": nf.SGD(nf.schedules.Constant(0.125))},
-        {"gradient": "numerical", "epochs": 100},
         {"sample_weight": np.ones(N)},
     ],
 )
@@ -1057,6 +1055,14 @@ def test_a_training_that_diverges_warns_once(arguments):
         f"loss is {loss} in epoch {epoch}, step {step + 1}, at learning rate 0.125. "
         "Use a smaller learning rate, and scale x and y to about 1"
     )
+
+
+def test_a_training_by_numerical_gradients_that_diverges_warns():
+    net = make_net()
+    spoil = [lambda net, history: net.params["b2"].fill(np.nan)]
+    with pytest.warns(RuntimeWarning, match="^the training diverged: loss is nan in epoch 2, step 6,") as warned:
+        fit(net, epochs=4, gradient="numerical", callbacks=spoil)
+    assert len(warned) == 1
 
 
 def test_parameters_that_the_last_step_makes_infinite():

@@ -40,7 +40,8 @@ cdef class Guard:
     def __cinit__(self):
         _guards.add(ref(self, _guards.discard))
 
-    # A `with` statement cannot be interrupted between the lock and its release.
+    # A `with` statement cannot be interrupted between the lock and its release. The latter must work without memory,
+    # too: no tuple of arguments.
 
     def __enter__(self):
         """Mark the network busy; RuntimeError if it is."""
@@ -50,7 +51,7 @@ cdef class Guard:
         self.trainer = me
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, kind, error, traceback):
         if self.trainer == PyThread_get_thread_ident():  # no more, if a fork has ended it
             self.trainer = 0
             unlock(&self.busy)
@@ -118,8 +119,8 @@ cdef class Holding:
         self.resume()
         return self
 
-    def __exit__(self, *exception):
-        self.pause()
+    def __exit__(self, kind, error, traceback):
+        self.release()
 
     def resume(self):
         cdef Guard guard = self.guard
@@ -135,6 +136,9 @@ cdef class Holding:
         guard.torn = guard.torn or self.changes
 
     def pause(self):
+        self.release()
+
+    cdef void release(self) noexcept:
         if self.held:
             self.held = False
             if self.changes:
