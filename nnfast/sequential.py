@@ -104,6 +104,16 @@ class Sequential:
     MemoryError
         If there is no memory for the parameters.
 
+    Notes
+    -----
+    A network may be used by many threads. One call at a time trains it: `fit`, `train_step`, ``forward(x,
+    training=True)``, `backward`, `update`, `reset_optimizer` and `build` raise RuntimeError while another is running.
+    `copy`, `save`, `averaged`, `numerical_gradient`, `check_gradient`, pickling and `os.fork` wait for the step that is
+    running (with L-BFGS the iteration), and see the network as that step leaves it; callbacks of `fit` run between
+    steps. `predict`, `loss`, `accuracy`, `gradient` and the arrays in `params` do not wait: while another thread trains
+    the network, they may see part of a step. In a forked process no other thread goes on, so none trains the network
+    there: it is free to be trained.
+
     Examples
     --------
     >>> import numpy as np

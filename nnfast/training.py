@@ -165,6 +165,7 @@ def fit(
     _check_monitor(net, chosen, counts, validation)
     net._warn_of_steps(stacklevel=3)
     net._warn_of_one_hot(targets, counts, stacklevel=3)
+    history = History(per_epoch)  # which takes memory: all that does comes before any change
     with net._guard:
         unbuilt = net.input_shape is None
         if unbuilt:  # not before all arguments are known to be right
@@ -182,7 +183,7 @@ def fit(
                     training = NumericalTraining(net, *data)
                 else:
                     training = Training(net._built, *data, get_num_threads())
-            run = _Run(net, training, len(rows), batch, per_epoch, total, chosen, counts, validation, callbacks)
+            run = _Run(net, training, history, len(rows), batch, total, chosen, counts, validation, callbacks)
         except BaseException:
             if unbuilt:
                 net._unbuild()
@@ -275,9 +276,9 @@ class _Run:
         self,
         net: Sequential,
         training: Training | Minimization,
+        history: History,
         n: int,
         batch: int,
-        per_epoch: int,
         total: int,
         optimizer: Optimizer,
         counts: str | float | None,
@@ -285,10 +286,10 @@ class _Run:
         callbacks: Sequence[Callable[[Sequential, History], Any]],
     ) -> None:
         self.net, self.training, self.optimizer = net, training, optimizer
-        self.n, self.batch, self.per_epoch, self.total = n, batch, per_epoch, total
+        self.n, self.batch, self.per_epoch, self.total = n, batch, history.steps_per_epoch, total
         self.counts, self.validation, self.callbacks = counts, validation, callbacks
         self.validation_counts = None if validation is None else net._loss.counting(validation[1])
-        self.history = History(per_epoch)
+        self.history = history
         self.epochs_before = net._built.epochs
         self.diverged = False
 
@@ -322,10 +323,10 @@ class _Run:
             self.record(self.training.step)  # `stop` may have come since the last
             self.look_at_parameters()
         finally:
-            if not self.needs_python:  # Ctrl-C may have come between steps and their record
-                self.record(self.training.step)
             self.history.step_loss = self.training.step_loss[: self.training.step].copy()
             self.history.learning_rate = self.training.rates[: self.training.step].copy()
+            if not self.needs_python:  # Ctrl-C may have come between steps and their record
+                self.record(self.training.step)
 
     def minimize(self, training: Minimization, after: Callable[[int], bool]) -> None:
         """Run L-BFGS; warn if it ends too early, unless `stop` has ended it."""
