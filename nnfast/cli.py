@@ -398,7 +398,10 @@ def _predict(args: argparse.Namespace) -> int:
         except (TypeError, ValueError) as error:
             raise UsageError(f"{args.file}: {error}") from None
     classes = net.layers[-1].activation in ("softmax", "sigmoid", "step") and not args.outputs
-    lines = _lines(net.predict_class(rows) if classes else net.predict(rows))
+    try:
+        lines = _lines(net.predict_class(rows) if classes else net.predict(rows))
+    except ValueError as error:  # of NaN there is no class
+        raise UsageError(f"{args.file}: {error}") from None
     if args.output:
         if not _write(args.output, lambda path: _write_text(path, lines)):
             return FAILED

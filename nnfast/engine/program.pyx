@@ -683,12 +683,12 @@ cdef class Program:
         self.fill(&job, &self.ws, FORWARD, x, None, None)
         job.training = job.lasting = True
         expect(out, self.dtype, (job.n, self.plan.n_out), True)
-        if job.n:  # the caller may change x before `backward`
-            memcpy(self.ws.x, job.x, <size_t>(job.n*self.plan.n_in*self.plan.z))
         threads = self.threads_for(job.n/3.0, threads)
         cdef char* to = data(out)
         self.guard.hold()
         try:
+            if job.n:  # the caller may change x before `backward`
+                memcpy(self.ws.x, job.x, <size_t>(job.n*self.plan.n_in*self.plan.z))
             with nogil:
                 run_team(threads, run_steps, &job)
                 for r in range(job.n):
