@@ -108,11 +108,15 @@ def fork(net, use):
 
 net = make()
 if where == "another thread":
-    waits = [lambda net, history: time.sleep(0.005)]  # or the twins have too much to catch up with
-    thread = threading.Thread(target=train, args=(net,), kwargs={"epochs": 10**6, "callbacks": waits})
+    most = 0
+    def wait(net, history):  # or the twins would have too much to catch up with
+        while len(history["loss"]) >= most and not net._stopping:
+            time.sleep(0.001)
+    thread = threading.Thread(target=train, args=(net,), kwargs={"epochs": 10**6, "callbacks": [wait]})
     copier = threading.Thread(target=lambda: [net.copy() for _ in range(100)])
     thread.start(), copier.start()
-    for _ in range(20):
+    for _ in range(15):
+        most += 20
         fork(net, look)
     try:
         net.train_step(x, y)
