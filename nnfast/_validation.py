@@ -87,13 +87,14 @@ def _cast(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
         raise ValueError(f"{name} must fit {np.dtype(dtype)}, got {value:g}{_at(index)}, which is beyond it") from None
 
 
-def as_weights(value: Any, n: int) -> np.ndarray | None:
+def as_weights(value: Any, n: int, *, all_zero: bool = False) -> np.ndarray | None:
     """Return the weights of `n` rows as float64; None stays None.
 
     Raises
     ------
     TypeError, ValueError
-        If `value` has another shape, holds what is negative or not finite, is all zero, or has a sum beyond float64.
+        If `value` has another shape, holds what is negative or not finite, is all zero unless it may be, or has a sum
+        beyond float64.
     """
     if value is None:
         return None
@@ -101,6 +102,8 @@ def as_weights(value: Any, n: int) -> np.ndarray | None:
     if weights.min() < 0:
         raise ValueError(f"sample_weight must not be negative, got {weights.min()}{_at(np.argwhere(weights < 0)[0])}")
     if not weights.any():
+        if all_zero:
+            return weights
         raise ValueError("sample_weight must not be all zero")
     low, high = range_of(np.float64)
     if not (low <= weights[weights > 0].min() and weights.max() <= high / n):

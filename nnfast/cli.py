@@ -12,6 +12,7 @@ import io
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -34,6 +35,7 @@ from nnfast._cli_files import (
 from nnfast._threads import MAX_THREADS
 from nnfast.activations import NAMES
 from nnfast.optimizers import OPTIMIZERS
+from nnfast.training import DIVERGED
 
 OK, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141  # the last two as a shell reports SIGINT and SIGPIPE
 
@@ -322,15 +324,17 @@ def _train(args: argparse.Namespace) -> int:
 def _fit(args: argparse.Namespace, net: nnfast.Sequential, data: Data) -> BaseException | None:
     """Train, and return what ended it early: Ctrl-C, or nobody reading the progress any more."""
     try:
-        net.fit(
-            data.x,
-            data.y,
-            epochs=args.epochs,
-            batch_size=args.batch_size,
-            optimizer=OPTIMIZERS[args.optimizer](args.learning_rate),
-            validation_data=(data.x_test, data.y_test) if len(data.x_test) else None,
-            verbose=int(not args.quiet and sys.stderr is not None),
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", DIVERGED, RuntimeWarning)  # it is told at the end, as an error
+            net.fit(
+                data.x,
+                data.y,
+                epochs=args.epochs,
+                batch_size=args.batch_size,
+                optimizer=OPTIMIZERS[args.optimizer](args.learning_rate),
+                validation_data=(data.x_test, data.y_test) if len(data.x_test) else None,
+                verbose=int(not args.quiet and sys.stderr is not None),
+            )
     except (KeyboardInterrupt, BrokenPipeError) as error:
         return error
     return None
@@ -394,7 +398,10 @@ def _predict(args: argparse.Namespace) -> int:
         except (TypeError, ValueError) as error:
             raise UsageError(f"{args.file}: {error}") from None
     classes = net.layers[-1].activation in ("softmax", "sigmoid", "step") and not args.outputs
-    lines = _lines(net.predict_class(rows) if classes else net.predict(rows))
+    try:
+        lines = _lines(net.predict_class(rows) if classes else net.predict(rows))
+    except ValueError as error:  # of NaN there is no class
+        raise UsageError(f"{args.file}: {error}") from None
     if args.output:
         if not _write(args.output, lambda path: _write_text(path, lines)):
             return FAILED

@@ -81,35 +81,62 @@ class Minimization:
         """Iterations done so far."""
         return self._done[0]
 
-    def run(self, optimizer: LBFGS, after: Callable[[int], bool]) -> None:
-        """Iterate until it has converged, all is done, or `after`, told of each iteration, returns False."""
+    def run(self, optimizer: LBFGS, after: Callable[[int], bool]) -> str:
+        """Iterate until it has converged, all is done, or `after`, told of each iteration, returns False.
+
+        Return why it has not converged, or "" if it has. The optimizer's slot is cleared with the first iteration, or
+        at the end if there is none. Other threads that copy the network wait for the end of an iteration.
+        """
         from scipy import optimize
 
-        def finished(intermediate_result: optimize.OptimizeResult) -> None:
-            self._finish(intermediate_result.x)
-            try:
-                going_on = after(self.step)
-            except StopIteration as error:  # a callback's own, which SciPy would take as said to itself
-                raise _Enough from error
-            if not going_on:
-                raise _Enough
-
         parameters = self.program.parameters
-        start = parameters.astype(np.float64)
-        self.program.reset_optimizer()
-        self.program.forget()
-        options = optimizer.options() | {"maxiter": len(self.step_loss), "maxfun": 2**31 - 1}
+        # one more than wanted: SciPy looks whether an iteration has converged when it begins the next one
+        options = optimizer.options() | {"maxiter": len(self.step_loss) + 1, "maxfun": 2**31 - 1}
         minimize: Any = optimize.minimize  # whose types are many
-        try:
-            minimize(self._loss_and_gradient, start, jac=True, method="L-BFGS-B", callback=finished, options=options)
-        except _Enough as enough:
-            if enough.__cause__ is not None:
-                raise enough.__cause__ from None
-        finally:
-            parameters[:] = self._done[1]
+        with self.program.guard.change as change:
+
+            def finished(intermediate_result: optimize.OptimizeResult) -> None:
+                self._finish(intermediate_result.x)
+                change.pause()
+                try:
+                    going_on = after(self.step)
+                except StopIteration as error:  # a callback's own, which SciPy would take as said to itself
+                    raise _Enough from error
+                finally:
+                    change.resume()
+                if not going_on and self.step < len(self.step_loss):
+                    raise _Enough
+
+            try:
+                start = parameters.astype(np.float64)
+                end = minimize(
+                    self._loss_and_gradient, start, jac=True, method="L-BFGS-B", callback=finished, options=options
+                )
+                if not self.step:
+                    self._clear_slot()
+            except _Enough as enough:
+                if enough.__cause__ is not None:
+                    raise enough.__cause__ from None
+                return self._cut_off()
+            finally:
+                parameters[:] = self._done[1]
+        if end.success:
+            return ""
+        return (
+            f"L-BFGS did not converge: after {self.step} iterations it found no lower loss. If that is near the "
+            "minimum, rounding hides it: use dtype='float64', or a larger tolerance; else scale x and y to about 1"
+        )
+
+    def _cut_off(self) -> str:
+        return (
+            f"L-BFGS did not converge in {self.step} iterations, which is what epochs allows: "
+            "give more epochs, or scale x and y to about 1"
+        )
 
     def _loss_and_gradient(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss at a point and its gradient; at one where they are not finite, a wall to turn back from."""
+        if self.step == len(self.step_loss):
+            raise _Enough
         with np.errstate(over="ignore"):  # of float32
             self.program.parameters[:] = vector
         loss = self._by_backpropagation() if self.double is None else self._by_differences(self.double)
@@ -124,8 +151,7 @@ class Minimization:
         return self.program.gradient(*data, self.vector, None, get_num_threads(), training=True)
 
     def _by_differences(self, double: Sequential) -> float:
-        if double._built is not self.program:
-            double.flat_params[:] = self.program.parameters
+        double.flat_params[:] = self.program.parameters
         self.vector[:], loss, _ = numerical.gradient_and_loss(double, self.rows, self.targets, self.weights, None)
         return loss
 
@@ -133,9 +159,16 @@ class Minimization:
         """Take this point as the one that an iteration has reached."""
         step, parameters = self.step, self.program.parameters
         parameters[:] = vector
+        done = (step + 1, parameters.copy())  # what may want memory comes before any change that lasts
         data = self.rows, self.targets, self.weights
         loss, correct = self.program.training_loss(*data, self.counts, get_num_threads(), lasting=True)
         self.step_loss[step] = loss
         if self.counts is not None:
             self.step_correct[step] = correct
-        self._done = (step + 1, parameters.copy())
+        if not step:
+            self._clear_slot()
+        self._done = done
+
+    def _clear_slot(self) -> None:
+        self.program.reset_optimizer()
+        self.program.forget()

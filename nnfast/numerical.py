@@ -164,18 +164,17 @@ class NumericalTraining(Training):
         return self.step
 
     def _take_step(self, optimizer: tuple[Any, ...], scheduled: bool) -> None:
-        if self.double._built is not self.program:
-            self.double.flat_params[:] = self.program.parameters
-            self.double._built.statistics[:] = self.program.statistics
+        self.double.flat_params[:] = self.program.parameters
+        self.double._built.statistics[:] = self.program.statistics
         rows = self.rows
         weights = None if self.weights is None else self.weights[rows]
         gradient, loss, correct = gradient_and_loss(
             self.double, self.x[rows], self.targets[rows], weights, self.counts, self.h, lasting=True
         )
-        if self.double._built is not self.program:
+        with self.program.guard.change:
             self.program.noise_steps = self.double._built.noise_steps
             self.program.statistics[:] = self.double._built.statistics
-        self.take(gradient, loss, correct, optimizer, scheduled)
+            self.take(gradient, loss, correct, optimizer, scheduled)
 
 
 def _in_double(array: np.ndarray) -> np.ndarray:

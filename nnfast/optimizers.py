@@ -7,6 +7,7 @@ and defaults are PyTorch's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from types import NoneType
 from typing import Any, ClassVar, NamedTuple
 
@@ -789,6 +790,12 @@ OPTIMIZERS: dict[str, _Kind] = {
 NAMES: dict[str, _Kind | type[LBFGS]] = {**OPTIMIZERS, "lbfgs": LBFGS}  # OPTIMIZERS may fill a network's slot
 
 
+@cache
+def _default(name: str) -> Optimizer:
+    """Return the optimizer of this name with its defaults: always the same, which the engine knows again."""
+    return NAMES[name]()
+
+
 def resolve_optimizer(optimizer: Any) -> Optimizer:
     """Return the optimizer; a name means its defaults.
 
@@ -800,7 +807,7 @@ def resolve_optimizer(optimizer: Any) -> Optimizer:
     if isinstance(optimizer, Optimizer) and isinstance(optimizer, NAMES.get(getattr(optimizer, "kind", ""), ())):
         return optimizer
     if isinstance(optimizer, str):
-        return NAMES[choose("optimizer", optimizer, tuple(NAMES))]()
+        return _default(choose("optimizer", optimizer, tuple(NAMES)))
     raise TypeError(
         f"optimizer must be an optimizer, as nf.SGD(0.1), or one of {', '.join(map(repr, NAMES))}, "
         f"got {describe(optimizer)}"

@@ -31,8 +31,20 @@ MAX_DESCRIPTION = 2**24  # bytes
 
 
 def to_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return all that makes a network: a description that JSON can hold, and arrays by path."""
+    """Return all that makes a network: a description that JSON can hold, and copies of its arrays by path.
+
+    While another thread trains the network, they are as one of its steps left them.
+    """
+    with net._guard.whole:
+        description, arrays = _live_state(net)
+        return description, {path: array.copy() for path, array in arrays.items()}
+
+
+def _live_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """`to_state`, with the network's own arrays."""
     program = net._program
+    if program is not None:
+        program.settle()
     description = {
         "format": FORMAT,
         "version": VERSION,

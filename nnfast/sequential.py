@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from functools import cache
-from math import prod
+from math import isfinite, isnan, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from nnfast._validation import (
     describe,
     where_not_finite,
 )
-from nnfast.engine.program import Program, aligned_zeros
+from nnfast.engine.program import Guard, Program, aligned_zeros
 from nnfast.kernels import arrays as kernels
 from nnfast.layers import BatchNorm, Compiler, Dense, Layer, Residual, check_layers, output_units, walk
 from nnfast.losses import Loss, OutputLoss, to_description
@@ -104,6 +104,16 @@ class Sequential:
     MemoryError
         If there is no memory for the parameters.
 
+    Notes
+    -----
+    A network may be used by many threads. One call at a time trains it: `fit`, `train_step`, ``forward(x,
+    training=True)``, `backward`, `update`, `reset_optimizer` and `build` raise RuntimeError while another is running.
+    `copy`, `save`, `averaged`, `numerical_gradient`, `check_gradient`, pickling and `os.fork` wait for the step that is
+    running (with L-BFGS the iteration), and see the network as that step leaves it; callbacks of `fit` run between
+    steps. `predict`, `loss`, `accuracy`, `gradient` and the arrays in `params` do not wait: while another thread trains
+    the network, they may see part of a step. In a forked process no other thread goes on, so none trains the network
+    there: it is free to be trained.
+
     Examples
     --------
     >>> import numpy as np
@@ -142,8 +152,9 @@ class Sequential:
         self._row_program: Program | None = None  # the same, if a sample is a row: `predict_one` need not reshape it
         self._stopping = False
         self._state_before_build: Any = None
+        self._guard = Guard()
         if shape is not None:
-            self.build(shape)
+            self._build(shape)
 
     # ---- building
 
@@ -160,7 +171,7 @@ class Sequential:
         Raises
         ------
         RuntimeError
-            If the network is built already.
+            If the network is built already, or another thread is building it.
         TypeError, ValueError
             If the shape is not one of positive integers, or an initial array does not fit it.
         MemoryError
@@ -174,9 +185,13 @@ class Sequential:
         >>> net.params["W1"].shape
         (4, 3)
         """
-        if self._program is not None:
-            raise RuntimeError(f"the network is built already, for input_shape {self.input_shape}")
-        sizes = _checked_shape(input_shape)
+        with self._guard:
+            if self._program is not None:
+                raise RuntimeError(f"the network is built already, for input_shape {self.input_shape}")
+            self._build(_checked_shape(input_shape))
+
+    def _build(self, sizes: tuple[int, ...]) -> None:
+        """Do the work of `build`; the network is marked busy, or nobody else has it yet."""
         compiler = Compiler(prod(sizes))
         compiler.add_layers(self.layers)
         for step in compiler.steps:
@@ -184,24 +199,28 @@ class Sequential:
                 check_holds(f"layers[{step['path']}]", number, self.dtype)
         loss = self._loss.kernel(self.dtype)
         check_holds(f"loss {self.loss_function!r}", loss[1], self.dtype)
-        program = Program(self.dtype, compiler.steps, loss, self._noise_seed)
-        stream = self._initial_stream.bit_generator
-        before = stream.state
+        program = Program(self.dtype, compiler.steps, loss, self._noise_seed, self._guard)
+        with self._guard.change:
+            before = self._initial_stream.bit_generator.state
+            try:
+                self._initialize(program)
+            except BaseException:
+                self._initial_stream.bit_generator.state = before
+                raise
+            self._state_before_build = before
+            self._program = program
+            self._row_program = program if len(sizes) == 1 else None
+            self.input_shape = sizes
+
+    def _initialize(self, program: Program) -> None:
+        """Give the parameters their initial values."""
         layers = dict(walk(self.layers))
-        try:
-            for _, path, at, shape in program.layout:
-                layer, role = path.rsplit(".", 1)
-                values = layers[layer]._initial(role, shape, self._initial_stream)
-                what = {"W": "initializer", "b": "bias_initializer"}.get(role, role)
-                view = program.parameters[at : at + prod(shape)].reshape(shape)
-                view[...] = as_array(f"{what} of layers[{layer}]", values, self.dtype)
-        except BaseException:
-            stream.state = before
-            raise
-        self._state_before_build = before
-        self._program = program
-        self._row_program = program if len(sizes) == 1 else None
-        self.input_shape = sizes
+        for _, path, at, shape in program.layout:
+            layer, role = path.rsplit(".", 1)
+            values = layers[layer]._initial(role, shape, self._initial_stream)
+            what = {"W": "initializer", "b": "bias_initializer"}.get(role, role)
+            view = program.parameters[at : at + prod(shape)].reshape(shape)
+            view[...] = as_array(f"{what} of layers[{layer}]", values, self.dtype)
 
     def _set_noise(self, seed: int, steps: int) -> None:
         """Go on with the noise of a copy or a file."""
@@ -212,8 +231,9 @@ class Sequential:
 
     def _unbuild(self) -> None:
         """Undo `build`."""
-        self._initial_stream.bit_generator.state = self._state_before_build
-        self._program = self._row_program = self.input_shape = None
+        with self._guard.change:
+            self._initial_stream.bit_generator.state = self._state_before_build
+            self._program = self._row_program = self.input_shape = None
 
     @property
     def _built(self) -> Program:
@@ -320,8 +340,8 @@ class Sequential:
                 )
                 return
 
-    def _check_batch(self, rows: int, which: str = "") -> None:
-        """Refuse to train a batch norm on one row."""
+    def _check_batch(self, rows: int, which: str = ": give it more rows") -> None:
+        """Refuse to train a batch norm on one row; say which one that is, and what to do."""
         if rows < 2 and any(isinstance(layer, BatchNorm) and layer.trainable for _, layer in walk(self.layers)):
             raise ValueError(
                 f"BatchNorm needs at least two rows in each mini-batch of a training, for one has no variance; "
@@ -448,7 +468,7 @@ class Sequential:
         RuntimeError
             If the network is not built.
         TypeError, ValueError
-            If `x` does not fit, or the outputs are no classes.
+            If `x` does not fit, the outputs are not classes, or outputs are NaN; the message says in which rows.
 
         Examples
         --------
@@ -469,6 +489,7 @@ class Sequential:
         outputs = np.empty((len(rows), self._units), self.dtype)
         if len(rows):
             program.predict(rows, outputs, get_num_threads(), fused=True)
+        self._check_answers(outputs, rows)
         if answers == "classes":
             return outputs.argmax(axis=1)
         classes = (outputs > answers).astype(np.int64)
@@ -535,7 +556,13 @@ class Sequential:
         RuntimeError
             If the network is not built.
         TypeError, ValueError
-            If `x` or `y` does not fit, or the targets are no classes.
+            If `x` or `y` does not fit, the targets are not classes, or outputs are NaN; the message says in which rows.
+
+        Warns
+        -----
+        UserWarning
+            If each output is an answer of its own, but each target is one of classes that exclude each other: most
+            answers are right then whatever the network has learned.
 
         Examples
         --------
@@ -546,13 +573,54 @@ class Sequential:
         """
         rows, targets = self._data(x, y)
         weights = as_weights(sample_weight, len(rows))
-        accuracy = self._evaluate(rows, targets, weights, self._loss.counting(targets))[1]
+        counts = self._loss.counting(targets)
+        loss, accuracy = self._evaluate(rows, targets, weights, counts)
         if accuracy is None:
             raise ValueError(
                 "accuracy needs classes: an output layer with softmax or sigmoid, or a hinge loss, "
                 f"and targets of 0 and 1; the last activation is {self.layers[-1].activation!r}"
             )
+        if isnan(loss):
+            outputs = np.empty((len(rows), self._units), self.dtype)
+            self._built.predict(rows, outputs, get_num_threads(), fused=True)
+            if weights is not None:  # rows of weight zero need no answer
+                outputs[weights == 0] = 0
+            self._check_answers(outputs, rows)
+        self._warn_of_one_hot(targets, counts, stacklevel=2)
         return accuracy
+
+    def _check_answers(self, outputs: np.ndarray, rows: np.ndarray) -> None:
+        """Refuse to read an answer from NaN."""
+        missing = np.flatnonzero(np.isnan(outputs).any(axis=1))
+        if not len(missing):
+            return
+        listed = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        if not kernels.all_finite(rows[missing]):
+            why = "x is not finite there: remove these rows, or fill the values in"
+        elif not kernels.all_finite(self._built.parameters):
+            why = "the parameters are not finite, as after a training that diverged: train again, with a smaller "
+            why += "learning rate and x scaled to about 1"
+        else:
+            why = f"they are beyond the range of {self.dtype}: scale x to about 1"
+        raise ValueError(
+            f"outputs must be numbers to tell a class, got NaN in {len(missing)} of {len(rows)} rows ({listed}): {why}"
+        )
+
+    def _warn_of_one_hot(self, targets: np.ndarray, counts: str | float | None, stacklevel: int) -> None:
+        """Warn if each output is counted by itself, but of each row of targets just one is 1."""
+        if counts in (None, "classes") or self._units < 3 or len(targets) < 2:
+            return
+        for part in (targets[:100], targets):  # mostly the first rows tell
+            ones = part > 0.5
+            if not (ones.sum(axis=1) == 1).all():
+                return
+        warnings.warn(
+            f"y has exactly one 1 in each row, but each of the {self._units} outputs is counted by itself: always "
+            f"answering 0 would be right in {1 - 1 / self._units:.0%}. For classes that exclude each other, end in "
+            "Dense(..., activation='softmax') with loss 'cross_entropy'",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
 
     def _in_training(self, training: bool, rows: int) -> bool:
         """Check the argument `training`."""
@@ -767,10 +835,8 @@ class Sequential:
         )  # fmt: skip
 
     def _in_double(self) -> Sequential:
-        """The network itself, or one of the same values in float64."""
+        """A network of the same values in float64: a copy, which no other thread trains."""
         self._built  # noqa: B018  says what to do if there is none
-        if self.dtype == np.float64:
-            return self
         description, arrays = saving.to_state(self)
         description |= {"dtype": "float64", "optimizer": None}
         double = saving.from_state(description, arrays, self.layers, type(self))
@@ -788,7 +854,7 @@ class Sequential:
         epochs: int | None = None,
         steps: int | None = None,
         batch_size: int = 32,
-        optimizer: str | Optimizer = "sgd",
+        optimizer: str | Optimizer = "adam",
         gradient: str = "backpropagation",
         sample_weight: ArrayLike | None = None,
         validation_data: tuple[ArrayLike, ...] | None = None,
@@ -812,9 +878,9 @@ class Sequential:
         batch_size : int
             Samples in a mini-batch; all of them if there are fewer.
         optimizer : str or Optimizer
-            ``"sgd"``, ``"adam"``, ``"lbfgs"`` or an object such as ``nf.SGD(learning_rate=0.1)``, whose learning rate
-            may be one of `nnfast.schedules`. One of the kind that the network was trained with last goes on with its
-            state. `LBFGS` takes the whole data at once; its iterations count as epochs, and there are up to 200 if
+            ``"adam"``, ``"sgd"``, ``"lbfgs"``, ... or an object such as ``nf.SGD(learning_rate=0.1)``, whose learning
+            rate may be one of `nnfast.schedules`. One of the kind that the network was trained with last goes on with
+            its state. `LBFGS` takes the whole data at once; its iterations count as epochs, and there are up to 200 if
             `epochs` is left out.
         gradient : {"backpropagation", "numerical"}
             How the gradient of each mini-batch is computed; ``"numerical"`` is `numerical_gradient`, a hundred times
@@ -828,7 +894,10 @@ class Sequential:
         verbose : {0, 1}
             1 shows progress on the standard error: a bar in a terminal or notebook where tqdm is there, else lines.
         callbacks : sequence of callable
-            Called after each epoch as ``callback(net, history)``. They may predict, and call `stop`.
+            Called after each epoch as ``callback(net, history)``. They may predict, copy and save the network, write to
+            its parameters, change the optimizer's hyperparameters, and call `stop`. They must not change `x` or the
+            inputs in `validation_data`, which are used in place if they have the network's dtype and are contiguous.
+            `y` and `sample_weight` are copied, except for targets that share their memory with `x`.
 
         Returns
         -------
@@ -845,7 +914,17 @@ class Sequential:
         TypeError, ValueError
             If an argument does not fit; nothing has changed then.
         MemoryError
-            If there is no memory for the activations of a mini-batch; nothing has changed then.
+            If there is no memory; nothing has changed then, unless steps were taken before: the network is as the last
+            finished step left it.
+
+        Warns
+        -----
+        RuntimeWarning
+            Once, if the training diverges (a loss or the parameters become infinite or NaN), and if L-BFGS ends before
+            it has converged.
+        UserWarning
+            If a layer cannot learn because its activation is ``"step"``; if each output is an answer of its own, but
+            the targets are classes that exclude each other.
 
         Examples
         --------
@@ -883,7 +962,7 @@ class Sequential:
         x: ArrayLike,
         y: ArrayLike,
         /,
-        optimizer: str | Optimizer = "sgd",
+        optimizer: str | Optimizer = "adam",
         *,
         sample_weight: ArrayLike | None = None,
     ) -> float:
@@ -896,7 +975,7 @@ class Sequential:
         optimizer : str or Optimizer
             As for `fit`, but none that needs the whole data or epochs: neither `LBFGS` nor a schedule by epoch.
         sample_weight : array_like of shape (n,), optional
-            As for `loss`.
+            As for `loss`. All may be zero, as in a mini-batch of `fit`: the loss is then that of the penalties alone.
 
         Returns
         -------
@@ -909,6 +988,13 @@ class Sequential:
             If the network is not built, or is being trained already.
         TypeError, ValueError
             If an argument does not fit; nothing has changed then.
+        MemoryError
+            If there is no memory; nothing has changed then.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the loss is infinite or NaN.
 
         Examples
         --------
@@ -921,13 +1007,24 @@ class Sequential:
         chosen = resolve_optimizer(optimizer)
         values = chosen.values(self.dtype)
         rows, targets = self._data(x, y)
-        weights = as_weights(sample_weight, len(rows))
+        weights = as_weights(sample_weight, len(rows), all_zero=True)
         self._check_trainable()
         self._check_batch(len(rows))
         self._warn_of_steps(stacklevel=2)
-        with program:
+        with self._guard:
             scheduled = rate_at(chosen, program.steps_of(chosen.kind))
-            return program.train_step(rows, targets, weights, values, get_num_threads(), scheduled)
+            loss = program.train_step(rows, targets, weights, values, get_num_threads(), scheduled)
+        if not isfinite(loss):
+            self._warn_of_divergence(chosen, values, scheduled, loss)
+        return loss
+
+    def _warn_of_divergence(
+        self, optimizer: Optimizer, values: Any, scheduled: tuple[float, float | None] | None, loss: float
+    ) -> None:
+        """Warn of a loss that `train_step` returns."""
+        rate = values.learning_rate if scheduled is None else scheduled[0]
+        what = f"the loss of step {self._built.optimizer_steps} with {type(optimizer).__name__} is {loss}"
+        warnings.warn(training.divergence(what, rate), RuntimeWarning, stacklevel=3)
 
     def forward(self, x: ArrayLike, /, *, training: bool = False) -> np.ndarray:
         """Compute the network's outputs; with ``training=True``, keep what `backward` needs.
@@ -972,7 +1069,7 @@ class Sequential:
         rows = self._rows(x)
         self._check_batch(len(rows))
         out = np.empty((len(rows), self._units), self.dtype)
-        with program:
+        with self._guard:
             program.forward(rows, out, get_num_threads())
         return out
 
@@ -1014,7 +1111,7 @@ class Sequential:
         shape = self._built_shape
         if accumulate and not parameters:
             raise ValueError("accumulate=True needs parameters=True: without them there is nothing to add to")
-        with program:
+        with self._guard:
             n = program.saved_rows
             if n < 0:
                 raise RuntimeError(
@@ -1027,7 +1124,7 @@ class Sequential:
             program.backward(gout, gx, parameters, accumulate, get_num_threads())
         return gx.reshape(n, *shape)
 
-    def update(self, optimizer: str | Optimizer = "sgd") -> None:
+    def update(self, optimizer: str | Optimizer = "adam") -> None:
         """Take one step of the optimizer with the gradients of the last `backward`.
 
         Parameters
@@ -1055,7 +1152,7 @@ class Sequential:
         program = self._built
         chosen = resolve_optimizer(optimizer)
         values = chosen.values(self.dtype)
-        with program:
+        with self._guard:
             if not program.has_gradients:
                 raise RuntimeError("update needs gradients: call backward first")
             program.update(values, rate_at(chosen, program.steps_of(chosen.kind)))
@@ -1076,7 +1173,7 @@ class Sequential:
         >>> net.reset_optimizer()
         """
         program = self._built
-        with program:
+        with self._guard:
             program.reset_optimizer()
 
     def averaged(self) -> Sequential:
@@ -1106,12 +1203,13 @@ class Sequential:
         >>> net.averaged().params["b1"][0] < net.params["b1"][0]
         np.True_
         """
-        average = self._built.average
-        if average is None or not self._built.averaged:
+        self._built  # noqa: B018  says what to do if there is none
+        twin, arrays = self._twin()
+        average = arrays.get("optimizer.average")
+        if average is None:
             raise RuntimeError(
                 "there is no average: train with an optimizer that keeps one, such as Adam(average_decay=0.999)"
             )
-        twin = self.copy()
         layers = dict(walk(self.layers))
         for _, path, at, shape in self._built.layout:
             if layers[path.rpartition(".")[0]].trainable:
@@ -1179,9 +1277,14 @@ class Sequential:
         >>> net.params["b1"]
         array([0., 0., 0.], dtype=float32)
         """
-        twin = saving.from_state(*saving.to_state(self), self.layers, type(self))
+        return self._twin()[0]
+
+    def _twin(self) -> tuple[Sequential, dict[str, np.ndarray]]:
+        """Return a copy, and the arrays it was made of."""
+        description, arrays = saving.to_state(self)
+        twin = saving.from_state(description, arrays, self.layers, type(self))
         vars(twin).update(deepcopy(self._added()))
-        return twin
+        return twin, arrays
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle, and so copy, what `copy` copies."""

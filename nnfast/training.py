@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from math import ceil
+from math import ceil, isfinite
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from nnfast._progress import bar_class, nobody_watches
 from nnfast._threads import get_num_threads
 from nnfast._validation import as_array, as_weights, check_bool, check_int, check_verbose, choose, describe
 from nnfast.engine.program import Training
+from nnfast.kernels.arrays import all_finite
 from nnfast.lbfgs import Minimization
 from nnfast.numerical import NumericalTraining
 from nnfast.optimizers import LBFGS, Optimizer, resolve_optimizer
@@ -21,6 +23,7 @@ from nnfast.schedules import BLOCK, ReduceOnPlateau, Schedule, TimedSchedule
 
 MAX_STEPS = 2**40
 GRADIENTS = ("backpropagation", "numerical")
+DIVERGED = "the training diverged"
 LBFGS_EPOCHS = 200  # iterations at most, unless told otherwise
 
 if TYPE_CHECKING:
@@ -42,12 +45,16 @@ class History(Mapping[str, list[float]]):
         The learning rate of each mini-batch; empty for L-BFGS, which has none.
     steps_per_epoch : int
         Mini-batches in an epoch.
+    converged : bool or None
+        Of L-BFGS: whether the loss has converged; False where the last epoch or `Sequential.stop` came first.
+        None for other optimizers.
     """
 
     def __init__(self, steps_per_epoch: int) -> None:
         self.steps_per_epoch = steps_per_epoch
         self.step_loss = np.empty(0)
         self.learning_rate = np.empty(0)
+        self.converged: bool | None = None
         self._names: tuple[str, ...] = ("loss",)
         self._epochs: list[tuple[float, ...]] = []  # the record, which nobody else holds: one row for each epoch
         self._lists: dict[str, list[float]] = {}  # what is handed out, filled when asked for
@@ -145,44 +152,71 @@ def fit(
         if not callable(callback):
             raise TypeError(f"callbacks must be callable, got {describe(callback)}")
     shape = net.input_shape or _shape_of_samples(x)
-    rows, targets = net._data(x, y, shape, finite=True)
-    weights = as_weights(sample_weight, len(rows))
+    rows, targets, weights = _data(net, x, y, sample_weight, shape)
     validation = _validation_data(net, validation_data, shape)
-    net._warn_of_steps(stacklevel=3)
     batch = len(rows) if whole else min(batch_size, len(rows))
     per_epoch = ceil(len(rows) / batch)
     net._check_trainable()
-    net._check_batch(batch)
-    if len(rows) % batch == 1 and (steps is None or count >= per_epoch):
-        net._check_batch(1, f": the last of each epoch, of {len(rows)} rows in mini-batches of {batch}")
+    _check_batches(net, len(rows), batch, whole_epoch=steps is None or count >= per_epoch)
     total = count if steps is not None else count * per_epoch
     if total > MAX_STEPS:
         raise MemoryError(f"no memory for the losses of {total} steps: at most {MAX_STEPS}")
     counts = net._loss.counting(targets)
     _check_monitor(net, chosen, counts, validation)
-    unbuilt = net.input_shape is None
-    if unbuilt:  # not before all arguments are known to be right
-        net.build(shape)
-    bits = net._shuffle_stream.bit_generator if shuffle else None
-    with net._built as program:
+    net._warn_of_steps(stacklevel=3)
+    net._warn_of_one_hot(targets, counts, stacklevel=3)
+    history = History(per_epoch)  # which takes memory: all that does comes before any change
+    with net._guard:
+        unbuilt = net.input_shape is None
+        if unbuilt:  # not before all arguments are known to be right
+            net._build(shape)
+        elif net.input_shape != shape:
+            raise RuntimeError(f"the network was built by another thread meanwhile, for input_shape {net.input_shape}")
+        bits = net._shuffle_stream.bit_generator if shuffle else None
         try:
             training: Training | Minimization
             if whole:
                 training = Minimization(net, rows, targets, weights, total, gradient, counts)
-            elif gradient == "numerical":
-                values = chosen.values(net.dtype)
-                training = NumericalTraining(net, rows, targets, weights, batch, total, values, bits, counts)
             else:
-                values = chosen.values(net.dtype)
-                training = Training(
-                    program, rows, targets, weights, batch, total, values, bits, counts, get_num_threads()
-                )
+                data = rows, targets, weights, batch, total, chosen.values(net.dtype), bits, counts
+                if gradient == "numerical":
+                    training = NumericalTraining(net, *data)
+                else:
+                    training = Training(net._built, *data, get_num_threads())
+            run = _Run(net, training, history, len(rows), batch, total, chosen, counts, validation, callbacks)
         except BaseException:
             if unbuilt:
                 net._unbuild()
             raise
-        run = _Run(net, training, len(rows), batch, per_epoch, total, chosen, counts, validation, callbacks)
         return run.go(verbose)
+
+
+def _data(
+    net: Sequential, x: Any, y: Any, sample_weight: Any, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return rows, targets and weights. What is small nobody else can change: callbacks and other threads may try."""
+    rows, targets = net._data(x, y, shape, finite=True)
+    weights = as_weights(sample_weight, len(rows))
+    if not np.may_share_memory(targets, rows):
+        targets = targets.copy()
+    return rows, targets, None if weights is None else weights.copy()
+
+
+def _check_batches(net: Sequential, n: int, batch: int, *, whole_epoch: bool) -> None:
+    """Refuse mini-batches of one row for a batch norm, and name a size without them."""
+    remedy = f": use batch_size={_without_single_row(n, batch)}" if n > 1 else ": give it more rows"
+    net._check_batch(batch, remedy)
+    if n % batch == 1 and whole_epoch:
+        net._check_batch(1, f" in the last of each epoch, of {n} rows in mini-batches of {batch}{remedy}")
+
+
+def _without_single_row(n: int, batch: int) -> int:
+    """Return the size nearest to `batch` with which no mini-batch of `n` rows has one row."""
+    for distance in range(1, n):
+        for size in (batch - distance, batch + distance):
+            if 2 <= size <= n and n % size != 1:
+                return size
+    return n
 
 
 def _shape_of_samples(x: Any) -> tuple[int, ...]:
@@ -201,8 +235,7 @@ def _validation_data(net: Sequential, data: Any, shape: tuple[int, ...]) -> Vali
     if not (isinstance(data, (tuple, list)) and len(data) in (2, 3)):
         raise TypeError(f"validation_data must be (x, y) or (x, y, sample_weight), got {describe(data)}")
     try:
-        rows, targets = net._data(data[0], data[1], shape, finite=True)
-        return rows, targets, as_weights(data[2] if len(data) == 3 else None, len(rows))
+        return _data(net, data[0], data[1], data[2] if len(data) == 3 else None, shape)
     except (TypeError, ValueError) as error:
         raise type(error)(f"validation_data: {error}") from None
 
@@ -243,9 +276,9 @@ class _Run:
         self,
         net: Sequential,
         training: Training | Minimization,
+        history: History,
         n: int,
         batch: int,
-        per_epoch: int,
         total: int,
         optimizer: Optimizer,
         counts: str | float | None,
@@ -253,11 +286,12 @@ class _Run:
         callbacks: Sequence[Callable[[Sequential, History], Any]],
     ) -> None:
         self.net, self.training, self.optimizer = net, training, optimizer
-        self.n, self.batch, self.per_epoch, self.total = n, batch, per_epoch, total
+        self.n, self.batch, self.per_epoch, self.total = n, batch, history.steps_per_epoch, total
         self.counts, self.validation, self.callbacks = counts, validation, callbacks
         self.validation_counts = None if validation is None else net._loss.counting(validation[1])
-        self.history = History(per_epoch)
+        self.history = history
         self.epochs_before = net._built.epochs
+        self.diverged = False
 
     @property
     def recorded(self) -> int:
@@ -282,17 +316,26 @@ class _Run:
 
         try:
             if isinstance(self.training, Minimization):
-                assert isinstance(self.optimizer, LBFGS)
-                self.training.run(self.optimizer, after)
+                self.minimize(self.training, after)
             else:
                 while after(self.run_slice(self.training)):
                     pass
             self.record(self.training.step)  # `stop` may have come since the last
+            self.look_at_parameters()
         finally:
-            if not self.needs_python:  # Ctrl-C may have come between steps and their record
-                self.record(self.training.step)
             self.history.step_loss = self.training.step_loss[: self.training.step].copy()
             self.history.learning_rate = self.training.rates[: self.training.step].copy()
+            if not self.needs_python:  # Ctrl-C may have come between steps and their record
+                self.record(self.training.step)
+
+    def minimize(self, training: Minimization, after: Callable[[int], bool]) -> None:
+        """Run L-BFGS; warn if it ends too early, unless `stop` has ended it."""
+        assert isinstance(self.optimizer, LBFGS)
+        self.history.converged = False
+        why = training.run(self.optimizer, after)
+        self.history.converged = not why
+        if why and not self.net._stopping:
+            _warn(why)
 
     @property
     def needs_python(self) -> bool:
@@ -380,11 +423,51 @@ class _Run:
         self.history._extend(values)
         self.count_epochs()
         self.look_for_plateau(values)
+        self.look_for_divergence(steps, values)
         if self.callbacks:
-            self.history.step_loss = self.training.step_loss[: self.training.step]
-            self.history.learning_rate = self.training.rates[: self.training.step]
+            self.history.step_loss = _read_only(self.training.step_loss[: self.training.step])
+            self.history.learning_rate = _read_only(self.training.rates[: self.training.step])
         for callback in self.callbacks:
             callback(self.net, self.history)
+
+    def look_for_divergence(self, steps: slice, values: dict[str, list[float]]) -> None:
+        """Warn of the first loss that is not finite."""
+        for name in ("loss", "val_loss"):
+            if name in values and not all(map(isfinite, values[name])) and not self.diverged:
+                finite = np.isfinite(self.training.step_loss[steps])
+                step = steps.start + int(finite.argmin()) if name == "loss" and not finite.all() else steps.stop - 1
+                loss = self.training.step_loss[step] if name == "loss" else values[name][-1]
+                self.warn_of_divergence(step, f"{name} is {loss}")
+
+    def look_at_parameters(self) -> None:
+        """Warn if the last step has made the parameters infinite or NaN, which no loss shows."""
+        step = self.training.step
+        if step and not self.diverged and not all_finite(self.net._built.parameters):
+            self.warn_of_divergence(step - 1, "parameters are infinite or NaN after it")
+
+    def warn_of_divergence(self, step: int, what: str) -> None:
+        self.diverged = True
+        rate = self.training.rates[step] if len(self.training.rates) else None
+        _warn(divergence(f"{what} in epoch {step // self.per_epoch + 1}, step {step + 1}", rate))
+
+
+def divergence(what: str, rate: float | None) -> str:
+    """Say that a training has diverged, and what to do."""
+    at = "" if rate is None else f", at learning rate {rate:.3g}"
+    return f"{DIVERGED}: {what}{at}. Use a smaller learning rate, and scale x and y to about 1"
+
+
+def _warn(message: str) -> None:
+    """Warn where the user's code has called nnfast, however deep in it this is."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("nnfast", "scipy"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, RuntimeWarning, stacklevel=level)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
 
 
 class _Progress:

@@ -801,6 +801,15 @@ def test_usage_errors_of_predict(capsys, digits_net, rows, args, message):
     assert refused(capsys, "predict", *given) == f"nnfast predict: error: {message}".replace("NET", digits_net)
 
 
+def test_a_network_that_gives_no_answers_is_refused(capsys):
+    net = nnfast.Sequential([nnfast.Dense(3, "softmax")], input_shape=2, seed=0)
+    net.params["b1"][1] = np.nan
+    net.save("nan.npz")
+    np.save("rows.npy", np.ones((4, 2)))
+    told = "nnfast predict: error: rows.npy: outputs must be numbers to tell a class, got NaN in 4 of 4 rows"
+    assert refused(capsys, "predict", "nan.npz", "rows.npy").startswith(told)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

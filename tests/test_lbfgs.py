@@ -16,6 +16,9 @@ from tolerances import assert_close
 import nnfast as nf
 from nnfast.lbfgs import STEEP, Minimization
 
+# most are cut off early; test_it_warns_where_it_is_cut_off says when that is told
+pytestmark = pytest.mark.filterwarnings("ignore:L-BFGS did not converge")
+
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 3))
 LABELS = (X @ rng.normal(size=(3, 4)) + rng.normal(size=(60, 4))).argmax(axis=1)
@@ -146,11 +149,72 @@ def test_it_ends_when_it_has_converged():
     assert len(fit(make_net(), optimizer=nf.LBFGS(tolerance=0, gradient_tolerance=0))["loss"]) == 200, "by default"
 
 
+def test_it_warns_where_it_is_cut_off():
+    with pytest.warns(RuntimeWarning, match="^L-BFGS did not converge in 3 iterations.*: give more epochs") as warned:
+        history = fit(make_net(), epochs=3)
+    assert [w.filename for w in warned] == [__file__]
+    assert history.converged is False
+
+
+@pytest.mark.filterwarnings("error")
+def test_it_does_not_warn_where_it_has_converged_or_was_stopped():
+    loose = nf.LBFGS(tolerance=1e-3)
+    history = fit(make_net(), optimizer=loose)
+    assert history.converged is True
+    iterations = len(history["loss"])
+    again = fit(make_net(), optimizer=loose, epochs=iterations)
+    assert again.converged is True, "in the last iteration that is allowed"
+    assert again["loss"] == history["loss"]
+    with pytest.warns(RuntimeWarning, match="did not converge"):
+        assert fit(make_net(), optimizer=loose, epochs=iterations - 1).converged is False
+    stopped = fit(make_net(), callbacks=[lambda net, history: net.stop()])
+    assert stopped.converged is False
+    assert make_net().fit(X, LABELS, verbose=0).converged is None
+
+
+def test_it_says_where_no_lower_loss_is_found():
+    net = nf.Sequential([nf.Dense(5, "relu"), nf.Dense(1)], input_shape=3, dtype="float64", seed=0)
+    with pytest.warns(RuntimeWarning, match="did not converge: after .* no lower loss.*scale x and y"):
+        history = net.fit(1e18 * X, X[:, 0], optimizer="lbfgs", verbose=0)
+    assert history.converged is False
+
+
+@pytest.mark.parametrize("iteration", [0, 2])
+def test_no_memory_leaves_the_last_iteration(iteration, monkeypatch):
+    """SciPy's own arrays are made after the checks: before the first iteration nothing has changed."""
+    from scipy import optimize
+
+    minimize = optimize.minimize
+
+    def short_of_memory(f, *arguments, callback, **options):
+        if not iteration:
+            raise MemoryError("mine")
+        minimize(f, *arguments, callback=callback, **options | {"options": options["options"] | {"maxiter": iteration}})
+        raise MemoryError("mine")
+
+    net, shorter = make_net(), make_net()
+    for one in (net, shorter):
+        fit(one, optimizer="adam", epochs=2)
+        out = one.forward(X, training=True)
+    monkeypatch.setattr(optimize, "minimize", short_of_memory)
+    with pytest.raises(MemoryError, match="mine"):
+        fit(net)
+    monkeypatch.undo()
+    if iteration:
+        fit(shorter, epochs=iteration)
+    else:
+        net.backward(out)  # still waits
+    assert state(net)[:2] == state(shorter)[:2]
+
+
 def test_at_an_optimum_there_is_nothing_to_do():
     net = nf.Sequential([nf.Dense(1, initializer=0.0)], input_shape=1, dtype="float64", seed=0)
+    net.train_step(np.ones((4, 1)), np.zeros(4), "adam")
     history = net.fit(np.ones((4, 1)), np.zeros(4), optimizer="lbfgs", verbose=0)
     assert history["loss"] == []
+    assert history.converged is True
     assert not net.flat_params.any()
+    assert "optimizer" not in str(state(net)[1].keys()), "what Adam has left is cleared"
 
 
 def test_a_longer_memory_takes_another_way():

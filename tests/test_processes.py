@@ -1,4 +1,5 @@
-"""Worker processes that begin after a threaded fit: none hangs, and all train and predict with the parent's bits."""
+"""Worker processes that begin after a threaded fit, or during one: none hangs, and all train and predict with the
+parent's bits."""
 
 from __future__ import annotations
 
@@ -54,3 +55,96 @@ def test_workers_give_the_same_bits(kind, tmp_path):
     run = subprocess.run([sys.executable, str(program), kind], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
     assert run.stdout == "the same\n"
+
+
+# ---- forks in the middle of a fit
+
+FORKS = """
+import os
+import sys
+import threading
+import time
+import warnings
+import numpy as np
+import nnfast as nf
+from nnfast import saving
+
+warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
+x, y = np.random.default_rng(0).normal(size=(200, 40)), np.arange(200) % 10
+adam, where = nf.Adam(), sys.argv[1]
+
+def make():
+    layers = [nf.Dense(60, "tanh"), nf.BatchNorm(), nf.Dropout(0.1), nf.Dense(10, "softmax")]
+    return nf.Sequential(layers, input_shape=40, seed=0)
+
+def state(net):
+    description, arrays = saving.to_state(net)
+    return str(description), {name: array.tobytes() for name, array in arrays.items()}
+
+def train(net, **arguments):
+    net.fit(x, y, batch_size=200, shuffle=False, optimizer=adam, verbose=0, **arguments)
+
+def look(net):
+    twin = make()
+    for _ in range(net._built.optimizer_steps):
+        twin.train_step(x, y, adam)
+    assert state(net) == state(twin), "not of one step"
+    for one in (net, twin):
+        train(one, epochs=2)
+        one.train_step(x, y, adam)
+    assert state(net) == state(twin), "it does not go on with the same bits"
+    net.copy(), net.predict(x)
+
+def fork(net, use):
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            use(net)
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+
+net = make()
+if where == "another thread":
+    most = 0
+    def wait(net, history):  # or the twins would have too much to catch up with
+        while len(history["loss"]) >= most and not net._stopping:
+            time.sleep(0.001)
+    thread = threading.Thread(target=train, args=(net,), kwargs={"epochs": 10**6, "callbacks": [wait]})
+    copier = threading.Thread(target=lambda: [net.copy() for _ in range(100)])
+    thread.start(), copier.start()
+    for _ in range(15):
+        most += 20
+        fork(net, look)
+    try:
+        net.train_step(x, y)
+    except RuntimeError as error:
+        assert "the network is busy" in str(error), "in the parent it is"
+    copier.join()
+    net.stop(), thread.join()
+elif where == "a callback":
+    train(net, epochs=3, callbacks=[lambda net, history: fork(net, look)])
+else:  # the child goes on with the fit that its callback came from
+    parent = os.getpid()
+    def go_on(net, history):
+        if len(history["loss"]) == 2 and not os.fork():
+            net.train_step(x, y, adam)
+    train(net, epochs=5, callbacks=[go_on])
+    if os.getpid() != parent:
+        ok = net._built.optimizer_steps == 6 and len(net.history["loss"]) == 5
+        os._exit(not ok)
+    assert os.wait()[1] == 0
+    assert net._built.optimizer_steps == 5
+look(net)
+print("whole")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("where", ["another thread", "a callback", "a callback, and on"])
+def test_a_fork_during_a_fit_leaves_the_child_a_whole_network_that_is_free(where):
+    run = subprocess.run([sys.executable, "-P", "-c", FORKS, where], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == "whole\n", run.stderr

@@ -613,14 +613,71 @@ def test_several_sigmoids_are_labels_of_their_own(loss):
 @pytest.mark.parametrize("loss", [None, "mean_squared_error"])
 @pytest.mark.parametrize(("output", "units"), [("softmax", 5), ("sigmoid", 1), ("sigmoid", 3)])
 def test_accuracy_counts_what_predict_class_tells(output, units, loss):
-    """Also where the logits differ by less than the rounding of the outputs, and where they are NaN."""
+    """Also where the logits differ by less than the rounding of the outputs; where they are NaN, both refuse."""
     net = nf.Sequential([nf.Dense(units, output, initializer=0.0)], input_shape=1, loss=loss, seed=0)
     near = np.float32([0, 1e-9, -1e-9, 2e-8, 1e-7, 1, 1 + 1.2e-7, 100, np.inf, np.nan])
     rng = np.random.default_rng(0)
     for _ in range(200):
         net.flat_params[-units:] = rng.choice(near, units)
+        net._built.predict(np.zeros((1, 1), np.float32), outputs := np.empty((1, units), np.float32), 1, fused=True)
+        if np.isnan(outputs).any():
+            with pytest.raises(ValueError, match=NO_ANSWER):
+                net.predict_class([[0.0]])
+            with pytest.raises(ValueError, match=NO_ANSWER):
+                net.accuracy([[0.0]], [0] if units == 1 or output == "softmax" else [[0] * units])
+            continue
         classes = net.predict_class([[0.0]])
         assert net.accuracy([[0.0]], classes) == 1
+
+
+NO_ANSWER = "^outputs must be numbers to tell a class, got NaN in 1 of 1 rows \\(0\\): the parameters are not finite"
+
+
+@pytest.mark.parametrize(
+    ("output", "loss", "y"),
+    [
+        ("softmax", None, [0] * 9),
+        ("softmax", "kl_divergence", [[1, 0, 0]] * 9),
+        ("log_softmax", "cross_entropy", [0] * 9),
+        ("sigmoid", None, [[0, 0, 1], [1, 0, 1], [0, 0, 0]] * 3),
+        ("sigmoid", "mean_squared_error", [[0, 0, 1], [1, 0, 1], [0, 0, 0]] * 3),
+        ("step", None, [[0, 0, 1], [1, 0, 1], [0, 0, 0]] * 3),
+        ("identity", "hinge", [[-1, 1, -1], [1, 1, -1], [1, -1, -1]] * 3),
+    ],
+)
+def test_nan_is_no_answer(output, loss, y):
+    net = nf.Sequential([nf.Dense(3, output)], input_shape=2, loss=loss, seed=0)
+    x = np.ones((9, 2))
+    x[2:9] = np.nan
+    told = r"got NaN in 7 of 9 rows \(2, 3, 4, 5, 6, \.\.\.\): x is not finite there"
+    with pytest.raises(ValueError, match=told):
+        net.predict_class(x)
+    with pytest.raises(ValueError, match=told):
+        net.accuracy(x, y)
+    x[3:9] = 1
+    with pytest.raises(ValueError, match=r"NaN in 1 of 9 rows \(2\)"):
+        net.accuracy(x, y, sample_weight=[1] * 9)
+    assert net._built.evaluate(net._rows(x), *net._data(x, y)[1:], None, net._loss.answers, 1)[1] <= (
+        8 if net._loss.answers == "classes" else 24
+    )
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("output", "loss", "low"), [("sigmoid", None, 0), ("sigmoid", "mean_squared_error", 0), ("identity", "hinge", -1)]
+)
+def test_classes_that_exclude_each_other_are_not_labels_of_their_own(output, loss, low):
+    net = nf.Sequential([nf.Dense(5, output)], input_shape=2, loss=loss, seed=0)
+    x, y = np.random.default_rng(0).normal(size=(300, 2)), np.full((300, 5), low)
+    y[np.arange(300), np.arange(300) % 5] = 1
+    told = "^y has exactly one 1 in each row.*5 outputs.*right in 80%.*activation='softmax'.*'cross_entropy'"
+    with pytest.warns(UserWarning, match=told) as warned:
+        net.accuracy(x, y)
+        net.fit(x, y, epochs=2, validation_data=(x, y), verbose=0)
+    assert [w.filename for w in warned] == [__file__] * 2
+    y[250, :] = 1
+    net.accuracy(x, y)
+    net.fit(x, y, verbose=0)
 
 
 @pytest.mark.parametrize("output", ["identity", "tanh", "relu"])

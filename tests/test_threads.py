@@ -6,8 +6,11 @@ That results don't depend on threads is in test_bits.py.
 from __future__ import annotations
 
 import contextvars
+import copy
 import os
+import pickle
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +21,7 @@ import pytest
 from numpy_network import state
 
 import nnfast as nf
+from nnfast.lbfgs import Minimization
 
 on_linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc/self/task")
 
@@ -382,3 +386,211 @@ def test_fit_lets_other_threads_run():
         counter.join()
     during = [t for t in counted if begin < t < end]
     assert len(during) > 10
+
+
+# ---- copies of a network that another thread trains: each is of one step
+
+COPIES = {
+    "copy": lambda net, path: net.copy(),
+    "deepcopy": lambda net, path: copy.deepcopy(net),
+    "pickle": lambda net, path: pickle.loads(pickle.dumps(net)),
+    "save": lambda net, path: (net.save(path), nf.load(path))[1],
+}
+
+
+def small_net(dtype="float32"):
+    layers = [nf.Dense(60, "tanh"), nf.BatchNorm(), nf.Dropout(0.1), nf.Dense(10, "softmax")]
+    return nf.Sequential(layers, input_shape=40, dtype=dtype, seed=0)
+
+
+def while_training(train, take, most=200):
+    """Return what `take()` gives, again and again while another thread runs `train`."""
+    errors, taken, going = [], [], threading.Event()
+
+    def run():
+        try:
+            going.set()
+            train()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    going.wait()
+    try:
+        while thread.is_alive() and len(taken) < most:
+            taken.append(take())
+    finally:
+        thread.join()
+    assert not errors
+    return taken
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("method", ["fit", "train_step", "numerical"])
+def test_a_copy_while_another_thread_trains_is_of_one_step(how, method, tmp_path):
+    net, twin = small_net(), small_net()
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(50, 40)), rng.integers(0, 10, 50)
+    adam = nf.Adam(1e-3, average_decay=0.9)
+    if method == "numerical":
+        x, y = x[:3], y[:3]
+    numerical = {"gradient": "numerical"} if method == "numerical" else {}
+
+    steps = 20 if numerical else 1000
+
+    def train():
+        if method == "train_step":
+            for _ in range(steps):
+                net.train_step(x, y, adam)
+        else:
+            net.fit(x, y, steps=steps, batch_size=len(x), shuffle=False, optimizer=adam, verbose=0, **numerical)
+
+    taken = while_training(train, lambda: COPIES[how](net, tmp_path / "net.npz"))
+    for one in taken:  # the same bits as a twin has after so many steps: parameters, moments, statistics and noise
+        if not one._built.optimizer_steps:  # the optimizer's slot may be empty, or ready for the first step
+            assert one.flat_params.tobytes() == twin.flat_params.tobytes()
+            continue
+        ahead = one._built.optimizer_steps - twin._built.optimizer_steps
+        if numerical and ahead:
+            twin.fit(x, y, steps=ahead, shuffle=False, optimizer=adam, verbose=0, **numerical)
+        elif not numerical:
+            for _ in range(ahead):
+                twin.train_step(x, y, adam)
+        assert state(one)[:2] == state(twin)[:2]
+    assert taken
+
+
+def test_an_average_while_another_thread_trains_is_of_one_step():
+    net, twin = small_net(), small_net()
+    x, y = np.ones((50, 40)), np.arange(50) % 10
+    averages, adam = set(), nf.Adam(1e-2, average_decay=0.9)
+    for _ in range(200):
+        twin.train_step(x, y, adam)
+        averages.add(twin.averaged().flat_params.tobytes())
+    net.train_step(x, y, adam)
+    callback = [lambda net, history: len(history["loss"]) < 199 and time.sleep(0.001)]
+    seen = while_training(
+        lambda: net.fit(x, y, steps=199, batch_size=50, shuffle=False, optimizer=adam, verbose=0, callbacks=callback),
+        lambda: net.averaged().flat_params.tobytes(),
+    )
+    assert seen
+    assert set(seen) <= averages
+
+
+@pytest.mark.filterwarnings("ignore:L-BFGS did not converge")
+def test_a_copy_while_lbfgs_runs_is_of_an_iteration():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(300, 40)), rng.integers(0, 10, 300)
+    net = nf.Sequential([nf.Dense(60, "tanh"), nf.Dense(10, "softmax")], input_shape=40, seed=0)
+    iterations = {net.flat_params.tobytes()}
+    seen = while_training(
+        lambda: net.fit(
+            x, y, epochs=300, optimizer=nf.LBFGS(tolerance=0, gradient_tolerance=0), verbose=0,
+            callbacks=[lambda net, history: iterations.add(net.flat_params.tobytes())],
+        ),
+        lambda: net.copy().flat_params.tobytes(),
+    )  # fmt: skip
+    assert seen
+    assert set(seen) <= iterations
+
+
+def test_a_numerical_gradient_of_a_network_that_is_trained_is_of_one_step():
+    net = nf.Sequential([nf.Dense(30, "tanh"), nf.Dense(1)], input_shape=20, dtype="float64", seed=0)
+    x, y = np.ones((30, 20)), np.zeros(30)
+    reached = [net.copy()]
+    seen = while_training(
+        lambda: net.fit(
+            x, y, epochs=50, batch_size=30, optimizer=nf.SGD(1e-3), verbose=0,
+            callbacks=[lambda net, history: (reached.append(net.copy()), time.sleep(0.001))],
+        ),
+        lambda: net.numerical_gradient(x, y, verbose=0)["W1"].tobytes(),
+    )  # fmt: skip
+    assert seen
+    assert set(seen) <= {one.numerical_gradient(x, y, verbose=0)["W1"].tobytes() for one in reached}
+
+
+def test_callbacks_may_copy_and_so_may_threads_they_wait_for(tmp_path):
+    net, copies = small_net(), []
+
+    def look(net, history):
+        thread = threading.Thread(target=lambda: copies.append(net.copy()))
+        thread.start()
+        thread.join()
+        net.save(tmp_path / "net.npz")
+        assert state(net)[:2] == state(copies[-1])[:2] == state(nf.load(tmp_path / "net.npz"))[:2]
+        with pytest.raises(RuntimeError, match="the network is busy"):
+            net.train_step(np.ones((2, 40)), [0, 1])
+
+    for arguments in ({}, {"gradient": "numerical"}):
+        net.fit(np.ones((4, 40)), [0, 1, 2, 3], epochs=3, verbose=0, callbacks=[look], **arguments)
+    assert len({one.flat_params.tobytes() for one in copies}) == 6
+
+
+def test_two_threads_that_fit_a_network_without_a_shape():
+    """One builds it and trains; the other is refused."""
+    x, y = np.ones((4, 40)), [0, 1, 2, 3]
+    for seed in range(20):
+        net = nf.Sequential([nf.Dense(60, "tanh"), nf.Dense(10, "softmax")], seed=seed)
+        calm = nf.Sequential([nf.Dense(60, "tanh"), nf.Dense(10, "softmax")], seed=seed)
+        calm.fit(x, y, epochs=3, verbose=0)
+
+        def train(i, net=net):
+            try:
+                net.fit(x, y, epochs=3, verbose=0, callbacks=[lambda net, history: time.sleep(0.001)])
+                return True
+            except RuntimeError as error:
+                assert "the network is busy" in str(error)
+                return False
+
+        steps = sum(in_threads(2, train)) * 3
+        assert net._built.optimizer_steps == steps
+        if steps == 3:
+            assert net.flat_params.tobytes() == calm.flat_params.tobytes()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer that sends signals")
+def test_a_signal_handler_in_the_middle_of_a_step_gets_a_whole_copy():
+    """Long steps let handlers run: the parameters are those before the step, and so is the count of steps."""
+    net, copies = make_net(units=400), []
+    twin = net.copy()
+    x, y = make_data(6000)
+
+    def handler(*_):
+        copies.append(net.copy())
+        signal.setitimer(signal.ITIMER_REAL, 0.03)  # not before this one has returned
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.03)
+    try:
+        net.fit(x, y, steps=12, batch_size=len(x), shuffle=False, verbose=0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    reached = [state(twin)[:2]]
+    for _ in range(12):
+        twin.train_step(x, y)
+        reached.append(state(twin)[:2])
+    copies = [one for one in copies if one._built.optimizer_steps]  # before, the slot is ready for the first step
+    assert copies
+    assert all(state(one)[:2] in reached for one in copies)
+
+
+def test_a_signal_handler_within_an_iteration_of_lbfgs_cannot_copy():
+    """There the parameters are where the line search tries."""
+    net, told = make_net(units=20), []
+    x, y = make_data(20)
+    gradient = Minimization._by_backpropagation
+
+    def interrupted(self):
+        if self.step == 2 and not told:
+            with pytest.raises(RuntimeError, match=r"in the middle of a step of this same thread.*callback of fit"):
+                net.copy()
+            told.append(True)
+        return gradient(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Minimization, "_by_backpropagation", interrupted)
+        net.fit(x, y, optimizer=nf.LBFGS(tolerance=1e-3), verbose=0)
+    assert told
+    net.copy()

@@ -164,6 +164,8 @@ def test_running_accuracy_is_what_the_reference_counts(output, units, loss, argu
     """Each mini-batch before its update."""
     net = make_net(output=output, units=units, loss=loss)
     y = np.eye(4)[LABELS][:, -units:]
+    if output == "sigmoid":
+        y[0] = 1  # or the outputs would better be softmax, and fit says so
     twin = NumpyNetwork(net, SEED)
     history = net.fit(X, y, batch_size=BATCH, optimizer=nf.SGD(0.5), verbose=0, **arguments)
     correct, rows = [], []
@@ -188,8 +190,8 @@ def test_labels_and_one_hot_rows_are_counted_alike():
     ("output", "loss", "y", "keys"),
     [
         ("softmax", None, LABELS, ["loss", "accuracy"]),
-        ("sigmoid", None, np.eye(4)[LABELS], ["loss", "accuracy"]),
-        ("sigmoid", "mean_squared_error", np.eye(4)[LABELS], ["loss", "accuracy"]),
+        ("sigmoid", None, 1 - np.eye(4)[LABELS], ["loss", "accuracy"]),
+        ("sigmoid", "mean_squared_error", 1 - np.eye(4)[LABELS], ["loss", "accuracy"]),
         ("sigmoid", "mean_squared_error", np.eye(4)[LABELS] / 2, ["loss"]),
         ("identity", None, np.eye(4)[LABELS], ["loss"]),
         ("tanh", None, np.eye(4)[LABELS], ["loss"]),
@@ -1020,3 +1022,109 @@ def test_a_fit_allocates_nothing_after_its_first_epoch():
     count, a_step = subprocess.check_output([sys.executable, "-P", "-c", code], text=True).split()
     assert int(count) == 11
     assert float(a_step) < 32, "what a step of 100,000 adds: pages of losses and rates made before, as they are touched"
+
+
+# ---- a training that diverges
+
+
+def diverging(**arguments):
+    net = nf.Sequential([nf.Dense(20, "relu"), nf.Dense(1)], input_shape=3, seed=0)
+    x = X * 50
+    with pytest.warns(RuntimeWarning, match="^the training diverged: ") as warned:
+        net.fit(x, 1e4 * x[:, 0], **({"epochs": 20, "optimizer": nf.SGD(0.125), "verbose": 0} | arguments))
+    assert [w.filename for w in warned] == [__file__], "one warning, where fit is called"
+    return net.history, str(warned[0].message)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"batch_size": 5},
+        {"steps": 50, "epochs": None},
+        {"callbacks": [lambda net, history: None]},
+        {"optimizer": nf.SGD(nf.schedules.Constant(0.125))},
+        {"sample_weight": np.ones(N)},
+    ],
+)
+def test_a_training_that_diverges_warns_once(arguments):
+    history, told = diverging(**arguments)
+    step = int(np.isfinite(history.step_loss).argmin())
+    epoch, loss = step // history.steps_per_epoch + 1, history.step_loss[step]
+    assert told.endswith(
+        f"loss is {loss} in epoch {epoch}, step {step + 1}, at learning rate 0.125. "
+        "Use a smaller learning rate, and scale x and y to about 1"
+    )
+
+
+def test_a_training_by_numerical_gradients_that_diverges_warns():
+    net = make_net()
+    spoil = [lambda net, history: net.params["b2"].fill(np.nan)]
+    with pytest.warns(RuntimeWarning, match="^the training diverged: loss is nan in epoch 2, step 6,") as warned:
+        fit(net, epochs=4, gradient="numerical", callbacks=spoil)
+    assert len(warned) == 1
+
+
+def test_parameters_that_the_last_step_makes_infinite():
+    net = nf.Sequential([nf.Dense(1)], input_shape=1, seed=0)
+    with pytest.warns(RuntimeWarning, match=r"diverged: parameters are infinite or NaN after it in epoch 1, step 1,"):
+        history = net.fit([[1e15]], [-1e10], epochs=1, optimizer=nf.SGD(1e20), verbose=0)
+    assert np.isfinite(history.step_loss).all()
+
+
+def test_a_validation_loss_that_is_infinite():
+    net = nf.Sequential([nf.Dense(1)], input_shape=1, seed=0)
+    with pytest.warns(RuntimeWarning, match="diverged: val_loss is inf in epoch 1, step 1,"):
+        net.fit([[1.0]], [0.0], epochs=3, validation_data=([[1e30]], [0.0]), verbose=0)
+
+
+def test_a_train_step_that_diverges_warns():
+    net = make_net()
+    net.params["b2"][0] = np.nan
+    with pytest.warns(
+        RuntimeWarning, match="diverged: the loss of step 1 with SGD is nan, at learning rate 0.5. Use"
+    ) as w:
+        net.train_step(X, LABELS, nf.SGD(0.5))
+    assert w[0].filename == __file__
+    schedule = nf.schedules.Step(0.5, step_size=1, gamma=0.5)
+    with pytest.warns(RuntimeWarning, match="step 2 with SGD is nan, at learning rate 0.25"):
+        net.train_step(X, LABELS, nf.SGD(schedule))
+
+
+# ---- what callbacks may change
+
+
+def test_labels_targets_and_weights_belong_to_fit():
+    """Also where they have the dtype that the engine wants."""
+    weights, history = np.ones(N), []
+    for y in (LABELS.astype(np.int64), np.eye(4)[LABELS]):
+
+        def spoil(net, history, y=y):
+            y[...] = 0
+            weights[...] = 0
+
+        for callbacks in ([], [spoil]):
+            weights[...] = 1
+            net = make_net()
+            arguments = {"sample_weight": weights, "validation_data": (XV, LABELS_V), "callbacks": callbacks}
+            history.append(dict(net.fit(X, y, epochs=3, verbose=0, **arguments)))
+    assert history[0] == history[1]
+    assert history[2] == history[3]
+
+
+def test_rows_that_a_callback_spoils_are_told():
+    x = X.copy()
+    with pytest.warns(RuntimeWarning, match="diverged: loss is nan in epoch 2"):
+        make_net().fit(x, LABELS, epochs=3, callbacks=[lambda net, history: x.fill(np.nan)], verbose=0)
+
+
+def test_losses_of_steps_are_not_for_callbacks_to_write():
+    def spoil(net, history):
+        for array in (history.step_loss, history.learning_rate):
+            with pytest.raises(ValueError, match="read-only"):
+                array[:] = 0
+        history["loss"].clear()
+
+    history = fit(make_net(), epochs=3, callbacks=[spoil])
+    assert history["loss"] == fit(make_net(), epochs=3)["loss"]
+    history.step_loss[:] = 0  # whose it is now

@@ -1,11 +1,14 @@
 """Batch normalization lets a deep net learn from initial weights that are far too small for it without."""
 
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 from _picture import load_images, options, save
 
 import nnfast as nf
 
+warnings.filterwarnings("ignore", "the training diverged")  # without normalization some do: the picture shows it
 (x, y), _, name = load_images()
 x, y = x[:1_000], y[:1_000]
 epochs = 3 if options.small else 20

@@ -13,6 +13,7 @@ first phase: there all threads meet.
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.pythread cimport PyThread_get_thread_ident
 from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -46,7 +47,9 @@ cdef extern from "sync.h" nogil:
     double seconds_now()
     int64_t fetch_add(int64_t*, int64_t)
     bint try_lock(int*)
+    bint is_locked(int*)
     void unlock(int*)
+    void nap()
     void* exchange(void**, void*)
     uint64_t subnormals_kept()
     void restore_subnormals(uint64_t)
@@ -75,6 +78,7 @@ cdef double PIECE_FLOPS = 2e8  # of weight gradients between two looks, in a lon
 cdef double LONG_FLOPS = 1e9  # of a step whose weights are not changed before all its gradients are there
 
 
+include "guard.pxi"
 include "steps.pxi"
 include "tiles.pxi"
 include "differences.pxi"
@@ -147,6 +151,8 @@ cdef class Program:
         in `LossSpec`.
     seed : int
         Of dropout and noise, below 2**64.
+    guard : Guard
+        Of the network.
 
     Attributes
     ----------
@@ -159,7 +165,8 @@ cdef class Program:
     cdef Plan plan
     cdef Workspace ws
     cdef void* pool[POOL]
-    cdef int lock
+    cdef readonly Guard guard
+    cdef Job* running         # the slice of a run that is going on, or NULL
     cdef Py_ssize_t saved     # rows of the forward pass that waits for its backward; -1 without one
     cdef bint graded          # the gradients are those of a backward pass
     cdef readonly object dtype, layout, parameters, gradients
@@ -182,8 +189,9 @@ cdef class Program:
     cdef public object plateau  # the state of a schedule that waits for one, or None
     cdef public int64_t epochs  # of fits with the slot's optimizer, for schedules by epoch
 
-    def __cinit__(self, dtype, steps, loss, seed=0):
+    def __cinit__(self, dtype, steps, loss, seed, Guard guard not None):
         self.saved = -1
+        self.guard = guard
         self.dtype = np.dtype(dtype)
         self.plan.K = table(self.dtype == np.float64)
         self.plan.z = self.dtype.itemsize
@@ -331,19 +339,6 @@ cdef class Program:
         free_memory(self.ws.memory)
         free(self.plan.steps)
 
-    # ---- who may write
-
-    # `with program:` around all that writes. A `with` statement cannot be interrupted between the lock and its release.
-
-    def __enter__(self):
-        """Mark the network busy; RuntimeError if it is."""
-        if not try_lock(&self.lock):
-            raise RuntimeError("the network is busy: another fit, train_step, backward or update has not returned yet")
-        return self
-
-    def __exit__(self, *exception):
-        unlock(&self.lock)
-
     # ---- memory
 
     cdef int reserve(self, Workspace* ws, rows) except -1:
@@ -470,8 +465,18 @@ cdef class Program:
         self.optimizer_product = job.optimizer.product
         self.averaged = job.averaged
 
+    cpdef void settle(self) noexcept:
+        """Note where a slice of a run is: at its end, and for a signal handler in the middle of it that copies."""
+        if self.running != NULL:
+            self.keep_optimizer(self.running)
+            self.noise_steps = self.running.noise_steps
+
     def reset_optimizer(self):
-        self.restore_optimizer(None, 0, 0, 1.0, [None]*MAX_MOMENTS, None, None)
+        self.guard.hold()
+        try:
+            self.restore_optimizer(None, 0, 0, 1.0, [None]*MAX_MOMENTS, None, None)
+        finally:
+            self.guard.release()
 
     def restore_optimizer(self, kind, steps, epochs, product, moments, average, plateau):
         """Fill the slot from a copy or a file."""
@@ -678,16 +683,20 @@ cdef class Program:
         self.fill(&job, &self.ws, FORWARD, x, None, None)
         job.training = job.lasting = True
         expect(out, self.dtype, (job.n, self.plan.n_out), True)
-        if job.n:  # the caller may change x before `backward`
-            memcpy(self.ws.x, job.x, <size_t>(job.n*self.plan.n_in*self.plan.z))
         threads = self.threads_for(job.n/3.0, threads)
         cdef char* to = data(out)
-        with nogil:
-            run_team(threads, run_steps, &job)
-            for r in range(job.n):
-                memcpy(to + r*row_bytes, activations(&self.plan, &self.ws, last, r), row_bytes)
-        self.saved = -1 if job.interrupted else job.n
-        self.noise_steps = job.noise_steps
+        self.guard.hold()
+        try:
+            if job.n:  # the caller may change x before `backward`
+                memcpy(self.ws.x, job.x, <size_t>(job.n*self.plan.n_in*self.plan.z))
+            with nogil:
+                run_team(threads, run_steps, &job)
+                for r in range(job.n):
+                    memcpy(to + r*row_bytes, activations(&self.plan, &self.ws, last, r), row_bytes)
+            self.saved = -1 if job.interrupted else job.n
+            self.noise_steps = job.noise_steps
+        finally:
+            self.guard.release()
         raise_if(job.interrupted)
 
     @property
@@ -733,15 +742,20 @@ cdef class Program:
         `scheduled`: the learning rate that a schedule gives this update, and the momentum or None."""
         cdef Job job
         cdef double rate, momentum
+        moments = self.moments_for(optimizer)
         self.fill(&job, &self.ws, UPDATE, None, None, None)
-        self.fill_optimizer(&job, optimizer, self.moments_for(optimizer))
-        if scheduled is not None:
-            follow(&job, scheduled, &rate, &momentum)
-        job.n = job.batch = 1
-        with nogil:
-            run_team(1, run_steps, &job)
-        self.keep_optimizer(&job)
-        self.forget()
+        self.guard.hold()
+        try:
+            self.fill_optimizer(&job, optimizer, moments)
+            if scheduled is not None:
+                follow(&job, scheduled, &rate, &momentum)
+            job.n = job.batch = 1
+            with nogil:
+                run_team(1, run_steps, &job)
+            self.keep_optimizer(&job)
+            self.forget()
+        finally:
+            self.guard.release()
 
     def train_step(self, x, targets, weights, optimizer, int threads, scheduled=None):
         """Forward, loss, backward and update on one mini-batch; return its loss. `scheduled`: as for `update`."""
@@ -750,17 +764,21 @@ cdef class Program:
         moments = self.moments_for(optimizer)
         self.reserve(&self.ws, x.shape[0])
         self.fill(&job, &self.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
-        self.fill_optimizer(&job, optimizer, moments)
-        job.training = job.lasting = True
-        if scheduled is not None:
-            follow(&job, scheduled, &rate, &momentum)
-        job.step_loss = &loss
         threads = self.threads_for(job.n, threads)
-        with nogil:
-            run_team(threads, run_steps, &job)
-        self.keep_optimizer(&job)
-        self.noise_steps = job.noise_steps
-        self.forget()
+        self.guard.hold()
+        try:
+            self.fill_optimizer(&job, optimizer, moments)
+            job.training = job.lasting = True
+            if scheduled is not None:
+                follow(&job, scheduled, &rate, &momentum)
+            job.step_loss = &loss
+            with nogil:
+                run_team(threads, run_steps, &job)
+            self.keep_optimizer(&job)
+            self.noise_steps = job.noise_steps
+            self.forget()
+        finally:
+            self.guard.release()
         raise_if(job.interrupted)
         return loss
 
@@ -813,9 +831,8 @@ cdef class Training:
         self.order = None if bit_generator is None else np.arange(x.shape[0], dtype=np.int64)
         moments = program.moments_for(optimizer)
         program.reserve(&program.ws, batch)
-        program.forget()
         program.fill(&self.job, &program.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
-        program.fill_optimizer(&self.job, optimizer, moments)
+        self.job.asked = &program.guard.turn
         self.program, self.x, self.targets, self.weights = program, x, targets, weights
         self.bit_generator = bit_generator
         self.job.training = self.job.lasting = True
@@ -828,11 +845,22 @@ cdef class Training:
         if weights is not None:
             self.job.step_weight = <double*>data(self.step_weight)
         self.threads = program.threads_for(batch, threads)
-        if bit_generator is not None:
+        program.guard.hold()
+        try:
+            program.forget()
+            program.fill_optimizer(&self.job, optimizer, moments)
+            self.shuffle()
+        finally:
+            program.guard.release()
+
+    cdef int shuffle(self) except -1:
+        """Draw the order of the first epoch."""
+        if self.bit_generator is not None:
             self.job.order = <int64_t*>data(self.order)
-            self.job.generator = generator_of(bit_generator)
-            with bit_generator.lock:
+            self.job.generator = generator_of(self.bit_generator)
+            with self.bit_generator.lock:
                 shuffle_order(self.job.n, self.job.order, self.job.generator)
+        return 0
 
     @property
     def step(self):
@@ -851,25 +879,33 @@ cdef class Training:
 
     cdef int go_on(self, optimizer, bint scheduled) except -1:
         """What an update needs to know."""
+        self.program.guard.keep()
         self.program.fill_optimizer(&self.job, optimizer, self.program.moments_for(optimizer))
         self.job.first_update = self.job.optimizer_steps - self.job.step
         self.job.scheduled = scheduled
         return 0
 
     def run(self, until, optimizer, bint scheduled=False, double seconds=SLICE):
-        """Go on until `until` steps are done or the time is up; return the steps done so far.
+        """Go on until `until` steps are done, the time is up or somebody waits for a whole state; return the steps done
+        so far.
 
         With `scheduled`, their rates and momenta are those that `schedule` has set."""
-        self.job.until = until
-        self.job.done = False
-        self.go_on(optimizer, scheduled)
-        self.job.interrupted = False
-        self.job.deadline = seconds_now() + seconds
-        if self.job.step < self.job.until:
-            with nogil:
-                run_team(self.threads, run_steps, &self.job)
-        self.program.keep_optimizer(&self.job)
-        self.program.noise_steps = self.job.noise_steps
+        cdef Program program = self.program
+        program.guard.hold()
+        try:
+            self.job.until = until
+            self.job.done = False
+            self.go_on(optimizer, scheduled)
+            self.job.interrupted = False
+            self.job.deadline = seconds_now() + seconds
+            program.running = &self.job
+            if self.job.step < self.job.until:
+                with nogil:
+                    run_team(self.threads, run_steps, &self.job)
+            program.settle()
+        finally:
+            program.running = NULL
+            program.guard.release()
         raise_if(self.job.interrupted)
         return self.job.step
 
@@ -881,17 +917,21 @@ cdef class Training:
 
     def take(self, gradient, double loss, double correct, optimizer, bint scheduled):
         """One step with a gradient that was computed elsewhere; whole, whenever Ctrl-C comes."""
-        self.go_on(optimizer, scheduled)
-        self.program.gradients[:] = gradient
-        self.job.step_loss[self.job.step] = loss
-        if self.job.counts:
-            self.job.step_correct[self.job.step] = correct
-        self.job.work = UPDATE
-        self.job.lasting = False  # the forward pass was made elsewhere
-        self.job.until = self.job.step + 1
-        with nogil:
-            run_team(1, run_steps, &self.job)
-        self.program.keep_optimizer(&self.job)
+        self.program.guard.hold()
+        try:
+            self.go_on(optimizer, scheduled)
+            self.program.gradients[:] = gradient
+            self.job.step_loss[self.job.step] = loss
+            if self.job.counts:
+                self.job.step_correct[self.job.step] = correct
+            self.job.work = UPDATE
+            self.job.lasting = False  # the forward pass was made elsewhere
+            self.job.until = self.job.step + 1
+            with nogil:
+                run_team(1, run_steps, &self.job)
+            self.program.keep_optimizer(&self.job)
+        finally:
+            self.program.guard.release()
 
 
 cdef class Differences:

@@ -103,6 +103,7 @@ cdef struct Job:
     Py_ssize_t position
     int64_t step, until, total
     double deadline
+    int* asked            # whether somebody waits for the end of the step, or NULL
     double next_look      # when to look for Ctrl-C within a step
     bint done
     bint interrupted      # Ctrl-C has come in the middle of a step, which changes nothing then
@@ -956,7 +957,9 @@ cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int co
         job.position = 0
         if job.order != NULL and job.step < job.total:
             shuffle_order(job.n, job.order, job.generator)
-    job.done = job.step == job.until or seconds_now() > job.deadline
+    job.done = (
+        job.step == job.until or seconds_now() > job.deadline or (job.asked != NULL and is_locked(job.asked))
+    )
 
 
 cdef void run_steps(void* argument, int id, int count) noexcept nogil:

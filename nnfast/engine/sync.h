@@ -27,6 +27,7 @@ static inline void os_join(os_thread t) {
     CloseHandle(t);
 }
 static inline void os_yield(void) { SwitchToThread(); }
+static inline void nap(void) { Sleep(1); }
 static inline void *aligned_memory(size_t bytes) { return _aligned_malloc(bytes, 64); }
 static inline void free_memory(void *p) { _aligned_free(p); }
 static inline double seconds_now(void) {
@@ -54,6 +55,10 @@ static inline int os_start(os_thread *t, os_result (*f)(void *), void *argument)
 }
 static inline void os_join(os_thread t) { pthread_join(t, NULL); }
 static inline void os_yield(void) { sched_yield(); }
+static inline void nap(void) {
+    const struct timespec t = {0, 50000}; /* 50 us */
+    nanosleep(&t, NULL);
+}
 static inline void *aligned_memory(size_t bytes) {
     void *p = NULL;
     const size_t huge = bytes >= HUGE_FROM ? HUGE_PAGE : 64;
@@ -190,6 +195,7 @@ static inline void run_team(int n, team_work work, void *job) {
 /* ---- atomics */
 static inline int64_t fetch_add(int64_t *p, int64_t n) { return __atomic_fetch_add(p, n, __ATOMIC_RELAXED); }
 static inline int try_lock(int *p) { return __atomic_exchange_n(p, 1, __ATOMIC_ACQUIRE) == 0; }
+static inline int is_locked(int *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void unlock(int *p) { __atomic_store_n(p, 0, __ATOMIC_RELEASE); }
 static inline void *exchange(void **p, void *value) { return __atomic_exchange_n(p, value, __ATOMIC_ACQ_REL); }
 

@@ -437,7 +437,8 @@ cdef Py_ssize_t kernel_count_correct(
         bint classes, double threshold, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx,
         const Targets* targets
 ) noexcept nogil:
-    cdef Py_ssize_t i, j, correct = 0
+    # NaN is no answer
+    cdef Py_ssize_t i, j, answer, correct = 0
     cdef const real* row
     cdef const real* t = NULL
     for i in range(m):
@@ -446,9 +447,9 @@ cdef Py_ssize_t kernel_count_correct(
             t = <const real*>targets.values + i*targets.ld
         if not classes:
             for j in range(n):
-                correct += (row[j] > <real>threshold) == (t[j] > <real>0.5)
-        elif targets.labels != NULL:
-            correct += first_largest(n, row) == targets.labels[i]
-        else:
-            correct += first_largest(n, row) == first_largest(n, t)
+                correct += (row[j] == row[j]) & ((row[j] > <real>threshold) == (t[j] > <real>0.5))
+            continue
+        answer = first_largest(n, row)
+        if row[answer] == row[answer]:
+            correct += answer == (targets.labels[i] if targets.labels != NULL else first_largest(n, t))
     return correct

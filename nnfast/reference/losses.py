@@ -231,9 +231,9 @@ def count_correct(prediction: np.ndarray, target: np.ndarray, threshold: float |
     """Count right answers.
 
     How many rows have their largest value at the target's class; with a threshold, how many elements of `prediction`
-    are above it exactly where `target` is above one half.
+    are above it exactly where `target` is above one half. NaN is never right, nor is a row of classes with NaN.
     """
     if threshold is not None:
-        return int(np.sum((prediction > threshold) == (target > 0.5)))
+        return int(np.sum(~np.isnan(prediction) & ((prediction > threshold) == (target > 0.5))))
     labels = target.argmax(axis=-1) if target.ndim == prediction.ndim else target
-    return int(np.sum(prediction.argmax(axis=-1) == labels))
+    return int(np.sum(~np.isnan(prediction).any(axis=-1) & (prediction.argmax(axis=-1) == labels)))
