@@ -104,18 +104,20 @@ def test_batch_norm_is_that_of_pytorch(shape):
         if training:
             hold(batch_forward(x, gamma, beta), y.detach().numpy())
             backward = batch_backward(gradient, x, gamma)
+            condition = 1 + np.abs(x).max(axis=0) / x.std(axis=0)  # three rows may lie close together
         else:
             hold(kernels.batch_norm(x, mean, variance, gamma, beta, EPSILON), y.detach().numpy())
             sums = kernels.batch_norm_sums(gradient, x, mean, variance, EPSILON)
             out = kernels.batch_norm_backward(gradient, x, mean, variance, gamma, None, 1, EPSILON)
             backward = out, *sums[::-1]
+            condition = 1
         for mine, tensor in zip(backward, tensors, strict=True):
-            hold(mine, tensor.grad.numpy())
+            hold(mine, tensor.grad.numpy(), condition)
 
 
-def hold(mine, theirs):
-    """Each by the largest: an element may be the small difference of large terms."""
-    assert_close(mine, theirs, scale=np.full(theirs.shape, 1 + np.abs(theirs).max()))
+def hold(mine, theirs, condition=1):
+    """Each by the largest: an element may be the small difference of large terms. `condition`: of each column."""
+    assert_close(mine, theirs, scale=np.full(theirs.shape, condition * (1 + np.abs(theirs).max())))
 
 
 @pytest.mark.parametrize("forward", ["layer", "batch"])
