@@ -156,7 +156,7 @@ cdef inline const double* batch_weights(const Job* job, Py_ssize_t row) noexcept
     return (job.ws.weights if job.order != NULL else job.weights + job.position) + row
 
 
-# Sums over rows keep the rounding error of each addition (Knuth's two-sum): over many rows they are as exact as over few.
+# Sums over rows keep the rounding error of each addition (Knuth's two-sum): those of many rows are as exact as of few.
 
 cdef struct Sum:
     double total
