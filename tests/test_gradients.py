@@ -824,6 +824,7 @@ def test_forward_calls_a_compiled_function_once_for_the_value_here():
     assert points == [[1.0, 2.0], [1.5, 2.0], [1.0, 2.5]]
 
 
+@pytest.mark.measures
 @pytest.mark.usefixtures("listening")
 def test_ctrl_c_ends_a_compiled_function(library):
     x = np.zeros(50_000)  # nearly a minute

@@ -400,6 +400,7 @@ def test_a_batch_without_memory_changes_nothing():
         net.forward(rows, training=True)
 
 
+@pytest.mark.measures
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc/self/statm")
 @pytest.mark.parametrize("name", ["train_step", "fit", "backward", "predict", "gradient"])
 def test_steps_keep_no_memory(name):

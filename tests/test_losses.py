@@ -537,3 +537,18 @@ def test_weights_whose_sum_is_beyond_float64(weight):
         ValueError, match="^sample_weight must be of numbers whose sum is one, zero or from 2.23e-308 to"
     ):
         net.loss(X, y, sample_weight=np.full(12, weight))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_average_over_many_rows_is_exact(weighted):
+    """Added one after another, the losses of 50,000 rows would be off by ten roundings and more."""
+    rng = np.random.default_rng(11)
+    x, y = rng.normal(1000, 1, (50_000, 1)), np.zeros((50_000, 1))
+    weights = rng.uniform(0.5, 1.5, len(x)) if weighted else None
+    net = nf.Sequential([nf.Dense(1, use_bias=False)], input_shape=1, loss="mean_squared_error", dtype="float64")
+    net.flat_params[:] = 1
+    losses = (x * x).ravel()
+    expected = math.fsum(losses if weights is None else losses * weights)
+    expected /= len(x) if weights is None else math.fsum(weights)
+    for found in (net.loss(x, y, sample_weight=weights), net.train_step(x, y, sample_weight=weights)):
+        assert_close(found, expected, scale=4 * expected, kind="rounding")

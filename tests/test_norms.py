@@ -1,8 +1,10 @@
-"""Layer and batch normalization: PyTorch, numerical gradients, long sums, ranges of columns, what lies beside."""
+"""Layer and batch normalization: PyTorch, numerical gradients, long sums, large means, ranges of columns, what lies
+beside."""
 
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import assert_close
 
+import nnfast as nf
 from nnfast import reference
 from nnfast.kernels import arrays as kernels
 
@@ -101,18 +104,20 @@ def test_batch_norm_is_that_of_pytorch(shape):
         if training:
             hold(batch_forward(x, gamma, beta), y.detach().numpy())
             backward = batch_backward(gradient, x, gamma)
+            condition = 1 + np.abs(x).max(axis=0) / x.std(axis=0)  # three rows may lie close together
         else:
             hold(kernels.batch_norm(x, mean, variance, gamma, beta, EPSILON), y.detach().numpy())
             sums = kernels.batch_norm_sums(gradient, x, mean, variance, EPSILON)
             out = kernels.batch_norm_backward(gradient, x, mean, variance, gamma, None, 1, EPSILON)
             backward = out, *sums[::-1]
+            condition = 1
         for mine, tensor in zip(backward, tensors, strict=True):
-            hold(mine, tensor.grad.numpy())
+            hold(mine, tensor.grad.numpy(), condition)
 
 
-def hold(mine, theirs):
-    """Each by the largest: an element may be the small difference of large terms."""
-    assert_close(mine, theirs, scale=np.full(theirs.shape, 1 + np.abs(theirs).max()))
+def hold(mine, theirs, condition=1):
+    """Each by the largest: an element may be the small difference of large terms. `condition`: of each column."""
+    assert_close(mine, theirs, scale=np.full(theirs.shape, condition * (1 + np.abs(theirs).max())))
 
 
 @pytest.mark.parametrize("forward", ["layer", "batch"])
@@ -187,6 +192,104 @@ def test_sums_of_long_rows_lose_nothing():
     gradient = np.abs(x)
     expected = reference.layer_norm_backward(wide * np.sign(wide), wide, None, stats.astype(np.float64))
     assert_close(kernels.layer_norm_backward(gradient, x, None, stats), expected, scale=np.abs(wide) + 8)
+
+
+# ---- large means
+
+
+def exact_columns(x):
+    """The mean and the variance of each column, and the deviations from the mean: exact, then rounded to float64."""
+    means, variances, deviations = [], [], []
+    for column in x.T:
+        values = [Fraction(float(v)) for v in column]
+        mean = sum(values) / len(values)
+        means.append(float(mean))
+        variances.append(float(sum((v - mean) ** 2 for v in values) / len(values)))
+        deviations.append([float(v - mean) for v in values])
+    return np.array(means), np.array(variances), np.array(deviations).T
+
+
+@pytest.mark.parametrize("twin", [kernels, reference])
+@pytest.mark.parametrize(
+    ("dtype", "mean", "deviation"),
+    [(np.float32, 1e3, 1.0), (np.float32, 1e6, 1.0), (np.float64, 1e3, 1.0), (np.float64, 1e6, 0.03)],
+)
+@pytest.mark.parametrize("m", [16, 64, 300, 1500])
+def test_moments_of_a_large_mean_are_exact(twin, dtype, mean, deviation, m):
+    """The mean but for its last rounding, and the variance as that of numbers around zero."""
+    rng = np.random.default_rng(m)
+    x = rng.normal(mean * rng.uniform(1, 1.9, 9), deviation, (m, 9)).astype(dtype)
+    means, variances, _ = exact_columns(x)
+    found = twin.batch_norm_moments(x)
+    rounding = np.abs(means) + 64 * np.sqrt(variances)
+    assert_close(found[0], means, scale=rounding, kind="rounding")
+    assert_close(found[1], variances, scale=variances)
+    stats = np.empty((9, 2), dtype)
+    twin.layer_norm(np.ascontiguousarray(x.T), None, None, EPSILON, stats)
+    assert_close(stats[:, 0], means, scale=rounding, kind="rounding")
+    assert_close(stats[:, 1], 1 / np.sqrt(variances + EPSILON), scale=1 / np.sqrt(variances + EPSILON))
+
+
+@pytest.mark.parametrize("deviation", [1.0, 0.03])
+@pytest.mark.parametrize("m", [16, 64, 300])
+def test_a_large_mean_costs_its_rounding_alone(deviation, m):
+    """Outputs and gradients are off by what follows from half a unit in the last place of the mean, and no more."""
+    rng = np.random.default_rng(m)
+    x = rng.normal(1e6 * rng.uniform(1, 1.9, 9), deviation, (m, 9))
+    gradient, gamma = rng.normal(0.3, 1, x.shape), rng.uniform(0.5, 2, 9)
+    means, variances, deviations = exact_columns(x)
+    inverse = 1 / np.sqrt(variances + EPSILON)
+    xhat = deviations * inverse
+    each = means * inverse  # what xhat is off by, in roundings of the mean
+    small = 64 * np.abs(gradient).max()  # roundings of all else
+
+    y = kernels.batch_norm(x, *kernels.batch_norm_moments(x), gamma, None, EPSILON)
+    assert_close(y, xhat * gamma, scale=gamma * (each + 64 * np.abs(xhat)), kind="rounding")
+    found, gamma_gradient, beta_gradient = batch_backward(gradient, x, gamma)
+    assert_close(beta_gradient, gradient.sum(axis=0), scale=np.abs(gradient).sum(axis=0))
+    terms = np.abs(gradient.sum(axis=0)) * each + 64 * np.abs(gradient * xhat).sum(axis=0)
+    assert_close(gamma_gradient, (gradient * xhat).sum(axis=0), scale=terms, kind="rounding")
+    shift, slope = gradient.mean(axis=0), (gradient * xhat).mean(axis=0)
+    expected = gamma * inverse * (gradient - shift - xhat * slope)
+    terms = each * (np.abs(slope) + np.abs(xhat * shift)) + small * (1 + np.abs(xhat))
+    assert_close(found, expected, scale=gamma * inverse * terms, kind="rounding")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_running_statistics_of_a_large_mean(dtype):
+    """After one batch: a tenth of its mean, and nine tenths of 1 with a tenth of its variance."""
+    x = np.random.default_rng(8).normal(1e6, 30, (64, 9)).astype(dtype)
+    means, variances, _ = exact_columns(x)
+    net = nf.Sequential([nf.BatchNorm(momentum=0.1)], input_shape=9, dtype=np.dtype(dtype).name)
+    net.forward(x, training=True)
+    mean, variance = net.statistics.values()
+    assert_close(mean, means / 10, scale=means / 5, kind="rounding")
+    assert_close(variance, 0.9 + variances * 64 / 63 / 10)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_constant_column_has_no_variance(dtype):
+    """Its mean is its value, which a sum of many rounded off."""
+    x = np.full((1001, 5), [0.1, 0.7, 1e-3, 1e6 + 0.1, -3.3], dtype)
+    found = kernels.batch_norm_moments(x)
+    np.testing.assert_array_equal(found[0], x[0])
+    assert (found[1] >= 0).all()
+    assert_close(found[1], np.zeros(5), scale=np.finfo(dtype).eps * np.square(x[0].astype(np.float64)))
+    stats = layer_stats(np.ascontiguousarray(x.T))
+    np.testing.assert_array_equal(stats[:, 0], x[0])
+
+
+@pytest.mark.parametrize("twin", [kernels, reference])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_moments_where_numbers_overflow(twin, dtype):
+    """The mean of an infinite number is infinite; deviations that overflow leave the mean as it is."""
+    large = np.finfo(dtype).max
+    x = np.array([[1, np.inf, large], [2, 1, -large], [3, 2, -large]], dtype)
+    with np.errstate(all="ignore"):
+        found = twin.batch_norm_moments(x)
+    assert_close(found[0], [2, np.inf, -(large / 3)])
+    assert_close(found[1, :1], [2 / 3])
+    assert not np.isfinite(found[1, 1:]).any()
 
 
 # ---- bits

@@ -529,6 +529,7 @@ def interrupted(run, wait=0.3):
 no_ctrl_c = pytest.mark.skipif(os.name == "nt", reason="a process cannot send itself Ctrl-C alone")
 
 
+@pytest.mark.measures
 @no_ctrl_c
 @pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("threads", [1, 2])
@@ -553,6 +554,7 @@ def test_ctrl_c_is_obeyed(n, units, wrt, threads):
     assert np.isfinite(net.train_step(x[:4], y[:4]))
 
 
+@pytest.mark.measures
 @no_ctrl_c
 @pytest.mark.usefixtures("listening")
 def test_ctrl_c_is_obeyed_within_a_long_piece_of_work():
@@ -567,6 +569,7 @@ def test_ctrl_c_is_obeyed_within_a_long_piece_of_work():
     assert delay <= PROMISE
 
 
+@pytest.mark.measures
 @no_ctrl_c
 @pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -530,6 +530,7 @@ def assert_history_is_whole(net, begin, stopped=False):
     assert {len(values) for values in history.values()} == {len(history["loss"])}
 
 
+@pytest.mark.measures
 @pytest.mark.skipif(os.name == "nt", reason="a process cannot send itself Ctrl-C alone")
 @pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("name", ENDLESS)
@@ -552,6 +553,7 @@ def test_ctrl_c_is_obeyed_and_leaves_the_network_and_its_history(name, monkeypat
     assert np.isfinite(net.train_step(x, [0, 1, 1]))
 
 
+@pytest.mark.measures
 @pytest.mark.skipif(os.name == "nt", reason="a process cannot send itself Ctrl-C alone")
 @pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("method", ["fit", "gradient", "train_step"])
@@ -589,6 +591,7 @@ def test_ctrl_c_within_a_long_step(method):
         net.backward(np.ones((10, 10)))
 
 
+@pytest.mark.measures
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no signals at intervals")
 def test_ctrl_c_is_looked_for_between_wide_layers():
     """Where a few rows through all layers take long. Signals come all the time; their handler notes when."""
@@ -668,6 +671,7 @@ def test_ctrl_c_between_two_lines_of_the_record(after, monkeypatch):
     assert len(net.history["loss"]) == len(net.history.step_loss) // net.history.steps_per_epoch == after
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("name", ENDLESS)
 def test_stop_from_another_thread(name, monkeypatch):
     net, run = endless(name, monkeypatch)
@@ -976,6 +980,7 @@ LEFT_BEHIND = """if True:
 """
 
 
+@pytest.mark.measures
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc/self/statm")
 @pytest.mark.parametrize(
     "name",
@@ -1000,6 +1005,7 @@ def test_steps_keep_no_memory(name):
     assert process < 200, "the memory of a page now and then, but of no step"
 
 
+@pytest.mark.measures
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc/self/statm")
 def test_a_fit_allocates_nothing_after_its_first_epoch():
     """Its memory is made before the first step: losses, workspace, the order of samples."""

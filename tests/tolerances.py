@@ -14,6 +14,8 @@ _TABLE = {
     # kind: multiples of the dtype's epsilon
     "elementwise": {"float32": 8 * 2.0**-23, "float64": 8 * 2.0**-52},
     "sum": {"float32": 16 * 2.0**-23, "float64": 16 * 2.0**-52},
+    # a number that is computed more exactly and then rounded once: half a unit in the last place, and a little
+    "rounding": {"float32": 0.51 * 2.0**-23, "float64": 0.51 * 2.0**-52},
     # absolute figures, in float64 alone: float32 has too few digits for the one and drifts, rightly, in the other
     "difference": {"float64": 1e-8},
     "rough difference": {"float64": 1e-7},  # of functions with large third derivatives, such as norms of a few rows

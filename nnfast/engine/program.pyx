@@ -14,7 +14,7 @@ first phase: there all threads meet.
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport PyThread_get_thread_ident
-from libc.math cimport INFINITY, sqrt
+from libc.math cimport INFINITY, isfinite, sqrt
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -561,12 +561,8 @@ cdef class Program:
         job.row_loss = <double*>data(row_loss)
         job.row_correct = <double*>data(row_correct)
         self.walk(&job, x, threads)
-        cdef double total = 0, correct = job.correct
-        cdef Py_ssize_t r
-        for r in range(job.n):
-            total += job.row_loss[r]
-        for r in range(len(row_correct)):
-            correct += job.row_correct[r]
+        cdef double correct = job.correct + sum_of_rows(job.row_correct, len(row_correct))
+        cdef double total = sum_of_rows(job.row_loss, job.n)
         total = averaged(&self.plan, total, sum_of_weights(job.weights, job.n))
         return total + penalties(&self.plan, job.parameters), correct
 

@@ -157,15 +157,42 @@ cdef inline const double* batch_weights(const Job* job, Py_ssize_t row) noexcept
     return (job.ws.weights if job.order != NULL else job.weights + job.position) + row
 
 
+# Sums over rows keep the rounding error of each addition (Knuth's two-sum): those of many rows are as exact as of few.
+
+cdef struct Sum:
+    double total
+    double error
+
+
+cdef inline void add_to(Sum* sum, double value) noexcept nogil:
+    cdef double total = sum.total + value, part = total - sum.total
+    sum.error += (sum.total - (total - part)) + (value - part)
+    sum.total = total
+
+
+cdef inline double value_of(const Sum* sum) noexcept nogil:
+    """The error of an infinite total is NaN."""
+    return sum.total + sum.error if isfinite(sum.error) else sum.total
+
+
+cdef inline double sum_of_rows(const double* values, Py_ssize_t n) noexcept nogil:
+    """A number for each row, added in the order of rows."""
+    cdef Sum sum = Sum(0, 0)
+    cdef Py_ssize_t r
+    for r in range(n):
+        add_to(&sum, values[r])
+    return value_of(&sum)
+
+
 cdef inline double batch_weight(const Job* job, Py_ssize_t m) noexcept nogil:
     """Their sum, in the order of rows; without weights the number of rows. Each thread has it from the data itself."""
-    cdef double total = 0
+    cdef Sum total = Sum(0, 0)
     cdef Py_ssize_t r
     if job.weights == NULL:
         return m
     for r in range(m):
-        total += job.weights[job.order[job.position + r] if job.order != NULL else job.position + r]
-    return total
+        add_to(&total, job.weights[job.order[job.position + r] if job.order != NULL else job.position + r])
+    return value_of(&total)
 
 
 cdef inline double averaged(const Plan* plan, double total, double weight) noexcept nogil:
@@ -175,13 +202,7 @@ cdef inline double averaged(const Plan* plan, double total, double weight) noexc
 
 cdef inline double sum_of_weights(const double* weights, Py_ssize_t n) noexcept nogil:
     """The same of a whole data set."""
-    cdef double total = 0
-    cdef Py_ssize_t r
-    if weights == NULL:
-        return n
-    for r in range(n):
-        total += weights[r]
-    return total
+    return n if weights == NULL else sum_of_rows(weights, n)
 
 
 cdef inline const char* at_or_null(const char* arena, Py_ssize_t offset, Py_ssize_t z) noexcept nogil:
@@ -917,28 +938,24 @@ cdef void go_on(Job* job, Py_ssize_t m) noexcept nogil:
         step = &plan.steps[s]
         if from_batch(job, step):
             mean = job.statistics + step.statistics*plan.z
-            plan.K.average(step.n_out, 1 - step.second, mean, column(job, step, MEAN))
+            plan.K.average(step.n_out, step.second, mean, column(job, step, MEAN))
             plan.K.rescale(
                 m/(m - 1.0), 0, 1, step.n_out, column(job, step, VARIANCE), step.ld, column(job, step, SPARE), step.ld
             )
-            plan.K.average(step.n_out, 1 - step.second, mean + step.n_out*plan.z, column(job, step, SPARE))
+            plan.K.average(step.n_out, step.second, mean + step.n_out*plan.z, column(job, step, SPARE))
 
 
 cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int count) noexcept nogil:
     """What one thread does for all: the loss and the place in the run, which others read only after the next
     meeting."""
-    cdef double total = 0, correct = 0, weight = batch_weight(job, m)
-    cdef Py_ssize_t r
+    cdef double correct = 0, weight = batch_weight(job, m)
     cdef int id
     if job.work & LOSS:
-        for r in range(m):
-            total += job.ws.row_loss[r]
         for id in range(count):
             correct += job.correct[id]
-        job.step_loss[job.step] = averaged(job.plan, total, weight) + job.penalty
+        job.step_loss[job.step] = averaged(job.plan, sum_of_rows(job.ws.row_loss, m), weight) + job.penalty
         if job.counts and job.weights != NULL:
-            for r in range(m):
-                correct += job.ws.row_correct[r]
+            correct += sum_of_rows(job.ws.row_correct, m)
         if job.counts:
             job.step_correct[job.step] = correct
     if job.rates != NULL and not job.scheduled:

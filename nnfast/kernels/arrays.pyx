@@ -954,12 +954,12 @@ def nadam(
     return o.product
 
 
-def average(average, parameters, decay):
-    cdef cnp.ndarray A = average, P = parameters
+def average(average, values, weight):
+    cdef cnp.ndarray A = average, V = values
     cdef const Kernels* K = kernels_for(A)
     check(A, A.dtype, None, True)
-    check(P, A.dtype, (<object>A).shape, False)
-    K.average(cnp.PyArray_SIZE(A), decay, cnp.PyArray_DATA(A), cnp.PyArray_DATA(P))
+    check(V, A.dtype, (<object>A).shape, False)
+    K.average(cnp.PyArray_SIZE(A), weight, cnp.PyArray_DATA(A), cnp.PyArray_DATA(V))
 
 
 def square_sum(x):

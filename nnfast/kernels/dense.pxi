@@ -68,34 +68,13 @@ cdef void kernel_dense_backward_weights(
     )
 
 
-cdef inline void column_sums(
-        int NV, Py_ssize_t m, Py_ssize_t columns, const real* g, Py_ssize_t ldg, real* out, bint accumulate
-) noexcept nogil:
-    """Sums of columns, rows in order; NV vectors at once, for one would wait for each addition."""
-    cdef vreal total[4]
-    cdef Py_ssize_t i
-    cdef int q
-    for q in range(NV):
-        total[q] = vload_part(out + q*VW, min(columns - q*VW, <Py_ssize_t>VW), <real>0) if accumulate else vzero()
-    for i in range(m):
-        for q in range(NV):
-            total[q] = total[q] + vload(g + i*ldg + q*VW)
-    for q in range(NV):
-        vstore_part(out + q*VW, total[q], min(columns - q*VW, <Py_ssize_t>VW))
-
-
 cdef void kernel_dense_backward_bias(
-        Py_ssize_t m, Py_ssize_t n_out, const void* gradient, Py_ssize_t ldg, void* out_, bint accumulate
+        Py_ssize_t m, Py_ssize_t n_out, const void* gradient, Py_ssize_t ldg, void* out, bint accumulate
 ) noexcept nogil:
-    cdef const real* g = <const real*>gradient
-    cdef real* out = <real*>out_
-    cdef Py_ssize_t j = 0
-    while j + 4*VW <= n_out:
-        column_sums(4, m, 4*VW, g + j, ldg, out + j, accumulate)
-        j += 4*VW
-    while j < n_out:
-        column_sums(1, m, min(n_out - j, <Py_ssize_t>VW), g + j, ldg, out + j, accumulate)
-        j += VW
+    cdef Columns c = columns_of(n_out, m, gradient, ldg, NULL, 0)
+    c.sum_gradient = <real*>out
+    c.accumulate = accumulate
+    strips(SUM, 0, &c)
 
 
 cdef void kernel_rank_one(

@@ -1,5 +1,6 @@
 # Layer normalization (Ba, Kiros and Hinton 2016) along rows and batch normalization (Ioffe and Szegedy 2015) down
-# columns. Moments take two passes: the mean, then the squares about it.
+# columns. Moments take two passes: the mean, then the deviations from it and their squares. In exact arithmetic the
+# deviations add up to zero; what they do add up to corrects both moments (Chan, Golub and LeVeque 1983).
 
 cdef inline vreal vget(bint whole, const real* p, const real* end) noexcept nogil:
     """What lies at `end` or behind it is zero; `whole`, a constant: nothing of the vector does."""
@@ -14,12 +15,32 @@ cdef inline void add_kept(vreal* total, vreal* error, vreal value) noexcept nogi
     total[0] = sum
 
 
+cdef inline vreal finite(vreal x) noexcept nogil:
+    """Zero in the place of infinities and NaN."""
+    return vselect(vlt(vabs(x), vset(<real>INFINITY)), x, vzero())
+
+
+cdef inline vreal with_error(vreal total, vreal error) noexcept nogil:
+    """What `add_kept` has summed. The error of an infinite total is NaN."""
+    return total + finite(error)
+
+
+cdef inline void correct_moments(
+        vreal deviations, vreal squares, vreal count, vreal* mean, vreal* variance
+) noexcept nogil:
+    """Both moments, from a rounded mean and the sums of deviations from it and of their squares. Deviations that
+    overflow leave the mean as it is."""
+    cdef vreal correction = finite(deviations/count)
+    mean[0] = mean[0] + correction
+    variance[0] = vmax(vzero(), squares/count - correction*correction)
+
+
 # ---- along rows: VW rows at a time, so that their sums are turned into one vector, and means and deviations are made
 # for all of them at once. The order of a row's sums is told by n alone.
 
 cdef enum RowSum:
     VALUES  # x
-    SQUARES  # (x - mean)**2
+    SQUARES  # (x - mean)**2 and x - mean
     GRADIENTS  # h and h (x - mean), with h = gradient gamma
 
 cdef enum:
@@ -45,6 +66,9 @@ cdef inline void add_vector(
         h = x
     elif kind == SQUARES:
         x = x - mean
+        if not whole:
+            x = vselect(vbefore(r.n - j), x, vzero())
+        b[0] = b[0] + x
         h = x*x
     else:
         h = vget(whole, r.g + i*r.ldg + j, r.g_end)
@@ -54,7 +78,7 @@ cdef inline void add_vector(
         if not whole:
             x = vselect(vbefore(r.n - j), x, vzero())
         b[0] = b[0] + x
-    if not whole:
+    if not whole and kind != SQUARES:
         h = vselect(vbefore(r.n - j), h, vzero())
     a[0] = a[0] + h
 
@@ -107,11 +131,11 @@ cdef inline void row_sums(
         for i in range(rows, VW):
             s[i] = t[i] = vzero()
         add_kept(a, &s_error, lanes_added(s))
-        if kind == GRADIENTS:
+        if kind != VALUES:
             add_kept(b, &t_error, lanes_added(t))
         j += SUM_BLOCK
-    a[0] = a[0] + s_error
-    b[0] = b[0] + t_error
+    a[0] = with_error(a[0], s_error)
+    b[0] = with_error(b[0], t_error)
 
 
 cdef inline vreal normalized(
@@ -135,16 +159,19 @@ cdef void kernel_layer_norm(
     cdef real* y
     cdef real mean[MAX_VW]
     cdef real inverse[MAX_VW]
-    cdef vreal total, unused, count = vset(<real>n)
+    cdef vreal total, deviations, center, variance, count = vset(<real>n)
     cdef Py_ssize_t first = 0, rows, i, j
     cdef Rows r = rows_of(m, n, x_, ldx, NULL, 0, NULL)
     memset(mean, 0, sizeof(mean))
     while first < m:
         rows = min(m - first, <Py_ssize_t>VW)
-        row_sums(VALUES, &r, first, rows, mean, &total, &unused)
-        vstore(mean, total/count)
-        row_sums(SQUARES, &r, first, rows, mean, &total, &unused)
-        vstore(inverse, vset(<real>1)/vsqrt(total/count + vset(<real>epsilon)))
+        row_sums(VALUES, &r, first, rows, mean, &total, &deviations)
+        center = total/count
+        vstore(mean, center)
+        row_sums(SQUARES, &r, first, rows, mean, &total, &deviations)
+        correct_moments(deviations, total, count, &center, &variance)
+        vstore(mean, center)
+        vstore(inverse, vset(<real>1)/vsqrt(variance + vset(<real>epsilon)))
         for i in range(rows):
             if stats != NULL:
                 stats[2*(first + i)] = mean[i]
@@ -232,8 +259,8 @@ cdef void kernel_layer_norm_backward(
 # many rows are as good as those of one block.
 
 cdef enum ColumnSum:
-    MEAN  # x
-    VARIANCE  # (x - mean)**2
+    SUM  # x
+    VARIANCE  # (x - mean)**2 and x - mean
     BATCH_NORM  # gradient and gradient (x - mean)
     LAYER_NORM  # gradient and gradient xhat, with mean and 1/sqrt(variance + epsilon) of each row
 
@@ -279,7 +306,7 @@ cdef inline void add_rows(
         int kind, int NV, bint whole, const Columns* c, Py_ssize_t first, Py_ssize_t last, Py_ssize_t j,
         const vreal* mean, vreal* a, vreal* b
 ) noexcept nogil:
-    """a, and b of the kinds that have two, are the sums over rows first..last; kind, NV and `whole` are constants."""
+    """a, and of all kinds but SUM b, are the sums over rows first..last; kind, NV and `whole` are constants."""
     cdef vreal v, g
     cdef vreal s[STRIP]
     cdef vreal t[STRIP]
@@ -290,10 +317,12 @@ cdef inline void add_rows(
     for i in range(first, last):
         for q in range(NV):
             v = vget(whole, c.x + i*c.ldx + j + q*VW, c.x_end)
-            if kind == MEAN:
+            if kind == SUM:
                 s[q] = s[q] + v
             elif kind == VARIANCE:
-                s[q] = vfma(v - mean[q], v - mean[q], s[q])
+                v = v - mean[q]
+                s[q] = vfma(v, v, s[q])
+                t[q] = t[q] + v
             else:
                 g = vget(whole, c.g + i*c.ldg + j + q*VW, c.g_end)
                 s[q] = s[q] + g
@@ -322,12 +351,12 @@ cdef inline void add_columns(
         add_rows(kind, NV, whole, c, i, min(c.m, i + ROW_BLOCK), j, mean, s, t)
         for q in range(NV):
             add_kept(&a[q], &s_error[q], s[q])
-            if kind == BATCH_NORM or kind == LAYER_NORM:
+            if kind != SUM:
                 add_kept(&b[q], &t_error[q], t[q])
         i += ROW_BLOCK
     for q in range(NV):
-        a[q] = a[q] + s_error[q]
-        b[q] = b[q] + t_error[q]
+        a[q] = with_error(a[q], s_error[q])
+        b[q] = with_error(b[q], t_error[q])
 
 
 cdef inline void put_sum(const Columns* c, real* out, Py_ssize_t j, vreal value) noexcept nogil:
@@ -343,23 +372,24 @@ cdef inline vreal inverse_deviation(const real* variance, real epsilon) noexcept
 
 
 cdef inline void strip(int kind, int NV, bint whole, const Columns* c, Py_ssize_t j) noexcept nogil:
-    """NV vectors of columns: VARIANCE makes both moments, other kinds their sums."""
+    """NV vectors of columns: VARIANCE computes both moments, the other kinds their sums."""
     cdef vreal mean[STRIP]
     cdef vreal a[STRIP]
     cdef vreal b[STRIP]
     cdef int q
     if kind == VARIANCE:
-        add_columns(MEAN, NV, whole, c, j, mean, a, b)
+        add_columns(SUM, NV, whole, c, j, mean, a, b)
         for q in range(NV):
             mean[q] = a[q]/vset(<real>c.m)
-            put_sum(c, c.mean, j + q*VW, mean[q])
     if kind == BATCH_NORM:
         for q in range(NV):
             mean[q] = vload(c.mean + j + q*VW)
     add_columns(kind, NV, whole, c, j, mean, a, b)
     for q in range(NV):
         if kind == VARIANCE:
-            put_sum(c, c.variance, j + q*VW, a[q]/vset(<real>c.m))
+            correct_moments(b[q], a[q], vset(<real>c.m), &mean[q], &a[q])
+            put_sum(c, c.mean, j + q*VW, mean[q])
+            put_sum(c, c.variance, j + q*VW, a[q])
             continue
         if kind == BATCH_NORM:
             b[q] = b[q]*inverse_deviation(c.variance + j + q*VW, c.epsilon)

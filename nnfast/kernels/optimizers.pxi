@@ -211,18 +211,18 @@ cdef void kernel_update(
             vstore_part(<real*>moments[k] + whole, vload(at[k]), rest)
 
 
-cdef void kernel_average(Py_ssize_t n, double decay, void* average, const void* parameters) noexcept nogil:
+cdef void kernel_average(Py_ssize_t n, double weight, void* average, const void* values) noexcept nogil:
     cdef real* a = <real*>average
-    cdef const real* p = <const real*>parameters
-    cdef vreal A
+    cdef const real* v = <const real*>values
+    cdef vreal w = vset(<real>weight), A
     cdef Py_ssize_t i = 0
     while i + VW <= n:
-        vmean(decay, a + i, vload(p + i))
+        A = vload(a + i)
+        vstore(a + i, vfma(w, vload(v + i) - A, A))
         i += VW
     if i < n:
         A = vload_part(a + i, n - i, <real>0)
-        A = vfma(vset(<real>(1 - decay)), vload_part(p + i, n - i, <real>0) - A, A)
-        vstore_part(a + i, A, n - i)
+        vstore_part(a + i, vfma(w, vload_part(v + i, n - i, <real>0) - A, A), n - i)
 
 
 cdef inline vreal vterm(bint square, vreal x) noexcept nogil:

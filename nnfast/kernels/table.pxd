@@ -225,8 +225,8 @@ cdef struct Kernels:
     void (*update)(
         Py_ssize_t n, void* parameters, const void* gradient, void* const* moments, const Optimizer* optimizer
     ) noexcept nogil
-    # average += (1 - decay) (parameters - average)
-    void (*average)(Py_ssize_t n, double decay, void* average, const void* parameters) noexcept nogil
+    # average += weight (values - average)
+    void (*average)(Py_ssize_t n, double weight, void* average, const void* values) noexcept nogil
     double (*square_sum)(Py_ssize_t n, const void* x) noexcept nogil
     # l1 sum|p| + l2 sum p*p, and its gradient, which is added to one
     double (*penalty)(Py_ssize_t n, const void* parameters, double l1, double l2) noexcept nogil

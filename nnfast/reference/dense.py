@@ -49,4 +49,6 @@ def dense_backward_weights(x: np.ndarray, gradient: np.ndarray, out: np.ndarray 
 
 
 def dense_backward_bias(gradient: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    return np.sum(gradient, axis=0, out=out)
+    return np.sum(
+        gradient, axis=0, dtype=np.float64, out=np.empty(gradient.shape[1], gradient.dtype) if out is None else out
+    )

@@ -16,6 +16,21 @@ def _scaled(x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None = N
     return x if beta is None else x + beta
 
 
+def _moments(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the biased variance of `x`, in float64.
+
+    The deviations from the rounded mean do not quite add up to zero; what they do add up to corrects both moments
+    (Chan, Golub and LeVeque 1983).
+    """
+    wide = x.astype(np.float64)
+    mean = wide.mean(axis=axis, keepdims=True)
+    deviations = wide - mean
+    correction = deviations.mean(axis=axis, keepdims=True)
+    correction[~np.isfinite(correction)] = 0
+    variance = np.square(deviations).mean(axis=axis, keepdims=True) - correction**2
+    return mean + correction, np.maximum(variance, 0)
+
+
 def layer_norm(
     x: np.ndarray,
     gamma: np.ndarray | None,
@@ -25,11 +40,10 @@ def layer_norm(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """`stats`, of shape (rows, 2), takes each row's mean and 1/sqrt(variance + epsilon)."""
-    wide = x.astype(np.float64)
-    mean = wide.mean(axis=1, keepdims=True)
-    inverse = 1 / np.sqrt(wide.var(axis=1, keepdims=True) + epsilon)
+    mean, variance = _moments(x, 1)
+    inverse = 1 / np.sqrt(variance + epsilon)
     into(stats, np.hstack([mean, inverse]))
-    return into(out, _scaled((wide - mean) * inverse, gamma, beta).astype(x.dtype))
+    return into(out, _scaled((x - mean) * inverse, gamma, beta).astype(x.dtype))
 
 
 def layer_norm_backward(
@@ -66,7 +80,7 @@ def batch_norm_moments(
     """Mean and biased variance of each column, as two rows; of `columns` (first, last) alone if it is given."""
     out = np.zeros((2, x.shape[1]), x.dtype) if out is None else out
     some = slice(*columns or (0, x.shape[1]))
-    out[0, some], out[1, some] = x[:, some].mean(axis=0, dtype=np.float64), x[:, some].var(axis=0, dtype=np.float64)
+    out[:, some] = np.vstack(_moments(x[:, some], 0))
     return out
 
 

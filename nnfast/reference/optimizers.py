@@ -214,9 +214,9 @@ def nadam(
     return product
 
 
-def average(average: np.ndarray, parameters: np.ndarray, decay: float) -> None:
-    """Move an exponential moving average towards the parameters."""
-    average += (1 - decay) * (parameters - average)
+def average(average: np.ndarray, values: np.ndarray, weight: float) -> None:
+    """Move an exponential moving average towards `values`, which get `weight` in it."""
+    average += weight * (values - average)
 
 
 def square_sum(x: np.ndarray) -> float:
