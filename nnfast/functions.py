@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._validation import as_array, check_bool, check_float, check_out, check_shape, choose, to_array
+from nnfast._validation import as_array, as_labels, check_bool, check_float, check_out, check_shape, choose, to_array
 from nnfast.kernels import arrays as kernels
 
 if TYPE_CHECKING:
@@ -124,13 +124,8 @@ def _targets(target: ArrayLike, prediction: np.ndarray, labels: bool) -> np.ndar
     array = to_array("target", target)
     if not (labels and array.ndim == prediction.ndim - 1):
         return as_array("target", target, prediction.dtype, shape=prediction.shape)
-    if array.dtype.kind not in "iub":
-        raise TypeError(f"target holds labels and must be of integers, got dtype {array.dtype}")
     check_shape("target", array, prediction.shape[:-1])
-    n = prediction.shape[-1]
-    if array.size and (array.min() < 0 or array.max() >= n):
-        raise ValueError(f"target holds labels and must be in 0..{n - 1}, got {array.min()}..{array.max()}")
-    return np.require(array, np.int64, ("C", "A"))
+    return as_labels("target", array, prediction.shape[-1])
 
 
 def _loss(

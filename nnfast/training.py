@@ -12,7 +12,17 @@ import numpy as np
 
 from nnfast._progress import bar_class, nobody_watches
 from nnfast._threads import get_num_threads
-from nnfast._validation import as_array, as_weights, check_bool, check_int, check_verbose, choose, describe
+from nnfast._validation import (
+    as_array,
+    as_weights,
+    check_bool,
+    check_int,
+    check_verbose,
+    choose,
+    describe,
+    to_array,
+    warn_of_lost_digits,
+)
 from nnfast.engine.program import Training
 from nnfast.lbfgs import Minimization
 from nnfast.numerical import NumericalTraining
@@ -144,11 +154,13 @@ def fit(
     for callback in callbacks:
         if not callable(callback):
             raise TypeError(f"callbacks must be callable, got {describe(callback)}")
+    x, y = to_array("x", x), to_array("y", y)
     shape = net.input_shape or _shape_of_samples(x)
     rows, targets = net._data(x, y, shape, finite=True)
     weights = as_weights(sample_weight, len(rows))
     validation = _validation_data(net, validation_data, shape)
     net._warn_of_steps(stacklevel=3)
+    warn_of_lost_digits(x, y, targets, net.dtype, stacklevel=3)
     batch = len(rows) if whole else min(batch_size, len(rows))
     per_epoch = ceil(len(rows) / batch)
     net._check_trainable()
