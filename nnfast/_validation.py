@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 MAX_SIZE = 2**31 - 1  # of one axis: the kernels are tested for sizes below it
-MAX_INT = 2**63 - 1  # of an integer argument, unless it has a limit of its own
+MAX_INT = 2**128  # of an integer argument, unless it has a limit of its own
 SHOWN = 5  # columns of a data frame that a message describes
 
 # Decorates what computes with NumPy, so that nothing depends on the caller's `np.seterr` or raises or warns because of
@@ -32,10 +32,10 @@ def describe(value: Any) -> str:
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     if hasattr(value, "to_numpy") and isinstance(getattr(value, "shape", None), tuple):  # many lines of text
         return f"a {type(value).__name__} of shape {value.shape}"
-    return f"{_shown(value)} ({type(value).__name__})"
+    return f"{shown(value)} ({type(value).__name__})"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """The value's repr, shortened; some have none, such as integers of more digits than Python prints."""
     try:
         return reprlib.repr(value)
@@ -185,7 +185,7 @@ def _numbers_of_objects(name: str, array: np.ndarray) -> np.ndarray:
     except (OverflowError, ValueError):  # an int without end, a signalling NaN of `decimal`
         raise ValueError(f"{name} must fit float64, got a number that is beyond it") from None
     if beyond:
-        raise ValueError(f"{name} must fit float64, got {_shown(beyond[0])}, which is beyond it")
+        raise ValueError(f"{name} must fit float64, got {shown(beyond[0])}, which is beyond it")
     return floats
 
 
@@ -209,7 +209,7 @@ def _columns_that_do_not_fit(name: str, columns: list[Any], array: np.ndarray) -
     for column, values in zip(columns, array.T, strict=True):
         at, other = _first_other(values)
         if at >= 0:
-            found.append(f"{_shown(column)} has {_shown(other)}")
+            found.append(f"{shown(column)} has {shown(other)}")
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return (
         f"but column {', '.join(found[:SHOWN])}{more}: leave such columns out or make numbers of them, as "
@@ -231,7 +231,7 @@ def _remedy(name: str, array: np.ndarray) -> str:
         at, first = _first_other(array)
         if isinstance(first, str):
             return _remedy_for_text(name, array)
-        where = f", with {_shown(first)}{_at(np.array(np.unravel_index(at, array.shape)))}"
+        where = f", with {shown(first)}{_at(np.array(np.unravel_index(at, array.shape)))}"
         missing = first is None or type(first).__name__ in ("NAType", "NaTType")
         return f"{where}: drop the rows with missing values" if missing else where
     if kind in "UST":
@@ -287,19 +287,20 @@ def as_labels(name: str, labels: np.ndarray, n_classes: int) -> np.ndarray:
     low, high = int(labels.min()), int(labels.max())
     if low < 0:
         raise ValueError(
-            f"{name} holds labels, which count from 0 and must not be negative, got {low}: {_renumber(name)}"
+            f"{name} holds labels and must not be negative, got {low}: {_renumber(name)} makes them count from 0"
         )
     if high >= n_classes:
-        remedy = f"; {_renumber(name)} makes them count from 0" if high - low < n_classes else ""
+        remedy = f": for labels that count from 1, {name} - 1" if low == 1 and high == n_classes else ""
         raise ValueError(
-            f"{name} holds labels up to {high}, which needs at least {high + 1} outputs, got {n_classes}{remedy}"
+            f"{name} holds labels up to {high}, which needs at least {high + 1} outputs, and there are {n_classes}"
+            + remedy
         )
     return np.require(labels, np.int64, ("C", "A"))
 
 
 def _labels_of_others(name: str, labels: np.ndarray) -> Exception:
     """The error for labels that are not integers."""
-    message = f"{name} holds labels and must be of integers, got dtype {labels.dtype}"
+    message = f"{name} holds one label a row and must be of integers, got dtype {labels.dtype}"
     if labels.dtype.kind == "O" and not isinstance(_first_other(labels)[1], str):
         return TypeError(message + _remedy(name, labels))
     if labels.dtype.kind != "f":
@@ -366,9 +367,9 @@ def check_int(name: str, value: Any, minimum: int, maximum: int = MAX_INT) -> in
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {describe(value)}") from None
     if number < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {_shown(number)}")
+        raise ValueError(f"{name} must be at least {minimum}, got {shown(number)}")
     if number > maximum:
-        raise ValueError(f"{name} must be at most {maximum}, got {_shown(number)}")
+        raise ValueError(f"{name} must be at most {maximum}, got {shown(number)}")
     return number
 
 
@@ -484,7 +485,7 @@ def choose(name: str, value: Any, choices: Sequence[str]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be one of {', '.join(map(repr, choices))}, got {describe(value)}")
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {_shown(value)}")
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {shown(value)}")
     return str(value)  # one of NumPy's would show in a repr
 
 

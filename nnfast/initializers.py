@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._validation import as_array, check_shape, choose, describe, to_array
+from nnfast._validation import as_array, check_shape, choose, describe, own_error_state, to_array
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -37,7 +37,7 @@ def check_initializer(value: Any) -> Any:
     if isinstance(value, str):
         return choose("initializer", value, NAMES)
     array = to_array("initializer", value)
-    if array.dtype.kind not in "fiu" and not array.ndim:
+    if array.dtype.kind not in "fiu":
         raise TypeError(f"initializer must be a name, a standard deviation or an array, got {describe(value)}")
     array = as_array("initializer", array, np.float64, finite=True)
     if array.ndim:
@@ -54,6 +54,7 @@ def default_initializer(activation: str) -> str:
     return "he_normal" if activation in _RELU_FAMILY else "glorot_uniform"
 
 
+@own_error_state
 def initial_weights(initializer: Any, shape: tuple[int, int], generator: Generator) -> np.ndarray:
     """Draw weights of `shape` (inputs, outputs) in float64.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from nnfast import numerical
 from nnfast._threads import get_num_threads
+from nnfast._validation import own_error_state
 from nnfast.engine.program import aligned_zeros
 from nnfast.layers import Dropout, GaussianNoise, walk
 from nnfast.optimizers import LBFGS
@@ -85,10 +86,13 @@ class Minimization:
         """Iterate until it has converged, all is done, or `after`, told of each iteration, returns False."""
         from scipy import optimize
 
+        state = np.geterr()  # the user's, for callbacks
+
         def finished(intermediate_result: optimize.OptimizeResult) -> None:
             self._finish(intermediate_result.x)
             try:
-                going_on = after(self.step)
+                with np.errstate(**state):
+                    going_on = after(self.step)
             except StopIteration as error:  # a callback's own, which SciPy would take as said to itself
                 raise _Enough from error
             if not going_on:
@@ -101,17 +105,20 @@ class Minimization:
         options = optimizer.options() | {"maxiter": len(self.step_loss), "maxfun": 2**31 - 1}
         minimize: Any = optimize.minimize  # whose types are many
         try:
-            minimize(self._loss_and_gradient, start, jac=True, method="L-BFGS-B", callback=finished, options=options)
+            with np.errstate(all="ignore"):
+                minimize(
+                    self._loss_and_gradient, start, jac=True, method="L-BFGS-B", callback=finished, options=options
+                )
         except _Enough as enough:
             if enough.__cause__ is not None:
                 raise enough.__cause__ from None
         finally:
             parameters[:] = self._done[1]
 
+    @own_error_state
     def _loss_and_gradient(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss at a point and its gradient; at one where they are not finite, a wall to turn back from."""
-        with np.errstate(over="ignore"):  # of float32
-            self.program.parameters[:] = vector
+        self.program.parameters[:] = vector  # which may be beyond float32
         loss = self._by_backpropagation() if self.double is None else self._by_differences(self.double)
         gradient = self.vector.astype(np.float64)
         gradient[self.frozen] = 0
@@ -129,6 +136,7 @@ class Minimization:
         self.vector[:], loss, _ = numerical.gradient_and_loss(double, self.rows, self.targets, self.weights, None)
         return loss
 
+    @own_error_state
     def _finish(self, vector: np.ndarray) -> None:
         """Take this point as the one that an iteration has reached."""
         step, parameters = self.step, self.program.parameters

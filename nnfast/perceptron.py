@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast._validation import as_array, check_float, check_int
+from nnfast._validation import as_array, check_float, check_int, own_error_state
 
 __all__ = ["AND", "NAND", "OR", "XOR", "ConvergenceWarning", "Perceptron"]
 
@@ -152,6 +152,7 @@ class Perceptron:
             raise ValueError(f"the inputs must have shapes that broadcast, got {shapes}") from None
         return self.predict(np.stack(arrays, axis=-1))
 
+    @own_error_state
     def decision_function(self, x: ArrayLike, /) -> float | NDArray[np.float64]:
         """Return the weighted sum of the inputs plus the bias: positive where the neuron fires.
 
@@ -182,8 +183,7 @@ class Perceptron:
         x = as_array("x", x, np.float64, finite=True)
         if x.ndim == 0 or x.shape[-1] != self.weights.size:
             raise ValueError(f"x must have {self.weights.size} feature(s) in its last axis, got shape {x.shape}")
-        with np.errstate(over="ignore", invalid="ignore"):
-            scores = _scores(x, self.weights, self.bias)
+        scores = _scores(x, self.weights, self.bias)
         if not np.isfinite(scores).all():
             raise OverflowError(OVERFLOW)
         return scores if x.ndim > 1 else float(scores)
@@ -285,7 +285,7 @@ class Perceptron:
 
         weights, bias, mistakes = self.weights.copy(), np.float64(self.bias), []
         try:
-            with np.errstate(over="raise", invalid="raise"):
+            with np.errstate(all="ignore", over="raise", invalid="raise"):
                 for _ in range(epochs):
                     bias, wrong = _epoch(weights, bias, x, fires, learning_rate)
                     mistakes.append(wrong)
@@ -355,6 +355,7 @@ def _epoch(
     return bias, mistakes
 
 
+@own_error_state
 def _linearly_separable(x: NDArray[np.float64], fires: NDArray[np.bool_]) -> bool | None:
     """Tell whether some line has all rows that fire strictly on one side and the others on the other; None if unknown.
 
@@ -366,7 +367,7 @@ def _linearly_separable(x: NDArray[np.float64], fires: NDArray[np.bool_]) -> boo
     from scipy.optimize import linprog
 
     x = x[:, (x != x[0]).any(axis=0)]  # a constant feature says nothing, and has no scale
-    with np.errstate(over="raise"):
+    with np.errstate(all="ignore", over="raise"):
         x = x - np.median(x, axis=0)
         # The median, not the largest: one far outlier must not squeeze all other rows into one point.
         x /= np.nanmedian(np.where(x == 0, np.nan, np.abs(x)), axis=0)

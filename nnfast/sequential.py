@@ -27,6 +27,7 @@ from nnfast._validation import (
     check_verbose,
     choose,
     describe,
+    own_error_state,
     where_not_finite,
 )
 from nnfast.engine.program import Program, aligned_zeros
@@ -623,6 +624,7 @@ class Sequential:
             found[numerical.INPUT] = gx.reshape(len(rows), *self._built_shape)
         return ArrayViews({name: found[name] for name in names}, _paths(self._built.layout))
 
+    @own_error_state
     def numerical_gradient(
         self,
         x: ArrayLike,
@@ -692,6 +694,7 @@ class Sequential:
             found[numerical.INPUT] = found[numerical.INPUT].reshape(len(rows), *self._built_shape)
         return ArrayViews(found, _paths(self._built.layout))
 
+    @own_error_state
     def check_gradient(
         self,
         x: ArrayLike,

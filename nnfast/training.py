@@ -20,6 +20,7 @@ from nnfast._validation import (
     check_verbose,
     choose,
     describe,
+    own_error_state,
     to_array,
     warn_of_lost_digits,
 )
@@ -311,6 +312,7 @@ class _Run:
         """Whether there is something to do after each epoch, which is not done on the way out after Ctrl-C."""
         return self.validation is not None or bool(self.callbacks)
 
+    @own_error_state
     def run_slice(self, training: Training) -> int:
         """Go on for a tenth of a second, or up to where Python has something to do; return the steps done so far."""
         schedule, values, done = self.optimizer.learning_rate, self.optimizer.values(self.net.dtype), training.step
@@ -379,7 +381,7 @@ class _Run:
         seen = np.where(seen == 0, 1, seen)  # an epoch that `stop` cut off may have no weight: its losses are zero
         # not a product of matrices, whose bits depend on where in memory they lie
         losses = self.training.step_loss[steps].reshape(-1, per_epoch)
-        values = {"loss": ((losses * sizes).sum(axis=1) / seen).tolist()}
+        values = {"loss": _means(losses, sizes, seen)}
         if self.counts is not None:
             answers = seen if self.counts == "classes" else seen * self.net._units
             correct = self.training.step_correct[steps].reshape(-1, per_epoch)
@@ -397,6 +399,12 @@ class _Run:
             self.history.learning_rate = self.training.rates[: self.training.step]
         for callback in self.callbacks:
             callback(self.net, self.history)
+
+
+@own_error_state
+def _means(losses: np.ndarray, sizes: np.ndarray, seen: np.ndarray) -> list[float]:
+    """The mean loss of each epoch, which is not finite where the training has diverged."""
+    return ((losses * sizes).sum(axis=1) / seen).tolist()
 
 
 class _Progress:
