@@ -489,6 +489,15 @@ def choose(name: str, value: Any, choices: Sequence[str]) -> str:
     return str(value)  # one of NumPy's would show in a repr
 
 
+def as_tuple(name: str, value: Any, of: str) -> tuple[Any, ...]:
+    """Return the elements of a sequence; TypeError if `value` is none. `of` says what it should hold."""
+    try:
+        elements = iter(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a sequence of {of}, got {describe(value)}") from None
+    return tuple(elements)
+
+
 def require(module: str, extra: str) -> Any:
     """Import an optional dependency, or say which extra of nnfast brings it."""
     from importlib import import_module

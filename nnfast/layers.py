@@ -5,13 +5,23 @@ The arithmetic is the engine's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from nnfast._validation import MAX_SIZE, as_array, check_bool, check_float, check_int, content, describe, shown
+from nnfast._validation import (
+    MAX_SIZE,
+    as_array,
+    as_tuple,
+    check_bool,
+    check_float,
+    check_int,
+    content,
+    describe,
+    shown,
+)
 from nnfast.activations import Activation as ActivationFunction
 from nnfast.activations import activation_from, resolve_activation
 from nnfast.initializers import check_initializer, default_initializer, initial_weights
@@ -321,7 +331,7 @@ class Activation(Layer):
     arguments = ("function",)
 
     def __init__(self, function: str | ActivationFunction) -> None:
-        vars(self).update(function=resolve_activation(function))
+        vars(self).update(function=resolve_activation(function, "function"))
 
     def _compile(self, to: Compiler, path: str) -> None:
         """Add the function to a program; `path` is that of the layer in its network."""
@@ -679,9 +689,7 @@ def check_layers(layers: Any) -> tuple[Layer, ...]:
     TypeError, ValueError
         If it is none, or empty.
     """
-    if isinstance(layers, Layer) or not isinstance(layers, Iterable):
-        raise TypeError(f"layers must be a sequence of layers, got {describe(layers)}")
-    chain = tuple(layers)
+    chain = as_tuple("layers", layers, "layers")
     for i, layer in enumerate(chain):
         if not isinstance(layer, Layer):
             raise TypeError(f"layers[{i}] must be a layer such as Dense, got {describe(layer)}")

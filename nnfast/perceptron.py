@@ -17,7 +17,7 @@ from nnfast._validation import as_array, check_float, check_int, own_error_state
 
 __all__ = ["AND", "NAND", "OR", "XOR", "ConvergenceWarning", "Perceptron"]
 
-OVERFLOW = "the numbers overflow float64: bring the features to similar, small ranges"
+OVERFLOW = "the numbers overflow float64: bring the features of x to similar, small ranges"
 BLOCK = 64  # rows judged together while learning: few enough that a mistake throws little work away
 SECONDS = 60.0  # for the linear programme: with tens of thousands of rows and hundreds of features it may take hours
 
@@ -144,12 +144,12 @@ class Perceptron:
             return self.predict(inputs[0])
         if len(inputs) != self.weights.size:
             raise ValueError(f"expected one array or {self.weights.size} inputs, got {len(inputs)}")
-        arrays = [as_array(f"input {i}", value, np.float64) for i, value in enumerate(inputs, 1)]
+        arrays = [as_array(f"input {i}", value, np.float64, finite=True) for i, value in enumerate(inputs, 1)]
         try:
             arrays = list(np.broadcast_arrays(*arrays))
         except ValueError:
             shapes = ", ".join(str(array.shape) for array in arrays)
-            raise ValueError(f"the inputs must have shapes that broadcast, got {shapes}") from None
+            raise ValueError(f"input 1 to input {len(arrays)} must have shapes that broadcast, got {shapes}") from None
         return self.predict(np.stack(arrays, axis=-1))
 
     @own_error_state

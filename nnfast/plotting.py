@@ -6,7 +6,7 @@ closing are the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast._validation import as_array, check_float, check_int, choose, describe, own_error_state, require
+from nnfast._validation import as_array, as_tuple, check_float, check_int, choose, describe, own_error_state, require
 from nnfast.perceptron import Perceptron
 from nnfast.schedules import MAX_TIME, TimedSchedule
 
@@ -194,9 +194,8 @@ def plot_activations(
     """
     from nnfast import functions
 
-    if not isinstance(names, Iterable):
-        raise TypeError(f"names must be a sequence of names, got {describe(names)}")
-    names = [choose("names", name, ACTIVATIONS) for name in ([names] if isinstance(names, str) else names)]
+    asked = [names] if isinstance(names, str) else as_tuple("names", names, "names")
+    names = [choose("names", name, ACTIVATIONS) for name in asked]
     if not names:
         raise ValueError(f"names must hold at least one of {', '.join(ACTIVATIONS)}, got none")
     panels = _panels(axes, len(names))

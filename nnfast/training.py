@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from nnfast._progress import bar_class, nobody_watches
 from nnfast._threads import get_num_threads
 from nnfast._validation import (
     as_array,
+    as_tuple,
     as_weights,
     check_bool,
     check_int,
@@ -149,9 +150,7 @@ def fit(
     batch_size = check_int("batch_size", batch_size, 1)
     shuffle = check_bool("shuffle", shuffle)
     verbose = check_verbose(verbose)
-    if callable(callbacks) or not isinstance(callbacks, Iterable):
-        raise TypeError(f"callbacks must be a sequence of callables, got {describe(callbacks)}")
-    callbacks = tuple(callbacks)
+    callbacks = as_tuple("callbacks", callbacks, "callables")
     for callback in callbacks:
         if not callable(callback):
             raise TypeError(f"callbacks must be callable, got {describe(callback)}")
@@ -223,7 +222,7 @@ def _validation_data(net: Sequential, data: Any, shape: tuple[int, ...]) -> Vali
 def _refuse_batches(steps: Any, batch_size: Any, shuffle: Any) -> None:
     """Refuse what means nothing to L-BFGS, unless it is left as it is by default."""
     for name, value, default in (("steps", steps, None), ("batch_size", batch_size, 32), ("shuffle", shuffle, True)):
-        if value is not default and value != default:
+        if value is not default and not (isinstance(value, (int, np.integer)) and value == default):
             raise ValueError(
                 f"{name} must be left out with LBFGS, which takes the whole data at once and counts its iterations as "
                 f"epochs; got {describe(value)}"

@@ -695,7 +695,7 @@ def test_labels_of_a_wrong_kind(method, loss):
         call(X, LABELS + 1)
     for kind in (np.int8, np.uint8, np.uint64):
         top = np.iinfo(kind).max
-        message = f"^y holds labels up to {top}, which needs at least {top + 1} outputs; the output layer has 4"
+        message = f"^y holds labels up to {top}, which needs at least {top + 1} outputs, and there are 4"
         with unchanged(net), pytest.raises(ValueError, match=message):
             call(X, np.full(9, top, kind))
 
