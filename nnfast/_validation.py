@@ -450,7 +450,7 @@ def lost_in_float32(name: str, array: np.ndarray) -> str | None:
         return None
     at = columns[0]
     before, after = 1 + differ[:, at].sum(), 1 + (differ & ~joined)[:, at].sum()
-    where = f"in column {at} " if sample.shape[1] > 1 else ""
+    where = f"in column {at}, " if sample.shape[1] > 1 else ""
     others = f" (and in {columns.size - 1} other columns)" if columns.size > 1 else ""
     return (
         f"{name} holds values that float32 cannot tell apart, though float64 can: {where}{before} of them, from "

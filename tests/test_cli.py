@@ -847,3 +847,14 @@ def test_too_many_threads_are_a_usage_error():
     assert done.returncode == 2
     assert "argument --threads: must be at most 1024, got 5000" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_values_that_float32_joins_are_told(capsys, untrainable):
+    x = 1.7e9 + np.arange(0, 600, 10.0)[:, None]
+    np.savez("times.npz", x=x, y=x[:, 0] / 1e9)
+    with pytest.raises(AssertionError, match="the training has begun"):
+        main(["train", "times.npz"])
+    told = capsys.readouterr().err
+    assert "nnfast: warning: x holds values that float32 cannot tell apart" in told
+    assert "nnfast: warning: y holds values that float32 cannot tell apart" in told
+    assert "Subtract the mean" in told
