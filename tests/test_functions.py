@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -432,3 +434,20 @@ def test_infinite_logits_cost_nothing_where_they_are_right():
         np.inf,
     ]
     assert np.isnan(loss([np.nan], [0.0]))
+
+
+WITH_PARAMETERS = {"leaky_relu": "negative_slope", "elu": "alpha", "softplus": "beta", "huber": "delta"}
+
+
+@pytest.mark.parametrize("value", [1e300, 1e-300, 1e-40])
+@pytest.mark.parametrize("end", ["", "_backward"])
+@pytest.mark.parametrize(("name", "parameter"), WITH_PARAMETERS.items())
+def test_parameters_that_float32_does_not_hold(name, parameter, end, value):
+    """They would be infinite or zero, and turn results NaN in silence."""
+    function, x = getattr(functions, name + end), np.array([-1, 0, 1], np.float32)
+    arguments = (x, x) if end or name == "huber" else (x,)
+    with pytest.raises(
+        ValueError, match=rf"^{parameter} has the number {re.escape(str(value))}, but float32 holds those"
+    ):
+        function(*arguments, **{parameter: value})
+    function(*(argument.astype(np.float64) for argument in arguments), **{parameter: value})

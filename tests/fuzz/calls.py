@@ -153,7 +153,7 @@ def function_on_arrays(name: str) -> Call:
 DATA = {"x": (X, X.astype("f4"), X.tolist()), "y": (LABELS, np.eye(3)[LABELS])}
 TARGETS = {"sample_weight": (None, WEIGHTS), "training": (False, True)}
 FIT = {
-    "epochs": (None, 2), "steps": (None,), "batch_size": (32,), "optimizer": ("sgd", nf.Adam(0.01), "lbfgs"),
+    "epochs": (1, 2), "steps": (None,), "batch_size": (32,), "optimizer": ("sgd", nf.Adam(0.01), "lbfgs"),
     "gradient": ("backpropagation", "numerical"), "sample_weight": (None, WEIGHTS),
     "validation_data": (None, (X, LABELS)), "shuffle": (True,), "verbose": (0,),
     "callbacks": ((), [lambda net, history: None]),
