@@ -22,6 +22,7 @@ from nnfast._validation import (
     choose,
     describe,
     own_error_state,
+    shown,
     to_array,
     warn_of_lost_digits,
 )
@@ -143,7 +144,7 @@ def fit(
         chosen.values(net.dtype)
     gradient = choose("gradient", gradient, GRADIENTS)
     if epochs is not None and steps is not None:
-        raise ValueError(f"give epochs or steps, not both: got epochs={epochs} and steps={steps}")
+        raise ValueError(f"give epochs or steps, not both: got epochs={shown(epochs)} and steps={shown(steps)}")
     if epochs is None:
         epochs = LBFGS_EPOCHS if whole else 1
     count = check_int("epochs", epochs, 1) if steps is None else check_int("steps", steps, 1)
