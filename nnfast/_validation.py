@@ -154,6 +154,12 @@ def to_array(name: str, value: Any) -> np.ndarray:
     return _numbers_of_objects(name, array) if array.dtype.kind == "O" else array
 
 
+def read_once(name: str, value: Any) -> Any:
+    """Return `value` as an array if it holds numbers; else as it is, of which the check to come can say more."""
+    array = to_array(name, value)
+    return array if array.dtype.kind in "fiub" else value
+
+
 def _raggedness(value: Any, error: ValueError) -> str:
     """Say where the lengths of rows differ; NumPy's own words where that is not it."""
     if isinstance(value, (list, tuple)):

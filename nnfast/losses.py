@@ -620,7 +620,7 @@ class OutputLoss:
                 f"y must have shape ({n}, {columns}), got {array.shape}: labels need an output layer with "
                 f"activation 'softmax', for each output of {self.activation!r} is a value of its own"
             )
-        target = as_array("y", array, dtype, ndim=(1, 2))
+        target = as_array("y", array if array.dtype.kind in "fiub" else y, dtype, ndim=(1, 2))
         if target.ndim == 1 and columns == 1:
             target = target.reshape(n, 1)
         check_shape("y", target, (n, columns))

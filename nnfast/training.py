@@ -22,8 +22,8 @@ from nnfast._validation import (
     choose,
     describe,
     own_error_state,
+    read_once,
     shown,
-    to_array,
     warn_of_lost_digits,
 )
 from nnfast.engine.program import Training
@@ -155,7 +155,7 @@ def fit(
     for callback in callbacks:
         if not callable(callback):
             raise TypeError(f"callbacks must be callable, got {describe(callback)}")
-    x, y = to_array("x", x), to_array("y", y)
+    x, y = read_once("x", x), read_once("y", y)
     shape = net.input_shape or _shape_of_samples(x)
     rows, targets = net._data(x, y, shape, finite=True)
     weights = as_weights(sample_weight, len(rows))

@@ -93,6 +93,16 @@ def test_columns_that_do_not_fit_are_named():
         "them, as pandas.get_dummies does of text and categories; x.to_numpy(dtype=float) makes NaN of missing values",
     ):
         as_array("x", frame)
+    for net in (nf.Sequential([nf.Dense(2)], input_shape=3, seed=0), nf.Sequential([nf.Dense(2)], seed=0)):
+        for method in ("fit", "loss") if net.input_shape else ("fit",):
+            with pytest.raises(
+                TypeError, match="^x must hold real numbers, but column 'city' has 'Rome', 'n' has <NA>: "
+            ):
+                getattr(net, method)(frame, np.zeros((2, 2)))
+            with pytest.raises(
+                TypeError, match="^y must hold real numbers, but column 'city' has 'Rome', 'n' has <NA>: "
+            ):
+                getattr(net, method)(np.zeros((2, 3)), frame)
     many = Frame(**{f"c{i}": ["a", "b"] for i in range(8)})
     with pytest.raises(TypeError, match=r"but column 'c0' has 'a', .* 'c4' has 'a' and 3 more: "):
         as_array("x", many)
