@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 
 import nnfast
-from nnfast._validation import as_array, require
+from nnfast._validation import as_array, lost_in_float32, require
 
 if TYPE_CHECKING:
     import argparse
@@ -146,6 +146,7 @@ def _load_samples(path: str) -> tuple[np.ndarray, np.ndarray, int]:
         raise UsageError(f"{path}: x must have shape (samples, features), got {x.shape}")
     if y.ndim == 0 or len(x) != len(y):
         raise UsageError(f"{path}: x has {len(x)} rows, and y has shape {y.shape}")
+    _warn_of_lost_digits("x", x)
     x = _numbers(path, "x", x, np.dtype(np.float32))
     if _is_one_hot(y):
         n_classes = y.shape[1]
@@ -186,6 +187,7 @@ def _count_classes(path: str, labels: np.ndarray) -> int:
 
 
 def _values(path: str, y: np.ndarray) -> np.ndarray:
+    _warn_of_lost_digits("y", y)
     y = _numbers(path, "y", y, np.dtype(np.float32))
     if y.ndim > 2 or not y.size:
         raise UsageError(f"{path}: y of floats must have shape (samples,) or (samples, outputs), got {y.shape}")
@@ -193,6 +195,12 @@ def _values(path: str, y: np.ndarray) -> np.ndarray:
         warn("y holds whole numbers as floats, so this is a regression: if they are classes, store y.astype(int)")
     _warn_of_size("y", y)
     return y
+
+
+def _warn_of_lost_digits(name: str, array: np.ndarray) -> None:
+    lost = lost_in_float32(name, array)
+    if lost:
+        warn(lost)
 
 
 def _warn_of_size(name: str, array: np.ndarray) -> None:

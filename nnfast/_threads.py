@@ -17,13 +17,6 @@ _here: ContextVar[int | None] = ContextVar("nnfast_num_threads", default=None)
 MAX_THREADS = 1024  # more than any call enlists
 
 
-def _checked(n: int) -> int:
-    number = check_int("n", n, 1)
-    if number > MAX_THREADS:
-        raise ValueError(f"n must be at most {MAX_THREADS}, got {number}")
-    return number
-
-
 def set_num_threads(n: int) -> None:
     """Set how many threads a call may use at most, in the whole process.
 
@@ -47,7 +40,7 @@ def set_num_threads(n: int) -> None:
     >>> nf.set_num_threads(before)
     """
     global _everywhere
-    _everywhere = _checked(n)
+    _everywhere = check_int("n", n, 1, MAX_THREADS)
 
 
 @contextmanager
@@ -71,7 +64,7 @@ def num_threads(n: int) -> Iterator[None]:
     ...     nf.get_num_threads()
     1
     """
-    token = _here.set(_checked(n))
+    token = _here.set(check_int("n", n, 1, MAX_THREADS))
     try:
         yield
     finally:

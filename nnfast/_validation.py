@@ -6,22 +6,41 @@ the argument, what came and what was expected.
 
 from __future__ import annotations
 
+import numbers
 import operator
 import reprlib
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 MAX_SIZE = 2**31 - 1  # of one axis: the kernels are tested for sizes below it
+MAX_INT = 2**128  # of an integer argument, unless it has a limit of its own
+SHOWN = 5  # columns of a data frame that a message describes
+
+# Decorates what computes with NumPy, so that nothing depends on the caller's `np.seterr` or raises or warns because of
+# it. Not for a function that calls one of the user's, which must see the user's own state.
+own_error_state = np.errstate(all="ignore")
 
 
 def describe(value: Any) -> str:
     """Say what came, for the end of an error message."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
-    return f"{reprlib.repr(value)} ({type(value).__name__})"
+    if hasattr(value, "to_numpy") and isinstance(getattr(value, "shape", None), tuple):  # many lines of text
+        return f"a {type(value).__name__} of shape {value.shape}"
+    return f"{shown(value)} ({type(value).__name__})"
+
+
+def shown(value: Any) -> str:
+    """The value's repr, shortened; some have none, such as integers of more digits than Python prints."""
+    try:
+        return reprlib.repr(value)
+    except Exception:
+        return f"an integer of {value.bit_length()} bits" if type(value) is int else "something that cannot be shown"
 
 
 def as_array(
@@ -60,7 +79,7 @@ def as_array(
     """
     array = to_array(name, value)
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must hold real numbers, got {describe(value)}")
+        raise TypeError(f"{name} must hold real numbers, {_why_not_numbers(name, value, array)}")
     if dtype is None:
         dtype = np.float32 if array.dtype.newbyteorder("=") == np.float32 else np.float64
     if ndim is not None and array.ndim not in ((ndim,) if isinstance(ndim, int) else ndim):
@@ -79,7 +98,7 @@ def as_array(
 
 def _cast(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
     try:
-        with np.errstate(over="raise"):
+        with np.errstate(all="ignore", over="raise"):  # whatever the caller's state: what is tiny may become zero
             return np.require(array, dtype, ("C", "A"))
     except FloatingPointError:
         index = np.argwhere(np.isfinite(array) & (np.abs(array) > np.finfo(dtype).max))[0]
@@ -115,13 +134,137 @@ def as_weights(value: Any, n: int, *, all_zero: bool = False) -> np.ndarray | No
 
 
 def to_array(name: str, value: Any) -> np.ndarray:
-    """Return `value` as an array of any dtype; ValueError if its rows differ in length or values are masked."""
-    if type(value) is not np.ndarray and np.ma.is_masked(value):
-        raise ValueError(f"{name} must have no masked values: fill them first")
+    """Return `value` as an array of any dtype; numbers and booleans that came as objects become numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `value` cannot be read as an array, its rows differ in length, or values are masked.
+    """
+    if type(value) is not np.ndarray:
+        if np.ma.is_masked(value):
+            raise ValueError(f"{name} must have no masked values: fill them first, as {name}.filled(0) does")
+        if hasattr(value, "toarray"):  # SciPy's sparse ones: np.asarray would make one object of the whole
+            raise TypeError(f"{name} must be a dense array, got {type(value).__name__}: use {name}.toarray()")
     try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
+        array = np.asarray(value)
+    except MemoryError:
+        raise
+    except Exception as error:  # of any kind: that of another library's array, too
+        if isinstance(error, ValueError):
+            raise ValueError(f"{name} must be a rectangular array of numbers: {_raggedness(value, error)}") from None
+        raise TypeError(f"{name} cannot be read as an array of numbers, got {type(value).__name__}: {error}") from None
+    return _numbers_of_objects(name, array) if array.dtype.kind == "O" else array
+
+
+def read_once(name: str, value: Any) -> Any:
+    """Return `value` as an array if it holds numbers; else as it is, of which the check to come can say more."""
+    array = to_array(name, value)
+    return array if array.dtype.kind in "fiub" else value
+
+
+def _raggedness(value: Any, error: ValueError) -> str:
+    """Say where the lengths of rows differ; NumPy's own words where that is not it."""
+    if isinstance(value, (list, tuple)):
+        rows = [
+            "length " + str(len(row)) if getattr(row, "shape", True) and hasattr(row, "__len__") else "none"
+            for row in value
+        ]
+        for i, row in enumerate(rows):
+            if row != rows[0]:
+                return f"row 0 has {rows[0]} and row {i} has {row}"
+    return str(error)
+
+
+def _numbers_of_objects(name: str, array: np.ndarray) -> np.ndarray:
+    """The array as integers or floats if every element is a real number or a boolean; else as it is."""
+    flat = array.ravel().tolist()
+    kinds = set(map(type, flat))
+    if not all(map(_is_number_type, kinds)):
+        return array
+    if flat and all(issubclass(kind, (int, np.integer, np.bool_)) for kind in kinds):
+        with suppress(OverflowError):  # then they may still be floats
+            return array.astype(np.int64)
+    try:
+        with np.errstate(all="ignore"):
+            floats = array.astype(np.float64)
+        beyond = [
+            value for value, number in zip(flat, floats.ravel(), strict=True) if np.isinf(number) and value != number
+        ]
+    except (OverflowError, ValueError):  # an int without end, a signalling NaN of `decimal`
+        raise ValueError(f"{name} must fit float64, got a number that is beyond it") from None
+    if beyond:
+        raise ValueError(f"{name} must fit float64, got {shown(beyond[0])}, which is beyond it")
+    return floats
+
+
+def _is_number_type(kind: type) -> bool:
+    """Whether objects of this type are real numbers or booleans; `decimal.Decimal` is a Number, but no Real."""
+    if issubclass(kind, (numbers.Complex, np.timedelta64)):
+        return issubclass(kind, numbers.Real) and not issubclass(kind, np.timedelta64)
+    return issubclass(kind, (numbers.Number, np.bool_))
+
+
+def _why_not_numbers(name: str, value: Any, array: np.ndarray) -> str:
+    """Say what an array that does not hold real numbers holds instead, and what to do."""
+    columns = getattr(value, "columns", None)
+    if array.dtype.kind == "O" and array.ndim == 2 and columns is not None and len(columns) == array.shape[1]:
+        return _columns_that_do_not_fit(name, list(columns), array)
+    return f"got {describe(value)}{_remedy(name, array)}"
+
+
+def _columns_that_do_not_fit(name: str, columns: list[Any], array: np.ndarray) -> str:
+    found = []
+    for column, values in zip(columns, array.T, strict=True):
+        at, other = _first_other(values)
+        if at >= 0:
+            found.append(f"{shown(column)} has {shown(other)}")
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return (
+        f"but column {', '.join(found[:SHOWN])}{more}: leave such columns out or make numbers of them, as "
+        f"pandas.get_dummies does of text and categories; {name}.to_numpy(dtype=float) makes NaN of missing values"
+    )
+
+
+def _first_other(values: np.ndarray) -> tuple[int, Any]:
+    """Where the first element is that is no real number, and what it is; -1 if there is none."""
+    return next(((i, v) for i, v in enumerate(values.ravel().tolist()) if not _is_number_type(type(v))), (-1, None))
+
+
+def _remedy(name: str, array: np.ndarray) -> str:
+    """Say what to do with an array that does not hold real numbers."""
+    kind = array.dtype.kind
+    if not array.ndim:
+        return ""
+    if kind == "O":
+        at, first = _first_other(array)
+        if isinstance(first, str):
+            return _remedy_for_text(name, array)
+        where = f", with {shown(first)}{_at(np.array(np.unravel_index(at, array.shape)))}"
+        missing = first is None or type(first).__name__ in ("NAType", "NaTType")
+        return f"{where}: drop the rows with missing values" if missing else where
+    if kind in "UST":
+        return _remedy_for_text(name, array)
+    if kind in "mM":
+        return f": make numbers of them first, such as ({name} - {name}.min()) / np.timedelta64(1, 's')"
+    return {
+        "c": f": take {name}.real, or np.abs({name})",
+        "V": ": numpy.lib.recfunctions.structured_to_unstructured makes columns of fields",
+    }[kind]
+
+
+def _remedy_for_text(name: str, array: np.ndarray) -> str:
+    try:
+        array.astype(np.float64)
+    except (TypeError, ValueError):
+        if name == "x":
+            return ": make a column of 0 and 1 for each value of such a feature"
+        return f": {_renumber(name)} numbers classes from 0"
+    return f": these are numbers written as text, which np.asarray({name}).astype(float) reads"
+
+
+def _renumber(name: str) -> str:
+    return f"classes, {name} = np.unique({name}, return_inverse=True)"
 
 
 def where_not_finite(array: np.ndarray) -> str:
@@ -136,15 +279,72 @@ def _at(index: np.ndarray) -> str:
     return f" at index {index[0] if index.size == 1 else tuple(index.tolist())}"
 
 
+def as_labels(name: str, labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Return an array of one axis or more as labels of classes, int64 from 0 up to `n_classes - 1`.
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers; the message says how to make them so.
+    ValueError
+        If one of them is no class, or missing.
+    """
+    if labels.dtype.kind not in "iub":
+        raise _labels_of_others(name, labels)
+    if not labels.size:
+        return np.require(labels, np.int64, ("C", "A"))
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0:
+        raise ValueError(
+            f"{name} holds labels and must not be negative, got {low}: {_renumber(name)} makes them count from 0"
+        )
+    if high >= n_classes:
+        remedy = f": for labels that count from 1, {name} - 1" if low == 1 and high == n_classes else ""
+        raise ValueError(
+            f"{name} holds labels up to {high}, which needs at least {high + 1} outputs, and there are {n_classes}"
+            + remedy
+        )
+    return np.require(labels, np.int64, ("C", "A"))
+
+
+def _labels_of_others(name: str, labels: np.ndarray) -> Exception:
+    """The error for labels that are not integers."""
+    message = f"{name} holds one label a row and must be of integers, got dtype {labels.dtype}"
+    if labels.dtype.kind == "O" and not isinstance(_first_other(labels)[1], str):
+        return TypeError(message + _remedy(name, labels))
+    if labels.dtype.kind != "f":
+        return TypeError(f"{message}: {_renumber(name)}")
+    missing = np.count_nonzero(~np.isfinite(labels))
+    if missing:
+        return ValueError(
+            f"{message} with NaN or infinity in {missing} of {labels.size}, the first {where_not_finite(labels)}: drop "
+            f"these rows, and use {name}.astype(int)"
+        )
+    fractions = labels != np.floor(labels)
+    if fractions.any():
+        at = np.argwhere(fractions)[0]
+        return TypeError(
+            f"{message} and {labels[tuple(at)]:g}{_at(at)}: targets that are not classes need an output layer without "
+            "softmax, such as Dense(1)"
+        )
+    return TypeError(f"{message}: use {name}.astype(int), or one-hot rows")
+
+
 def check_shape(name: str, array: np.ndarray, shape: Sequence[int | None]) -> None:
     """Raise ValueError unless `array` has `shape`; None in `shape` leaves an axis free."""
-    fits = array.ndim == len(shape) and all(
-        want is None or want == size for want, size in zip(shape, array.shape, strict=True)
-    )
-    if not fits:
+    if not _fits(array.shape, shape):
         wanted = ", ".join("n" if size is None else str(size) for size in shape)
         wanted = f"({wanted},)" if len(shape) == 1 else f"({wanted})"
-        raise ValueError(f"{name} must have shape {wanted}, got {array.shape}")
+        remedy = ""
+        if array.ndim == 2 and array.shape[1] == 1 and _fits(array.shape[:1], shape):
+            remedy = f": np.ravel({name})"
+        elif array.ndim == 1 and _fits((*array.shape, 1), shape):
+            remedy = f": np.reshape({name}, (-1, 1))"
+        raise ValueError(f"{name} must have shape {wanted}, got {array.shape}{remedy}")
+
+
+def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    return len(shape) == len(wanted) and all(w is None or w == n for w, n in zip(wanted, shape, strict=True))
 
 
 def check_out(name: str, out: Any, shape: Sequence[int], dtype: Any) -> np.ndarray:
@@ -167,7 +367,7 @@ def check_out(name: str, out: Any, shape: Sequence[int], dtype: Any) -> np.ndarr
     return out
 
 
-def check_int(name: str, value: Any, minimum: int, maximum: int | None = None) -> int:
+def check_int(name: str, value: Any, minimum: int, maximum: int = MAX_INT) -> int:
     """Return `value` as an int from `minimum` to `maximum`; TypeError or ValueError otherwise."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, got {describe(value)}")
@@ -176,9 +376,9 @@ def check_int(name: str, value: Any, minimum: int, maximum: int | None = None) -
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {describe(value)}") from None
     if number < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {number}")
-    if maximum is not None and number > maximum:
-        raise ValueError(f"{name} must be at most {maximum}, got {number}")
+        raise ValueError(f"{name} must be at least {minimum}, got {shown(number)}")
+    if number > maximum:
+        raise ValueError(f"{name} must be at most {maximum}, got {shown(number)}")
     return number
 
 
@@ -186,19 +386,28 @@ def check_float(
     name: str, value: Any, minimum: float = -np.inf, maximum: float = np.inf, *, open_ends: bool = False
 ) -> float:
     """Return `value` as a finite float within the bounds, which `open_ends` leaves out."""
-    if isinstance(value, (bool, np.bool_, str, bytes, complex, np.complexfloating)) or np.ndim(value):
+    if not _is_number(value):
         raise TypeError(f"{name} must be a number, got {describe(value)}")
     try:
         number = float(value)
     except TypeError:
         raise TypeError(f"{name} must be a number, got {describe(value)}") from None
     except OverflowError:
-        number = np.inf
+        number = np.inf if value > 0 else -np.inf
+    except ValueError:  # a signalling NaN of `decimal`
+        number = np.nan
     inside = minimum < number < maximum if open_ends else minimum <= number <= maximum
     if not (inside and np.isfinite(number)):
         ends = "()" if open_ends else "[]"
         raise ValueError(f"{name} must be a finite number in {ends[0]}{minimum}, {maximum}{ends[1]}, got {number}")
     return number
+
+
+def _is_number(value: Any) -> bool:
+    """Whether `value` is one real number, as far as its type tells: `float` would take text, booleans and durations."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.ndim == 0 and value.dtype.kind in "fiu" and not np.ma.is_masked(value)
+    return not isinstance(value, (bool, str, bytes, bytearray, complex)) and getattr(value, "ndim", 0) == 0
 
 
 @cache
@@ -212,6 +421,58 @@ def check_holds(name: str, number: float, dtype: Any) -> None:
     low, high = range_of(dtype)
     if number and not low <= abs(number) <= high:
         raise ValueError(f"{name} has the number {number}, but {dtype} holds those from {low:.3g} to {high:.3g}")
+
+
+def warn_of_lost_digits(x: np.ndarray, y: np.ndarray, targets: np.ndarray, dtype: np.dtype, stacklevel: int) -> None:
+    """Warn if training in `dtype` loses the differences between rows of x, or of targets that are not labels."""
+    if dtype != np.float32:
+        return
+    for name, array in (("x", x), ("y", y))[: 1 if targets.ndim == 1 else 2]:
+        lost = lost_in_float32(name, array)
+        if lost:
+            warnings.warn(f'{lost}, or give the network dtype="float64"', UserWarning, stacklevel=stacklevel + 1)
+
+
+@own_error_state
+def lost_in_float32(name: str, array: np.ndarray) -> str | None:
+    """Say so if a column holds values that float64 tells apart and float32 does not, and what to do; else None.
+
+    Such as times in seconds since 1970: they lie 10 apart, and float32's numbers of that size 128. A column counts if
+    float32 makes one of more than a tenth of the neighbours that differ among 512 rows, the first 256 and 256 all over
+    the data, and has less than 2**16 numbers between the 5th and the 95th percentile of these rows. So neither what
+    rounding leaves (differences below 2**-40 of the column's size) counts, nor tiny values beside large ones, nor a
+    fine grid over a wide range, whose neighbours float32 may well join.
+    """
+    if array.dtype.kind not in "fiu" or np.can_cast(array.dtype, np.float32) or len(array) < 2:
+        return None
+    rows = np.union1d(np.arange(min(len(array), 256)), np.linspace(0, len(array) - 1, 256).astype(np.int64))
+    sample = array[rows].astype(np.float64).reshape(len(rows), -1)
+    sample.sort(axis=0)
+    low, high = sample[len(rows) // 20], sample[-1 - len(rows) // 20]
+    size = np.maximum(np.abs(sample[0]), np.abs(sample[-1]))
+    single = sample.astype(np.float32)
+    differ = np.diff(sample, axis=0) > 2.0**-40 * size
+    joined = differ & (single[1:] == single[:-1])
+    narrow = high - low < 2.0**16 * np.spacing(size.astype(np.float32))
+    columns = np.flatnonzero(narrow & (10 * joined.sum(axis=0) > differ.sum(axis=0)))
+    if not columns.size:
+        return None
+    at = columns[0]
+    before, after = 1 + differ[:, at].sum(), 1 + (differ & ~joined)[:, at].sum()
+    where = f"in column {at}, " if sample.shape[1] > 1 else ""
+    others = f" (and in {columns.size - 1} other columns)" if columns.size > 1 else ""
+    return (
+        f"{name} holds values that float32 cannot tell apart, though float64 can: {where}{before} of them, from "
+        f"{sample[0, at]:.9g} to {sample[-1, at]:.9g}, become {after}{others}. Subtract the mean and divide by the "
+        f"standard deviation, ({name} - {name}.mean(0)) / {name}.std(0)"
+    )
+
+
+def content(value: Any) -> Any:
+    """Return what stands for a hyperparameter where objects are compared: equal for equal arrays, and hashable."""
+    if isinstance(value, np.ndarray):
+        return value.shape, value.dtype.str, (value + 0.0).tobytes()  # -0.0 and 0.0 are equal
+    return tuple(map(content, value)) if isinstance(value, (list, tuple)) else value
 
 
 def check_bool(name: str, value: Any) -> bool:
@@ -233,8 +494,17 @@ def choose(name: str, value: Any, choices: Sequence[str]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be one of {', '.join(map(repr, choices))}, got {describe(value)}")
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-    return value
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {shown(value)}")
+    return str(value)  # one of NumPy's would show in a repr
+
+
+def as_tuple(name: str, value: Any, of: str) -> tuple[Any, ...]:
+    """Return the elements of a sequence; TypeError if `value` is none. `of` says what it should hold."""
+    try:
+        elements = iter(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a sequence of {of}, got {describe(value)}") from None
+    return tuple(elements)
 
 
 def require(module: str, extra: str) -> Any:

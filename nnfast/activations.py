@@ -372,13 +372,15 @@ def activation_from(config: Any) -> Activation:
     return kind(alpha)
 
 
-def resolve_activation(activation: Any) -> Activation:
+def resolve_activation(activation: Any, name: str = "activation") -> Activation:
     """Return the object of a name, or an object as it is.
 
     Parameters
     ----------
     activation : str or Activation
         A name stands for the function with its default parameter.
+    name : str
+        What the caller's user calls the argument.
 
     Raises
     ------
@@ -394,5 +396,5 @@ def resolve_activation(activation: Any) -> Activation:
     if isinstance(activation, Activation):
         return activation
     if not isinstance(activation, str):
-        raise TypeError(f"activation must be a name or an object of nnfast.activations, got {describe(activation)}")
-    return _BY_NAME[choose("activation", activation, NAMES)]
+        raise TypeError(f"{name} must be a name or an object of nnfast.activations, got {describe(activation)}")
+    return _BY_NAME[choose(name, activation, NAMES)]

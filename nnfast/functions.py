@@ -11,12 +11,21 @@ input ``x``.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._validation import as_array, check_bool, check_float, check_out, check_shape, choose, to_array
+from nnfast._validation import (
+    as_array,
+    as_labels,
+    check_bool,
+    check_float,
+    check_holds,
+    check_out,
+    check_shape,
+    choose,
+    to_array,
+)
 from nnfast.kernels import arrays as kernels
 
 if TYPE_CHECKING:
@@ -89,33 +98,41 @@ def _run(
     inputs: tuple[np.ndarray, ...],
     out: np.ndarray | None,
     shape: tuple[int, ...],
-    parameters: tuple[Any, ...] = (),
+    parameters: dict[str, Any],
 ) -> Any:
     """Run a kernel into `out`, by way of a new array where the kernel could not write there safely."""
+    for name, value in parameters.items():
+        if isinstance(value, float):
+            check_holds(name, value, inputs[0].dtype)
     if out is None:
-        return kernel(*inputs, *parameters)
+        return kernel(*inputs, **parameters)
     check_out("out", out, shape, inputs[0].dtype)
-    arrays = [a for a in (*inputs, *parameters) if isinstance(a, np.ndarray)]
+    arrays = [a for a in (*inputs, *parameters.values()) if isinstance(a, np.ndarray)]
     direct = out.flags.carray and out.dtype.isnative and not any(np.may_share_memory(out, a) for a in arrays)
     if direct:
-        return kernel(*inputs, *parameters, out=out)
-    out[...] = kernel(*inputs, *parameters)
+        return kernel(*inputs, **parameters, out=out)
+    out[...] = kernel(*inputs, **parameters)
     return out
 
 
-def _activate(kernel: Callable[..., Any], x: ArrayLike, out: np.ndarray | None) -> np.ndarray:
+def _activate(kernel: Callable[..., Any], x: ArrayLike, out: np.ndarray | None, **parameters: Any) -> np.ndarray:
     x = as_array("x", x)
-    result = _run(kernel, (x,), out, x.shape)
+    result = _run(kernel, (x,), out, x.shape, parameters)
     return result if x.ndim or out is not None else result[()]
 
 
 def _activate_backward(
-    kernel: Callable[..., Any], gradient: ArrayLike, at: ArrayLike, out: np.ndarray | None, name: str = "output"
+    kernel: Callable[..., Any],
+    gradient: ArrayLike,
+    at: ArrayLike,
+    out: np.ndarray | None,
+    name: str = "output",
+    **parameters: Any,
 ) -> np.ndarray:
     """`name` says what the derivative is told from."""
     at = as_array(name, at)
     gradient = as_array("gradient", gradient, at.dtype, shape=at.shape)
-    result = _run(kernel, (gradient, at), out, at.shape)
+    result = _run(kernel, (gradient, at), out, at.shape, parameters)
     return result if at.ndim or out is not None else result[()]
 
 
@@ -124,13 +141,8 @@ def _targets(target: ArrayLike, prediction: np.ndarray, labels: bool) -> np.ndar
     array = to_array("target", target)
     if not (labels and array.ndim == prediction.ndim - 1):
         return as_array("target", target, prediction.dtype, shape=prediction.shape)
-    if array.dtype.kind not in "iub":
-        raise TypeError(f"target holds labels and must be of integers, got dtype {array.dtype}")
     check_shape("target", array, prediction.shape[:-1])
-    n = prediction.shape[-1]
-    if array.size and (array.min() < 0 or array.max() >= n):
-        raise ValueError(f"target holds labels and must be in 0..{n - 1}, got {array.min()}..{array.max()}")
-    return np.require(array, np.int64, ("C", "A"))
+    return as_labels("target", array, prediction.shape[-1])
 
 
 def _loss(
@@ -138,9 +150,9 @@ def _loss(
     prediction: ArrayLike,
     target: ArrayLike,
     out: np.ndarray | None,
-    *parameters: Any,
     labels: bool = False,
     backward: bool = False,
+    **parameters: Any,
 ) -> Any:
     prediction = as_array("prediction", prediction)
     if prediction.ndim == 0 or prediction.size == 0:
@@ -647,7 +659,7 @@ def leaky_relu(x: ArrayLike, negative_slope: float = 0.01, out: np.ndarray | Non
     array([-0.1,  0. ,  2. ])
     """
     negative_slope = check_float("negative_slope", negative_slope, 0.0)
-    return _activate(partial(kernels.leaky_relu, negative_slope=negative_slope), x, out)
+    return _activate(kernels.leaky_relu, x, out, negative_slope=negative_slope)
 
 
 def leaky_relu_backward(
@@ -683,9 +695,7 @@ def leaky_relu_backward(
     array([0.1, 1. ])
     """
     negative_slope = check_float("negative_slope", negative_slope, 0.0)
-    return _activate_backward(
-        partial(kernels.leaky_relu_backward, negative_slope=negative_slope), gradient, output, out
-    )
+    return _activate_backward(kernels.leaky_relu_backward, gradient, output, out, negative_slope=negative_slope)
 
 
 def elu(x: ArrayLike, alpha: float = 1.0, out: np.ndarray | None = None) -> np.ndarray:
@@ -721,7 +731,7 @@ def elu(x: ArrayLike, alpha: float = 1.0, out: np.ndarray | None = None) -> np.n
     array([-0.6321,  0.    ,  2.    ])
     """
     alpha = check_float("alpha", alpha, 0.0)
-    return _activate(partial(kernels.elu, alpha=alpha), x, out)
+    return _activate(kernels.elu, x, out, alpha=alpha)
 
 
 def elu_backward(
@@ -757,7 +767,7 @@ def elu_backward(
     array([0.5, 1. ])
     """
     alpha = check_float("alpha", alpha, 0.0)
-    return _activate_backward(partial(kernels.elu_backward, alpha=alpha), gradient, output, out)
+    return _activate_backward(kernels.elu_backward, gradient, output, out, alpha=alpha)
 
 
 def selu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -926,7 +936,7 @@ def gelu(x: ArrayLike, approximate: str = "none", out: np.ndarray | None = None)
     array([-0.1588,  0.    ,  1.9546])
     """
     approximate = choose("approximate", approximate, ("none", "tanh"))
-    return _activate(partial(kernels.gelu, approximate=approximate), x, out)
+    return _activate(kernels.gelu, x, out, approximate=approximate)
 
 
 def gelu_backward(
@@ -962,7 +972,7 @@ def gelu_backward(
     array([0.5   , 1.0852])
     """
     approximate = choose("approximate", approximate, ("none", "tanh"))
-    return _activate_backward(partial(kernels.gelu_backward, approximate=approximate), gradient, x, out, "x")
+    return _activate_backward(kernels.gelu_backward, gradient, x, out, "x", approximate=approximate)
 
 
 def silu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -1063,7 +1073,7 @@ def softplus(x: ArrayLike, beta: float = 1.0, out: np.ndarray | None = None) -> 
     array([0.3133, 0.6931, 2.1269])
     """
     beta = check_float("beta", beta, 0.0, open_ends=True)
-    return _activate(partial(kernels.softplus, beta=beta), x, out)
+    return _activate(kernels.softplus, x, out, beta=beta)
 
 
 def softplus_backward(
@@ -1099,7 +1109,7 @@ def softplus_backward(
     array([0.5   , 0.8808])
     """
     beta = check_float("beta", beta, 0.0, open_ends=True)
-    return _activate_backward(partial(kernels.softplus_backward, beta=beta), gradient, x, out, "x")
+    return _activate_backward(kernels.softplus_backward, gradient, x, out, "x", beta=beta)
 
 
 def sum_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
@@ -1337,7 +1347,9 @@ def huber(prediction: ArrayLike, target: ArrayLike, delta: float = 1.0, out: np.
     >>> huber([1.0, 0.0], [0.0, 4.0])
     np.float64(2.0)
     """
-    return _loss(kernels.huber, prediction, target, out, check_float("delta", delta, 0.0, float("inf"), open_ends=True))
+    return _loss(
+        kernels.huber, prediction, target, out, delta=check_float("delta", delta, 0.0, float("inf"), open_ends=True)
+    )
 
 
 def huber_backward(
@@ -1375,7 +1387,7 @@ def huber_backward(
         prediction,
         target,
         out,
-        check_float("delta", delta, 0.0, float("inf"), open_ends=True),
+        delta=check_float("delta", delta, 0.0, float("inf"), open_ends=True),
         backward=True,
     )
 
@@ -1484,7 +1496,7 @@ def poisson(
     >>> poisson([0.0, 1.0], [1, 2]).round(4)
     np.float64(0.8591)
     """
-    return _loss(kernels.poisson, prediction, target, out, check_bool("log_input", log_input))
+    return _loss(kernels.poisson, prediction, target, out, log_input=check_bool("log_input", log_input))
 
 
 def poisson_backward(
@@ -1517,7 +1529,9 @@ def poisson_backward(
     >>> poisson_backward([2.0, 4.0], [1, 4], log_input=False).round(4)
     array([0.25, 0.  ])
     """
-    return _loss(kernels.poisson_backward, prediction, target, out, check_bool("log_input", log_input), backward=True)
+    return _loss(
+        kernels.poisson_backward, prediction, target, out, log_input=check_bool("log_input", log_input), backward=True
+    )
 
 
 def quantile(
@@ -1556,7 +1570,7 @@ def quantile(
     >>> quantile([[1.0, 1.0]], [[2.0, 2.0]], [0.25, 0.75])
     np.float64(0.5)
     """
-    return _loss(kernels.quantile, prediction, target, out, _quantiles(quantiles, prediction))
+    return _loss(kernels.quantile, prediction, target, out, quantiles=_quantiles(quantiles, prediction))
 
 
 def quantile_backward(
@@ -1590,7 +1604,9 @@ def quantile_backward(
     >>> quantile_backward([[1.0, 3.0]], [[2.0, 2.0]], [0.25, 0.75])
     array([[-0.125,  0.125]])
     """
-    return _loss(kernels.quantile_backward, prediction, target, out, _quantiles(quantiles, prediction), backward=True)
+    return _loss(
+        kernels.quantile_backward, prediction, target, out, quantiles=_quantiles(quantiles, prediction), backward=True
+    )
 
 
 def hinge(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
@@ -1696,7 +1712,9 @@ def cross_entropy(
     >>> cross_entropy([[0.1, 0.6, 0.3]], [1]).round(4)
     np.float64(0.5108)
     """
-    return _loss(kernels.cross_entropy, prediction, target, out, _smoothing(label_smoothing), labels=True)
+    return _loss(
+        kernels.cross_entropy, prediction, target, out, label_smoothing=_smoothing(label_smoothing), labels=True
+    )
 
 
 def cross_entropy_backward(
@@ -1730,7 +1748,13 @@ def cross_entropy_backward(
     array([-0.    , -1.3333])
     """
     return _loss(
-        kernels.cross_entropy_backward, prediction, target, out, _smoothing(label_smoothing), labels=True, backward=True
+        kernels.cross_entropy_backward,
+        prediction,
+        target,
+        out,
+        label_smoothing=_smoothing(label_smoothing),
+        labels=True,
+        backward=True,
     )
 
 
@@ -1771,7 +1795,7 @@ def binary_cross_entropy(
     >>> binary_cross_entropy([0.9, 0.2], [1, 0]).round(4)
     np.float64(0.1643)
     """
-    return _loss(kernels.binary_cross_entropy, prediction, target, out, _smoothing(label_smoothing))
+    return _loss(kernels.binary_cross_entropy, prediction, target, out, label_smoothing=_smoothing(label_smoothing))
 
 
 def binary_cross_entropy_backward(
@@ -1805,7 +1829,12 @@ def binary_cross_entropy_backward(
     array([-1.    ,  0.6667])
     """
     return _loss(
-        kernels.binary_cross_entropy_backward, prediction, target, out, _smoothing(label_smoothing), backward=True
+        kernels.binary_cross_entropy_backward,
+        prediction,
+        target,
+        out,
+        label_smoothing=_smoothing(label_smoothing),
+        backward=True,
     )
 
 
@@ -1913,7 +1942,9 @@ def softmax_cross_entropy(
     >>> softmax_cross_entropy([[1.0, 2.0, 0.0]], [1]).round(4)
     np.float64(0.4076)
     """
-    return _loss(kernels.softmax_cross_entropy, prediction, target, out, _smoothing(label_smoothing), labels=True)
+    return _loss(
+        kernels.softmax_cross_entropy, prediction, target, out, label_smoothing=_smoothing(label_smoothing), labels=True
+    )
 
 
 def softmax_cross_entropy_backward(
@@ -1951,7 +1982,7 @@ def softmax_cross_entropy_backward(
         prediction,
         target,
         out,
-        _smoothing(label_smoothing),
+        label_smoothing=_smoothing(label_smoothing),
         labels=True,
         backward=True,
     )
@@ -1993,7 +2024,9 @@ def sigmoid_binary_cross_entropy(
     >>> sigmoid_binary_cross_entropy([2.0, -1.0], [1, 0]).round(4)
     np.float64(0.2201)
     """
-    return _loss(kernels.sigmoid_binary_cross_entropy, prediction, target, out, _smoothing(label_smoothing))
+    return _loss(
+        kernels.sigmoid_binary_cross_entropy, prediction, target, out, label_smoothing=_smoothing(label_smoothing)
+    )
 
 
 def sigmoid_binary_cross_entropy_backward(
@@ -2031,7 +2064,7 @@ def sigmoid_binary_cross_entropy_backward(
         prediction,
         target,
         out,
-        _smoothing(label_smoothing),
+        label_smoothing=_smoothing(label_smoothing),
         backward=True,
     )
 

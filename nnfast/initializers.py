@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._validation import check_shape, choose, describe, to_array
+from nnfast._validation import as_array, check_shape, choose, describe, own_error_state, to_array
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -39,13 +39,12 @@ def check_initializer(value: Any) -> Any:
     array = to_array("initializer", value)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"initializer must be a name, a standard deviation or an array, got {describe(value)}")
-    if not np.isfinite(array).all():
-        raise ValueError("initializer must be finite")
-    if array.ndim == 0:
-        if array < 0:
-            raise ValueError(f"initializer is a standard deviation and must not be negative, got {value}")
-        return float(array)
-    return array.astype(np.float64)
+    array = as_array("initializer", array, np.float64, finite=True)
+    if array.ndim:
+        return array.copy()
+    if array < 0:
+        raise ValueError(f"initializer is a standard deviation and must not be negative, got {array:g}")
+    return float(array)
 
 
 def default_initializer(activation: str) -> str:
@@ -55,6 +54,7 @@ def default_initializer(activation: str) -> str:
     return "he_normal" if activation in _RELU_FAMILY else "glorot_uniform"
 
 
+@own_error_state
 def initial_weights(initializer: Any, shape: tuple[int, int], generator: Generator) -> np.ndarray:
     """Draw weights of `shape` (inputs, outputs) in float64.
 

@@ -5,13 +5,23 @@ The arithmetic is the engine's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from nnfast._validation import MAX_SIZE, as_array, check_bool, check_float, check_int, describe
+from nnfast._validation import (
+    MAX_SIZE,
+    as_array,
+    as_tuple,
+    check_bool,
+    check_float,
+    check_int,
+    content,
+    describe,
+    shown,
+)
 from nnfast.activations import Activation as ActivationFunction
 from nnfast.activations import activation_from, resolve_activation
 from nnfast.initializers import check_initializer, default_initializer, initial_weights
@@ -59,7 +69,9 @@ class Compiler:
         """
         width = self.width if width is None else width
         if max(width, self.width) > MAX_SIZE:
-            raise MemoryError(f"no layer can have more than {MAX_SIZE} inputs or outputs, got {max(width, self.width)}")
+            raise MemoryError(
+                f"no layer can have more than {MAX_SIZE} inputs or outputs, got {shown(max(width, self.width))}"
+            )
         first = "W" if kind == "dense" else "gamma"
         if kind in ("dense", "batch_norm", "layer_norm"):
             self._numbers[first] += 1
@@ -80,6 +92,8 @@ class Compiler:
 
 class Layer:
     """What every layer is: a description that does not change.
+
+    Layers are equal if they are of one class and were given the same arguments, arrays with the same content.
 
     Attributes
     ----------
@@ -106,6 +120,15 @@ class Layer:
     def activation(self) -> str:
         """The name of the function that it ends in."""
         return self.function.name
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        mine, others = ({name: content(value) for name, value in vars(layer).items()} for layer in (self, other))
+        return mine == others
+
+    def __hash__(self) -> int:
+        return hash((type(self), *map(content, vars(self).values())))
 
     def _compile(self, to: Compiler, path: str) -> None:
         """Add the layer's steps to a program; `path` is that of the layer in its network."""
@@ -308,7 +331,7 @@ class Activation(Layer):
     arguments = ("function",)
 
     def __init__(self, function: str | ActivationFunction) -> None:
-        vars(self).update(function=resolve_activation(function))
+        vars(self).update(function=resolve_activation(function, "function"))
 
     def _compile(self, to: Compiler, path: str) -> None:
         """Add the function to a program; `path` is that of the layer in its network."""
@@ -666,9 +689,7 @@ def check_layers(layers: Any) -> tuple[Layer, ...]:
     TypeError, ValueError
         If it is none, or empty.
     """
-    if isinstance(layers, Layer) or not isinstance(layers, Iterable):
-        raise TypeError(f"layers must be a sequence of layers, got {describe(layers)}")
-    chain = tuple(layers)
+    chain = as_tuple("layers", layers, "layers")
     for i, layer in enumerate(chain):
         if not isinstance(layer, Layer):
             raise TypeError(f"layers[{i}] must be a layer such as Dense, got {describe(layer)}")

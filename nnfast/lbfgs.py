@@ -10,6 +10,7 @@ import numpy as np
 
 from nnfast import numerical
 from nnfast._threads import get_num_threads
+from nnfast._validation import own_error_state
 from nnfast.engine.program import aligned_zeros
 from nnfast.layers import Dropout, GaussianNoise, walk
 from nnfast.optimizers import LBFGS
@@ -89,6 +90,7 @@ class Minimization:
         """
         from scipy import optimize
 
+        state = np.geterr()  # the user's, for callbacks
         parameters = self.program.parameters
         # one more than wanted: SciPy looks whether an iteration has converged when it begins the next one
         options = optimizer.options() | {"maxiter": len(self.step_loss) + 1, "maxfun": 2**31 - 1}
@@ -99,7 +101,8 @@ class Minimization:
                 self._finish(intermediate_result.x)
                 change.pause()
                 try:
-                    going_on = after(self.step)
+                    with np.errstate(**state):
+                        going_on = after(self.step)
                 except StopIteration as error:  # a callback's own, which SciPy would take as said to itself
                     raise _Enough from error
                 finally:
@@ -109,9 +112,10 @@ class Minimization:
 
             try:
                 start = parameters.astype(np.float64)
-                end = minimize(
-                    self._loss_and_gradient, start, jac=True, method="L-BFGS-B", callback=finished, options=options
-                )
+                with np.errstate(all="ignore"):
+                    end = minimize(
+                        self._loss_and_gradient, start, jac=True, method="L-BFGS-B", callback=finished, options=options
+                    )
                 if not self.step:
                     self._clear_slot()
             except _Enough as enough:
@@ -133,12 +137,12 @@ class Minimization:
             "give more epochs, or scale x and y to about 1"
         )
 
+    @own_error_state
     def _loss_and_gradient(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss at a point and its gradient; at one where they are not finite, a wall to turn back from."""
         if self.step == len(self.step_loss):
             raise _Enough
-        with np.errstate(over="ignore"):  # of float32
-            self.program.parameters[:] = vector
+        self.program.parameters[:] = vector  # which may be beyond float32
         loss = self._by_backpropagation() if self.double is None else self._by_differences(self.double)
         gradient = self.vector.astype(np.float64)
         gradient[self.frozen] = 0
@@ -155,6 +159,7 @@ class Minimization:
         self.vector[:], loss, _ = numerical.gradient_and_loss(double, self.rows, self.targets, self.weights, None)
         return loss
 
+    @own_error_state
     def _finish(self, vector: np.ndarray) -> None:
         """Take this point as the one that an iteration has reached."""
         step, parameters = self.step, self.program.parameters

@@ -13,6 +13,7 @@ import numpy as np
 
 from nnfast._validation import (
     as_array,
+    as_labels,
     check_bool,
     check_float,
     check_shape,
@@ -610,12 +611,16 @@ class OutputLoss:
         columns = self.n_out // len(self.quantiles or (0,))
         if array.ndim == 1 and columns > 1 and self.takes_classes:
             return self._labels(array, dtype)
+        if array.shape == (n, 1) and columns > 1 and self.takes_classes:
+            raise ValueError(
+                f"y must have shape ({n},) of labels or ({n}, {columns}), got {array.shape}: for labels, np.ravel(y)"
+            )
         if array.ndim == 1 and columns > 1 and array.dtype.kind in "iub":
             raise ValueError(
                 f"y must have shape ({n}, {columns}), got {array.shape}: labels need an output layer with "
                 f"activation 'softmax', for each output of {self.activation!r} is a value of its own"
             )
-        target = as_array("y", array, dtype, ndim=(1, 2))
+        target = as_array("y", array if array.dtype.kind in "fiub" else y, dtype, ndim=(1, 2))
         if target.ndim == 1 and columns == 1:
             target = target.reshape(n, 1)
         check_shape("y", target, (n, columns))
@@ -625,22 +630,11 @@ class OutputLoss:
         return target if self.quantiles is None else np.repeat(target, len(self.quantiles), axis=1)
 
     def _labels(self, labels: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        if labels.dtype.kind not in "iub":
-            raise TypeError(
-                f"y holds one label a row and must be of integers, got dtype {labels.dtype}: "
-                "use y.astype(int), or one-hot rows"
-            )
-        if labels.size and labels.min() < 0:
-            raise ValueError(f"y holds labels and must not be negative, got {labels.min()}")
-        if labels.size and labels.max() >= self.n_out:
-            raise ValueError(
-                f"y holds labels up to {labels.max()}, which needs at least {int(labels.max()) + 1} outputs; "
-                f"the output layer has {self.n_out}"
-            )
+        classes = as_labels("y", labels, self.n_out)
         if self.name == "cross_entropy":
-            return np.require(labels, np.int64, ("C", "A"))
+            return classes
         one_hot = np.zeros((len(labels), self.n_out), dtype)
-        one_hot[np.arange(len(labels)), labels.astype(np.int64)] = 1
+        one_hot[np.arange(len(labels)), classes] = 1
         return one_hot
 
     @property

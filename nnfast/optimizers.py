@@ -163,6 +163,16 @@ class Optimizer:
         self.__dict__.pop("_values", None)
         super().__setattr__(name, value)
 
+    __hash__ = None  # type: ignore[assignment]  # it may change
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        mine, others = (
+            {name: value for name, value in vars(optimizer).items() if name != "_values"} for optimizer in (self, other)
+        )
+        return mine == others
+
     def _is_built_in(self) -> bool:
         return NAMES.get(getattr(self, "kind", "")) is type(self)
 

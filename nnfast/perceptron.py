@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast._validation import as_array, check_float, check_int
+from nnfast._validation import as_array, check_float, check_int, own_error_state
 
 __all__ = ["AND", "NAND", "OR", "XOR", "ConvergenceWarning", "Perceptron"]
 
-OVERFLOW = "the numbers overflow float64: bring the features to similar, small ranges"
+OVERFLOW = "the numbers overflow float64: bring the features of x to similar, small ranges"
 BLOCK = 64  # rows judged together while learning: few enough that a mistake throws little work away
 SECONDS = 60.0  # for the linear programme: with tens of thousands of rows and hundreds of features it may take hours
 
@@ -144,14 +144,15 @@ class Perceptron:
             return self.predict(inputs[0])
         if len(inputs) != self.weights.size:
             raise ValueError(f"expected one array or {self.weights.size} inputs, got {len(inputs)}")
-        arrays = [as_array(f"input {i}", value, np.float64) for i, value in enumerate(inputs, 1)]
+        arrays = [as_array(f"input {i}", value, np.float64, finite=True) for i, value in enumerate(inputs, 1)]
         try:
             arrays = list(np.broadcast_arrays(*arrays))
         except ValueError:
             shapes = ", ".join(str(array.shape) for array in arrays)
-            raise ValueError(f"the inputs must have shapes that broadcast, got {shapes}") from None
+            raise ValueError(f"input 1 to input {len(arrays)} must have shapes that broadcast, got {shapes}") from None
         return self.predict(np.stack(arrays, axis=-1))
 
+    @own_error_state
     def decision_function(self, x: ArrayLike, /) -> float | NDArray[np.float64]:
         """Return the weighted sum of the inputs plus the bias: positive where the neuron fires.
 
@@ -182,8 +183,7 @@ class Perceptron:
         x = as_array("x", x, np.float64, finite=True)
         if x.ndim == 0 or x.shape[-1] != self.weights.size:
             raise ValueError(f"x must have {self.weights.size} feature(s) in its last axis, got shape {x.shape}")
-        with np.errstate(over="ignore", invalid="ignore"):
-            scores = _scores(x, self.weights, self.bias)
+        scores = _scores(x, self.weights, self.bias)
         if not np.isfinite(scores).all():
             raise OverflowError(OVERFLOW)
         return scores if x.ndim > 1 else float(scores)
@@ -285,7 +285,7 @@ class Perceptron:
 
         weights, bias, mistakes = self.weights.copy(), np.float64(self.bias), []
         try:
-            with np.errstate(over="raise", invalid="raise"):
+            with np.errstate(all="ignore", over="raise", invalid="raise"):
                 for _ in range(epochs):
                     bias, wrong = _epoch(weights, bias, x, fires, learning_rate)
                     mistakes.append(wrong)
@@ -355,6 +355,7 @@ def _epoch(
     return bias, mistakes
 
 
+@own_error_state
 def _linearly_separable(x: NDArray[np.float64], fires: NDArray[np.bool_]) -> bool | None:
     """Tell whether some line has all rows that fire strictly on one side and the others on the other; None if unknown.
 
@@ -366,7 +367,7 @@ def _linearly_separable(x: NDArray[np.float64], fires: NDArray[np.bool_]) -> boo
     from scipy.optimize import linprog
 
     x = x[:, (x != x[0]).any(axis=0)]  # a constant feature says nothing, and has no scale
-    with np.errstate(over="raise"):
+    with np.errstate(all="ignore", over="raise"):
         x = x - np.median(x, axis=0)
         # The median, not the largest: one far outlier must not squeeze all other rows into one point.
         x /= np.nanmedian(np.where(x == 0, np.nan, np.abs(x)), axis=0)

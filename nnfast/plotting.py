@@ -6,7 +6,7 @@ closing are the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast._validation import as_array, check_float, check_int, choose, describe, require
+from nnfast._validation import as_array, as_tuple, check_float, check_int, choose, describe, own_error_state, require
 from nnfast.perceptron import Perceptron
-from nnfast.schedules import TimedSchedule
+from nnfast.schedules import MAX_TIME, TimedSchedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,6 +38,7 @@ DASHES = ("--", ":", "-.")
 ACTIVATIONS = ("step", "identity", "sigmoid", "tanh", "relu")
 SHOWN_IF_DIVERGED = 8  # points of a path
 TITLE_WIDTH = 32  # characters, of a panel among many
+MAX_RESOLUTION = 10_000
 RUNNING_MEAN_FROM = 100  # steps: shorter curves are read as they are
 
 
@@ -98,25 +99,42 @@ def plot_decision_boundary(
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['class 0', 'class 1', 'bias -0.2: fires at 3 of 4', 'bias -0.7: fires at 1 of 4', 'bias -1.2: fires at 0 of 4']
     """
-    colors = require("matplotlib.colors", "plot")
+    require("matplotlib", "plot")
     x = as_array("x", x, np.float64, shape=(None, 2), finite=True)
     if not len(x):
         raise ValueError("x must hold at least one row, got none")
     y = _as_classes("y", y, len(x))
-    resolution = check_int("resolution", resolution, 2)
+    resolution = check_int("resolution", resolution, 2, MAX_RESOLUTION)
     biases = as_array("biases", biases, np.float64, ndim=1, finite=True)
     if biases.size and not isinstance(model, Perceptron):
         raise TypeError(f"biases needs a Perceptron as the model, got {describe(model)}")
 
     low, high = _frame(x, check_float("margin", margin, 0))
-    across, up = (np.linspace(*ends, resolution) for ends in zip(low, high, strict=True))
-    grid = np.stack(np.meshgrid(across, up), axis=-1)
+    across, up, grid = _grid(low, high, resolution)
     regions = _classes(model, grid.reshape(-1, 2)).reshape(resolution, resolution)
-    classes = np.union1d(y, regions)
-    palette = _palette(len(classes))
-
     if ax is None:
         (ax,) = _new_axes(1)
+    _draw_classes(ax, across, up, regions, x, y)
+    if isinstance(model, Perceptron):
+        _draw_lines(ax, model, biases.tolist(), x, low, high)
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="$x_1$", ylabel="$x_2$")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False)  # beside, never over the data
+    return ax
+
+
+@own_error_state
+def _draw_classes(
+    ax: Axes,
+    across: NDArray[np.float64],
+    up: NDArray[np.float64],
+    regions: NDArray[np.int64],
+    x: NDArray[np.float64],
+    y: NDArray[np.int64],
+) -> None:
+    """Draw the regions of classes, and the samples of each."""
+    colors = require("matplotlib.colors", "plot")
+    classes = np.union1d(y, regions)
+    palette = _palette(len(classes))
     # The index of a class, not its number, is what the colours count.
     ax.pcolormesh(
         across,
@@ -141,13 +159,9 @@ def plot_decision_boundary(
             zorder=3,
             label=f"class {label}",
         )
-    if isinstance(model, Perceptron):
-        _draw_lines(ax, model, biases.tolist(), x, low, high)
-    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="$x_1$", ylabel="$x_2$")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False)  # beside, never over the data
-    return ax
 
 
+@own_error_state
 def plot_activations(
     names: Sequence[str] = ("step", "sigmoid", "tanh", "relu"), *, axes: ArrayLike | None = None
 ) -> NDArray[Any]:
@@ -180,9 +194,8 @@ def plot_activations(
     """
     from nnfast import functions
 
-    if not isinstance(names, Iterable):
-        raise TypeError(f"names must be a sequence of names, got {describe(names)}")
-    names = [choose("names", name, ACTIVATIONS) for name in ([names] if isinstance(names, str) else names)]
+    asked = [names] if isinstance(names, str) else as_tuple("names", names, "names")
+    names = [choose("names", name, ACTIVATIONS) for name in asked]
     if not names:
         raise ValueError(f"names must hold at least one of {', '.join(ACTIVATIONS)}, got none")
     panels = _panels(axes, len(names))
@@ -200,6 +213,7 @@ def plot_activations(
     return panels
 
 
+@own_error_state
 def plot_history(history: Any, /, *, axes: ArrayLike | None = None) -> NDArray[Any]:
     """Draw the course of training: the loss over iterations, and the accuracy over epochs.
 
@@ -244,9 +258,8 @@ def plot_history(history: Any, /, *, axes: ArrayLike | None = None) -> NDArray[A
         by_step.plot(steps, losses, color=COLORS[0], label="mini-batch")
     else:
         window = max(10, len(losses) // 50)
-        with np.errstate(over="ignore", invalid="ignore"):  # a training that diverged is drawn as far as it goes
-            sums = np.cumsum(np.append(0, losses))
-            means = (sums[window:] - sums[:-window]) / window
+        sums = np.cumsum(np.append(0, losses))  # of a training that diverged, as far as it goes
+        means = (sums[window:] - sums[:-window]) / window
         by_step.plot(steps, losses, color=COLORS[5], linewidth=0.6, alpha=0.7, label="mini-batch")
         by_step.plot(steps[window - 1 :], means, color=COLORS[0], linewidth=2, label=f"mean of the last {window}")
     by_step.set(title="loss over iterations", xlabel="iteration")
@@ -269,6 +282,7 @@ def plot_history(history: Any, /, *, axes: ArrayLike | None = None) -> NDArray[A
     return panels
 
 
+@own_error_state
 def plot_schedule(
     schedule: Any, steps: int, steps_per_epoch: int | None = None, *, axes: ArrayLike | None = None
 ) -> NDArray[Any]:
@@ -309,7 +323,7 @@ def plot_schedule(
             "schedule must be one of nnfast.schedules that is told by time alone, which ReduceOnPlateau is not, "
             f"got {describe(schedule)}"
         )
-    times = np.arange(check_int("steps", steps, 1))
+    times = np.arange(check_int("steps", steps, 1, MAX_TIME))
     curves = {"learning rate": schedule.rates(times, steps_per_epoch)}
     momenta = schedule.momenta(times, steps_per_epoch)
     if momenta is not None:
@@ -377,22 +391,35 @@ def plot_descent(
     """
     path = as_array("descent.path", getattr(descent, "path", None), np.float64, shape=(None, 2))
     shown = path[:SHOWN_IF_DIVERGED] if descent.diverged else path  # the rest would make these a dot
-    resolution = check_int("resolution", resolution, 2)
+    resolution = check_int("resolution", resolution, 2, MAX_RESOLUTION)
     frame = _frame(shown, check_float("margin", margin, 0))
     low, high = _corners(frame[0] if low is None else low, frame[1] if high is None else high)
     across, up, values = _values_on_grid(f, low, high, resolution)
     if ax is None:
         (ax,) = _new_axes(1)
+    _draw_descent(ax, across, up, values, path, shown)
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="$x_0$", ylabel="$x_1$")
+    ax.set_title("diverged" if descent.diverged else descent.reason)
+    ax.legend(loc="best", fontsize="small")
+    return ax
+
+
+@own_error_state
+def _draw_descent(
+    ax: Axes,
+    across: NDArray[np.float64],
+    up: NDArray[np.float64],
+    values: NDArray[np.float64],
+    path: NDArray[np.float64],
+    shown: NDArray[np.float64],
+) -> None:
+    """Draw the contours of a function, and the part of a path that is shown."""
     ax.contour(across, up, values, levels=20, cmap="Greys_r", linewidths=0.8, zorder=0)
     steps = f"{len(path) - 1} steps" if len(shown) == len(path) else f"{len(shown) - 1} of {len(path) - 1} steps"
     ax.plot(*shown.T, color=COLORS[0], marker="o", markersize=4, linewidth=1.2, label=steps)
     ax.plot(*shown[0], color=COLORS[1], marker="s", markersize=8, linestyle="", label="first point")
     if len(shown) == len(path):
         ax.plot(*shown[-1], color=COLORS[3], marker="*", markersize=13, linestyle="", label="last point")
-    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="$x_0$", ylabel="$x_1$")
-    ax.set_title("diverged" if descent.diverged else descent.reason)
-    ax.legend(loc="best", fontsize="small")
-    return ax
 
 
 def plot_gradient_field(
@@ -438,19 +465,21 @@ def plot_gradient_field(
     from nnfast.gradients import numerical_gradient
 
     low, high = _corners(low, high)
-    resolution = check_int("resolution", resolution, 2)
+    resolution = check_int("resolution", resolution, 2, MAX_RESOLUTION)
     across, up, values = _values_on_grid(f, low, high, max(60, resolution))
-    points = np.stack(np.meshgrid(*(np.linspace(*ends, resolution) for ends in zip(low, high, strict=True))), axis=-1)
-    arrows = -np.array([numerical_gradient(f, point, None) for point in points.reshape(-1, 2)])
+    points = _grid(low, high, resolution)[2].reshape(-1, 2)
+    arrows = -np.array([numerical_gradient(f, point, None) for point in points])
     if ax is None:
         (ax,) = _new_axes(1)
-    ax.contour(across, up, values, levels=12, cmap="Greys_r", linewidths=0.6, zorder=0)
-    ax.quiver(*points.reshape(-1, 2).T, *arrows.T, angles="xy", color=COLORS[0], width=0.004)
+    with np.errstate(all="ignore"):
+        ax.contour(across, up, values, levels=12, cmap="Greys_r", linewidths=0.6, zorder=0)
+        ax.quiver(*points.T, *arrows.T, angles="xy", color=COLORS[0], width=0.004)
     ax.set(xlabel="$x_0$", ylabel="$x_1$", title="against the gradient")
     ax.set_aspect("equal")
     return ax
 
 
+@own_error_state
 def plot_gradient_report(report: Any, /, *, axes: ArrayLike | None = None) -> NDArray[Any]:
     """Draw a map of the errors that a gradient check found: a panel for each array, a cell for each number.
 
@@ -520,10 +549,20 @@ def _values_on_grid(
     """Return both axes of a grid and the values of a function of two variables on it."""
     if not callable(f):
         raise TypeError(f"f must be callable, got {describe(f)}")
+    across, up, grid = _grid(low, high, resolution)
+    values = [as_array("the result of f", f(point.copy()), np.float64) for point in grid.reshape(-1, 2)]
+    if any(value.size != 1 for value in values):
+        raise ValueError(f"f must give one number, got shape {next(v.shape for v in values if v.size != 1)}")
+    return across, up, np.array([float(value.item()) for value in values]).reshape(grid.shape[:-1])
+
+
+@own_error_state
+def _grid(
+    low: NDArray[np.float64], high: NDArray[np.float64], resolution: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return both axes of a grid, and its points."""
     across, up = (np.linspace(*ends, resolution) for ends in zip(low, high, strict=True))
-    grid = np.stack(np.meshgrid(across, up), axis=-1)
-    values = np.array([float(np.asarray(f(point.copy())).reshape(())) for point in grid.reshape(-1, 2)])
-    return across, up, values.reshape(grid.shape[:-1])
+    return across, up, np.stack(np.meshgrid(across, up), axis=-1)
 
 
 def _new_axes(n: int) -> NDArray[Any]:
@@ -572,6 +611,7 @@ def _palette(n: int) -> list[Any]:
     return list(colormap(np.linspace(0, 1, n)))
 
 
+@own_error_state
 def _frame(x: NDArray[np.float64], margin: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the lower left and the upper right corner of a view with room around the points."""
     low, high = x.min(axis=0), x.max(axis=0)
@@ -579,6 +619,7 @@ def _frame(x: NDArray[np.float64], margin: float) -> tuple[NDArray[np.float64], 
     return low - room, high + room
 
 
+@own_error_state
 def _draw_lines(
     ax: Axes,
     model: Perceptron,

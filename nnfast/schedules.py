@@ -19,20 +19,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._validation import check_bool, check_float, check_int, choose, describe, to_array
+from nnfast._validation import (
+    check_bool,
+    check_float,
+    check_int,
+    choose,
+    content,
+    describe,
+    own_error_state,
+    to_array,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 __all__ = ["Constant", "Cosine", "Exponential", "InverseTime", "OneCycle", "ReduceOnPlateau", "Step"]
 
+MAX_TIME = 2**53  # of steps and epochs: float64, in which rates are computed, tells all integers up to it apart
 BLOCK = 8192  # rates that are told at a time: always the same ones together, or their last bits might differ
 LEAST_REDUCTION = 1e-8  # of a rate on a plateau; PyTorch's `eps`
 MONITORS = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 
 class Schedule:
-    """What every schedule has: the learning rate that it starts from, and whether it counts steps or epochs."""
+    """What every schedule has: the learning rate that it starts from, and whether it counts steps or epochs.
+
+    Schedules do not change, and are equal if they are of one class and have the same hyperparameters.
+    """
 
     learning_rate: float
     by: str
@@ -47,6 +60,14 @@ class Schedule:
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a schedule does not change: make a new {type(self).__name__} with another {name}")
 
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return content(list(vars(self).values())) == content(list(vars(other).values()))
+
+    def __hash__(self) -> int:
+        return hash((type(self), content(list(vars(self).values()))))
+
     def __repr__(self) -> str:
         first, *others = vars(self).items()
         return f"{type(self).__name__}({', '.join([repr(first[1]), *(f'{name}={value!r}' for name, value in others)])})"
@@ -55,6 +76,7 @@ class Schedule:
 class TimedSchedule(Schedule, ABC):
     """A schedule that is told by time alone."""
 
+    @own_error_state
     def rates(self, steps: ArrayLike, steps_per_epoch: int | None = None) -> np.ndarray:
         """Compute the learning rates of updates.
 
@@ -83,6 +105,7 @@ class TimedSchedule(Schedule, ABC):
         """
         return self._rates(self._times(steps, steps_per_epoch))
 
+    @own_error_state
     def momenta(self, steps: ArrayLike, steps_per_epoch: int | None = None) -> np.ndarray | None:
         """Compute the momenta of updates.
 
@@ -133,11 +156,12 @@ class TimedSchedule(Schedule, ABC):
         numbers = to_array("steps", steps)
         if numbers.dtype.kind not in "iu" and numbers.size:
             raise TypeError(f"steps must be integers, got {describe(steps)}")
-        if numbers.size and numbers.min() < 0:
-            raise ValueError(f"steps must be at least 0, got {numbers.min()}")
+        if numbers.size:
+            _time("steps", numbers.min())
+            _time("steps", numbers.max())
         numbers = numbers.astype(np.int64)
         if steps_per_epoch is not None:
-            steps_per_epoch = check_int("steps_per_epoch", steps_per_epoch, 1)
+            steps_per_epoch = _time("steps_per_epoch", steps_per_epoch, 1)
         if self.by == "step":
             return numbers
         if steps_per_epoch is None:
@@ -152,6 +176,7 @@ class TimedSchedule(Schedule, ABC):
 
 
 @lru_cache(maxsize=8)
+@own_error_state
 def _block(schedule: TimedSchedule, number: int) -> tuple[np.ndarray, np.ndarray | None]:
     times = np.arange(number * BLOCK, (number + 1) * BLOCK)
     return schedule._rates(times), schedule._momenta(times)
@@ -192,7 +217,7 @@ class Constant(TimedSchedule):
     start_factor: float
 
     def __init__(self, learning_rate: float, *, warmup: int = 0, start_factor: float = 1 / 3, by: str = "step") -> None:
-        warmup = check_int("warmup", warmup, 0)
+        warmup = _time("warmup", warmup)
         start_factor = check_float("start_factor", start_factor, 0.0, 1.0)
         super().__init__(learning_rate, by, warmup=warmup, start_factor=start_factor)
 
@@ -235,7 +260,7 @@ class Step(TimedSchedule):
     gamma: float
 
     def __init__(self, learning_rate: float, *, step_size: int, gamma: float = 0.1, by: str = "step") -> None:
-        super().__init__(learning_rate, by, step_size=check_int("step_size", step_size, 1), gamma=_gamma(gamma))
+        super().__init__(learning_rate, by, step_size=_time("step_size", step_size, 1), gamma=_gamma(gamma))
 
     def _rates(self, times: np.ndarray) -> np.ndarray:
         return _decayed(self.learning_rate, self.gamma, times // self.step_size)
@@ -313,10 +338,10 @@ class InverseTime(TimedSchedule):
 
     def __init__(self, learning_rate: float, *, steps: int, decay: float = 1.0, by: str = "step") -> None:
         decay = check_float("decay", decay, 0.0, float("inf"), open_ends=True)
-        super().__init__(learning_rate, by, steps=check_int("steps", steps, 1), decay=decay)
+        super().__init__(learning_rate, by, steps=_time("steps", steps, 1), decay=decay)
 
     def _rates(self, times: np.ndarray) -> np.ndarray:
-        return self.learning_rate / (1 + self.decay * times / self.steps)
+        return self.learning_rate / (1 + self.decay * (times / self.steps))
 
 
 class Cosine(TimedSchedule):
@@ -370,7 +395,7 @@ class Cosine(TimedSchedule):
         minimum: float = 0.0,
         by: str = "step",
     ) -> None:
-        steps, warmup = check_int("steps", steps, 1), check_int("warmup", warmup, 0)
+        steps, warmup = _time("steps", steps, 1), _time("warmup", warmup)
         if warmup >= steps:
             raise ValueError(f"warmup must be shorter than the whole, got warmup={warmup} of steps={steps}")
         start_factor = check_float("start_factor", start_factor, 0.0, 1.0)
@@ -379,7 +404,7 @@ class Cosine(TimedSchedule):
 
     def _rates(self, times: np.ndarray) -> np.ndarray:
         part = np.clip(times - self.warmup, 0, self.steps - self.warmup) / (self.steps - self.warmup)
-        wave = self.minimum + (self.learning_rate - self.minimum) * (1 + np.cos(np.pi * part)) / 2
+        wave = self.minimum + (self.learning_rate - self.minimum) * ((1 + np.cos(np.pi * part)) / 2)
         ramp = self.learning_rate * _warmed(times, self.warmup, self.start_factor)
         return np.where(times < self.warmup, ramp, wave)
 
@@ -459,7 +484,7 @@ class OneCycle(TimedSchedule):
         super().__init__(
             learning_rate,
             by,
-            steps=check_int("steps", steps, 1),
+            steps=_time("steps", steps, 1),
             pct_start=check_float("pct_start", pct_start, 0.0, 1.0, open_ends=True),
             anneal_strategy=choose("anneal_strategy", anneal_strategy, ("cos", "linear")),
             cycle_momentum=check_bool("cycle_momentum", cycle_momentum),
@@ -576,10 +601,10 @@ class ReduceOnPlateau(Schedule):
             "epoch",
             monitor=choose("monitor", monitor, MONITORS),
             factor=check_float("factor", factor, 0.0, 1.0, open_ends=True),
-            patience=check_int("patience", patience, 0),
+            patience=_time("patience", patience),
             threshold=check_float("threshold", threshold, 0.0),
             threshold_mode=choose("threshold_mode", threshold_mode, ("rel", "abs")),
-            cooldown=check_int("cooldown", cooldown, 0),
+            cooldown=_time("cooldown", cooldown),
             minimum=_minimum(minimum, learning_rate),
         )
 
@@ -627,7 +652,7 @@ def check_plateau(plateau: Any) -> None:
     if plateau["best"] is not None and type(plateau["best"]) is not float:
         raise TypeError(f"best must be a number or null, got {describe(plateau['best'])}")
     for name in ("bad", "cooldown"):
-        check_int(name, plateau[name], 0)
+        _time(name, plateau[name])
 
 
 def _warmed(times: np.ndarray, warmup: int, start_factor: float) -> np.ndarray:
@@ -637,8 +662,12 @@ def _warmed(times: np.ndarray, warmup: int, start_factor: float) -> np.ndarray:
 
 
 def _decayed(rate: float, gamma: float, times: np.ndarray) -> np.ndarray:
-    with np.errstate(under="ignore"):  # it may come to nothing
-        return rate * np.power(gamma, times.astype(np.float64))
+    return rate * np.power(gamma, times.astype(np.float64))  # which may come to nothing
+
+
+def _time(name: str, value: Any, minimum: int = 0) -> int:
+    """Return a number of steps or epochs."""
+    return check_int(name, value, minimum, MAX_TIME)
 
 
 def _gamma(gamma: Any) -> float:

@@ -27,6 +27,7 @@ from nnfast._validation import (
     check_verbose,
     choose,
     describe,
+    own_error_state,
     where_not_finite,
 )
 from nnfast.engine.program import Guard, Program, aligned_zeros
@@ -691,6 +692,7 @@ class Sequential:
             found[numerical.INPUT] = gx.reshape(len(rows), *self._built_shape)
         return ArrayViews({name: found[name] for name in names}, _paths(self._built.layout))
 
+    @own_error_state
     def numerical_gradient(
         self,
         x: ArrayLike,
@@ -760,6 +762,7 @@ class Sequential:
             found[numerical.INPUT] = found[numerical.INPUT].reshape(len(rows), *self._built_shape)
         return ArrayViews(found, _paths(self._built.layout))
 
+    @own_error_state
     def check_gradient(
         self,
         x: ArrayLike,
@@ -828,6 +831,7 @@ class Sequential:
         """
         from nnfast.checking import check_network
 
+        training = check_bool("training", training)
         verbose = check_verbose(verbose)
         return check_network(
             self, x, y, gradient=gradient, wrt=wrt, h=h, tolerance=tolerance, sample_weight=sample_weight,
@@ -1063,7 +1067,7 @@ class Sequential:
         >>> net.params["W1"].round(3)
         array([[3.]], dtype=float32)
         """
-        if not training:
+        if not check_bool("training", training):
             return self.predict(x)
         program = self._built
         rows = self._rows(x)
@@ -1109,6 +1113,7 @@ class Sequential:
         """
         program = self._built
         shape = self._built_shape
+        parameters, accumulate = check_bool("parameters", parameters), check_bool("accumulate", accumulate)
         if accumulate and not parameters:
             raise ValueError("accumulate=True needs parameters=True: without them there is nothing to add to")
         with self._guard:
@@ -1336,7 +1341,7 @@ def _own_attributes() -> frozenset[str]:
 def _checked_dtype(dtype: Any) -> np.dtype:
     name = dtype
     if not (dtype is None or isinstance(dtype, str)):
-        with suppress(TypeError):  # `choose` says what is wrong
+        with suppress(Exception):  # `choose` says what is wrong
             name = np.dtype(dtype).name
     return np.dtype(choose("dtype", name, ("float32", "float64")))
 
@@ -1346,12 +1351,13 @@ def _streams(seed: int | Generator | None) -> tuple[Generator, Generator, Genera
     from numpy.random import PCG64, Generator, SeedSequence
 
     entropy: int | list[int] | None
+    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, (bool, np.timedelta64))
     if isinstance(seed, Generator):
         entropy = [int(word) for word in seed.integers(0, 2**32, 8)]
-    elif seed is None or (isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0):
+    elif seed is None or (whole and seed >= 0):
         entropy = None if seed is None else int(seed)
     else:
-        error = ValueError if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) else TypeError
+        error = ValueError if whole else TypeError
         raise error(f"seed must be a non-negative int, a numpy.random.Generator or None, got {describe(seed)}")
     initial, shuffling, noise = (Generator(PCG64(sequence)) for sequence in SeedSequence(entropy).spawn(3))
     return initial, shuffling, noise

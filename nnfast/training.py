@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil, isfinite
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,20 @@ import numpy as np
 
 from nnfast._progress import bar_class, nobody_watches
 from nnfast._threads import get_num_threads
-from nnfast._validation import as_array, as_weights, check_bool, check_int, check_verbose, choose, describe
+from nnfast._validation import (
+    as_array,
+    as_tuple,
+    as_weights,
+    check_bool,
+    check_int,
+    check_verbose,
+    choose,
+    describe,
+    own_error_state,
+    read_once,
+    shown,
+    warn_of_lost_digits,
+)
 from nnfast.engine.program import Training
 from nnfast.kernels.arrays import all_finite
 from nnfast.lbfgs import Minimization
@@ -138,22 +151,22 @@ def fit(
         chosen.values(net.dtype)
     gradient = choose("gradient", gradient, GRADIENTS)
     if epochs is not None and steps is not None:
-        raise ValueError(f"give epochs or steps, not both: got epochs={epochs} and steps={steps}")
+        raise ValueError(f"give epochs or steps, not both: got epochs={shown(epochs)} and steps={shown(steps)}")
     if epochs is None:
         epochs = LBFGS_EPOCHS if whole else 1
     count = check_int("epochs", epochs, 1) if steps is None else check_int("steps", steps, 1)
     batch_size = check_int("batch_size", batch_size, 1)
     shuffle = check_bool("shuffle", shuffle)
     verbose = check_verbose(verbose)
-    if callable(callbacks) or not isinstance(callbacks, Iterable):
-        raise TypeError(f"callbacks must be a sequence of callables, got {describe(callbacks)}")
-    callbacks = tuple(callbacks)
+    callbacks = as_tuple("callbacks", callbacks, "callables")
     for callback in callbacks:
         if not callable(callback):
             raise TypeError(f"callbacks must be callable, got {describe(callback)}")
+    x, y = read_once("x", x), read_once("y", y)
     shape = net.input_shape or _shape_of_samples(x)
     rows, targets, weights = _data(net, x, y, sample_weight, shape)
     validation = _validation_data(net, validation_data, shape)
+    warn_of_lost_digits(x, y, targets, net.dtype, stacklevel=3)
     batch = len(rows) if whole else min(batch_size, len(rows))
     per_epoch = ceil(len(rows) / batch)
     net._check_trainable()
@@ -243,7 +256,7 @@ def _validation_data(net: Sequential, data: Any, shape: tuple[int, ...]) -> Vali
 def _refuse_batches(steps: Any, batch_size: Any, shuffle: Any) -> None:
     """Refuse what means nothing to L-BFGS, unless it is left as it is by default."""
     for name, value, default in (("steps", steps, None), ("batch_size", batch_size, 32), ("shuffle", shuffle, True)):
-        if value is not default and value != default:
+        if value is not default and not (isinstance(value, (int, np.integer)) and value == default):
             raise ValueError(
                 f"{name} must be left out with LBFGS, which takes the whole data at once and counts its iterations as "
                 f"epochs; got {describe(value)}"
@@ -342,6 +355,7 @@ class _Run:
         """Whether there is something to do after each epoch, which is not done on the way out after Ctrl-C."""
         return self.validation is not None or bool(self.callbacks)
 
+    @own_error_state
     def run_slice(self, training: Training) -> int:
         """Go on for a tenth of a second, or up to where Python has something to do; return the steps done so far."""
         schedule, values, done = self.optimizer.learning_rate, self.optimizer.values(self.net.dtype), training.step
@@ -410,7 +424,7 @@ class _Run:
         seen = np.where(seen == 0, 1, seen)  # an epoch that `stop` cut off may have no weight: its losses are zero
         # not a product of matrices, whose bits depend on where in memory they lie
         losses = self.training.step_loss[steps].reshape(-1, per_epoch)
-        values = {"loss": ((losses * sizes).sum(axis=1) / seen).tolist()}
+        values = {"loss": _means(losses, sizes, seen)}
         if self.counts is not None:
             answers = seen if self.counts == "classes" else seen * self.net._units
             correct = self.training.step_correct[steps].reshape(-1, per_epoch)
@@ -460,7 +474,7 @@ def divergence(what: str, rate: float | None) -> str:
 def _warn(message: str) -> None:
     """Warn where the user's code has called nnfast, however deep in it this is."""
     level, frame = 2, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("nnfast", "scipy"):
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("nnfast", "numpy", "scipy"):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, RuntimeWarning, stacklevel=level)
 
@@ -468,6 +482,12 @@ def _warn(message: str) -> None:
 def _read_only(array: np.ndarray) -> np.ndarray:
     array.flags.writeable = False
     return array
+
+
+@own_error_state
+def _means(losses: np.ndarray, sizes: np.ndarray, seen: np.ndarray) -> list[float]:
+    """The mean loss of each epoch, which is not finite where the training has diverged."""
+    return ((losses * sizes).sum(axis=1) / seen).tolist()
 
 
 class _Progress:

@@ -417,9 +417,11 @@ ROWS = np.ones((10, 2))
              "x must fit float32, got 1e+40 at index (0, 1), which is beyond it"),
         ({"x": ROWS, "y": np.full(10, np.inf)}, "y must be finite, got NaN or infinity at index 0"),
         ({"x": ROWS.astype(str), "y": np.arange(10)},
-         "x must hold real numbers, got an array of shape (10, 2) and dtype <U32"),
+         "x must hold real numbers, got an array of shape (10, 2) and dtype <U32: these are numbers written as text, "
+         "which np.asarray(x).astype(float) reads"),
         ({"x": ROWS, "y": np.array(["cat"] * 10)},
-         "y must hold real numbers, got an array of shape (10,) and dtype <U3"),
+         "y must hold real numbers, got an array of shape (10,) and dtype <U3: classes, y = np.unique(y, "
+         "return_inverse=True) numbers classes from 0"),
         ({"x": ROWS, "y": 2 * np.eye(10, dtype=int)},
          "y of integers must hold labels of shape (samples,) or one-hot rows, got (10, 10)"),
         ({"x": ROWS, "y": np.ones((10, 2, 2))},
@@ -779,7 +781,8 @@ def test_predict_says_so_if_the_file_cannot_be_written(capsys, digits_net, rows,
         ("NET short.npz", "short.npz: y must have as many rows as x: 50, got shape (49,)"),
         (
             "NET eleven.npz",
-            "eleven.npz: y holds labels up to 10, which needs at least 11 outputs; the output layer has 10",
+            "eleven.npz: y holds labels up to 10, which needs at least 11 outputs, and there are 10: "
+            "for labels that count from 1, y - 1",
         ),
         ("NET samples.npy --output no/a.txt", "--output: there is no folder no"),
         ("NET samples.npy --output samples.npy", "--output: samples.npy would overwrite samples.npy"),
@@ -853,3 +856,14 @@ def test_too_many_threads_are_a_usage_error():
     assert done.returncode == 2
     assert "argument --threads: must be at most 1024, got 5000" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_values_that_float32_joins_are_told(capsys, untrainable):
+    x = 1.7e9 + np.arange(0, 600, 10.0)[:, None]
+    np.savez("times.npz", x=x, y=x[:, 0] / 1e9)
+    with pytest.raises(AssertionError, match="the training has begun"):
+        main(["train", "times.npz"])
+    told = capsys.readouterr().err
+    assert "nnfast: warning: x holds values that float32 cannot tell apart" in told
+    assert "nnfast: warning: y holds values that float32 cannot tell apart" in told
+    assert "Subtract the mean" in told

@@ -581,3 +581,57 @@ def test_the_average_of_frozen_layers_is_what_they_are():
     average = net.averaged()
     assert (average.params["W1"] == 7).all()
     assert not (average.params["W2"] == net.params["W2"]).all()
+
+
+# ---- equality
+
+
+def test_layers_compare_by_value():
+    def layers():
+        return [
+            nf.Dense(2),
+            nf.Dense(3),
+            nf.Dense(2, "relu"),
+            nf.Dense(2, nf.activations.LeakyReLU(0.2)),
+            nf.Dense(2, use_bias=False),
+            nf.Dense(2, l2=0.5),
+            nf.Dense(2, initializer=0.5),
+            nf.Dense(2, initializer=[[1.0, 2.0]]),
+            nf.Dense(2, initializer=[[1.0], [2.0]]),
+            nf.Dense(2, bias_initializer=[1.0, 2.0]),
+            nf.Activation("relu"),
+            nf.Rescaling(2.0),
+            nf.Dropout(0.5),
+            nf.GaussianNoise(0.5),
+            nf.BatchNorm(),
+            nf.BatchNorm(momentum=0.5),
+            nf.LayerNorm(),
+            nf.Residual([nf.Dense(2)]),
+            nf.Residual([nf.Dense(2), nf.Dense(2)]),
+        ]
+
+    for i, one in enumerate(layers()):
+        for j, other in enumerate(layers()):
+            assert (one == other) == (i == j)
+            assert (hash(one) == hash(other)) == (i == j)
+    assert len({*layers(), *layers()}) == len(layers())
+    assert nf.Dense(2, bias_initializer=-0.0) == nf.Dense(2, bias_initializer=0.0)
+    assert hash(nf.Dense(2, bias_initializer=-0.0)) == hash(nf.Dense(2, bias_initializer=0.0))
+    assert nf.Dense(2, initializer=np.ones((1, 2), "f4")) == nf.Dense(2, initializer=[[1, 1]])
+    assert nf.Dense(2, "relu") == nf.Dense(2, "relu", initializer="he_normal")
+    assert nf.Dense(2) != "Dense(2)"
+
+
+def test_optimizers_compare_by_value_and_may_change():
+    one, other = nf.SGD(0.1, momentum=0.9), nf.SGD(0.1, momentum=0.9)
+    one.values()
+    assert one == other
+    other.momentum = 0.5
+    assert one != other
+    assert nf.Adam(0.1) != nf.AdamW(0.1, weight_decay=0.0)
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(one)
+
+
+def test_names_that_are_numpy_strings_show_as_plain_ones():
+    assert repr(nf.schedules.Constant(0.1, by=np.str_("epoch"))).endswith("by='epoch')")

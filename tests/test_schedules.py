@@ -685,3 +685,75 @@ def test_epochs_are_those_of_fits_whatever_their_size():
     assert first.learning_rate.tolist() == [1e-2] * 4 + [5e-3] * 4
     second = net.copy().fit(x, y, epochs=2, batch_size=40, optimizer=optimizer, verbose=0)
     assert second.learning_rate.tolist() == [2.5e-3, 1.25e-3]
+
+
+# ---- bounds, and equality
+
+MOST = schedules.MAX_TIME
+EVERY = [
+    schedules.Constant(0.1, warmup=MOST, start_factor=5e-324),
+    schedules.Step(1e308, step_size=MOST, gamma=5e-324),
+    schedules.Step(1e308, step_size=1, gamma=5e-324),
+    schedules.Exponential(1e308, gamma=5e-324),
+    schedules.InverseTime(1e308, steps=1, decay=1e308),
+    schedules.InverseTime(5e-324, steps=MOST, decay=5e-324),
+    schedules.Cosine(1e308, steps=MOST, warmup=MOST - 1),
+    schedules.Cosine(1.7e308, steps=10, minimum=1e308),
+    schedules.OneCycle(1.7e308, steps=MOST),
+    schedules.OneCycle(5e-324, steps=10, div_factor=1.7e308, final_div_factor=1.7e308),
+]
+
+
+@pytest.mark.parametrize("schedule", EVERY, ids=repr)
+def test_rates_at_the_bounds(schedule):
+    """Finite, in silence, and never above the rate that the schedule is told from."""
+    with np.errstate(all="raise"):
+        rates = schedule.rates(np.array([0, 1, 9, MOST - 1, MOST], "u8"))
+        momenta = schedule.momenta([0, MOST])
+    assert ((rates >= 0) & (rates <= schedule.learning_rate * (1 + 1e-15))).all()
+    assert momenta is None or np.isfinite(momenta).all()
+
+
+@pytest.mark.parametrize("steps", [np.array(2**63, "u8"), [MOST + 1], 2**63, np.array([MOST + 1], object)], ids=repr)
+def test_steps_beyond_what_float64_counts(steps):
+    for call in (schedules.Step(0.1, step_size=3).rates, schedules.OneCycle(0.1, steps=9).momenta):
+        with pytest.raises(ValueError, match=f"^steps must be at most {MOST}, got "):
+            call(steps)
+    with pytest.raises(ValueError, match=f"^steps_per_epoch must be at most {MOST}, got "):
+        schedules.Step(0.1, step_size=3, by="epoch").rates([0], 10**30)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "others"),
+    [
+        (schedules.Constant, "warmup", {}),
+        (schedules.Step, "step_size", {}),
+        (schedules.InverseTime, "steps", {}),
+        (schedules.Cosine, "steps", {}),
+        (schedules.Cosine, "warmup", {"steps": 10}),
+        (schedules.OneCycle, "steps", {}),
+        (schedules.ReduceOnPlateau, "patience", {}),
+        (schedules.ReduceOnPlateau, "cooldown", {}),
+    ],
+)
+def test_counts_are_bounded(kind, name, others):
+    for wrong in (MOST + 1, 10**400, 10**5000, np.uint64(2**64 - 1)):
+        with pytest.raises(ValueError, match=f"^{name} must be at most {MOST}, got "):
+            kind(0.1, **{name: wrong, **others})
+
+
+def test_schedules_compare_by_value():
+    for schedule in (*EVERY, schedules.ReduceOnPlateau(0.1, patience=3)):
+        arguments = dict(vars(schedule))
+        if isinstance(schedule, schedules.ReduceOnPlateau):
+            del arguments["by"]
+        twin = type(schedule)(**arguments)
+        assert twin == schedule
+        assert hash(twin) == hash(schedule)
+        assert twin != type(schedule)(**arguments | {"learning_rate": np.nextafter(schedule.learning_rate, 1)})
+    assert (
+        len({schedules.Step(0.1, step_size=3), schedules.Step(0.1, step_size=3), schedules.Step(0.1, step_size=4)}) == 2
+    )
+    assert schedules.Step(0.1, step_size=3, gamma=0.5) != schedules.Exponential(0.1, gamma=0.5)
+    assert schedules.Step(0.1, step_size=3) != 0.1
+    assert nf.Adam(schedules.Step(0.1, step_size=3)) == nf.Adam(schedules.Step(0.1, step_size=3))

@@ -457,7 +457,7 @@ def test_rows_of_a_wrong_shape(method):
 @pytest.mark.parametrize("method", METHODS_OF_ROWS)
 def test_rows_of_a_wrong_dtype(method):
     net = make_net()
-    for wrong in (X.astype(complex), X.astype(str), X.astype(object), None, "x", np.zeros((9, 3), "M8[s]")):
+    for wrong in (X.astype(complex), X.astype(str), X.astype(str).astype(object), None, "x", np.zeros((9, 3), "M8[s]")):
         with unchanged(net), pytest.raises(TypeError, match="^x must hold real numbers, got"):
             call_with_rows(net, method, wrong)
     with unchanged(net), pytest.raises(ValueError, match="^x must be a rectangular array of numbers"):
@@ -717,7 +717,12 @@ METHODS_OF_TARGETS = ("loss", "accuracy", "gradient", "train_step", "fit")
         ("relu", 2, (9,), r"y must have shape \(9, 2\), got \(9,\)"),
         ("sigmoid", 1, (9, 2), r"y must have shape \(9, 1\), got \(9, 2\)"),
         ("sigmoid", 2, (9, 1), r"y must have shape \(9, 2\), got \(9, 1\)"),
-        ("softmax", 3, (9, 1), r"y must have shape \(9, 3\), got \(9, 1\)"),
+        (
+            "softmax",
+            3,
+            (9, 1),
+            r"y must have shape \(9,\) of labels or \(9, 3\), got \(9, 1\): for labels, np\.ravel\(y\)",
+        ),
         ("softmax", 3, (9, 2), r"y must have shape \(9, 3\), got \(9, 2\)"),
         ("softmax", 3, (8,), r"y must have as many rows as x: 9, got shape \(8,\)"),
         ("softmax", 3, (10,), r"y must have as many rows as x: 9, got shape \(10,\)"),
@@ -734,7 +739,7 @@ def test_targets_of_a_wrong_shape(method, output, units, shape, message):
 def test_labels_of_a_wrong_kind(method, loss):
     net = make_net(loss=loss)
     call = getattr(net, method)
-    for wrong in (LABELS.astype(np.float32), LABELS.astype(str), LABELS.astype(object)):
+    for wrong in (LABELS.astype(np.float32), LABELS.astype(str), LABELS.astype(str).astype(object)):
         with (
             unchanged(net),
             pytest.raises(TypeError, match="^y holds one label a row and must be of integers, got dtype"),
@@ -742,12 +747,12 @@ def test_labels_of_a_wrong_kind(method, loss):
             call(X, wrong)
     with unchanged(net), pytest.raises(ValueError, match="^y holds labels and must not be negative, got -1"):
         call(X, LABELS - 1)
-    message = "^y holds labels up to 4, which needs at least 5 outputs; the output layer has 4"
+    message = "^y holds labels up to 4, which needs at least 5 outputs, and there are 4"
     with unchanged(net), pytest.raises(ValueError, match=message):
         call(X, LABELS + 1)
     for kind in (np.int8, np.uint8, np.uint64):
         top = np.iinfo(kind).max
-        message = f"^y holds labels up to {top}, which needs at least {top + 1} outputs; the output layer has 4"
+        message = f"^y holds labels up to {top}, which needs at least {top + 1} outputs, and there are 4"
         with unchanged(net), pytest.raises(ValueError, match=message):
             call(X, np.full(9, top, kind))
 

@@ -90,9 +90,20 @@ class TestAsArray:
             (None, "x must hold real numbers, got None (NoneType)"),
             ("ab", "x must hold real numbers, got 'ab' (str)"),
             (1j, "x must hold real numbers, got 1j (complex)"),
-            ([1, None], "x must hold real numbers, got [1, None] (list)"),
-            (np.zeros(2, complex), "x must hold real numbers, got an array of shape (2,) and dtype complex128"),
-            (np.zeros((1, 2), object), "x must hold real numbers, got an array of shape (1, 2) and dtype object"),
+            (
+                [1, None],
+                "x must hold real numbers, got [1, None] (list), with None at index 1: "
+                "drop the rows with missing values",
+            ),
+            (
+                np.zeros(2, complex),
+                "x must hold real numbers, got an array of shape (2,) and dtype complex128: take x.real, or np.abs(x)",
+            ),
+            (
+                np.zeros((1, 2), "V4"),
+                "x must hold real numbers, got an array of shape (1, 2) and dtype |V4: "
+                "numpy.lib.recfunctions.structured_to_unstructured makes columns of fields",
+            ),
         ],
     )
     def test_what_is_no_number(self, value, message):
