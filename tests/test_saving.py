@@ -17,7 +17,7 @@ import pytest
 from numpy_network import state, unchanged
 
 import nnfast as nf
-from nnfast import saving
+from nnfast import _files
 
 X = np.random.default_rng(0).normal(size=(20, 3))
 LABELS = np.random.default_rng(1).integers(0, 4, 20)
@@ -188,9 +188,9 @@ def test_a_failure_leaves_the_older_file_and_no_rest(failing, error, older, tmp_
             raise error
 
     if failing == "open":
-        monkeypatch.setattr(saving, "open", fail, raising=False)
+        monkeypatch.setattr(_files, "open", fail, raising=False)
     elif failing == "write":
-        monkeypatch.setattr(saving, "open", lambda path, mode: Full(path, mode.replace("b", "")), raising=False)
+        monkeypatch.setattr(_files, "open", lambda path, mode: Full(path, mode.replace("b", "")), raising=False)
     else:
         monkeypatch.setattr(os, failing, fail)
     net = make_net()
