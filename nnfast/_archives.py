@@ -15,6 +15,7 @@ MAX_DIRECTORY = 2**24  # bytes of the list of members
 MAX_HEADER = 2**14  # bytes of a .npy header
 MAX_RATIO = 1032  # bytes that one byte of deflate's can stand for
 CHUNK = 2**20  # bytes
+MAX_MESSAGE = 500  # characters
 
 
 class Archive(zipfile.ZipFile):
@@ -72,12 +73,19 @@ class _Limited:
         return self.file.read(size)
 
 
-def read_at_most(stream: Any, size: int) -> bytearray:
-    """Return up to `size` bytes. Memory is given to bytes that were read, not to those that were promised."""
-    data = bytearray()
+def read_at_most(stream: Any, size: int, start: bytes = b"") -> bytearray:
+    """Return `start` and what follows, up to `size` bytes. Memory is given to bytes that were read, not to promises."""
+    data = bytearray(start)
     while len(data) < size and (chunk := stream.read(min(CHUNK, size - len(data)))):
         data += chunk
     return data
+
+
+def read_npy(file: IO[bytes]) -> np.ndarray:
+    """Return the array in a .npy file, and read little more than its header says."""
+    start = file.read(MAX_HEADER)
+    shape, _, dtype, offset = read_header(io.BytesIO(start))
+    return array_from(read_at_most(file, offset + prod(shape) * dtype.itemsize + 1, start))
 
 
 def array_from(raw: bytearray) -> np.ndarray:
@@ -122,3 +130,9 @@ def write_archive(file: IO[bytes], arrays: dict[str, Any]) -> None:
         archive.fp = None  # there is nothing to complete: what failed is not kept
         raise
     archive.close()
+
+
+def short(error: Exception) -> str:
+    """Return the message of an error, which may repeat much of a file, cut to a length that can be read."""
+    text = str(error)
+    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."

@@ -71,7 +71,9 @@ def target_of(path: str | os.PathLike[str]) -> str:
     target = os.path.realpath(name)
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, f"there is no folder {folder}", name)
+        own = os.path.dirname(name)
+        missing = folder if os.path.isdir(own or os.curdir) else own  # that of a link, or of the name
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {missing}", name)
     if os.path.basename(name) in ("", os.curdir, os.pardir) or (os.path.exists(target) and not os.path.isfile(target)):
         raise OSError(errno.EISDIR, "it is a folder or device, and no file", name)
     if os.path.islink(target):

@@ -27,7 +27,6 @@ DESCRIPTION = "description"  # the archive's member that holds the JSON text
 MAX_AXES = 64  # of a sample
 MAX_HEADER = 1024  # bytes of a .npy header
 MAX_DESCRIPTION = 2**24  # bytes
-MAX_MESSAGE = 500  # characters
 
 
 def to_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -207,7 +206,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     """
     import zipfile
 
-    from nnfast._archives import Archive
+    from nnfast._archives import Archive, short
 
     path = os.fsdecode(path)
     with open(path, "rb") as file:
@@ -222,21 +221,15 @@ def load(path: str | os.PathLike[str]) -> Sequential:
                     raise ValueError(f"the array {name} has dtype {array.dtype}, not {description['dtype']}")
             return from_state(description, arrays, layers)
         except _Foreign as error:
-            raise ValueError(f"{path} is not a network saved by nnfast: {_short(error)}") from None
+            raise ValueError(f"{path} is not a network saved by nnfast: {short(error)}") from None
         except zipfile.BadZipFile as error:
-            raise ValueError(f"{path} is not a network saved by nnfast, or is damaged: {_short(error)}") from None
+            raise ValueError(f"{path} is not a network saved by nnfast, or is damaged: {short(error)}") from None
         except MemoryError:
             raise
         except KeyError as error:
-            raise ValueError(f"{path} is damaged: its description has no {_short(error)}") from error
+            raise ValueError(f"{path} is damaged: its description has no {short(error)}") from error
         except Exception as error:  # what the readers of zip and npy files raise on damage is a long list
-            raise ValueError(f"{path} is damaged: {_short(error)}") from error
-
-
-def _short(error: Exception) -> str:
-    """Return the message, which may repeat much of the file, cut to a length that can be read."""
-    text = str(error)
-    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."
+            raise ValueError(f"{path} is damaged: {short(error)}") from error
 
 
 class _Foreign(Exception):

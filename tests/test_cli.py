@@ -373,10 +373,10 @@ def test_an_older_file_is_replaced(capsys):
         ("digits --validation 0.9999", "--validation 0.9999 of 1797 sample(s) leaves none to train on"),
         ("mnist --validation 0.1", "--validation is not for mnist, which has test data of its own"),
         ("digits --data-home .", "--data-home is for mnist alone"),
-        ("digits --save no/net.npz", "--save: there is no folder no"),
-        ("digits --save .", "--save: . is a folder or device, and no file"),
+        ("digits --save no/net.npz", "--save: cannot write no/net.npz: there is no folder no"),
+        ("digits --save .", "--save: cannot write .: it is a folder or device, and no file"),
         ("digits --save=", "--save: the name of the file is empty"),
-        ("digits --plot no/loss.png", "--plot: there is no folder no"),
+        ("digits --plot no/loss.png", "--plot: cannot write no/loss.png: there is no folder no"),
         ("digits --plot loss.txt", "--plot: loss.txt must end in .png, .svg, .pdf, .jpg"),
         ("digits --save a.png --plot ./a.png", "--plot: ./a.png would overwrite a.png"),
         ("no.npz", "cannot read no.npz: No such file or directory"),
@@ -462,7 +462,7 @@ def test_damaged_and_foreign_archives(capsys, untrainable):
         Path("data.npz").write_bytes(packed[:at] + bytes(100) + packed[at + 100 :])
         assert "data.npz" in refused(capsys, "train", "data.npz")
     np.savez("data.npz", x=np.array([[None]]), y=np.zeros(1, int))  # a pickle
-    assert refused(capsys, "train", "data.npz").endswith("Object arrays cannot be loaded when allow_pickle=False")
+    assert refused(capsys, "train", "data.npz").endswith("it holds Python objects, which are not read")
 
 
 def test_results_must_not_overwrite_data(capsys, untrainable):
@@ -781,7 +781,7 @@ def test_predict_says_so_if_the_file_cannot_be_written(capsys, digits_net, rows,
             "NET eleven.npz",
             "eleven.npz: y holds labels up to 10, which needs at least 11 outputs; the output layer has 10",
         ),
-        ("NET samples.npy --output no/a.txt", "--output: there is no folder no"),
+        ("NET samples.npy --output no/a.txt", "--output: cannot write no/a.txt: there is no folder no"),
         ("NET samples.npy --output samples.npy", "--output: samples.npy would overwrite samples.npy"),
         ("NET samples.npy --output NET", "--output: NET would overwrite NET"),
     ],
