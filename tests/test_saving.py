@@ -13,6 +13,7 @@ import tracemalloc
 import zipfile
 import zlib
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -677,11 +678,10 @@ def test_ways_of_packing_that_this_format_does_not_use_are_refused_or_read(conte
 
 
 def nested(matrices):
-    """The beginning of an archive whose members hold each other, and their entries: (name, where, content)."""
+    """The beginning of an archive whose members hold each other, and their entries with where they are."""
     entries, region = [], b""
-    for name, count in reversed(matrices):
-        content = header((count,)) + region
-        content += bytes(len(header((count,))) + 4 * count - len(content))
+    for name, shape in reversed(matrices):
+        content = header(shape) + bytes(4 * prod(shape) - len(region)) + region
         local = zipfile.ZipInfo(f"{name}.npy")
         local.file_size = local.compress_size = len(content)
         local.CRC = zlib.crc32(content)
@@ -696,7 +696,7 @@ def test_members_that_overlap_are_refused_before_room_is_made(tmp_path):
     net = nf.Sequential([nf.Dense(n, use_bias=False) for n in sizes[1:]], input_shape=sizes[0], seed=0)
     net.save(tmp_path / "net.npz")
     description = members_of((tmp_path / "net.npz").read_bytes())["description"]
-    region, entries = nested([(f"{i}.W", a * b) for i, (a, b) in enumerate(itertools.pairwise(sizes))])
+    region, entries = nested([(f"{i}.W", shape) for i, shape in enumerate(itertools.pairwise(sizes))])
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.fp.write(region)
@@ -833,7 +833,8 @@ def test_layers_that_double_are_counted_not_walked():
 def test_messages_do_not_repeat_the_file(content, tmp_path):
     for change in (
         changed(loss="x" * 100_000), changed(dtype="x" * 100_000), layer(kind="x" * 100_000),
-        layer(units="9" * 100_000), changed(input_shape=["x" * 100_000]), slot(kind="x" * 100_000), changed(version="x" * 100_000),
+        layer(units="9" * 100_000), changed(input_shape=["x" * 100_000]), slot(kind="x" * 100_000),
+        changed(version="x" * 100_000),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=r"some\.npz is damaged") as caught:
             load_bytes(with_description(content, change), tmp_path)
