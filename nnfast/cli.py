@@ -91,7 +91,7 @@ def _give_up_output(error: OSError) -> int:
         say(f"nnfast: error: {error}")
     # When Python exits it flushes what is left: into the void, or it would complain again.
     void = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr) if broken else (sys.stdout,):
+    for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             os.dup2(void, stream.fileno())
     return BROKEN_PIPE if broken else FAILED
