@@ -14,7 +14,7 @@ import reprlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,8 @@ def _give_up_output(error: OSError) -> int:
     void = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            os.dup2(void, stream.fileno())
+            with suppress(OSError, ValueError):  # a stream of a program's own has no number
+                os.dup2(void, stream.fileno())
     return BROKEN_PIPE if broken else FAILED
 
 
