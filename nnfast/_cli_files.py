@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -301,7 +302,8 @@ def _rows(lines: Iterable[str]) -> Iterator[str]:
     """Yield the lines of numbers, one after another: all of them at once would take much more room than the file."""
     filled = (line for line in lines if line.strip())
     first = next(filled, "")
-    named = not any(map(is_number, first.split(",")))  # the names of the columns
+    cells = (match[0] for match in re.finditer("[^,]+", first))  # one after another: a line may be the whole file
+    named = not any(map(is_number, cells))  # the names of the columns
     line = None if named else first
     for line in filled if named else chain([first], filled):
         if ";" in line:

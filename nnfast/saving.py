@@ -179,7 +179,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     Parameters
     ----------
     path : path
-        The file. Reading it runs no code, and takes no more memory than 32 times its size and 32 MB.
+        The file. Reading it runs no code, and takes at most 16 times its size of memory, and 16 MB.
 
     Returns
     -------
@@ -192,6 +192,8 @@ def load(path: str | os.PathLike[str]) -> Sequential:
         If the file cannot be read.
     ValueError
         If it is no network of nnfast, is damaged, or was written by a newer version; the message says which.
+    MemoryError
+        If there is no memory for what is in the file.
 
     Examples
     --------

@@ -53,9 +53,9 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     Notes
     -----
     The format is described at the end of Y. LeCun, C. Cortes and C. Burges, "The MNIST database of handwritten
-    digits". No more is read than the header states, and no memory is taken for what is not in the file: at most the
-    size of the file and 1 MB, or, since one byte of gzip's can stand for 1,032, at most 1,032 times its size if it is
-    compressed.
+    digits". No more is read than the header states, and no memory is taken for what is not in the file: at most 1.2
+    times the size of the file and 2 MB; or, if it is compressed, at most 1,200 times its size, for one byte of gzip's
+    can stand for 1,032.
 
     Examples
     --------

@@ -84,7 +84,7 @@ def networks(tmp_path_factory) -> list[bytes]:
 def load_or_refuse(content: bytes, path) -> nf.Sequential | None:
     path.write_bytes(content)
     try:
-        with at_most(32 * len(content) + 32e6):  # as SECURITY.md promises
+        with at_most(16 * len(content) + 16e6):  # as SECURITY.md promises
             return nf.load(path)
     except (ValueError, OSError) as error:
         assert len(str(error)) < 1000
@@ -154,7 +154,8 @@ def test_networks_of_changed_bytes(seed, networks, tmp_path):
 HOSTILE = [
     None, True, False, 0, -1, 1, 2, 3, 1.5, -0.0, 1e308, 1e-320, float("nan"), float("inf"), 2**28, 2**31 - 1, 2**31,
     2**63, 2**64, 10**400, 10**4000, "", "x", "dense", "residual", "relu", "float32", "O", "\0", "\N{SNOWMAN}",
-    "x" * 5000, [], {}, [[]], [None], [0.5], [2**28], [1] * 70, ["leaky_relu", 0.1], ["softmax", 1], {"kind": "residual"},
+    "x" * 5000, [], {}, [[]], [None], [0.5], [2**28], [1] * 70, ["leaky_relu", 0.1], ["softmax", 1],
+    {"kind": "residual"},
     {"kind": "dense", "units": 2**28, "activation": "relu"}, {"name": "quantile", "quantiles": [0.5]},
     {"name": "quantile", "quantiles": [i / 20_001 for i in range(1, 20_001)]},
     {"kind": "activation", "function": "relu"}, {"kind": "rescaling", "scale": 1.0},
@@ -320,7 +321,7 @@ def test_idx_files(seed, tmp_path):
             content = mutated(content, rng, others)
     path = tmp_path / "some-idx"
     path.write_bytes(content)
-    with contextlib.suppress(ValueError, OSError), at_most(1032 * len(content) + 3e6 if packed else len(content) + 3e6):
+    with contextlib.suppress(ValueError, OSError), at_most((1200 if packed else 1.2) * len(content) + 2e6):
         array = read_idx(path)
         assert array.dtype.isnative
         assert array.flags.writeable
@@ -393,15 +394,15 @@ def test_data_of_the_command_line(seed, folder):
     args = ["predict", "net.npz", changed]
     if name.endswith("z") and rng.random() < 0.5:
         args = ["train", changed, "--epochs", "1", "--layers", "2", "--quiet"]
-    with at_most(1032 * len(content) + 20e6 if name == "packed.npz" else 100 * len(content) + 20e6):
+    with at_most(1200 * len(content) + 20e6 if name == "packed.npz" else 100 * len(content) + 20e6):
         _, err = run(args)
     assert len(err) < 3000
 
 
 VALUES = [
     "", " ", "0", "1", "-1", "1.5", "nan", "inf", "1e-320", "1e308", "9" * 30, "9" * 5000, "\N{SNOWMAN}", "x",
-    "n" * 300, "no/x.npz", ".", "net.npz", "data.npz", "x.npy", "new.npz", "new.png", "new.svg", "\udcff.npz", "/dev/null", "--",
-    "-", "relu", "adam", "0.5", "\0", "a\nb",
+    "n" * 300, "no/x.npz", ".", "net.npz", "data.npz", "x.npy", "new.npz", "new.png", "new.svg", "\udcff.npz",
+    "/dev/null", "--", "-", "relu", "adam", "0.5", "\0", "a\nb",
 ]  # fmt: skip
 OPTIONS = {
     "train": ["--layers", "--activation", "--dropout", "--epochs", "--batch-size", "--optimizer", "--learning-rate",
