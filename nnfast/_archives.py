@@ -119,13 +119,14 @@ def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     return shape, fortran, dtype, file.tell()
 
 
-def write_archive(file: IO[bytes], arrays: dict[str, Any]) -> None:
-    """Write what `numpy.savez` writes, piece by piece."""
+def write_archive(file: IO[bytes], arrays: dict[str, np.ndarray]) -> None:
+    """Write what `numpy.savez` writes, without a copy: there may be little memory left."""
     archive = zipfile.ZipFile(file, "w")
     try:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+                np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
+                member.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     except BaseException:
         archive.fp = None  # there is nothing to complete: what failed is not kept
         raise

@@ -37,6 +37,7 @@ from nnfast._cli_files import (
 from nnfast._files import replacing
 from nnfast._threads import MAX_THREADS
 from nnfast.activations import NAMES
+from nnfast.kernels.arrays import all_finite
 from nnfast.optimizers import OPTIMIZERS
 
 OK, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141  # the last two as a shell reports SIGINT and SIGPIPE
@@ -143,7 +144,8 @@ it ends in identity and learns by the mean squared error. x and y are used as
 they are: scale them to about 1.
 
 Ctrl-C ends the training early; what was learned is reported, saved and drawn
-all the same.
+all the same. What cannot be written where you want it is written beside it or
+among the temporary files, and you are told where.
 
 examples:
   nnfast train digits --layers 50 20 --activation relu --plot loss.png
@@ -316,7 +318,7 @@ def _train(args: argparse.Namespace) -> int:
     assert history is not None
 
     # First what would be lost, then what is only told. What an older file holds is worth more than infinite weights.
-    diverged = not (np.isfinite(history.step_loss[-1]) and np.isfinite(net.flat_params).all())
+    diverged = not (np.isfinite(history.step_loss[-1]) and all_finite(net.flat_params))
     products: Products = {
         "network": (None if diverged else args.save, net.save),
         "plot": (args.plot, lambda path: _draw(history, path)),
