@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -1114,3 +1116,93 @@ def test_too_many_threads_are_a_usage_error():
     assert done.returncode == 2
     assert "argument --threads: must be at most 1024, got 5000" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# ---- data that asks for much memory
+
+
+def header_of(shape, dtype="<f8"):
+    """The beginning of a .npy file that claims to hold such an array."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+def hostile_npz(content, method=zipfile.ZIP_STORED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("x.npy", content)
+    return buffer.getvalue()
+
+
+def lying_about_size(content):
+    """The list of members says that a packed one has 4 GB."""
+    data = bytearray(hostile_npz(content, zipfile.ZIP_DEFLATED))
+    entry = data.rindex(b"PK\x01\x02")
+    data[entry + 24 : entry + 28] = (2**32 - 2).to_bytes(4, "little")
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.npy", header_of((2**40, 64)) + bytes(1000), "cannot be in"),
+        ("x.npy", header_of((10, 64)) + bytes(10 * 64 * 8 + 1), "cannot be in"),
+        ("x.npy", header_of((10, 64)) + bytes(10 * 64 * 8 - 1), "cannot be in"),
+        ("x.npz", hostile_npz(header_of((2**40, 64)) + bytes(1000)), "cannot be in"),
+        ("x.npz", lying_about_size(header_of((2**29 - 16,)) + bytes(1000)), "cannot have 4294967294 bytes"),
+        (
+            "x.npz",
+            hostile_npz(header_of((9000, 64)) + bytes(4_608_000), zipfile.ZIP_LZMA),
+            "way that NumPy does not use",
+        ),
+        (
+            "x.npz",
+            hostile_npz(header_of((9000, 64)) + bytes(4_608_000), zipfile.ZIP_BZIP2),
+            "way that NumPy does not use",
+        ),
+        ("x.csv", b"1\n" * 300_000, "x must have shape (n, 64)"),
+        ("x.csv", b"1.5,2.5," * 40_000 + b"1\n", "x must have shape (n, 64)"),
+    ],
+)
+def test_no_memory_is_taken_for_what_is_not_in_a_file(capsys, digits_net, name, content, message):
+    Path(name).write_bytes(content)
+    nnfast.load(digits_net)  # what is imported on the way does not count
+    tracemalloc.start()
+    try:
+        assert message in refused(capsys, "predict", digits_net, name)
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert taken < 24 * len(content) + 5_000_000
+
+
+def test_a_compressed_array_takes_what_it_unpacks_to(capsys, digits_net):
+    x = np.zeros((4000, 64))
+    np.savez_compressed("x.npz", x=x)
+    tracemalloc.start()
+    try:
+        assert main(["predict", digits_net, "x.npz"]) == 0
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert capsys.readouterr().out.count("\n") == 4000
+    assert taken < 3 * x.nbytes + 5_000_000
+
+
+def test_arrays_in_the_order_of_fortran_and_headers_of_each_version_are_read(capsys, digits_net, rows):
+    x, _ = rows
+    for version in ((1, 0), (2, 0), (3, 0)):
+        for order in "CF":
+            with open("x.npy", "wb") as file:
+                np.lib.format.write_array(file, np.array(x, order=order), version)
+            assert main(["predict", digits_net, "x.npy"]) == 0
+            assert capsys.readouterr().out == classes_of(digits_net, x)
+
+
+@pytest.mark.parametrize("text", ["a,b\r1,2\r3,4\r", "a,b\r\n\r\n1,2\r\n3,4", "1,2\n3,4\n\n", "  \n1,2\n \n3,4"])
+def test_lines_of_csv_may_end_in_any_way(capsys, text):
+    nnfast.Sequential([nnfast.Rescaling(1.0)], input_shape=2).save("net.npz")
+    Path("x.csv").write_bytes(text.encode())
+    assert main(["predict", "net.npz", "x.csv"]) == 0
+    assert capsys.readouterr().out == "1.0,2.0\n3.0,4.0\n"
