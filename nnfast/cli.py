@@ -316,7 +316,18 @@ def _train(args: argparse.Namespace) -> int:
             raise UsageError(str(stopped))
         raise stopped  # before anything was learned: what an older file holds is worth more
     assert history is not None
+    return _conclude(args, net, data, history, stopped, seconds)
 
+
+def _conclude(
+    args: argparse.Namespace,
+    net: nnfast.Sequential,
+    data: Data,
+    history: nnfast.History,
+    stopped: BaseException | None,
+    seconds: float,
+) -> int:
+    """Write and report what was learned, and return the exit code; `stopped` is what ended the training early."""
     # First what would be lost, then what is only told. What an older file holds is worth more than infinite weights.
     diverged = not (np.isfinite(history.step_loss[-1]) and all_finite(net.flat_params))
     products: Products = {

@@ -208,6 +208,8 @@ cdef class Program:
         loss.kind = LOSSES[kind]
         if per_output is not None:
             loss.period = len(per_output)
+            if loss.period == 0:
+                raise ValueError("expected at least one parameter for the outputs")
             self.per_output = np.resize(np.asarray(per_output, self.dtype), loss.period + SUM_BLOCK)
             loss.per_output = data(self.per_output)
         self.plan.from_logits = from_logits(loss.kind)
