@@ -4,6 +4,14 @@ import importlib as _importlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
+try:
+    import nnfast.kernels.dispatch as _dispatch  # noqa: F401
+except ImportError as _error:
+    from nnfast._command import refuse as _refuse
+
+    _refuse(_error)
+    raise
+
 from nnfast import activations, functions, losses, schedules
 from nnfast._config import show_config
 from nnfast._threads import get_num_threads, num_threads, set_num_threads

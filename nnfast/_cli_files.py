@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import sys
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
 from math import prod
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 import nnfast
+from nnfast._archives import Archive, read_npy, short
+from nnfast._files import KEPT_NAME, check_writable, target_of
 from nnfast._validation import as_array, lost_in_float32, require
 
 if TYPE_CHECKING:
@@ -49,41 +54,71 @@ def columns(array: np.ndarray) -> int:
     return prod(array.shape[1:])
 
 
+def say(message: str) -> None:
+    """Print to the standard error, if anybody can read it."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(message, file=sys.stderr, flush=True)
+
+
 def warn(message: str) -> None:
     """Tell the user of something that is worth a look."""
-    print(f"nnfast: warning: {message}", file=sys.stderr)
+    say(f"nnfast: warning: {message}")
 
 
 def check_written(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> None:
-    """Find out before any work is done whether the results can be written."""
+    """Find out before any work is done whether the results can be written, where and as they will be."""
     taken = {os.path.realpath(path): path for path in inputs if os.path.exists(path)}
     for option, path in outputs.items():
         if path is None:
             continue
-        folder = os.path.dirname(path) or os.curdir
         if not path:
             raise UsageError(f"{option}: the name of the file is empty")
-        if not os.path.isdir(folder):
-            raise UsageError(f"{option}: there is no folder {folder}")
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise UsageError(f"{option}: {path} is a folder or device, and no file")
-        if os.path.realpath(path) in taken:
-            raise UsageError(f"{option}: {path} would overwrite {taken[os.path.realpath(path)]}")
-        taken[os.path.realpath(path)] = path
-        _check_writable(option, path)
+        try:
+            target = target_of(path)
+            if target in taken:
+                raise UsageError(f"{option}: {path} would overwrite {taken[target]}")
+            taken[target] = path
+            check_writable(path)
+        except OSError as error:
+            raise UsageError(f"{option}: cannot write {path}: {error.strerror or error}") from None
 
 
-def _check_writable(option: str, path: str) -> None:
-    probe = f"{path}.{os.getpid()}.probe"  # longer than any name that will be needed
+def write(path: str, writer: Callable[[str], object], *, rescue: bool = False) -> str | None:
+    """Write a file and return where it is, None if nowhere; to rescue it is to look for another place.
+
+    What went wrong is told on the standard error.
+    """
     try:
-        with open(probe, "xb"):
-            pass
-        os.remove(probe)
-        if os.path.exists(path):
-            with open(path, "ab"):
-                pass
-    except OSError as error:
-        raise UsageError(f"{option}: cannot write {path}: {error.strerror or error}") from None
+        writer(path)
+        return path
+    except Exception as error:
+        message = f"nnfast: error: cannot write {path}: {_reason(error)}"
+    for place in _other_places(path) if rescue else ():
+        with suppress(Exception):
+            writer(place)
+            say(f"{message}; it is in {place} instead")
+            return place
+    say(message)
+    return None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _other_places(path: str) -> Iterator[str]:
+    """Yield new files beside `path` and in the folder for temporary files."""
+    import tempfile
+
+    folder, name = os.path.split(path)
+    stem, ending = os.path.splitext(name)
+    name = f"{stem[:KEPT_NAME]}-{os.urandom(4).hex()}{ending[:KEPT_NAME]}"
+    yield os.path.join(folder, name)
+    with suppress(OSError):
+        yield os.path.join(tempfile.gettempdir(), name)
 
 
 def check_plot(path: str) -> None:
@@ -249,15 +284,13 @@ def _read(path: str) -> dict[str, np.ndarray]:
     except MemoryError:
         raise
     except Exception as error:  # what the readers of zip and npy files raise on damage is a long list
-        raise UsageError(f"{path} is no {ending} file of numbers, or is damaged: {error}") from None
+        raise UsageError(f"{path} is no {ending} file of numbers, or is damaged: {short(error)}") from None
 
 
 def _read_npz(file: IO[bytes]) -> dict[str, np.ndarray]:
-    arrays = {}
-    with zipfile.ZipFile(file) as archive:
-        for name in {"x.npy", "y.npy"}.intersection(archive.namelist()):
-            with archive.open(name) as member:
-                arrays[name.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
+    with Archive(file) as archive:
+        there = set(archive.namelist())
+        arrays = {name: archive.read_array(name) for name in ("x", "y") if f"{name}.npy" in there}
     y = arrays.get("y")
     if y is not None and y.ndim == 2 and y.shape[1] == 1:
         arrays["y"] = y[:, 0]  # one value for each row, as a column
@@ -265,19 +298,29 @@ def _read_npz(file: IO[bytes]) -> dict[str, np.ndarray]:
 
 
 def _read_npy(file: IO[bytes]) -> dict[str, np.ndarray]:
-    return {"x": np.lib.format.read_array(file, allow_pickle=False)}
+    return {"x": read_npy(file)}
 
 
 def _read_csv(file: IO[bytes]) -> dict[str, np.ndarray]:
-    text = file.read().decode("utf-8-sig")  # spreadsheets put a mark before the first line
-    lines = [line for line in text.splitlines() if line.strip()]
-    if lines and ";" in lines[-1]:
+    with io.TextIOWrapper(file, encoding="utf-8-sig") as lines:  # spreadsheets put a mark before the first line
+        return {"x": np.loadtxt(_rows(lines), delimiter=",", comments=None, ndmin=2)}
+
+
+def _rows(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of numbers, one after another: all of them at once would take much more room than the file."""
+    filled = (line for line in lines if line.strip())
+    first = next(filled, "")
+    cells = (match[0] for match in re.finditer("[^,]+", first))  # one after another: a line may be the whole file
+    named = not any(map(is_number, cells))  # the names of the columns
+    line = None if named else first
+    for line in filled if named else chain([first], filled):
+        if ";" in line:
+            break
+        yield line
+    if ";" in (line or first):
         raise ValueError("there must be commas between the numbers, not semicolons")
-    if lines and not any(map(is_number, lines[0].split(","))):
-        del lines[0]  # the names of the columns
-    if not lines:
+    if line is None:
         raise ValueError("it has no rows")
-    return {"x": np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)}
 
 
 def is_number(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -105,13 +106,23 @@ def get_num_threads() -> int:
 def _from_environment() -> int:
     own = os.environ.get("NNFAST_NUM_THREADS", "")
     if own:
-        if not (own.isdecimal() and int(own) > 0):
-            raise ValueError(f"NNFAST_NUM_THREADS must be a positive integer, got {own!r}")
-        return min(int(own), MAX_THREADS)
-    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # OpenMP allows a list, by nesting level
-    if first.isdecimal() and int(first) > 0:
-        return min(int(first), MAX_THREADS)
-    return _usable_cores()
+        number = _count(own)
+        if number is None:
+            raise ValueError(f"NNFAST_NUM_THREADS must be a positive integer, got {reprlib.repr(own)}")
+        return number
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # OpenMP allows a list, by nesting level
+    return _count(first) or _usable_cores()
+
+
+def _count(text: str) -> int | None:
+    """Return the positive integer in a text, at most `MAX_THREADS`; None if it is something else."""
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdecimal()):
+        return None
+    digits = digits.lstrip("0")
+    if len(digits) > len(str(MAX_THREADS)):  # Python does not read integers of very many digits
+        return MAX_THREADS
+    return min(int(digits), MAX_THREADS) if digits else None
 
 
 def _usable_cores() -> int:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import reprlib
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,13 @@ from nnfast._cli_files import (
     load_data,
     load_net,
     load_rows,
+    say,
+    write,
 )
+from nnfast._files import replacing
 from nnfast._threads import MAX_THREADS
 from nnfast.activations import NAMES
+from nnfast.kernels.arrays import all_finite
 from nnfast.optimizers import OPTIMIZERS
 from nnfast.training import DIVERGED
 
@@ -86,12 +91,13 @@ def _give_up_output(error: OSError) -> int:
     """The standard output takes no more: its reader has gone, which is no news to anyone, or its disk is full."""
     broken = isinstance(error, BrokenPipeError)
     if not broken:
-        print(f"nnfast: error: {error}", file=sys.stderr)
+        say(f"nnfast: error: {error}")
     # When Python exits it flushes what is left: into the void, or it would complain again.
     void = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr) if broken else (sys.stdout,):
+    for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            os.dup2(void, stream.fileno())
+            with suppress(OSError, ValueError):  # a stream of a program's own has no number
+                os.dup2(void, stream.fileno())
     return BROKEN_PIPE if broken else FAILED
 
 
@@ -111,7 +117,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _complain(args: argparse.Namespace, message: str, code: int) -> int:
-    print(f"nnfast {args.command}: {message}", file=sys.stderr)
+    say(f"nnfast {args.command}: {message}")
     return code
 
 
@@ -140,7 +146,8 @@ it ends in identity and learns by the mean squared error. x and y are used as
 they are: scale them to about 1.
 
 Ctrl-C ends the training early; what was learned is reported, saved and drawn
-all the same.
+all the same. What cannot be written where you want it is written beside it or
+among the temporary files, and you are told where.
 
 examples:
   nnfast train digits --layers 50 20 --activation relu --plot loss.png
@@ -204,8 +211,14 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
     add = parser.add_argument_group("training").add_argument
     epochs = f"how often each sample is used (default: {EPOCHS}; for mnist {EPOCHS_MNIST})"
-    add("--epochs", metavar="N", type=_whole(1), help=epochs)
-    add("--batch-size", metavar="N", type=_whole(1), default=32, help="samples in a mini-batch (default: 32)")
+    add("--epochs", metavar="N", type=_whole(1, sys.maxsize), help=epochs)
+    add(
+        "--batch-size",
+        metavar="N",
+        type=_whole(1, sys.maxsize),
+        default=32,
+        help="samples in a mini-batch (default: 32)",
+    )
     add("--optimizer", choices=tuple(LEARNING_RATES), default="adam", help="(default: adam)")
     rates = ", ".join(f"{rate} for {name}" for name, rate in LEARNING_RATES.items())
     add("--learning-rate", metavar="RATE", type=_positive, help=f"(default: {rates})")
@@ -242,11 +255,12 @@ def _whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
         try:
             number = int(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
+            what = "a whole number of fewer digits" if text.isdecimal() else "a whole number"
+            raise argparse.ArgumentTypeError(f"must be {what}, got {reprlib.repr(text)}") from None
         if number < minimum:
-            raise argparse.ArgumentTypeError(f"must be at least {minimum}, got {number}")
+            raise argparse.ArgumentTypeError(f"must be at least {minimum}, got {reprlib.repr(number)}")
         if maximum is not None and number > maximum:
-            raise argparse.ArgumentTypeError(f"must be at most {maximum}, got {number}")
+            raise argparse.ArgumentTypeError(f"must be at most {maximum}, got {reprlib.repr(number)}")
         return number
 
     return convert
@@ -254,8 +268,10 @@ def _whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
 
 def _width(text: str) -> int:
     if text[:1].isalpha() or text.endswith(".npz"):  # --layers 50 digits
-        raise argparse.ArgumentTypeError(f"must be whole numbers, got {text!r}: put DATA before the options")
-    return _whole(1)(text)
+        raise argparse.ArgumentTypeError(
+            f"must be whole numbers, got {reprlib.repr(text)}: put DATA before the options"
+        )
+    return _whole(1, sys.maxsize)(text)
 
 
 def _positive(text: str) -> float:
@@ -268,7 +284,7 @@ def _part(text: str) -> float:
 
 def _real(text: str, fits: Callable[[float], bool], wanted: str) -> float:
     if not (is_number(text) and fits(float(text))):
-        raise argparse.ArgumentTypeError(f"must be {wanted}, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be {wanted}, got {reprlib.repr(text)}")
     return float(text)
 
 
@@ -282,7 +298,10 @@ def _train(args: argparse.Namespace) -> int:
     args.epochs = args.epochs or (EPOCHS_MNIST if args.data == "mnist" else EPOCHS)
     args.learning_rate = args.learning_rate or LEARNING_RATES[args.optimizer]
     data = load_data(args)
-    net = _network(args, data)
+    try:
+        net = _network(args, data)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     if not args.quiet:
         print(data)
         net.summary()
@@ -295,34 +314,62 @@ def _train(args: argparse.Namespace) -> int:
     seconds = time.perf_counter() - start
     history = net.history
     if stopped and (history is None or not len(history.step_loss)):
+        if isinstance(stopped, (TypeError, ValueError)):
+            raise UsageError(str(stopped))
         raise stopped  # before anything was learned: what an older file holds is worth more
     assert history is not None
+    return _conclude(args, net, data, history, stopped, seconds)
 
+
+def _conclude(
+    args: argparse.Namespace,
+    net: nnfast.Sequential,
+    data: Data,
+    history: nnfast.History,
+    stopped: BaseException | None,
+    seconds: float,
+) -> int:
+    """Write and report what was learned, and return the exit code; `stopped` is what ended the training early."""
     # First what would be lost, then what is only told. What an older file holds is worth more than infinite weights.
-    diverged = not (np.isfinite(history.step_loss[-1]) and np.isfinite(net.flat_params).all())
-    products = [
-        ("network", None if diverged else args.save, net.save),
-        ("plot", args.plot, lambda path: _draw(history, path)),
-    ]
-    written = {path: _write(path, write) for _, path, write in products if path}
-    if isinstance(stopped, BrokenPipeError):
+    diverged = not (np.isfinite(history.step_loss[-1]) and all_finite(net.flat_params))
+    products: Products = {
+        "network": (None if diverged else args.save, net.save),
+        "plot": (args.plot, lambda path: _draw(history, path)),
+    }
+    try:
+        kept = _keep(products)
+    except KeyboardInterrupt as error:  # it was for the training, or came a second time
+        stopped = stopped or error
+        kept = _keep(products)
+    if isinstance(stopped, OSError):  # nobody reads any more
         raise stopped
-    _report(net, data, history, args.batch_size, seconds)
-    for what, path, _ in products:
-        if path and written[path]:
-            print(f"{what} saved as {path}")
+    if not isinstance(stopped, MemoryError):
+        _report(net, data, history, args.batch_size, seconds)
+    for what, place in kept.items():
+        if place:
+            print(f"{what} saved as {place}")
     if diverged:
         unsaved = f", and {args.save} is left as it was" if args.save else ""
         cure = "try a smaller --learning-rate, and scale x and y to about 1"
         _complain(args, f"error: the training diverged{unsaved}: {cure}", FAILED)
-    if stopped:
+    if isinstance(stopped, KeyboardInterrupt):
         total = args.epochs * history.steps_per_epoch
         return _complain(args, f"interrupted after {len(history.step_loss):,} of {total:,} steps", INTERRUPTED)
-    return OK if all(written.values()) and not diverged else FAILED
+    if stopped:
+        raise stopped
+    return OK if all(place == products[what][0] for what, place in kept.items()) and not diverged else FAILED
+
+
+Products = dict[str, tuple[str | None, Callable[[str], object]]]
+
+
+def _keep(products: Products) -> dict[str, str | None]:
+    """Write what was learned, in another place if need be; return where each is, None if nowhere."""
+    return {what: write(path, writer, rescue=True) for what, (path, writer) in products.items() if path}
 
 
 def _fit(args: argparse.Namespace, net: nnfast.Sequential, data: Data) -> BaseException | None:
-    """Train, and return what ended it early: Ctrl-C, or nobody reading the progress any more."""
+    """Train, and return what ended it early: Ctrl-C, nobody reading the progress any more, or an error."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", DIVERGED, RuntimeWarning)  # it is told at the end, as an error
@@ -335,7 +382,7 @@ def _fit(args: argparse.Namespace, net: nnfast.Sequential, data: Data) -> BaseEx
                 validation_data=(data.x_test, data.y_test) if len(data.x_test) else None,
                 verbose=int(not args.quiet and sys.stderr is not None),
             )
-    except (KeyboardInterrupt, BrokenPipeError) as error:
+    except (KeyboardInterrupt, Exception) as error:
         return error
     return None
 
@@ -372,16 +419,8 @@ def _draw(history: nnfast.History, path: str) -> None:
 
     figure = Figure(figsize=(7.4, 3.4), dpi=150, layout="constrained")
     history.plot(axes=figure.subplots(1, 2))
-    figure.savefig(path)
-
-
-def _write(path: str, write: Callable[[str], object]) -> bool:
-    try:
-        write(path)
-    except OSError as error:
-        print(f"nnfast: error: cannot write {path}: {error.strerror or error}", file=sys.stderr)
-        return False
-    return True
+    with replacing(path) as file:
+        figure.savefig(file, format=os.path.splitext(path)[1][1:].lower())
 
 
 # ---- predict and info
@@ -403,12 +442,12 @@ def _predict(args: argparse.Namespace) -> int:
     except ValueError as error:  # of NaN there is no class
         raise UsageError(f"{args.file}: {error}") from None
     if args.output:
-        if not _write(args.output, lambda path: _write_text(path, lines)):
+        if not write(args.output, lambda path: _write_text(path, lines)):
             return FAILED
     else:
         print(*lines, sep="", end="", flush=True)
     if score:
-        print(score, file=sys.stderr)
+        say(score)
     return OK
 
 
@@ -418,8 +457,8 @@ def _lines(results: np.ndarray) -> list[str]:
 
 
 def _write_text(path: str, lines: Iterable[str]) -> None:
-    with open(path, "w", encoding="ascii") as file:
-        file.writelines(lines)
+    with replacing(path) as file:
+        file.writelines(line.encode("ascii") for line in lines)
 
 
 def _info(args: argparse.Namespace) -> int:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 
 MAX_DEPTH = 100  # of residual layers, which Python walks one within the other
+MAX_LAYERS = 10_000  # of a network, those within residual layers included
+MAX_OUTPUTS = 2**39  # of all layers together: the engine counts bytes of them
 
 
 class Compiler:
@@ -53,6 +55,7 @@ class Compiler:
     def __init__(self, width: int) -> None:
         self.steps: list[dict[str, Any]] = []
         self.width = width
+        self._outputs = 0
         self._numbers = {"W": 0, "gamma": 0}
 
     def add_layers(self, layers: Sequence[Layer], path: str = "") -> None:
@@ -72,6 +75,9 @@ class Compiler:
             raise MemoryError(
                 f"no layer can have more than {MAX_SIZE} inputs or outputs, got {shown(max(width, self.width))}"
             )
+        self._outputs += width
+        if self._outputs > MAX_OUTPUTS:
+            raise MemoryError(f"the layers of a network can have at most {MAX_OUTPUTS} outputs together")
         first = "W" if kind == "dense" else "gamma"
         if kind in ("dense", "batch_norm", "layer_norm"):
             self._numbers[first] += 1
@@ -110,6 +116,8 @@ class Layer:
     l2: float = 0.0
     trainable: bool = True
     function: ActivationFunction = resolve_activation("identity")
+    _depth: int = 0  # of residual layers within each other
+    _size: int = 1  # layers, itself and those within it
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(
@@ -164,10 +172,15 @@ class Layer:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
+_DEFAULTS: dict[type[Layer], dict[str, Any]] = {}
+
+
 def _defaults(kind: type[Layer]) -> dict[str, Any]:
     """The arguments that may be left out, with the values that they have then."""
-    parameters = signature(kind).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
+    if kind not in _DEFAULTS:
+        parameters = signature(kind).parameters.values()
+        _DEFAULTS[kind] = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return _DEFAULTS[kind]
 
 
 def _penalty(name: str, value: float) -> float:
@@ -613,12 +626,13 @@ class Residual(Layer):
     Parameters
     ----------
     layers : sequence of Layer
-        From the input on; they must have as many outputs as inputs. They may be residual too.
+        From the input on; they must have as many outputs as inputs. They may be residual too, up to 100 within each
+        other.
 
     Raises
     ------
     TypeError, ValueError
-        If there is no layer, or something that is none.
+        If `layers` is empty, contains a non-layer, or there are too many.
 
     Notes
     -----
@@ -638,10 +652,9 @@ class Residual(Layer):
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         chain = check_layers(layers)
-        depth = 1 + max((path.count(".") for path, _ in walk(chain)), default=0)
-        if depth > MAX_DEPTH:
-            raise ValueError(f"residual layers must be at most {MAX_DEPTH} deep within each other, got {depth}")
-        vars(self).update(layers=chain)
+        depth = 1 + max(layer._depth for layer in chain)
+        _check_depth(depth)
+        vars(self).update(layers=chain, _depth=depth, _size=1 + sum(layer._size for layer in chain))
 
     def _compile(self, to: Compiler, path: str) -> None:
         """Add the steps of the chain and of the sum to a program; `path` is that of the layer in its network."""
@@ -687,7 +700,7 @@ def check_layers(layers: Any) -> tuple[Layer, ...]:
     Raises
     ------
     TypeError, ValueError
-        If it is none, or empty.
+        If it is none, or empty, or of more than `MAX_LAYERS`.
     """
     chain = as_tuple("layers", layers, "layers")
     for i, layer in enumerate(chain):
@@ -695,7 +708,20 @@ def check_layers(layers: Any) -> tuple[Layer, ...]:
             raise TypeError(f"layers[{i}] must be a layer such as Dense, got {describe(layer)}")
     if not chain:
         raise ValueError("layers must have at least one layer, got none")
+    _check_number(sum(layer._size for layer in chain))
     return chain
+
+
+def _check_number(layers: int) -> None:
+    if layers > MAX_LAYERS:
+        raise ValueError(
+            f"a network can have at most {MAX_LAYERS:,} layers, those within residual layers included, got {layers:,}"
+        )
+
+
+def _check_depth(depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"residual layers must be at most {MAX_DEPTH} deep within each other, got {depth}")
 
 
 def walk(layers: Sequence[Layer], path: str = "") -> Iterator[tuple[str, Layer]]:
@@ -704,6 +730,26 @@ def walk(layers: Sequence[Layer], path: str = "") -> Iterator[tuple[str, Layer]]
         yield f"{path}{i}", layer
         if isinstance(layer, Residual):
             yield from walk(layer.layers, f"{path}{i}.")
+
+
+def layers_from(configs: list[dict[str, Any]]) -> list[Layer]:
+    """Make the layers of a file; that there are not too many is known before one is made.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If they are not described well.
+    """
+    number, chains = 0, [(0, configs)]
+    while chains:
+        depth, chain = chains.pop()
+        if not isinstance(chain, list) or not all(isinstance(config, dict) for config in chain):
+            raise TypeError(f"layers must be a list of descriptions, got {describe(chain)}")
+        number += len(chain)
+        _check_number(number)
+        _check_depth(depth)
+        chains += [(depth + 1, config["layers"]) for config in chain if "layers" in config]
+    return [layer_from(config) for config in configs]
 
 
 def layer_from(config: dict[str, Any]) -> Layer:

@@ -42,6 +42,7 @@ _DEFAULTS = {"softmax": "cross_entropy", "log_softmax": "cross_entropy", "sigmoi
 _CLASSES = ("softmax", "log_softmax")  # outputs that exclude each other
 _NOT_NEGATIVE = ("softplus", "relu", "sigmoid", "hard_sigmoid")
 _UNBOUNDED = ("identity", "leaky_relu")
+MAX_QUANTILES = 10_000
 
 
 class Loss:
@@ -284,7 +285,7 @@ class Quantile(Loss):
     Parameters
     ----------
     quantiles : float or sequence of float
-        In (0, 1); each once.
+        In (0, 1); each once, at most 10,000.
 
     Raises
     ------
@@ -313,6 +314,8 @@ class Quantile(Loss):
 
     def __init__(self, quantiles: float | Sequence[float]) -> None:
         each = as_array("quantiles", quantiles, np.float64, ndim=(0, 1)).reshape(-1).tolist()
+        if len(each) > MAX_QUANTILES:
+            raise ValueError(f"quantiles must hold at most {MAX_QUANTILES:,} numbers, got {len(each):,}")
         for value in each:
             check_float("quantiles", value, 0.0, 1.0, open_ends=True)
         if not each:
@@ -584,11 +587,9 @@ class OutputLoss:
         return self.loss.quantiles if isinstance(self.loss, Quantile) else None
 
     def kernel(self, dtype: np.dtype) -> tuple[str, float, bool, np.ndarray | None]:
-        """Return what the engine needs: the kernel's name, its parameters, and one of `dtype` for each output."""
+        """Return what the engine needs: the kernel's name, its parameters, and those that the outputs have in turn."""
         name = self.loss.fused.get(self.activation, self.name)
-        each = None
-        if self.quantiles is not None:
-            each = np.tile(np.array(self.quantiles, dtype), self.n_out // len(self.quantiles))
+        each = None if self.quantiles is None else np.array(self.quantiles, dtype)
         return (name, *self.loss.values(), each)
 
     @property

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import os
-import threading
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnfast._files import replacing
 from nnfast._validation import MAX_SIZE
-from nnfast.layers import Compiler, Layer, layer_from
+from nnfast.layers import Compiler, Layer, layers_from
 from nnfast.losses import from_description, to_description
 from nnfast.optimizers import OPTIMIZERS
 from nnfast.schedules import check_plateau
 
 if TYPE_CHECKING:
-    import zipfile
     from collections.abc import Sequence
 
+    from nnfast._archives import Archive
     from nnfast.sequential import Sequential
 
 FORMAT = "nnfast"
@@ -97,7 +96,7 @@ def from_state(
     from nnfast.sequential import Sequential
 
     if layers is None:
-        layers = [layer_from(config) for config in description["layers"]]
+        layers = layers_from(description["layers"])
     loss, shape = from_description(description["loss"]), description["input_shape"]
     kind = kind or Sequential
     net = kind.__new__(kind)
@@ -172,26 +171,18 @@ def save(net: Sequential, path: str | os.PathLike[str]) -> None:
     net._built  # noqa: B018  an unbuilt network has nothing to save, and says so
     import json
 
+    from nnfast._archives import write_archive
+
     description, arrays = to_state(net)
-    buffer = io.BytesIO()
-    members: dict[str, Any] = {DESCRIPTION: np.array(json.dumps(description)), **arrays}
-    np.savez(buffer, **members)
-    path = os.path.realpath(os.fsdecode(path))  # through a link, which stays one
-    if not os.path.isdir(os.path.dirname(path)):
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {os.path.dirname(path)}")
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise OSError(f"cannot replace {path}: it is a folder or device, and no file")
-    temporary = f"{path}.{os.getpid()}.{threading.get_ident()}.part"
+    text = np.array(json.dumps(description))
     try:
-        with open(temporary, "wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-        raise
+        if text.nbytes > MAX_DESCRIPTION:
+            raise ValueError(f"its description has {text.nbytes} bytes, more than {MAX_DESCRIPTION}")
+        _expected_arrays(description)
+    except ValueError as error:
+        raise ValueError(f"this network cannot be saved, for load would refuse it: {error}") from error
+    with replacing(path) as file:
+        write_archive(file, {DESCRIPTION: text, **arrays})
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:
@@ -200,7 +191,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     Parameters
     ----------
     path : path
-        The file. Reading it runs no code, and takes no more memory than its size allows.
+        The file. Reading it runs no code, and takes at most 16 times its size of memory, and 16 MB.
 
     Returns
     -------
@@ -213,6 +204,8 @@ def load(path: str | os.PathLike[str]) -> Sequential:
         If the file cannot be read.
     ValueError
         If it is no network of nnfast, is damaged, or was written by a newer version; the message says which.
+    MemoryError
+        If there is no memory for what is in the file.
 
     Examples
     --------
@@ -227,43 +220,45 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     """
     import zipfile
 
+    from nnfast._archives import Archive, short
+
     path = os.fsdecode(path)
     with open(path, "rb") as file:
         try:
-            with zipfile.ZipFile(file) as archive:
+            with Archive(file) as archive:
                 description = _read_description(archive)
-                counts = _expected_arrays(description)
+                layers, counts = _expected_arrays(description)
                 _check_sizes(archive, counts, np.dtype(description["dtype"]))
-                arrays = {name: _read_array(archive.read(f"{name}.npy")) for name in counts}
-                for name, array in arrays.items():
-                    if array.dtype != description["dtype"]:
-                        raise ValueError(f"the array {name} has dtype {array.dtype}, not {description['dtype']}")
-            return from_state(description, arrays)
+                arrays = {name: archive.read_array(name) for name in counts}
+            for name, array in arrays.items():
+                if array.dtype != description["dtype"]:
+                    raise ValueError(f"the array {name} has dtype {array.dtype}, not {description['dtype']}")
+            return from_state(description, arrays, layers)
         except _Foreign as error:
-            raise ValueError(f"{path} is not a network saved by nnfast: {error}") from None
+            raise ValueError(f"{path} is not a network saved by nnfast: {short(error)}") from None
         except zipfile.BadZipFile as error:
-            raise ValueError(f"{path} is not a network saved by nnfast, or is damaged: {error}") from None
+            raise ValueError(f"{path} is not a network saved by nnfast, or is damaged: {short(error)}") from None
         except MemoryError:
             raise
         except KeyError as error:
-            raise ValueError(f"{path} is damaged: its description has no {error}") from error
+            raise ValueError(f"{path} is damaged: its description has no {short(error)}") from error
         except Exception as error:  # what the readers of zip and npy files raise on damage is a long list
-            raise ValueError(f"{path} is damaged: {error}") from error
+            raise ValueError(f"{path} is damaged: {short(error)}") from error
 
 
 class _Foreign(Exception):
     """The file is whole, but is something else."""
 
 
-def _read_description(archive: zipfile.ZipFile) -> dict[str, Any]:
+def _read_description(archive: Archive) -> dict[str, Any]:
     import json
 
     member = f"{DESCRIPTION}.npy"
     info = archive.getinfo(member) if member in archive.namelist() else None
-    if info is None or info.compress_type or info.file_size > MAX_DESCRIPTION:
+    if info is None or info.compress_type or info.file_size > MAX_DESCRIPTION + MAX_HEADER:
         raise _Foreign("it has no description")
     try:
-        description = json.loads(str(_read_array(archive.read(member))))
+        description = json.loads(str(archive.read_array(DESCRIPTION)))
     except json.JSONDecodeError as error:
         raise ValueError(f"its description is no JSON: {error}") from None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
@@ -278,14 +273,16 @@ def _read_description(archive: zipfile.ZipFile) -> dict[str, Any]:
     return description
 
 
-def _expected_arrays(description: dict[str, Any]) -> dict[str, int]:
-    """Return the paths of the arrays that the description tells of, and how many numbers each has."""
+def _expected_arrays(description: dict[str, Any]) -> tuple[list[Layer], dict[str, int]]:
+    """Return the layers that are described, the paths of their arrays, and how many numbers each has."""
+    if description["dtype"] not in ("float32", "float64"):
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {description['dtype']!r}")
     if len(description["input_shape"]) > MAX_AXES:
         raise ValueError(f"input_shape must have at most {MAX_AXES} axes, got {len(description['input_shape'])}")
     width = prod(_size("input_shape", size) for size in description["input_shape"])
-    compiler = Compiler(width)
+    layers, compiler = layers_from(description["layers"]), Compiler(width)
     try:
-        compiler.add_layers([layer_from(config) for config in description["layers"]])
+        compiler.add_layers(layers)
     except MemoryError as error:  # no such layer can have been saved
         raise ValueError(str(error)) from None
     counts: dict[str, int] = {}
@@ -301,7 +298,7 @@ def _expected_arrays(description: dict[str, Any]) -> dict[str, int]:
         if kind not in OPTIMIZERS:
             raise ValueError(f"unknown optimizer {kind!r}")
         counts |= {f"optimizer.{name}": total for name in _vectors(description["optimizer"])}
-    return counts
+    return layers, counts
 
 
 def _size(name: str, value: Any) -> int:
@@ -311,7 +308,7 @@ def _size(name: str, value: Any) -> int:
     return value
 
 
-def _check_sizes(archive: zipfile.ZipFile, counts: dict[str, int], dtype: np.dtype) -> None:
+def _check_sizes(archive: Archive, counts: dict[str, int], dtype: np.dtype) -> None:
     """Refuse what could not be in the file, before any room is made for it."""
     names = set(archive.namelist())
     for path, count in counts.items():
@@ -323,16 +320,3 @@ def _check_sizes(archive: zipfile.ZipFile, counts: dict[str, int], dtype: np.dty
         expected = count * dtype.itemsize
         if not expected < info.file_size <= expected + MAX_HEADER:
             raise ValueError(f"the array {path} has {info.file_size} bytes, not some {expected}")
-
-
-def _read_array(raw: bytes) -> np.ndarray:
-    """Return the array in the bytes of a .npy file; numpy.load would believe the header and make room for it."""
-    file = io.BytesIO(raw)
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    else:
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    if dtype.hasobject or fortran or prod(shape) * dtype.itemsize != len(raw) - file.tell():
-        raise ValueError(f"an array of shape {shape} and dtype {dtype} cannot be in {len(raw)} bytes")
-    return np.frombuffer(raw, dtype, offset=file.tell()).reshape(shape)

@@ -84,7 +84,8 @@ class Sequential:
     Parameters
     ----------
     layers : sequence of Layer
-        From the input to the output: `Dense`, `Activation`, `Dropout`, `BatchNorm`, `Residual`, ...
+        From the input to the output: `Dense`, `Activation`, `Dropout`, `BatchNorm`, `Residual`, ...; at most 10,000,
+        those within residual layers included.
     input_shape : int or tuple of int, optional
         The shape of one sample; left out, it is taken from the first `fit`. Each sample is flattened.
     loss : str or Loss, optional
@@ -1313,6 +1314,8 @@ class Sequential:
             If the network is not built.
         OSError
             If the file cannot be written.
+        ValueError
+            If `load` would refuse the file: a sample has more than 64 axes, or a layer is not one of nnfast's.
 
         Notes
         -----

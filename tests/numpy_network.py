@@ -65,7 +65,8 @@ class NumpyNetwork:
         self.steps = steps_of(net.layers)
         self.activations = [step.layer.activation for step in self.steps]
         self.loss, a, log_input, each = net._loss.kernel(net.dtype)
-        self.loss_parameters = {"huber": (a,), "poisson": (log_input,), "quantile": (each,)}.get(
+        quantiles = None if each is None else np.tile(each, net._loss.n_out // len(each))
+        self.loss_parameters = {"huber": (a,), "poisson": (log_input,), "quantile": (quantiles,)}.get(
             self.loss, (a,) if "cross_entropy" in self.loss else ()
         )
         if net._loss.fused:  # the loss is told from the logits

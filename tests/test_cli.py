@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -373,10 +376,10 @@ def test_an_older_file_is_replaced(capsys):
         ("digits --validation 0.9999", "--validation 0.9999 of 1797 sample(s) leaves none to train on"),
         ("mnist --validation 0.1", "--validation is not for mnist, which has test data of its own"),
         ("digits --data-home .", "--data-home is for mnist alone"),
-        ("digits --save no/net.npz", "--save: there is no folder no"),
-        ("digits --save .", "--save: . is a folder or device, and no file"),
+        ("digits --save no/net.npz", "--save: cannot write no/net.npz: there is no folder no"),
+        ("digits --save .", "--save: cannot write .: it is a folder or device, and no file"),
         ("digits --save=", "--save: the name of the file is empty"),
-        ("digits --plot no/loss.png", "--plot: there is no folder no"),
+        ("digits --plot no/loss.png", "--plot: cannot write no/loss.png: there is no folder no"),
         ("digits --plot loss.txt", "--plot: loss.txt must end in .png, .svg, .pdf, .jpg"),
         ("digits --save a.png --plot ./a.png", "--plot: ./a.png would overwrite a.png"),
         ("no.npz", "cannot read no.npz: No such file or directory"),
@@ -464,7 +467,7 @@ def test_damaged_and_foreign_archives(capsys, untrainable):
         Path("data.npz").write_bytes(packed[:at] + bytes(100) + packed[at + 100 :])
         assert "data.npz" in refused(capsys, "train", "data.npz")
     np.savez("data.npz", x=np.array([[None]]), y=np.zeros(1, int))  # a pickle
-    assert refused(capsys, "train", "data.npz").endswith("Object arrays cannot be loaded when allow_pickle=False")
+    assert refused(capsys, "train", "data.npz").endswith("it holds Python objects, which are not read")
 
 
 def test_results_must_not_overwrite_data(capsys, untrainable):
@@ -476,22 +479,74 @@ def test_results_must_not_overwrite_data(capsys, untrainable):
 
 
 def test_results_must_be_writable(capsys, untrainable, monkeypatch):
-    message = refused(capsys, "train", "digits", "--save", "n" * 250 + ".npz")  # too long with what saving adds to it
+    message = refused(capsys, "train", "digits", "--save", "n" * 300)
     assert message.startswith("nnfast train: error: --save: cannot write nnn")
+    assert message.endswith("n: File name too long")
 
-    # To the superuser no file is read-only: so pretend, once for the folder and once for the file in it.
+    # To the superuser no file is read-only: so pretend, for the folder and for the file in it.
     Path("net.npz").write_bytes(b"older")
-    for forbidden in ("xb", "ab"):
+    for forbidden, names in (("x+b", ["net.npz", "new.npz"]), ("ab", ["net.npz"]), ("xb", ["new.npz"])):
 
         def guarded_open(path, mode, forbidden=forbidden):
             if mode == forbidden:
                 raise PermissionError(13, "Permission denied")
             return open(path, mode)
 
-        monkeypatch.setattr(nnfast._cli_files, "open", guarded_open, raising=False)
-        message = refused(capsys, "train", "digits", "--save", "net.npz")
-        assert message == "nnfast train: error: --save: cannot write net.npz: Permission denied"
-    assert Path("net.npz").read_bytes() == b"older"
+        monkeypatch.setattr(nnfast._files, "open", guarded_open, raising=False)
+        for name in names:
+            for option in ("--save", "--plot"):
+                path = name if option == "--save" else name.replace("npz", "png")
+                Path("net.png").write_bytes(b"older")
+                message = refused(capsys, "train", "digits", option, path)
+                assert message == f"nnfast train: error: {option}: cannot write {path}: Permission denied"
+    assert Path("net.npz").read_bytes() == Path("net.png").read_bytes() == b"older"
+    assert sorted(os.listdir()) == ["net.npz", "net.png"]
+
+
+@posix
+def test_links_are_followed_before_training(capsys, untrainable):
+    """What is checked is the file that would be written."""
+    os.symlink("gone/net.npz", "link.npz")
+    os.symlink("loop.npz", "loop.npz")
+    os.symlink("net.npz", "one.npz")
+    os.symlink("one.npz", "two.png")
+    for args, message in (
+        ("--save link.npz", f"cannot write link.npz: there is no folder {os.getcwd()}/gone"),
+        ("--save loop.npz", "cannot write loop.npz: it is a link that leads back to itself"),
+    ):
+        assert refused(capsys, "train", "digits", *args.split()) == f"nnfast train: error: --save: {message}"
+    message = refused(capsys, "train", "digits", "--save", "one.npz", "--plot", "two.png")
+    assert message == "nnfast train: error: --plot: two.png would overwrite one.npz"
+
+
+def test_numbers_of_thousands_of_digits_are_refused_in_a_line(capsys, untrainable):
+    for option in ("--epochs", "--batch-size", "--seed", "--threads", "--layers"):
+        message = refused(capsys, "train", "digits", option, "1" * 5000)
+        assert f"argument {option}: must be a whole number of fewer digits, got '1111" in message
+        assert len(message) < 200
+    for option in ("--epochs", "--batch-size", "--layers"):
+        assert f"must be at most {sys.maxsize}, got 1000" in refused(
+            capsys, "train", "digits", option, "1" + "0" * 4000
+        )
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("--learning-rate 1e-300", "learning_rate"),
+        ("--dropout 0.99999999999", "rate must be below 1"),
+        (f"--layers {'1 ' * 10_000}", "a network can have at most 10,000 layers"),
+        (f"--epochs {10**15}", "no memory for the losses"),
+    ],
+)
+def test_what_the_network_or_its_training_refuses_is_a_message(capsys, args, message):
+    code = main(["train", "digits", "--quiet", "--save", "net.npz", *args.split()])
+    printed = capsys.readouterr()
+    assert code in (1, 2)
+    assert printed.out == ""
+    assert re.fullmatch(r"nnfast train: error: .*\n", printed.err)
+    assert message in printed.err
+    assert os.listdir() == []
 
 
 def test_a_refused_training_leaves_nothing_behind(capsys, untrainable):
@@ -539,9 +594,14 @@ def test_too_little_memory_is_no_traceback(capsys):
 
 
 @pytest.mark.parametrize("method", ["save", "plot"])
-def test_a_result_that_cannot_be_written_loses_no_other(capsys, monkeypatch, method):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(OSError(28, "No space left on device"), "No space left on device"), (MemoryError(), "not enough memory")],
+    ids=["disk", "memory"],
+)
+def test_a_result_that_cannot_be_written_anywhere_loses_no_other(capsys, monkeypatch, method, error, reason):
     def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr({"save": nnfast.Sequential, "plot": nnfast.History}[method], method, full)
     assert main(["train", "digits", "--epochs", "1", "--quiet", "--save", "net.npz", "--plot", "loss.png"]) == 1
@@ -549,10 +609,222 @@ def test_a_result_that_cannot_be_written_loses_no_other(capsys, monkeypatch, met
     failed, (what, kept) = {"save": ("net.npz", ("plot", "loss.png")), "plot": ("loss.png", ("network", "net.npz"))}[
         method
     ]
-    assert printed.err == f"nnfast: error: cannot write {failed}: No space left on device\n"
+    assert printed.err == f"nnfast: error: cannot write {failed}: {reason}\n"
     assert "test  accuracy" in printed.out
     assert printed.out.endswith(f"per second\n{what} saved as {kept}\n")
     assert os.listdir() == [kept]
+
+
+def train_and_break(monkeypatch, harm, *args):
+    """Train, and do harm when the training is done."""
+    fit = nnfast.Sequential.fit
+
+    def harmed(*args, **kwargs):
+        fit(*args, **kwargs)
+        harm()
+
+    monkeypatch.setattr(nnfast.Sequential, "fit", harmed)
+    return main(["train", "digits", "--epochs", "1", "--quiet", *args])
+
+
+def test_a_network_is_saved_beside_a_place_that_was_taken(capsys, monkeypatch):
+    assert train_and_break(monkeypatch, lambda: os.mkdir("net.npz"), "--save", "net.npz") == 1
+    printed = capsys.readouterr()
+    (kept,) = (name for name in os.listdir() if name != "net.npz")
+    reason = "it is a folder or device, and no file"
+    assert printed.err == f"nnfast: error: cannot write net.npz: {reason}; it is in {kept} instead\n"
+    assert printed.out.endswith(f"network saved as {kept}\n")
+    assert re.fullmatch(r"net-[0-9a-f]{8}\.npz", kept)
+    assert nnfast.load(kept).input_shape == (64,)
+
+
+@posix
+def test_results_are_saved_among_temporary_files_if_their_folder_is_gone(capsys, monkeypatch, tmp_path):
+    os.makedirs("temporary")
+    os.makedirs("folder")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    args = ["--save", "folder/net.npz", "--plot", "folder/loss.svg"]
+    assert train_and_break(monkeypatch, lambda: os.rmdir("folder"), *args) == 1
+    printed = capsys.readouterr()
+    plot, net = sorted(f"{tmp_path}/temporary/{name}" for name in os.listdir("temporary"))
+    assert f"cannot write folder/net.npz: there is no folder folder; it is in {net} instead\n" in printed.err
+    assert printed.out.endswith(f"network saved as {net}\nplot saved as {plot}\n")
+    assert nnfast.load(net).input_shape == (64,)
+    assert Path(plot).read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize("length", [205, 229, 240, 250, 255])
+def test_names_as_long_as_they_may_be_are_saved(capsys, length):
+    names = ["n" * (length - 4) + ending for ending in (".npz", ".png")]
+    assert main(["train", "digits", "--epochs", "1", "--quiet", "--save", names[0], "--plot", names[1]]) == 0
+    assert sorted(os.listdir()) == names
+    assert main(["predict", names[0], "no.npy", "--output", names[0]]) == 2
+    np.save("x.npy", np.zeros((1, 64)))
+    output = "p" * length
+    assert main(["predict", names[0], "x.npy", "--output", output]) == 0
+    assert len(Path(output).read_text()) == 2
+
+
+def test_memory_that_runs_out_in_a_training_costs_no_network(capsys, monkeypatch):
+    def out_of_memory():
+        raise MemoryError("no memory for the validation")
+
+    assert train_and_break(monkeypatch, out_of_memory, "--save", "net.npz", "--plot", "loss.png") == 1
+    printed = capsys.readouterr()
+    assert printed.err == "nnfast train: error: not enough memory: no memory for the validation\n"
+    assert printed.out == "network saved as net.npz\nplot saved as loss.png\n"
+    assert nnfast.load("net.npz").input_shape == (64,)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_a_full_disk_behind_the_progress_costs_no_network():
+    with open("/dev/full", "w") as full:
+        process = start("train", "digits", "--epochs", "2000", "--save", "net.npz", stdout=subprocess.PIPE, stderr=full)
+        process.communicate()
+    assert process.returncode == 1
+    assert nnfast.load("net.npz").input_shape == (64,)
+
+
+def test_ctrl_c_while_saving_costs_no_network(capsys, monkeypatch):
+    save, seen = nnfast.Sequential.save, []
+
+    def interrupted(net, path):
+        seen.append(path)
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        save(net, path)
+
+    monkeypatch.setattr(nnfast.Sequential, "save", interrupted)
+    assert main(["train", "digits", "--epochs", "1", "--quiet", "--save", "net.npz"]) == 130
+    printed = capsys.readouterr()
+    assert printed.err == "nnfast train: interrupted after 45 of 45 steps\n"
+    assert printed.out.endswith("network saved as net.npz\n")
+    assert nnfast.load("net.npz").input_shape == (64,)
+
+
+def test_a_plot_is_drawn_all_at_once(capsys, monkeypatch):
+    from matplotlib.figure import Figure
+
+    def half(figure, file, **options):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    Path("loss.png").write_bytes(b"older")
+    monkeypatch.setattr(Figure, "savefig", half)
+    assert main(["train", "digits", "--epochs", "1", "--quiet", "--plot", "loss.png"]) == 1
+    assert "cannot write loss.png: No space left on device" in capsys.readouterr().err
+    assert Path("loss.png").read_bytes() == b"older"
+    assert os.listdir() == ["loss.png"]
+
+
+@pytest.mark.parametrize("ending", [".png", ".svg", ".PDF", ".jpg"])
+def test_a_plot_is_of_the_kind_that_its_name_says(ending):
+    assert main(["train", "digits", "--epochs", "1", "--quiet", "--plot", f"loss{ending}"]) == 0
+    start = {".png": b"\x89PNG", ".svg": b"<?xml", ".PDF": b"%PDF", ".jpg": b"\xff\xd8"}[ending]
+    assert Path(f"loss{ending}").read_bytes().startswith(start)
+
+
+# ---- the environment
+
+
+@pytest.mark.parametrize(
+    ("value", "args"),
+    [
+        ("foo", ["info"]),
+        ("foo", ["train", "digits"]),
+        (" ", ["--version"]),
+        ("\N{SNOWMAN}", ["info"]),
+        ("a" * 5000, ["info"]),
+        ("../x", ["info"]),
+    ],
+)
+def test_a_level_that_cannot_be_used_is_a_message(value, args):
+    done = run(*args, NNFAST_SIMD=value)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert re.fullmatch(
+        r"nnfast: error: NNFAST_SIMD must be one of baseline, avx2, avx512, got '.{1,80}'\n", done.stderr
+    )
+
+
+# As the script that pip installs, which has the name of the command.
+SCRIPT = """
+import sys
+sys.argv[0] = "/usr/bin/nnfast"
+for name in sys.argv.pop(1).split(","):
+    sys.modules[name] = None
+from nnfast.cli import main
+sys.exit(main())
+"""
+
+
+def test_a_level_that_was_not_built_is_a_message():
+    command = [sys.executable, "-P", "-c", SCRIPT, "nnfast.kernels._baseline_float32", "info"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(NNFAST_SIMD="baseline"))
+    assert done.returncode == 2
+    assert re.fullmatch(r"nnfast: error: nnfast was built without baseline: it has .*\n", done.stderr)
+
+
+def test_a_level_that_the_processor_lacks_is_a_message(capsys, monkeypatch):
+    """`refuse` gets the errors of the import; here one that this processor may not give."""
+    from nnfast._command import is_command, refuse
+
+    error = ImportError("NNFAST_SIMD=avx512, but this processor or operating system runs only baseline")
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/nnfast", "info"])
+    with pytest.raises(SystemExit) as ended:
+        refuse(error)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"nnfast: error: {error}\n"
+    monkeypatch.setattr(sys, "stderr", None)
+    with pytest.raises(SystemExit):
+        refuse(error)
+    for argv, orig_argv, command in (
+        (["/usr/bin/nnfast"], ["python", "/usr/bin/nnfast"], True),
+        (["nnfast.exe", "info"], ["nnfast.exe", "info"], True),
+        (["-m", "info"], ["python", "-W", "error", "-m", "nnfast", "info"], True),
+        (["-m", "nnfast"], ["python", "-m", "other", "nnfast"], False),
+        (["-m", "test_nnfast.py"], ["python", "-m", "pytest", "test_nnfast.py"], False),
+        (["/usr/bin/pytest", "nnfast"], ["/usr/bin/pytest", "nnfast"], False),
+        (["-c"], ["python", "-c", "import nnfast"], False),
+        ([""], ["python"], False),
+        ([], [], False),
+    ):
+        monkeypatch.setattr(sys, "argv", argv)
+        monkeypatch.setattr(sys, "orig_argv", orig_argv)
+        assert is_command() == command
+    assert refuse(error) is None  # a program gets the exception
+
+
+def test_a_program_gets_an_exception_for_a_level_that_cannot_be_used():
+    code = "try:\n    import nnfast\nexcept ImportError as error:\n    print(error)"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True,
+                          env=environment(NNFAST_SIMD="foo"))  # fmt: skip
+    assert (done.stdout, done.stderr) == ("NNFAST_SIMD must be one of baseline, avx2, avx512, got 'foo'\n", "")
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "0" * 5000 + "3"])
+def test_a_number_of_threads_of_many_digits_is_a_number(value):
+    done = run("info", NNFAST_NUM_THREADS=value)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(f"threads: {1024 if value[0] == '9' else 3}\n")
+
+
+@pytest.mark.parametrize("value", ["\N{SUPERSCRIPT TWO}", "\N{ARABIC-INDIC DIGIT THREE}", "0" * 5000, "x" * 5000, " "])
+def test_a_number_of_threads_that_is_none_is_a_message(value):
+    done = run("info", NNFAST_NUM_THREADS=value)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"nnfast info: error: NNFAST_NUM_THREADS must be a positive integer, got '.{1,50}'\n", done.stderr
+    )
+
+
+@pytest.mark.parametrize("value", ["\N{SNOWMAN}", "x" * 5000, " ", "~nobody-of-this-name", "/dev/null", "a\nb", ".."])
+def test_any_data_home_is_read_or_refused(value):
+    done = run(
+        "train", "mnist", "--epochs", "1", NNFAST_DATA_HOME=value, NO_PROXY="*", HTTPS_PROXY="http://127.0.0.1:9"
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
 
 
 # ---- interrupted
@@ -784,7 +1056,7 @@ def test_predict_says_so_if_the_file_cannot_be_written(capsys, digits_net, rows,
             "eleven.npz: y holds labels up to 10, which needs at least 11 outputs, and there are 10: "
             "for labels that count from 1, y - 1",
         ),
-        ("NET samples.npy --output no/a.txt", "--output: there is no folder no"),
+        ("NET samples.npy --output no/a.txt", "--output: cannot write no/a.txt: there is no folder no"),
         ("NET samples.npy --output samples.npy", "--output: samples.npy would overwrite samples.npy"),
         ("NET samples.npy --output NET", "--output: NET would overwrite NET"),
     ],
@@ -867,3 +1139,93 @@ def test_values_that_float32_joins_are_told(capsys, untrainable):
     assert "nnfast: warning: x holds values that float32 cannot tell apart" in told
     assert "nnfast: warning: y holds values that float32 cannot tell apart" in told
     assert "Subtract the mean" in told
+
+
+# ---- data that asks for much memory
+
+
+def header_of(shape, dtype="<f8"):
+    """The beginning of a .npy file that claims to hold such an array."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+def hostile_npz(content, method=zipfile.ZIP_STORED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("x.npy", content)
+    return buffer.getvalue()
+
+
+def lying_about_size(content):
+    """The list of members says that a packed one has 4 GB."""
+    data = bytearray(hostile_npz(content, zipfile.ZIP_DEFLATED))
+    entry = data.rindex(b"PK\x01\x02")
+    data[entry + 24 : entry + 28] = (2**32 - 2).to_bytes(4, "little")
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.npy", header_of((2**40, 64)) + bytes(1000), "cannot be in"),
+        ("x.npy", header_of((10, 64)) + bytes(10 * 64 * 8 + 1), "cannot be in"),
+        ("x.npy", header_of((10, 64)) + bytes(10 * 64 * 8 - 1), "cannot be in"),
+        ("x.npz", hostile_npz(header_of((2**40, 64)) + bytes(1000)), "cannot be in"),
+        ("x.npz", lying_about_size(header_of((2**29 - 16,)) + bytes(1000)), "cannot have 4294967294 bytes"),
+        (
+            "x.npz",
+            hostile_npz(header_of((9000, 64)) + bytes(4_608_000), zipfile.ZIP_LZMA),
+            "way that NumPy does not use",
+        ),
+        (
+            "x.npz",
+            hostile_npz(header_of((9000, 64)) + bytes(4_608_000), zipfile.ZIP_BZIP2),
+            "way that NumPy does not use",
+        ),
+        ("x.csv", b"1\n" * 300_000, "x must have shape (n, 64)"),
+        ("x.csv", b"1.5,2.5," * 40_000 + b"1\n", "x must have shape (n, 64)"),
+    ],
+)
+def test_no_memory_is_taken_for_what_is_not_in_a_file(capsys, digits_net, name, content, message):
+    Path(name).write_bytes(content)
+    nnfast.load(digits_net)  # what is imported on the way does not count
+    tracemalloc.start()
+    try:
+        assert message in refused(capsys, "predict", digits_net, name)
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert taken < 24 * len(content) + 5_000_000
+
+
+def test_a_compressed_array_takes_what_it_unpacks_to(capsys, digits_net):
+    x = np.zeros((4000, 64))
+    np.savez_compressed("x.npz", x=x)
+    tracemalloc.start()
+    try:
+        assert main(["predict", digits_net, "x.npz"]) == 0
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert capsys.readouterr().out.count("\n") == 4000
+    assert taken < 3 * x.nbytes + 5_000_000
+
+
+def test_arrays_in_the_order_of_fortran_and_headers_of_each_version_are_read(capsys, digits_net, rows):
+    x, _ = rows
+    for version in ((1, 0), (2, 0), (3, 0)):
+        for order in "CF":
+            with open("x.npy", "wb") as file:
+                np.lib.format.write_array(file, np.array(x, order=order), version)
+            assert main(["predict", digits_net, "x.npy"]) == 0
+            assert capsys.readouterr().out == classes_of(digits_net, x)
+
+
+@pytest.mark.parametrize("text", ["a,b\r1,2\r3,4\r", "a,b\r\n\r\n1,2\r\n3,4", "1,2\n3,4\n\n", "  \n1,2\n \n3,4"])
+def test_lines_of_csv_may_end_in_any_way(capsys, text):
+    nnfast.Sequential([nnfast.Rescaling(1.0)], input_shape=2).save("net.npz")
+    Path("x.csv").write_bytes(text.encode())
+    assert main(["predict", "net.npz", "x.csv"]) == 0
+    assert capsys.readouterr().out == "1.0,2.0\n3.0,4.0\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import nnfast
 from nnfast import datasets
 from nnfast.datasets import _mnist, load_digits, load_mnist, read_idx
 
@@ -360,8 +362,36 @@ def test_mnist_damaged_on_disk(mnist, tmp_path, damage, message, compressed):
     with pytest.raises(ValueError, match=message) as caught:
         load_mnist(tmp_path)
     assert str(caught.value).startswith(f"{path}: ")
-    assert "Remove it, and load_mnist fetches the original." in str(caught.value)
+    assert "Else remove it, and load_mnist fetches the original." in str(caught.value)
     assert path.read_bytes() == before
+
+
+def test_fashion_mnist_under_mnists_names_is_told_what_to_do(mnist, tmp_path):
+    """The same names and sizes, other contents: as Fashion-MNIST and KMNIST were published."""
+    for name, content in mnist.content.items():
+        mnist.content[name] = flip_last_byte(content)
+    path = mnist.write(tmp_path) / mnist.files[0].name
+    with pytest.raises(ValueError, match="SHA-256") as caught:
+        load_mnist(tmp_path)
+    message = str(caught.value)
+    assert "If it is Fashion-MNIST or another data set that was published under MNIST's file names" in message
+    code = re.search(r"read it with (nnfast\.datasets\.read_idx\(.*?\))\. ", message)[1]
+    assert eval(code, {"nnfast": nnfast}).shape == mnist.files[0].shape
+    assert str(path) in code
+
+
+@pytest.mark.parametrize(("code", "size"), [(0x08, 1), (0x0B, 2), (0x0E, 8)])
+def test_an_idx_file_takes_little_more_memory_than_its_size(code, size, tmp_path):
+    path = tmp_path / "large-idx"
+    path.write_bytes(header(code, 10_000_000 // size) + bytes(10_000_000 // size * size))
+    tracemalloc.start()
+    try:
+        array = read_idx(path)
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert array.dtype.isnative and array.flags.writeable
+    assert taken < 1.2 * path.stat().st_size + 2_000_000
 
 
 # --- MNIST from mirrors, on 127.0.0.1
@@ -550,7 +580,7 @@ def test_mnist_home_that_cannot_be_written(mnist, mirror, tmp_path):
 def test_mnist_interrupted_download_leaves_nothing(mnist, mirror, tmp_path, monkeypatch):
     def interrupt(path, file):
         folder = tmp_path / "mnist"
-        assert os.path.exists(path) and not (folder / os.path.basename(path)).exists()
+        assert os.path.exists(path) and not (folder / f"{file.name}.gz").exists()
         assert folder in Path(path).parents  # the same file system, or the move into place would not be atomic
         raise KeyboardInterrupt
 

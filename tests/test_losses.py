@@ -552,3 +552,30 @@ def test_the_average_over_many_rows_is_exact(weighted):
     expected /= len(x) if weights is None else math.fsum(weights)
     for found in (net.loss(x, y, sample_weight=weights), net.train_step(x, y, sample_weight=weights)):
         assert_close(found, expected, scale=4 * expected, kind="rounding")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n_quantiles", [1, 3, 5000])
+def test_quantiles_return_in_turn_however_many_outputs_there_are(n_quantiles, dtype):
+    """The engine sums in blocks of 4096 outputs, and holds the quantiles once."""
+    quantiles = np.linspace(0, 1, n_quantiles + 2)[1:-1]
+    targets = 15_000 // n_quantiles
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(3, targets * n_quantiles)), rng.normal(size=(3, targets))
+    net = nf.Sequential(
+        [nf.Activation("identity")], input_shape=x.shape[1], loss=nf.losses.Quantile(quantiles), dtype=dtype
+    )
+    each = np.tile(quantiles, targets)
+    expected = float(reference.quantile(x, np.repeat(y, n_quantiles, axis=1), each))
+    assert net.loss(x, y) == pytest.approx(expected, rel=1e-6)
+    net = nf.Sequential([nf.Rescaling(1.0), nf.LayerNorm(), nf.Activation("identity")], input_shape=x.shape[1],
+                        loss=nf.losses.Quantile(quantiles), dtype=dtype)  # fmt: skip
+    out = net.predict(x).astype(float)
+    slope = reference.quantile_backward(out, np.repeat(y, n_quantiles, axis=1), each)
+    np.testing.assert_allclose(net.gradient(x, y)["beta1"], slope.sum(axis=0), rtol=1e-4, atol=1e-9)
+
+
+def test_there_are_not_too_many_quantiles():
+    nf.losses.Quantile(np.linspace(0, 1, 10_002)[1:-1])
+    with pytest.raises(ValueError, match="^quantiles must hold at most 10,000 numbers, got 10,001$"):
+        nf.losses.Quantile(np.linspace(0, 1, 10_003)[1:-1])

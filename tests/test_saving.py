@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import pickle
@@ -10,6 +11,9 @@ import random
 import threading
 import tracemalloc
 import zipfile
+import zlib
+from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +21,8 @@ import pytest
 from numpy_network import state, unchanged
 
 import nnfast as nf
-from nnfast import saving
+from nnfast import _files
+from nnfast import layers as layers_module
 
 X = np.random.default_rng(0).normal(size=(20, 3))
 LABELS = np.random.default_rng(1).integers(0, 4, 20)
@@ -188,9 +193,9 @@ def test_a_failure_leaves_the_older_file_and_no_rest(failing, error, older, tmp_
             raise error
 
     if failing == "open":
-        monkeypatch.setattr(saving, "open", fail, raising=False)
+        monkeypatch.setattr(_files, "open", fail, raising=False)
     elif failing == "write":
-        monkeypatch.setattr(saving, "open", lambda path, mode: Full(path, mode.replace("b", "")), raising=False)
+        monkeypatch.setattr(_files, "open", lambda path, mode: Full(path, mode.replace("b", "")), raising=False)
     else:
         monkeypatch.setattr(os, failing, fail)
     net = make_net()
@@ -667,3 +672,255 @@ def test_ways_of_packing_that_this_format_does_not_use_are_refused_or_read(conte
             packed[i] ^= 0xFF
             assert_refused_or_the_same(bytes(packed), tmp_path, state(make_net())[:2])
             packed[i] ^= 0xFF
+
+
+# ---- small files that ask for much
+
+
+def nested(matrices):
+    """The beginning of an archive whose members hold each other, and their entries with where they are."""
+    entries, region = [], b""
+    for name, shape in reversed(matrices):
+        content = header(shape) + bytes(4 * prod(shape) - len(region)) + region
+        local = zipfile.ZipInfo(f"{name}.npy")
+        local.file_size = local.compress_size = len(content)
+        local.CRC = zlib.crc32(content)
+        region = local.FileHeader() + content
+        entries.append((local, len(region)))
+    return region, [(local, len(region) - rest) for local, rest in entries]
+
+
+def test_members_that_overlap_are_refused_before_room_is_made(tmp_path):
+    """Each is as long as nearly the whole file, and the file is whole otherwise."""
+    sizes = range(200, 160, -1)
+    net = nf.Sequential([nf.Dense(n, use_bias=False) for n in sizes[1:]], input_shape=sizes[0], seed=0)
+    net.save(tmp_path / "net.npz")
+    description = members_of((tmp_path / "net.npz").read_bytes())["description"]
+    region, entries = nested([(f"{i}.W", shape) for i, shape in enumerate(itertools.pairwise(sizes))])
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.fp.write(region)
+        archive.start_dir = archive.fp.tell()
+        for info, at in entries:
+            info.header_offset = at
+            archive.filelist.append(info)
+            archive.NameToInfo[info.filename] = info
+        array = io.BytesIO()
+        np.save(array, description)
+        archive.writestr("description.npy", array.getvalue())
+    content = buffer.getvalue()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert sum(info.file_size for info in archive.infolist()) > 25 * len(content)
+    with peak() as memory, pytest.raises(ValueError, match="its members overlap: together they have"):
+        load_bytes(content, tmp_path)
+    assert memory() < 2 * len(content)
+
+
+@contextmanager
+def peak():
+    """Call what this gives for the most memory that was taken at once in the block, in bytes."""
+    tracemalloc.start()
+    try:
+        seen = []
+        yield lambda: seen[0]
+        seen.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
+
+def test_two_members_of_one_name_are_refused(content, tmp_path):
+    buffer = io.BytesIO(content)
+    with zipfile.ZipFile(buffer, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("0.W.npy", b"another")
+    with pytest.raises(ValueError, match=r"or is damaged: there are two members named '0\.W\.npy'"):
+        load_bytes(buffer.getvalue(), tmp_path)
+
+
+def test_a_long_list_of_members_is_refused_before_it_is_read(content, tmp_path):
+    """`zipfile` makes an object of some 800 bytes of each entry of 46."""
+    entry = b"PK\x01\x02" + bytes(42)
+    n = 2**24 // len(entry) + 1
+    file = content + entry * n
+    file += b"PK\x05\x06" + bytes(8) + (len(entry) * n).to_bytes(4, "little") + len(content).to_bytes(4, "little")
+    path = tmp_path / "some.npz"
+    path.write_bytes(file + bytes(2))
+    with peak() as memory, pytest.raises(ValueError, match=r"its list of members has \d+ bytes, more than 16777216"):
+        nf.load(path)
+    assert memory() < 1_000_000
+
+
+WIDE = {
+    "quantiles": ([nf.Activation("relu")], nf.losses.Quantile([0.1, 0.9])),
+    "noise": ([nf.Dropout(0.5), nf.GaussianNoise(0.1)], None),
+    "sums": ([nf.Residual([nf.Activation("tanh"), nf.Residual([nf.Rescaling(2.0)])])] * 3, None),
+    "norms": ([nf.LayerNorm(affine=False)], None),
+    "classes": ([nf.Activation("softmax")], "cross_entropy"),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_a_wide_network_without_weights_takes_no_memory(name, tmp_path):
+    layers, loss = WIDE[name]
+    with peak() as memory:
+        net = nf.Sequential(layers, input_shape=2**28, loss=loss)
+        net.save(tmp_path / "net.npz")
+        assert nf.load(tmp_path / "net.npz").input_shape == (2**28,)
+    assert (tmp_path / "net.npz").stat().st_size < 10_000
+    assert memory() < 1_000_000
+
+
+def test_more_outputs_than_the_engine_counts_are_refused(content, tmp_path):
+    def change(description):
+        description.update(layers=[{"kind": "rescaling", "scale": 1.0}] * 257, input_shape=[2**31 - 1], loss="huber")
+
+    with pytest.raises(ValueError, match=r"is damaged: the layers of a network can have at most \d+ outputs together"):
+        load_bytes(with_description(content, change), tmp_path)
+
+
+def deep(depth, width):
+    """Residual layers within each other, with others before each."""
+    chain = [{"kind": "layer_norm"}] * width
+    for _ in range(depth):
+        chain = [*chain[:width], {"kind": "residual", "layers": chain}]
+    return chain
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([{"kind": "layer_norm"}] * 100_000, "at most 10,000 layers, those within residual layers included, got 100"),
+        (deep(50, 2000), "at most 10,000 layers"),
+        (deep(101, 2), "residual layers must be at most 100 deep within each other, got 101"),
+        ([7], "layers must be a list of descriptions"),
+    ],
+)
+def test_too_many_layers_are_refused_before_one_is_made(layers, message, content, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(nf.LayerNorm, "__init__", lambda layer: made.append(layer))
+    with pytest.raises(ValueError, match=message):
+        load_bytes(with_description(content, changed(layers=layers)), tmp_path)
+    assert made == []
+
+
+def test_each_layer_is_made_and_looked_at_once(content, tmp_path, monkeypatch):
+    """Not once for each level above it, and no signature is taken apart for each: the time is linear."""
+    made, signatures = [], []
+    settle, signature = nf.LayerNorm._settle, layers_module.signature
+    monkeypatch.setattr(nf.LayerNorm, "_settle", lambda *args: made.append(0) or settle(*args))
+    monkeypatch.setattr(layers_module, "signature", lambda kind: signatures.append(kind) or signature(kind))
+    monkeypatch.setattr(layers_module, "_DEFAULTS", {})
+    monkeypatch.setattr(layers_module, "walk", lambda *args: pytest.fail("walked"))
+    layers_module.layers_from(deep(100, 5))
+    assert len(made) == 505
+    assert len(signatures) == len(set(signatures))
+
+
+def test_as_many_layers_as_there_may_be_are_kept(tmp_path):
+    net = nf.Sequential([nf.Rescaling(1.0)] * layers_module.MAX_LAYERS, input_shape=2)
+    net.save(tmp_path / "net.npz")
+    assert len(nf.load(tmp_path / "net.npz").layers) == layers_module.MAX_LAYERS
+    with pytest.raises(ValueError, match="a network can have at most 10,000 layers, .*, got 10,001"):
+        nf.Sequential([nf.Rescaling(1.0)] * (layers_module.MAX_LAYERS + 1), input_shape=2)
+
+
+def test_layers_that_double_are_counted_not_walked():
+    chain = [nf.Rescaling(1.0)]
+    with pytest.raises(ValueError, match="at most 10,000 layers"):
+        for _ in range(100):
+            chain = [nf.Residual(chain), nf.Residual(chain)]
+
+
+def test_messages_do_not_repeat_the_file(content, tmp_path):
+    for change in (
+        changed(loss="x" * 100_000), changed(dtype="x" * 100_000), layer(kind="x" * 100_000),
+        layer(units="9" * 100_000), changed(input_shape=["x" * 100_000]), slot(kind="x" * 100_000),
+        changed(version="x" * 100_000),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"some\.npz is damaged") as caught:
+            load_bytes(with_description(content, change), tmp_path)
+        assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("number", ["1" * 5000, "1e400", "-1", "NaN", "1" * 4000])
+def test_absurd_numbers_are_refused(number, content, tmp_path):
+    members = members_of(content)
+    text = str(members["description"]).replace('"units": 5', f'"units": {number}')
+    with pytest.raises(ValueError, match=r"some\.npz is damaged"):
+        load_bytes(write_archive(members | {"description": np.array(text)}), tmp_path)
+
+
+@pytest.mark.parametrize("text", ["-" * 9000 + "1", "(" * 9000, "[" * 150 + "]" * 150, "{'descr': " * 900])
+def test_headers_that_overwhelm_the_parser_are_refused(text, content, tmp_path):
+    """Python says MemoryError of some; load says that only if there is no memory."""
+    start = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+    raw = (start + bytes(10_000))[: 80 + 1000]
+    for member in (raw, start):
+        with pytest.raises(ValueError, match=r"some\.npz is"):
+            load_bytes(write_archive(members_of(content) | {"1.W": member}), tmp_path)
+        with pytest.raises(ValueError, match=r"some\.npz is"):
+            load_bytes(write_archive(members_of(content) | {"description": member}), tmp_path)
+
+
+def test_an_unknown_version_of_an_array_is_refused(content, tmp_path):
+    raw = bytearray(header((5, 4)) + bytes(80))
+    raw[6] = 9
+    with pytest.raises(ValueError, match=r"unknown version \(9, 0\) of the \.npy format"):
+        load_bytes(write_archive(members_of(content) | {"1.W": bytes(raw)}), tmp_path)
+
+
+# ---- what can be saved, and how
+
+
+@pytest.mark.parametrize("error", [MemoryError("no memory"), OSError(28, "No space left on device")], ids=type)
+def test_an_error_within_the_archive_is_itself(error, tmp_path, monkeypatch):
+    """And not that of the archive's end, "I/O operation on closed file"."""
+
+    def fail(file, header):
+        file.write(b"half")
+        raise error
+
+    monkeypatch.setattr(np.lib.format, "write_array_header_1_0", fail)
+    with pytest.raises(type(error), match=str(error.args[-1])):
+        make_net().save(tmp_path / "net.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_saving_takes_no_memory_for_the_file(tmp_path):
+    net = nf.Sequential([nf.Dense(4000)], input_shape=2000, seed=0)
+    with peak() as memory:
+        net.save(tmp_path / "net.npz")
+    assert (tmp_path / "net.npz").stat().st_size > 32_000_000
+    assert memory() < 1_000_000
+
+
+def test_files_are_those_of_numpy(content):
+    """To the byte, but for dates."""
+    members = members_of(content)
+    buffer = io.BytesIO()
+    np.savez(buffer, **members)
+    expected = zipfile.ZipFile(buffer)
+    with expected, zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.namelist() == expected.namelist()
+        for name in archive.namelist():
+            assert archive.read(name) == expected.read(name)
+
+
+def test_what_load_would_refuse_is_not_saved(tmp_path):
+    class Mine(nf.Rescaling):
+        kind = "mine"
+
+    for net, message in (
+        (nf.Sequential([nf.Dense(1)], input_shape=(1,) * 65), "input_shape must have at most 64 axes, got 65"),
+        (nf.Sequential([Mine(1.0)], input_shape=1), "unknown kind of layer 'mine'"),
+    ):
+        with pytest.raises(ValueError, match=f"this network cannot be saved, for load would refuse it: {message}"):
+            net.save(tmp_path / "net.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_longest_description_that_there_can_be_is_read(tmp_path):
+    layers = [nf.Dense(1, nf.activations.LeakyReLU(1 / 3), l1=1 / 3, l2=1 / 7, use_bias=False, trainable=False)]
+    loss = nf.losses.Quantile(np.linspace(0, 1, 10_002)[1:-1].tolist())
+    net = nf.Sequential([*layers * 9998, nf.Dense(10_000)], input_shape=1, loss=loss, seed=0)
+    net.save(tmp_path / "net.npz")
+    assert repr(nf.load(tmp_path / "net.npz").loss_function) == repr(loss)

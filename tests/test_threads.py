@@ -112,13 +112,20 @@ def threads_with(**variables):
         ({"OMP_NUM_THREADS": "6,2"}, 6),
         ({"NNFAST_NUM_THREADS": "", "OMP_NUM_THREADS": "5"}, 5),
         ({"NNFAST_NUM_THREADS": "5000"}, 1024),
+        ({"NNFAST_NUM_THREADS": "9" * 5000}, 1024),
+        ({"NNFAST_NUM_THREADS": "0" * 5000 + "7"}, 7),
+        ({"NNFAST_NUM_THREADS": " 3 "}, 3),
+        ({"OMP_NUM_THREADS": "9" * 5000 + ",2"}, 1024),
     ],
 )
 def test_the_environment_sets_threads(variables, expected):
     assert threads_with(**variables).stdout == f"{expected}\n"
 
 
-@pytest.mark.parametrize("variables", [{}, {"OMP_NUM_THREADS": "many"}, {"OMP_NUM_THREADS": "0"}])
+@pytest.mark.parametrize(
+    "variables",
+    [{}, {"OMP_NUM_THREADS": "many"}, {"OMP_NUM_THREADS": "0" * 5000}, {"OMP_NUM_THREADS": "\N{SUPERSCRIPT TWO}"}],
+)
 def test_otherwise_threads_are_the_cores_that_may_be_used(variables):
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert 1 <= int(threads_with(**variables).stdout) <= cores
@@ -131,7 +138,7 @@ def test_affinity_bounds_the_threads():
     assert subprocess.check_output([sys.executable, "-P", "-c", code], env=environment, text=True) == "1\n"
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", " ", "\N{ARABIC-INDIC DIGIT THREE}", "\N{SUPERSCRIPT TWO}"])
 def test_a_wrong_number_in_the_environment_is_an_error(value):
     """But not of the import: it is for the call that needs the number to say so."""
     result = threads_with(NNFAST_NUM_THREADS=value)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import struct
 import sys
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import numpy as np
 
+from nnfast._files import replacing
 from nnfast._validation import require
 from nnfast.datasets._idx import as_path, open_idx, read_data, read_header
 from nnfast.datasets._images import arrange, check_options
@@ -137,8 +139,16 @@ def load_file(file: File, folder: str) -> np.ndarray:
             try:
                 return read(path, file)
             except ValueError as error:
-                raise ValueError(f"{path}: {error}. Remove it, and load_mnist fetches the original.") from error
+                raise ValueError(f"{path}: {error}. {instead(path)}") from error
     return fetch(file, folder)
+
+
+def instead(path: str) -> str:
+    """Say what to do with a file that has the name of MNIST's, but is not MNIST's."""
+    return (
+        "If it is Fashion-MNIST or another data set that was published under MNIST's file names, "
+        f"read it with nnfast.datasets.read_idx({path!r}). Else remove it, and load_mnist fetches the original."
+    )
 
 
 def read(path: str, file: File) -> np.ndarray:
@@ -161,32 +171,28 @@ def read(path: str, file: File) -> np.ndarray:
 
 def fetch(file: File, folder: str) -> np.ndarray:
     """Return the data of `file` from the first mirror that delivers it intact, and keep it in `folder`."""
-    from tempfile import TemporaryDirectory  # here, so that `import nnfast` does not wait for it
-
     missing = f"MNIST's {file.name} is not in {folder}"
     try:
         pooch = require("pooch", "data")
     except ImportError as error:
         raise ImportError(f"{missing}. To fetch it, {error}. {by_hand(folder)}") from error
-    try:
-        os.makedirs(folder, exist_ok=True)
-        scratch = TemporaryDirectory(prefix=".fetch-", dir=folder)  # the same file system: the move is atomic
-    except OSError as error:
-        raise OSError(f"{missing}, and it cannot be stored there: {error}. Give another data_home.") from error
-
     name, failures = f"{file.name}.gz", []
-    with scratch:
-        part = os.path.join(scratch.name, name)
+    with ExitStack() as stack:
+        try:
+            os.makedirs(folder, exist_ok=True)
+            part = stack.enter_context(replacing(os.path.join(folder, name)))
+        except OSError as error:
+            raise OSError(f"{missing}, and it cannot be stored there: {error}. Give another data_home.") from error
         for mirror in MIRRORS:
             try:
+                part.seek(0)
+                part.truncate()
                 pooch.HTTPDownloader(progressbar=shows_progress(), chunk_size=2**16)(mirror + name, part, None)
-                data = read(part, file)
+                part.flush()
+                return read(part.name, file)
             except (OSError, ValueError) as error:
                 failures.append(f"  {mirror}{name}: {error}\n")
-            else:
-                os.replace(part, os.path.join(folder, name))
-                return data
-    raise FileNotFoundError(f"{missing}, and no mirror delivered it:\n{''.join(failures)}{by_hand(folder)}")
+        raise FileNotFoundError(f"{missing}, and no mirror delivered it:\n{''.join(failures)}{by_hand(folder)}")
 
 
 def shows_progress() -> bool:

@@ -21,8 +21,8 @@ from libc.string cimport memcpy, memset
 from nnfast.kernels.arrays cimport bitgen_t, generator_of, shuffle_order
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    IDENTITY, MAX_MOMENTS, Kernels, LossSpec, Optimizer, Targets, advance, from_logits, keeps, mixes, noise_key,
-    over_elements,
+    IDENTITY, MAX_MOMENTS, Kernels, LossSpec, Optimizer, SUM_BLOCK, Targets, advance, from_logits, keeps, mixes,
+    noise_key, over_elements,
 )
 
 import numpy as np
@@ -147,8 +147,8 @@ cdef class Program:
         ``first`` and ``second`` (numbers of other kinds, see `Step`), ``l1`` and ``l2``, ``frozen``, ``other`` (of an
         add: the number of the step whose output is added, -1 for the input).
     loss : (str, float, bool, ndarray or None)
-        A name in `LOSSES`; its parameter, whether it takes logarithms, and a parameter of `dtype` for each output: as
-        in `LossSpec`.
+        A name in `LOSSES`; its parameter, whether it takes logarithms, and the parameters of `dtype` that the outputs
+        have in turn: as in `LossSpec`.
     seed : int
         Of dropout and noise, below 2**64.
     guard : Guard
@@ -215,9 +215,11 @@ cdef class Program:
         kind, loss.a, loss.log_input, per_output = description
         loss.kind = LOSSES[kind]
         if per_output is not None:
-            expect(per_output, self.dtype, (self.plan.n_out,), False)
-            self.per_output = per_output
-            loss.per_output = data(per_output)
+            loss.period = len(per_output)
+            if loss.period == 0:
+                raise ValueError("expected at least one parameter for the outputs")
+            self.per_output = np.resize(np.asarray(per_output, self.dtype), loss.period + SUM_BLOCK)
+            loss.per_output = data(self.per_output)
         self.plan.from_logits = from_logits(loss.kind)
         self.plan.over_elements = over_elements(loss.kind)
 

@@ -251,10 +251,6 @@ cdef inline real row_max(Py_ssize_t n, const real* x) noexcept nogil:
     return vtop(top)
 
 
-cdef enum:
-    SUM_BLOCK = 4096  # elements of a sum in one precision; of more, the blocks' sums are added in double precision
-
-
 cdef inline real exp_row(Py_ssize_t n, const real* x, real shift, real* y) noexcept nogil:
     """y = exp(x - shift); returns the sum. With y NULL only the sum is made."""
     cdef double total = 0

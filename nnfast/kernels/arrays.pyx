@@ -362,6 +362,16 @@ cdef LossSpec spec(int kind, double a=0, bint log_input=False):
     loss.a = a
     loss.log_input = log_input
     loss.per_output = NULL
+    loss.period = 0
+    return loss
+
+
+cdef LossSpec spec_of_quantiles(object quantiles, cnp.ndarray prediction) except *:
+    """One quantile for each output; the caller keeps them."""
+    cdef LossSpec loss = spec(QUANTILE)
+    check(quantiles, prediction.dtype, (columns_of(prediction),), False)
+    loss.per_output = cnp.PyArray_DATA(<cnp.ndarray>quantiles)
+    loss.period = columns_of(prediction)
     return loss
 
 
@@ -409,11 +419,6 @@ cdef object loss_backward(LossSpec loss, cnp.ndarray prediction, cnp.ndarray tar
         with nogil:
             K.loss(&loss, m, n, px, n, &targets, 1/count, NULL, pg, n)
     return gradient
-
-
-cdef cnp.ndarray of_outputs(object quantiles, cnp.ndarray prediction):
-    check(quantiles, prediction.dtype, (columns_of(prediction),), False)
-    return quantiles
 
 
 def sum_squared_error(prediction, target, out=None):
@@ -465,17 +470,11 @@ def poisson_backward(prediction, target, log_input=True, out=None):
 
 
 def quantile(prediction, target, quantiles, out=None):
-    cdef LossSpec loss = spec(QUANTILE)
-    cdef cnp.ndarray each = of_outputs(quantiles, prediction)
-    loss.per_output = cnp.PyArray_DATA(each)
-    return loss_value(loss, prediction, target, out)
+    return loss_value(spec_of_quantiles(quantiles, prediction), prediction, target, out)
 
 
 def quantile_backward(prediction, target, quantiles, out=None):
-    cdef LossSpec loss = spec(QUANTILE)
-    cdef cnp.ndarray each = of_outputs(quantiles, prediction)
-    loss.per_output = cnp.PyArray_DATA(each)
-    return loss_backward(loss, prediction, target, out)
+    return loss_backward(spec_of_quantiles(quantiles, prediction), prediction, target, out)
 
 
 def hinge(prediction, target, out=None):

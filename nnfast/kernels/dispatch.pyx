@@ -2,6 +2,7 @@
 operating system support, or the one that NNFAST_SIMD names."""
 
 import os
+import reprlib
 from importlib import import_module
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -40,7 +41,7 @@ def _load(level):
 
 def _load_best(wanted, supported):
     if wanted and wanted not in LEVELS:
-        raise ImportError(f"NNFAST_SIMD must be one of {', '.join(LEVELS)}, got {wanted!r}")
+        raise ImportError(f"NNFAST_SIMD must be one of {', '.join(LEVELS)}, got {reprlib.repr(wanted)}")
     if wanted and wanted not in supported:
         raise ImportError(
             f"NNFAST_SIMD={wanted}, but this processor or operating system runs only {', '.join(supported)}"

@@ -100,8 +100,8 @@ cdef inline double elementwise_row(
     cdef Py_ssize_t i = 0
     while i < n:
         total += elementwise_block(
-            loss, min(n - i, <Py_ssize_t>SUM_BLOCK), x + i, t + i, <real>spec.a, NULL if each == NULL else each + i,
-            scale, NULL if gradient == NULL else gradient + i, value
+            loss, min(n - i, <Py_ssize_t>SUM_BLOCK), x + i, t + i, <real>spec.a,
+            NULL if each == NULL else each + i%spec.period, scale, NULL if gradient == NULL else gradient + i, value
         )
         i += SUM_BLOCK
     return total

@@ -58,11 +58,15 @@ cdef enum Loss:  # from SOFTMAX_CROSS_ENTROPY on, fused with the activation befo
     SIGMOID_BINARY_CROSS_ENTROPY
     SOFTMAX_KL_DIVERGENCE
 
+cdef enum:
+    SUM_BLOCK = 4096  # elements of a sum in one precision; of more, the blocks' sums are added in double precision
+
 cdef struct LossSpec:
     int kind
     double a                # delta of huber; label smoothing of the cross entropies
     bint log_input          # of poisson: the outputs are logarithms of rates
-    const void* per_output  # of quantile: one for each output; else NULL
+    const void* per_output  # of quantile: `period` numbers, which outputs have in turn, and SUM_BLOCK more; else NULL
+    Py_ssize_t period
 
 cdef inline bint from_logits(int loss) noexcept nogil:
     """Whether a loss is fused with the activation before it."""

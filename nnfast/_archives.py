@@ -1,0 +1,139 @@
+"""NumPy archives from strangers: their claims are held against the file's size before any room is made for them."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import zipfile
+from math import prod
+from typing import IO, Any, cast
+
+import numpy as np
+
+MAX_DIRECTORY = 2**24  # bytes of the list of members
+MAX_HEADER = 2**14  # bytes of a .npy header
+MAX_RATIO = 1032  # bytes that one byte of deflate's can stand for
+CHUNK = 2**20  # bytes
+MAX_MESSAGE = 500  # characters
+
+
+class Archive(zipfile.ZipFile):
+    """A NumPy archive, open for reading.
+
+    Parameters
+    ----------
+    file : file
+        Open for reading bytes, and seekable.
+
+    Raises
+    ------
+    BadZipFile
+        If it is no archive, two members have one name, or members overlap: then a small file could hold much.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        size = file.seek(0, os.SEEK_END)
+        limited = _Limited(file)
+        super().__init__(cast(IO[bytes], limited))
+        limited.most = sys.maxsize
+        names = set()
+        for info in self.infolist():
+            if info.filename in names:
+                raise zipfile.BadZipFile(f"there are two members named {info.filename[:100]!r}")
+            names.add(info.filename)
+        total = sum(info.compress_size for info in self.infolist())
+        if total > size:
+            raise zipfile.BadZipFile(f"its members overlap: together they have {total} bytes, and the file has {size}")
+
+    def read_array(self, name: str) -> np.ndarray:
+        """Return an array; it takes as much memory as its member honestly has."""
+        info = self.getinfo(f"{name}.npy")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"the array {name} is compressed in a way that NumPy does not use")
+        ratio = MAX_RATIO if info.compress_type else 1
+        if info.file_size > ratio * info.compress_size:
+            raise ValueError(f"the array {name} cannot have {info.file_size} bytes, for {info.compress_size} are there")
+        with self.open(info) as member:
+            return array_from(read_at_most(member, info.file_size))
+
+
+class _Limited:
+    """A file that gives at most `most` bytes at once: what `zipfile` reads first is as long as the file says."""
+
+    most = MAX_DIRECTORY
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if size > self.most:
+            raise zipfile.BadZipFile(f"its list of members has {size} bytes, more than {self.most}")
+        return self.file.read(size)
+
+
+def read_at_most(stream: Any, size: int, start: bytes = b"") -> bytearray:
+    """Return `start` and what follows, up to `size` bytes. Memory is given to bytes that were read, not to promises."""
+    data = bytearray(start)
+    while len(data) < size and (chunk := stream.read(min(CHUNK, size - len(data)))):
+        data += chunk
+    return data
+
+
+def read_npy(file: IO[bytes]) -> np.ndarray:
+    """Return the array in a .npy file, and read little more than its header says."""
+    start = file.read(MAX_HEADER)
+    shape, _, dtype, offset = read_header(io.BytesIO(start))
+    return array_from(read_at_most(file, offset + prod(shape) * dtype.itemsize + 1, start))
+
+
+def array_from(raw: bytearray) -> np.ndarray:
+    """Return the array in the bytes of a .npy file; numpy.load would believe the header and make room for it."""
+    shape, fortran, dtype, start = read_header(io.BytesIO(raw[:MAX_HEADER]))
+    if prod(shape) * dtype.itemsize != len(raw) - start:
+        raise ValueError(f"an array of shape {shape} and dtype {dtype} cannot be in {len(raw)} bytes")
+    return np.frombuffer(raw, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
+
+
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Return the shape, whether the first axis is the fastest, and the dtype that a header states, and its bytes.
+
+    Raises
+    ------
+    ValueError
+        If it is no header, or one of Python objects, which are not read.
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ValueError(f"unknown version {version} of the .npy format")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    try:
+        shape, fortran, dtype = read(file)
+    except (MemoryError, RecursionError):  # of Python's parser, on brackets within brackets
+        raise ValueError("its header is no description of an array") from None
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are not read")
+    if any(size < 0 for size in shape):
+        raise ValueError(f"no array has shape {shape}")
+    return shape, fortran, dtype, file.tell()
+
+
+def write_archive(file: IO[bytes], arrays: dict[str, np.ndarray]) -> None:
+    """Write what `numpy.savez` writes, without a copy: there may be little memory left."""
+    archive = zipfile.ZipFile(file, "w")
+    try:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
+                member.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    except BaseException:
+        archive.fp = None  # there is nothing to complete: what failed is not kept
+        raise
+    archive.close()
+
+
+def short(error: Exception) -> str:
+    """Return the message of an error, which may repeat much of a file, cut to a length that can be read."""
+    text = str(error)
+    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."

@@ -1,0 +1,148 @@
+"""Files that are written all at once: whoever looks sees the older file or the whole new one, and no half of it.
+
+A file is written under a temporary name in the folder of its target, and takes the target's place when it is complete.
+A process that is killed leaves the temporary file behind; the next one that writes to the same target removes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
+
+if sys.platform != "win32":
+    import fcntl
+
+ENDING = ".part"
+KEPT_NAME = 20  # characters of the target's name, to be recognized by
+FORGOTTEN = 3600.0  # seconds after which a temporary file is nobody's, where there are no locks
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `path` when the block ends, and disappears if it ends in an error.
+
+    A link stays a link: its target is replaced. What is written is on the disk before the older file is gone.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    target = target_of(path)
+    remove_leftovers(target)
+    file = _create(target)
+    try:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            with suppress(OSError):  # the permissions of the older file, where it has some
+                os.chmod(file.name, stat.S_IMODE(os.stat(target).st_mode))
+            if sys.platform == "win32":  # an open file cannot be renamed on Windows
+                file.close()
+            os.replace(file.name, target)  # while the lock is held
+        finally:
+            with suppress(Exception):  # it tries once more to write what it could not
+                file.close()
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.remove(file.name)
+        raise
+
+
+def target_of(path: str | os.PathLike[str]) -> str:
+    """Return the file that would be replaced, links resolved.
+
+    Raises
+    ------
+    OSError
+        If no file can be there: its folder is missing, or it is a folder or device.
+    """
+    name = os.fsdecode(path)
+    if "\0" in name:
+        raise OSError(errno.EINVAL, "the name has a null character", name)
+    target = os.path.realpath(name)
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        own = os.path.dirname(name)
+        missing = folder if os.path.isdir(own or os.curdir) else own  # that of a link, or of the name
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {missing}", name)
+    if os.path.basename(name) in ("", os.curdir, os.pardir) or (os.path.exists(target) and not os.path.isfile(target)):
+        raise OSError(errno.EISDIR, "it is a folder or device, and no file", name)
+    if os.path.islink(target):
+        raise OSError(errno.ELOOP, "it is a link that leads back to itself", name)
+    return target
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Find out whether `replacing` can write to `path`, in the same place and under the same names.
+
+    Raises
+    ------
+    OSError
+        If it cannot.
+    """
+    target = target_of(path)
+    file = _create(target)
+    file.close()
+    os.remove(file.name)
+    try:
+        with open(target, "xb") as new:
+            made = os.fstat(new.fileno())
+        if os.path.samestat(made, os.stat(target)):  # and not another's, of this moment
+            os.remove(target)
+    except FileExistsError:
+        with open(target, "ab"):  # a file that is read-only is not meant to be replaced
+            pass
+
+
+def remove_leftovers(target: str) -> None:
+    """Remove the temporary files for `target` of processes that are no more."""
+    start = _start_of_name(target)
+    with suppress(OSError), os.scandir(os.path.dirname(target)) as entries:  # what cannot be listed stays
+        for entry in entries:
+            if entry.path.startswith(start) and entry.name.endswith(ENDING):
+                with suppress(OSError):
+                    _remove_if_forgotten(entry)
+
+
+def _remove_if_forgotten(entry: os.DirEntry[str]) -> None:
+    if not entry.is_file(follow_symlinks=False):
+        return
+    if sys.platform == "win32":  # an open file cannot be removed on Windows
+        if time.time() - entry.stat().st_mtime > FORGOTTEN:
+            os.remove(entry.path)
+        return
+    file = os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails if its writer, a thread or a process, lives
+        os.remove(entry.path)
+    finally:
+        os.close(file)
+
+
+def _create(target: str) -> BinaryIO:
+    """Open a temporary file for `target`; its lock tells `remove_leftovers` that somebody is writing it."""
+    while True:
+        file = open(f"{_start_of_name(target)}{os.urandom(4).hex()}{ENDING}", "x+b")  # noqa: SIM115  it outlives this function
+        if sys.platform == "win32":
+            return file
+        with suppress(OSError):  # where there are no locks, nobody can get one and remove the file
+            fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(file.name)):
+                return file
+        file.close()  # removed before it was locked
+
+
+def _start_of_name(target: str) -> str:
+    """Return how names of temporary files for `target` begin; they are short enough for any file system."""
+    folder, name = os.path.split(target)
+    return os.path.join(folder, f"{name[:KEPT_NAME]}.{zlib.crc32(os.fsencode(name)):08x}.")
