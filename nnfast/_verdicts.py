@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nnfast._validation import own_error_state
+
 EPSILON = float(np.finfo(np.float64).eps)
 EPSILON32 = float(np.finfo(np.float32).eps)
 RATIO = 4.0  # of two neighbouring steps
@@ -79,13 +81,13 @@ class Verdict:
                 getattr(self, name)[entries] = array
 
     @property
-    @np.errstate(all="ignore")
+    @own_error_state
     def distance(self) -> np.ndarray:
         """How far the claims are from the slopes; infinitely where either is not finite."""
         distance = np.abs(self.claimed - self.slope)
         return np.where(np.isnan(distance), np.inf, distance)
 
-    @np.errstate(all="ignore")
+    @own_error_state
     def errors(self, tolerance: float) -> np.ndarray:
         """Return relative errors, made so that the uncertainty alone stays within the tolerance."""
         size = np.maximum(np.abs(self.claimed), np.abs(self.slope)) + self.uncertainty / tolerance
@@ -151,7 +153,7 @@ def _ask_open(ask: Ask, factor: float, names: Iterable[str], ladders: Mapping[st
 class _Ladder:
     """The slopes of one array at all steps so far, of the entries that are still open."""
 
-    @np.errstate(all="ignore")
+    @own_error_state
     def __init__(
         self,
         claimed: np.ndarray,
@@ -182,7 +184,7 @@ class _Ladder:
         for kept in (self.right, self.left, self.steps):
             kept[:] = [array[which] for array in kept]
 
-    @np.errstate(all="ignore")
+    @own_error_state
     def look_once(self, limit: float) -> None:
         """Accept what agrees at the first step."""
         verdict = self.verdict
@@ -206,7 +208,7 @@ class _Ladder:
         size = _size(claimed, slope)
         return np.asarray(rounding <= VAGUE * self.tolerance * np.maximum(size, SMALL * self.scale))
 
-    @np.errstate(all="ignore")
+    @own_error_state
     def step_back(self, sides: Sides) -> None:
         """Take the slopes of a coarser step, and accept what agrees at it and, as far as rounding lets it, before."""
         self._add(sides, 0)
@@ -223,7 +225,7 @@ class _Ladder:
         verdict.slope[at[done]], verdict.uncertainty[at[done]] = central[0][done], rounding[0][done]
         self.keep(~done)
 
-    @np.errstate(all="ignore")
+    @own_error_state
     def look_closer(self, sides: Sides) -> None:
         """Take the slopes of a finer step, and accept what agrees at it and at the one before."""
         self.finer += 1
@@ -267,7 +269,7 @@ class _Ladder:
             kept.insert(place, new)
         self.verdict.moved[self.open] |= (sides[0] != 0) | (sides[1] != 0)
 
-    @np.errstate(all="ignore")
+    @own_error_state
     def decide(self, limit: float, rounding_of_value: float) -> None:
         """Judge what is still open, each entry at its best step."""
         if not self.open.size:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast import numerical
-from nnfast._validation import as_array, as_weights, check_float, describe
+from nnfast._validation import as_array, as_weights, check_float, describe, own_error_state
 from nnfast._verdicts import EPSILON, RATIO, Sides, Verdict, judge
 from nnfast.gradients import number, one_sided_slopes
 
@@ -422,11 +422,12 @@ class _Probe:
         single, half = (values == _rounded(values, dtype) for dtype in (np.float32, np.float16))
         return bool(single.all() and not half.all())
 
-    @np.errstate(all="ignore")
+    @own_error_state
     def quantum(self) -> float:
         """What values are rounded to: some are the same, and all others differ by multiples of it. 0 if not."""
         changes = np.abs(np.array(self.values) - self.value)
-        same, changes = np.count_nonzero(changes == 0), changes[np.isfinite(changes) & (changes > 0)]
+        same = int(np.count_nonzero(changes == 0))
+        changes = changes[np.isfinite(changes) & (changes > 0)]
         single = float(np.spacing(np.float32(self.value))) if self.is_single() else 0.0
         least = float(changes.min(initial=np.inf))
         multiples = changes / least
@@ -444,7 +445,7 @@ class _Probe:
         return f"for the same argument it gave {self.value!r} and {again!r}"
 
 
-@np.errstate(all="ignore")
+@own_error_state
 def _rounded(values: np.ndarray, dtype: Any) -> np.ndarray:
     return np.asarray(values.astype(dtype).astype(np.float64))
 
@@ -533,7 +534,7 @@ class _Check:
         verdict.wrong[excused], verdict.kinks[excused] = False, True
 
 
-@np.errstate(all="ignore")
+@own_error_state
 def _steps(points: np.ndarray, steps: np.ndarray, factor: float) -> np.ndarray:
     """Steps that move each number, and not to infinity."""
     if factor == 1:
@@ -548,14 +549,19 @@ def _report(name: str, found: Verdict, shape: tuple[int, ...], tolerance: float,
     relative = np.where(left_out, 0, errors)
     absolute = np.where(left_out, 0, found.distance)
     places = [_index(e, shape) for e in (relative, absolute)]
-    shaped = [
-        array.reshape(shape)
-        for array in (found.claimed, found.slope, errors, found.kinks, found.undecided, found.wrong)
-    ]
+    shaped = {
+        "gradient": found.claimed, "numerical": found.slope, "errors": errors, "kinks": found.kinks,
+        "undecided": found.undecided, "wrong": found.wrong,
+    }  # fmt: skip
     return ArrayReport(
-        name, float(relative.max(initial=0)), places[0], float(absolute.max(initial=0)), places[1], *shaped,
-        _why(found, shape, single),
-    )  # fmt: skip
+        name=name,
+        relative_error=float(relative.max(initial=0)),
+        relative_at=places[0],
+        absolute_error=float(absolute.max(initial=0)),
+        absolute_at=places[1],
+        why=_why(found, shape, single),
+        **{what: array.reshape(shape) for what, array in shaped.items()},
+    )
 
 
 def _index(errors: np.ndarray, shape: Place) -> Place:
@@ -585,7 +591,7 @@ def _obstacle(found: Verdict, shape: Place, single: bool) -> str:
     return f"rounding of f hides its slope at {_places(undecided)}: take a larger h"
 
 
-@np.errstate(all="ignore")
+@own_error_state
 def _mistake(found: Verdict, shape: Place) -> str:
     gradient, slope, wrong = (array.reshape(shape) for array in (found.claimed, found.slope, found.wrong))
     if not np.isfinite(gradient).all():

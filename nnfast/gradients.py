@@ -24,6 +24,7 @@ from nnfast._validation import (
     check_int,
     choose,
     describe,
+    own_error_state,
     to_array,
     where_not_finite,
 )
@@ -325,7 +326,7 @@ def gradient_descent(
     return Descent(path[-1], values[-1], np.array(path), np.array(values), taken, reason, converged, bool(trouble))
 
 
-@np.errstate(all="ignore")
+@own_error_state
 def _went_up(path: list[np.ndarray], values: list[float]) -> bool:
     """Whether a walk ends higher than it began, and not only because of rounding in `f` or in its gradient."""
     first, last = path[0].astype(np.float64), path[-1].astype(np.float64)
@@ -334,12 +335,12 @@ def _went_up(path: list[np.ndarray], values: list[float]) -> bool:
     return bool(away and values[-1] - values[0] > small * abs(values[0]))
 
 
-@np.errstate(all="ignore")
+@own_error_state
 def _downhill(x: np.ndarray, rate: float, slope: np.ndarray) -> np.ndarray:
     return np.asarray(x - np.asarray(rate * slope, x.dtype))
 
 
-@np.errstate(all="ignore")
+@own_error_state
 def _length(slope: np.ndarray) -> float:
     return float(np.sqrt(np.sum(np.square(slope, dtype=np.float64))))
 
@@ -370,12 +371,12 @@ def _wide(dtype: np.dtype) -> np.dtype:
     return np.result_type(dtype, np.float64)
 
 
-@np.errstate(all="ignore")
+@own_error_state
 def _width(right: np.ndarray, left: np.ndarray) -> np.ndarray:
     return np.asarray(np.subtract(right, left, dtype=_wide(right.dtype)))
 
 
-@np.errstate(all="ignore")
+@own_error_state
 def _points(x: np.ndarray, h: float | None, method: str) -> tuple[np.ndarray, np.ndarray]:
     """The numbers to the right and to the left of each element."""
     if h is None:
@@ -386,7 +387,7 @@ def _points(x: np.ndarray, h: float | None, method: str) -> tuple[np.ndarray, np
     return moved(x, step), moved(x, -step) if method == "central" else np.array(x, x.dtype.newbyteorder("="))
 
 
-@np.errstate(all="ignore")
+@own_error_state
 def moved(x: np.ndarray, step: Any) -> np.ndarray:
     """Return ``x + step``, which must be other numbers than `x`; ValueError if one is not, or is infinite."""
     there = np.add(x, step, dtype=_wide(x.dtype)).astype(x.dtype.newbyteorder("="))
@@ -465,7 +466,7 @@ def one_sided_slopes(
     return (above - here) / (right - centers), (here - below) / (centers - left)
 
 
-@np.errstate(all="ignore")
+@own_error_state
 def _slopes(above: np.ndarray, below: np.ndarray, right: np.ndarray, left: np.ndarray) -> np.ndarray:
     width = _width(right, left).reshape(-1, *[1] * (above.ndim - 1))
     return np.asarray((above - below) / width, right.dtype)

@@ -12,7 +12,7 @@ import numpy as np
 
 from nnfast._progress import share_of_work
 from nnfast._threads import get_num_threads
-from nnfast._validation import describe
+from nnfast._validation import describe, own_error_state
 from nnfast.engine.program import Differences, Training
 from nnfast.layers import walk
 
@@ -100,7 +100,7 @@ def slopes(
     return found
 
 
-@np.errstate(all="ignore")
+@own_error_state
 def _slope_of_penalty(net: Sequential, name: str, path: str, h: float) -> np.ndarray | float:
     """What the penalty on a layer's weights adds to the slopes of the loss: the engine's differences are without it."""
     place, role = path.rsplit(".", 1)

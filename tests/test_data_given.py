@@ -223,7 +223,7 @@ def test_labels_as_they_are():
     "value",
     [[[1, 2], [3]], np.array(True), np.array("0.5"), np.timedelta64(3), np.ma.masked, np.array(1j), bytearray(b"1"),
      Frame(a=[1])],
-    ids=repr,
+    ids=lambda value: type(value).__name__ if isinstance(value, Frame) else repr(value),
 )  # fmt: skip
 def test_what_is_no_number(value):
     with pytest.raises(TypeError, match=f"^rate must be a number, got {re.escape(describe(value))}$"):
