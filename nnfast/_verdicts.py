@@ -79,6 +79,12 @@ class Verdict:
             if name != "claimed":
                 getattr(self, name)[entries[which]] = array[which]
 
+    def excuse_rounding(self, rounding: float) -> None:
+        """Take for right what is off by no more than the rounding of the claims themselves."""
+        excused = self.wrong & (self.distance <= rounding)
+        self.wrong[excused] = self.outside[excused] = False
+        self.uncertainty[excused] = np.maximum(self.uncertainty, self.distance)[excused]
+
     @property
     @np.errstate(all="ignore")
     def distance(self) -> np.ndarray:

@@ -28,6 +28,7 @@ STEP = float(np.finfo(np.float64).eps ** (1 / 3))  # balances rounding and the e
 TOLERANCE = 1e-6
 FLOOR = 1e-3  # of an array's largest slope: smaller ones do not tell a factor
 BESIDE = RATIO**-6  # of the step: near enough that only a kink at the point itself changes a claim much
+SUMMED = 32  # units in the last place of the largest entry: what sums in the precision of a claim are off by
 CHEAP = 256  # entries, of an array as large as the network, whose losses cost less than the differences of all
 FEW = 200  # wrong claims that are looked at beside the point
 
@@ -237,9 +238,10 @@ def check_gradient(
     point = np.array(as_array("x", x, np.float64, finite=True))
     what = "the result of gradient" if callable(gradient) else "gradient"
 
-    claimed = {"x": _claimed(what, gradient(point.copy()) if callable(gradient) else gradient, point.shape)}
+    given = gradient(point.copy()) if callable(gradient) else gradient
+    claimed, rounding = {"x": _claimed(what, given, point.shape)}, {"x": _rounding_of(given)}
     probe = _Probe(f, point)
-    check = _Check(claimed, {"x": point}, probe.ask, probe.value, tolerance)
+    check = _Check(claimed, {"x": point}, probe.ask, probe.value, tolerance, rounding=rounding)
     usual = STEP * np.maximum(1.0, np.abs(point.ravel()))
     found = check.run({"x": usual} if h is None else {"x": np.full(point.size, _checked_step(h))}, probe.is_single)
     if h is not None:
@@ -315,7 +317,8 @@ def check_network(
         (at if name == numerical.INPUT else twin.params[name]).flat[entry] += delta
         return float(twin.gradient(at, y, wrt=name, **options)[name].flat[entry])
 
-    check = _Check(claimed, points, ask, value, tolerance, beside)
+    rounding = {name: _rounding_of(given[name]) for name in names}
+    check = _Check(claimed, points, ask, value, tolerance, beside, rounding)
 
     def steps_of(step: float) -> dict[str, np.ndarray]:
         return {name: np.full(claim.size, step) for name, claim in claimed.items()}
@@ -399,6 +402,14 @@ def _claimed(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     return as_array(name, array, shape=shape)
 
 
+def _rounding_of(claim: Any) -> float:
+    """How far off the entries of a claim in single precision may be; 0 for one in float64."""
+    array = np.asarray(claim)
+    if array.dtype.kind != "f" or array.dtype.itemsize >= 8 or not array.size:
+        return 0.0
+    return float(SUMMED * np.finfo(array.dtype).eps * np.abs(array).max())
+
+
 class _Probe:
     """A function at and beside a point, and what its values say of it."""
 
@@ -455,7 +466,8 @@ class _Check:
     """Claims about some arrays, to be judged with steps to choose.
 
     `ask` is given the step of each entry in question, their indices, and whether the steps are larger than usual;
-    `beside`, if there is one, what backpropagation says of one entry when it is moved.
+    `beside`, if there is one, what backpropagation says of one entry when it is moved; `rounding` is how far off claims may
+    be by the precision they are given in.
     """
 
     def __init__(
@@ -466,7 +478,9 @@ class _Check:
         value: float,
         tolerance: float,
         beside: Callable[[str, int, float], float] | None = None,
+        rounding: Mapping[str, float] | None = None,
     ) -> None:
+        self.rounding = rounding or {}
         self.claimed = {name: claim.ravel() for name, claim in claimed.items()}
         self.points = {name: np.array(points[name]).ravel() for name in claimed}
         self.ask, self.value, self.tolerance, self.beside = ask, value, tolerance, beside
@@ -508,6 +522,7 @@ class _Check:
 
         found = judge(claims, points, ask, self.value, self.tolerance, is_single)
         for name, verdict in found.items():
+            verdict.excuse_rounding(self.rounding.get(name, 0.0))
             self._excuse_conventions(name, verdict, None if places is None else places[name])
         return found
 

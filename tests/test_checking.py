@@ -924,6 +924,18 @@ def test_a_claim_that_convention_makes_may_be_given(hidden, wrt):
     assert not net.check_gradient(x, y, gradient=gradient, verbose=0)
 
 
+@pytest.mark.parametrize("hidden", ["relu", "tanh", "sigmoid"])
+def test_a_gradient_in_float32_may_be_off_by_its_rounding(hidden):
+    net = nf.Sequential([nf.Dense(30, hidden), nf.Dense(3, "softmax")], input_shape=20, dtype="float32", seed=0)
+    x, y = rng().standard_normal((100, 20)), rng().integers(0, 3, 100)
+    gradient = dict(net.gradient(x, y))
+    report = net.check_gradient(x, y, gradient=gradient, verbose=0)
+    assert report, report
+    assert max(array.relative_error for array in report.values()) <= report.tolerance
+    for factor in (-1, 0, 1.0001):
+        assert not net.check_gradient(x, y, gradient={**gradient, "W1": gradient["W1"] * np.float32(factor)}, verbose=0)
+
+
 @pytest.mark.parametrize("h", [1.0, 1e3, 1e100, 1e-15])
 def test_a_poor_step_raises_no_alarm(h):
     net, x, y = half_empty("relu")
