@@ -426,6 +426,13 @@ class _Probe:
             self.values.append(value)
         return value
 
+    def _beside(self, at: np.ndarray) -> float:
+        """The value at a point that may be outside, but only just: warnings are of interest."""
+        try:
+            return self(at)
+        except Exception:
+            return float("nan")
+
     def _far(self, at: np.ndarray) -> float:
         """The value at a point that may be outside of where the function is defined."""
         try:
@@ -437,7 +444,7 @@ class _Probe:
     def ask(self, steps: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], coarser: bool) -> dict[str, Sides]:
         """Slopes on both sides of some entries."""
         entries, step = wanted["x"], steps["x"]
-        f = self._far if coarser else self
+        f = self._far if coarser else self._beside
         return {"x": (*one_sided_slopes(f, self.point, self.value, step, entries), step)}
 
     def is_single(self) -> bool:
@@ -466,8 +473,8 @@ class _Check:
     """Claims about some arrays, to be judged with steps to choose.
 
     `ask` is given the step of each entry in question, their indices, and whether the steps are larger than usual;
-    `beside`, if there is one, what backpropagation says of one entry when it is moved; `rounding` is how far off claims may
-    be by the precision they are given in.
+    `beside`, if there is one, what backpropagation says of one entry when it is moved; `rounding` is how far off
+    claims may be by the precision they are given in.
     """
 
     def __init__(
@@ -495,8 +502,10 @@ class _Check:
         steps: Mapping[str, np.ndarray],
         is_single: Callable[[], bool] | None = None,
     ) -> None:
-        """Judge with other steps what could not be told, or was wrong: by a poor step, perhaps."""
-        left = {name: np.flatnonzero(verdict.undecided | verdict.wrong) for name, verdict in found.items()}
+        """Judge with other steps all that a poor one may have misled about."""
+        left = {
+            name: np.flatnonzero(verdict.undecided | verdict.wrong | verdict.kinks) for name, verdict in found.items()
+        }
         left = {name: entries for name, entries in left.items() if entries.size}
         if left:
             claims, points, usual = (

@@ -638,6 +638,15 @@ def test_a_function_may_raise_anything_far_from_the_point(error):
     assert nf.check_gradient(f, lambda x: -2 * x, np.ones(3))["x"].why == "has the wrong sign"
 
 
+def test_a_function_may_raise_a_step_beside_the_point():
+    import math
+
+    for f, slope in ((lambda x: math.log(x[0]), 1e7), (lambda x: float(x[0]) ** 0.5, 0.5 * 1e-7**-0.5)):
+        report = nf.check_gradient(f, [slope], [1e-7])
+        assert report, report
+        assert not nf.check_gradient(f, [-slope], [1e-7])
+
+
 # ---- the report
 
 
