@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,8 @@ SMALL = 1e-4  # of the largest slope of all: smaller ones are known well enough 
 OBVIOUS = 100.0  # times as far off as slopes at the first steps and on both sides differ: wrong without a closer look
 OBVIOUS_AFTER = 3  # of them
 SIDES = 3.0  # times that, for the extrapolated slope of one side
+JUMP = 5  # steps, the finest ones, that all see the same change where the value jumps
+UNSEEN = 16.0  # times the rounding of a value is what a change may be that it swallows
 EXCUSED = 1e-3  # of the largest slope of all: a larger uncertainty tells nothing
 
 Sides = tuple[np.ndarray, np.ndarray, np.ndarray]  # slopes to the right and to the left, and the steps
@@ -74,11 +77,17 @@ class Verdict:
         for name in ("kinks", "wrong", "undecided", "outside", "jumps", "moved"):
             setattr(self, name, np.zeros(self.claimed.size, bool))
 
-    def replace(self, entries: np.ndarray, other: Verdict) -> None:
-        """Take what another verdict says of these entries."""
+    def replace(self, entries: np.ndarray, other: Verdict, which: np.ndarray) -> None:
+        """Take what another verdict, of these entries, says of some of them."""
         for name, array in vars(other).items():
             if name != "claimed":
-                getattr(self, name)[entries] = array
+                getattr(self, name)[entries[which]] = array[which]
+
+    def excuse_rounding(self, rounding: float) -> None:
+        """Take for right what is off by no more than the rounding of the claims themselves."""
+        excused = self.wrong & (self.distance <= rounding)
+        self.wrong[excused] = self.outside[excused] = False
+        self.uncertainty[excused] = np.maximum(self.uncertainty, self.distance)[excused]
 
     @property
     @own_error_state
@@ -166,17 +175,25 @@ class _Ladder:
         right, left, step = sides
         self.tolerance = tolerance
         central = _central(right, left)
-        smaller, larger = np.minimum(np.abs(right), np.abs(left)), np.maximum(np.abs(right), np.abs(left))
+        smaller = np.minimum(np.abs(right), np.abs(left))
         self.largest = float(np.max(smaller, initial=0, where=np.isfinite(smaller)))  # a jump has one large side
-        # At the least a value is off by one unit in the last place, and so is the number that is moved.
-        rounding = EPSILON * abs(value) + EPSILON * np.abs(point) * np.where(np.isfinite(larger), larger, 0)
-        self.verdict = Verdict(claimed, central, rounding / step)
-        self.rounding, self.point, self.may_round = rounding, point, may_round
+        self.value, self.point, self.may_round = value, point, may_round
+        self.verdict = Verdict(claimed, central, self._rounding(right, left, step, slice(None)) / step)
         self.first_gap, self.first_step = np.abs(right - left), step
         self.verdict.moved = (right != 0) | (left != 0)
         self.open = np.arange(claimed.size)
         self.finer, self.stepped_back = 0, False
         self.right, self.left, self.steps = [right], [left], [step]
+
+    def _rounding(self, right: np.ndarray, left: np.ndarray, step: np.ndarray, at: Any) -> np.ndarray:
+        """At the least a value is off by one unit in the last place, and so is the number that is moved.
+
+        What is computed from that one is of size 1, if not larger, as 1 + x is for a tiny x: where the slope is not the
+        same on both sides, it is that of a point so far away.
+        """
+        point, larger, gap = np.abs(self.point[at]), np.maximum(np.abs(right), np.abs(left)), np.abs(right - left)
+        moved = (point + step) * larger + np.maximum(1, point) * gap
+        return np.asarray(EPSILON * (abs(self.value) + np.where(np.isfinite(moved), moved, 0)))
 
     def keep(self, which: np.ndarray) -> None:
         """Go on with these of the open entries."""
@@ -215,7 +232,7 @@ class _Ladder:
         self.stepped_back = True
         verdict, at = self.verdict, self.open
         central = [_central(self.right[k], self.left[k]) for k in (0, 1)]
-        rounding = [self.rounding[at] / self.steps[k] for k in (0, 1)]
+        rounding = [self._rounding(self.right[k], self.left[k], self.steps[k], at) / self.steps[k] for k in (0, 1)]
         size = _size(verdict.claimed[at], central[0])
         steady = np.abs(central[0] - central[1]) <= self.tolerance * size + 2 * rounding[1]
         gaps = [np.abs(self.right[k] - self.left[k]) for k in (0, 1)]
@@ -238,6 +255,8 @@ class _Ladder:
             allowed = self.tolerance * _size(claimed, central) + verdict.uncertainty[at]
             agrees &= np.abs(claimed - central) <= slack * allowed
             agrees &= self._is_clear(claimed, central, verdict.uncertainty[at])
+        if self.may_round:
+            agrees &= ~self._is_blind(self.right, self.left)
         done = at[agrees]
         gap, share = np.abs(self.right[-2] - self.left[-2])[agrees], (self.steps[-2] / self.first_step[at])[agrees]
         verdict.slope[done] = _central(self.right[-2], self.left[-2])[agrees]
@@ -257,7 +276,8 @@ class _Ladder:
         claimed = self.verdict.claimed[self.open]
         slopes = np.array(self.right[-1 - OBVIOUS_AFTER :] + self.left[-1 - OBVIOUS_AFTER :])
         low, high = slopes.min(axis=0), slopes.max(axis=0)
-        spread = high - low + self.rounding[self.open] / self.steps[-1]
+        rounding = self._rounding(self.right[-1], self.left[-1], self.steps[-1], self.open)
+        spread = high - low + rounding / self.steps[-1]
         distance = np.maximum(claimed - high, low - claimed)
         # What does not move may be rounded, and so may what is but a little off: changes in proportion to the step, for
         # steps that are multiples of each other, can be so by chance.
@@ -277,9 +297,10 @@ class _Ladder:
         verdict, at = self.verdict, self.open
         right, left, steps = (np.array(kept) for kept in (self.right, self.left, self.steps))
         nearest = np.maximum(np.abs(right[-1]), np.abs(left[-1]))
-        rounding = np.maximum(self.rounding[at], rounding_of_value)
-        self._forget_still_steps(right, left, steps)
         claimed = verdict.claimed[at]
+        least = self._rounding(right, left, steps, at)
+        rounding = np.maximum(least, rounding_of_value)
+        flat = self._forget_still_steps(right, left, steps, rounding)
         central = _central(right, left)
         scatter = _scatter(central, steps)
         slope, about = _best(central, steps, np.maximum(scatter, rounding))
@@ -287,7 +308,7 @@ class _Ladder:
         for side in (right, left):
             beside, finer = _extrapolated(side, steps)
             own = np.minimum(SIDES * scatter, _scatter(beside, finer))  # the other side may jump
-            ends.append(_best(beside, finer, np.maximum(own, SIDES * rounding)))
+            ends.append(_best(beside, finer, np.maximum(own, SIDES * rounding[1:])))
         (a, about_a), (b, about_b) = ends
         slack = self.tolerance * _size(claimed, slope)
         still = ((right == claimed) & (left == claimed)).all(axis=0)  # as of a constant
@@ -302,9 +323,10 @@ class _Ladder:
         for side, (end, about_end) in zip((right, left), ends, strict=True):
             on_side |= (np.abs(claimed - end) <= slack + about_end) & (about_end <= limit)
             on_side |= (side == claimed).all(axis=0)  # as where all other slopes are zero, too, and the limit is
-        jumps = _jumps(right, left, steps, self.rounding[at])
+        jumps = _jumps(right, left, steps, least[-1])
         wrong = (np.isfinite(about) & both & ~close & ~inside & ~jumps) | ~np.isfinite(claimed)
-        kinks = ~wrong & ((bent & inside) | (on_side & ~(close & told)))
+        wrong &= ~flat | (claimed != 0)
+        kinks = ~wrong & ~flat & ((bent & inside) | (on_side & ~(close & told)))
         verdict.slope[at] = np.where(np.isfinite(about), slope, verdict.slope[at])
         verdict.uncertainty[at] = np.where(np.isfinite(about), about, 0)
         verdict.wrong[at], verdict.kinks[at], verdict.outside[at] = wrong, kinks, wrong & bent
@@ -312,12 +334,31 @@ class _Ladder:
         verdict.nearest[at] = nearest
         verdict.jumps[at] = jumps
 
-    def _forget_still_steps(self, right: np.ndarray, left: np.ndarray, steps: np.ndarray) -> None:
-        """Drop steps that change nothing, where larger ones do: a function that rounds to float32 does not see them."""
-        if self.may_round:
-            still = (right == 0) & (left == 0) & (steps < 2 * EPSILON32 * np.abs(self.point[self.open]))
-            still &= ((right != 0) | (left != 0)).any(axis=0)
-            right[still] = left[still] = np.nan
+    def _forget_still_steps(
+        self, right: np.ndarray, left: np.ndarray, steps: np.ndarray, rounding: np.ndarray
+    ) -> np.ndarray:
+        """Drop steps that change nothing, where larger ones do: a function that rounds inside does not see them.
+
+        Returns where that may as well be a flat part of the function, whose slope is zero.
+        """
+        if not self.may_round:
+            return np.zeros(right.shape[1], bool)
+        blind = self._is_blind(right, left)
+        seen = np.maximum(np.abs(right), np.abs(left))
+        expected = steps * np.min(seen, axis=0, initial=np.inf, where=seen > 0)
+        flat = blind & (((right == 0) | (left == 0)) & (expected > UNSEEN * rounding)).any(axis=0)
+        for side in (right, left):
+            side[(side == 0) & blind] = np.nan
+        still = (right == 0) & (left == 0) & (steps < 2 * EPSILON32 * np.abs(self.point[self.open]))
+        still &= ((right != 0) | (left != 0)).any(axis=0)
+        right[still] = left[still] = np.nan
+        return flat
+
+    @staticmethod
+    def _is_blind(right: Any, left: Any) -> np.ndarray:
+        """Where the finest step changes nothing on one side, and the coarsest ones do on both."""
+        sees = (right[0] != 0) & (left[0] != 0) & (right[1] != 0) & (left[1] != 0)
+        return np.asarray(sees & ((right[-1] == 0) | (left[-1] == 0)))
 
 
 def _extrapolated(side: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -349,9 +390,13 @@ def _scatter(estimates: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 
 def _jumps(right: np.ndarray, left: np.ndarray, steps: np.ndarray, rounding: np.ndarray) -> np.ndarray:
-    """Where the value changes as much within a sixteenth of the step."""
-    changes = np.maximum(np.abs(right), np.abs(left)) * steps
-    return np.asarray((changes[-1] > 0.5 * changes[-3]) & (changes[-1] > 1e3 * rounding))
+    """Where the value changes about as much, and the same way, however small the step: noise changes its sign."""
+    jumps = np.zeros(right.shape[1], bool)
+    for side in (right, left):
+        changes = (side * steps)[-JUMP:]
+        changes = changes * np.sign(changes[-1])
+        jumps |= (changes.min(axis=0) > 0.5 * changes.max(axis=0)) & (changes[-1] > 1e3 * rounding)
+    return jumps
 
 
 def _central(right: np.ndarray, left: np.ndarray) -> np.ndarray:

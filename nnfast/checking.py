@@ -28,6 +28,8 @@ STEP = float(np.finfo(np.float64).eps ** (1 / 3))  # balances rounding and the e
 TOLERANCE = 1e-6
 FLOOR = 1e-3  # of an array's largest slope: smaller ones do not tell a factor
 BESIDE = RATIO**-6  # of the step: near enough that only a kink at the point itself changes a claim much
+SUMMED = 32  # units in the last place of the largest entry: what sums in the precision of a claim are off by
+CHEAP = 256  # entries, of an array as large as the network, whose losses cost less than the differences of all
 FEW = 200  # wrong claims that are looked at beside the point
 MANY = 5000  # values that are kept, to see what they are rounded to
 WHOLE = 0.01  # how near to whole numbers their differences are, in units of the smallest
@@ -238,9 +240,10 @@ def check_gradient(
     point = np.array(as_array("x", x, np.float64, finite=True))
     what = "the result of gradient" if callable(gradient) else "gradient"
 
-    claimed = {"x": _claimed(what, gradient(point.copy()) if callable(gradient) else gradient, point.shape)}
+    given = gradient(point.copy()) if callable(gradient) else gradient
+    claimed, rounding = {"x": _claimed(what, given, point.shape)}, {"x": _rounding_of(given)}
     probe = _Probe(f, point)
-    check = _Check(claimed, {"x": point}, probe.ask, probe.value, tolerance)
+    check = _Check(claimed, {"x": point}, probe.ask, probe.value, tolerance, rounding=rounding)
     usual = STEP * np.maximum(1.0, np.abs(point.ravel()))
     found = check.run({"x": usual} if h is None else {"x": np.full(point.size, _checked_step(h))}, probe.quantum)
     if h is not None:
@@ -287,21 +290,37 @@ def check_network(
     claimed = {name: _claimed(f"{what}[{name!r}]", given[name], points[name].shape) for name in names}
 
     def ask(steps: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], coarser: bool) -> dict[str, Sides]:
-        found = {}
         step = max(float(steps[name].max(initial=0)) for name in wanted) or STEP  # one for all
+        size = sum(points[name].size for name in wanted)
+        if sum(map(len, wanted.values())) * double.n_parameters <= CHEAP * size:
+            return {name: one_by_one(name, entries, step) for name, entries in wanted.items()}
+        found = {}
         slopes = numerical.slopes(double, rows, targets, weights, list(wanted), step, verbose, training=training)
         for name, entries in wanted.items():
             right, left = (side.reshape(-1)[entries] for side in slopes[name])
             found[name] = (right, left, np.full(len(entries), step))
         return found
 
+    def one_by_one(name: str, entries: np.ndarray, step: float) -> Sides:
+        at = np.array(rows.reshape(len(rows), *double._built_shape)) if name == numerical.INPUT else rows
+        moved = (at if name == numerical.INPUT else double.params[name]).reshape(-1)
+        sides = np.empty((2, len(entries)))
+        for place, entry in enumerate(entries):
+            center = moved[entry]
+            for side, delta in enumerate((step, -step)):
+                moved[entry] = center + delta
+                width = moved[entry] - center
+                sides[side, place] = (double.loss(at, y, **options) - value) / width if width else 0.0
+            moved[entry] = center
+        return sides[0], sides[1], np.full(len(entries), step)
+
     def beside(name: str, entry: int, delta: float) -> float:
         twin, at = double.copy(), np.array(rows.reshape(len(rows), *double._built_shape))
         (at if name == numerical.INPUT else twin.params[name]).flat[entry] += delta
         return float(twin.gradient(at, y, wrt=name, **options)[name].flat[entry])
 
-    own = gradient is None
-    check = _Check(claimed, points, ask, value, tolerance, beside if own else None)
+    rounding = {name: _rounding_of(given[name]) for name in names}
+    check = _Check(claimed, points, ask, value, tolerance, beside, rounding)
 
     def steps_of(step: float) -> dict[str, np.ndarray]:
         return {name: np.full(claim.size, step) for name, claim in claimed.items()}
@@ -385,6 +404,14 @@ def _claimed(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     return as_array(name, array, shape=shape)
 
 
+def _rounding_of(claim: Any) -> float:
+    """How far off the entries of a claim in single precision may be; 0 for one in float64."""
+    array = np.asarray(claim)
+    if array.dtype.kind != "f" or array.dtype.itemsize >= 8 or not array.size:
+        return 0.0
+    return float(SUMMED * np.finfo(array.dtype).eps * np.abs(array).max())
+
+
 class _Probe:
     """A function at and beside a point, and what its values say of it."""
 
@@ -401,18 +428,25 @@ class _Probe:
             self.values.append(value)
         return value
 
+    def _beside(self, at: np.ndarray) -> float:
+        """The value at a point that may be outside, but only just: warnings are of interest."""
+        try:
+            return self(at)
+        except Exception:
+            return float("nan")
+
     def _far(self, at: np.ndarray) -> float:
         """The value at a point that may be outside of where the function is defined."""
         try:
             with np.errstate(all="ignore"):
                 return self(at)
-        except (ArithmeticError, ValueError):
+        except Exception:  # an index out of range, an assertion, a complex root: it was fine at the point
             return float("nan")
 
     def ask(self, steps: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], coarser: bool) -> dict[str, Sides]:
         """Slopes on both sides of some entries."""
         entries, step = wanted["x"], steps["x"]
-        f = self._far if coarser else self
+        f = self._far if coarser else self._beside
         return {"x": (*one_sided_slopes(f, self.point, self.value, step, entries), step)}
 
     def is_single(self) -> bool:
@@ -457,7 +491,8 @@ class _Check:
     """Claims about some arrays, to be judged with steps to choose.
 
     `ask` is given the step of each entry in question, their indices, and whether the steps are larger than usual;
-    `beside`, if there is one, what is claimed of one entry when it is moved.
+    `beside`, if there is one, what backpropagation says of one entry when it is moved; `rounding` is how far off
+    claims may be by the precision they are given in.
     """
 
     def __init__(
@@ -468,7 +503,9 @@ class _Check:
         value: float,
         tolerance: float,
         beside: Callable[[str, int, float], float] | None = None,
+        rounding: Mapping[str, float] | None = None,
     ) -> None:
+        self.rounding = rounding or {}
         self.claimed = {name: claim.ravel() for name, claim in claimed.items()}
         self.points = {name: np.array(points[name]).ravel() for name in claimed}
         self.ask, self.value, self.tolerance, self.beside = ask, value, tolerance, beside
@@ -483,8 +520,10 @@ class _Check:
         steps: Mapping[str, np.ndarray],
         quantum: Callable[[], float] | None = None,
     ) -> None:
-        """Judge with other steps what could not be told."""
-        left = {name: np.flatnonzero(verdict.undecided) for name, verdict in found.items()}
+        """Judge with other steps all that a poor one may have misled about."""
+        left = {
+            name: np.flatnonzero(verdict.undecided | verdict.wrong | verdict.kinks) for name, verdict in found.items()
+        }
         left = {name: entries for name, entries in left.items() if entries.size}
         if left:
             claims, points, usual = (
@@ -492,7 +531,8 @@ class _Check:
                 for array in (self.claimed, self.points, steps)
             )
             for name, verdict in self._run(claims, points, usual, quantum, left).items():
-                found[name].replace(left[name], verdict)
+                entries = left[name]
+                found[name].replace(entries, verdict, ~(verdict.undecided & found[name].wrong[entries]))
 
     def _run(
         self,
@@ -509,6 +549,7 @@ class _Check:
 
         found = judge(claims, points, ask, self.value, self.tolerance, quantum)
         for name, verdict in found.items():
+            verdict.excuse_rounding(self.rounding.get(name, 0.0))
             self._excuse_conventions(name, verdict, None if places is None else places[name])
         return found
 
@@ -523,9 +564,12 @@ class _Check:
         excused = []
         for i in wrong[:FEW]:
             entry = int(i if places is None else places[i])
+            claim, by_convention = verdict.claimed[i], self.beside(name, entry, 0.0)
+            if not abs(claim - by_convention) <= self.tolerance * max(abs(claim), abs(by_convention)):
+                break
             delta = BESIDE * STEP * max(1.0, abs(float(self.points[name][entry])))
             both = [self.beside(name, entry, side * delta) for side in (1, -1)]
-            allowed = 1e-3 * abs(verdict.claimed[i] - verdict.slope[i])
+            allowed = 1e-3 * abs(claim - verdict.slope[i])
             if not abs(sum(both) / 2 - verdict.slope[i]) <= allowed:
                 break
             excused.append(i)

@@ -173,16 +173,17 @@ def save(net: Sequential, path: str | os.PathLike[str]) -> None:
 
     from nnfast._archives import write_archive
 
-    description, arrays = to_state(net)
-    text = np.array(json.dumps(description))
-    try:
-        if text.nbytes > MAX_DESCRIPTION:
-            raise ValueError(f"its description has {text.nbytes} bytes, more than {MAX_DESCRIPTION}")
-        _expected_arrays(description)
-    except ValueError as error:
-        raise ValueError(f"this network cannot be saved, for load would refuse it: {error}") from error
-    with replacing(path) as file:
-        write_archive(file, {DESCRIPTION: text, **arrays})
+    with net._guard.whole:  # a training waits for as long as this takes, and no copy takes memory
+        description, arrays = _live_state(net)
+        text = np.array(json.dumps(description))
+        try:
+            if text.nbytes > MAX_DESCRIPTION:
+                raise ValueError(f"its description has {text.nbytes} bytes, more than {MAX_DESCRIPTION}")
+            _expected_arrays(description)
+        except ValueError as error:
+            raise ValueError(f"this network cannot be saved, for load would refuse it: {error}") from error
+        with replacing(path) as file:
+            write_archive(file, {DESCRIPTION: text, **arrays})
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:

@@ -597,6 +597,75 @@ def test_the_caller_s_error_state_is_the_function_s_own():
     assert all(state == expected for state in states[:5])
 
 
+@pytest.mark.parametrize("size", [1e-8, 1e-12, 1e-20, 1e-100])
+@pytest.mark.parametrize("name", ["log cosh", "log of 1 + squares", "squares", "squares around 1"])
+def test_right_gradients_pass_beside_a_minimum_whose_value_is_zero(name, size):
+    """Steps are so small that the value does not change, though the value itself, zero, has no rounding."""
+    f, gradient = {
+        "log cosh": (lambda x: np.sum(np.log(np.cosh(x))), np.tanh),
+        "log of 1 + squares": (lambda x: np.sum(np.log(1 + x**2)), lambda x: 2 * x / (1 + x**2)),
+        "squares": (lambda x: np.sum(x**2), lambda x: 2 * x),
+        "squares around 1": (lambda x: np.sum((x + 1 - 1) ** 2), lambda x: 2 * (x + 1 - 1)),
+    }[name]
+    report = nf.check_gradient(f, gradient, size * rng().standard_normal(8))
+    assert report, report
+
+
+@pytest.mark.parametrize("digits", [4, 6, 8])
+def test_rounded_values_are_no_flat_function(digits):
+    w, x = rng().standard_normal((2, 8))
+    for f in (
+        lambda x: round(float(w @ np.sin(x)), digits),
+        lambda x: float(w @ np.sin(np.round(x, digits))),
+        lambda x: float((w * np.sin(x) + 10.0 ** (15 - digits) - 10.0 ** (15 - digits)).sum()),
+    ):
+        report = nf.check_gradient(f, lambda x: w * np.cos(x), x)
+        assert report, report
+        assert not nf.check_gradient(f, lambda x: -10 * w * np.cos(x), x)
+
+
+def test_a_flat_part_of_a_function_is_no_rounding():
+    for f in (
+        lambda x: np.sum(np.sign(x) * np.maximum(np.abs(x) - 1e-7, 0)),
+        lambda x: np.sum(np.maximum(np.abs(x) - 1e-7, 0)),
+    ):
+        report = nf.check_gradient(f, np.zeros_like, [1e-8, -3e-8, 0.0])
+        assert report, report
+
+
+@pytest.mark.parametrize("noise", [1e-12, 1e-10, 1e-9])
+def test_noise_is_no_jump(noise):
+    def f(x):
+        return np.sum(np.sin(x)) + noise * np.sin(1e15 * np.sum(x))  # the same for the same argument
+
+    x = rng().standard_normal(8)
+    report = nf.check_gradient(f, np.cos, x)
+    assert report, report
+    assert not nf.check_gradient(f, lambda x: -np.cos(x), x)
+    assert not nf.check_gradient(f, lambda x: 1.01 * np.cos(x), x)
+    assert not nf.check_gradient(f, lambda x: 0 * x, x)
+
+
+@pytest.mark.parametrize("error", [IndexError, AssertionError, RuntimeError, TypeError])
+def test_a_function_may_raise_anything_far_from_the_point(error):
+    def f(x):
+        if np.abs(x - 1).max() > 1e-5:
+            raise error("too far")
+        return np.sum(x**2)
+
+    assert nf.check_gradient(f, lambda x: 2 * x, np.ones(3))
+    assert nf.check_gradient(f, lambda x: -2 * x, np.ones(3))["x"].why == "has the wrong sign"
+
+
+def test_a_function_may_raise_a_step_beside_the_point():
+    import math
+
+    for f, slope in ((lambda x: math.log(x[0]), 1e7), (lambda x: float(x[0]) ** 0.5, 0.5 * 1e-7**-0.5)):
+        report = nf.check_gradient(f, [slope], [1e-7])
+        assert report, report
+        assert not nf.check_gradient(f, [-slope], [1e-7])
+
+
 # ---- the report
 
 
@@ -860,6 +929,61 @@ def test_a_claim_that_convention_makes_at_a_kink_is_no_error():
     assert report, report
     assert report["x"].kinks.all()
     assert not net.check_gradient(x, y, gradient={"x": np.full((3, 1), 0.5)}), "what is no convention is wrong"
+
+
+def half_empty(hidden):
+    net = nf.Sequential(
+        [nf.Dense(8, hidden), nf.Dense(6, hidden), nf.Dense(3, "softmax")], input_shape=4, dtype="float64", seed=0
+    )
+    x = rng().standard_normal((20, 4))
+    x[::2] = 0
+    return net, x, rng().integers(0, 3, 20)
+
+
+@pytest.mark.parametrize("wrt", [None, "x"])
+@pytest.mark.parametrize("hidden", ["leaky_relu", "selu"])
+def test_a_claim_that_convention_makes_may_be_given(hidden, wrt):
+    net, x, y = half_empty(hidden)
+    gradient = dict(net.gradient(x, y, wrt=wrt or [*net.params]))
+    report = net.check_gradient(x, y, gradient=gradient, verbose=0)
+    assert report, report
+    name = wrt or "b1"
+    gradient[name] = -gradient[name]
+    assert not net.check_gradient(x, y, gradient=gradient, verbose=0)
+
+
+@pytest.mark.parametrize("hidden", ["relu", "tanh", "sigmoid"])
+def test_a_gradient_in_float32_may_be_off_by_its_rounding(hidden):
+    net = nf.Sequential([nf.Dense(30, hidden), nf.Dense(3, "softmax")], input_shape=20, dtype="float32", seed=0)
+    x, y = rng().standard_normal((100, 20)), rng().integers(0, 3, 100)
+    gradient = dict(net.gradient(x, y))
+    report = net.check_gradient(x, y, gradient=gradient, verbose=0)
+    assert report, report
+    assert max(array.relative_error for array in report.values()) <= report.tolerance
+    for factor in (-1, 0, 1.0001):
+        assert not net.check_gradient(x, y, gradient={**gradient, "W1": gradient["W1"] * np.float32(factor)}, verbose=0)
+
+
+@pytest.mark.parametrize("h", [1.0, 1e3, 1e100, 1e-15])
+def test_a_poor_step_raises_no_alarm(h):
+    net, x, y = half_empty("relu")
+    report = net.check_gradient(x, y, h=h, verbose=0)
+    assert report, report
+    assert not net.check_gradient(x, y, h=h, gradient={n: -g for n, g in net.gradient(x, y).items()}, verbose=0)
+
+
+def test_a_few_open_entries_do_not_cost_the_differences_of_all(monkeypatch):
+    from nnfast import numerical
+
+    calls, slopes = [], numerical.slopes
+    monkeypatch.setattr(numerical, "slopes", lambda *args, **options: calls.append(1) or slopes(*args, **options))
+    net = nf.Sequential([nf.Dense(50), nf.Dense(10, "softmax")], input_shape=300, seed=0)
+    x, y = rng().random((20, 300)), rng().integers(0, 10, 20)
+    gradient = {name: np.array(g) for name, g in net._in_double().gradient(x, y).items()}
+    gradient["W1"][7, 3] *= 1.01
+    report = net.check_gradient(x, y, gradient=gradient, verbose=0)
+    assert np.argwhere(report["W1"].wrong).tolist() == [[7, 3]]
+    assert len(calls) <= 3
 
 
 def test_step_networks():

@@ -436,12 +436,12 @@ def test_infinite_logits_cost_nothing_where_they_are_right():
     assert np.isnan(loss([np.nan], [0.0]))
 
 
-WITH_PARAMETERS = {"leaky_relu": "negative_slope", "elu": "alpha", "softplus": "beta", "huber": "delta"}
+PARAMETERS = {"leaky_relu": "negative_slope", "elu": "alpha", "softplus": "beta", "huber": "delta"}
 
 
 @pytest.mark.parametrize("value", [1e300, 1e-300, 1e-40])
 @pytest.mark.parametrize("end", ["", "_backward"])
-@pytest.mark.parametrize(("name", "parameter"), WITH_PARAMETERS.items())
+@pytest.mark.parametrize(("name", "parameter"), PARAMETERS.items())
 def test_parameters_that_float32_does_not_hold(name, parameter, end, value):
     """They would be infinite or zero, and turn results NaN in silence."""
     function, x = getattr(functions, name + end), np.array([-1, 0, 1], np.float32)

@@ -569,7 +569,7 @@ REFUSED = {
         lambda: D(2, use_bias=False, bias_initializer=1.0), ValueError,
         "^bias_initializer is of no use with use_bias=False",
     ),
-    "an unknown function": (lambda: A("ReLU"), ValueError, "^activation must be one of .* got 'ReLU'"),
+    "an unknown function": (lambda: A("ReLU"), ValueError, "^function must be one of .* got 'ReLU'"),
     "a residual sum of nothing": (lambda: R([]), ValueError, "^layers must have at least one layer, got none"),
     "a residual sum of a layer": (lambda: R(D(2)), TypeError, "^layers must be a sequence of layers, got Dense"),
     "a residual sum of numbers": (lambda: R([3]), TypeError, r"^layers\[0\] must be a layer such as Dense, got 3"),

@@ -132,6 +132,7 @@ def test_an_error_names_an_argument_and_changes_nothing(call, threads):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
+                warnings.filterwarnings("ignore", "the training diverged|L-BFGS did not converge", RuntimeWarning)
                 if call.calls_the_user:
                     warnings.simplefilter("ignore", RuntimeWarning)
                 call.run(function, values)

@@ -91,7 +91,7 @@ def states():
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs", nf.SGD(nf.schedules.ReduceOnPlateau(0.1, monitor="loss"))])
-@pytest.mark.filterwarnings("ignore::UserWarning")  # of L-BFGS that has not converged
+@pytest.mark.filterwarnings("ignore:L-BFGS did not converge:RuntimeWarning")
 def test_callbacks_see_the_state_of_the_user(states, optimizer):
     net = network()
     data = (X, LABELS)
