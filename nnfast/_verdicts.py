@@ -36,6 +36,7 @@ OBVIOUS = 100.0  # times as far off as slopes at the first steps and on both sid
 OBVIOUS_AFTER = 3  # of them
 SIDES = 3.0  # times that, for the extrapolated slope of one side
 JUMP = 5  # steps, the finest ones, that all see the same change where the value jumps
+WAVES = 0.05  # of the largest change that is as much at the finest steps: there the value goes up and down all the time
 UNSEEN = 16.0  # times the rounding of a value is what a change may be that it swallows
 EXCUSED = 1e-3  # of the largest slope of all: a larger uncertainty tells nothing
 
@@ -282,7 +283,8 @@ class _Ladder:
         # What does not move may be rounded, and so may what is but a little off: changes in proportion to the step, for
         # steps that are multiples of each other, can be so by chance.
         moves = (slopes != 0).all(axis=0) & (distance > 0.01 * _size(claimed, high))
-        return np.asarray((distance > OBVIOUS * spread) & moves)
+        steady = spread < 0.01 * np.abs(high + low)
+        return np.asarray((distance > OBVIOUS * spread) & moves & steady)
 
     def _add(self, sides: Sides, place: int) -> None:
         for kept, new in zip((self.right, self.left, self.steps), sides, strict=True):
@@ -324,6 +326,7 @@ class _Ladder:
             on_side |= (np.abs(claimed - end) <= slack + about_end) & (about_end <= limit)
             on_side |= (side == claimed).all(axis=0)  # as where all other slopes are zero, too, and the limit is
         jumps = _jumps(right, left, steps, least[-1])
+        jumps |= _waves(right, left, steps, scatter, claimed)
         wrong = (np.isfinite(about) & both & ~close & ~inside & ~jumps) | ~np.isfinite(claimed)
         wrong &= ~flat | (claimed != 0)
         kinks = ~wrong & ~flat & ((bent & inside) | (on_side & ~(close & told)))
@@ -397,6 +400,17 @@ def _jumps(right: np.ndarray, left: np.ndarray, steps: np.ndarray, rounding: np.
         changes = changes * np.sign(changes[-1])
         jumps |= (changes.min(axis=0) > 0.5 * changes.max(axis=0)) & (changes[-1] > 1e3 * rounding)
     return jumps
+
+
+def _waves(
+    right: np.ndarray, left: np.ndarray, steps: np.ndarray, scatter: np.ndarray, claimed: np.ndarray
+) -> np.ndarray:
+    """Where the value changes as much at the finest steps as at any, and the claim is that it does, within one step.
+
+    As sin(1e12 * x) does: no step is fine enough to tell its slope from noise.
+    """
+    largest = (np.maximum(np.abs(right), np.abs(left)) * steps).max(axis=0)
+    return np.asarray((scatter > WAVES * largest) & (np.abs(claimed) * steps[-1] > scatter / 10) & np.isfinite(claimed))
 
 
 def _central(right: np.ndarray, left: np.ndarray) -> np.ndarray:

@@ -544,6 +544,17 @@ def test_a_function_that_rounds_its_value_raises_no_alarm(digits, seed):
         assert report["x"].why.startswith("cannot be told: rounding of f hides its slope")
 
 
+@pytest.mark.parametrize("frequency", [1e12, 3e13, 1e15])
+def test_waves_that_no_step_resolves_cannot_be_told(frequency):
+    def f(x):
+        return np.sum(np.sin(frequency * x))
+
+    report = nf.check_gradient(f, lambda x: frequency * np.cos(frequency * x), [0.1, 0.2, 0.3])
+    assert report, report
+    assert report["x"].undecided.all()
+    assert not nf.check_gradient(np.sum, [1e300, 1.0, -1e12], [0.1, 0.2, 0.3]), "a smooth function has no such slopes"
+
+
 def test_a_function_that_looks_elsewhere_is_told():
     w = np.array([1.0, 2.0])
     report = nf.check_gradient(lambda x: np.sum(w**2), lambda x: 2 * x, w)
