@@ -7,7 +7,9 @@ entries, and at least by one unit in the last place of the value over the book's
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,14 +227,14 @@ def best_noise(f: Callable[[np.ndarray], float], exact: np.ndarray, x: np.ndarra
     return max(EPSILON * abs(f(x)) / BOOK_STEP, min(float(np.quantile(error, 0.9)) for error in found))
 
 
+def function_alarm(seed: int) -> str:
+    (f, gradient), x, _ = random_function(seed)
+    report = nf.check_gradient(f, gradient, x)
+    return "" if report else f"{seed}: {report}"
+
+
 def test_no_function_raises_a_false_alarm() -> None:
-    alarms = []
-    for seed in seeds(FUNCTIONS):
-        (f, gradient), x, _ = random_function(seed)
-        report = nf.check_gradient(f, gradient, x)
-        if not report:
-            alarms.append(f"{seed}: {report}")
-    assert not alarms
+    assert not [text for text in map(function_alarm, seeds(FUNCTIONS)) if text]
 
 
 def function_misses(seed: int) -> tuple[list[str], int]:
@@ -276,23 +278,21 @@ def test_functions_in_float32_raise_no_alarm(seed: int) -> None:
         assert not nf.check_gradient(f, -right, x), f
 
 
-def main() -> None:
-    """Print the rates of a long run: `python tests/fuzz/test_verdicts.py 2000`."""
-    import sys
-    from concurrent.futures import ProcessPoolExecutor
-
-    sys.path.append(str(__import__("pathlib").Path(__file__).resolve().parents[1]))
-    n = int(sys.argv[1])
+def main(networks: int, functions: int) -> None:
+    """Print the rates of a long run: `PYTHONPATH=tests python tests/fuzz/test_verdicts.py 2000 500`."""
+    nf.set_num_threads(1)
     with ProcessPoolExecutor() as pool:
-        alarms = [text for text in pool.map(false_alarm, range(n), chunksize=8) if text]
-        found = list(pool.map(misses, range(n), chunksize=8))
-    print(*alarms[:10], sep="\n")
-    missed = [miss for lines, _ in found for miss in lines]
-    print(*missed[:40], sep="\n")
-    print(
-        f"{n} networks: {len(alarms)} false alarms; {len(missed)} of {sum(c for _, c in found)} planted errors missed"
-    )
+        for what, count, alarm, miss in (
+            ("networks", networks, false_alarm, misses),
+            ("functions", functions, function_alarm, function_misses),
+        ):
+            alarms = [text for text in pool.map(alarm, range(count), chunksize=8) if text]
+            found = list(pool.map(miss, range(count), chunksize=8))
+            missed = [text for texts, _ in found for text in texts]
+            print(*alarms, *missed, sep="\n")
+            planted = sum(n for _, n in found)
+            print(f"{count:,} {what}: {len(alarms)} false alarms, {len(missed)} of {planted:,} planted errors missed")
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))
