@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
 import warnings
@@ -139,7 +140,8 @@ def test_flags_that_kernels_leave_are_not_seen_by_numpy():
     net.params["W1"] = np.full((3, 4), 1e200)
     with np.errstate(all="raise"):
         for compute in (net.predict, net.predict_class, nf.functions.softmax, nf.functions.sigmoid, nf.functions.elu):
-            compute(extreme)
+            with contextlib.suppress(ValueError):  # of NaN, which some SIMD levels get there, there is no class
+                compute(extreme)
             ones = np.ones(8)
             assert (ones + ones).sum() == 16
             assert ones.astype(np.float32)[0] * np.float64(0.5) == 0.5
