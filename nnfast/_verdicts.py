@@ -37,6 +37,8 @@ OBVIOUS_AFTER = 3  # of them
 SIDES = 3.0  # times that, for the extrapolated slope of one side
 JUMP = 5  # steps, the finest ones, that all see the same change where the value jumps
 WAVES = 0.05  # of the largest change that is as much at the finest steps: there the value goes up and down all the time
+CALM = 100.0  # times less scatter than that of both sides has one beside a jump of the other
+BENT = 7  # steps further, curvature is told from a kink
 UNSEEN = 16.0  # times the rounding of a value is what a change may be that it swallows
 EXCUSED = 1e-3  # of the largest slope of all: a larger uncertainty tells nothing
 
@@ -255,7 +257,9 @@ class _Ladder:
             central = _central(self.right[k], self.left[k])
             allowed = self.tolerance * _size(claimed, central) + verdict.uncertainty[at]
             agrees &= np.abs(claimed - central) <= slack * allowed
-            agrees &= self._is_clear(claimed, central, verdict.uncertainty[at])
+            # Where rounding swallows the change, zero agrees with zero.
+            rounding = self._rounding(self.right[k], self.left[k], self.steps[k], at) / self.steps[k]
+            agrees &= rounding <= VAGUE * slack * allowed
         if self.may_round:
             agrees &= ~self._is_blind(self.right, self.left)
         done = at[agrees]
@@ -309,7 +313,8 @@ class _Ladder:
         ends = []
         for side in (right, left):
             beside, finer = _extrapolated(side, steps)
-            own = np.minimum(SIDES * scatter, _scatter(beside, finer))  # the other side may jump
+            calm = _scatter(beside, finer)
+            own = np.where(SIDES * scatter > CALM * calm, calm, SIDES * scatter)
             ends.append(_best(beside, finer, np.maximum(own, SIDES * rounding[1:])))
         (a, about_a), (b, about_b) = ends
         slack = self.tolerance * _size(claimed, slope)
@@ -329,13 +334,19 @@ class _Ladder:
         jumps |= _waves(right, left, steps, scatter, claimed)
         wrong = (np.isfinite(about) & both & ~close & ~inside & ~jumps) | ~np.isfinite(claimed)
         wrong &= ~flat | (claimed != 0)
-        kinks = ~wrong & ~flat & ((bent & inside) | (on_side & ~(close & told)))
+        kinks = ~wrong & ~flat & ((bent & inside) | (on_side & ~told))
         verdict.slope[at] = np.where(np.isfinite(about), slope, verdict.slope[at])
         verdict.uncertainty[at] = np.where(np.isfinite(about), about, 0)
         verdict.wrong[at], verdict.kinks[at], verdict.outside[at] = wrong, kinks, wrong & bent
         verdict.undecided[at] = ~(wrong | kinks | (close & told))
+        verdict.kinks[at] |= close & told & ~wrong & self._bent_at_first(right, left, about)
         verdict.nearest[at] = nearest
         verdict.jumps[at] = jumps
+
+    def _bent_at_first(self, right: np.ndarray, left: np.ndarray, about: np.ndarray) -> np.ndarray:
+        """Where a kink lay within the first step, though the finer ones see none: curvature shrinks with the step."""
+        gap = np.abs(right - left)
+        return np.asarray(gap[-1 - FINER] > 4 * (gap[-1 - FINER + BENT] * RATIO**BENT + about))
 
     def _forget_still_steps(
         self, right: np.ndarray, left: np.ndarray, steps: np.ndarray, rounding: np.ndarray
@@ -375,7 +386,8 @@ def _best(estimates: np.ndarray, steps: np.ndarray, scatter: np.ndarray) -> tupl
     uncertainty = np.full(estimates.shape, np.inf)  # of the finest, which nothing finer can confirm
     for k in range(len(estimates) - 1):
         changes = np.abs(estimates[k + 1 :] - estimates[k])
-        beyond = np.fmax.reduce(changes - noise[k + 1 :], axis=0)  # a finer step may tell of a kink within this one
+        # Finer steps may tell of a kink within this one; but the finest of all has nothing to confirm it.
+        beyond = np.fmax.reduce((changes - noise[k + 1 :])[: max(1, len(changes) - 1)], axis=0)
         change = changes[0] if len(changes) == 1 else np.maximum(changes[0], changes[1] / RATIO)
         uncertainty[k] = noise[k] + np.maximum(change, beyond)
     uncertainty = np.where(np.isfinite(estimates) & np.isfinite(uncertainty), uncertainty, np.inf)
