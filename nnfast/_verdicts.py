@@ -31,15 +31,15 @@ FINER = 9  # steps below the first one
 COARSER = 6  # steps above it, for functions that are mostly rounding
 SCATTER = 10.0  # times the measured rounding is what a slope may be off by
 VAGUE = 4.0  # times the tolerance: an agreement where rounding is more than that says nothing yet
-SMALL = 1e-4  # of the largest slope of all: smaller ones are known well enough if one of this size is
+SMALL = 1e-4  # of the largest slope of all: for smaller slopes, the precision that this one needs is enough
 OBVIOUS = 100.0  # times as far off as slopes at the first steps and on both sides differ: wrong without a closer look
-OBVIOUS_AFTER = 3  # of them
+OBVIOUS_AFTER = 3  # finer steps
 SIDES = 3.0  # times that, for the extrapolated slope of one side
-JUMP = 5  # steps, the finest ones, that all see the same change where the value jumps
-WAVES = 0.05  # of the largest change that is as much at the finest steps: there the value goes up and down all the time
-CALM = 100.0  # times less scatter than that of both sides has one beside a jump of the other
-BENT = 7  # steps further, curvature is told from a kink
-UNSEEN = 16.0  # times the rounding of a value is what a change may be that it swallows
+JUMP = 5  # finest steps that all see the same change where the value jumps
+WAVES = 0.05  # of the largest change: if the finest steps scatter by more, the value goes up and down all the time
+CALM = 100.0  # times less scatter than both sides together: then one side is smooth, and the other one jumps
+BENT = 7  # steps after the first one, by which a kink within the first step is out of reach
+UNSEEN = 16.0  # times the rounding of a value: rounding may swallow smaller changes
 EXCUSED = 1e-3  # of the largest slope of all: a larger uncertainty tells nothing
 
 Sides = tuple[np.ndarray, np.ndarray, np.ndarray]  # slopes to the right and to the left, and the steps
@@ -151,6 +151,7 @@ def judge(
 
 
 def _look_closer(ask: Ask, ladders: Mapping[str, _Ladder]) -> None:
+    """Take finer steps, one after another, for as long as they may tell something."""
     for power in range(1, FINER + 1):
         due = [name for name, ladder in ladders.items() if ladder.finer == power - 1 and ladder.needs_finer]
         for name, finer in _ask_open(ask, RATIO**-power, due, ladders).items():
@@ -189,10 +190,11 @@ class _Ladder:
         self.right, self.left, self.steps = [right], [left], [step]
 
     def _rounding(self, right: np.ndarray, left: np.ndarray, step: np.ndarray, at: Any) -> np.ndarray:
-        """At the least a value is off by one unit in the last place, and so is the number that is moved.
+        """Return the least that rounding adds to a value.
 
-        What is computed from that one is of size 1, if not larger, as 1 + x is for a tiny x: where the slope is not the
-        same on both sides, it is that of a point so far away.
+        The value is off by one unit in its last place, and so is the number that is moved. What is computed from that
+        number may be of size 1 even if the number is tiny (1 + x, say), so where the slopes of both sides differ, the
+        slope may be that of a point one unit in the last place of 1 away.
         """
         point, larger, gap = np.abs(self.point[at]), np.maximum(np.abs(right), np.abs(left)), np.abs(right - left)
         moved = (point + step) * larger + np.maximum(1, point) * gap
@@ -351,9 +353,9 @@ class _Ladder:
     def _forget_still_steps(
         self, right: np.ndarray, left: np.ndarray, steps: np.ndarray, rounding: np.ndarray
     ) -> np.ndarray:
-        """Drop steps that change nothing, where larger ones do: a function that rounds inside does not see them.
+        """Drop steps that change nothing where larger ones do: a function that rounds internally does not see them.
 
-        Returns where that may as well be a flat part of the function, whose slope is zero.
+        Return where it may as well be that the function has a flat part there, with a slope of zero.
         """
         if not self.may_round:
             return np.zeros(right.shape[1], bool)
@@ -417,9 +419,9 @@ def _jumps(right: np.ndarray, left: np.ndarray, steps: np.ndarray, rounding: np.
 def _waves(
     right: np.ndarray, left: np.ndarray, steps: np.ndarray, scatter: np.ndarray, claimed: np.ndarray
 ) -> np.ndarray:
-    """Where the value changes as much at the finest steps as at any, and the claim is that it does, within one step.
+    """Where the value changes as much at the finest steps as at any other, and the claim is steep enough for that.
 
-    As sin(1e12 * x) does: no step is fine enough to tell its slope from noise.
+    An example is sin(1e12 * x): no step is fine enough to tell its slope from noise.
     """
     largest = (np.maximum(np.abs(right), np.abs(left)) * steps).max(axis=0)
     return np.asarray((scatter > WAVES * largest) & (np.abs(claimed) * steps[-1] > scatter / 10) & np.isfinite(claimed))
