@@ -1134,3 +1134,24 @@ def test_losses_of_steps_are_not_for_callbacks_to_write():
     history = fit(make_net(), epochs=3, callbacks=[spoil])
     assert history["loss"] == fit(make_net(), epochs=3)["loss"]
     history.step_loss[:] = 0  # whose it is now
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch_size", [3, 40])
+def test_averages_are_those_of_the_formula(dtype, batch_size):
+    """They begin as the parameters after the first step. Updates of 3 rows are fused, those of 40 are not."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 5)), rng.integers(0, 3, 40)
+    layers = [nf.Dense(4, "tanh"), nf.BatchNorm(), nf.Dense(3, "softmax")]
+    by_step, by_fit = (nf.Sequential(layers, input_shape=5, dtype=dtype, seed=0) for _ in range(2))
+    optimizer = nf.Adam(0.01, average_decay=0.9)
+    expected = None
+    for at in list(range(0, 36, batch_size)) * 5:
+        by_step.train_step(x[at : at + batch_size], y[at : at + batch_size], optimizer)
+        now = by_step.flat_params.astype(float)
+        expected = now if expected is None else 0.9 * expected + 0.1 * now
+    rows = slice(0, 36) if batch_size == 3 else slice(None)
+    by_fit.fit(x[rows], y[rows], epochs=5, batch_size=batch_size, optimizer=optimizer, shuffle=False, verbose=0)
+    for net in (by_step, by_fit):
+        assert_close(net.averaged().flat_params, expected.astype(dtype), scale=10.0, kind="sum")
+        assert np.abs(net.averaged().flat_params - net.flat_params).max() > 1e-3

@@ -517,7 +517,7 @@ cdef inline void update_at(
         moments[k] = NULL if job.moments[k] == NULL else job.moments[k] + offset
     job.plan.K.update(n, job.parameters + offset, gradient, moments, optimizer)
     if job.average != NULL:
-        job.plan.K.average(n, optimizer.average_decay, job.average + offset, job.parameters + offset)
+        job.plan.K.average(n, 1 - optimizer.average_decay, job.average + offset, job.parameters + offset)
 
 
 cdef inline void update_range(const Job* job, const Optimizer* optimizer, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
