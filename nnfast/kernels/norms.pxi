@@ -295,10 +295,10 @@ cdef inline Columns columns_of(
     c.last = last
     c.x = <const real*>x
     c.ldx = ldx
-    c.x_end = c.x + (m - 1)*ldx + last
+    c.x_end = c.x if m == 0 else c.x + (m - 1)*ldx + last  # of no rows there may be no array either
     c.g = <const real*>g
     c.ldg = ldg
-    c.g_end = c.g if g == NULL else c.g + (m - 1)*ldg + last
+    c.g_end = c.g if g == NULL or m == 0 else c.g + (m - 1)*ldg + last
     return c
 
 
