@@ -929,7 +929,8 @@ class Sequential:
             it has converged.
         UserWarning
             If a layer cannot learn because its activation is ``"step"``; if each output is an answer of its own, but
-            the targets are classes that exclude each other.
+            the targets are classes that exclude each other; if `x` or `y` is float64 and holds values that float32, the
+            network's dtype, cannot tell apart.
 
         Examples
         --------
