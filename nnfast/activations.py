@@ -6,9 +6,11 @@ arrays, are in `nnfast.functions`. Definitions and defaults are PyTorch's.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import Any, ClassVar
 
-from nnfast._validation import check_float, choose, describe
+from nnfast._description import Description, declared_in, field, not_negative, one_of, positive
+from nnfast._validation import choose, describe
 
 __all__ = [
     "ELU",
@@ -28,7 +30,7 @@ __all__ = [
 ]
 
 
-class Activation:
+class Activation(Description):
     """An activation function: what all of them have in common.
 
     Objects do not change, and are equal if they are the same function with the same parameter.
@@ -38,16 +40,47 @@ class Activation:
     name : str
         The name of the function, as in ``Dense(8, activation=name)``.
     alpha : float
-        Its parameter; 0.0 of a function that has none.
+        Its parameter; 0.0 for a function without one.
+    has_kink : bool
+        Whether its derivative jumps somewhere.
+    mixes : bool
+        Whether each output depends on the whole row.
+    excludes : bool
+        Whether the outputs are classes that exclude each other.
+    derivative_from_input : bool
+        Whether the derivative is computed from the input, not from the output.
+    learns : bool
+        Whether the derivative is different from zero anywhere.
+    not_negative, unbounded : bool
+        Whether the outputs can be rates, or logarithms of rates, as `nnfast.losses.Poisson` needs them.
+    threshold : float or None
+        Where an output turns from no to yes.
+    initializer : str
+        The default for the weights of a layer that ends in it.
+    loss : str
+        The default of a network that ends in it.
     """
 
-    name: str = ""
-    alpha: float = 0.0
-    _arguments: tuple[str, ...] = ()
+    name: ClassVar[str] = ""
+    has_kink: ClassVar[bool] = False
+    mixes: ClassVar[bool] = False
+    excludes: ClassVar[bool] = False
+    derivative_from_input: ClassVar[bool] = False
+    learns: ClassVar[bool] = True
+    not_negative: ClassVar[bool] = False
+    unbounded: ClassVar[bool] = False
+    threshold: ClassVar[float | None] = None
+    initializer: ClassVar[str] = "glorot_uniform"
+    loss: ClassVar[str] = "mean_squared_error"
+    alpha = 0.0  # not a field: only some functions have one
 
-    def __setattr__(self, name: str, value: object) -> None:
-        kind = type(self).__name__
-        raise AttributeError(f"an activation is a description and does not change: make a new {kind}")
+    what = "an activation"
+    shows_defaults = True
+
+    def derive(self) -> None:
+        """Keep the parameter as `alpha`, too: the kernels know it by that name."""
+        for known in self.fields:
+            vars(self)["alpha"] = getattr(self, known.name)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Activation):
@@ -58,16 +91,12 @@ class Activation:
         return hash((self.name, self.alpha))
 
     def given(self) -> str | Activation:
-        """Return its name if that says all, else itself."""
-        return self.name if self == _BY_NAME[self.name] else self
+        """Return its name where the parameter is the default, else itself."""
+        return self if self.changed() else self.name
 
     def config(self) -> str | list[Any]:
         """Return what a file holds of it: its name, and the parameter where it is not the default."""
-        return self.name if self == _BY_NAME[self.name] else [self.name, self.alpha]
-
-    def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._arguments)
-        return f"{type(self).__name__}({arguments})"
+        return [self.name, self.alpha] if self.changed() else self.name
 
 
 class Identity(Activation):
@@ -81,6 +110,7 @@ class Identity(Activation):
     """
 
     name = "identity"
+    unbounded = True
 
 
 class Step(Activation):
@@ -94,6 +124,9 @@ class Step(Activation):
     """
 
     name = "step"
+    has_kink = True
+    learns = False
+    threshold = 0.5
 
 
 class Sigmoid(Activation):
@@ -107,6 +140,9 @@ class Sigmoid(Activation):
     """
 
     name = "sigmoid"
+    not_negative = True
+    threshold = 0.5
+    loss = "binary_cross_entropy"
 
 
 class Tanh(Activation):
@@ -133,6 +169,9 @@ class ReLU(Activation):
     """
 
     name = "relu"
+    has_kink = True
+    not_negative = True
+    initializer = "he_normal"
 
 
 class LeakyReLU(Activation):
@@ -159,12 +198,10 @@ class LeakyReLU(Activation):
     """
 
     name = "leaky_relu"
-    negative_slope: float
-    _arguments = ("negative_slope",)
-
-    def __init__(self, negative_slope: float = 0.01) -> None:
-        slope = check_float("negative_slope", negative_slope, 0.0)
-        vars(self).update(negative_slope=slope, alpha=slope)
+    has_kink = True
+    unbounded = True
+    initializer = "he_normal"
+    negative_slope: float = field(not_negative, default=0.01)
 
 
 class ELU(Activation):
@@ -190,10 +227,8 @@ class ELU(Activation):
     """
 
     name = "elu"
-    _arguments = ("alpha",)
-
-    def __init__(self, alpha: float = 1.0) -> None:
-        vars(self).update(alpha=check_float("alpha", alpha, 0.0))
+    initializer = "he_normal"
+    alpha: float = field(not_negative, default=1.0)
 
 
 class SELU(Activation):
@@ -210,6 +245,8 @@ class SELU(Activation):
     """
 
     name = "selu"
+    has_kink = True
+    initializer = "lecun_normal"
 
 
 class GELU(Activation):
@@ -233,13 +270,23 @@ class GELU(Activation):
     (GELU(approximate='none'), 'gelu_tanh')
     """
 
-    approximate: str
-    _arguments = ("approximate",)
+    name = "gelu"
+    derivative_from_input = True
+    initializer = "he_normal"
+    approximate: str = field(one_of("none", "tanh"), default="none")
 
-    def __init__(self, approximate: str = "none") -> None:
-        approximate = choose("approximate", approximate, ("none", "tanh"))
-        name = "gelu_tanh" if approximate == "tanh" else "gelu"
-        vars(self).update(approximate=approximate, name=name)
+    def derive(self) -> None:
+        """Choose the name."""
+        if self.approximate == "tanh":
+            vars(self)["name"] = "gelu_tanh"
+
+    def given(self) -> str | Activation:
+        """Return its name, which says all."""
+        return self.name
+
+    def config(self) -> str | list[Any]:
+        """Return what a file holds of it: its name."""
+        return self.name
 
 
 class SiLU(Activation):
@@ -253,6 +300,8 @@ class SiLU(Activation):
     """
 
     name = "silu"
+    derivative_from_input = True
+    initializer = "he_normal"
 
 
 class Softplus(Activation):
@@ -279,12 +328,10 @@ class Softplus(Activation):
     """
 
     name = "softplus"
-    beta: float
-    _arguments = ("beta",)
-
-    def __init__(self, beta: float = 1.0) -> None:
-        beta = check_float("beta", beta, 0.0, open_ends=True)
-        vars(self).update(beta=beta, alpha=beta)
+    derivative_from_input = True
+    not_negative = True
+    initializer = "he_normal"
+    beta: float = field(positive, default=1.0)
 
 
 class HardSigmoid(Activation):
@@ -300,6 +347,8 @@ class HardSigmoid(Activation):
     """
 
     name = "hard_sigmoid"
+    has_kink = True
+    not_negative = True
 
 
 class Softmax(Activation):
@@ -313,6 +362,9 @@ class Softmax(Activation):
     """
 
     name = "softmax"
+    mixes = True
+    excludes = True
+    loss = "cross_entropy"
 
 
 class LogSoftmax(Activation):
@@ -326,29 +378,19 @@ class LogSoftmax(Activation):
     """
 
     name = "log_softmax"
+    mixes = True
+    excludes = True
+    loss = "cross_entropy"
 
 
-_BY_NAME: dict[str, Activation] = {
-    activation.name: activation
-    for activation in (
-        Identity(),
-        Step(),
-        Sigmoid(),
-        Tanh(),
-        ReLU(),
-        LeakyReLU(),
-        ELU(),
-        SELU(),
-        GELU(),
-        GELU("tanh"),
-        SiLU(),
-        Softplus(),
-        HardSigmoid(),
-        Softmax(),
-        LogSoftmax(),
-    )
-}
-NAMES = tuple(_BY_NAME)
+_BY_NAME = {cls.name: cls for cls in declared_in(globals(), Activation)}
+NAMES = tuple(name for cls in _BY_NAME for name in ((cls, "gelu_tanh") if cls == "gelu" else (cls,)))
+
+
+@cache
+def _default(name: str) -> Activation:
+    """Return the activation of this name, with its default parameter."""
+    return GELU("tanh") if name == "gelu_tanh" else _BY_NAME[name]()
 
 
 def activation_from(config: Any) -> Activation:
@@ -397,4 +439,4 @@ def resolve_activation(activation: Any, name: str = "activation") -> Activation:
         return activation
     if not isinstance(activation, str):
         raise TypeError(f"{name} must be a name or an object of nnfast.activations, got {describe(activation)}")
-    return _BY_NAME[choose(name, activation, NAMES)]
+    return _default(choose(name, activation, NAMES))

@@ -22,7 +22,6 @@ _SCALES: dict[str, tuple[float, Callable[[int, int], int]]] = {
     "he": (2.0, lambda n_in, n_out: n_in),
     "lecun": (1.0, lambda n_in, n_out: n_in),
 }
-_RELU_FAMILY = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "softplus")
 NAMES = tuple(f"{name}_{shape}" for name in _SCALES for shape in ("uniform", "normal"))
 
 
@@ -45,13 +44,6 @@ def check_initializer(value: Any) -> Any:
     if array < 0:
         raise ValueError(f"initializer is a standard deviation and must not be negative, got {array:g}")
     return float(array)
-
-
-def default_initializer(activation: str) -> str:
-    """He for the relu family, LeCun for selu (Klambauer et al. 2017), Glorot otherwise."""
-    if activation == "selu":
-        return "lecun_normal"
-    return "he_normal" if activation in _RELU_FAMILY else "glorot_uniform"
 
 
 @own_error_state

@@ -5,9 +5,10 @@ The arithmetic is the engine's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from inspect import signature
-from typing import TYPE_CHECKING, Any, ClassVar
+from math import prod
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from nnfast._validation import (
 )
 from nnfast.activations import Activation as ActivationFunction
 from nnfast.activations import activation_from, resolve_activation
-from nnfast.initializers import check_initializer, default_initializer, initial_weights
+from nnfast.initializers import check_initializer, initial_weights
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -36,64 +37,116 @@ MAX_LAYERS = 10_000  # of a network, those within residual layers included
 MAX_OUTPUTS = 2**39  # of all layers together: the engine counts bytes of them
 
 
-class Compiler:
-    """Makes the steps of a program from layers, one after another.
-
-    Parameters
-    ----------
-    width : int
-        Numbers in a sample.
+class Array(NamedTuple):
+    """An array that a layer has: what it learns, or the running statistics that it keeps.
 
     Attributes
     ----------
-    steps : list of dict
-        As `nnfast.engine.program.Program` takes them.
-    width : int
-        Outputs of the last step.
+    role : str
+        Its name in the layer, such as ``"W"``.
+    shape : tuple of int
+    initial : float or callable
+        The first values: a number, or a function of a random generator that returns them.
+    argument : str
+        The argument of the layer that gives the first values, for messages.
+    l1, l2 : float
+        Penalties on it.
+    decays : bool
+        Whether weight decay applies to it where `decay_biases` is False.
     """
 
-    def __init__(self, width: int) -> None:
-        self.steps: list[dict[str, Any]] = []
-        self.width = width
+    role: str
+    shape: tuple[int, ...]
+    initial: float | Callable[[Generator], Any] = 0.0
+    argument: str = ""
+    l1: float = 0.0
+    l2: float = 0.0
+    decays: bool = False
+
+
+class NamedArray(NamedTuple):
+    """An array of a network.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``"W1"``.
+    path : str
+        Such as ``"0.W"``: the path of its layer, and its role there.
+    """
+
+    name: str
+    path: str
+    shape: tuple[int, ...]
+    initial: float | Callable[[Generator], Any]
+    argument: str
+    l1: float
+    l2: float
+    decays: bool
+
+
+class Compiler:
+    """Makes the stages of a program from layers, one after another.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of a sample.
+
+    Attributes
+    ----------
+    stages : list of dict
+        As `nnfast.engine.program.Program` takes them.
+    shape : tuple of int
+        Of the output of the last stage.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.stages: list[dict[str, Any]] = []
+        self.shape = shape
         self._outputs = 0
-        self._numbers = {"W": 0, "gamma": 0}
+        self._numbers: dict[str, int] = {}
 
     def add_layers(self, layers: Sequence[Layer], path: str = "") -> None:
         """Add layers; `path` is that of the chain they are in, with a dot at its end."""
         for i, layer in enumerate(layers):
-            layer._compile(self, f"{path}{i}")
+            layer.add_stages(self, f"{path}{i}")
 
-    def add_step(
-        self, kind: str, path: str, *, width: int | None = None, arrays: Sequence[str] = (), **numbers: Any
-    ) -> None:
-        """Add a step; its outputs are as many as its inputs if no `width` is given.
-
-        `arrays` are those it learns; layers with weights are numbered, and so are norms.
-        """
-        width = self.width if width is None else width
-        if max(width, self.width) > MAX_SIZE:
+    def add_stage(self, layer: Layer, path: str, kind: str, **more: Any) -> None:
+        """Add a stage of a kind in `nnfast.engine.program.STAGES`, with the shapes and arrays of `layer`."""
+        shape, self.shape = self.shape, layer.output_shape(self.shape)
+        n_in, n_out = prod(shape), prod(self.shape)
+        if max(n_in, n_out) > MAX_SIZE:
             raise MemoryError(
-                f"no layer can have more than {MAX_SIZE} inputs or outputs, got {shown(max(width, self.width))}"
+                f"no layer can have more than {MAX_SIZE} inputs or outputs, got {shown(max(n_in, n_out))}"
             )
-        self._outputs += width
+        self._outputs += n_out
         if self._outputs > MAX_OUTPUTS:
             raise MemoryError(f"the layers of a network can have at most {MAX_OUTPUTS} outputs together")
-        first = "W" if kind == "dense" else "gamma"
-        if kind in ("dense", "batch_norm", "layer_norm"):
-            self._numbers[first] += 1
-        number = self._numbers[first]
-        self.steps.append(
+        if layer.numbered_as:
+            self._numbers[layer.numbered_as] = self._numbers.get(layer.numbered_as, 0) + 1
+        number = self._numbers.get(layer.numbered_as, 0)
+
+        def named(arrays: Sequence[Array]) -> list[NamedArray]:
+            return [
+                NamedArray(
+                    f"{a.role}{number}", f"{path}.{a.role}", a.shape, a.initial, a.argument, a.l1, a.l2, a.decays
+                )
+                for a in arrays
+            ]
+
+        self.stages.append(
             {
                 "kind": kind,
-                "n_in": self.width,
-                "n_out": width,
                 "path": path,
-                "number": number,
-                "parameters": tuple(arrays),
-                **numbers,
+                "input_shape": shape,
+                "output_shape": self.shape,
+                "arrays": named(layer.arrays(shape)),
+                "statistics": named(layer.statistics(shape)),
+                "frozen": not layer.trainable,
+                **more,
             }
         )
-        self.width = width
 
 
 class Layer:
@@ -138,17 +191,92 @@ class Layer:
     def __hash__(self) -> int:
         return hash((type(self), *map(content, vars(self).values())))
 
-    def _compile(self, to: Compiler, path: str) -> None:
-        """Add the layer's steps to a program; `path` is that of the layer in its network."""
+    numbered_as: ClassVar[str] = ""  # layers of one kind of arrays are numbered together: W1, W2; gamma1, ...
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of a sample's output.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            The shape of a sample, without the axis of the batch.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.Dense(3).output_shape((28, 28))
+        (3,)
+        """
+        return shape
+
+    def arrays(self, shape: tuple[int, ...]) -> tuple[Array, ...]:
+        """Return the arrays that the layer learns.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            The shape of a sample.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> [(array.role, array.shape) for array in nf.Dense(3).arrays((28, 28))]
+        [('W', (784, 3)), ('b', (3,))]
+        """
+        return ()
+
+    def statistics(self, shape: tuple[int, ...]) -> tuple[Array, ...]:
+        """Return the running statistics that the layer keeps.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            The shape of a sample.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> [(array.role, array.shape) for array in nf.BatchNorm().statistics((5,))]
+        [('mean', (5,)), ('variance', (5,))]
+        """
+        return ()
+
+    def add_stages(self, to: Compiler, path: str) -> None:
+        """Add the layer's stages to a program that is being made.
+
+        Parameters
+        ----------
+        to : Compiler
+            Takes the stages, one after another.
+        path : str
+            The path of the layer in its network, such as ``"0"`` or ``"2.1"``.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> from nnfast.layers import Compiler
+        >>> compiler = Compiler((4,))
+        >>> nf.Dense(3).add_stages(compiler, "0")
+        >>> compiler.stages[0]["kind"], compiler.shape
+        ('dense', (3,))
+        """
         raise NotImplementedError
 
-    def _initial(self, name: str, shape: tuple[int, ...], generator: Generator) -> np.ndarray:
-        """Return the first values of one of its arrays: gamma is 1 and beta 0."""
-        return np.full(shape, 1.0 if name == "gamma" else 0.0)
+    def count(self, shape: tuple[int, ...]) -> int:
+        """Return the number of parameters.
 
-    def _count(self, width: int) -> int:
-        """Return how many parameters it has with `width` inputs."""
-        return 0
+        Parameters
+        ----------
+        shape : tuple of int
+            The shape of a sample.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.Dense(3).count((28, 28))
+        2355
+        """
+        return sum(prod(array.shape) for array in self.arrays(shape))
 
     def _config(self) -> dict[str, Any]:
         """Return what a file holds of it: its kind and arguments; how arrays began is not known any more then."""
@@ -273,27 +401,27 @@ class Dense(Layer):
             l1=_penalty("l1", l1),
             l2=_penalty("l2", l2),
             trainable=check_bool("trainable", trainable),
-            initializer=check_initializer(default_initializer(function.name) if initializer is None else initializer),
+            initializer=check_initializer(function.initializer if initializer is None else initializer),
             bias_initializer=bias.copy(),
         )
 
-    def _compile(self, to: Compiler, path: str) -> None:
-        """Add the layer's step to a program; `path` is that of the layer in its network."""
-        to.add_step(
-            "dense", path, width=self.units, arrays=("W", "b") if self.use_bias else ("W",), l1=self.l1, l2=self.l2,
-            frozen=not self.trainable, function=self.function.name, alpha=self.function.alpha,
-        )  # fmt: skip
+    numbered_as = "dense"
 
-    def _count(self, width: int) -> int:
-        """Return how many parameters it has with `width` inputs."""
-        return (width + self.use_bias) * self.units
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (self.units,)
 
-    def _initial(self, name: str, shape: tuple[int, ...], generator: Generator) -> np.ndarray:
-        """Return the first values of ``"W"``, or of ``"b"``, which may be one for all."""
-        if name == "b":
-            return self.bias_initializer
-        n_in, n_out = shape
-        return initial_weights(self.initializer, (n_in, n_out), generator)
+    def arrays(self, shape: tuple[int, ...]) -> tuple[Array, ...]:
+        weights = prod(shape), self.units
+
+        def initial(generator: Generator) -> np.ndarray:
+            return initial_weights(self.initializer, weights, generator)
+
+        W = Array("W", weights, initial, "initializer", self.l1, self.l2, True)
+        b = Array("b", (self.units,), lambda generator: self.bias_initializer, "bias_initializer")
+        return (W, b) if self.use_bias else (W,)
+
+    def add_stages(self, to: Compiler, path: str) -> None:
+        to.add_stage(self, path, "dense", function=self.function.name, alpha=self.function.alpha)
 
     def _config(self) -> dict[str, Any]:
         """Return what a file holds of it."""
@@ -308,7 +436,7 @@ class Dense(Layer):
         changed = super()._changed()
         if self.function.name != "identity":
             changed = {"units": changed.pop("units"), "activation": self.function.given(), **changed}
-        if isinstance(self.initializer, np.ndarray) or self.initializer != default_initializer(self.function.name):
+        if isinstance(self.initializer, np.ndarray) or self.initializer != self.function.initializer:
             changed["initializer"] = self.initializer
         return changed
 
@@ -346,10 +474,9 @@ class Activation(Layer):
     def __init__(self, function: str | ActivationFunction) -> None:
         vars(self).update(function=resolve_activation(function, "function"))
 
-    def _compile(self, to: Compiler, path: str) -> None:
-        """Add the function to a program; `path` is that of the layer in its network."""
-        _check_mixing(self.function, to.width, "it needs two inputs at least")
-        to.add_step("activation", path, function=self.function.name, alpha=self.function.alpha)
+    def add_stages(self, to: Compiler, path: str) -> None:
+        _check_mixing(self.function, prod(to.shape), "it needs two inputs at least")
+        to.add_stage(self, path, "activation", function=self.function.name, alpha=self.function.alpha)
 
     def _config(self) -> dict[str, Any]:
         """Return what a file holds of it."""
@@ -392,9 +519,8 @@ class Rescaling(Layer):
             offset=check_float("offset", offset, -infinity, infinity, open_ends=True),
         )
 
-    def _compile(self, to: Compiler, path: str) -> None:
-        """Add the layer's step to a program; `path` is that of the layer in its network."""
-        to.add_step("rescaling", path, first=self.scale, second=self.offset)
+    def add_stages(self, to: Compiler, path: str) -> None:
+        to.add_stage(self, path, "rescaling", numbers={"scale": self.scale, "offset": self.offset})
 
 
 class Dropout(Layer):
@@ -439,9 +565,8 @@ class Dropout(Layer):
             raise ValueError(f"rate must be below 1, for dropout of all numbers leaves nothing, got {rate}")
         vars(self).update(rate=rate)
 
-    def _compile(self, to: Compiler, path: str) -> None:
-        """Add the layer's step to a program; `path` is that of the layer in its network."""
-        to.add_step("dropout", path, first=self.rate)
+    def add_stages(self, to: Compiler, path: str) -> None:
+        to.add_stage(self, path, "dropout", numbers={"rate": self.rate})
 
 
 class GaussianNoise(Layer):
@@ -476,9 +601,8 @@ class GaussianNoise(Layer):
     def __init__(self, stddev: float) -> None:
         vars(self).update(stddev=_penalty("stddev", stddev))
 
-    def _compile(self, to: Compiler, path: str) -> None:
-        """Add the layer's step to a program; `path` is that of the layer in its network."""
-        to.add_step("gaussian_noise", path, first=self.stddev)
+    def add_stages(self, to: Compiler, path: str) -> None:
+        to.add_stage(self, path, "gaussian_noise", numbers={"stddev": self.stddev})
 
 
 class _Norm(Layer):
@@ -501,16 +625,12 @@ class _Norm(Layer):
         if not self.affine and (self.l1 or self.l2):
             raise ValueError("l1 and l2 need affine=True: without it there is no gamma to be penalised")
 
-    def _count(self, width: int) -> int:
-        """Return how many parameters it has with `width` inputs."""
-        return 2 * width if self.affine else 0
+    numbered_as = "norm"
 
-    def _compile(self, to: Compiler, path: str) -> None:
-        """Add the layer's step to a program; `path` is that of the layer in its network."""
-        to.add_step(
-            self.kind, path, arrays=("gamma", "beta") if self.affine else (), l1=self.l1, l2=self.l2,
-            frozen=not self.trainable, first=self.epsilon, second=getattr(self, "momentum", 0.0),
-        )  # fmt: skip
+    def arrays(self, shape: tuple[int, ...]) -> tuple[Array, ...]:
+        width = (prod(shape),)
+        gamma = Array("gamma", width, 1.0, l1=self.l1, l2=self.l2)
+        return (gamma, Array("beta", width)) if self.affine else ()
 
 
 class BatchNorm(_Norm):
@@ -571,6 +691,13 @@ class BatchNorm(_Norm):
         vars(self).update(momentum=check_float("momentum", momentum, 0.0, 1.0))
         self._settle(epsilon, affine, l1, l2, trainable)
 
+    def statistics(self, shape: tuple[int, ...]) -> tuple[Array, ...]:
+        width = (prod(shape),)
+        return Array("mean", width), Array("variance", width, 1.0)
+
+    def add_stages(self, to: Compiler, path: str) -> None:
+        to.add_stage(self, path, "batch_norm", numbers={"epsilon": self.epsilon, "momentum": self.momentum})
+
 
 class LayerNorm(_Norm):
     """Layer normalization: ``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` in each row.
@@ -619,6 +746,9 @@ class LayerNorm(_Norm):
     ) -> None:
         self._settle(epsilon, affine, l1, l2, trainable)
 
+    def add_stages(self, to: Compiler, path: str) -> None:
+        to.add_stage(self, path, "layer_norm", numbers={"epsilon": self.epsilon})
+
 
 class Residual(Layer):
     """The sum of what a chain of layers makes of its input, and that input.
@@ -656,23 +786,21 @@ class Residual(Layer):
         _check_depth(depth)
         vars(self).update(layers=chain, _depth=depth, _size=1 + sum(layer._size for layer in chain))
 
-    def _compile(self, to: Compiler, path: str) -> None:
-        """Add the steps of the chain and of the sum to a program; `path` is that of the layer in its network."""
-        other, width = len(to.steps) - 1, to.width
+    def add_stages(self, to: Compiler, path: str) -> None:
+        other, shape = len(to.stages) - 1, to.shape
         to.add_layers(self.layers, f"{path}.")
-        if to.width != width:
+        if to.shape != shape:
             raise ValueError(
-                f"the layers of a Residual must have as many outputs as inputs: {width} go in at layer {path}, and "
-                f"{to.width} come out"
+                f"the layers of a Residual must have as many outputs as inputs: {prod(shape)} go in at layer {path}, "
+                f"and {prod(to.shape)} come out"
             )
-        to.add_step("add", path, other=other)
+        to.add_stage(self, path, "add", other=other)
 
-    def _count(self, width: int) -> int:
-        """Return how many parameters its layers have with `width` inputs."""
+    def count(self, shape: tuple[int, ...]) -> int:
         total = 0
         for layer in self.layers:
-            total += layer._count(width)
-            width = layer.units or width
+            total += layer.count(shape)
+            shape = layer.output_shape(shape)
         return total
 
     def _config(self) -> dict[str, Any]:

@@ -6,15 +6,15 @@ them at a given output layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
+from nnfast._description import Description, between, boolean, declared_in, field, positive
 from nnfast._validation import (
     as_array,
     as_labels,
-    check_bool,
     check_float,
     check_shape,
     choose,
@@ -22,6 +22,8 @@ from nnfast._validation import (
     to_array,
     where_not_finite,
 )
+from nnfast.activations import NAMES as ACTIVATIONS
+from nnfast.activations import Activation, resolve_activation
 from nnfast.kernels import arrays as kernels
 
 __all__ = [
@@ -38,63 +40,70 @@ __all__ = [
     "SumSquaredError",
 ]
 
-_DEFAULTS = {"softmax": "cross_entropy", "log_softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
-_CLASSES = ("softmax", "log_softmax")  # outputs that exclude each other
-_NOT_NEGATIVE = ("softplus", "relu", "sigmoid", "hard_sigmoid")
-_UNBOUNDED = ("identity", "leaky_relu")
 MAX_QUANTILES = 10_000
 
 
-class Loss:
-    """What every loss has: a name, parameters, the output layers that it fits, and the kernel behind it."""
+class Loss(Description):
+    """What every loss has: a name, parameters, the output layers that it fits, and the kernel behind it.
+
+    Attributes
+    ----------
+    name : str
+        The name of the loss, as in ``Sequential(..., loss=name)``.
+    has_kink : bool
+        Whether the loss or its derivative jumps somewhere.
+    fused : dict of str to str
+        Kernels that take the input of the last activation, by the name of the activation.
+    takes_labels : bool
+        Whether the kernels take integer labels of classes.
+    threshold : float or None
+        Where what the loss is computed from turns from no to yes; None leaves that to the last activation.
+    answers : bool
+        Whether outputs can be answers to a question of classes at all.
+    """
 
     name: ClassVar[str]
-    fused: ClassVar[dict[str, str]] = {}  # kernels that take what the last activation would be applied to
+    has_kink: ClassVar[bool] = False
+    fused: ClassVar[Mapping[str, str]] = {}
+    takes_labels: ClassVar[bool] = False
+    threshold: ClassVar[float | None] = None
+    answers: ClassVar[bool] = True
 
-    def __init__(self, **parameters: Any) -> None:
-        vars(self).update(parameters)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a loss is a description and does not change: make a new {type(self).__name__}")
+    what = "a loss"
+    shows_defaults = True
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters by name, as JSON can hold them."""
-        return dict(vars(self))
+        return self.values_of_fields()
 
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The activations of output layers that the loss fits; none stands for all."""
-        return tuple(self.fused)
+    def shown(self) -> Iterator[str]:
+        """Return the arguments that `repr` shows."""
+        return (f"{name}={value!r}" for name, value in self.parameters.items())
 
-    def values(self) -> tuple[float, bool]:
-        """Return what the kernel needs: a parameter, and whether outputs are logarithms."""
-        return 0.0, False
+    def numbers(self) -> tuple[float, ...]:
+        """Return the parameters of the kernel, two at most."""
+        return tuple(map(float, self.values_of_fields().values()))
 
-    def check_output(self, activation: str, n_out: int) -> None:
+    def fits(self, activation: Activation) -> bool:
+        """Return whether the loss fits an output layer with this activation."""
+        return not self.fused or activation.name in self.fused
+
+    def check_output(self, activation: Activation, n_out: int) -> None:
         """Raise ValueError unless the loss fits the output layer; the message says which pair is right."""
-        if self.outputs and activation not in self.outputs:
-            wanted = " or ".join(map(repr, self.outputs))
+        if not self.fits(activation):
+            wanted = " or ".join(repr(name) for name in ACTIVATIONS if self.fits(resolve_activation(name)))
             raise ValueError(
                 f"loss {self.name!r} needs an output layer with activation {wanted}, "
-                f"got {activation!r}{self._instead(activation, n_out)}"
+                f"got {activation.name!r}{self._instead(activation, n_out)}"
             )
 
-    def _instead(self, activation: str, n_out: int) -> str:
+    def _instead(self, activation: Activation, n_out: int) -> str:
         return ""
 
     def checked_targets(self, target: np.ndarray) -> np.ndarray:
         """Return an array of targets as the kernel takes it; ValueError if the loss is not made for such values."""
         return target
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and vars(other) == vars(self)
-
-    def __hash__(self) -> int:
-        return hash((type(self), *vars(self).values()))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.parameters.items())})"
 
 
 def _check_range(loss: str, target: np.ndarray) -> None:
@@ -110,11 +119,7 @@ def _check_shares(loss: str, target: np.ndarray) -> None:
         raise ValueError(f"each row of y must sum to 1 for loss {loss!r}, got {sums[off[0]]} in row {off[0]}")
 
 
-def _smoothing(value: Any) -> float:
-    smoothing = check_float("label_smoothing", value, 0.0, 1.0)
-    if smoothing == 1:
-        raise ValueError("label_smoothing must be below 1, got 1.0: nothing would be left of the labels")
-    return smoothing
+_smoothing = between(0.0, 1.0, excluded=": nothing would be left of the labels")
 
 
 class MeanSquaredError(Loss):
@@ -128,9 +133,6 @@ class MeanSquaredError(Loss):
     """
 
     name = "mean_squared_error"
-
-    def __init__(self) -> None:
-        super().__init__()
 
 
 class SumSquaredError(Loss):
@@ -149,9 +151,6 @@ class SumSquaredError(Loss):
 
     name = "sum_squared_error"
 
-    def __init__(self) -> None:
-        super().__init__()
-
 
 class MeanAbsoluteError(Loss):
     """The mean of absolute errors over all elements, as PyTorch's ``L1Loss``. Fits any output layer.
@@ -164,9 +163,7 @@ class MeanAbsoluteError(Loss):
     """
 
     name = "mean_absolute_error"
-
-    def __init__(self) -> None:
-        super().__init__()
+    has_kink = True
 
 
 class Huber(Loss):
@@ -196,14 +193,8 @@ class Huber(Loss):
     """
 
     name = "huber"
-    delta: float
-
-    def __init__(self, delta: float = 1.0) -> None:
-        super().__init__(delta=check_float("delta", delta, 0.0, float("inf"), open_ends=True))
-
-    def values(self) -> tuple[float, bool]:
-        """Return what the kernel needs: `delta`, and whether outputs are logarithms."""
-        return self.delta, False
+    has_kink = True
+    delta: float = field(positive, default=1.0)
 
 
 class LogCosh(Loss):
@@ -219,9 +210,6 @@ class LogCosh(Loss):
     """
 
     name = "log_cosh"
-
-    def __init__(self) -> None:
-        super().__init__()
 
 
 class Poisson(Loss):
@@ -251,24 +239,20 @@ class Poisson(Loss):
     """
 
     name = "poisson"
-    log_input: bool
+    log_input: bool = field(boolean, default=True)
 
-    def __init__(self, log_input: bool = True) -> None:
-        super().__init__(log_input=check_bool("log_input", log_input))
+    def numbers(self) -> tuple[float, ...]:
+        """Return the parameters of the kernel: the second one says whether outputs are logarithms."""
+        return 0.0, float(self.log_input)
 
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The activations of output layers that the loss fits."""
-        return _UNBOUNDED if self.log_input else _NOT_NEGATIVE
+    def fits(self, activation: Activation) -> bool:
+        """Return whether the activation gives rates, or their logarithms."""
+        return activation.unbounded if self.log_input else activation.not_negative
 
-    def values(self) -> tuple[float, bool]:
-        """Return what the kernel needs: a parameter, and whether outputs are logarithms."""
-        return 0.0, self.log_input
-
-    def _instead(self, activation: str, n_out: int) -> str:
-        if self.log_input and activation in _NOT_NEGATIVE:
+    def _instead(self, activation: Activation, n_out: int) -> str:
+        if self.log_input and activation.not_negative:
             return ": its outputs are rates, not their logarithms, and go with Poisson(log_input=False)"
-        if not self.log_input and activation in _UNBOUNDED:
+        if not self.log_input and activation.unbounded:
             return ": its outputs may be negative, as the logarithms of rates, and go with Poisson(log_input=True)"
         return ""
 
@@ -277,6 +261,19 @@ class Poisson(Loss):
         if target.size and not target.min() >= 0:
             raise ValueError(f"y holds counts for loss 'poisson' and must not be negative, got {target.min()}")
         return target
+
+
+def _quantiles(name: str, quantiles: Any) -> tuple[float, ...]:
+    each = as_array(name, quantiles, np.float64, ndim=(0, 1)).reshape(-1).tolist()
+    if len(each) > MAX_QUANTILES:
+        raise ValueError(f"{name} must hold at most {MAX_QUANTILES:,} numbers, got {len(each):,}")
+    for value in each:
+        check_float(name, value, 0.0, 1.0, open_ends=True)
+    if not each:
+        raise ValueError(f"{name} must hold at least one number in (0, 1), got none")
+    if len(set(each)) < len(each):
+        raise ValueError(f"{name} must hold each once, got {each}")
+    return tuple(each)
 
 
 class Quantile(Loss):
@@ -310,29 +307,25 @@ class Quantile(Loss):
     """
 
     name = "quantile"
-    quantiles: tuple[float, ...]
-
-    def __init__(self, quantiles: float | Sequence[float]) -> None:
-        each = as_array("quantiles", quantiles, np.float64, ndim=(0, 1)).reshape(-1).tolist()
-        if len(each) > MAX_QUANTILES:
-            raise ValueError(f"quantiles must hold at most {MAX_QUANTILES:,} numbers, got {len(each):,}")
-        for value in each:
-            check_float("quantiles", value, 0.0, 1.0, open_ends=True)
-        if not each:
-            raise ValueError("quantiles must hold at least one number in (0, 1), got none")
-        if len(set(each)) < len(each):
-            raise ValueError(f"quantiles must hold each once, got {each}")
-        super().__init__(quantiles=tuple(each))
+    has_kink = True
+    answers = False  # they are numbers, whatever the activation
+    quantiles: tuple[float, ...] = field(_quantiles)
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters by name, as JSON can hold them."""
         return {"quantiles": list(self.quantiles)}
 
-    def check_output(self, activation: str, n_out: int) -> None:
+    def numbers(self) -> tuple[float, ...]:
+        """Return none: each output has a parameter of its own."""
+        return ()
+
+    def check_output(self, activation: Activation, n_out: int) -> None:
         """Raise ValueError unless there is an output for each quantile of each target."""
-        if activation in _CLASSES:
-            raise ValueError(f"loss 'quantile' needs outputs of their own, as of 'identity', got {activation!r}")
+        if activation.excludes:
+            raise ValueError(
+                f"loss 'quantile' needs independent outputs, such as of 'identity', got {activation.name!r}"
+            )
         if n_out % len(self.quantiles):
             raise ValueError(
                 f"loss 'quantile' needs an output for each of {len(self.quantiles)} quantiles of each target, "
@@ -359,17 +352,15 @@ class Hinge(Loss):
     """
 
     name = "hinge"
+    has_kink = True
+    threshold = 0.0
 
-    def __init__(self) -> None:
-        super().__init__()
+    def fits(self, activation: Activation) -> bool:
+        """Return whether the activation keeps the sign."""
+        return activation.name in ("identity", "tanh")
 
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The activations of output layers that the loss fits."""
-        return ("identity", "tanh")
-
-    def _instead(self, activation: str, n_out: int) -> str:
-        return " (sigmoid goes with 'binary_cross_entropy')" if activation == "sigmoid" else ""
+    def _instead(self, activation: Activation, n_out: int) -> str:
+        return " (sigmoid goes with 'binary_cross_entropy')" if activation.name == "sigmoid" else ""
 
     def checked_targets(self, target: np.ndarray) -> np.ndarray:
         """Return the targets as -1 and 1; ValueError if they are neither that nor 0 and 1."""
@@ -408,17 +399,11 @@ class CrossEntropy(Loss):
     """
 
     name = "cross_entropy"
-    fused = dict.fromkeys(_CLASSES, "softmax_cross_entropy")
-    label_smoothing: float
+    fused: ClassVar = dict.fromkeys(("softmax", "log_softmax"), "softmax_cross_entropy")
+    takes_labels = True
+    label_smoothing: float = field(_smoothing, default=0.0)
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
-        super().__init__(label_smoothing=_smoothing(label_smoothing))
-
-    def values(self) -> tuple[float, bool]:
-        """Return what the kernel needs: the label smoothing, and whether outputs are logarithms."""
-        return self.label_smoothing, False
-
-    def _instead(self, activation: str, n_out: int) -> str:
+    def _instead(self, activation: Activation, n_out: int) -> str:
         return " (and for one output 'binary_cross_entropy' with 'sigmoid')" if n_out == 1 else ""
 
     def checked_targets(self, target: np.ndarray) -> np.ndarray:
@@ -451,18 +436,12 @@ class BinaryCrossEntropy(Loss):
     """
 
     name = "binary_cross_entropy"
-    fused = {"sigmoid": "sigmoid_binary_cross_entropy"}  # noqa: RUF012
-    label_smoothing: float
+    fused: ClassVar = {"sigmoid": "sigmoid_binary_cross_entropy"}
+    threshold = 0.0  # of logits
+    label_smoothing: float = field(_smoothing, default=0.0)
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
-        super().__init__(label_smoothing=_smoothing(label_smoothing))
-
-    def values(self) -> tuple[float, bool]:
-        """Return what the kernel needs: the label smoothing, and whether outputs are logarithms."""
-        return self.label_smoothing, False
-
-    def _instead(self, activation: str, n_out: int) -> str:
-        return " (softmax goes with 'cross_entropy')" if activation in _CLASSES else ""
+    def _instead(self, activation: Activation, n_out: int) -> str:
+        return " (softmax goes with 'cross_entropy')" if activation.excludes else ""
 
     def checked_targets(self, target: np.ndarray) -> np.ndarray:
         """Return the targets; ValueError if they are not in [0, 1]."""
@@ -490,10 +469,7 @@ class KLDivergence(Loss):
     """
 
     name = "kl_divergence"
-    fused = dict.fromkeys(_CLASSES, "softmax_kl_divergence")
-
-    def __init__(self) -> None:
-        super().__init__()
+    fused: ClassVar = dict.fromkeys(("softmax", "log_softmax"), "softmax_kl_divergence")
 
     def checked_targets(self, target: np.ndarray) -> np.ndarray:
         """Return the targets; ValueError if rows are not probabilities."""
@@ -501,13 +477,7 @@ class KLDivergence(Loss):
         return target
 
 
-LOSSES: dict[str, type[Loss]] = {
-    kind.name: kind
-    for kind in (
-        CrossEntropy, BinaryCrossEntropy, MeanSquaredError, SumSquaredError, MeanAbsoluteError, Huber, LogCosh, Poisson,
-        Quantile, Hinge, KLDivergence,
-    )
-}  # fmt: skip
+LOSSES = {cls.name: cls for cls in declared_in(globals(), Loss)}
 NAMES = tuple(LOSSES)
 
 
@@ -524,15 +494,14 @@ def resolve_loss(loss: Any) -> Loss:
     if not isinstance(loss, str):
         raise TypeError(f"loss must be one of {', '.join(map(repr, NAMES))} or of nf.losses, got {describe(loss)}")
     name = choose("loss", loss, NAMES)
-    if name == Quantile.name:
+    if LOSSES[name].needs_arguments():
         raise ValueError("loss 'quantile' needs its quantiles: give nf.losses.Quantile([0.1, 0.5, 0.9])")
     return LOSSES[name]()
 
 
 def to_description(loss: Loss) -> str | dict[str, Any]:
     """Return the loss as files hold it: its name where that is enough, else its name and parameters."""
-    plain = loss.name != Quantile.name and loss == LOSSES[loss.name]()
-    return loss.name if plain else {"name": loss.name, **loss.parameters}
+    return {"name": loss.name, **loss.parameters} if loss.changed() else loss.name
 
 
 def from_description(description: Any) -> Loss:
@@ -558,7 +527,7 @@ class OutputLoss:
     ----------
     loss : Loss, str or None
         None picks the one that belongs to the activation.
-    activation : str
+    activation : Activation or str
         Of the output layer.
     n_out : int
         Outputs.
@@ -569,33 +538,32 @@ class OutputLoss:
         If there is no such loss, or it does not fit the output layer; the message says which pair is right.
     """
 
-    def __init__(self, loss: Loss | str | None, activation: str, n_out: int) -> None:
-        self.loss = resolve_loss(_DEFAULTS.get(activation, "mean_squared_error") if loss is None else loss)
+    def __init__(self, loss: Loss | str | None, activation: Activation | str, n_out: int) -> None:
+        self.activation = activation = resolve_activation(activation)
+        self.loss = resolve_loss(activation.loss if loss is None else loss)
         self.loss.check_output(activation, n_out)
         self.name = self.loss.name
-        self.activation = activation
         self.n_out = n_out
 
     @property
     def fused(self) -> bool:
         """Whether the loss is computed from what the last activation is applied to."""
-        return self.activation in self.loss.fused
+        return self.activation.name in self.loss.fused
 
     @property
     def quantiles(self) -> tuple[float, ...] | None:
         """Those that each target is repeated for."""
         return self.loss.quantiles if isinstance(self.loss, Quantile) else None
 
-    def kernel(self, dtype: np.dtype) -> tuple[str, float, bool, np.ndarray | None]:
-        """Return what the engine needs: the kernel's name, its parameters, and those that the outputs have in turn."""
-        name = self.loss.fused.get(self.activation, self.name)
-        each = None if self.quantiles is None else np.array(self.quantiles, dtype)
-        return (name, *self.loss.values(), each)
+    def kernel(self, dtype: np.dtype) -> tuple[str, tuple[float, ...], np.ndarray | None]:
+        """Return what the engine needs: the kernel's name, its parameters, and those of the outputs in turn."""
+        name = self.loss.fused.get(self.activation.name, self.name)
+        return name, self.loss.numbers(), None if self.quantiles is None else np.array(self.quantiles, dtype)
 
     @property
     def takes_classes(self) -> bool:
         """Whether the outputs exclude each other, so that integer labels make sense."""
-        return self.activation == "softmax" or (self.activation in _CLASSES and self.fused)
+        return self.activation.name == "softmax" or (self.activation.excludes and self.fused)
 
     def targets(self, y: Any, n: int, dtype: np.dtype, *, finite: bool = False) -> np.ndarray:
         """Return `y` as the engine takes it: int64 labels, or an array of `dtype` and shape (n, outputs).
@@ -619,7 +587,7 @@ class OutputLoss:
         if array.ndim == 1 and columns > 1 and array.dtype.kind in "iub":
             raise ValueError(
                 f"y must have shape ({n}, {columns}), got {array.shape}: labels need an output layer with "
-                f"activation 'softmax', for each output of {self.activation!r} is a value of its own"
+                f"activation 'softmax', for each output of {self.activation.name!r} is a value of its own"
             )
         target = as_array("y", array if array.dtype.kind in "fiub" else y, dtype, ndim=(1, 2))
         if target.ndim == 1 and columns == 1:
@@ -632,7 +600,7 @@ class OutputLoss:
 
     def _labels(self, labels: np.ndarray, dtype: np.dtype) -> np.ndarray:
         classes = as_labels("y", labels, self.n_out)
-        if self.name == "cross_entropy":
+        if self.loss.takes_labels:
             return classes
         one_hot = np.zeros((len(labels), self.n_out), dtype)
         one_hot[np.arange(len(labels)), classes] = 1
@@ -641,13 +609,11 @@ class OutputLoss:
     @property
     def answers(self) -> str | float | None:
         """What answer the outputs give: "classes", the threshold of what the loss is computed from, or None."""
-        if self.name == "quantile":  # of a number, whatever the activation
+        if not self.loss.answers:
             return None
-        if self.activation in _CLASSES:
+        if self.activation.excludes:
             return "classes"
-        if self.name in ("binary_cross_entropy", "hinge"):  # logits, and signs
-            return 0.0
-        return 0.5 if self.activation in ("sigmoid", "step") else None
+        return self.activation.threshold if self.loss.threshold is None else self.loss.threshold
 
     def counting(self, targets: np.ndarray) -> str | float | None:
         """Return how the engine tells right answers: as `answers`.
@@ -656,6 +622,6 @@ class OutputLoss:
         """
         if self.answers == 0.5 and not bool(((targets == 0) | (targets == 1)).all()):
             return None
-        if self.activation == "log_softmax" and not self.fused:  # the targets are logarithms
+        if self.activation.excludes and not self.takes_classes:  # the targets are logarithms
             return None
         return self.answers

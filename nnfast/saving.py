@@ -280,20 +280,18 @@ def _expected_arrays(description: dict[str, Any]) -> tuple[list[Layer], dict[str
         raise ValueError(f"dtype must be 'float32' or 'float64', got {description['dtype']!r}")
     if len(description["input_shape"]) > MAX_AXES:
         raise ValueError(f"input_shape must have at most {MAX_AXES} axes, got {len(description['input_shape'])}")
-    width = prod(_size("input_shape", size) for size in description["input_shape"])
-    layers, compiler = layers_from(description["layers"]), Compiler(width)
+    shape = tuple(_size("input_shape", size) for size in description["input_shape"])
+    layers, compiler = layers_from(description["layers"]), Compiler(shape)
     try:
         compiler.add_layers(layers)
     except MemoryError as error:  # no such layer can have been saved
         raise ValueError(str(error)) from None
     counts: dict[str, int] = {}
     total = 0
-    for step in compiler.steps:
-        for role in step["parameters"]:
-            counts[f"{step['path']}.{role}"] = step["n_out"] * (step["n_in"] if role == "W" else 1)
-            total += counts[f"{step['path']}.{role}"]
-        if step["kind"] == "batch_norm":
-            counts |= {f"{step['path']}.{role}": step["n_out"] for role in ("mean", "variance")}
+    for stage in compiler.stages:
+        learned = {array.path: prod(array.shape) for array in stage["arrays"]}
+        total += sum(learned.values())
+        counts |= learned | {array.path: prod(array.shape) for array in stage["statistics"]}
     if description["optimizer"]:
         kind = description["optimizer"]["kind"]
         if kind not in OPTIMIZERS:

@@ -32,7 +32,7 @@ from nnfast._validation import (
 )
 from nnfast.engine.program import Guard, Program, aligned_zeros
 from nnfast.kernels import arrays as kernels
-from nnfast.layers import BatchNorm, Compiler, Dense, Layer, Residual, check_layers, output_units, walk
+from nnfast.layers import BatchNorm, Compiler, Dense, Layer, check_layers, output_units, walk
 from nnfast.losses import Loss, OutputLoss, to_description
 from nnfast.optimizers import Optimizer, rate_at, resolve_optimizer
 
@@ -144,7 +144,7 @@ class Sequential:
                 "a network without a Dense layer of its own has as many outputs as inputs: give its input_shape"
             )
         self._units = units
-        self._loss = OutputLoss(loss, self._layers[-1].activation, units)
+        self._loss = OutputLoss(loss, self._layers[-1].function, units)
         self._dtype = _checked_dtype(dtype)
         self._initial_stream, self._shuffle_stream, noise = _streams(seed)
         self._noise_seed = int(noise.integers(2**63))
@@ -194,18 +194,20 @@ class Sequential:
 
     def _build(self, sizes: tuple[int, ...]) -> None:
         """Do the work of `build`; the network is marked busy, or nobody else has it yet."""
-        compiler = Compiler(prod(sizes))
+        compiler = Compiler(sizes)
         compiler.add_layers(self.layers)
-        for step in compiler.steps:
-            for number in (step.get(name, 0.0) for name in ("alpha", "first", "second", "l1", "l2")):
-                check_holds(f"layers[{step['path']}]", number, self.dtype)
+        for stage in compiler.stages:
+            penalties = (penalty for array in stage["arrays"] for penalty in (array.l1, array.l2))
+            for number in (stage.get("alpha", 0.0), *stage.get("numbers", {}).values(), *penalties):
+                check_holds(f"layers[{stage['path']}]", number, self.dtype)
         loss = self._loss.kernel(self.dtype)
-        check_holds(f"loss {self.loss_function!r}", loss[1], self.dtype)
-        program = Program(self.dtype, compiler.steps, loss, self._noise_seed, self._guard)
+        for number in loss[1]:
+            check_holds(f"loss {self.loss_function!r}", number, self.dtype)
+        program = Program(self.dtype, compiler.stages, loss, self._noise_seed, self._guard)
         with self._guard.change:
             before = self._initial_stream.bit_generator.state
             try:
-                self._initialize(program)
+                self._initialize(program, compiler)
             except BaseException:
                 self._initial_stream.bit_generator.state = before
                 raise
@@ -214,15 +216,13 @@ class Sequential:
             self._row_program = program if len(sizes) == 1 else None
             self.input_shape = sizes
 
-    def _initialize(self, program: Program) -> None:
+    def _initialize(self, program: Program, compiler: Compiler) -> None:
         """Give the parameters their initial values."""
-        layers = dict(walk(self.layers))
-        for _, path, at, shape in program.layout:
-            layer, role = path.rsplit(".", 1)
-            values = layers[layer]._initial(role, shape, self._initial_stream)
-            what = {"W": "initializer", "b": "bias_initializer"}.get(role, role)
+        arrays = (array for stage in compiler.stages for array in stage["arrays"])
+        for array, (_, path, at, shape) in zip(arrays, program.layout, strict=True):
+            values = array.initial(self._initial_stream) if callable(array.initial) else array.initial
             view = program.parameters[at : at + prod(shape)].reshape(shape)
-            view[...] = as_array(f"{what} of layers[{layer}]", values, self.dtype)
+            view[...] = as_array(f"{array.argument} of layers[{path.rpartition('.')[0]}]", values, self.dtype)
 
     def _set_noise(self, seed: int, steps: int) -> None:
         """Go on with the noise of a copy or a file."""
@@ -333,9 +333,9 @@ class Sequential:
 
     def _warn_of_steps(self, stacklevel: int) -> None:
         for path, layer in walk(self.layers):
-            if layer.activation == "step":
+            if not layer.function.learns:
                 warnings.warn(
-                    f"layers[{path}] has activation 'step', whose gradient is zero: "
+                    f"layers[{path}] has activation {layer.activation!r}, whose gradient is zero: "
                     "neither it nor any layer before it learns",
                     UserWarning,
                     stacklevel=stacklevel + 1,
@@ -352,8 +352,12 @@ class Sequential:
 
     def _check_trainable(self) -> None:
         """Refuse to train nothing."""
-        own = (layer for _, layer in walk(self.layers) if not isinstance(layer, Residual))
-        if not any(layer._count(1) and layer.trainable for layer in own):
+        learns = (
+            self._program.learns
+            if self._program is not None
+            else any(layer.arrays((1,)) and layer.trainable for _, layer in walk(self.layers))
+        )
+        if not learns:
             raise ValueError("there is nothing to train: no layer has parameters that are trainable")
 
     # ---- running
@@ -1242,14 +1246,14 @@ class Sequential:
         print(self._summary())
 
     def _summary(self) -> str:
-        width: int | None = None if self.input_shape is None else prod(self.input_shape)
+        flow = self.input_shape
         rows = [("layer", "activation", "output", "parameters")]
         for path, layer in walk(self.layers):
-            count = "?" if width is None else f"{layer._count(width):,}"
-            width = layer.units or width
+            count = "?" if flow is None else f"{layer.count(flow):,}"
+            flow = (layer.units,) if flow is None and layer.units else flow and layer.output_shape(flow)
             indent = "  " * path.count(".")
             activation = layer.activation if isinstance(layer, Dense) else ""
-            rows.append((indent + layer._label, activation, f"(n, {width or '?'})", count))
+            rows.append((indent + layer._label, activation, f"(n, {', '.join(map(str, flow or '?'))})", count))
         columns = [max(len(row[i]) for row in rows) for i in range(4)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, columns, strict=True)).rstrip() for row in rows]
         lines.insert(1, "  ".join("-" * w for w in columns))

@@ -240,7 +240,7 @@ def test_parameters_are_checked(make_loss, error, message):
         ("kl_divergence", "identity", 3, "needs .* 'softmax' or 'log_softmax', got 'identity'$"),
         ("cross_entropy", "identity", 3, "needs .* 'softmax' or 'log_softmax', got 'identity'$"),
         (nf.losses.Quantile([0.1, 0.9]), "identity", 3, "a multiple of 2, got 3 outputs$"),
-        (nf.losses.Quantile([0.1, 0.9]), "softmax", 2, "needs outputs of their own"),
+        (nf.losses.Quantile([0.1, 0.9]), "softmax", 2, "needs independent outputs"),
     ],
 )
 def test_pairs_that_make_no_sense_are_refused(loss, output, units, message):

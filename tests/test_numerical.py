@@ -14,6 +14,7 @@ import time
 
 import numpy as np
 import pytest
+from gradient_cases import LAYERS, LayerCase
 from numpy_network import NumpyNetwork, book_gradient, state, unchanged
 from test_threads import in_threads
 from test_training import PROMISE, TRIES, Terminal, in_terminal
@@ -740,3 +741,27 @@ def test_training_shows_one_bar(long_work, monkeypatch):
     net.fit(x, y, epochs=3, gradient="numerical", verbose=1)
     assert "epoch 3/3" in terminal.getvalue()
     assert "numerical gradient" not in terminal.getvalue()
+
+
+# ---- the generic path
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_generic_path_gives_what_the_structured_one_gives(layer, training):
+    """A stage without a structured path is run again for each number of its parameters: so can any other be."""
+    case = LayerCase(layer, "in the middle", training=training, weighted=True)
+    net = case.network()
+    x, y = case.data()
+    rows, targets = net._data(x, y)
+    arrays = list(range(len(net.params)))
+    both = [
+        Differences(net._built, rows, targets, case.weights(), arrays, 1e-4, 2, training, structured)
+        for structured in (True, False)
+    ]
+    for differences in both:
+        while not differences.run():
+            pass
+    structured, generic = (differences.slopes for differences in both)
+    assert np.abs(structured).max() > 0
+    np.testing.assert_allclose(generic, structured, rtol=0, atol=1e-9)

@@ -1,22 +1,20 @@
 # Finite differences of the loss with respect to every parameter, or to the input. Included by program.pyx.
 #
-# A change of one weight W[i, j] changes one unit j of its layer, and only in rows whose input i is not zero. So for
-# each such row the new value of the unit is told from the one that was there, and the next layer's product takes a
-# change of rank one. These rows are gathered in a block, whichever weights they belong to, and run through the layers
-# that are left. All of it is in double precision: in single precision rounding is as large as the differences.
+# A change of one weight W[i, j] changes one unit j of its stage, and only in rows whose input i is not zero. So for
+# each such row the new value of the unit is computed from the one that was there, and the product of the next stage
+# takes a change of rank one. These rows are gathered in a block, whichever weights they belong to, and run through the
+# stages that are left. `Path` says for which arrays this holds; for the others the whole stage is run again with one
+# number changed. All of it is in double precision: in single precision rounding is as large as the differences.
 
 cdef enum:
-    WEIGHT = 0
-    BIAS = 1              # also the beta of a norm
-    INPUT = 2
-    GAMMA = 3
     ITEM_ROWS = 4096  # changed rows in a piece of work, about
     PASS_ROWS = 240   # unchanged ones
 
 cdef struct Segment:
     # Pieces of work for one array: its numbers first..first + inputs*chunks.
-    int kind
-    int layer
+    Path path
+    int layer             # the stage; -1 for the input
+    int array
     int64_t first
     Py_ssize_t inputs     # rows of the array
     Py_ssize_t chunks     # pieces that a row is cut into
@@ -36,15 +34,19 @@ cdef struct DifferenceJob:
     double* memory        # of all threads
     Py_ssize_t words      # of it for each
     Py_ssize_t capacity   # rows of a block
+    bint generic          # some array takes the generic path
     double deadline, next_look
     int64_t ended         # threads that take no more
     bint interrupted
 
 cdef struct Block:
-    # Changed rows on their way, those of one piece at the pre-activation of `layer` if that is dense, else at its
-    # output; -1 is the input. And what each row belongs to.
+    # Changed rows on their way, those of one piece where changes enter `layer`, or at its output; -1 is the input. And
+    # what each row belongs to.
     int id
     int layer
+    bint at_output       # they are at the output already
+    char* parameters     # a copy with one number changed, for the generic path
+    char* scratch
     Py_ssize_t rows, capacity
     double* slots        # as in a tile of `predict`, and one for inputs
     int64_t* row
@@ -64,14 +66,19 @@ cdef inline Py_ssize_t block_ld(const Plan* plan) noexcept nogil:
     return max(plan.tile_ld, plan.n_in)
 
 
-cdef Py_ssize_t words_for(const Plan* plan, Py_ssize_t n, Py_ssize_t capacity) noexcept nogil:
-    return ((plan.n_slots + 1)*capacity + 2)*block_ld(plan) + capacity*(4 + plan.n_out) + 4*n + ALIGNMENT
+cdef Py_ssize_t words_for(const Plan* plan, Py_ssize_t n, Py_ssize_t capacity, bint generic) noexcept nogil:
+    return (
+        ((plan.n_slots + 1)*capacity + 2)*block_ld(plan) + capacity*(4 + plan.n_out) + 4*n + 2*ALIGNMENT
+        + plan.scratch//8
+        + (plan.n_parameters + ALIGNMENT if generic else 0)
+    )
 
 
 cdef void lay_out_block(Block* b, const DifferenceJob* job, int id) noexcept nogil:
     cdef const Plan* plan = job.plan
     cdef Py_ssize_t C = job.capacity
     b.id = id
+    b.at_output = False
     b.rows = 0
     b.capacity = C
     b.slots = job.memory + id*job.words
@@ -85,64 +92,48 @@ cdef void lay_out_block(Block* b, const DifferenceJob* job, int id) noexcept nog
     b.change = <double*>(b.chosen + job.n)
     b.kept = <int64_t*>(b.change + job.n)
     b.unit = <double*>(b.kept + job.n)
+    b.scratch = <char*>((<size_t>(b.unit + job.n) + ALIGNMENT - 1) & ~<size_t>(ALIGNMENT - 1))
+    if job.generic:
+        b.parameters = b.scratch + (plan.scratch + ALIGNMENT - 1)//ALIGNMENT*ALIGNMENT
+        memcpy(b.parameters, job.base.parameters, plan.n_parameters*plan.z)
 
 
 cdef inline double* rows_in_block(const DifferenceJob* job, const Block* b, int layer) noexcept nogil:
     cdef const Plan* plan = job.plan
-    return b.slots + (plan.n_slots if layer < 0 else plan.steps[layer].slot)*b.capacity*block_ld(plan)
+    return b.slots + (plan.n_slots if layer < 0 else plan.stages[layer].slot)*b.capacity*block_ld(plan)
 
 
 cdef inline Py_ssize_t ld_in_block(const Plan* plan, int layer) noexcept nogil:
-    return plan.n_in if layer < 0 else plan.steps[layer].ld
+    return plan.n_in if layer < 0 else plan.stages[layer].ld
 
 
 cdef inline double* before_activation(const DifferenceJob* job, int layer) noexcept nogil:
-    """Of a dense step; and of a norm its output before gamma and beta."""
-    return <double*>gradients(job.plan, job.base.ws, &job.plan.steps[layer], 0)
+    """Of a dense stage; and of a norm its output before gamma and beta: what `StageKind.unchanged` computes."""
+    return <double*>gradients(job.plan, job.base.ws, &job.plan.stages[layer], 0)
 
 
 cdef inline double* after_activation(const DifferenceJob* job, int layer) noexcept nogil:
-    return <double*>activations(job.plan, job.base.ws, &job.plan.steps[layer], 0)
+    return <double*>activations(job.plan, job.base.ws, &job.plan.stages[layer], 0)
 
 
 cdef inline const double* entering(const DifferenceJob* job, int layer) noexcept nogil:
     """The unchanged rows where changed ones enter."""
     if layer < 0:
         return job.x
-    return before_activation(job, layer) if job.plan.steps[layer].kind == DENSE else after_activation(job, layer)
+    return before_activation(job, layer) if is_kind(&job.plan.stages[layer], DENSE) else after_activation(job, layer)
 
 
-cdef void rows_before_activation(DifferenceJob* job, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
-    """What `before_activation` tells, after the forward pass; and activations once more, as `finish_block` makes
-    them."""
-    cdef const Plan* plan = job.plan
-    cdef const Kernels* K = plan.K
-    cdef const Step* step
-    cdef const Job* base = job.base
+cdef void compute_unchanged(DifferenceJob* job, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
+    """Where changes enter each stage, after the forward pass."""
     cdef const char* x
     cdef Py_ssize_t ldx
-    cdef char* z
     cdef int s
-    for s in range(plan.n_steps):
-        step = &plan.steps[s]
-        x = input_of(base, s, base.x, first, &ldx)
-        z = gradients(plan, base.ws, step, first)
-        if step.kind == DENSE:
-            infer_step(plan, base.parameters, NULL, step, True, m, x, ldx, NULL, 0, z, step.ld)
-            if not is_linear(base, s):
-                K.apply(
-                    step.function, step.alpha, m, step.n_out, z, step.ld, activations(plan, base.ws, step, first),
-                    step.ld
-                )
-        elif step.kind == BATCH_NORM:
-            K.batch_norm(
-                step.first, m, step.n_out, x, ldx, mean_of(base, step), variance_of(base, step), NULL, NULL, z, step.ld
-            )
-        elif step.kind == LAYER_NORM:
-            K.layer_norm(step.first, m, step.n_out, x, ldx, NULL, NULL, NULL, z, step.ld)
+    for s in range(job.plan.n_stages):
+        x = input_of(job.base, s, job.base.x, first, &ldx)
+        job.plan.stages[s].kind.unchanged(job.base, s, x, ldx, first, m)
 
 
-cdef void before_activations(void* argument, int id, int count) noexcept nogil:
+cdef void compute_all_unchanged(void* argument, int id, int count) noexcept nogil:
     """One thread: some rows in turn."""
     cdef DifferenceJob* job = <DifferenceJob*>argument
     cdef Py_ssize_t quick = <Py_ssize_t>(BLOCK_FLOPS/job.plan.flops_per_row), first
@@ -151,66 +142,31 @@ cdef void before_activations(void* argument, int id, int count) noexcept nogil:
         first = fetch_add(&job.next, 1)*rows
         if first >= job.n:
             return
-        rows_before_activation(job, first, min(rows, job.n - first))
+        compute_unchanged(job, first, min(rows, job.n - first))
         look_for_signals(id, &job.next_look, &job.interrupted)
-
-
-cdef void through_step(
-        const DifferenceJob* job, Block* b, int s, const double* x, Py_ssize_t ldx, double* out
-) noexcept nogil:
-    """Changed rows through a step, with the noise that the unchanged ones had."""
-    cdef const Plan* plan = job.plan
-    cdef const Kernels* K = plan.K
-    cdef const Job* base = job.base
-    cdef const Step* step = &plan.steps[s]
-    cdef const char* W = at_or_null(base.parameters, step.W, plan.z)
-    cdef const char* bias = at_or_null(base.parameters, step.b, plan.z)
-    cdef const char* other
-    cdef double* variance = b.columns + block_ld(plan)
-    cdef Py_ssize_t r, n = step.n_out, ld = step.ld, ldother
-    if from_batch(base, step):
-        K.batch_norm_moments(0, n, b.rows, x, ldx, b.columns, variance)
-        K.batch_norm(step.first, b.rows, n, x, ldx, b.columns, variance, W, bias, out, ld)
-    elif step.kind == DROPOUT and base.training:
-        for r in range(b.rows):
-            K.multiply(1, n, x + r*ldx, ldx, kept(base, step, b.row[r]), ld, out + r*ld, ld)
-    elif step.kind == GAUSSIAN_NOISE and base.training:
-        for r in range(b.rows):
-            K.gaussian_noise(
-                step.first, noise_key(base.seed, base.noise_steps, s), b.row[r], 1, n, x + r*ldx, ldx, out + r*ld, ld
-            )
-    elif step.kind == ADD and step.other < b.layer:  # nothing has changed there
-        for r in range(b.rows):
-            other = input_of(base, step.other + 1, base.x, b.row[r], &ldother)
-            K.add(1, n, x + r*ldx, ldx, other, ldother, out + r*ld, ld)
-    else:
-        infer_step(
-            plan, base.parameters, base.statistics, step, is_linear(base, s), b.rows, <const char*>x, ldx,
-            <const char*>rows_in_block(job, b, step.other), ld_in_block(plan, step.other), <char*>out, ld
-        )
 
 
 cdef void run_block(const DifferenceJob* job, Block* b) noexcept nogil:
     """From where the changed rows are to the end of the network."""
     cdef const Plan* plan = job.plan
-    cdef const Step* step
+    cdef const Stage* stage
     cdef double* x = rows_in_block(job, b, b.layer)
     cdef Py_ssize_t ldx = ld_in_block(plan, b.layer)
     cdef int s
-    if b.layer >= 0:
-        step = &plan.steps[b.layer]
-        if step.kind == DENSE and not is_linear(job.base, b.layer):
-            plan.K.apply(step.function, step.alpha, b.rows, step.n_out, x, ldx, x, ldx)
-    for s in range(b.layer + 1, plan.n_steps):
-        through_step(job, b, s, x, ldx, rows_in_block(job, b, s))
-        x, ldx = rows_in_block(job, b, s), plan.steps[s].ld
+    if b.layer >= 0 and not b.at_output:
+        stage = &plan.stages[b.layer]
+        if is_kind(stage, DENSE) and not is_linear(job.base, b.layer):
+            plan.K.apply(stage.function, stage.alpha, b.rows, stage.n_out, x, ldx, x, ldx)
+    for s in range(b.layer + 1, plan.n_stages):
+        plan.stages[s].kind.changed(job, b, s, job.base.parameters, x, ldx, rows_in_block(job, b, s))
+        x, ldx = rows_in_block(job, b, s), plan.stages[s].ld
 
 
 cdef void finish_block(DifferenceJob* job, Block* b) noexcept nogil:
-    """Run the changed rows through the rest of the network and add what became of their losses."""
+    """Run the changed rows through the rest of the network and add the differences of their losses."""
     cdef const Plan* plan = job.plan
     cdef const Job* base = job.base
-    cdef int last = plan.n_steps - 1
+    cdef int last = plan.n_stages - 1
     cdef Targets t
     cdef Py_ssize_t r, row_bytes = plan.n_out*plan.z
     if not b.rows or job.interrupted:
@@ -228,7 +184,7 @@ cdef void finish_block(DifferenceJob* job, Block* b) noexcept nogil:
             b.weights[r] = base.weights[b.row[r]]
     t = targets_at(plan, base.labels, b.targets, NULL if base.weights == NULL else b.weights, 0)
     plan.K.loss(
-        &plan.loss, b.rows, plan.n_out, rows_in_block(job, b, last), plan.steps[last].ld, &t, 1, b.row_loss, NULL, 0
+        &plan.loss, b.rows, plan.n_out, rows_in_block(job, b, last), plan.stages[last].ld, &t, 1, b.row_loss, NULL, 0
     )
     for r in range(b.rows):
         job.sums[b.sum_at[r]] += b.row_loss[r] - base.ws.row_loss[b.row[r]]
@@ -249,7 +205,7 @@ cdef inline double* add_row(DifferenceJob* job, Block* b, int layer, int64_t row
 
 cdef inline bint takes_all_rows(const DifferenceJob* job, int layer) noexcept nogil:
     """Whether a row that changes at `layer` changes others behind it."""
-    return last_from_batch(job.base, job.plan.n_steps) > layer
+    return last_from_batch(job.base, job.plan.n_stages) > layer
 
 
 cdef void change_own_layer(
@@ -257,7 +213,7 @@ cdef void change_own_layer(
 ) noexcept nogil:
     """Number `j` of the rows at `layer` changes: before an activation, or after a norm or the input."""
     cdef const double* unchanged = entering(job, layer)
-    cdef Py_ssize_t n = job.plan.n_in if layer < 0 else job.plan.steps[layer].n_out
+    cdef Py_ssize_t n = job.plan.n_in if layer < 0 else job.plan.stages[layer].n_out
     cdef Py_ssize_t ld = ld_in_block(job.plan, layer), r, next_chosen = 0
     cdef double* out
     if not takes_all_rows(job, layer):
@@ -276,12 +232,12 @@ cdef void change_own_layer(
 
 
 cdef inline bint goes_on_dense(const DifferenceJob* job, int layer) noexcept nogil:
-    """Whether a change of one unit of a dense step is a change of one input of the next, dense too, and no more."""
+    """Whether a change of one unit of a dense stage is a change of one input of the next, dense too, and no more."""
     cdef const Plan* plan = job.plan
-    cdef const Step* step = &plan.steps[layer]
+    cdef const Stage* stage = &plan.stages[layer]
     return (
-        layer + 1 < plan.n_steps and step.kind == DENSE and (step + 1).kind == DENSE and not mixes(step.function)
-        and not step.adds and not takes_all_rows(job, layer)
+        layer + 1 < plan.n_stages and is_kind(stage, DENSE) and is_kind(stage + 1, DENSE) and not mixes(stage.function)
+        and not stage.adds and not takes_all_rows(job, layer)
     )
 
 
@@ -290,18 +246,18 @@ cdef void change_next_layer(
 ) noexcept nogil:
     """Unit `j` changes, and the next layer's pre-activations by that change times row `j` of its weights."""
     cdef const Plan* plan = job.plan
-    cdef const Step* step = &plan.steps[layer]
-    cdef const Step* following = step + 1
+    cdef const Stage* stage = &plan.stages[layer]
+    cdef const Stage* following = stage + 1
     cdef const double* z = before_activation(job, layer)
     cdef const double* a = after_activation(job, layer)
-    cdef const char* direction = job.base.parameters + (following.W + j*following.n_out)*plan.z
+    cdef const char* direction = job.base.parameters + (following.arrays[W].at + j*following.n_out)*plan.z
     cdef Py_ssize_t r, done = 0, part, kept = 0
     cdef double difference
     for r in range(count):
-        b.unit[r] = z[b.chosen[r]*step.ld + j] + sign*b.change[r]
-    plan.K.apply(step.function, step.alpha, 1, count, b.unit, count, b.unit, count)
+        b.unit[r] = z[b.chosen[r]*stage.ld + j] + sign*b.change[r]
+    plan.K.apply(stage.function, stage.alpha, 1, count, b.unit, count, b.unit, count)
     for r in range(count):
-        difference = b.unit[r] - a[b.chosen[r]*step.ld + j]
+        difference = b.unit[r] - a[b.chosen[r]*stage.ld + j]
         if difference != 0:  # a dead unit of relu stays dead
             b.unit[kept] = difference
             b.kept[kept] = b.chosen[r]
@@ -330,10 +286,10 @@ cdef Py_ssize_t choose_rows(
     cdef int layer = segment.layer
     cdef const double* by = NULL
     cdef Py_ssize_t r, count = 0, ld = 0
-    if segment.kind == WEIGHT:
+    if segment.path == ONE_OUTPUT_BY_INPUT:
         by = <const double*>input_of(job.base, layer, job.base.x, 0, &ld) + i
-    elif segment.kind == GAMMA:
-        by, ld = before_activation(job, layer) + j, plan.steps[layer].ld
+    elif segment.path == ONE_OUTPUT_BY_NORMALIZED:
+        by, ld = before_activation(job, layer) + j, plan.stages[layer].ld
     for r in range(job.n):
         if by == NULL or by[r*ld] != 0:
             b.chosen[count] = r
@@ -345,15 +301,15 @@ cdef Py_ssize_t choose_rows(
 cdef void change_units(DifferenceJob* job, Block* b, const Segment* segment, int64_t item) noexcept nogil:
     """One piece: some weights of one input, or some numbers of an array that has one for each unit."""
     cdef int layer = segment.layer
-    cdef const Step* step = &job.plan.steps[layer]
+    cdef const Stage* stage = &job.plan.stages[layer]
     cdef Py_ssize_t i = item//segment.chunks, j = item%segment.chunks*segment.units, count = 0
     cdef int64_t sum_at
     cdef int side
-    for j in range(j, min(j + segment.units, step.n_out)):
-        if count == 0 or segment.kind == GAMMA:
+    for j in range(j, min(j + segment.units, stage.n_out)):
+        if count == 0 or segment.path == ONE_OUTPUT_BY_NORMALIZED:
             count = choose_rows(job, b, segment, i, j)
         for side in range(2):
-            sum_at = 2*(segment.slot + i*step.n_out + j) + side
+            sum_at = 2*(segment.slot + i*stage.n_out + j) + side
             if goes_on_dense(job, layer):
                 change_next_layer(job, b, layer, j, count, 1 - 2*side, sum_at)
             else:
@@ -362,10 +318,38 @@ cdef void change_units(DifferenceJob* job, Block* b, const Segment* segment, int
             return
 
 
+cdef void rerun_stage(DifferenceJob* job, Block* b, const Segment* segment, int64_t number) noexcept nogil:
+    """One piece on the generic path: the whole stage once more for all rows, with one number of its array changed."""
+    cdef const Plan* plan = job.plan
+    cdef const Stage* stage = &plan.stages[segment.layer]
+    cdef double* changed = <double*>b.parameters + stage.arrays[segment.array].at + number
+    cdef double value = changed[0]
+    cdef const char* x
+    cdef Py_ssize_t first, r, ldx
+    cdef int side
+    for side in range(2):
+        changed[0] = value + (job.h if side == 0 else -job.h)
+        first = 0
+        while first < job.n and not job.interrupted:
+            b.rows = min(b.capacity, job.n - first)
+            b.layer, b.at_output = segment.layer, True
+            for r in range(b.rows):
+                b.row[r] = first + r
+                b.sum_at[r] = 2*(segment.slot + number) + side
+            x = input_of(job.base, segment.layer, job.base.x, first, &ldx)
+            stage.kind.changed(
+                job, b, segment.layer, b.parameters, <const double*>x, ldx, rows_in_block(job, b, segment.layer)
+            )
+            first += b.rows
+            finish_block(job, b)
+    changed[0] = value
+    b.at_output = False
+
+
 cdef void change_inputs(DifferenceJob* job, Block* b, const Segment* segment, int64_t row) noexcept nogil:
     """One piece: the features of one row."""
     cdef const Plan* plan = job.plan
-    cdef const Step* first = &plan.steps[0]
+    cdef const Stage* first = &plan.stages[0]
     cdef double change
     cdef double* out
     cdef Py_ssize_t i
@@ -376,12 +360,12 @@ cdef void change_inputs(DifferenceJob* job, Block* b, const Segment* segment, in
     for i in range(plan.n_in):
         for side in range(2):
             sum_at = 2*(segment.slot + row*plan.n_in + i) + side
-            if first.kind == DENSE and not plan.input_adds and not takes_all_rows(job, -1):
+            if is_kind(first, DENSE) and not plan.input_adds and not takes_all_rows(job, -1):
                 change = job.h if side == 0 else -job.h
                 out = add_row(job, b, 0, row, sum_at)
                 plan.K.rank_one(
                     1, first.n_out, before_activation(job, 0), first.ld, &row, &change,
-                    job.base.parameters + (first.W + i*first.n_out)*plan.z, out, first.ld
+                    job.base.parameters + (first.arrays[W].at + i*first.n_out)*plan.z, out, first.ld
                 )
             else:
                 change_own_layer(job, b, -1, i, 1, 1 - 2*side, sum_at)
@@ -405,8 +389,10 @@ cdef void run_differences(void* argument, int id, int count) noexcept nogil:
         while item >= segment.first + segment.inputs*segment.chunks:
             segment += 1
         block.layer = segment.layer
-        if segment.kind == INPUT:
+        if segment.layer < 0:
             change_inputs(job, &block, segment, item - segment.first)
+        elif segment.path == GENERIC:
+            rerun_stage(job, &block, segment, item - segment.first)
         else:
             change_units(job, &block, segment, item - segment.first)
         finish_block(job, &block)

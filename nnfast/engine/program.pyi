@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 from numpy.random import BitGenerator
 
-_Loss = tuple[str, float, bool, np.ndarray | None]
+_Loss = tuple[str, tuple[float, ...], np.ndarray | None]
 _Optimizer = tuple[Any, ...]  # `nnfast.optimizers.Hyperparameters`, which is read by name
 
 def aligned_zeros(n: int, dtype: Any) -> np.ndarray: ...
@@ -20,6 +20,8 @@ class Guard:
     change: Holding
     def __enter__(self) -> Guard: ...
     def __exit__(self, *exception: object) -> None: ...
+
+STAGES: dict[str, int]
 
 class Program:
     guard: Guard
@@ -41,7 +43,8 @@ class Program:
     moments: list[np.ndarray | None]
     saved_rows: int
     has_gradients: bool
-    def __init__(self, dtype: Any, steps: Sequence[dict[str, Any]], loss: _Loss, seed: int, guard: Guard) -> None: ...
+    learns: bool
+    def __init__(self, dtype: Any, stages: Sequence[dict[str, Any]], loss: _Loss, seed: int, guard: Guard) -> None: ...
     def settle(self) -> None: ...
     def reset_optimizer(self) -> None: ...
     def restore_optimizer(

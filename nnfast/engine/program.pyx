@@ -1,14 +1,14 @@
-"""The program: a network as a flat array of steps over arenas, run without the GIL and without touching a Python
+"""The program: a network as a flat array of stages over arenas, run without the GIL and without touching a Python
 object.
 
 Arenas. All parameters are one vector, the gradients a second, each moment of an optimizer another, running statistics
-one of their own; a step knows its offsets. Workspace. A row of activations and a row of gradients for each step and
-sample, and what a step keeps for the way back, sized once for the training batch.
+one more; a stage knows its offsets. Workspace. A row of activations and a row of gradients for each stage and sample,
+what a stage keeps for the backward pass, and scratch memory for each thread, sized once for the training batch.
 
-A training step has two phases. In the first each thread takes its rows through forward, loss and back to the input; in
-the second it sums its share of each weight gradient over all rows and updates that share. Every sum has one order,
-whatever the number of threads: the bits are the same. A batch norm, which needs to see the whole batch, divides the
-first phase: there all threads meet.
+A training step has two phases. In the first each thread takes its rows through forward, loss and backward pass; in the
+second it sums its share of each weight gradient over all rows and updates that share. Every sum has one order, whatever
+the number of threads: the bits are the same. A batch norm, which needs to see the whole batch, divides the first phase:
+there all threads meet.
 """
 
 cimport numpy as cnp
@@ -24,6 +24,8 @@ from nnfast.kernels.table cimport (
     IDENTITY, MAX_MOMENTS, Kernels, LossSpec, Optimizer, SUM_BLOCK, Targets, advance, from_logits, keeps, mixes,
     noise_key, over_elements,
 )
+
+from math import prod
 
 import numpy as np
 
@@ -59,7 +61,7 @@ cdef enum:
     POOL = 16                  # idle tile buffers that are kept for `predict`
     TILE_BYTES = 196608         # of activations of one layer in a tile of `predict`
     FLOPS_PER_THREAD = 2000000  # below this a thread costs more than it saves (33 us to enlist and dismiss one)
-    PIECE_SAMPLES = 256        # in a piece of a long step's weight gradients
+    PIECE_SAMPLES = 256        # in a piece of the weight gradients of a long step
     NORM_BLOCK = 16384         # gradients in a block of the sum of their squares
     COLUMN_GRAIN = 16          # columns of a norm that threads share, at least
     FUSED_ROWS = 16            # of a mini-batch whose gradients are used in pieces
@@ -71,6 +73,7 @@ cdef enum:
     BACKWARD = 4
     WEIGHTS = 8
     UPDATE = 16
+    LONG_DONE = 32             # the long part of WEIGHTS is done
 
 cdef double SLICE = 0.1  # seconds between two looks for Ctrl-C
 cdef double BLOCK_FLOPS = 1e9  # of rows between two looks at the clock: usual mini-batches are done in one
@@ -79,20 +82,20 @@ cdef double LONG_FLOPS = 1e9  # of a step whose weights are not changed before a
 
 
 include "guard.pxi"
-include "steps.pxi"
+include "plan.pxi"
+include "stages/common.pxi"
+include "stages/activation.pxi"
+include "stages/dense.pxi"
+include "stages/rescaling.pxi"
+include "stages/noise.pxi"
+include "stages/norms.pxi"
+include "stages/add.pxi"
+include "run.pxi"
 include "tiles.pxi"
 include "differences.pxi"
+include "layout.pxi"
 
-STEPS = {
-    "dense": DENSE,
-    "activation": ACTIVATION,
-    "rescaling": RESCALING,
-    "dropout": DROPOUT,
-    "gaussian_noise": GAUSSIAN_NOISE,
-    "batch_norm": BATCH_NORM,
-    "layer_norm": LAYER_NORM,
-    "add": ADD,
-}
+STAGES = stage_codes()
 
 
 cdef int raise_if(bint interrupted) except -1:
@@ -140,15 +143,15 @@ cdef class Program:
     ----------
     dtype : dtype
         float32 or float64.
-    steps : list of dict
-        What each step is: ``kind``, a name in `STEPS`, ``n_in`` and ``n_out``; ``path`` and ``number``, for the names
-        of arrays; and as far as they are not zero, None or "identity", ``function`` (of dense steps and activations; a
-        name in `ACTIVATIONS`) and its ``alpha``, ``parameters`` (the arrays it learns: W, W and b, or gamma and beta),
-        ``first`` and ``second`` (numbers of other kinds, see `Step`), ``l1`` and ``l2``, ``frozen``, ``other`` (of an
-        add: the number of the step whose output is added, -1 for the input).
-    loss : (str, float, bool, ndarray or None)
-        A name in `LOSSES`; its parameter, whether it takes logarithms, and the parameters of `dtype` that the outputs
-        have in turn: as in `LossSpec`.
+    stages : list of dict
+        What each stage is: ``kind``, a name in `STAGES`; ``path``; ``input_shape`` and ``output_shape`` of a sample;
+        ``arrays`` that it learns (with attributes name, path, shape, l1, l2 and decays) and ``statistics`` that it
+        keeps (name, path, shape and initial); and as far as it has them, ``function`` (the activation, a name in
+        `ACTIVATIONS`) and its ``alpha``, ``numbers`` (a mapping of the stage's own), ``frozen``, ``other`` (of an add:
+        the number of the stage whose output is added, -1 for the input).
+    loss : (str, tuple of float, ndarray or None)
+        A name in `LOSSES`; its parameters, two at most, and the parameters of `dtype` of the outputs in turn: as in
+        `LossSpec`.
     seed : int
         Of dropout and noise, below 2**64.
     guard : Guard
@@ -171,7 +174,7 @@ cdef class Program:
     cdef bint graded          # the gradients are those of a backward pass
     cdef readonly object dtype, layout, parameters, gradients
     cdef readonly object statistics, statistics_layout
-    cdef object owners        # of each array in the layout: its step, and what it is there
+    cdef object owners        # of each array in the layout: its stage, and which of its arrays it is
     cdef object per_output
     cdef public uint64_t seed
     cdef public int64_t noise_steps  # passes in training so far: what noise is drawn by, besides the seed
@@ -189,30 +192,33 @@ cdef class Program:
     cdef public object plateau  # the state of a schedule that waits for one, or None
     cdef public int64_t epochs  # of fits with the slot's optimizer, for schedules by epoch
 
-    def __cinit__(self, dtype, steps, loss, seed, Guard guard not None):
+    def __cinit__(self, dtype, stages, loss, seed, Guard guard not None):
         self.saved = -1
         self.guard = guard
         self.dtype = np.dtype(dtype)
         self.plan.K = table(self.dtype == np.float64)
         self.plan.z = self.dtype.itemsize
-        self.plan.n_steps = len(steps)
-        self.plan.steps = <Step*>calloc(len(steps), sizeof(Step))
-        if self.plan.steps == NULL:
+        self.plan.n_stages = len(stages)
+        self.plan.stages = <Stage*>calloc(len(stages), sizeof(Stage))
+        if self.plan.stages == NULL:
             raise MemoryError("no memory for the program")
-        self.lay_out(steps)
+        self.layout, self.owners, self.statistics_layout = [], [], []
+        lay_out(&self.plan, stages, self.layout, self.owners, self.statistics_layout)
         self.fill_loss(loss)
         self.parameters = aligned_zeros(self.plan.n_parameters, self.dtype)
         self.gradients = aligned_zeros(self.plan.n_parameters, self.dtype)
-        self.statistics = aligned_zeros(sum(int(np.prod(entry[3])) for entry in self.statistics_layout), self.dtype)
-        for name, _, at, (n,) in self.statistics_layout:
-            self.statistics[at : at + n] = name.startswith("variance")
+        kept = [array for spec in stages for array in spec["statistics"]]
+        self.statistics = aligned_zeros(sum([prod(array.shape) for array in kept]), self.dtype)
+        for array, (_, _, at, shape) in zip(kept, self.statistics_layout):
+            self.statistics[at : at + prod(shape)] = array.initial
         self.seed = seed
-        self.norm_parts = np.empty(self.plan.n_parameters//NORM_BLOCK + self.plan.n_steps)
+        self.norm_parts = np.empty(self.plan.n_parameters//NORM_BLOCK + self.plan.n_stages)
         self.reset_optimizer()
 
     cdef fill_loss(self, description):
         cdef LossSpec* loss = &self.plan.loss
-        kind, loss.a, loss.log_input, per_output = description
+        kind, numbers, per_output = description
+        loss.a, loss.log_input = (*numbers, 0, 0)[:2]
         loss.kind = LOSSES[kind]
         if per_output is not None:
             loss.period = len(per_output)
@@ -223,129 +229,20 @@ cdef class Program:
         self.plan.from_logits = from_logits(loss.kind)
         self.plan.over_elements = over_elements(loss.kind)
 
-    cdef lay_out(self, steps):
-        """Fill the steps and the offsets; sizes are counted in Python's integers, which do not overflow."""
-        cdef Plan* plan = &self.plan
-        cdef Step* step
-        vector = plan.K.vector_width
-        self.layout, self.owners, self.statistics_layout = [], [], []
-        offset = width = keep = columns = statistics = flops = 0
-        for s, spec in enumerate(steps):
-            n_in, n_out = spec["n_in"], spec["n_out"]
-            ld = -(-n_out//vector)*vector
-            if ld*plan.z % 1024 == 0:  # or a column's elements would all fall into a few sets of the caches
-                ld += ALIGNMENT//plan.z
-            bytes_needed = (offset + (n_in*n_out if spec["kind"] == "dense" else 0) + 2*n_out)*plan.z
-            if bytes_needed > 2**62 or width + ld > 2**40:
-                raise MemoryError(f"layer {spec.get('path', s)} needs {n_in} x {n_out} weights")
-            step = &plan.steps[s]
-            self.fill_step(step, spec)
-            step.n_in, step.n_out, step.ld = n_in, n_out, ld
-            step.at = width
-            step.W = step.b = step.keep = -1
-            for role in spec.get("parameters", ()):
-                shape = (n_in, n_out) if role == "W" else (n_out,)
-                self.layout.append((f"{role}{spec['number']}", f"{spec['path']}.{role}", offset, shape))
-                self.owners.append((s, role))
-                if role in ("W", "gamma"):
-                    step.W = offset
-                else:
-                    step.b = offset
-                offset += int(np.prod([int(size) for size in shape], dtype=object))
-            if step.kind == DROPOUT or (step.kind <= ACTIVATION and keeps(step.function)):
-                step.keep, step.keep_ld = keep, ld
-            elif step.kind == LAYER_NORM:
-                step.keep, step.keep_ld = keep, 2
-            keep += step.keep_ld
-            if step.kind == BATCH_NORM:
-                step.columns, step.statistics = columns, statistics
-                for i, role in enumerate(("mean", "variance")):
-                    self.statistics_layout.append(
-                        (f"{role}{spec['number']}", f"{spec['path']}.{role}", statistics + i*n_out, (n_out,))
-                    )
-                columns += N_COLUMNS*ld
-                statistics += 2*n_out
-            width += ld
-            flops += 6*n_in*n_out if step.kind == DENSE else 24*n_out
-            plan.tile_ld = max(plan.tile_ld, ld)
-        plan.n_in = steps[0]["n_in"]
-        plan.n_out = n_out
-        plan.n_parameters = offset
-        plan.width, plan.keep_width, plan.column_width = width, keep, columns
-        plan.flops_per_row = flops
-        plan.tile_rows = min(max(TILE_BYTES//(plan.tile_ld*plan.z)//12*12, 12), 240)
-        self.find_learning()
-        self.link_adds()
-        self.share_slots()
-
-    cdef fill_step(self, Step* step, spec):
-        step.kind = STEPS[spec["kind"]]
-        step.function = ACTIVATIONS[spec.get("function", "identity")]
-        step.alpha = spec.get("alpha", 0)
-        step.first, step.second = spec.get("first", 0), spec.get("second", 0)
-        step.l1, step.l2 = spec.get("l1", 0), spec.get("l2", 0)
-        step.frozen = spec.get("frozen", False)
-        step.other = spec.get("other", -1)
-
-    cdef void find_learning(self) noexcept:
-        """The first steps that the way back has to reach."""
-        cdef Plan* plan = &self.plan
-        cdef int s
-        plan.first_learned = plan.first_trained = plan.n_steps
-        for s in range(plan.n_steps - 1, -1, -1):
-            if plan.steps[s].W >= 0 or plan.steps[s].b >= 0:
-                plan.first_learned = s
-                if not plan.steps[s].frozen:
-                    plan.first_trained = s
-
-    cdef void link_adds(self) noexcept:
-        """Tell each output which residual sums it goes into."""
-        cdef Plan* plan = &self.plan
-        cdef int* head
-        cdef int s
-        for s in range(plan.n_steps):
-            if plan.steps[s].kind == ADD:
-                head = &plan.input_adds if plan.steps[s].other < 0 else &plan.steps[plan.steps[s].other].adds
-                plan.steps[s].next_add = head[0]
-                head[0] = s
-
-    cdef share_slots(self):
-        """Find a slot of a tile for each step's output, apart from its input's and those that an add still needs."""
-        cdef Plan* plan = &self.plan
-        cdef Step* step
-        cdef int s
-        until = {}  # of outputs that go into an add: the last one
-        for s in range(plan.n_steps):
-            if plan.steps[s].kind == ADD:
-                until[plan.steps[s].other] = s
-        waiting = {}
-        before = -1
-        for s in range(plan.n_steps):
-            step = &plan.steps[s]
-            waiting = {slot: end for slot, end in waiting.items() if end >= s}
-            idle = step.kind == DROPOUT or step.kind == GAUSSIAN_NOISE  # outside of training they do nothing
-            if idle and 0 < s < plan.n_steps - 1 and s - 1 not in until and before not in waiting:
-                step.slot = before
-            else:
-                step.slot = next(i for i in range(plan.n_steps) if i != before and i not in waiting)
-            if s in until:
-                waiting[step.slot] = until[s]
-            before = step.slot
-            plan.n_slots = max(plan.n_slots, step.slot + 1)
-        plan.n_slots = max(plan.n_slots, 2)
-
     def __dealloc__(self):
         cdef int i
         for i in range(POOL):
             free_memory(self.pool[i])
         free_memory(self.ws.memory)
-        free(self.plan.steps)
+        free_memory(self.ws.scratch)
+        free(self.plan.stages)
 
     # ---- memory
 
-    cdef int reserve(self, Workspace* ws, rows) except -1:
-        """Make the workspace hold `rows` rows; on failure it is as it was."""
+    cdef int reserve(self, Workspace* ws, rows, int threads) except -1:
+        """Make the workspace hold `rows` rows, for so many threads; on failure it is as it was."""
         cdef const Plan* plan = &self.plan
+        self.reserve_scratch(ws, threads)
         if rows <= ws.rows:
             return 0
         sizes = [
@@ -379,6 +276,18 @@ cdef class Program:
         ws.weights = <double*>(ws.targets + <size_t>sizes[5])
         ws.row_loss = <double*>(<char*>ws.weights + <size_t>sizes[6])
         ws.row_correct = <double*>(<char*>ws.row_loss + <size_t>sizes[7])
+        return 0
+
+    cdef int reserve_scratch(self, Workspace* ws, int threads) except -1:
+        """Make the workspace hold scratch memory for so many threads."""
+        cdef char* memory
+        if threads <= ws.threads:
+            return 0
+        memory = <char*>aligned_memory(<size_t>threads*<size_t>self.plan.scratch + ALIGNMENT)
+        if memory == NULL:
+            raise MemoryError(f"no scratch memory for {threads} threads: {threads*self.plan.scratch} bytes")
+        free_memory(ws.scratch)
+        ws.scratch, ws.threads = memory, threads
         return 0
 
     cdef int threads_for(self, double rows, int most):
@@ -632,8 +541,9 @@ cdef class Program:
         cdef Workspace ws
         cdef double loss = 0
         memset(&ws, 0, sizeof(Workspace))
-        self.reserve(&ws, x.shape[0])
+        threads = self.threads_for(x.shape[0], threads)
         try:
+            self.reserve(&ws, x.shape[0], threads)
             self.fill(&job, &ws, FORWARD | LOSS | BACKWARD | WEIGHTS, x, targets, weights)
             job.training = training
             job.gradients = data(out)
@@ -641,12 +551,12 @@ cdef class Program:
                 expect(gx, self.dtype, (job.n, self.plan.n_in), True)
                 job.gx = data(gx)
             job.step_loss = &loss
-            threads = self.threads_for(job.n, threads)
             with nogil:
-                run_team(threads, run_steps, &job)
+                run_team(threads, run_stages, &job)
             raise_if(job.interrupted)
         finally:
             free_memory(ws.memory)
+            free_memory(ws.scratch)
         return loss
 
     def training_loss(self, x, targets, weights, counts, int threads, bint lasting=False):
@@ -656,18 +566,19 @@ cdef class Program:
         cdef double loss = 0
         cdef double correct = 0
         memset(&ws, 0, sizeof(Workspace))
-        self.reserve(&ws, x.shape[0])
+        threads = self.threads_for(x.shape[0]/3.0, threads)
         try:
+            self.reserve(&ws, x.shape[0], threads)
             self.fill(&job, &ws, FORWARD | LOSS, x, targets, weights)
             job.training, job.lasting = True, lasting
             job.step_loss, job.step_correct = &loss, &correct
             fill_counts(&job, counts)
-            threads = self.threads_for(job.n/3.0, threads)
             with nogil:
-                run_team(threads, run_steps, &job)
+                run_team(threads, run_stages, &job)
             raise_if(job.interrupted)
         finally:
             free_memory(ws.memory)
+            free_memory(ws.scratch)
         if lasting:
             self.noise_steps = job.noise_steps
         return loss, correct
@@ -675,20 +586,20 @@ cdef class Program:
     def forward(self, x, out, int threads):
         """Outputs for the rows of `x`, keeping what `backward` needs."""
         cdef Job job
-        cdef const Step* last = &self.plan.steps[self.plan.n_steps - 1]
+        cdef const Stage* last = &self.plan.stages[self.plan.n_stages - 1]
         cdef Py_ssize_t r, row_bytes = self.plan.n_out*self.plan.z
-        self.reserve(&self.ws, x.shape[0])
+        threads = self.threads_for(x.shape[0]/3.0, threads)
+        self.reserve(&self.ws, x.shape[0], threads)
         self.fill(&job, &self.ws, FORWARD, x, None, None)
         job.training = job.lasting = True
         expect(out, self.dtype, (job.n, self.plan.n_out), True)
-        threads = self.threads_for(job.n/3.0, threads)
         cdef char* to = data(out)
         self.guard.hold()
         try:
             if job.n:  # the caller may change x before `backward`
                 memcpy(self.ws.x, job.x, <size_t>(job.n*self.plan.n_in*self.plan.z))
             with nogil:
-                run_team(threads, run_steps, &job)
+                run_team(threads, run_stages, &job)
                 for r in range(job.n):
                     memcpy(to + r*row_bytes, activations(&self.plan, &self.ws, last, r), row_bytes)
             self.saved = -1 if job.interrupted else job.n
@@ -710,7 +621,7 @@ cdef class Program:
     def backward(self, gout, gx, bint parameters, bint accumulate, int threads):
         """From the gradient of the outputs to those of the parameters and of the input."""
         cdef Job job
-        cdef const Step* last = &self.plan.steps[self.plan.n_steps - 1]
+        cdef const Stage* last = &self.plan.stages[self.plan.n_stages - 1]
         cdef Py_ssize_t r, row_bytes = self.plan.n_out*self.plan.z
         self.fill(&job, &self.ws, BACKWARD | (WEIGHTS if parameters else 0), None, None, None)
         job.training = True
@@ -721,14 +632,20 @@ cdef class Program:
         job.gx = data(gx)
         job.accumulate = accumulate and self.graded  # to gradients, not to what an update or a train_step left
         threads = self.threads_for(job.n, threads)
+        self.reserve_scratch(&self.ws, threads)
         cdef const char* from_ = data(gout)
         with nogil:
             for r in range(job.n):
                 memcpy(gradients(&self.plan, &self.ws, last, r), from_ + r*row_bytes, row_bytes)
-            run_team(threads, run_steps, &job)
+            run_team(threads, run_stages, &job)
         self.saved = -1
         self.graded = not job.interrupted and (self.graded or parameters)
         raise_if(job.interrupted)
+
+    @property
+    def learns(self):
+        """Whether there are parameters that training changes."""
+        return self.plan.first_trained < self.plan.n_stages
 
     def steps_of(self, kind):
         """Updates that an optimizer of this kind has made, if it goes on with the slot's state."""
@@ -749,7 +666,7 @@ cdef class Program:
                 follow(&job, scheduled, &rate, &momentum)
             job.n = job.batch = 1
             with nogil:
-                run_team(1, run_steps, &job)
+                run_team(1, run_stages, &job)
             self.keep_optimizer(&job)
             self.forget()
         finally:
@@ -760,9 +677,9 @@ cdef class Program:
         cdef Job job
         cdef double loss = 0, rate, momentum
         moments = self.moments_for(optimizer)
-        self.reserve(&self.ws, x.shape[0])
+        threads = self.threads_for(x.shape[0], threads)
+        self.reserve(&self.ws, x.shape[0], threads)
         self.fill(&job, &self.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
-        threads = self.threads_for(job.n, threads)
         self.guard.hold()
         try:
             self.fill_optimizer(&job, optimizer, moments)
@@ -771,7 +688,7 @@ cdef class Program:
                 follow(&job, scheduled, &rate, &momentum)
             job.step_loss = &loss
             with nogil:
-                run_team(threads, run_steps, &job)
+                run_team(threads, run_stages, &job)
             self.keep_optimizer(&job)
             self.noise_steps = job.noise_steps
             self.forget()
@@ -828,7 +745,8 @@ cdef class Training:
         self.step_weight = None if weights is None else np.empty(total)
         self.order = None if bit_generator is None else np.arange(x.shape[0], dtype=np.int64)
         moments = program.moments_for(optimizer)
-        program.reserve(&program.ws, batch)
+        self.threads = program.threads_for(batch, threads)
+        program.reserve(&program.ws, batch, self.threads)
         program.fill(&self.job, &program.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
         self.job.asked = &program.guard.turn
         self.program, self.x, self.targets, self.weights = program, x, targets, weights
@@ -842,7 +760,6 @@ cdef class Training:
         self.job.step_correct = <double*>data(self.step_correct)
         if weights is not None:
             self.job.step_weight = <double*>data(self.step_weight)
-        self.threads = program.threads_for(batch, threads)
         program.guard.hold()
         try:
             program.forget()
@@ -899,7 +816,7 @@ cdef class Training:
             program.running = &self.job
             if self.job.step < self.job.until:
                 with nogil:
-                    run_team(self.threads, run_steps, &self.job)
+                    run_team(self.threads, run_stages, &self.job)
             program.settle()
         finally:
             program.running = NULL
@@ -926,7 +843,7 @@ cdef class Training:
             self.job.lasting = False  # the forward pass was made elsewhere
             self.job.until = self.job.step + 1
             with nogil:
-                run_team(1, run_steps, &self.job)
+                run_team(1, run_stages, &self.job)
             self.program.keep_optimizer(&self.job)
         finally:
             self.program.guard.release()
@@ -944,7 +861,11 @@ cdef class Differences:
     arrays : list of int
         With respect to what: numbers of arrays in `Program.layout`, and -1 for the input.
     h : float
-        The step.
+        The difference.
+    training : bool
+        Whether the loss is that of the next step of a training.
+    structured : bool
+        False takes the generic path for all parameters, as a stage without a structured one does.
 
     Attributes
     ----------
@@ -964,14 +885,18 @@ cdef class Differences:
     cdef bint defined
     cdef object x, targets, weights, sums
 
-    def __init__(self, Program program, x, targets, weights, arrays, double h, int threads, bint training=False):
+    def __init__(
+        self, Program program, x, targets, weights, arrays, double h, int threads, bint training=False,
+        bint structured=True
+    ):
         cdef Plan* plan = &program.plan
         cdef double loss = 0
         n = x.shape[0]
         expect(x, np.dtype(np.float64), (n, plan.n_in), False)
         self.program, self.x, self.targets, self.weights = program, x, targets, weights
         self.sums = np.zeros((plan.n_parameters + (n*plan.n_in if -1 in arrays else 0), 2))
-        program.reserve(&self.ws, n)
+        self.threads = program.threads_for(2.0*n*self.sums.shape[0]/3, threads)
+        program.reserve(&self.ws, n, self.threads)
         program.fill(&self.base, &self.ws, FORWARD | LOSS, x, targets, weights)
         self.base.training = training
         self.base.step_loss = &loss
@@ -982,15 +907,16 @@ cdef class Differences:
         self.job.h = h
         self.job.sums = <double*>data(self.sums)
         self.job.segments = <Segment*>calloc(len(arrays) + 1, sizeof(Segment))
-        self.threads = program.threads_for(2.0*n*self.sums.shape[0]/3, threads)
-        all_rows = last_from_batch(&self.base, plan.n_steps) >= 0
-        self.job.capacity = max(plan.tile_rows, n) if all_rows else plan.tile_rows
-        self.job.words = words_for(plan, n, self.job.capacity)
-        self.job.memory = <double*>aligned_memory(self.threads*self.job.words*sizeof(double))
-        if self.job.segments == NULL or self.job.memory == NULL:
+        if self.job.segments == NULL:
             raise MemoryError(f"no memory for the differences of {n} rows")
         for array in arrays:
-            self.add_segment(array)
+            self.add_segment(array, structured)
+        all_rows = last_from_batch(&self.base, plan.n_stages) >= 0
+        self.job.capacity = max(plan.tile_rows, n) if all_rows else plan.tile_rows
+        self.job.words = words_for(plan, n, self.job.capacity, self.job.generic)
+        self.job.memory = <double*>aligned_memory(self.threads*self.job.words*sizeof(double))
+        if self.job.memory == NULL:
+            raise MemoryError(f"no memory for the differences of {n} rows")
         self.count = sum_of_weights(self.base.weights, n)*(plan.n_out if plan.over_elements else 1)
         self.pass_unchanged()
         self.defined = loss - loss == 0
@@ -998,34 +924,40 @@ cdef class Differences:
     cdef int pass_unchanged(self) except -1:
         self.base.next_look = self.job.next_look = seconds_now() + SLICE
         with nogil:
-            run_team(self.threads, run_steps, &self.base)
+            run_team(self.threads, run_stages, &self.base)
         raise_if(self.base.interrupted)
         with nogil:
-            run_team(self.threads, before_activations, &self.job)
+            run_team(self.threads, compute_all_unchanged, &self.job)
         raise_if(self.job.interrupted)
         self.job.next = 0
         return 0
 
-    cdef int add_segment(self, int array) except -1:
+    cdef int add_segment(self, int number, bint structured) except -1:
         cdef DifferenceJob* job = &self.job
         cdef Segment* segment = &job.segments[job.n_segments]
         segment.first = job.items
-        segment.chunks = 1
-        if array < 0:
-            segment.kind, segment.inputs, segment.slot = INPUT, job.n, job.plan.n_parameters
+        segment.inputs = segment.chunks = 1
+        if number < 0:
+            segment.layer, segment.inputs, segment.slot = -1, job.n, job.plan.n_parameters
         else:
-            _, _, segment.slot, shape = self.program.layout[array]
-            segment.layer, role = self.program.owners[array]
-            segment.kind = WEIGHT if role == "W" else GAMMA if role == "gamma" else BIAS
-            segment.inputs = shape[0] if segment.kind == WEIGHT else 1
-            segment.units = max(1, ITEM_ROWS//2//job.n)
-            segment.chunks = -(-shape[len(shape) - 1]//segment.units)
+            _, _, segment.slot, shape = self.program.layout[number]
+            segment.layer, segment.array = self.program.owners[number]
+            segment.path = job.plan.stages[segment.layer].kind.paths[segment.array] if structured else GENERIC
+            if segment.path == GENERIC:
+                segment.chunks = prod(shape)
+                job.generic = True
+            else:
+                if segment.path == ONE_OUTPUT_BY_INPUT:
+                    segment.inputs = shape[0]
+                segment.units = max(1, ITEM_ROWS//2//job.n)
+                segment.chunks = -(-shape[len(shape) - 1]//segment.units)
         job.items += segment.inputs*segment.chunks
         job.n_segments += 1
         return 0
 
     def __dealloc__(self):
         free_memory(self.ws.memory)
+        free_memory(self.ws.scratch)
         free_memory(self.job.memory)
         free(self.job.segments)
 

@@ -22,7 +22,7 @@ cdef struct TileJob:
 
 
 cdef size_t tile_bytes(const Plan* plan) noexcept nogil:
-    return <size_t>(plan.n_slots*plan.tile_rows*plan.tile_ld*plan.z + ALIGNMENT)
+    return <size_t>(plan.n_slots*plan.tile_rows*plan.tile_ld*plan.z + plan.scratch + ALIGNMENT)
 
 
 cdef void* take_tile(const Plan* plan, void** pool) noexcept nogil:
@@ -45,37 +45,44 @@ cdef void give_tile(void** pool, void* tile) noexcept nogil:
     free_memory(tile)
 
 
-cdef inline char* slot_of(const Plan* plan, char* tile, const Step* step) noexcept nogil:
-    return tile + step.slot*plan.tile_rows*plan.tile_ld*plan.z
+cdef inline char* slot_of(const Plan* plan, char* tile, const Stage* stage) noexcept nogil:
+    return tile + stage.slot*plan.tile_rows*plan.tile_ld*plan.z
 
 
 cdef void forward_tile(
-        const Plan* plan, const char* parameters, const char* statistics, bint linear, Py_ssize_t m, const char* rows,
+        const Plan* plan, const char* parameters, const char* statistics, bint linear, Py_ssize_t m, const char* x,
         char* tile, char* out, Py_ssize_t ldo
 ) noexcept nogil:
-    """All steps for `m` rows, the last into `out`; the others to and fro between the slots of the tile."""
-    cdef const char* x = rows
-    cdef const char* other = NULL
-    cdef Py_ssize_t ldx = plan.n_in, ldother = 0, ldto
-    cdef const Step* step
-    cdef const Step* last = &plan.steps[plan.n_steps - 1]
-    cdef char* to
-    cdef int s
-    for s in range(plan.n_steps):
-        step = &plan.steps[s]
-        if step.kind == ADD:
-            other, ldother = rows, plan.n_in
-            if step.other >= 0:
-                other, ldother = slot_of(plan, tile, &plan.steps[step.other]), plan.steps[step.other].ld
-        to = out if step == last else slot_of(plan, tile, step)
-        ldto = ldo if step == last else step.ld
-        infer_step(plan, parameters, statistics, step, linear and step == last, m, x, ldx, other, ldother, to, ldto)
-        x, ldx = to, ldto
+    """All stages for `m` rows, the last one into `out`; the others to and fro between the slots of the tile."""
+    cdef Rows rows
+    cdef const Stage* stage
+    cdef int s, last = plan.n_stages - 1
+    rows.plan = plan
+    rows.parameters = parameters
+    rows.statistics = statistics
+    rows.linear = False
+    rows.m = m
+    rows.x, rows.ldx = x, plan.n_in
+    rows.scratch = tile + plan.n_slots*plan.tile_rows*plan.tile_ld*plan.z
+    for s in range(plan.n_stages):
+        stage = &plan.stages[s]
+        if is_kind(stage, ADD):
+            rows.other, rows.ldother = x, plan.n_in
+            if stage.other >= 0:
+                rows.other = slot_of(plan, tile, &plan.stages[stage.other])
+                rows.ldother = plan.stages[stage.other].ld
+        if s == last:
+            rows.linear = linear
+            rows.out, rows.ldo = out, ldo
+        else:
+            rows.out, rows.ldo = slot_of(plan, tile, stage), stage.ld
+        stage.kind.infer(stage, &rows)
+        rows.x, rows.ldx = rows.out, rows.ldo
 
 
 cdef void evaluate_tile(TileJob* job, Py_ssize_t first, Py_ssize_t m, const char* out) noexcept nogil:
     cdef const Plan* plan = job.plan
-    cdef Py_ssize_t ld = plan.steps[plan.n_steps - 1].ld
+    cdef Py_ssize_t ld = plan.stages[plan.n_stages - 1].ld
     cdef Targets t = targets_at(plan, job.labels, job.targets, job.weights, first)
     plan.K.loss(&plan.loss, m, plan.n_out, out, ld, &t, 1, job.row_loss + first, NULL, 0)
     if job.counts and job.weights != NULL:
@@ -104,10 +111,10 @@ cdef void walk_tiles(void* argument, int id, int count) noexcept nogil:
                 job.out + first*plan.n_out*plan.z, plan.n_out
             )
         else:
-            out = slot_of(plan, tile, &plan.steps[plan.n_steps - 1])
+            out = slot_of(plan, tile, &plan.stages[plan.n_stages - 1])
             forward_tile(
                 plan, job.parameters, job.statistics, plan.from_logits, m, job.x + first*plan.n_in*plan.z, tile, out,
-                plan.steps[plan.n_steps - 1].ld
+                plan.stages[plan.n_stages - 1].ld
             )
             evaluate_tile(job, first, m, out)
         if seconds_now() > job.deadline:

@@ -227,11 +227,11 @@ def npy(array) -> bytes:
 def test_networks_of_changed_descriptions(seed, networks, tmp_path, monkeypatch):
     """And no more layers are made than there may be."""
     made: list[int] = []
-    add_step = layers_module.Compiler.add_step
+    add_stage = layers_module.Compiler.add_stage
 
     def counted(self, *args, **options):
         made.append(0)
-        return add_step(self, *args, **options)
+        return add_stage(self, *args, **options)
 
     rng = random.Random(seed)
     members = members_of(rng.choice(networks))
@@ -241,7 +241,7 @@ def test_networks_of_changed_descriptions(seed, networks, tmp_path, monkeypatch)
         text = mutated(text.encode(), rng, [text.encode()]).decode("utf-8", "replace").replace("\0", "")
     members["description.npy"] = npy(np.array(text))
     content = archive_of([*members.items()], rng, whole=True)
-    monkeypatch.setattr(layers_module.Compiler, "add_step", counted)
+    monkeypatch.setattr(layers_module.Compiler, "add_stage", counted)
     load_or_refuse(content, tmp_path / "some.npz")
     assert len(made) <= 2 * layers_module.MAX_LAYERS
     check(content, tmp_path / "some.npz")

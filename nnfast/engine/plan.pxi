@@ -1,0 +1,296 @@
+# A network as a plan: a flat array of stages over arenas, and what runs it. Included by program.pyx.
+#
+# What a kind of stage can do stands in one file of `stages/`, which ends in a call of `register_kind`: a kind that
+# lacks a function does not compile, and one that is not registered cannot be imported.
+
+cpdef enum StageCode:
+    DENSE
+    ACTIVATION
+    RESCALING
+    DROPOUT
+    GAUSSIAN_NOISE
+    BATCH_NORM
+    LAYER_NORM
+    ADD
+
+cdef enum:
+    MAX_STAGE_KINDS = 64
+    MAX_ARRAYS = 2        # that a stage learns
+    MAX_NUMBERS = 2       # of a stage's own, such as the rate of dropout
+
+cdef enum Path:
+    # How a difference of the loss is computed for one number of an array: its change reaches one output of the stage,
+    # times 1, times the stage's input, or times its output before scale and shift. GENERIC reruns the whole stage.
+    GENERIC
+    ONE_OUTPUT
+    ONE_OUTPUT_BY_INPUT
+    ONE_OUTPUT_BY_NORMALIZED
+
+
+cdef struct LearnedArray:
+    Py_ssize_t at         # offset in the arenas, in elements; -1 if the stage does not have it
+    Py_ssize_t size
+    double l1, l2         # penalties
+    bint decays           # weight decay applies to it even where it spares biases
+
+cdef struct Stage:
+    const StageKind* kind
+    int function          # the activation
+    double alpha          # its parameter
+    double numbers[MAX_NUMBERS]  # the stage's own: each kind has a struct with names for them
+    bint frozen           # training leaves its parameters as they are
+    Py_ssize_t n_in, n_out  # of a flattened sample
+    Py_ssize_t ld         # n_out rounded up to whole vectors
+    LearnedArray arrays[MAX_ARRAYS]
+    Py_ssize_t at         # offset of its output in a workspace, in elements for each row
+    Py_ssize_t keep, keep_ld  # what it keeps for the backward pass, in elements for each row; -1 if nothing
+    Py_ssize_t columns, n_columns  # vectors with a number for each output, in a workspace: offset in elements, count
+    Py_ssize_t statistics  # offset of its running statistics in their arena
+    Py_ssize_t scratch    # bytes that it needs for a while, for each thread
+    double flops          # for each row, in training
+    int slot              # of its output in a tile of `predict`
+    int other             # ADD: the stage whose output is added; -1 is the input
+    int adds, next_add    # the first ADD that takes this stage's output, and for an ADD the next of the same; 0 if none
+
+cdef struct Plan:
+    const Kernels* K
+    Stage* stages
+    int n_stages
+    Py_ssize_t z          # bytes of an element
+    Py_ssize_t n_in, n_out
+    Py_ssize_t n_parameters
+    Py_ssize_t width      # of the activations of one row, all stages
+    Py_ssize_t keep_width, column_width
+    Py_ssize_t scratch    # bytes for each thread, as much as the stage with the largest needs
+    Py_ssize_t tile_rows, tile_ld
+    int n_slots           # of a tile
+    int input_adds        # the first ADD that takes the input
+    int first_learned, first_trained  # stages with parameters, and with parameters that are not frozen
+    LossSpec loss
+    bint from_logits      # the loss is fused with the last activation
+    bint over_elements    # the loss is averaged over elements, not rows
+    double flops_per_row
+
+
+cdef struct Rows:
+    # Rows on their way through one stage, outside of training.
+    const Plan* plan
+    const char* parameters
+    const char* statistics
+    bint linear           # without the stage's activation
+    Py_ssize_t m
+    const char* x
+    Py_ssize_t ldx
+    const char* other     # what an ADD adds
+    Py_ssize_t ldother
+    char* out
+    Py_ssize_t ldo
+    char* scratch         # `Plan.scratch` bytes
+
+
+cdef struct Workspace:
+    Py_ssize_t rows
+    int threads
+    char* memory
+    char* x
+    char* a               # activations
+    char* g               # gradients of the loss with respect to them
+    char* keep
+    char* columns
+    char* targets
+    double* weights       # of a shuffled mini-batch
+    double* row_loss
+    double* row_correct   # right answers, where rows have weights
+    char* scratch         # of all threads
+
+
+cdef struct Job:
+    const Plan* plan
+    Workspace* ws
+    int work
+    char* parameters
+    char* gradients
+    char* statistics      # running ones, of batch norms
+    char* moments[MAX_MOMENTS]
+    char* average             # of the parameters, or NULL
+    double average_decay
+    bint averaged             # it has begun
+    double clip_norm
+    double* norm_parts        # sums of squares
+    bint decays_biases
+    Optimizer optimizer       # as it is after so many steps
+    int64_t optimizer_steps
+    bint training         # with dropout, noise, and the statistics of the batch
+    bint lasting          # running statistics and the count of noise are updated
+    uint64_t seed         # of dropout and noise
+    int64_t noise_steps
+    int lowest            # the first stage whose gradient is needed
+    int64_t first_update  # the optimizer's steps before the run
+    double* rates         # of the updates of the run: read if there is a schedule, else written; or NULL
+    const double* momenta  # of a schedule that cycles them, else NULL
+    bint scheduled
+    bint accumulate
+    bint layer_by_layer   # backward and update in one pass
+    bint from_logits
+    # the data
+    const char* x
+    const char* targets
+    bint labels
+    const double* weights  # of rows, or NULL
+    Py_ssize_t n, batch
+    int64_t* order
+    bitgen_t* generator
+    char* gx              # gradient with respect to the input, or NULL
+    # the position in the run
+    Py_ssize_t position
+    int64_t step, until, total
+    double deadline
+    int* asked            # whether another thread waits for the end of the step, or NULL
+    double next_look      # when to look for Ctrl-C within a step
+    bint done
+    bint interrupted      # Ctrl-C has come in the middle of a step, which changes nothing then
+    # the results
+    double* step_loss
+    double* step_correct
+    double* step_weight   # the sum of a mini-batch's weights, or NULL
+    bint counts, classes
+    double threshold
+    double penalty
+    Py_ssize_t correct[MAX_THREADS]
+    barrier meeting
+
+
+cdef struct DifferenceJob
+cdef struct Block
+
+# What a kind of stage can do. `s` is the stage's number, `x` the input of the whole batch, `m` the number of rows.
+ctypedef int (*fill_type)(Plan*, Stage*, object) except -1
+ctypedef void (*infer_type)(const Stage*, const Rows*) noexcept nogil
+ctypedef void (*forward_type)(
+    const Job*, int id, int s, const char* x, Py_ssize_t first, Py_ssize_t m
+) noexcept nogil
+ctypedef void (*backward_type)(
+    const Job*, int id, int s, const char* x, Py_ssize_t m_all, Py_ssize_t first, Py_ssize_t m, char* to,
+    Py_ssize_t ldto
+) noexcept nogil
+ctypedef void (*learn_type)(
+    const Job*, int work, const Optimizer*, int s, int id, int count, const char* x, Py_ssize_t m
+) noexcept nogil
+ctypedef void (*learn_long_type)(Job*, int s, int id, int count, const char* x, Py_ssize_t m) noexcept nogil
+ctypedef bint (*fuses_type)(const Job*, int work, const Stage*, Py_ssize_t m) noexcept nogil
+ctypedef void (*fuse_type)(
+    const Job*, const Optimizer*, int s, const char* x, Py_ssize_t m, char* to, Py_ssize_t ldto
+) noexcept nogil
+ctypedef void (*prepare_type)(const Job*, int s, int id, int count, const char* x, Py_ssize_t m) noexcept nogil
+ctypedef void (*finish_type)(Job*, const Stage*, Py_ssize_t m) noexcept nogil
+ctypedef void (*unchanged_type)(
+    const Job*, int s, const char* x, Py_ssize_t ldx, Py_ssize_t first, Py_ssize_t m
+) noexcept nogil
+ctypedef void (*changed_type)(
+    const DifferenceJob*, Block*, int s, const char* parameters, const double* x, Py_ssize_t ldx, double* out
+) noexcept nogil
+
+cdef struct StageKind:
+    const char* name
+    bint random               # draws noise in training, and does nothing outside of it
+    bint whole_batch          # in training, a row's output depends on all rows
+    Path paths[MAX_ARRAYS]    # to differences of the loss
+    fill_type fill            # set the stage's numbers, and what it needs: keep_ld, n_columns, scratch, flops
+    infer_type infer          # outside of training: nothing is random, and a row does not depend on others
+    forward_type forward      # in training: keep what the backward pass needs
+    backward_type backward    # from the gradient of the output to that of the input, unless `to` is NULL
+    learn_type learn          # one thread's share of the gradients of the parameters, and of their update
+    learn_long_type learn_long  # the part of these gradients that may take long, with looks at the clock
+    fuses_type fuses          # whether `fuse` is quicker than the two phases, with the same bits
+    fuse_type fuse            # backward, gradients and update on one thread, in a small batch
+    prepare_type prepare_forward, prepare_backward  # one thread's share, where a stage needs the whole batch
+    finish_type finish        # what a step leaves behind: running statistics
+    unchanged_type unchanged  # for differences: where a change of a number enters, before activation or scale and shift
+    changed_type changed      # for differences: changed rows, with the noise that the unchanged ones had
+
+cdef StageKind kinds[MAX_STAGE_KINDS]
+
+
+cdef int register_kind(
+        int code, const char* name, bint random, bint whole_batch, Path first_array, Path second_array,
+        fill_type fill, infer_type infer, forward_type forward, backward_type backward, learn_type learn,
+        learn_long_type learn_long, fuses_type fuses, fuse_type fuse, prepare_type prepare_forward,
+        prepare_type prepare_backward, finish_type finish, unchanged_type unchanged, changed_type changed
+) except -1:
+    """Make a kind of stage known. Each function must be given: where it has nothing to do, one that says so."""
+    cdef StageKind* kind = &kinds[code]
+    if kind.name != NULL:
+        raise SystemError(f"two kinds of stage have the code {code}")
+    kind.name, kind.random, kind.whole_batch = name, random, whole_batch
+    kind.paths[0], kind.paths[1] = first_array, second_array
+    kind.fill, kind.infer, kind.forward, kind.backward = fill, infer, forward, backward
+    kind.learn, kind.learn_long, kind.fuses, kind.fuse = learn, learn_long, fuses, fuse
+    kind.prepare_forward, kind.prepare_backward, kind.finish = prepare_forward, prepare_backward, finish
+    kind.unchanged, kind.changed = unchanged, changed
+    return 0
+
+
+cdef inline bint is_kind(const Stage* stage, int code) noexcept nogil:
+    return stage.kind == &kinds[code]
+
+
+# ---- where things are
+
+cdef inline Py_ssize_t share(Py_ssize_t n, int id, int count, Py_ssize_t grain) noexcept nogil:
+    """Where part `id` of `count` of a range begins, on a multiple of `grain`."""
+    return min(n, (n + grain - 1)//grain*id//count*grain)
+
+
+cdef inline char* activations(const Plan* plan, const Workspace* ws, const Stage* stage, Py_ssize_t row) noexcept nogil:
+    return ws.a + (stage.at*ws.rows + row*stage.ld)*plan.z
+
+
+cdef inline char* gradients(const Plan* plan, const Workspace* ws, const Stage* stage, Py_ssize_t row) noexcept nogil:
+    return ws.g + (stage.at*ws.rows + row*stage.ld)*plan.z
+
+
+cdef inline char* kept(const Job* job, const Stage* stage, Py_ssize_t row) noexcept nogil:
+    return job.ws.keep + (stage.keep*job.ws.rows + row*stage.keep_ld)*job.plan.z
+
+
+cdef inline char* column(const Job* job, const Stage* stage, int which) noexcept nogil:
+    return job.ws.columns + (stage.columns + which*stage.ld)*job.plan.z
+
+
+cdef inline char* scratch_of(const Job* job, int id) noexcept nogil:
+    """This thread's `Plan.scratch` bytes."""
+    return job.ws.scratch + id*job.plan.scratch
+
+
+cdef inline const char* array_of(const Plan* plan, const char* arena, const Stage* stage, int array) noexcept nogil:
+    """One of the arrays that a stage learns, in an arena of parameters or gradients; NULL if it does not have it."""
+    return arena + stage.arrays[array].at*plan.z if stage.arrays[array].at >= 0 else NULL
+
+
+cdef inline const char* input_of(
+        const Job* job, int s, const char* x, Py_ssize_t first, Py_ssize_t* ld
+) noexcept nogil:
+    """Row `first` of the input of stage `s`; `x` is the input of the batch."""
+    cdef const Plan* plan = job.plan
+    ld[0] = plan.n_in if s == 0 else plan.stages[s - 1].ld
+    return x + first*plan.n_in*plan.z if s == 0 else activations(plan, job.ws, &plan.stages[s - 1], first)
+
+
+cdef inline void copy_rows(
+        const Plan* plan, Py_ssize_t m, Py_ssize_t n, const char* x, Py_ssize_t ldx, char* out, Py_ssize_t ldo
+) noexcept nogil:
+    plan.K.apply(IDENTITY, 0, m, n, x, ldx, out, ldo)
+
+
+cdef inline bint is_linear(const Job* job, int s) noexcept nogil:
+    """Whether the loss is fused with this stage's activation."""
+    return job.from_logits and s == job.plan.n_stages - 1
+
+
+cdef inline bint from_batch(const Job* job, const Stage* stage) noexcept nogil:
+    """Whether a stage needs to see the whole batch. A frozen batch norm uses its running statistics, as in Keras."""
+    return stage.kind.whole_batch and job.training and not stage.frozen
+
+
+cdef inline bint has_arrays(const Stage* stage) noexcept nogil:
+    return stage.arrays[0].at >= 0 or stage.arrays[1].at >= 0

@@ -1,0 +1,470 @@
+# A run of training steps, or any part of one, on a team of threads. Included by program.pyx.
+
+cdef inline Targets targets_at(
+        const Plan* plan, bint labels, const char* targets, const double* weights, Py_ssize_t row
+) noexcept nogil:
+    cdef Targets t
+    t.weights = NULL if weights == NULL else weights + row
+    t.labels = NULL
+    t.values = NULL
+    t.ld = plan.n_out
+    if labels:
+        t.labels = <const int64_t*>targets + row
+    else:
+        t.values = targets + row*plan.n_out*plan.z
+    return t
+
+
+# Weights of rows. The losses of a mini-batch are averaged over its weights: a row of weight k counts as k rows.
+
+cdef inline const double* batch_weights(const Job* job, Py_ssize_t row) noexcept nogil:
+    """Those of the mini-batch from `row` on, or NULL."""
+    if job.weights == NULL:
+        return NULL
+    return (job.ws.weights if job.order != NULL else job.weights + job.position) + row
+
+
+# Sums over rows keep the rounding error of each addition (Knuth's two-sum): those of many rows are as exact as of few.
+
+cdef struct Sum:
+    double total
+    double error
+
+
+cdef inline void add_to(Sum* sum, double value) noexcept nogil:
+    cdef double total = sum.total + value, part = total - sum.total
+    sum.error += (sum.total - (total - part)) + (value - part)
+    sum.total = total
+
+
+cdef inline double value_of(const Sum* sum) noexcept nogil:
+    """The error of an infinite total is NaN."""
+    return sum.total + sum.error if isfinite(sum.error) else sum.total
+
+
+cdef inline double sum_of_rows(const double* values, Py_ssize_t n) noexcept nogil:
+    """A number for each row, added in the order of rows."""
+    cdef Sum sum = Sum(0, 0)
+    cdef Py_ssize_t r
+    for r in range(n):
+        add_to(&sum, values[r])
+    return value_of(&sum)
+
+
+cdef inline double batch_weight(const Job* job, Py_ssize_t m) noexcept nogil:
+    """Their sum, in the order of rows; without weights the number of rows. Each thread has it from the data itself."""
+    cdef Sum total = Sum(0, 0)
+    cdef Py_ssize_t r
+    if job.weights == NULL:
+        return m
+    for r in range(m):
+        add_to(&total, job.weights[job.order[job.position + r] if job.order != NULL else job.position + r])
+    return value_of(&total)
+
+
+cdef inline double averaged(const Plan* plan, double total, double weight) noexcept nogil:
+    """The average of what sums up to `total` over rows of so much weight; nothing of no weight at all."""
+    return total/(weight*plan.n_out if plan.over_elements else weight) if weight != 0 else 0
+
+
+cdef inline double sum_of_weights(const double* weights, Py_ssize_t n) noexcept nogil:
+    """The same of a whole data set."""
+    return n if weights == NULL else sum_of_rows(weights, n)
+
+
+cdef inline bint given_up(Job* job, int id, Py_ssize_t m) noexcept nogil:
+    """Whether Ctrl-C has come. Rows that take long even in one block, as in wide layers, look for it at each layer."""
+    if m*job.plan.flops_per_row > BLOCK_FLOPS:
+        look_for_signals(id, &job.next_look, &job.interrupted)
+    return job.interrupted
+
+
+cdef void forward_rows(
+        Job* job, int id, int begin, int end, const char* x, Py_ssize_t first, Py_ssize_t m
+) noexcept nogil:
+    cdef int s
+    for s in range(begin, end):
+        if given_up(job, id, m):
+            return
+        job.plan.stages[s].kind.forward(job, id, s, x, first, m)
+
+
+cdef void loss_rows(
+        Job* job, int id, const char* targets, double weight, Py_ssize_t first, Py_ssize_t m
+) noexcept nogil:
+    """`weight` is that of the whole mini-batch."""
+    cdef const Plan* plan = job.plan
+    cdef const Stage* last = &plan.stages[plan.n_stages - 1]
+    cdef char* out = activations(plan, job.ws, last, first)
+    cdef Targets t = targets_at(plan, job.labels, targets, batch_weights(job, first), 0)
+    plan.K.loss(
+        &plan.loss, m, plan.n_out, out, last.ld, &t, averaged(plan, 1, weight), job.ws.row_loss + first,
+        gradients(plan, job.ws, last, first), last.ld
+    )
+    if job.counts and t.weights != NULL:
+        count_weighted(plan, job.classes, job.threshold, m, out, last.ld, &t, job.ws.row_correct + first)
+    elif job.counts:
+        job.correct[id] += plan.K.count_correct(job.classes, job.threshold, m, plan.n_out, out, last.ld, &t)
+
+
+cdef void count_weighted(
+        const Plan* plan, bint classes, double threshold, Py_ssize_t m, const char* out, Py_ssize_t ld,
+        const Targets* targets, double* row_correct
+) noexcept nogil:
+    """Right answers of each row, times its weight: added in the order of rows, whichever thread counted them."""
+    cdef Targets t = targets[0]
+    cdef Py_ssize_t r
+    for r in range(m):
+        if t.labels != NULL:
+            t.labels = targets.labels + r
+        else:
+            t.values = <const char*>targets.values + r*t.ld*plan.z
+        row_correct[r] = targets.weights[r]*plan.K.count_correct(
+            classes, threshold, 1, plan.n_out, out + r*ld*plan.z, ld, &t
+        )
+
+
+cdef inline void add_from_residuals(
+        const Job* job, int add, Py_ssize_t n, Py_ssize_t first, Py_ssize_t m, char* to, Py_ssize_t ldto
+) noexcept nogil:
+    """Add the gradients of the residual sums that an output goes into besides the next stage."""
+    cdef const Plan* plan = job.plan
+    cdef const Stage* stage
+    while add > 0:
+        stage = &plan.stages[add]
+        plan.K.add(m, n, to, ldto, gradients(plan, job.ws, stage, first), stage.ld, to, ldto)
+        add = stage.next_add
+
+
+cdef inline char* gradient_of_input(
+        const Job* job, int s, Py_ssize_t first, Py_ssize_t* ld
+) noexcept nogil:
+    """Where the gradient with respect to the input of stage `s` goes; NULL if it is not needed."""
+    cdef const Plan* plan = job.plan
+    ld[0] = plan.n_in if s == 0 else plan.stages[s - 1].ld
+    if s == 0 and job.gx != NULL:
+        return job.gx + first*plan.n_in*plan.z
+    if s == 0 or (s <= job.lowest and job.gx == NULL):
+        return NULL
+    return gradients(plan, job.ws, &plan.stages[s - 1], first)
+
+
+cdef inline int adds_of_input(const Plan* plan, int s) noexcept nogil:
+    """The first residual sum that the input of stage `s` goes into."""
+    return plan.input_adds if s == 0 else plan.stages[s - 1].adds
+
+
+cdef void backward_rows(
+        Job* job, int id, int begin, int end, const char* x, Py_ssize_t m_all, Py_ssize_t first, Py_ssize_t m
+) noexcept nogil:
+    """Stages end - 1 down to `begin`, as far as their gradients are needed."""
+    cdef Py_ssize_t ldto
+    cdef char* to
+    cdef int s
+    for s in range(end - 1, begin - 1, -1):
+        if given_up(job, id, m) or (s < job.lowest and job.gx == NULL):
+            return
+        to = gradient_of_input(job, s, first, &ldto)
+        job.plan.stages[s].kind.backward(job, id, s, x, m_all, first, m, to, ldto)
+        if to != NULL:
+            add_from_residuals(job, adds_of_input(job.plan, s), job.plan.stages[s].n_in, first, m, to, ldto)
+
+
+cdef void look_for_signals(int id, double* next_look, bint* interrupted) noexcept nogil:
+    """Let Python see Ctrl-C, and run its handlers with the floating-point mode it is used to; only the caller's own
+    thread can."""
+    if id != 0 or seconds_now() < next_look[0]:
+        return
+    cdef uint64_t mode = subnormals_kept()
+    with gil:
+        interrupted[0] = check_signals() != 0
+    restore_subnormals(mode)
+    next_look[0] = seconds_now() + SLICE
+
+
+cdef void walk_rows(
+        Job* job, int id, int work, int begin, int end, int stop, const char* x, const char* targets, Py_ssize_t m,
+        Py_ssize_t first, Py_ssize_t last
+) noexcept nogil:
+    """This thread's rows forward through steps begin..end, through the loss, and back from `end` to `stop`, as far as
+    `work` says; many of them in blocks, with a look at the clock."""
+    cdef const Plan* plan = job.plan
+    cdef Py_ssize_t block = max(<Py_ssize_t>(BLOCK_FLOPS/plan.flops_per_row), 48), rows
+    cdef Py_ssize_t target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
+    cdef double weight = batch_weight(job, m)
+    while first < last and not job.interrupted:
+        rows = min(block, last - first)
+        if work & FORWARD:
+            forward_rows(job, id, begin, end, x, first, rows)
+        if work & LOSS:
+            loss_rows(job, id, targets + first*target_bytes, weight, first, rows)
+        if work & BACKWARD:
+            backward_rows(job, id, stop, end, x, m, first, rows)
+        first += rows
+        if first < last:
+            look_for_signals(id, &job.next_look, &job.interrupted)
+
+
+cdef inline int next_from_batch(const Job* job, int s) noexcept nogil:
+    """The first stage from `s` on that needs the whole batch; the number of stages if there is none."""
+    while s < job.plan.n_stages and not from_batch(job, &job.plan.stages[s]):
+        s += 1
+    return s
+
+
+cdef inline int last_from_batch(const Job* job, int s) noexcept nogil:
+    """The last stage before `s` that needs the whole batch; -1 if there is none."""
+    s -= 1
+    while s >= 0 and not from_batch(job, &job.plan.stages[s]):
+        s -= 1
+    return s
+
+
+cdef void rows_share(
+        Job* job, int id, int count, const char* x, const char* targets, Py_ssize_t m, Py_ssize_t first,
+        Py_ssize_t last
+) noexcept nogil:
+    """This thread's rows through forward, loss and backward. All threads meet at each stage that needs the whole batch,
+    also after Ctrl-C: they notice it at different times."""
+    cdef int n = job.plan.n_stages, begin = 0, end = next_from_batch(job, 0), work = job.work
+    if job.layer_by_layer:
+        work &= ~BACKWARD
+    job.correct[id] = 0
+    while work & FORWARD and end < n:
+        walk_rows(job, id, FORWARD, begin, end, end, x, targets, m, first, last)
+        barrier_wait(&job.meeting, count)
+        job.plan.stages[end].kind.prepare_forward(job, end, id, count, x, m)
+        barrier_wait(&job.meeting, count)
+        begin, end = end, next_from_batch(job, end + 1)
+    end = last_from_batch(job, n)
+    walk_rows(job, id, work, begin, n, end + 1, x, targets, m, first, last)
+    while work & BACKWARD and end >= 0 and (end >= job.lowest or job.gx != NULL):
+        barrier_wait(&job.meeting, count)
+        job.plan.stages[end].kind.prepare_backward(job, end, id, count, x, m)
+        barrier_wait(&job.meeting, count)
+        begin = last_from_batch(job, end)
+        walk_rows(job, id, BACKWARD, 0, end + 1, begin + 1, x, targets, m, first, last)
+        end = begin
+
+
+cdef inline void set_optimizer(const Job* job, Optimizer* optimizer) noexcept nogil:
+    """Fill two: the optimizer as it is for the next update, and for what does not decay."""
+    cdef int64_t i = job.optimizer_steps - job.first_update
+    optimizer[0] = job.optimizer
+    if job.scheduled:
+        optimizer.learning_rate = job.rates[i]
+        if job.momenta != NULL:
+            optimizer.beta1 = optimizer.momentum = job.momenta[i]
+    advance(optimizer, job.optimizer_steps + 1)
+    optimizer.average_decay = job.average_decay if job.averaged else 0  # it begins as the first parameters
+    if not job.decays_biases:
+        optimizer[1] = optimizer[0]
+        optimizer[1].weight_decay = 0
+
+
+cdef bint all_fuse(const Job* job, Py_ssize_t m) noexcept nogil:
+    """Whether one thread may update each layer during its backward pass: weights are read once less."""
+    cdef const Stage* stage
+    cdef int s
+    if not (job.work & WEIGHTS and job.work & UPDATE) or job.clip_norm < INFINITY:
+        return False
+    for s in range(job.plan.n_stages):
+        stage = &job.plan.stages[s]
+        if not stage.kind.fuses(job, job.work, stage, m):
+            return False
+    return m*job.plan.flops_per_row <= LONG_FLOPS and last_from_batch(job, job.plan.n_stages) < 0
+
+
+cdef void back_and_update(const Job* job, const Optimizer* optimizer, const char* x, Py_ssize_t m) noexcept nogil:
+    """The backward pass and the update of a small batch, layer by layer: the same numbers as in two phases."""
+    cdef char* to
+    cdef Py_ssize_t ldto
+    cdef int s
+    for s in range(job.plan.n_stages - 1, job.lowest - 1, -1):
+        to = gradient_of_input(job, s, 0, &ldto)
+        job.plan.stages[s].kind.fuse(job, optimizer, s, x, m, to, ldto)
+        if to != NULL:
+            add_from_residuals(job, adds_of_input(job.plan, s), job.plan.stages[s].n_in, 0, m, to, ldto)
+
+
+cdef void learn_long(Job* job, int id, int count, const char* x, Py_ssize_t m) noexcept nogil:
+    """This thread's share of those gradients of parameters that may take long, before any parameter is changed."""
+    cdef const Stage* stage
+    cdef int s
+    for s in range(job.lowest, job.plan.n_stages):
+        stage = &job.plan.stages[s]
+        if learns(job, stage):
+            stage.kind.learn_long(job, s, id, count, x, m)
+
+
+cdef void learn_all(
+        const Job* job, const Optimizer* optimizer, int work, int id, int count, const char* x, Py_ssize_t m
+) noexcept nogil:
+    """This thread's share of the gradients of all parameters, and of their update, as far as `work` says."""
+    cdef const Stage* stage
+    cdef int s
+    for s in range(job.lowest, job.plan.n_stages):
+        stage = &job.plan.stages[s]
+        if learns(job, stage):
+            stage.kind.learn(job, work, optimizer, s, id, count, x, m)
+
+
+cdef void learn_clipped(
+        Job* job, Optimizer* optimizer, int work, int id, int count, const char* x, Py_ssize_t m
+) noexcept nogil:
+    """The same where the norm of all gradients must be known before any is used."""
+    cdef int blocks
+    learn_all(job, optimizer, work & ~UPDATE, id, count, x, m)
+    barrier_wait(&job.meeting, count)
+    blocks = square_sums(job, id, count)
+    barrier_wait(&job.meeting, count)
+    optimizer[0].gradient_scale = optimizer[1].gradient_scale = clip_scale(job, blocks)
+    learn_all(job, optimizer, UPDATE, id, count, x, m)
+
+
+cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """Copy this thread's rows of a shuffled mini-batch into the workspace."""
+    cdef Py_ssize_t row_bytes = job.plan.n_in*job.plan.z
+    cdef Py_ssize_t target_bytes = sizeof(int64_t) if job.labels else job.plan.n_out*job.plan.z
+    cdef Py_ssize_t r, q
+    for r in range(first, last):
+        q = job.order[job.position + r]
+        memcpy(job.ws.x + r*row_bytes, job.x + q*row_bytes, row_bytes)
+        memcpy(job.ws.targets + r*target_bytes, job.targets + q*target_bytes, target_bytes)
+        if job.weights != NULL:
+            job.ws.weights[r] = job.weights[q]
+
+
+cdef int square_sums(const Job* job, int id, int count) noexcept nogil:
+    """This thread's share of the sums of squares of all gradients that are used, in blocks; returns how many blocks
+    there are."""
+    cdef const Stage* stage
+    cdef Py_ssize_t at, n
+    cdef int s, block = 0
+    for s in range(job.lowest, job.plan.n_stages):
+        stage = &job.plan.stages[s]
+        if not learns(job, stage):
+            continue
+        at = stage.arrays[0].at  # what a stage learns is one range
+        n = at + stage.arrays[0].size + stage.arrays[1].size
+        while at < n:
+            if block%count == id:
+                job.norm_parts[block] = job.plan.K.square_sum(
+                    min(n - at, <Py_ssize_t>NORM_BLOCK), job.gradients + at*job.plan.z
+                )
+            block += 1
+            at += NORM_BLOCK
+    return block
+
+
+cdef double clip_scale(const Job* job, int blocks) noexcept nogil:
+    """What the gradient is multiplied by so that its norm is at most `clip_norm`, as PyTorch's clip_grad_norm_ does."""
+    cdef double total = 0, scale
+    cdef int i
+    for i in range(blocks):
+        total += job.norm_parts[i]
+    scale = job.clip_norm/(sqrt(total) + 1e-6)
+    return 1 if scale > 1 else scale
+
+
+cdef double penalties(const Plan* plan, const char* parameters) noexcept nogil:
+    """The part of the loss that the weights make."""
+    cdef const LearnedArray* array
+    cdef double total = 0
+    cdef int s, k
+    for s in range(plan.n_stages):
+        for k in range(MAX_ARRAYS):
+            array = &plan.stages[s].arrays[k]
+            if array.l1 != 0 or array.l2 != 0:
+                total += plan.K.penalty(array.size, parameters + array.at*plan.z, array.l1, array.l2)
+    return total
+
+
+cdef void leave_behind(Job* job, Py_ssize_t m) noexcept nogil:
+    """What a forward pass in training changes: running statistics, and the count that noise is drawn by."""
+    cdef int s
+    job.noise_steps += 1
+    for s in range(job.plan.n_stages):
+        job.plan.stages[s].kind.finish(job, &job.plan.stages[s], m)
+
+
+cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int count) noexcept nogil:
+    """What one thread does for all: the loss and the place in the run, which others read only after the next
+    meeting."""
+    cdef double correct = 0, weight = batch_weight(job, m)
+    cdef int id
+    if job.work & LOSS:
+        for id in range(count):
+            correct += job.correct[id]
+        job.step_loss[job.step] = averaged(job.plan, sum_of_rows(job.ws.row_loss, m), weight) + job.penalty
+        if job.counts and job.weights != NULL:
+            correct += sum_of_rows(job.ws.row_correct, m)
+        if job.counts:
+            job.step_correct[job.step] = correct
+    if job.rates != NULL and not job.scheduled:
+        job.rates[job.step] = job.optimizer.learning_rate
+    if job.step_weight != NULL:
+        job.step_weight[job.step] = weight
+    if job.lasting:
+        leave_behind(job, m)
+    job.step += 1
+    if job.work & UPDATE:
+        job.optimizer_steps += 1
+        job.averaged = job.average != NULL
+        job.optimizer.product = optimizer.product
+    job.position += m
+    if job.position == job.n:
+        job.position = 0
+        if job.order != NULL and job.step < job.total:
+            shuffle_order(job.n, job.order, job.generator)
+    job.done = (
+        job.step == job.until or seconds_now() > job.deadline or (job.asked != NULL and is_locked(job.asked))
+    )
+
+
+cdef void run_stages(void* argument, int id, int count) noexcept nogil:
+    """One thread of a run of steps."""
+    cdef Job* job = <Job*>argument
+    cdef const Plan* plan = job.plan
+    cdef int work
+    cdef Py_ssize_t m, first, last, target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
+    cdef const char* x
+    cdef const char* targets
+    cdef Optimizer optimizer[2]  # of weights, and of biases and norms
+    while True:
+        if job.work & UPDATE:
+            set_optimizer(job, optimizer)
+        m = min(job.batch, job.n - job.position)
+        first = share(m, id, count, 1)
+        last = share(m, id + 1, count, 1)
+        if job.order != NULL:
+            gather(job, first, last)
+            x = job.ws.x
+            targets = job.ws.targets
+        else:
+            x = job.x + job.position*plan.n_in*plan.z
+            targets = job.targets + job.position*target_bytes
+        if count == 1:
+            job.layer_by_layer = all_fuse(job, m)
+        if id == count - 1 and job.work & LOSS:  # before an update
+            job.penalty = penalties(plan, job.parameters)
+        rows_share(job, id, count, x, targets, m, first, last)
+        barrier_wait(&job.meeting, count)
+        work = job.work
+        if work & WEIGHTS and m*plan.flops_per_row > LONG_FLOPS:
+            learn_long(job, id, count, x, m)
+            barrier_wait(&job.meeting, count)
+            work |= LONG_DONE
+        if job.interrupted:  # by now all threads know, and no parameter has changed
+            return
+        if job.layer_by_layer:
+            back_and_update(job, optimizer, x, m)
+        elif job.work & UPDATE and job.clip_norm < INFINITY:
+            learn_clipped(job, optimizer, work, id, count, x, m)
+        elif job.work & (WEIGHTS | UPDATE):
+            learn_all(job, optimizer, work, id, count, x, m)
+        if id == 0:
+            finish_step(job, optimizer, m, count)
+        barrier_wait(&job.meeting, count)
+        if job.done:
+            return
