@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
+from .shared import into
+
 
 def exp(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     with np.errstate(over="ignore", under="ignore"):
@@ -18,13 +20,6 @@ def exp(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
 def log(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.log(x, out=out)
-
-
-def into(out: np.ndarray | None, result: np.ndarray) -> np.ndarray:
-    if out is None:
-        return result
-    out[...] = result
-    return out
 
 
 def step(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -152,7 +147,7 @@ def gelu(x: np.ndarray, approximate: str = "none", out: np.ndarray | None = None
     """X times the normal distribution function; NaN only of NaN."""
     if approximate == "tanh":
         return gelu_tanh(x, out)
-    return into(out, np.maximum(x, 0) - weighed(np.abs(x), special.ndtr(-np.abs(x))))
+    return into(out, np.maximum(x, 0) - _weighed(np.abs(x), special.ndtr(-np.abs(x))))
 
 
 def gelu_backward(
@@ -161,36 +156,36 @@ def gelu_backward(
     if approximate == "tanh":
         return gelu_tanh_backward(gradient, x, out)
     density = exp(-0.5 * x * x) / np.sqrt(x.dtype.type(2 * np.pi))
-    return into(out, gradient * (special.ndtr(x) + np.copysign(weighed(np.abs(x), density), x)))
+    return into(out, gradient * (special.ndtr(x) + np.copysign(_weighed(np.abs(x), density), x)))
 
 
-def weighed(a: np.ndarray, tail: np.ndarray) -> np.ndarray:
+def _weighed(a: np.ndarray, tail: np.ndarray) -> np.ndarray:
     """The product with a tail, which is zero where that is, though a be infinite."""
     return np.multiply(a, tail, where=tail != 0, out=np.zeros_like(a))
 
 
-def tanh_argument(x: np.ndarray) -> np.ndarray:
+def _tanh_argument(x: np.ndarray) -> np.ndarray:
     """gelu_tanh(x) is x sigmoid(v) with this v."""
     return np.sqrt(x.dtype.type(8 / np.pi)) * (x + 0.044715 * x**3)
 
 
 def gelu_tanh(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     with np.errstate(over="ignore"):
-        return into(out, np.maximum(x, 0) - weighed(np.abs(x), sigmoid(-tanh_argument(np.abs(x)))))
+        return into(out, np.maximum(x, 0) - _weighed(np.abs(x), sigmoid(-_tanh_argument(np.abs(x)))))
 
 
 def gelu_tanh_backward(gradient: np.ndarray, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     with np.errstate(over="ignore"):
-        v, steepness = tanh_argument(x), np.sqrt(x.dtype.type(8 / np.pi)) * (1 + 3 * 0.044715 * x * x)
-        return into(out, gradient * (sigmoid(v) + weighed(x * steepness, sigmoid(v) * sigmoid(-v))))
+        v, steepness = _tanh_argument(x), np.sqrt(x.dtype.type(8 / np.pi)) * (1 + 3 * 0.044715 * x * x)
+        return into(out, gradient * (sigmoid(v) + _weighed(x * steepness, sigmoid(v) * sigmoid(-v))))
 
 
 def silu(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    return into(out, np.maximum(x, 0) - weighed(np.abs(x), sigmoid(-np.abs(x))))
+    return into(out, np.maximum(x, 0) - _weighed(np.abs(x), sigmoid(-np.abs(x))))
 
 
 def silu_backward(gradient: np.ndarray, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    return into(out, gradient * (sigmoid(x) + weighed(x, sigmoid(x) * sigmoid(-x))))
+    return into(out, gradient * (sigmoid(x) + _weighed(x, sigmoid(x) * sigmoid(-x))))
 
 
 def softplus(x: np.ndarray, beta: float = 1.0, out: np.ndarray | None = None) -> np.ndarray:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .activations import exp, into, log, sigmoid, softmax, tanh
+from .activations import exp, log, sigmoid, softmax, tanh
+from .shared import into
 
 
 def _scalar(value: np.floating, prediction: np.ndarray, out: np.ndarray | None) -> np.ndarray:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .activations import into
+from .shared import into
 
 
 def _mix64(x: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .activations import into
+from .shared import into
 
 
 def _scaled(x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None = None) -> np.ndarray:
