@@ -17,24 +17,24 @@ from bench.workloads import ACTIVATIONS, OPTIMIZERS, WORKLOADS, Network, Workloa
 
 OTHERS = {
     "inference": "one sample at a time, and 10,000 at once",
-    "threads": "fit on 1, 2, 4 and 8 threads, more than there are cores included",
-    "gradients": "numerical gradients of a network and of a function, beside the book's loop and peers",
-    "ingredients": "what dropout, norms, gelu and others add to a training step, here and in PyTorch",
-    "mnist": "the recipe of examples/mnist_best.py, here and in PyTorch: minutes",
-    "imports": "import nnfast beside import numpy",
-    "sweep": "many shapes, batches, activations and optimizers against the fastest peer: 20 minutes",
+    "threads": "fit on 1, 2, 4 and 8 threads, even if there are fewer cores",
+    "gradients": "numerical gradients of a network and of a function, compared with the book's loop and peers",
+    "ingredients": "what dropout, norms, gelu and others add to a training step, in nnfast and in PyTorch",
+    "mnist": "the recipe of examples/mnist_best.py, in nnfast and in PyTorch: takes minutes",
+    "imports": "import nnfast compared with import numpy",
+    "sweep": "many shapes, batches, activations and optimizers against the fastest peer: takes 20 minutes",
 }
 DEFAULT = [*WORKLOADS, "inference"]
 ROUNDS, MANY_ROUNDS = 5, 15
-INGREDIENT_STEPS = 200  # of a round
-EPOCH_STEPS = 600  # of training by numerical gradients
-OWN_STEPS = 2_000  # of a network that the command line describes
+INGREDIENT_STEPS = 200  # per round
+EPOCH_STEPS = 600  # for training with numerical gradients
+OWN_STEPS = 2_000  # for a network described on the command line
 
 
 def main() -> int:
-    """Run what the command line asks for; 1 if a peer did not train the same network."""
+    """Run what the command line asks for; return 1 if a peer did not train the same network."""
     options = read_arguments()
-    # The folder in which one stands comes last: an installed nnfast counts, then one that was built in place.
+    # Move the current folder to the end: an installed nnfast takes precedence over one built in place.
     sys.path.append(sys.path.pop(0))
     runs = [run_here(options)] if len(options.threads) == 1 else [run_apart(n) for n in options.threads]
     if options.json:
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def run_apart(threads: int) -> dict[str, Any]:
-    """Measure in a process of its own: most libraries ask for the number of threads when they are imported."""
+    """Measure in a separate process: most libraries read the number of threads when they are imported."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "figures.json")
         again = [*sys.argv[1:], "--threads", str(threads), "--json", str(path)]
@@ -62,11 +62,11 @@ def run_apart(threads: int) -> dict[str, Any]:
 
 
 def run_here(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure on one number of threads."""
+    """Measure with one number of threads."""
     threads = options.threads[0]
     pin(len(cores()) if "threads" in options.names else threads, threads)
 
-    from bench import report  # and with it NumPy, only now
+    from bench import report  # this imports NumPy, so not before `pin`
     from bench.machine import describe
 
     machine = describe(threads)
@@ -85,7 +85,7 @@ def run_here(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_races(options: argparse.Namespace, run: dict[str, Any]) -> None:
-    """Train all peers that are installed, and print the tables."""
+    """Train all installed peers, and print the tables."""
     from bench import report
     from bench.peak import Peak
     from bench.peers import TRAINERS
@@ -120,7 +120,7 @@ def run_inference(options: argparse.Namespace, run: dict[str, Any]) -> None:
 
 
 def run_threads(options: argparse.Namespace, run: dict[str, Any]) -> None:
-    """Train nnfast alone, on several numbers of threads."""
+    """Train nnfast alone, with several numbers of threads."""
     from bench import report
     from bench.threads import compare_threads
 
@@ -159,7 +159,7 @@ def run_mnist(options: argparse.Namespace, run: dict[str, Any]) -> None:
 
 
 def run_imports(options: argparse.Namespace, run: dict[str, Any]) -> None:
-    """Compare the times of two imports."""
+    """Compare the times of the two imports."""
     from bench import report
     from bench.imports import compare_imports
 
@@ -168,7 +168,7 @@ def run_imports(options: argparse.Namespace, run: dict[str, Any]) -> None:
 
 
 def run_sweep(options: argparse.Namespace, run: dict[str, Any]) -> None:
-    """Compare many cells, saved as they come."""
+    """Compare many networks with the fastest peer, and print the lowest ratios."""
     from bench import report
     from bench.sweep import sweep
 
@@ -186,24 +186,24 @@ def present(peers: tuple[Any, ...]) -> tuple[list[Any], dict[str, str]]:
 
 
 def read_arguments() -> argparse.Namespace:
-    """Return the command line's options, checked as far as can be before anything is measured."""
+    """Return the command line's options, checked as far as possible before anything is measured."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Measure nnfast beside its peers, in turn, as ratios of time.",
+        description="Measure nnfast and its peers in turn, and print the ratios of their times.",
         epilog="\n".join(["names:", *(f"  {name:11}{text}" for name, text in (WORKLOADS | OTHERS).items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("names", nargs="*", type=known, metavar="NAME", help=f"what to measure; by default {', '.join(DEFAULT)}")
-    add("--threads", type=positive, nargs="+", metavar="N", help="of each peer; by default 1, then 2")
+    add("--threads", type=positive, nargs="+", metavar="N", help="threads of each peer; by default 1, then 2")
     add(
         "--rounds",
         type=positive,
-        help=f"by default {ROUNDS}; of imports and ingredients {MANY_ROUNDS}, of mnist, sweep 3",
+        help=f"by default {ROUNDS}; for imports and ingredients {MANY_ROUNDS}, for mnist and sweep 3",
     )
-    add("--steps", type=positive, help="of training of each peer, in all rounds together")
-    add("--json", type=Path, metavar="FILE", help="write all figures there")
-    add("--chart", type=Path, metavar="FILE", help="draw the ratios there (.png, .svg, .pdf)")
+    add("--steps", type=positive, help="training steps of each peer, in all rounds together")
+    add("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    add("--chart", type=Path, metavar="FILE", help="draw the ratios in this file (.png, .svg, .pdf)")
     add("--no-chart", dest="chart", action="store_const", const=None, help=argparse.SUPPRESS)
     own = parser.add_argument_group("a network of your own, instead of the workloads")
     own.add_argument("--shape", type=shape, metavar="N-N-...", help="features, hidden units, classes: 20-64-3")
@@ -217,7 +217,7 @@ def read_arguments() -> argparse.Namespace:
     )  # fmt: skip
     names = options.names = list(dict.fromkeys(options.names)) or DEFAULT
     options.workloads = [WORKLOADS[name] for name in names if name in WORKLOADS]
-    if options.own and options.workloads:  # which are named by default, or the check below refuses them
+    if options.own and options.workloads:  # named by default; if named explicitly, the check below raises an error
         options.workloads = [options.own]
     options.threads = options.threads or [n for n in (1, 2) if n <= len(cores())]
     check(options, parser)
@@ -225,12 +225,12 @@ def read_arguments() -> argparse.Namespace:
 
 
 def check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Refuse what would fail after minutes of measuring."""
+    """Exit with an error for options that would fail after minutes of measuring."""
     for threads in options.threads:
         if threads > len(cores()):
             parser.error(f"--threads {threads}: this process may use {len(cores())} core(s)")
     if options.own and options.names != DEFAULT and set(options.names) & set(WORKLOADS):
-        parser.error("--shape describes a network of its own: name no workload beside it")
+        parser.error("--shape describes your own network: do not name a workload as well")
     for workload in options.workloads:
         steps, rounds = options.steps or workload.steps, options.rounds or ROUNDS
         if rounds > steps:
@@ -249,7 +249,7 @@ def check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
 
 
 def known(name: str) -> str:
-    """Return `name` if there is something of that name to measure."""
+    """Return `name` if it is the name of something to measure."""
     names = [*WORKLOADS, *OTHERS]
     if name not in names:
         raise argparse.ArgumentTypeError(f"unknown name {name!r}: choose from {', '.join(names)}")
@@ -257,7 +257,7 @@ def known(name: str) -> str:
 
 
 def positive(text: str) -> int:
-    """Return `text` as an integer above zero."""
+    """Return `text` as a positive integer."""
     if not (text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
     return int(text)

@@ -1,4 +1,4 @@
-"""The figures as pictures."""
+"""Charts of the results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.report import threads_of
 
-COLORS = {  # Okabe and Ito's, which colour-blind people tell apart as well
+COLORS = {  # Okabe and Ito's palette, which colour-blind people can distinguish too
     "nnfast": "#D55E00", "NumPy": "#0072B2", "scikit-learn": "#E69F00", "PyTorch": "#009E73",
     "torch.compile": "#56B4E9", "JAX": "#CC79A7", "ONNX Runtime": "#999999",
 }  # fmt: skip
@@ -37,7 +37,7 @@ def bars(run: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def draw_bars(run: dict[str, Any], path: Path) -> None:
-    """Draw how many times nnfast's time each peer takes, with the range over the rounds; a panel for each race."""
+    """Draw the time of each peer as a multiple of nnfast's, with the range over the rounds; one panel per race."""
     from matplotlib.figure import Figure
 
     panels = bars(run)
@@ -71,7 +71,7 @@ def draw_bars(run: dict[str, Any], path: Path) -> None:
 
 
 def draw_sweep(run: dict[str, Any], path: Path) -> None:
-    """Draw the ratio to the fastest peer over width and batch; a panel for each kind of network."""
+    """Draw the ratio to the fastest peer over width and batch; one panel per kind of network."""
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""What a workload starts from and what it is judged by: samples, initial parameters, loss and accuracy."""
+"""Samples and initial parameters of a workload, and the loss and accuracy of the result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Parameters = list[tuple[np.ndarray, np.ndarray]]  # the weights (n_in, n_out) an
 
 @dataclass(frozen=True)
 class Data:
-    """Samples (float32) and labels (int64), whole mini-batches to train on and others to test with; their source."""
+    """Samples (float32) and labels (int64) to train on, in whole mini-batches, and to test with; and their source."""
 
     x: np.ndarray
     y: np.ndarray
@@ -26,7 +26,7 @@ class Data:
 
 
 def load(workload: Workload) -> Data:
-    """Return the data of a workload; all peers visit it in this order."""
+    """Return the data of a workload; all peers train on it in this order."""
     if workload.mnist and has_mnist():
         from nnfast.datasets import load_mnist
 
@@ -41,7 +41,7 @@ def load(workload: Workload) -> Data:
 
 
 def load_images() -> Data:
-    """Return MNIST, or the small digits that come with nnfast: either are images, and may be shifted by a pixel."""
+    """Return MNIST, or the small digits that come with nnfast: both are images, which can be shifted by a pixel."""
     from nnfast.datasets import load_digits, load_mnist
 
     if has_mnist():
@@ -52,7 +52,7 @@ def load_images() -> Data:
 
 
 def has_mnist() -> bool:
-    """Whether `load_mnist` would find all its files: a benchmark downloads nothing."""
+    """Return whether `load_mnist` would find all its files: a benchmark downloads nothing."""
     from nnfast.datasets._mnist import FILES, default_data_home
 
     folder = Path(default_data_home()) / "mnist"
@@ -60,7 +60,7 @@ def has_mnist() -> bool:
 
 
 def synthesize(sizes: tuple[int, ...], rows: tuple[int, int]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return normally distributed samples, to train on and to test with, and labels that a random network gave them."""
+    """Return normally distributed samples to train on and to test with, and their labels from a random network."""
     rng = np.random.default_rng(sizes)
     features, classes = sizes[0], sizes[-1]
     inner, outer = rng.standard_normal((features, 16)) / np.sqrt(features), rng.standard_normal((16, classes))
@@ -70,7 +70,7 @@ def synthesize(sizes: tuple[int, ...], rows: tuple[int, int]) -> list[tuple[np.n
 
 
 def initial_parameters(network: Network) -> Parameters:
-    """Return the weights and biases that all peers start from: He's for relu, LeCun's otherwise; biases zero."""
+    """Return the weights and biases that all peers start from: He's for relu, LeCun's otherwise; biases are zero."""
     rng = np.random.default_rng(0)
     gain = 2.0 if network.activation == "relu" else 1.0
     return [
@@ -80,7 +80,7 @@ def initial_parameters(network: Network) -> Parameters:
 
 
 def evaluate(workload: Workload, parameters: Parameters, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Return the mean cross entropy and the share of right answers, in float64: one judge for all peers."""
+    """Return the mean cross entropy and the accuracy, computed in float64, in the same way for all peers."""
     h = x.astype(np.float64)
     for i, (weights, bias) in enumerate(parameters):
         h = h @ weights + bias

@@ -1,4 +1,4 @@
-"""Numerical gradients: of a whole network beside the book's loop, and of a function of many variables beside peers."""
+"""Numerical gradients: of a network, against the book's loop, and of a function of many variables, against peers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.race import spread
 from bench.workloads import WORKLOADS
 
 DIGITS = 100
-SAMPLED = 400  # parameters that the book's loop is timed on; the others take as long
+SAMPLED = 400  # parameters on which the book's loop is timed; the others take as long
 VARIABLES = 1000
 H = 1e-4
 ROSENBROCK = """
@@ -36,7 +36,7 @@ double rosenbrock(int n, double *x, void *user_data) {
 
 
 def compare_gradients(rounds: int, steps: int) -> dict[str, Any]:
-    """Return the figures of a network, of training with numerical gradients, and of a function."""
+    """Return the figures for a network, for training with numerical gradients, and for a function."""
     return {"network": of_network(rounds), "training": of_training(steps), "function": of_function(rounds)}
 
 
@@ -44,7 +44,7 @@ def compare_gradients(rounds: int, steps: int) -> dict[str, Any]:
 
 
 def of_network(rounds: int) -> dict[str, Any]:
-    """All parameters of the book's network on 100 digits, in float64: nnfast, and a sample of them by NumPy."""
+    """Time all parameters of the book's network on 100 digits, in float64, with nnfast; a sample of them in NumPy."""
     workload = WORKLOADS["book"]
     data, initial = load(workload), initial_parameters(workload.network)
     x, y = data.x[:DIGITS].astype(np.float64), data.y[:DIGITS]
@@ -81,7 +81,7 @@ def network(dtype: str, initial: Any) -> Any:
 
 
 class Book:
-    """The loop of the book's chapter 4, in NumPy: the loss twice for each parameter."""
+    """The loop of chapter 4 of the book, in NumPy: two evaluations of the loss for each parameter."""
 
     def __init__(self, parameters: list[tuple[np.ndarray, np.ndarray]]) -> None:
         self.arrays = [array for pair in parameters for array in pair]
@@ -95,7 +95,7 @@ class Book:
         return float(-np.log(p[np.arange(len(y)), y]).mean())
 
     def numerical_gradient(self, x: np.ndarray, y: np.ndarray, picked: np.ndarray) -> np.ndarray:
-        """Return the slopes of the parameters of these numbers."""
+        """Return the partial derivatives with respect to the parameters with these indices."""
         ends = np.cumsum([array.size for array in self.arrays])
         slopes = np.empty(len(picked))
         for i, number in enumerate(picked):
@@ -113,7 +113,7 @@ class Book:
 
 
 def of_training(steps: int) -> dict[str, Any]:
-    """The book's experiment, each mini-batch by numerical gradients; the same by backpropagation to compare."""
+    """Run the book's experiment with a numerical gradient for each mini-batch; then with backpropagation, to compare."""
     import nnfast as nf
 
     workload = WORKLOADS["book"]
@@ -137,7 +137,7 @@ def of_training(steps: int) -> dict[str, Any]:
 
 
 def of_function(rounds: int) -> dict[str, Any]:
-    """The gradient of Rosenbrock's function, by all who can."""
+    """Time the gradient of Rosenbrock's function by everything that can compute it."""
     from scipy.optimize import rosen, rosen_der
 
     x = np.random.default_rng(0).uniform(-2, 2, VARIABLES)
@@ -162,7 +162,7 @@ def of_function(rounds: int) -> dict[str, Any]:
 def contenders_for(
     x: np.ndarray, rosen: Callable[[np.ndarray], Any], folder: Path
 ) -> tuple[dict[str, Callable[[], np.ndarray]], dict[str, str]]:
-    """Return what computes a gradient at `x`, and why others cannot take part."""
+    """Return the functions that compute a gradient at `x`, and why others cannot take part."""
     from scipy.optimize import approx_fprime
 
     import nnfast as nf
@@ -188,7 +188,7 @@ def contenders_for(
 
 
 def compile_rosenbrock(folder: Path) -> Any:
-    """Return the function compiled by the system's C compiler, or None where there is none."""
+    """Return the function compiled by the system's C compiler, or None if there is none."""
     source, library = folder / "rosenbrock.c", folder / "rosenbrock.so"
     source.write_text(ROSENBROCK, encoding="utf-8")
     compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]

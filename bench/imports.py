@@ -1,4 +1,4 @@
-"""How long `import nnfast` takes beside `import numpy`."""
+"""How long `import nnfast` takes compared with `import numpy`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ CODE = "from time import perf_counter; start = perf_counter(); import {}; print(
 
 
 def compare_imports(rounds: int) -> dict[str, Any]:
-    """Return the time of both imports, each in fresh processes, in turn; Python's own start is not in it."""
+    """Return the time of both imports, in fresh processes, in turn; without the start of Python itself."""
     seconds: dict[str, list[float]] = {"numpy": [], "nnfast": []}
     for name in seconds:
-        import_seconds(name)  # the files come into memory
+        import_seconds(name)  # loads the files into memory
     for _ in range(rounds):
         for name, times in seconds.items():
             times.append(import_seconds(name))
@@ -28,7 +28,7 @@ def compare_imports(rounds: int) -> dict[str, Any]:
 
 
 def import_seconds(name: str) -> float:
-    """Return how long the import of a module takes in a fresh process, which finds the nnfast that this one has."""
+    """Return how long the import of a module takes in a fresh process, which imports the same nnfast."""
     import nnfast
 
     home = str(Path(nnfast.__file__).parents[1])

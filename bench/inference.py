@@ -14,14 +14,14 @@ from bench.race import spread
 from bench.workloads import Network
 
 ROWS = 10_000
-SECONDS = 0.03  # of a measurement
+SECONDS = 0.03  # per measurement
 TOLERANCE = 1e-4  # of probabilities
 
 
 def race_predictors(network: Network, peers: list[type[Predictor]], *, threads: int, rounds: int) -> dict[str, Any]:
-    """Return the time of one sample and of 10,000 of each peer, measured in turn, round after round.
+    """Return each peer's time for one sample and for 10,000, measured in turn, round after round.
 
-    A peer's ratio in a round is its time by nnfast's, the first's, in the same round.
+    A peer's ratio in a round is its time divided by the time of nnfast, the first peer, in the same round.
     """
     x = np.random.default_rng(0).standard_normal((ROWS, network.sizes[0]), np.float32)
     parameters = initial_parameters(network)
@@ -42,26 +42,26 @@ def race_predictors(network: Network, peers: list[type[Predictor]], *, threads: 
 
 
 def agrees(net: Predictor, x: np.ndarray, expected: np.ndarray) -> bool:
-    """Tell whether a peer runs the same network."""
+    """Return whether a peer runs the same network."""
     return bool(
         np.allclose(net.many(x), expected, atol=TOLERANCE) and np.allclose(net.one(x[0]), expected[0], atol=TOLERANCE)
     )
 
 
 def one_of(net: Predictor, row: np.ndarray) -> Callable[[], object]:
-    """The call of one sample."""
+    """Return the call for one sample."""
     one = net.one
     return lambda: one(row)
 
 
 def many_of(net: Predictor, x: np.ndarray) -> Callable[[], object]:
-    """The call of all samples."""
+    """Return the call for all samples."""
     many = net.many
     return lambda: many(x)
 
 
 def time_calls(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of a call of each, in each round; a measurement repeats the call for some time."""
+    """Return the seconds of each call in each round; a measurement repeats the call for some time."""
     counts = {name: max(1, int(SECONDS / time_call(call, 3))) for name, call in calls.items()}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
@@ -72,7 +72,7 @@ def time_calls(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str,
 
 
 def time_call(call: Callable[[], object], count: int) -> float:
-    """Return the seconds of a call, the mean of so many."""
+    """Return the mean time of a call in seconds over this many repetitions."""
     start = perf_counter()
     for _ in range(count):
         call()

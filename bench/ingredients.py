@@ -1,4 +1,4 @@
-"""What each ingredient of a training costs: the time of a step with it by that of a plain step, here and in PyTorch."""
+"""What each ingredient costs: the time of a step with it divided by that of a plain step, here and in PyTorch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORKLOAD = WORKLOADS["tabular"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training of the tabular network; by default the plain one.
+    """How to train the tabular network; by default in the plain way.
 
     Parameters
     ----------
@@ -30,13 +30,13 @@ class Recipe:
     dropout : float
         After each hidden layer.
     third : {"chain", "residual"}, optional
-        A third hidden layer, of as many units as the second: by itself, or in a residual sum.
+        A third hidden layer, with as many units as the second: by itself, or in a residual layer.
     weighted : bool
         Whether samples have weights.
     label_smoothing, weight_decay : float
-        Of the loss, and of AdamW in the place of Adam.
+        Of the loss, and of AdamW, which replaces Adam.
     clip_norm, average_decay : float, optional
-        Of the gradient, and of the parameters' average.
+        Of the gradient, and of the averaged parameters.
     """
 
     activation: str = "relu"
@@ -51,7 +51,7 @@ class Recipe:
 
 
 PLAIN, THIRD = Recipe(), Recipe(third="chain")
-INGREDIENTS: dict[str, tuple[Recipe, Recipe, float | None]] = {  # with it, without it, and what it may cost
+INGREDIENTS: dict[str, tuple[Recipe, Recipe, float | None]] = {  # with it, without it, highest acceptable ratio
     "dropout 0.2": (Recipe(dropout=0.2), PLAIN, 1.25),
     "BatchNorm": (Recipe(norm="batch"), PLAIN, 1.3),
     "LayerNorm": (Recipe(norm="layer"), PLAIN, 1.3),
@@ -66,10 +66,10 @@ INGREDIENTS: dict[str, tuple[Recipe, Recipe, float | None]] = {  # with it, with
 
 
 def compare_ingredients(rounds: int, steps: int, threads: int) -> dict[str, Any]:
-    """Return each ingredient's ratios, those of PyTorch beside them where it is there.
+    """Return each ingredient's ratios, also those of PyTorch if it is installed.
 
-    A round has a training with the ingredient and one without it, in turn, of so many steps each. Before that both
-    libraries take a few steps from the same parameters: their losses must agree.
+    Each round trains with the ingredient and without it, in turn, for `steps` steps each. Before that, both libraries
+    take a few steps from the same parameters: their losses must agree.
     """
     makers: dict[str, type] = {"nnfast": NNFast}
     absent = {} if find_spec("torch") else {"PyTorch": "torch is not installed"}
@@ -90,7 +90,7 @@ def compare_ingredients(rounds: int, steps: int, threads: int) -> dict[str, Any]
                 "microseconds": {which: 1e6 * median(times) for which, times in seconds.items()},
                 "early_loss": losses[library],
             }
-        found[name]["agree"] = agree(losses) or recipe.dropout > 0  # which is of other random numbers
+        found[name]["agree"] = agree(losses) or recipe.dropout > 0  # dropout uses other random numbers
     return {
         "workload": str(WORKLOAD), "rounds": rounds, "steps": steps, "threads": threads, "ingredients": found,
         "absent": absent,
@@ -98,13 +98,13 @@ def compare_ingredients(rounds: int, steps: int, threads: int) -> dict[str, Any]
 
 
 def agree(losses: dict[str, float]) -> bool:
-    """Whether PyTorch, if it is there, has nnfast's loss."""
+    """Return whether PyTorch, if installed, has the same loss as nnfast."""
     own = losses["nnfast"]
     return all(abs(loss - own) <= TOLERANCES["adam"]["early_loss"] * own for loss in losses.values())
 
 
 def sample_weights(n: int) -> np.ndarray:
-    """Return a weight for each of `n` samples, 1 on average."""
+    """Return a weight for each of `n` samples, with mean 1."""
     return np.random.default_rng(0).uniform(0.5, 1.5, n)
 
 
@@ -158,7 +158,7 @@ def network(recipe: Recipe) -> Any:
 
 
 class PyTorch:
-    """The usual modules, eager, with the optimizer's fused loop."""
+    """The usual modules in eager mode, with the fused optimizer."""
 
     def __init__(self, recipe: Recipe, threads: int) -> None:
         import torch
@@ -203,7 +203,7 @@ class PyTorch:
 
 
 def module(recipe: Recipe) -> Any:
-    """Return the same network as a module, with the initial values of nnfast's."""
+    """Return the same network as a module, with nnfast's initial values."""
     from torch import nn
 
     class Residual(nn.Sequential):
@@ -224,7 +224,7 @@ def module(recipe: Recipe) -> Any:
 
 
 def with_parameters(net: Any, own: Any) -> Any:
-    """Return a module with the parameters of a network of nnfast; linear layers hold their weights transposed."""
+    """Return a module with the parameters of an nnfast network; linear layers hold their weights transposed."""
     import torch
 
     with torch.no_grad():

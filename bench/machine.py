@@ -1,4 +1,4 @@
-"""What the figures were measured on, and with how many threads. Nothing here imports NumPy before `pin`."""
+"""The machine, and the number of threads to use. Nothing here imports NumPy before `pin`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def cores() -> list[int]:
 
 
 def pin(count: int, threads: int) -> None:
-    """Hold every library to `threads` threads, and the process to `count` cores; before any of them is imported."""
+    """Limit each library to `threads` threads and the process to `count` cores; call it before importing them."""
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores()[-count:])  # the first one answers most interrupts
+        os.sched_setaffinity(0, cores()[-count:])  # the first core handles most interrupts
 
 
 def describe(threads: int) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def describe(threads: int) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Return the processor's name, as far as the system tells."""
+    """Return the processor's name, as far as the system reports it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
@@ -49,7 +49,7 @@ def processor() -> str:
 
 
 def blas() -> str | None:
-    """Return what multiplies NumPy's matrices, and its threads; None without threadpoolctl to ask."""
+    """Return the BLAS library that NumPy uses, and its number of threads; None if threadpoolctl is not installed."""
     try:
         import threadpoolctl
     except ImportError:

@@ -1,4 +1,4 @@
-"""The recipe of examples/mnist_best.py, by nnfast and by PyTorch: what it reaches, and in what time."""
+"""The recipe of examples/mnist_best.py in nnfast and in PyTorch: its accuracy and its time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Trainer = Callable[[Any, Data, int, int, int], tuple[float, np.ndarray]]
 def compare_mnist(seeds: int, steps: int | None, threads: int) -> dict[str, Any]:
     """Return accuracies, losses and times of both, in turn, one training for each seed.
 
-    `steps` makes it short: at least so many mini-batches, in one epoch if there is enough data for that.
+    `steps` makes it shorter: at least this many mini-batches, in one epoch if there is enough data.
     """
     recipe, data = load_recipe(), load_images()
     rows, epochs = len(data.x), recipe.EPOCHS
@@ -51,14 +51,14 @@ def compare_mnist(seeds: int, steps: int | None, threads: int) -> dict[str, Any]
 
 
 def judge(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Return the share of right answers and the mean cross entropy."""
+    """Return the accuracy and the mean cross entropy."""
     of_labels = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     accuracy = (probabilities.argmax(axis=1) == labels).mean()
     return {"accuracy": float(accuracy), "loss": float(-np.log(of_labels).mean())}
 
 
 def load_recipe() -> Any:
-    """Return the example as a module: it is a script, and in no package."""
+    """Return the example as a module: it is a script outside of any package."""
     spec = spec_from_file_location("mnist_best", EXAMPLE)
     assert spec is not None
     assert spec.loader is not None
@@ -68,7 +68,7 @@ def load_recipe() -> Any:
 
 
 def by_nnfast(recipe: Any, data: Data, seed: int, epochs: int, threads: int) -> tuple[float, np.ndarray]:
-    """Return the seconds of a training by nnfast, and the probabilities that it then predicts for the test data."""
+    """Train with nnfast; return the seconds, and the probabilities that the network predicts for the test data."""
     import nnfast as nf
 
     net = recipe.network(data.x.shape[1], seed)

@@ -1,4 +1,4 @@
-"""How fast this machine multiplies matrices: the best product of two 2048 x 2048 ones among the installed libraries."""
+"""How fast this machine multiplies matrices: the fastest installed library on two matrices of 2048 x 2048."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIZE, TRIES = 2048, 5
 
 
 class Peak:
-    """The best product seen so far, in operations a second; to be measured again and again, for machines are noisy."""
+    """The best rate so far, in operations per second; measure it again and again, since machines are noisy."""
 
     def __init__(self, threads: int) -> None:
         rng = np.random.default_rng(0)
@@ -29,7 +29,7 @@ class Peak:
             product()  # warms up
 
     def measure(self) -> None:
-        """Try each library some more."""
+        """Measure each library some more."""
         for name, product in self.products.items():
             for _ in range(TRIES):
                 start = perf_counter()
@@ -38,16 +38,16 @@ class Peak:
 
     @property
     def library(self) -> str:
-        """The name of the fastest."""
+        """The name of the fastest library."""
         return max(self.best, key=self.best.__getitem__)
 
     @property
     def flops(self) -> float:
-        """Its operations in a second."""
+        """Its operations per second."""
         return self.best[self.library]
 
     def figures(self) -> dict[str, Any]:
-        """Return what belongs into a file of results."""
+        """Return the figures for the file of results."""
         return {"size": SIZE, "gflops": {name: flops / 1e9 for name, flops in self.best.items()}}
 
 

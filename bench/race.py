@@ -1,4 +1,4 @@
-"""One training, all peers, in turn."""
+"""Train one network with all peers, in turn."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from bench.peak import Peak
 from bench.peers import Trainer
 from bench.workloads import Workload
 
-# How far a peer's loss may be off nnfast's, as a part of it, early and at the end. SGD stays together for thousands of
-# steps. Adam does not: with relu, initial weights moved by 1e-7 move the loss at the end by 10 %; and scikit-learn adds
-# its epsilon before the correction of the moments, which shows early.
+# The largest relative difference between a peer's loss and nnfast's, early and at the end. With SGD, trajectories stay
+# together for thousands of steps. With Adam they do not: with relu, moving the initial weights by 1e-7 changes the
+# final loss by 10 %; and scikit-learn adds epsilon before correcting the moments, which shows early.
 EARLY_STEPS = 20
 TOLERANCES = {"sgd": {"early_loss": 1e-4, "loss": 1e-3}, "adam": {"early_loss": 5e-3, "loss": 0.3}}
 ACCURACY_TOLERANCE = 0.02
@@ -22,11 +22,11 @@ ACCURACY_TOLERANCE = 0.02
 def race(
     workload: Workload, peers: list[type[Trainer]], *, threads: int, rounds: int, steps: int, peak: Peak | None = None
 ) -> dict[str, Any]:
-    """Return the time and the outcome of `steps` steps of each peer, spread over rounds.
+    """Return the time and the result of `steps` steps of each peer, spread over rounds.
 
-    In a round each peer trains for a while, then the next; who begins changes with the round. A peer's ratio in a round
-    is its time by nnfast's time in the same round. What comes before, a short training of each from which the early
-    losses are taken, also warms everything up.
+    In a round the peers train one after another; a different one begins each round. A peer's ratio in a round is its
+    time divided by nnfast's in the same round. A short training of each peer beforehand, which gives the early losses,
+    also warms everything up.
     """
     data, initial = load(workload), initial_parameters(workload.network)
     results: dict[str, dict[str, Any]] = {}
@@ -59,7 +59,7 @@ def race(
 
 
 def time_in_turn(networks: dict[str, Trainer], rounds: int, steps: int, peak: Peak | None) -> dict[str, list[float]]:
-    """Train each network for `steps` steps in each round; return the seconds of a step of each in each round."""
+    """Train each network for `steps` steps in each round; return the seconds per step of each in each round."""
     names = list(networks)
     for network in networks.values():
         network.prepare(steps)
@@ -75,12 +75,12 @@ def time_in_turn(networks: dict[str, Trainer], rounds: int, steps: int, peak: Pe
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Return the median of `values` and the range they are in."""
+    """Return the median and the range of `values`."""
     return {"median": median(values), "min": min(values), "max": max(values)}
 
 
 def disagreements(workload: Workload, results: dict[str, dict[str, Any]], first: str) -> list[str]:
-    """Say which peers did not train the network that nnfast, the first, trained."""
+    """Describe which peers did not train the same network as nnfast, the first."""
     own, found = results[first], []
     allowed = {what: part * own[what] for what, part in TOLERANCES[workload.optimizer].items()}
     allowed["accuracy"] = ACCURACY_TOLERANCE

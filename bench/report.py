@@ -1,4 +1,4 @@
-"""The figures as text."""
+"""The results as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def machine_lines(machine: dict[str, Any]) -> str:
-    """Say what the figures were measured on."""
+    """Describe what the figures were measured on."""
     threads = f"{threads_of(machine)} each"
     if machine["pinned_to"]:
         several = "s" if len(machine["pinned_to"]) > 1 else ""
@@ -18,7 +18,7 @@ def machine_lines(machine: dict[str, Any]) -> str:
 
 
 def race_lines(result: dict[str, Any]) -> str:
-    """Return the table of one training: times as ratios to nnfast's, and whether all trained the same network."""
+    """Return the table of one training: times relative to nnfast's, and whether all trained the same network."""
     told = (
         f"{result['rows']:,} rows of {result['data']}; {result['steps']:,} steps of each, in {result['rounds']} rounds"
     )
@@ -34,7 +34,7 @@ def race_lines(result: dict[str, Any]) -> str:
 
 
 def peak_lines(run: dict[str, Any]) -> str:
-    """Say what part nnfast reaches of the best matrix product in the run."""
+    """Return nnfast's speed as a share of the best matrix product in the run."""
     size, gflops = run["peak"]["size"], run["peak"]["gflops"]
     library, best = max(gflops.items(), key=lambda item: item[1])
     lines = [f"The best product of {size} x {size} matrices: {best:.0f} GFLOP/s, by {library}. Share of that:"]
@@ -45,7 +45,7 @@ def peak_lines(run: dict[str, Any]) -> str:
 
 
 def inference_lines(result: dict[str, Any]) -> str:
-    """Return the table of one network's inference."""
+    """Return the table of inference with one network."""
     title = f"{result['rows']:,} samples"
     lines = [f"{'':14}{'one sample / nnfast':^24}{'µs':>10}    {title + ' / nnfast':^24}{'µs':>10}"]
     for name, peer in result["peers"].items():
@@ -60,7 +60,7 @@ def inference_lines(result: dict[str, Any]) -> str:
 
 
 def threads_lines(results: list[dict[str, Any]]) -> str:
-    """Return the table of how much faster fit is on more threads."""
+    """Return the table of speedups of `fit` with more threads."""
     counts = list(results[0]["speedup"])
     head = "".join(f"{count + ' thread' + 's' * (count != '1'):^24}" for count in counts)
     lines = ["How many times as fast as on one thread:", f"{'':14}{head}"]
@@ -78,11 +78,11 @@ def gradients_lines(result: dict[str, Any]) -> str:
     lines = [
         f"784-50-10 sigmoid, float64, {network['digits']} rows of {network['data']}, all {network['parameters']:,} "
         f"parameters: {own:.3f} s; the book's loop in NumPy {book:.1f} s "
-        f"(from {network['sampled']} of them), {in_words(network['ratio']).strip()} times as long;",
+        f"(estimated from {network['sampled']} of them), {in_words(network['ratio']).strip()} times as long;",
         f"the largest difference between the two is {network['difference']:.1e}, of slopes up to "
         f"{network['largest']:.1e}",
-        f"training by numerical gradients, {training['steps']:,} steps of 100: {numerical['seconds']:.1f} s, accuracy "
-        f"{numerical['accuracy']:.4f}; by backpropagation {backward['seconds']:.2f} s, {backward['accuracy']:.4f}",
+        f"training with numerical gradients, {training['steps']:,} steps of 100: {numerical['seconds']:.1f} s, "
+        f"accuracy {numerical['accuracy']:.4f}; with backpropagation {backward['seconds']:.2f} s, {backward['accuracy']:.4f}",
         f"Rosenbrock's function in {function['variables']:,} variables:",
         f"{'':26}{'ms':>10}{'time / first':>14}{'relative error':>16}",
     ]
@@ -113,7 +113,7 @@ def ingredients_lines(result: dict[str, Any]) -> str:
 
 
 def mnist_lines(result: dict[str, Any]) -> str:
-    """Return the table of the best network for MNIST."""
+    """Return the table for the recipe for MNIST."""
     lines = [
         f"The recipe of examples/mnist_best.py on {result['rows']:,} rows of {result['data']}: {result['epochs']} "
         f"epochs in mini-batches of {result['batch']}; {result['seeds']} seeds",
@@ -135,11 +135,11 @@ def imports_line(result: dict[str, Any]) -> str:
 
 
 def sweep_lines(cells: list[dict[str, Any]]) -> str:
-    """Name the cells with the least ratios."""
+    """List the cells with the lowest ratios."""
     ahead = sum(cell["ratio"] >= 1 for cell in cells)
     ratios = [cell["ratio"] for cell in cells]
     lines = [
-        f"Ahead of the fastest peer in {ahead} of {len(cells)} cells; median ratio {median(ratios):.2f}. The least:"
+        f"Ahead of the fastest peer in {ahead} of {len(cells)} cells; median ratio {median(ratios):.2f}. The lowest:"
     ]
     for cell in sorted(cells, key=lambda cell: cell["ratio"])[:15]:
         lines.append(
@@ -149,13 +149,13 @@ def sweep_lines(cells: list[dict[str, Any]]) -> str:
 
 
 def in_words(ratio: dict[str, float]) -> str:
-    """A median and the range it lies in."""
+    """Return a median and its range as text."""
     interval = f"({ratio['min']:.2f} to {ratio['max']:.2f})"
     return f"{ratio['median']:>7.2f} {interval:<16}"
 
 
 def left_out(result: dict[str, Any]) -> list[str]:
-    """Say which peers are not in a table, and why."""
+    """List the peers that are not in a table, and why."""
     return [f"{name:14} left out: {reason}" for name, reason in result["absent"].items()]
 
 

@@ -1,4 +1,4 @@
-"""Many networks, batches and optimizers: where nnfast is ahead of the fastest peer, and where it is not."""
+"""Many networks, batches and optimizers: where nnfast is faster than the fastest peer, and where it is not."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FEATURES, CLASSES = 32, 10
 WIDTHS = (4, 16, 64, 128, 256, 512, 1024)
 BATCHES = (1, 8, 64, 512, 4096)
 DEPTHS = (1, 2, 4, 6)  # hidden layers
-USUAL = ("relu", "adam", 2)  # what stays where the others vary
-SECONDS = 0.08  # of a measurement
-FLOPS_FOR_TORCH = 1e7  # of a step: below, its overhead alone is longer than what others take
+USUAL = ("relu", "adam", 2)  # the value of each where the others vary
+SECONDS = 0.08  # per measurement
+FLOPS_FOR_TORCH = 1e7  # per step: below this, PyTorch's overhead alone takes longer than the other peers
 
 
 def cells() -> Iterator[Workload]:
-    """All depths with the usual activation and optimizer; all of these with the usual depth."""
+    """Yield all depths with the usual activation and optimizer, and all of these with the usual depth."""
     kinds = [(USUAL[0], USUAL[1], depth) for depth in DEPTHS]
     kinds += [(a, o, USUAL[2]) for a in ACTIVATIONS for o in OPTIMIZERS if (a, o) != USUAL[:2]]
     for activation, optimizer, depth in kinds:
@@ -43,13 +43,13 @@ def sweep(threads: int, rounds: int) -> list[dict[str, Any]]:
         results.append(measure(workload, threads, rounds))
         if sys.stderr.isatty() or i % 20 == 0 or i == len(everything):
             worst = min(results, key=lambda result: result["ratio"])
-            told = f"{i} of {len(everything)} cells; the least ratio {worst['ratio']:.2f}: {worst['description']}"
+            told = f"{i} of {len(everything)} cells; the lowest ratio {worst['ratio']:.2f}: {worst['description']}"
             print(told, file=sys.stderr, end="\r" if sys.stderr.isatty() and i < len(everything) else "\n")
     return results
 
 
 def measure(workload: Workload, threads: int, rounds: int) -> dict[str, Any]:
-    """Return the time of the fastest peer by nnfast's, in turn, and which peer that is."""
+    """Return the time of the fastest peer divided by nnfast's, measured in turn, and which peer that is."""
     batches = max(1, min(64, 2**21 // (workload.batch * FEATURES)))
     (x, y), (x_test, y_test) = synthesize(workload.sizes, (batches * workload.batch, 1))
     data, initial = Data(x, y, x_test, y_test, "synthetic data"), initial_parameters(workload.network)
@@ -75,12 +75,12 @@ def measure(workload: Workload, threads: int, rounds: int) -> dict[str, Any]:
 
 
 def worth(peer: type[Trainer], workload: Workload) -> bool:
-    """Tell whether a peer is there and may be the fastest."""
+    """Return whether a peer is installed and may be the fastest."""
     return peer.missing() is None and (peer is not PyTorch or workload.flops > FLOPS_FOR_TORCH)
 
 
 def steps_for(network: Trainer) -> int:
-    """Return how many steps take about the time of a measurement."""
+    """Return how many steps take about as long as one measurement should."""
     steps = 1
     while True:
         start = perf_counter()

@@ -1,4 +1,4 @@
-"""nnfast alone, on one thread and on more: what each adds, and how gracefully too many slow it down."""
+"""nnfast alone, on one thread and on more: the speedup, and the slowdown with too many threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ THREADS = (1, 2, 4, 8)
 
 
 def compare_threads(workload: Workload, rounds: int, steps: int) -> dict[str, Any]:
-    """Return how many times as fast training is on several threads as on one, measured in turn."""
+    """Return the speedup of training on several threads over one, measured in turn."""
     data, initial = load(workload), initial_parameters(workload.network)
     networks = {str(threads): NNFast(workload, data, initial, threads) for threads in THREADS}
     seconds = time_in_turn(dict(networks), rounds, steps // rounds, None)
@@ -21,5 +21,5 @@ def compare_threads(workload: Workload, rounds: int, steps: int) -> dict[str, An
     speedups = {name: spread([one / own for one, own in zip(first, s, strict=True)]) for name, s in seconds.items()}
     same = all(
         (network.net.flat_params == networks["1"].net.flat_params).all() for network in networks.values()
-    )  # to the last bit
+    )  # equal to the last bit
     return {"workload": workload.name, "description": str(workload), "speedup": speedups, "same_bits": same}

@@ -1,4 +1,4 @@
-"""What is trained and run: networks for classification, softmax and cross entropy at their end, in float32."""
+"""The networks to train and run: classifiers with softmax and cross entropy, in float32."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Network:
 
     @property
     def shape(self) -> str:
-        """The sizes in one word."""
+        """The sizes as one string."""
         return "-".join(map(str, self.sizes))
 
     @property
     def weights(self) -> int:
-        """How many weights all layers have."""
+        """The number of weights in all layers."""
         return sum(n * m for n, m in pairwise(self.sizes))
 
     def __str__(self) -> str:
@@ -50,11 +50,11 @@ class Workload:
     network : Network
         What is trained.
     optimizer : {"sgd", "adam"}
-        With the defaults of the paper but for the learning rate.
+        With the paper's defaults except for the learning rate.
     batch : int
         Samples in a mini-batch.
     steps : int
-        Mini-batches in all, unless the command line says otherwise.
+        Total mini-batches, unless the command line says otherwise.
     mnist : bool
         Whether it trains on MNIST; otherwise on synthetic data.
     """
@@ -83,7 +83,7 @@ class Workload:
 
     @property
     def flops(self) -> int:
-        """Multiplications and additions of the matrix products in a step: forward, and back to all but the input."""
+        """Multiplications and additions of the matrix products in a step: forward, and backward except to the input."""
         first = self.sizes[0] * self.sizes[1]
         return 2 * self.batch * (3 * self.network.weights - first)
 

@@ -306,7 +306,7 @@ def test_import_time(tmp_path):
         (["imports", "--chart", "chart.png"], "name one"),
         (["--shape", "4-x-2"], "must be features, hidden units, classes (at least 2), got '4-x-2'"),
         (["--shape", "4-1"], "must be features, hidden units, classes"),
-        (["book", "--shape", "4-2"], "name no workload beside it"),
+        (["book", "--shape", "4-2"], "do not name a workload as well"),
     ],
 )
 def test_usage_errors(arguments, message):

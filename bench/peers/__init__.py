@@ -1,4 +1,4 @@
-"""Who takes part. nnfast comes first: all others are measured by it."""
+"""The peers. nnfast comes first: all others are compared with it."""
 
 from __future__ import annotations
 

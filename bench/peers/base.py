@@ -1,4 +1,4 @@
-"""What each peer has to offer: a network that trains, one that predicts, or both."""
+"""What each peer implements: a network that trains, one that predicts, or both."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from bench.workloads import Network, Workload
 
 
 class Peer(ABC):
-    """A library. It is imported in the constructors below, not at the top of a file."""
+    """A library, imported in the constructors below and not at the top of a file."""
 
     name: ClassVar[str]
-    module: ClassVar[str]  # what is imported
-    package: ClassVar[str]  # what is installed
+    module: ClassVar[str]  # the name to import
+    package: ClassVar[str]  # the name to install
 
     @classmethod
     def missing(cls) -> str | None:
-        """Say why this peer cannot take part, or None if it can."""
+        """Return why this peer cannot take part, or None if it can."""
         return None if find_spec(cls.module) else f"{cls.package} is not installed"
 
     @classmethod
@@ -32,9 +32,9 @@ class Peer(ABC):
 
 
 class Trainer(Peer):
-    """A network that one library trains, written as the library's own experts would write it.
+    """A network that one library trains, written as experts in that library would write it.
 
-    The constructor does all that is not training.
+    The constructor does everything that is not training.
 
     Parameters
     ----------
@@ -43,27 +43,27 @@ class Trainer(Peer):
     data : Data
         What to train it on.
     initial : list of (weights, bias)
-        What to start from; to be copied.
+        What to start from; copy it.
     threads : int
-        How many the library may use, where that is not a matter of the environment.
+        How many the library may use, unless the environment determines that.
     """
 
     @abstractmethod
     def __init__(self, workload: Workload, data: Data, initial: Parameters, threads: int) -> None: ...
 
     def prepare(self, steps: int) -> None:
-        """Compile what `run` of so many steps needs, without training."""
+        """Compile what `run(steps)` needs, without training."""
 
     @abstractmethod
     def run(self, steps: int) -> None:
-        """Go on with training for so many mini-batches, in the order of the data, beginning with the first row.
+        """Continue training for `steps` mini-batches, in the order of the data, beginning with the first row.
 
-        The loss of each mini-batch is computed and kept, as far as the library can.
+        The loss of each mini-batch is computed and kept, if the library can do that.
         """
 
     @abstractmethod
     def parameters(self) -> Parameters:
-        """Return the weights and biases as they are now."""
+        """Return the current weights and biases."""
 
 
 class Predictor(Peer):
@@ -72,11 +72,11 @@ class Predictor(Peer):
     Parameters
     ----------
     network : Network
-        What it is.
+        The network.
     parameters : list of (weights, bias)
-        What it has learned.
+        Its parameters.
     threads : int
-        As for a trainer.
+        As for `Trainer`.
     """
 
     @abstractmethod

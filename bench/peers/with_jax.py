@@ -40,7 +40,7 @@ class JAX(Trainer):
         self.compiled: dict[int, Any] = {}
 
     def initial_moments(self, parameters: Any) -> Any:
-        """Return what the optimizer keeps."""
+        """Return the initial state of the optimizer."""
         if self.workload.optimizer == "sgd":
             return ()
         zeros = self.jax.tree.map(self.jax.numpy.zeros_like, parameters)
@@ -67,7 +67,7 @@ class JAX(Trainer):
         return parameters, (mean, square, step)
 
     def prepare(self, steps: int) -> None:
-        """Compile a run of so many steps."""
+        """Compile a run of `steps` steps."""
         if steps in self.compiled:
             return
         jax, jnp = self.jax, self.jax.numpy
@@ -108,9 +108,9 @@ class JAXPredictor(Predictor):
         self.run = jax.jit(lambda x: jax.nn.softmax(logits(arrays, x, network.activation)))
 
     def one(self, row: np.ndarray) -> np.ndarray:
-        """Run it on a batch of one."""
+        """Predict a batch of one."""
         return self.many(row[None])[0]
 
     def many(self, x: np.ndarray) -> np.ndarray:
-        """Run it."""
+        """Predict a batch."""
         return np.asarray(self.run(x))

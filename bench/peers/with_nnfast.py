@@ -30,7 +30,7 @@ class NNFast(Trainer):
 
     @classmethod
     def version(cls) -> str:
-        """Return the version of the package that is imported, which may be built in place."""
+        """Return the version of the imported package, which may be built in place."""
         import nnfast
 
         return nnfast.__version__
@@ -70,9 +70,9 @@ class NNFastPredictor(Predictor):
         self.net, self.out = sequential(network, parameters), np.empty(network.sizes[-1], np.float32)
 
     def one(self, row: np.ndarray) -> np.ndarray:
-        """Run it on one sample, into an array that is there."""
+        """Predict one sample into an existing array."""
         return self.net.predict_one(row, out=self.out)
 
     def many(self, x: np.ndarray) -> np.ndarray:
-        """Run it."""
+        """Predict a batch."""
         return self.net.predict(x)

@@ -1,4 +1,4 @@
-"""NumPy, written by hand for speed: nothing is allocated in a step, everything runs in place.
+"""NumPy, written by hand for speed: a step allocates nothing, everything runs in place.
 
 Parameters, gradients and moments are one vector each, with views for the layers, so that an update is a few calls; the
 sums over rows and columns are products with a vector of ones, which BLAS does faster than `sum`; targets are one-hot
@@ -32,7 +32,7 @@ class NumPy(Trainer):
 
         self.x, self.batch = data.x, workload.batch
         self.targets = np.eye(workload.sizes[-1], dtype=np.float32)[data.y]
-        self.right = np.arange(len(data.y)) % self.batch * workload.sizes[-1] + data.y  # where in a batch's output
+        self.right = np.arange(len(data.y)) % self.batch * workload.sizes[-1] + data.y  # positions in a batch's output
 
         self.activate, self.multiply_by_derivative, scratch_type = ACTIVATIONS[workload.activation]
         self.outputs = [np.empty((self.batch, units), np.float32) for units in workload.sizes[1:]]
@@ -47,7 +47,7 @@ class NumPy(Trainer):
 
     def run(self, steps: int) -> None:
         """Train."""
-        picked = np.empty((steps, self.batch), np.float32)  # the probability that each sample's class was given
+        picked = np.empty((steps, self.batch), np.float32)  # the predicted probability of each sample's class
         batches = len(self.x) // self.batch
         with np.errstate(over="ignore"):  # exp(-z) of the sigmoid: 1 / (1 + inf) is right
             for step in range(steps):
@@ -74,7 +74,7 @@ class NumPy(Trainer):
         return h
 
     def backward(self, x: np.ndarray, targets: np.ndarray) -> None:
-        """Write the gradient of the mean cross entropy."""
+        """Compute the gradient of the mean cross entropy, in place."""
         error = np.subtract(self.outputs[-1], targets, out=self.errors[-1])
         error *= 1 / self.batch
         for i in range(len(self.layers) - 1, -1, -1):
@@ -92,7 +92,7 @@ class NumPy(Trainer):
 
 
 def arena(sizes: tuple[int, ...]) -> tuple[np.ndarray, Parameters]:
-    """Return a vector for all parameters of a chain of layers, and the views of it that are weights and biases."""
+    """Return a vector for all parameters of a chain of layers, and views of it as weights and biases."""
     shapes = [shape for n, m in pairwise(sizes) for shape in ((n, m), (m,))]
     lengths = [prod(shape) for shape in shapes]
     vector = np.zeros(sum(lengths), np.float32)
@@ -147,7 +147,7 @@ ACTIVATIONS: dict[str, tuple[Callable[..., None], Callable[..., None], type]] = 
 
 
 class NumPyPredictor(Predictor):
-    """Matrix products and ufuncs; a single sample is a vector all the way."""
+    """Matrix products and ufuncs; a single sample stays a vector throughout."""
 
     name = "NumPy"
     module = package = "numpy"
@@ -156,7 +156,7 @@ class NumPyPredictor(Predictor):
         self.layers, self.activate = parameters, ACTIVATIONS[network.activation][0]
 
     def one(self, row: np.ndarray) -> np.ndarray:
-        """Run it on one sample."""
+        """Predict one sample."""
         z = self.logits(row)
         z -= z.max()
         np.exp(z, out=z)
@@ -164,7 +164,7 @@ class NumPyPredictor(Predictor):
         return z
 
     def many(self, x: np.ndarray) -> np.ndarray:
-        """Run it."""
+        """Predict a batch."""
         z = self.logits(x)
         z -= z.max(axis=1, keepdims=True)
         np.exp(z, out=z)
@@ -206,7 +206,7 @@ class Adam(SGD):
     def __call__(self) -> None:
         """Take a step: learning_rate m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon)."""
         self.step += 1
-        root = sqrt(1 - 0.999**self.step)  # multiplies both sides of the fraction: one pass fewer
+        root = sqrt(1 - 0.999**self.step)  # expands the fraction: saves one pass
         mean, square, gradient, scratch = self.mean, self.square, self.gradient, self.scratch
         np.subtract(gradient, mean, out=scratch)
         scratch *= 1 - 0.9

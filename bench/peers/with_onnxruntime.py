@@ -1,4 +1,4 @@
-"""ONNX Runtime: inference alone."""
+"""ONNX Runtime: inference only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ONNXRuntime(Predictor):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Say why this peer cannot take part, or None if it can."""
+        """Return why this peer cannot take part, or None if it can."""
         return super().missing() or (None if find_spec("onnx") else "onnx, which writes its models, is not installed")
 
     def __init__(self, network: Network, parameters: Parameters, threads: int) -> None:
@@ -33,7 +33,7 @@ class ONNXRuntime(Predictor):
         self.session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def model(self, network: Network, parameters: Parameters) -> bytes:
-        """Return the network as ONNX knows it."""
+        """Return the network as a serialized ONNX model."""
         from onnx import TensorProto, helper, numpy_helper
 
         nodes, arrays, name = [], [], "x"
@@ -53,9 +53,9 @@ class ONNXRuntime(Predictor):
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
 
     def one(self, row: np.ndarray) -> np.ndarray:
-        """Run it on a batch of one."""
+        """Predict a batch of one."""
         return self.session.run(None, {"x": row[None]})[0][0]
 
     def many(self, x: np.ndarray) -> np.ndarray:
-        """Run it."""
+        """Predict a batch."""
         return self.session.run(None, {"x": x})[0]

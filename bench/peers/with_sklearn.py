@@ -13,15 +13,15 @@ from bench.workloads import Network, Workload
 
 
 def classifier(network: Network, parameters: Parameters, **options: Any) -> Any:
-    """Return a classifier with these parameters, and an optimizer that has not begun."""
+    """Return a classifier with these parameters and a fresh optimizer."""
     from sklearn.neural_network import MLPClassifier
 
     features, classes = network.sizes[0], network.sizes[-1]
     activation = {"sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}[network.activation]
     model: Any = MLPClassifier(network.sizes[1:-1], activation=activation, alpha=0, shuffle=False, **options)
-    # A first step makes the arrays. Then the weights are set, and the optimizer that has taken a step is dropped.
+    # A first step allocates the arrays. Then set the weights, and drop the optimizer, which has taken a step.
     x, y = np.zeros((2 * classes, features), np.float32), targets(np.arange(2 * classes) % classes, classes)
-    with warnings.catch_warnings(action="ignore"):  # of batches larger than these data
+    with warnings.catch_warnings(action="ignore"):  # about batches larger than these data
         model.partial_fit(x, y, classes=np.arange(classes))
     for i, (weights, bias) in enumerate(parameters):
         model.coefs_[i][...], model.intercepts_[i][...] = weights, bias
@@ -31,12 +31,12 @@ def classifier(network: Network, parameters: Parameters, **options: Any) -> Any:
 
 
 def targets(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Labels of two classes would make it a network with one output; indicators make two."""
+    """Return labels, or for two classes indicators: labels would make a network with only one output."""
     return labels if classes > 2 else np.eye(classes, dtype=bool)[labels]
 
 
 class ScikitLearn(Trainer):
-    """`MLPClassifier.partial_fit`, which goes on with the state of the optimizer where `fit` would start afresh."""
+    """`MLPClassifier.partial_fit`, which keeps the state of the optimizer where `fit` would start anew."""
 
     name = "scikit-learn"
     module, package = "sklearn", "scikit-learn"
@@ -49,7 +49,7 @@ class ScikitLearn(Trainer):
         )  # fmt: skip
 
     def run(self, steps: int) -> None:
-        """Train. Checks that can be turned off are: they cost about 4 % on MNIST."""
+        """Train, with all optional checks turned off: they cost about 4 % on MNIST."""
         from sklearn import config_context
 
         left = steps * self.batch
@@ -77,9 +77,9 @@ class ScikitLearnPredictor(Predictor):
         self.model = classifier(network, parameters)
 
     def one(self, row: np.ndarray) -> np.ndarray:
-        """Run it on a batch of one."""
+        """Predict a batch of one."""
         return self.model.predict_proba(row[None])[0]
 
     def many(self, x: np.ndarray) -> np.ndarray:
-        """Run it."""
+        """Predict a batch."""
         return self.model.predict_proba(x)

@@ -30,7 +30,7 @@ def sequential(network: Network, parameters: Parameters) -> Any:
 
 
 class PyTorch(Trainer):
-    """The loop of every tutorial, with the optimizer's fused loop and gradients that are dropped, not zeroed."""
+    """The loop of every tutorial, with the fused optimizer and gradients set to None instead of zero."""
 
     name = "PyTorch"
     module = package = "torch"
@@ -65,30 +65,30 @@ class PyTorch(Trainer):
 
 
 class CompiledPyTorch(PyTorch):
-    """The same with `torch.compile` on the network with its loss, and on the optimizer's step."""
+    """The same, with `torch.compile` for the network and its loss, and for the optimizer's step."""
 
     name = "torch.compile"
 
     @classmethod
     def missing(cls) -> str | None:
-        """Say why this peer cannot take part, or None if it can."""
+        """Return why this peer cannot take part, or None if it can."""
         return super().missing() or (None if shutil.which("g++") else "torch.compile needs g++, which is not installed")
 
     def __init__(self, workload: Workload, data: Data, initial: Parameters, threads: int) -> None:
         import torch
 
         super().__init__(workload, data, initial, threads)
-        torch._logging.set_logs(all=logging.ERROR)  # a run of the benchmark has nothing to do with its warnings
+        torch._logging.set_logs(all=logging.ERROR)  # its warnings do not matter to the benchmark
         net, cross_entropy, optimizer = self.net, self.loss, self.optimizer
         kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[workload.optimizer]
         rate: Any = workload.learning_rate if workload.optimizer == "sgd" else torch.tensor(workload.learning_rate)
-        optimizer = self.optimizer = kind(net.parameters(), lr=rate)  # whose loops the compiler fuses itself
+        optimizer = self.optimizer = kind(net.parameters(), lr=rate)  # the compiler fuses its loops itself
         self.compiled_loss = torch.compile(lambda x, y: cross_entropy(net(x), y))
         self.compiled_update = torch.compile(lambda: optimizer.step())
         self.prepared = False
 
     def prepare(self, steps: int) -> None:
-        """Compile, by training a little and taking it back."""
+        """Compile by training for a few steps, and undo them."""
         import torch
 
         if self.prepared:
@@ -128,10 +128,10 @@ class PyTorchPredictor(Predictor):
         self.inference_mode, self.from_numpy = torch.inference_mode, torch.from_numpy
 
     def one(self, row: np.ndarray) -> np.ndarray:
-        """Run it on a batch of one."""
+        """Predict a batch of one."""
         return self.many(row[None])[0]
 
     def many(self, x: np.ndarray) -> np.ndarray:
-        """Run it."""
+        """Predict a batch."""
         with self.inference_mode():
             return self.net(self.from_numpy(x)).numpy()
