@@ -417,14 +417,14 @@ ROWS = np.ones((10, 2))
         ({"x": ROWS[:, :0], "y": np.arange(10)}, "x must have shape (samples, features), got (10, 0)"),
         ({"x": ROWS * [np.nan, 1], "y": np.arange(10)}, "x must be finite, got NaN or infinity at index (0, 0)"),
         ({"x": ROWS * [1, 1e40], "y": np.arange(10)},
-             "x must fit float32, got 1e+40 at index (0, 1), which is beyond it"),
+             "x must fit into float32, got 1e+40 at index (0, 1)"),
         ({"x": ROWS, "y": np.full(10, np.inf)}, "y must be finite, got NaN or infinity at index 0"),
         ({"x": ROWS.astype(str), "y": np.arange(10)},
          "x must hold real numbers, got an array of shape (10, 2) and dtype <U32: these are numbers written as text, "
-         "which np.asarray(x).astype(float) reads"),
+         "which np.asarray(x).astype(float) converts"),
         ({"x": ROWS, "y": np.array(["cat"] * 10)},
-         "y must hold real numbers, got an array of shape (10,) and dtype <U3: classes, y = np.unique(y, "
-         "return_inverse=True) numbers classes from 0"),
+         "y must hold real numbers, got an array of shape (10,) and dtype <U3: use classes, y = np.unique(y, "
+         "return_inverse=True) to number the classes from 0"),
         ({"x": ROWS, "y": 2 * np.eye(10, dtype=int)},
          "y of integers must hold labels of shape (samples,) or one-hot rows, got (10, 10)"),
         ({"x": ROWS, "y": np.ones((10, 2, 2))},
@@ -1053,8 +1053,8 @@ def test_predict_says_so_if_the_file_cannot_be_written(capsys, digits_net, rows,
         ("NET short.npz", "short.npz: y must have as many rows as x: 50, got shape (49,)"),
         (
             "NET eleven.npz",
-            "eleven.npz: y holds labels up to 10, which needs at least 11 outputs, and there are 10: "
-            "for labels that count from 1, y - 1",
+            "eleven.npz: y holds labels up to 10, which need at least 11 outputs, but there are 10: "
+            "if the labels start at 1, use y - 1",
         ),
         ("NET samples.npy --output no/a.txt", "--output: cannot write no/a.txt: there is no folder no"),
         ("NET samples.npy --output samples.npy", "--output: samples.npy would overwrite samples.npy"),

@@ -451,7 +451,7 @@ def test_values_that_are_not_finite_make_slopes_that_are_not():
         (math.inf, {}, ValueError, "x must be finite, got NaN or infinity"),
         (["a"], {}, TypeError, "x must hold real numbers, got ['a'] (list)"),
         ([1j], {}, TypeError, "x must hold real numbers, got [1j] (list)"),
-        (np.ma.masked_array([1.0, 2.0], [True, False]), {}, ValueError, "x must have no masked values"),
+        (np.ma.masked_array([1.0, 2.0], [True, False]), {}, ValueError, "x must not have masked values"),
     ],
 )  # fmt: skip
 def test_refusals(function, vectorized, x, options, error, message):
