@@ -148,8 +148,8 @@ class Tensor:
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        (np.array([["a", "b"]]), TypeError, f"{NUMBERS} got an array of shape (1, 2) and dtype <U1: make a "
-         "column of 0 and 1 for each value of such a feature"),
+        (np.array([["a", "b"]]), TypeError, f"{NUMBERS} got an array of shape (1, 2) and dtype <U1: encode "
+         "such a feature as a column of 0 and 1 for each of its values"),
         ([["1", "2.5"]], TypeError, f"{NUMBERS} got [['1', '2.5']] (list): these are numbers written as "
          "text, which np.asarray(x).astype(float) converts"),
         (np.array(["1", "2"], object), TypeError, f"{NUMBERS} got an array of shape (2,) and dtype object: "
@@ -165,7 +165,8 @@ class Tensor:
          "requires grad. Use tensor.detach().numpy() instead."),
         ([[1, 2], [3]], ValueError, "x must be a rectangular array of numbers: row 0 has length 2 and "
          "row 1 has length 1"),
-        ([[1, 2], 3], ValueError, "array of numbers: row 0 has length 2 and row 1 has no length"),
+        ([[1, 2], 3], ValueError, "x must be a rectangular array of numbers: row 0 has length 2 and row 1 has no "
+         "length"),
         (np.ma.masked_array([1.0, 2.0], [0, 1]), ValueError, "x must not have masked values: fill them first, as "
          "x.filled(0) does"),
     ],
@@ -334,7 +335,7 @@ def test_fit_warns_of_inputs_that_float32_joins():
     with pytest.warns(UserWarning, match=message) as seen:
         make_net().fit(X, np.zeros(60), verbose=0)
     assert [w.filename for w in seen] == [__file__]
-    with pytest.warns(UserWarning, match="column 1, 60 of them"):
+    with pytest.warns(UserWarning, match="column 1, 60 values"):
         make_net().fit(X.tolist(), np.zeros(60), verbose=0)
     with pytest.warns(UserWarning, match=r"\(and in 1 other columns\)"):
         make_net().fit(X[:, [1, 1]], np.zeros(60), verbose=0)
