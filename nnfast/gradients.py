@@ -409,7 +409,7 @@ def moved(x: np.ndarray, h: Any) -> np.ndarray:
 def _warn_of_rounding(x: np.ndarray, h: float | None, stacklevel: int) -> None:
     if x.dtype.itemsize < 8 and h is not None:
         warnings.warn(
-            f"x is {x.dtype}: rounding may be larger than the differences; use float64, or h=None to choose one that fits",
+            f"x is {x.dtype}: rounding may be larger than the differences; use float64, or h=None for one that fits",
             UserWarning,
             stacklevel=stacklevel,
         )

@@ -197,7 +197,7 @@ RENUMBER = "classes, y = np.unique(y, return_inverse=True)"
         ([0.0, 1.0] * 4, TypeError, "got dtype float64: use y.astype(int), or one-hot rows"),
         ([0.0, np.nan] * 4, ValueError, "got dtype float64 with NaN or infinity in 4 of 8, the first at index 1: drop "
          "these rows, and use y.astype(int)"),
-        ([0.0, 0.5] * 4, TypeError, "got dtype float64 with 0.5 at index 1: targets that are not classes need an output "
+        ([0.0, 0.5] * 4, TypeError, "dtype float64 with 0.5 at index 1: targets that are not classes need an output "
          "layer without softmax, such as Dense(1)"),
         ([0, None] * 4, TypeError, "got dtype object, with None at index 1: drop the rows with missing values"),
         ([-1, 1] * 4, ValueError, f"labels and must not be negative, got -1: use {RENUMBER} to number them from 0"),

@@ -334,9 +334,7 @@ def test_the_book_s_way_to_the_gradient_of_a_network():
 
 def test_a_float32_network_draws_a_warning_and_a_step_that_fits_does():
     net, (x, y) = make_net("float32"), make_data()
-    message = (
-        r"^x is float32: rounding may be larger than the differences; use float64, or h=None to choose one that fits$"
-    )
+    message = r"^x is float32: rounding may be larger than the differences; use float64, or h=None for one that fits$"
     with pytest.warns(UserWarning, match=message) as caught:
         found = nf.numerical_gradient(lambda _: net.loss(x, y), net.params["W1"])
     line = sys._getframe().f_lineno - 1
