@@ -1,9 +1,9 @@
 """Build the extensions: the one place for compiler flags, SIMD levels and Cython directives.
 
 NNFAST_CHECKED=1 builds with bounds checks: Cython's on arrays, and the compiler's on C arrays, shifts and conversions
-(an error stops the process). There the AVX-512 level is compiled for AVX2, so that its wide vectors can be tested on
-processors without AVX-512. NNFAST_LEVELS=avx2 builds that level alone (or some, with commas between them): a third of
-the time while one works on the kernels.
+(an error stops the process). In this build the AVX-512 level is compiled for AVX2, so that its wide vectors can be
+tested on processors without AVX-512. NNFAST_LEVELS=avx2 builds only that level (or several, separated by commas), in a
+third of the time, which helps when working on the kernels.
 """
 
 import os
@@ -21,7 +21,7 @@ CHECKED = os.environ.get("NNFAST_CHECKED", "") not in ("", "0")
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 WINDOWS = sys.platform == "win32"
 
-# Level: bytes of a vector, compiler flags. Other processors than x86 have the baseline alone (NEON on ARM).
+# Level: bytes per vector, compiler flags. Processors other than x86 only have the baseline (NEON on ARM).
 AVX2_FLAGS = ["-mavx2", "-mfma", "-mtune=haswell"]
 AVX512_FLAGS = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
 LEVELS = {"baseline": (16, [])}
@@ -34,13 +34,13 @@ DIRECTIVES = {
     "boundscheck": CHECKED,
     "wraparound": CHECKED,
     "initializedcheck": CHECKED,
-    "cdivision": True,  # the kernels divide vectors, and where Python's division is meant the code checks for zero
+    "cdivision": True,  # the kernels divide vectors; where Python's division is meant, code checks for zero
     "freethreading_compatible": True,
     "embedsignature": False,
     "binding": True,
 }
 MACROS = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NNFAST_CHECKED", str(int(CHECKED)))]
-# Cython's `inline` alone is a hint that compilers decline for large kernels.
+# Cython's `inline` alone is a hint that compilers ignore for large kernels.
 LEVEL_MACROS = [("CYTHON_INLINE", "inline __attribute__((always_inline))")]
 # No -ffast-math, and no contraction that depends on inlining: see simd.h.
 COMPILE = [
@@ -52,8 +52,8 @@ COMPILE = [
     "-fvisibility=hidden",
     "-Wno-psabi",
 ]
-# Without these the tile of a matrix product stays in memory, at a quarter of the speed: they unroll its loops. The last
-# one of GCC's stops it from moving the last multiply-adds behind the loop, which costs copies of all accumulators.
+# These unroll the loops of a matrix product's tile, which otherwise stays in memory, at a quarter of the speed. The
+# last GCC option stops it from moving the last multiply-adds behind the loop, which costs copies of all accumulators.
 GCC_TILES = ["--param", "max-completely-peeled-insns=2000", "--param", "max-completely-peel-times=24", "-fno-tree-sink"]
 CLANG_TILES = ["-mllvm", "-unroll-threshold=4000"]
 LINK = [] if WINDOWS or sys.platform == "darwin" else ["-Wl,--strip-all"]

@@ -1,4 +1,4 @@
-"""NumPy archives from strangers: their claims are held against the file's size before any room is made for them."""
+"""NumPy archives from untrusted sources: the sizes they state are checked before any memory is allocated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 MAX_DIRECTORY = 2**24  # bytes of the list of members
 MAX_HEADER = 2**14  # bytes of a .npy header
-MAX_RATIO = 1032  # bytes that one byte of deflate's can stand for
+MAX_RATIO = 1032  # bytes to which one byte of deflate data can expand
 CHUNK = 2**20  # bytes
 MAX_MESSAGE = 500  # characters
 
@@ -24,12 +24,12 @@ class Archive(zipfile.ZipFile):
     Parameters
     ----------
     file : file
-        Open for reading bytes, and seekable.
+        A seekable file, open for reading bytes.
 
     Raises
     ------
     BadZipFile
-        If it is no archive, two members have one name, or members overlap: then a small file could hold much.
+        If it is not an archive, two members have the same name, or members overlap, which could hide a huge size.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -44,22 +44,22 @@ class Archive(zipfile.ZipFile):
             names.add(info.filename)
         total = sum(info.compress_size for info in self.infolist())
         if total > size:
-            raise zipfile.BadZipFile(f"its members overlap: together they have {total} bytes, and the file has {size}")
+            raise zipfile.BadZipFile(f"its members overlap: together they have {total} bytes, but the file has {size}")
 
     def read_array(self, name: str) -> np.ndarray:
-        """Return an array; it takes as much memory as its member honestly has."""
+        """Return an array, which takes no more memory than its member actually holds."""
         info = self.getinfo(f"{name}.npy")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"the array {name} is compressed in a way that NumPy does not use")
         ratio = MAX_RATIO if info.compress_type else 1
         if info.file_size > ratio * info.compress_size:
-            raise ValueError(f"the array {name} cannot have {info.file_size} bytes, for {info.compress_size} are there")
+            raise ValueError(f"the array {name} cannot have {info.file_size} bytes: there are {info.compress_size}")
         with self.open(info) as member:
             return array_from(read_at_most(member, info.file_size))
 
 
 class _Limited:
-    """A file that gives at most `most` bytes at once: what `zipfile` reads first is as long as the file says."""
+    """A file that returns at most `most` bytes at once: `zipfile` first reads as many as the file states."""
 
     most = MAX_DIRECTORY
 
@@ -74,7 +74,7 @@ class _Limited:
 
 
 def read_at_most(stream: Any, size: int, start: bytes = b"") -> bytearray:
-    """Return `start` and what follows, up to `size` bytes. Memory is given to bytes that were read, not to promises."""
+    """Return `start` and what follows, up to `size` bytes. Memory is allocated only for bytes read."""
     data = bytearray(start)
     while len(data) < size and (chunk := stream.read(min(CHUNK, size - len(data)))):
         data += chunk
@@ -82,27 +82,27 @@ def read_at_most(stream: Any, size: int, start: bytes = b"") -> bytearray:
 
 
 def read_npy(file: IO[bytes]) -> np.ndarray:
-    """Return the array in a .npy file, and read little more than its header says."""
+    """Return the array in a .npy file, reading little more than its header states."""
     start = file.read(MAX_HEADER)
     shape, _, dtype, offset = read_header(io.BytesIO(start))
     return array_from(read_at_most(file, offset + prod(shape) * dtype.itemsize + 1, start))
 
 
 def array_from(raw: bytearray) -> np.ndarray:
-    """Return the array in the bytes of a .npy file; numpy.load would believe the header and make room for it."""
+    """Return the array in the bytes of a .npy file; numpy.load would trust the header and allocate memory for it."""
     shape, fortran, dtype, start = read_header(io.BytesIO(raw[:MAX_HEADER]))
     if prod(shape) * dtype.itemsize != len(raw) - start:
-        raise ValueError(f"an array of shape {shape} and dtype {dtype} cannot be in {len(raw)} bytes")
+        raise ValueError(f"an array of shape {shape} and dtype {dtype} does not fit {len(raw)} bytes")
     return np.frombuffer(raw, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
 
 
 def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Return the shape, whether the first axis is the fastest, and the dtype that a header states, and its bytes.
+    """Return the shape, whether the first axis is the fastest, and the dtype in a header, and the header's length.
 
     Raises
     ------
     ValueError
-        If it is no header, or one of Python objects, which are not read.
+        If it is not a header, or the array holds Python objects, which are not read.
     """
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0), (3, 0)):
@@ -110,8 +110,8 @@ def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
         shape, fortran, dtype = read(file)
-    except (MemoryError, RecursionError):  # of Python's parser, on brackets within brackets
-        raise ValueError("its header is no description of an array") from None
+    except (MemoryError, RecursionError):  # raised by Python's parser for deeply nested brackets
+        raise ValueError("its header does not describe an array") from None
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are not read")
     if any(size < 0 for size in shape):
@@ -120,7 +120,7 @@ def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype, int]:
 
 
 def write_archive(file: IO[bytes], arrays: dict[str, np.ndarray]) -> None:
-    """Write what `numpy.savez` writes, without a copy: there may be little memory left."""
+    """Write what `numpy.savez` writes, without copying the arrays: there may be little memory left."""
     archive = zipfile.ZipFile(file, "w")
     try:
         for name, array in arrays.items():
@@ -128,12 +128,12 @@ def write_archive(file: IO[bytes], arrays: dict[str, np.ndarray]) -> None:
                 np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
                 member.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     except BaseException:
-        archive.fp = None  # there is nothing to complete: what failed is not kept
+        archive.fp = None  # do not complete the archive: a failed one is not kept
         raise
     archive.close()
 
 
 def short(error: Exception) -> str:
-    """Return the message of an error, which may repeat much of a file, cut to a length that can be read."""
+    """Return the message of an error, which may repeat much of a file, shortened to a readable length."""
     text = str(error)
     return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."

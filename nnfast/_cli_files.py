@@ -1,4 +1,4 @@
-"""The files of the command line: what is read, and whether results can be written, found out before any work."""
+"""The files of the command line: reading data, and checking before any work that results can be written."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     import argparse
 
 PLOT_ENDINGS = (".png", ".svg", ".pdf", ".jpg")
-LARGE = 10.0  # mean size of a feature beyond which a warning is due
-FEW_CLASSES = 1000  # labels below it are never taken for something else than labels
+LARGE = 10.0  # mean size of a feature above which a warning is printed
+FEW_CLASSES = 1000  # integers below this are always taken as labels
 
 
 class UsageError(Exception):
-    """What was asked for cannot be done; the message says why."""
+    """The request cannot be carried out; the message says why."""
 
 
 class Data(NamedTuple):
-    """Samples to train on and to test with; no classes means a regression."""
+    """Training and test samples; `n_classes` is 0 for a regression."""
 
     name: str
     x: np.ndarray
@@ -44,36 +44,36 @@ class Data(NamedTuple):
     def __str__(self) -> str:
         task = f"{self.n_classes} classes" if self.n_classes else f"outputs: {columns(self.y)}"
         return (
-            f"{self.name}: {len(self.x):,} samples to train on, {len(self.x_test):,} to test with, "
+            f"{self.name}: {len(self.x):,} training samples, {len(self.x_test):,} test samples, "
             f"{columns(self.x)} features, {task}"
         )
 
 
 def columns(array: np.ndarray) -> int:
-    """Return how many numbers a row has."""
+    """Return the number of values in a row."""
     return prod(array.shape[1:])
 
 
 def say(message: str) -> None:
-    """Print to the standard error, if anybody can read it."""
+    """Print to standard error, if that is possible."""
     if sys.stderr is not None:
         with suppress(OSError):
             print(message, file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:
-    """Tell the user of something that is worth a look."""
+    """Print a warning to standard error."""
     say(f"nnfast: warning: {message}")
 
 
 def check_written(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> None:
-    """Find out before any work is done whether the results can be written, where and as they will be."""
+    """Raise UsageError unless the results can be written, in the same place and way as they will be."""
     taken = {os.path.realpath(path): path for path in inputs if os.path.exists(path)}
     for option, path in outputs.items():
         if path is None:
             continue
         if not path:
-            raise UsageError(f"{option}: the name of the file is empty")
+            raise UsageError(f"{option}: the file name is empty")
         try:
             target = target_of(path)
             if target in taken:
@@ -85,9 +85,9 @@ def check_written(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> N
 
 
 def write(path: str, writer: Callable[[str], object], *, rescue: bool = False) -> str | None:
-    """Write a file and return where it is, None if nowhere; to rescue it is to look for another place.
+    """Write a file and return where it is, None if nowhere. With `rescue`, other places are tried as well.
 
-    What went wrong is told on the standard error.
+    Errors are printed to standard error.
     """
     try:
         writer(path)
@@ -97,7 +97,7 @@ def write(path: str, writer: Callable[[str], object], *, rescue: bool = False) -
     for place in _other_places(path) if rescue else ():
         with suppress(Exception):
             writer(place)
-            say(f"{message}; it is in {place} instead")
+            say(f"{message}; it was written to {place} instead")
             return place
     say(message)
     return None
@@ -122,7 +122,7 @@ def _other_places(path: str) -> Iterator[str]:
 
 
 def check_plot(path: str) -> None:
-    """Raise UsageError unless a plot can be drawn to that file."""
+    """Raise UsageError unless a plot can be saved to `path`."""
     if not path.lower().endswith(PLOT_ENDINGS):
         raise UsageError(f"--plot: {path} must end in {', '.join(PLOT_ENDINGS)}")
     try:
@@ -142,12 +142,12 @@ def load_net(path: str) -> nnfast.Sequential:
 
 
 def load_data(args: argparse.Namespace) -> Data:
-    """Read what `nnfast train` was told to train on."""
+    """Read the data for `nnfast train`."""
     if args.data_home is not None and args.data != "mnist":
-        raise UsageError("--data-home is for mnist alone")
+        raise UsageError("--data-home can only be used with mnist")
     if args.data == "mnist":
         if args.validation is not None:
-            raise UsageError("--validation is not for mnist, which has test data of its own")
+            raise UsageError("--validation cannot be used with mnist, which has its own test data")
         try:
             train, test = nnfast.datasets.load_mnist(args.data_home)
         except (OSError, ValueError, ImportError) as error:
@@ -174,19 +174,19 @@ def _split(name: str, x: np.ndarray, y: np.ndarray, n_classes: int, part: float,
 
 
 def _load_samples(path: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """Read x and y to train on, and how many classes y has: none if it is of floats, unless these are one-hot rows."""
+    """Return x, y and the number of classes in y: 0 if y holds floats, unless these are one-hot rows."""
     arrays = _read(path)
     x, y = (_member(path, arrays, name) for name in ("x", "y"))
     if x.ndim < 2 or not x.size:
         raise UsageError(f"{path}: x must have shape (samples, features), got {x.shape}")
     if y.ndim == 0 or len(x) != len(y):
-        raise UsageError(f"{path}: x has {len(x)} rows, and y has shape {y.shape}")
+        raise UsageError(f"{path}: x has {len(x)} rows, but y has shape {y.shape}")
     _warn_of_lost_digits("x", x)
     x = _numbers(path, "x", x, np.dtype(np.float32))
     if _is_one_hot(y):
         n_classes = y.shape[1]
         y = y.argmax(axis=1)
-        warn(f"each row of y holds a single 1 and zeros else: these are taken for classes 0 to {n_classes - 1}")
+        warn(f"each row of y holds a single 1 and otherwise zeros: they are taken as classes 0 to {n_classes - 1}")
     elif y.dtype.kind in "iub":
         n_classes = _count_classes(path, y)
         y = y.astype(np.int64)
@@ -205,17 +205,15 @@ def _is_one_hot(y: np.ndarray) -> bool:
 
 def _count_classes(path: str, labels: np.ndarray) -> int:
     if labels.ndim > 1:
-        raise UsageError(
-            f"{path}: y of integers must hold labels of shape (samples,) or one-hot rows, got {labels.shape}"
-        )
+        raise UsageError(f"{path}: integer y must hold labels of shape (samples,) or one-hot rows, got {labels.shape}")
     low, high = int(labels.min()), int(labels.max())
     if low < 0:
-        raise UsageError(f"{path}: y of integers must hold labels 0, 1, 2, ..., got {low}")
+        raise UsageError(f"{path}: integer y must hold labels 0, 1, 2, ..., got {low}")
     if high == 0:
-        raise UsageError(f"{path}: y has label 0 alone; there must be at least two classes")
+        raise UsageError(f"{path}: y has only label 0; there must be at least two classes")
     if high >= max(len(labels), FEW_CLASSES):
         raise UsageError(
-            f"{path}: y of integers must hold labels of classes, and {high} is too large for {len(labels)} samples: "
+            f"{path}: integer y must hold class labels, but {high} is too large for {len(labels)} samples: "
             "for a regression store y.astype(float)"
         )
     return high + 1
@@ -225,7 +223,7 @@ def _values(path: str, y: np.ndarray) -> np.ndarray:
     _warn_of_lost_digits("y", y)
     y = _numbers(path, "y", y, np.dtype(np.float32))
     if y.ndim > 2 or not y.size:
-        raise UsageError(f"{path}: y of floats must have shape (samples,) or (samples, outputs), got {y.shape}")
+        raise UsageError(f"{path}: floating-point y must have shape (samples,) or (samples, outputs), got {y.shape}")
     if y.ndim == 1 and (y == np.rint(y)).all():
         warn("y holds whole numbers as floats, so this is a regression: if they are classes, store y.astype(int)")
     _warn_of_size("y", y)
@@ -246,7 +244,7 @@ def _warn_of_size(name: str, array: np.ndarray) -> None:
 
 
 def load_rows(path: str, net: nnfast.Sequential) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read samples to predict, shaped for the network, and y if it is there."""
+    """Return the samples to predict, shaped for the network, and y if the file has it."""
     ending = os.path.splitext(path)[1].lower()
     if ending not in READERS:
         raise UsageError(f"FILE must end in {', '.join(READERS)}, got {path!r}")
@@ -274,7 +272,7 @@ def _member(path: str, arrays: Mapping[str, np.ndarray], name: str) -> np.ndarra
 
 
 def _read(path: str) -> dict[str, np.ndarray]:
-    """Read what there is of x and y. Nothing in a file is ever executed."""
+    """Read the arrays x and y that the file has. Nothing in a file is ever executed."""
     ending = os.path.splitext(path)[1].lower()
     try:
         with open(path, "rb") as file:
@@ -283,8 +281,8 @@ def _read(path: str) -> dict[str, np.ndarray]:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
     except MemoryError:
         raise
-    except Exception as error:  # what the readers of zip and npy files raise on damage is a long list
-        raise UsageError(f"{path} is no {ending} file of numbers, or is damaged: {short(error)}") from None
+    except Exception as error:  # the readers of zip and npy files raise many kinds of errors
+        raise UsageError(f"{path} is not a {ending} file of numbers, or is damaged: {short(error)}") from None
 
 
 def _read_npz(file: IO[bytes]) -> dict[str, np.ndarray]:
@@ -302,15 +300,15 @@ def _read_npy(file: IO[bytes]) -> dict[str, np.ndarray]:
 
 
 def _read_csv(file: IO[bytes]) -> dict[str, np.ndarray]:
-    with io.TextIOWrapper(file, encoding="utf-8-sig") as lines:  # spreadsheets put a mark before the first line
+    with io.TextIOWrapper(file, encoding="utf-8-sig") as lines:  # spreadsheets write a byte order mark
         return {"x": np.loadtxt(_rows(lines), delimiter=",", comments=None, ndmin=2)}
 
 
 def _rows(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the lines of numbers, one after another: all of them at once would take much more room than the file."""
+    """Yield the lines of numbers one by one: all of them at once would take much more memory than the file."""
     filled = (line for line in lines if line.strip())
     first = next(filled, "")
-    cells = (match[0] for match in re.finditer("[^,]+", first))  # one after another: a line may be the whole file
+    cells = (match[0] for match in re.finditer("[^,]+", first))  # one by one: a line may be the whole file
     named = not any(map(is_number, cells))  # the names of the columns
     line = None if named else first
     for line in filled if named else chain([first], filled):
@@ -318,7 +316,7 @@ def _rows(lines: Iterable[str]) -> Iterator[str]:
             break
         yield line
     if ";" in (line or first):
-        raise ValueError("there must be commas between the numbers, not semicolons")
+        raise ValueError("numbers must be separated by commas, not semicolons")
     if line is None:
         raise ValueError("it has no rows")
 

@@ -1,4 +1,4 @@
-"""Whether this process is the command line, which ends with a message where a program gets an exception."""
+"""Detect the command line, which exits with a message where a program gets an exception."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def is_command() -> bool:
 
 
 def refuse(error: ImportError) -> None:
-    """End the command line with exit code 2, for the kernels cannot be used as the environment wants them."""
+    """Exit with code 2 if this process is the command line: the kernels cannot be used as the environment asks."""
     if is_command():
         if sys.stderr is not None:
             print(f"nnfast: error: {error}", file=sys.stderr)

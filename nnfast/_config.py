@@ -1,4 +1,4 @@
-"""What this installation of nnfast is."""
+"""Information about this installation of nnfast."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Files that are written all at once: whoever looks sees the older file or the whole new one, and no half of it.
+"""Atomic replacement of files: a reader sees either the old file or the complete new one, never a part of it.
 
-A file is written under a temporary name in the folder of its target, and takes the target's place when it is complete.
-A process that is killed leaves the temporary file behind; the next one that writes to the same target removes it.
+A file is written under a temporary name in the folder of its target, and replaces the target when it is complete. A
+process that is killed leaves its temporary file behind; the next one that writes to the same target removes it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if sys.platform != "win32":
     import fcntl
 
 ENDING = ".part"
-KEPT_NAME = 20  # characters of the target's name, to be recognized by
-FORGOTTEN = 3600.0  # seconds after which a temporary file is nobody's, where there are no locks
+KEPT_NAME = 20  # characters of the target's name kept in temporary names, to recognize it by
+FORGOTTEN = 3600.0  # seconds after which a temporary file counts as abandoned, where there are no locks
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of `path` when the block ends, and disappears if it ends in an error.
+    """Open a file that replaces `path` when the block ends, and is removed if the block raises.
 
-    A link stays a link: its target is replaced. What is written is on the disk before the older file is gone.
+    A link stays a link: its target is replaced. The new contents are on disk before the old file is gone.
 
     Raises
     ------
@@ -43,13 +43,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            with suppress(OSError):  # the permissions of the older file, where it has some
+            with suppress(OSError):  # keep the permissions of the old file, if there is one
                 os.chmod(file.name, stat.S_IMODE(os.stat(target).st_mode))
             if sys.platform == "win32":  # an open file cannot be renamed on Windows
                 file.close()
             os.replace(file.name, target)  # while the lock is held
         finally:
-            with suppress(Exception):  # it tries once more to write what it could not
+            with suppress(Exception):  # it tries again to write what it could not
                 file.close()
     except BaseException:
         with suppress(FileNotFoundError):
@@ -58,7 +58,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def target_of(path: str | os.PathLike[str]) -> str:
-    """Return the file that would be replaced, links resolved.
+    """Return the file that would be replaced, with links resolved.
 
     Raises
     ------
@@ -67,22 +67,22 @@ def target_of(path: str | os.PathLike[str]) -> str:
     """
     name = os.fsdecode(path)
     if "\0" in name:
-        raise OSError(errno.EINVAL, "the name has a null character", name)
+        raise OSError(errno.EINVAL, "the name contains a null character", name)
     target = os.path.realpath(name)
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
         own = os.path.dirname(name)
-        missing = folder if os.path.isdir(own or os.curdir) else own  # that of a link, or of the name
+        missing = folder if os.path.isdir(own or os.curdir) else own  # the folder of the link's target, or of the name
         raise FileNotFoundError(errno.ENOENT, f"there is no folder {missing}", name)
     if os.path.basename(name) in ("", os.curdir, os.pardir) or (os.path.exists(target) and not os.path.isfile(target)):
-        raise OSError(errno.EISDIR, "it is a folder or device, and no file", name)
+        raise OSError(errno.EISDIR, "it is a folder or device, not a file", name)
     if os.path.islink(target):
         raise OSError(errno.ELOOP, "it is a link that leads back to itself", name)
     return target
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Find out whether `replacing` can write to `path`, in the same place and under the same names.
+    """Check that `replacing` can write to `path`, in the same folder and under the same names.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     try:
         with open(target, "xb") as new:
             made = os.fstat(new.fileno())
-        if os.path.samestat(made, os.stat(target)):  # and not another's, of this moment
+        if os.path.samestat(made, os.stat(target)):  # and not one that another process has just created
             os.remove(target)
     except FileExistsError:
         with open(target, "ab"):  # a file that is read-only is not meant to be replaced
@@ -104,7 +104,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def remove_leftovers(target: str) -> None:
-    """Remove the temporary files for `target` of processes that are no more."""
+    """Remove the temporary files for `target` of processes that no longer exist."""
     start = _start_of_name(target)
     with suppress(OSError), os.scandir(os.path.dirname(target)) as entries:  # what cannot be listed stays
         for entry in entries:
@@ -122,14 +122,14 @@ def _remove_if_forgotten(entry: os.DirEntry[str]) -> None:
         return
     file = os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails if its writer, a thread or a process, lives
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails if its writer, a thread or a process, is alive
         os.remove(entry.path)
     finally:
         os.close(file)
 
 
 def _create(target: str) -> BinaryIO:
-    """Open a temporary file for `target`; its lock tells `remove_leftovers` that somebody is writing it."""
+    """Open a temporary file for `target`; its lock tells `remove_leftovers` that it is being written."""
     while True:
         file = open(f"{_start_of_name(target)}{os.urandom(4).hex()}{ENDING}", "x+b")  # noqa: SIM115  it outlives this function
         if sys.platform == "win32":
@@ -139,10 +139,10 @@ def _create(target: str) -> BinaryIO:
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), os.stat(file.name)):
                 return file
-        file.close()  # removed before it was locked
+        file.close()  # it was removed before it was locked
 
 
 def _start_of_name(target: str) -> str:
-    """Return how names of temporary files for `target` begin; they are short enough for any file system."""
+    """Return the start of the names of temporary files for `target`, short enough for any file system."""
     folder, name = os.path.split(target)
     return os.path.join(folder, f"{name[:KEPT_NAME]}.{zlib.crc32(os.fsencode(name)):08x}.")

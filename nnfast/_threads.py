@@ -1,4 +1,4 @@
-"""How many threads a call may use. The results do not depend on it, only the time."""
+"""The number of threads a call may use. It affects only the time, not the results."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _everywhere: int | None = None
 _here: ContextVar[int | None] = ContextVar("nnfast_num_threads", default=None)
 
 
-MAX_THREADS = 1024  # more than any call enlists
+MAX_THREADS = 1024  # more than any call uses
 
 
 def set_num_threads(n: int) -> None:
-    """Set how many threads a call may use at most, in the whole process.
+    """Set the maximum number of threads a call may use, for the whole process.
 
     Parameters
     ----------
     n : int
-        At least 1. Small work uses fewer: a thread that costs more than it saves is not started.
+        At least 1. Small calls use fewer: a thread that would cost more than it saves is not started.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def set_num_threads(n: int) -> None:
 
 @contextmanager
 def num_threads(n: int) -> Iterator[None]:
-    """Set how many threads the calls inside a ``with`` block may use, in this thread of control alone.
+    """Set the maximum number of threads for calls inside a ``with`` block, in the current thread or task only.
 
     Parameters
     ----------
@@ -73,10 +73,10 @@ def num_threads(n: int) -> Iterator[None]:
 
 
 def get_num_threads() -> int:
-    """Return how many threads a call may use.
+    """Return the maximum number of threads a call may use.
 
-    The first of these that is there: `num_threads`, `set_num_threads`, the environment's ``NNFAST_NUM_THREADS`` and
-    ``OMP_NUM_THREADS``, and the cores that this process may use.
+    It is the first of these that is set: `num_threads`, `set_num_threads`, the environment variables
+    ``NNFAST_NUM_THREADS`` and ``OMP_NUM_THREADS``; otherwise the number of cores that this process may use.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def _from_environment() -> int:
 
 
 def _count(text: str) -> int | None:
-    """Return the positive integer in a text, at most `MAX_THREADS`; None if it is something else."""
+    """Return the positive integer in a text, limited to `MAX_THREADS`; None if it is something else."""
     digits = text.strip()
     if not (digits.isascii() and digits.isdecimal()):
         return None
@@ -126,7 +126,7 @@ def _count(text: str) -> int | None:
 
 
 def _usable_cores() -> int:
-    """Cores by affinity, or fewer where a control group grants less time."""
+    """Return the number of cores by affinity, or fewer if a control group limits the time."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     try:

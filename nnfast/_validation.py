@@ -1,7 +1,7 @@
-"""The one gate through which every array argument passes.
+"""Checks of arguments, shared by the whole package.
 
-Behind it, arrays are C-contiguous, aligned, in native byte order and of a dtype that the kernels know; each error names
-the argument, what came and what was expected.
+Every array argument is checked here; afterwards it is C-contiguous, aligned, in native byte order and of a dtype that
+the kernels support. Each error names the argument, the value received and what was expected.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from typing import Any
 import numpy as np
 
 MAX_SIZE = 2**31 - 1  # of one axis: the kernels are tested for sizes below it
-MAX_INT = 2**128  # of an integer argument, unless it has a limit of its own
-SHOWN = 5  # columns of a data frame that a message describes
+MAX_INT = 2**128  # default upper limit of an integer argument
+SHOWN = 5  # most columns of a data frame that a message describes
 
-# Decorates what computes with NumPy, so that nothing depends on the caller's `np.seterr` or raises or warns because of
-# it. Not for a function that calls one of the user's, which must see the user's own state.
+# Decorator for functions that compute with NumPy, so that the caller's `np.seterr` has no effect on them. Not for a
+# function that calls user code, which must see the user's own error state.
 own_error_state = np.errstate(all="ignore")
 
 
 def describe(value: Any) -> str:
-    """Say what came, for the end of an error message."""
+    """Describe the value received, for the end of an error message."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
-    if hasattr(value, "to_numpy") and isinstance(getattr(value, "shape", None), tuple):  # many lines of text
+    if hasattr(value, "to_numpy") and isinstance(getattr(value, "shape", None), tuple):  # their repr is many lines long
         return f"a {type(value).__name__} of shape {value.shape}"
     return f"{shown(value)} ({type(value).__name__})"
 
 
 def shown(value: Any) -> str:
-    """The value's repr, shortened; some have none, such as integers of more digits than Python prints."""
+    """Return the shortened repr of `value`; some values have none, such as integers with too many digits to print."""
     try:
         return reprlib.repr(value)
     except Exception:
-        return f"an integer of {value.bit_length()} bits" if type(value) is int else "something that cannot be shown"
+        return f"an integer of {value.bit_length()} bits" if type(value) is int else "an object that cannot be printed"
 
 
 def as_array(
@@ -52,30 +52,30 @@ def as_array(
     shape: Sequence[int | None] | None = None,
     finite: bool = False,
 ) -> np.ndarray:
-    """Return `value` as an array the kernels can read, without a copy where it already is one.
+    """Return `value` as an array that the kernels can read, without copying if it already is one.
 
     Parameters
     ----------
     name : str
-        What the caller's user calls the argument; errors begin with it.
+        The name of the argument as the user knows it; error messages begin with it.
     value : array_like
         Real numbers, booleans included.
     dtype : dtype, optional
-        The dtype to compute in. By default float32 stays float32 and all else becomes float64.
+        The dtype to compute in. By default float32 stays float32 and everything else becomes float64.
     ndim : int or sequence of int, optional
-        The numbers of axes that are accepted.
+        The accepted numbers of dimensions.
     shape : sequence of (int or None), optional
-        The shape that is expected; None leaves an axis free.
+        The expected shape; None accepts any length of that axis.
     finite : bool
-        Refuse NaN and infinity.
+        Whether to raise ValueError for NaN and infinity.
 
     Raises
     ------
     TypeError
         If the values are not real numbers.
     ValueError
-        If the shape is another one, an axis is too long, a finite number is beyond the range of `dtype`, or a value is
-        not finite though it must be.
+        If the shape does not match, an axis is too long, a finite number is out of range for `dtype`, or `finite` is
+        true and a value is not finite.
     """
     array = to_array(name, value)
     if array.dtype.kind not in "fiub":
@@ -98,22 +98,22 @@ def as_array(
 
 def _cast(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
     try:
-        with np.errstate(all="ignore", over="raise"):  # whatever the caller's state: what is tiny may become zero
+        with np.errstate(all="ignore", over="raise"):  # whatever the caller's state; tiny values may become zero
             return np.require(array, dtype, ("C", "A"))
     except FloatingPointError:
         index = np.argwhere(np.isfinite(array) & (np.abs(array) > np.finfo(dtype).max))[0]
         value = array[tuple(index)]
-        raise ValueError(f"{name} must fit {np.dtype(dtype)}, got {value:g}{_at(index)}, which is beyond it") from None
+        raise ValueError(f"{name} must fit into {np.dtype(dtype)}, got {value:g}{_at(index)}") from None
 
 
 def as_weights(value: Any, n: int, *, all_zero: bool = False) -> np.ndarray | None:
-    """Return the weights of `n` rows as float64; None stays None.
+    """Return the sample weights of `n` rows as float64, or None if `value` is None.
 
     Raises
     ------
     TypeError, ValueError
-        If `value` has another shape, holds what is negative or not finite, is all zero unless it may be, or has a sum
-        beyond float64.
+        If `value` has the wrong shape, contains negative or non-finite numbers, is all zero (unless `all_zero`), or has
+        numbers too small or too large to be summed in float64.
     """
     if value is None:
         return None
@@ -127,30 +127,30 @@ def as_weights(value: Any, n: int, *, all_zero: bool = False) -> np.ndarray | No
     low, high = range_of(np.float64)
     if not (low <= weights[weights > 0].min() and weights.max() <= high / n):
         raise ValueError(
-            f"sample_weight must be of numbers whose sum is one, zero or from {low:.3g} to {high / n:.3g} each, got "
-            f"{weights[weights > 0].min()} to {weights.max()}"
+            f"sample_weight must be zero or from {low:.3g} to {high / n:.3g} in each row, so that its sum fits into "
+            f"float64, got {weights[weights > 0].min()} to {weights.max()}"
         )
     return weights
 
 
 def to_array(name: str, value: Any) -> np.ndarray:
-    """Return `value` as an array of any dtype; numbers and booleans that came as objects become numbers.
+    """Return `value` as an array of any dtype; an object array of numbers and booleans becomes numeric.
 
     Raises
     ------
     TypeError, ValueError
-        If `value` cannot be read as an array, its rows differ in length, or values are masked.
+        If `value` cannot be read as an array, its rows differ in length, or it has masked values.
     """
     if type(value) is not np.ndarray:
         if np.ma.is_masked(value):
-            raise ValueError(f"{name} must have no masked values: fill them first, as {name}.filled(0) does")
-        if hasattr(value, "toarray"):  # SciPy's sparse ones: np.asarray would make one object of the whole
+            raise ValueError(f"{name} must not have masked values: fill them first, as {name}.filled(0) does")
+        if hasattr(value, "toarray"):  # SciPy's sparse arrays: np.asarray would make them one object
             raise TypeError(f"{name} must be a dense array, got {type(value).__name__}: use {name}.toarray()")
     try:
         array = np.asarray(value)
     except MemoryError:
         raise
-    except Exception as error:  # of any kind: that of another library's array, too
+    except Exception as error:  # of any kind: arrays of other libraries raise their own
         if isinstance(error, ValueError):
             raise ValueError(f"{name} must be a rectangular array of numbers: {_raggedness(value, error)}") from None
         raise TypeError(f"{name} cannot be read as an array of numbers, got {type(value).__name__}: {error}") from None
@@ -158,16 +158,16 @@ def to_array(name: str, value: Any) -> np.ndarray:
 
 
 def read_once(name: str, value: Any) -> Any:
-    """Return `value` as an array if it holds numbers; else as it is, of which the check to come can say more."""
+    """Return `value` as an array if it holds numbers, else unchanged, so that the next check can say more about it."""
     array = to_array(name, value)
     return array if array.dtype.kind in "fiub" else value
 
 
 def _raggedness(value: Any, error: ValueError) -> str:
-    """Say where the lengths of rows differ; NumPy's own words where that is not it."""
+    """Say which rows differ in length; if none do, return NumPy's message."""
     if isinstance(value, (list, tuple)):
         rows = [
-            "length " + str(len(row)) if getattr(row, "shape", True) and hasattr(row, "__len__") else "none"
+            "length " + str(len(row)) if getattr(row, "shape", True) and hasattr(row, "__len__") else "no length"
             for row in value
         ]
         for i, row in enumerate(rows):
@@ -177,13 +177,13 @@ def _raggedness(value: Any, error: ValueError) -> str:
 
 
 def _numbers_of_objects(name: str, array: np.ndarray) -> np.ndarray:
-    """The array as integers or floats if every element is a real number or a boolean; else as it is."""
+    """Return the array as integers or floats if all elements are real numbers or booleans, else unchanged."""
     flat = array.ravel().tolist()
     kinds = set(map(type, flat))
     if not all(map(_is_number_type, kinds)):
         return array
     if flat and all(issubclass(kind, (int, np.integer, np.bool_)) for kind in kinds):
-        with suppress(OverflowError):  # then they may still be floats
+        with suppress(OverflowError):  # they may still fit into floats
             return array.astype(np.int64)
     try:
         with np.errstate(all="ignore"):
@@ -191,22 +191,22 @@ def _numbers_of_objects(name: str, array: np.ndarray) -> np.ndarray:
         beyond = [
             value for value, number in zip(flat, floats.ravel(), strict=True) if np.isinf(number) and value != number
         ]
-    except (OverflowError, ValueError):  # an int without end, a signalling NaN of `decimal`
-        raise ValueError(f"{name} must fit float64, got a number that is beyond it") from None
+    except (OverflowError, ValueError):  # a huge int, or a signalling NaN of `decimal`
+        raise ValueError(f"{name} must fit into float64, got a number that is out of its range") from None
     if beyond:
-        raise ValueError(f"{name} must fit float64, got {shown(beyond[0])}, which is beyond it")
+        raise ValueError(f"{name} must fit into float64, got {shown(beyond[0])}")
     return floats
 
 
 def _is_number_type(kind: type) -> bool:
-    """Whether objects of this type are real numbers or booleans; `decimal.Decimal` is a Number, but no Real."""
+    """Whether objects of this type are real numbers or booleans; `decimal.Decimal` is a Number, but not a Real."""
     if issubclass(kind, (numbers.Complex, np.timedelta64)):
         return issubclass(kind, numbers.Real) and not issubclass(kind, np.timedelta64)
     return issubclass(kind, (numbers.Number, np.bool_))
 
 
 def _why_not_numbers(name: str, value: Any, array: np.ndarray) -> str:
-    """Say what an array that does not hold real numbers holds instead, and what to do."""
+    """Say what an array contains instead of real numbers, and what to do about it."""
     columns = getattr(value, "columns", None)
     if array.dtype.kind == "O" and array.ndim == 2 and columns is not None and len(columns) == array.shape[1]:
         return _columns_that_do_not_fit(name, list(columns), array)
@@ -221,18 +221,18 @@ def _columns_that_do_not_fit(name: str, columns: list[Any], array: np.ndarray) -
             found.append(f"{shown(column)} has {shown(other)}")
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return (
-        f"but column {', '.join(found[:SHOWN])}{more}: leave such columns out or make numbers of them, as "
-        f"pandas.get_dummies does of text and categories; {name}.to_numpy(dtype=float) makes NaN of missing values"
+        f"but column {', '.join(found[:SHOWN])}{more}: drop such columns or convert them to numbers, as "
+        f"pandas.get_dummies does for text and categories; {name}.to_numpy(dtype=float) turns missing values into NaN"
     )
 
 
 def _first_other(values: np.ndarray) -> tuple[int, Any]:
-    """Where the first element is that is no real number, and what it is; -1 if there is none."""
+    """Return the index of the first element that is not a real number, and that element; -1 and None if all are."""
     return next(((i, v) for i, v in enumerate(values.ravel().tolist()) if not _is_number_type(type(v))), (-1, None))
 
 
 def _remedy(name: str, array: np.ndarray) -> str:
-    """Say what to do with an array that does not hold real numbers."""
+    """Say what to do about an array that does not hold real numbers."""
     kind = array.dtype.kind
     if not array.ndim:
         return ""
@@ -246,10 +246,10 @@ def _remedy(name: str, array: np.ndarray) -> str:
     if kind in "UST":
         return _remedy_for_text(name, array)
     if kind in "mM":
-        return f": make numbers of them first, such as ({name} - {name}.min()) / np.timedelta64(1, 's')"
+        return f": convert them to numbers first, such as ({name} - {name}.min()) / np.timedelta64(1, 's')"
     return {
-        "c": f": take {name}.real, or np.abs({name})",
-        "V": ": numpy.lib.recfunctions.structured_to_unstructured makes columns of fields",
+        "c": f": use {name}.real or np.abs({name})",
+        "V": ": numpy.lib.recfunctions.structured_to_unstructured turns fields into columns",
     }[kind]
 
 
@@ -258,9 +258,9 @@ def _remedy_for_text(name: str, array: np.ndarray) -> str:
         array.astype(np.float64)
     except (TypeError, ValueError):
         if name == "x":
-            return ": make a column of 0 and 1 for each value of such a feature"
-        return f": {_renumber(name)} numbers classes from 0"
-    return f": these are numbers written as text, which np.asarray({name}).astype(float) reads"
+            return ": encode such a feature as a column of 0 and 1 for each of its values"
+        return f": use {_renumber(name)} to number the classes from 0"
+    return f": these are numbers written as text, which np.asarray({name}).astype(float) converts"
 
 
 def _renumber(name: str) -> str:
@@ -268,26 +268,26 @@ def _renumber(name: str) -> str:
 
 
 def where_not_finite(array: np.ndarray) -> str:
-    """Point at the first value that is NaN or infinite."""
+    """Say where the first NaN or infinity is."""
     return _at(np.argwhere(~np.isfinite(array))[0]).lstrip()
 
 
 def _at(index: np.ndarray) -> str:
-    """Say where; nothing of a single number."""
+    """Say where; empty for a single number."""
     if not index.size:
         return ""
     return f" at index {index[0] if index.size == 1 else tuple(index.tolist())}"
 
 
 def as_labels(name: str, labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return an array of one axis or more as labels of classes, int64 from 0 up to `n_classes - 1`.
+    """Return an array of one or more dimensions as class labels, int64 from 0 to `n_classes - 1`.
 
     Raises
     ------
     TypeError
-        If the labels are not integers; the message says how to make them so.
+        If the labels are not integers; the message says how to convert them.
     ValueError
-        If one of them is no class, or missing.
+        If a label is out of range or missing.
     """
     if labels.dtype.kind not in "iub":
         raise _labels_of_others(name, labels)
@@ -296,24 +296,24 @@ def as_labels(name: str, labels: np.ndarray, n_classes: int) -> np.ndarray:
     low, high = int(labels.min()), int(labels.max())
     if low < 0:
         raise ValueError(
-            f"{name} holds labels and must not be negative, got {low}: {_renumber(name)} makes them count from 0"
+            f"{name} holds labels and must not be negative, got {low}: use {_renumber(name)} to number them from 0"
         )
     if high >= n_classes:
-        remedy = f": for labels that count from 1, {name} - 1" if low == 1 and high == n_classes else ""
+        remedy = f": if the labels start at 1, use {name} - 1" if low == 1 and high == n_classes else ""
         raise ValueError(
-            f"{name} holds labels up to {high}, which needs at least {high + 1} outputs, and there are {n_classes}"
+            f"{name} holds labels up to {high}, which need at least {high + 1} outputs, but there are {n_classes}"
             + remedy
         )
     return np.require(labels, np.int64, ("C", "A"))
 
 
 def _labels_of_others(name: str, labels: np.ndarray) -> Exception:
-    """The error for labels that are not integers."""
-    message = f"{name} holds one label a row and must be of integers, got dtype {labels.dtype}"
+    """Return the error for labels that are not integers."""
+    message = f"{name} must hold one integer label per row, got dtype {labels.dtype}"
     if labels.dtype.kind == "O" and not isinstance(_first_other(labels)[1], str):
         return TypeError(message + _remedy(name, labels))
     if labels.dtype.kind != "f":
-        return TypeError(f"{message}: {_renumber(name)}")
+        return TypeError(f"{message}: use {_renumber(name)}")
     missing = np.count_nonzero(~np.isfinite(labels))
     if missing:
         return ValueError(
@@ -324,22 +324,22 @@ def _labels_of_others(name: str, labels: np.ndarray) -> Exception:
     if fractions.any():
         at = np.argwhere(fractions)[0]
         return TypeError(
-            f"{message} and {labels[tuple(at)]:g}{_at(at)}: targets that are not classes need an output layer without "
+            f"{message} with {labels[tuple(at)]:g}{_at(at)}: targets that are not classes need an output layer without "
             "softmax, such as Dense(1)"
         )
     return TypeError(f"{message}: use {name}.astype(int), or one-hot rows")
 
 
 def check_shape(name: str, array: np.ndarray, shape: Sequence[int | None]) -> None:
-    """Raise ValueError unless `array` has `shape`; None in `shape` leaves an axis free."""
+    """Raise ValueError unless `array` has `shape`; None in `shape` accepts any length."""
     if not _fits(array.shape, shape):
         wanted = ", ".join("n" if size is None else str(size) for size in shape)
         wanted = f"({wanted},)" if len(shape) == 1 else f"({wanted})"
         remedy = ""
         if array.ndim == 2 and array.shape[1] == 1 and _fits(array.shape[:1], shape):
-            remedy = f": np.ravel({name})"
+            remedy = f": use np.ravel({name})"
         elif array.ndim == 1 and _fits((*array.shape, 1), shape):
-            remedy = f": np.reshape({name}, (-1, 1))"
+            remedy = f": use np.reshape({name}, (-1, 1))"
         raise ValueError(f"{name} must have shape {wanted}, got {array.shape}{remedy}")
 
 
@@ -353,7 +353,7 @@ def check_out(name: str, out: Any, shape: Sequence[int], dtype: Any) -> np.ndarr
     Raises
     ------
     TypeError
-        If it is no array, or of another dtype.
+        If it is not an array or has another dtype.
     ValueError
         If its shape differs or it is read-only.
     """
@@ -363,7 +363,7 @@ def check_out(name: str, out: Any, shape: Sequence[int], dtype: Any) -> np.ndarr
         raise TypeError(f"{name} must have dtype {np.dtype(dtype)}, got {out.dtype}")
     check_shape(name, out, shape)
     if not out.flags.writeable:
-        raise ValueError(f"{name} is read-only")
+        raise ValueError(f"{name} must be writable, got a read-only array")
     return out
 
 
@@ -385,7 +385,7 @@ def check_int(name: str, value: Any, minimum: int, maximum: int = MAX_INT) -> in
 def check_float(
     name: str, value: Any, minimum: float = -np.inf, maximum: float = np.inf, *, open_ends: bool = False
 ) -> float:
-    """Return `value` as a finite float within the bounds, which `open_ends` leaves out."""
+    """Return `value` as a finite float within the bounds, which `open_ends` excludes."""
     if not _is_number(value):
         raise TypeError(f"{name} must be a number, got {describe(value)}")
     try:
@@ -404,7 +404,7 @@ def check_float(
 
 
 def _is_number(value: Any) -> bool:
-    """Whether `value` is one real number, as far as its type tells: `float` would take text, booleans and durations."""
+    """Whether `value` is a single real number by its type: `float` would also accept text, booleans and durations."""
     if isinstance(value, (np.ndarray, np.generic)):
         return value.ndim == 0 and value.dtype.kind in "fiu" and not np.ma.is_masked(value)
     return not isinstance(value, (bool, str, bytes, bytearray, complex)) and getattr(value, "ndim", 0) == 0
@@ -412,15 +412,15 @@ def _is_number(value: Any) -> bool:
 
 @cache
 def range_of(dtype: Any) -> tuple[float, float]:
-    """Return the smallest and the largest number of a dtype that loses nothing: below, the engine flushes to zero."""
+    """Return the smallest and the largest normal number of a dtype; the engine flushes smaller ones to zero."""
     return float(np.finfo(dtype).smallest_normal), float(np.finfo(dtype).max)
 
 
 def check_holds(name: str, number: float, dtype: Any) -> None:
-    """Raise ValueError unless arrays of the dtype can hold the number: a smaller one would count as zero."""
+    """Raise ValueError unless arrays of `dtype` can hold the number: a smaller one would count as zero."""
     low, high = range_of(dtype)
     if number and not low <= abs(number) <= high:
-        raise ValueError(f"{name} has the number {number}, but {dtype} holds those from {low:.3g} to {high:.3g}")
+        raise ValueError(f"{name} has the number {number}, but {dtype} only holds numbers from {low:.3g} to {high:.3g}")
 
 
 def warn_of_lost_digits(x: np.ndarray, y: np.ndarray, targets: np.ndarray, dtype: np.dtype, stacklevel: int) -> None:
@@ -435,13 +435,13 @@ def warn_of_lost_digits(x: np.ndarray, y: np.ndarray, targets: np.ndarray, dtype
 
 @own_error_state
 def lost_in_float32(name: str, array: np.ndarray) -> str | None:
-    """Say so if a column holds values that float64 tells apart and float32 does not, and what to do; else None.
+    """Return a warning if a column holds values that float32 cannot tell apart though float64 can; None otherwise.
 
-    Such as times in seconds since 1970: they lie 10 apart, and float32's numbers of that size 128. A column counts if
-    float32 makes one of more than a tenth of the neighbours that differ among 512 rows, the first 256 and 256 all over
-    the data, and has less than 2**16 numbers between the 5th and the 95th percentile of these rows. So neither what
-    rounding leaves (differences below 2**-40 of the column's size) counts, nor tiny values beside large ones, nor a
-    fine grid over a wide range, whose neighbours float32 may well join.
+    An example is times in seconds since 1970 that are 10 apart: float32 numbers of that size are 128 apart. A column
+    counts if float32 merges more than a tenth of the neighbouring values that differ among 512 rows (the first 256, and
+    256 spread over the data), and has fewer than 2**16 numbers between the 5th and the 95th percentile of these rows.
+    So three things do not count: the remains of rounding (differences below 2**-40 of the column's size), tiny values
+    beside large ones, and a fine grid over a wide range, whose neighbours float32 may well merge.
     """
     if array.dtype.kind not in "fiu" or np.can_cast(array.dtype, np.float32) or len(array) < 2:
         return None
@@ -462,14 +462,14 @@ def lost_in_float32(name: str, array: np.ndarray) -> str | None:
     where = f"in column {at}, " if sample.shape[1] > 1 else ""
     others = f" (and in {columns.size - 1} other columns)" if columns.size > 1 else ""
     return (
-        f"{name} holds values that float32 cannot tell apart, though float64 can: {where}{before} of them, from "
-        f"{sample[0, at]:.9g} to {sample[-1, at]:.9g}, become {after}{others}. Subtract the mean and divide by the "
+        f"{name} holds values that float32 cannot tell apart, though float64 can: {where}{before} values from "
+        f"{sample[0, at]:.9g} to {sample[-1, at]:.9g} become {after}{others}. Subtract the mean and divide by the "
         f"standard deviation, ({name} - {name}.mean(0)) / {name}.std(0)"
     )
 
 
 def content(value: Any) -> Any:
-    """Return what stands for a hyperparameter where objects are compared: equal for equal arrays, and hashable."""
+    """Return a hashable key for a hyperparameter by which objects are compared: equal for equal arrays."""
     if isinstance(value, np.ndarray):
         return value.shape, value.dtype.str, (value + 0.0).tobytes()  # -0.0 and 0.0 are equal
     return tuple(map(content, value)) if isinstance(value, (list, tuple)) else value
@@ -495,11 +495,11 @@ def choose(name: str, value: Any, choices: Sequence[str]) -> str:
         raise TypeError(f"{name} must be one of {', '.join(map(repr, choices))}, got {describe(value)}")
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {shown(value)}")
-    return str(value)  # one of NumPy's would show in a repr
+    return str(value)  # a string of NumPy's would show in a repr
 
 
 def as_tuple(name: str, value: Any, of: str) -> tuple[Any, ...]:
-    """Return the elements of a sequence; TypeError if `value` is none. `of` says what it should hold."""
+    """Return the elements of a sequence; TypeError if `value` is not iterable. `of` names what it should contain."""
     try:
         elements = iter(value)
     except TypeError:
@@ -508,7 +508,7 @@ def as_tuple(name: str, value: Any, of: str) -> tuple[Any, ...]:
 
 
 def require(module: str, extra: str) -> Any:
-    """Import an optional dependency, or say which extra of nnfast brings it."""
+    """Import an optional dependency; the ImportError says which extra of nnfast installs it."""
     from importlib import import_module
 
     try:

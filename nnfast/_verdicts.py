@@ -1,17 +1,18 @@
-"""Which claimed slopes are right, which are wrong, and which cannot be told.
+"""Decide which claimed slopes are right, which are wrong, and which stay undecided.
 
-A claim is compared with differences at a ladder of steps, each a quarter of the one before. Four things can come
-between a difference and the derivative: rounding, which grows as the step shrinks; curvature, which shrinks with it; a
-kink within the step, which disappears once the step is shorter than the distance to it; and a kink (or jump) at the
-point itself, where the two sides keep different slopes. All four are measured on the ladder, for each entry on its own:
+A claim is compared with finite differences on a ladder of values of h, each a quarter of the one before. Four things
+can separate a finite difference from the derivative: rounding, which grows as h shrinks; curvature, which shrinks with
+h; a kink within h, which disappears once h is smaller than the distance to it; and a kink (or jump) at the point
+itself, where the slopes of the two sides remain different. All four are measured on the ladder, separately for each
+entry:
 
-- *Rounding* from the scatter of the finest steps, where nothing else is left (as in Moré and Wild, "Estimating
+- *Rounding* from the scatter at the smallest values of h, where nothing else is left (as in Moré and Wild, "Estimating
   computational noise", 2011), and never below one unit in the last place of the value.
-- *Curvature and kinks within the step* from how much an estimate changes at the next two finer steps.
+- *Curvature and kinks within h* from how much an estimate changes at the next two smaller values of h.
 
-Each entry is judged where the sum of both is least. A claim is called wrong only if it is farther off than the
-tolerance and that uncertainty together, from the central slope and from the slopes of both sides. It cannot be told if
-the claim agrees, but an uncertainty larger than a thousandth of the largest slope makes that mean nothing.
+Each entry is judged where the sum of both is smallest. A claim is called wrong only if it differs from the central
+slope, and from the slopes of both sides, by more than the tolerance and that uncertainty together. It is undecided if
+it agrees but the uncertainty is larger than a thousandth of the largest slope, so that the agreement means nothing.
 """
 
 from __future__ import annotations
@@ -26,42 +27,42 @@ from nnfast._validation import own_error_state
 
 EPSILON = float(np.finfo(np.float64).eps)
 EPSILON32 = float(np.finfo(np.float32).eps)
-RATIO = 4.0  # of two neighbouring steps
-FINER = 9  # steps below the first one
-COARSER = 6  # steps above it, for functions that are mostly rounding
-SCATTER = 10.0  # times the measured rounding is what a slope may be off by
-VAGUE = 4.0  # times the tolerance: an agreement where rounding is more than that says nothing yet
-SMALL = 1e-4  # of the largest slope of all: for smaller slopes, the precision that this one needs is enough
-OBVIOUS = 100.0  # times as far off as slopes at the first steps and on both sides differ: wrong without a closer look
-OBVIOUS_AFTER = 3  # finer steps
-SIDES = 3.0  # times that, for the extrapolated slope of one side
-JUMP = 5  # finest steps that all see the same change where the value jumps
-WAVES = 0.05  # of the largest change: if the finest steps scatter by more, the value goes up and down all the time
-CALM = 100.0  # times less scatter than both sides together: then one side is smooth, and the other one jumps
-BENT = 7  # steps after the first one, by which a kink within the first step is out of reach
-UNSEEN = 16.0  # times the rounding of a value: rounding may swallow smaller changes
-EXCUSED = 1e-3  # of the largest slope of all: a larger uncertainty tells nothing
+RATIO = 4.0  # of two neighbouring values of h
+FINER = 9  # values of h below the first one
+COARSER = 6  # values of h above it, for functions dominated by rounding
+SCATTER = 10.0  # times the measured rounding: the error that a slope may have
+VAGUE = 4.0  # times the tolerance: where rounding is larger, an agreement means nothing yet
+SMALL = 1e-4  # of the largest slope overall: smaller slopes need no more precision than one of this size
+OBVIOUS = 100.0  # times farther off than the first slopes of both sides are apart: wrong without further evaluation
+OBVIOUS_AFTER = 3  # smaller values of h
+SIDES = 3.0  # times the rounding, for the extrapolated slope of one side
+JUMP = 5  # smallest values of h, which all see the same change where the value jumps
+WAVES = 0.05  # of the largest change: if the smallest values of h scatter by more, the function oscillates
+CALM = 100.0  # times less scatter than both sides together: this side is smooth, and the other one jumps
+BENT = 7  # values of h after the first one, by which a kink within the first h is out of reach
+UNSEEN = 16.0  # times the rounding of a value: rounding may hide smaller changes
+EXCUSED = 1e-3  # of the largest slope overall: with a larger uncertainty, nothing can be concluded
 
-Sides = tuple[np.ndarray, np.ndarray, np.ndarray]  # slopes to the right and to the left, and the steps
+Sides = tuple[np.ndarray, np.ndarray, np.ndarray]  # slopes to the right and to the left, and the values of h
 Ask = Callable[[float, Mapping[str, np.ndarray]], Mapping[str, Sides]]
 
 
 @dataclass
 class Verdict:
-    """What is known of the entries of one array, as flat arrays.
+    """What is known about the entries of one array, as flat arrays.
 
     Attributes
     ----------
     claimed, slope, uncertainty : ndarray
-        The claim, the best numerical slope, and how far off that one may be.
+        The claim, the best numerical slope, and the uncertainty of that slope.
     kinks, wrong, undecided : ndarray of bool
-        Entries at a kink, whose claim is as good as any; wrong ones; and those that cannot be told.
+        Entries at a kink, where the claim is as good as any other; wrong entries; and undecided entries.
     outside, jumps : ndarray of bool
-        Why: the claim is outside of the slopes on both sides of a kink; the value jumps.
+        The reason: the claim lies outside the slopes on both sides of a kink; the value jumps.
     moved : ndarray of bool
-        Entries that changed the value at all.
+        Entries that affected the value at all.
     nearest : ndarray
-        The larger slope, of both sides, at the finest step; not finite at the edge of where the function is.
+        The larger slope of both sides at the smallest h; not finite at the edge of the function's domain.
     """
 
     claimed: np.ndarray
@@ -81,13 +82,13 @@ class Verdict:
             setattr(self, name, np.zeros(self.claimed.size, bool))
 
     def replace(self, entries: np.ndarray, other: Verdict, which: np.ndarray) -> None:
-        """Take what another verdict, of these entries, says of some of them."""
+        """Copy from `other`, a verdict on `entries`, the results of those selected by `which`."""
         for name, array in vars(other).items():
             if name != "claimed":
                 getattr(self, name)[entries[which]] = array[which]
 
     def excuse_rounding(self, rounding: float) -> None:
-        """Take for right what is off by no more than the rounding of the claims themselves."""
+        """Accept claims that are off by no more than their own rounding."""
         excused = self.wrong & (self.distance <= rounding)
         self.wrong[excused] = self.outside[excused] = False
         self.uncertainty[excused] = np.maximum(self.uncertainty, self.distance)[excused]
@@ -95,13 +96,13 @@ class Verdict:
     @property
     @own_error_state
     def distance(self) -> np.ndarray:
-        """How far the claims are from the slopes; infinitely where either is not finite."""
+        """The distance of the claims from the slopes; infinite where either is not finite."""
         distance = np.abs(self.claimed - self.slope)
         return np.where(np.isnan(distance), np.inf, distance)
 
     @own_error_state
     def errors(self, tolerance: float) -> np.ndarray:
-        """Return relative errors, made so that the uncertainty alone stays within the tolerance."""
+        """Return relative errors, scaled so that the uncertainty alone stays within the tolerance."""
         size = np.maximum(np.abs(self.claimed), np.abs(self.slope)) + self.uncertainty / tolerance
         errors = self.distance / np.where(size == 0, 1, size)
         return np.where(np.isnan(errors), np.inf, errors)
@@ -120,17 +121,17 @@ def judge(
     Parameters
     ----------
     claimed, points : mapping of str to ndarray
-        The claims, and the numbers that are moved, as flat arrays.
+        The claims, and the numbers that are varied, as flat arrays.
     ask : callable
-        Given a factor for the usual step, and the indices of the entries in question by array, it returns the slopes to
-        the right and to the left of each and the steps.
+        Given a factor for the usual h, and the indices of the entries to evaluate by array, it returns the slopes to
+        the right and to the left of each, and the values of h.
     value : float
         The function's value at the point.
     tolerance : float
         The largest relative error that counts as right.
     quantum : callable, optional
-        Returns, once there are values, what these are rounded to; 0 if it is no more than their last place. Left out if
-        nothing is rounded to less than double precision.
+        Returns, once there are values, the unit to which they are rounded; 0 if that is no more than their last place.
+        Omitted if nothing is rounded to less than double precision.
     """
     sides = ask(1.0, {name: np.arange(claim.size) for name, claim in claimed.items()})
     ladders = {
@@ -143,7 +144,7 @@ def judge(
     _look_closer(ask, ladders)
     for power in range(1, COARSER + 1):
         for name, coarser in _ask_open(ask, RATIO**power, ladders, ladders).items():
-            ladders[name].step_back(coarser)
+            ladders[name].go_coarser(coarser)
     _look_closer(ask, ladders)
     for ladder in ladders.values():
         ladder.decide(limit, quantum() if quantum else 0.0)
@@ -151,7 +152,7 @@ def judge(
 
 
 def _look_closer(ask: Ask, ladders: Mapping[str, _Ladder]) -> None:
-    """Take finer steps, one after another, for as long as they may tell something."""
+    """Evaluate at smaller and smaller values of h, for as long as they may be informative."""
     for power in range(1, FINER + 1):
         due = [name for name, ladder in ladders.items() if ladder.finer == power - 1 and ladder.needs_finer]
         for name, finer in _ask_open(ask, RATIO**-power, due, ladders).items():
@@ -164,7 +165,7 @@ def _ask_open(ask: Ask, factor: float, names: Iterable[str], ladders: Mapping[st
 
 
 class _Ladder:
-    """The slopes of one array at all steps so far, of the entries that are still open."""
+    """The slopes of one array at all values of h so far, for the entries that are still open."""
 
     @own_error_state
     def __init__(
@@ -176,68 +177,68 @@ class _Ladder:
         tolerance: float,
         may_round: bool,
     ) -> None:
-        right, left, step = sides
+        right, left, h = sides
         self.tolerance = tolerance
         central = _central(right, left)
         smaller = np.minimum(np.abs(right), np.abs(left))
         self.largest = float(np.max(smaller, initial=0, where=np.isfinite(smaller)))  # a jump has one large side
         self.value, self.point, self.may_round = value, point, may_round
-        self.verdict = Verdict(claimed, central, self._rounding(right, left, step, slice(None)) / step)
-        self.first_gap, self.first_step = np.abs(right - left), step
+        self.verdict = Verdict(claimed, central, self._rounding(right, left, h, slice(None)) / h)
+        self.first_gap, self.first_h = np.abs(right - left), h
         self.verdict.moved = (right != 0) | (left != 0)
         self.open = np.arange(claimed.size)
-        self.finer, self.stepped_back = 0, False
-        self.right, self.left, self.steps = [right], [left], [step]
+        self.finer, self.went_coarser = 0, False
+        self.right, self.left, self.hs = [right], [left], [h]
 
-    def _rounding(self, right: np.ndarray, left: np.ndarray, step: np.ndarray, at: Any) -> np.ndarray:
-        """Return the least that rounding adds to a value.
+    def _rounding(self, right: np.ndarray, left: np.ndarray, h: np.ndarray, at: Any) -> np.ndarray:
+        """Return the smallest possible rounding error of a value.
 
-        The value is off by one unit in its last place, and so is the number that is moved. What is computed from that
-        number may be of size 1 even if the number is tiny (1 + x, say), so where the slopes of both sides differ, the
-        slope may be that of a point one unit in the last place of 1 away.
+        The value is off by one unit in its last place, and so is the number that is varied. What is computed from that
+        number may be of size 1 even if the number is tiny (1 + x, say), so where the slopes of the two sides differ,
+        the slope may be that of a point at a distance of one unit in the last place of 1.
         """
         point, larger, gap = np.abs(self.point[at]), np.maximum(np.abs(right), np.abs(left)), np.abs(right - left)
-        moved = (point + step) * larger + np.maximum(1, point) * gap
+        moved = (point + h) * larger + np.maximum(1, point) * gap
         return np.asarray(EPSILON * (abs(self.value) + np.where(np.isfinite(moved), moved, 0)))
 
     def keep(self, which: np.ndarray) -> None:
-        """Go on with these of the open entries."""
+        """Keep only these of the open entries."""
         self.open = self.open[which]
-        for kept in (self.right, self.left, self.steps):
+        for kept in (self.right, self.left, self.hs):
             kept[:] = [array[which] for array in kept]
 
     @own_error_state
     def look_once(self, limit: float) -> None:
-        """Accept what agrees at the first step."""
+        """Accept the entries that agree at the first h."""
         verdict = self.verdict
         verdict.uncertainty = np.minimum(verdict.uncertainty, limit)
-        self.scale = limit / EXCUSED  # the largest slope of all
+        self.scale = limit / EXCUSED  # the largest slope overall
         self.different = self._differs(verdict.slope, verdict.uncertainty)
         self.keep(self.different | ~self._is_clear(verdict.claimed, verdict.slope, verdict.uncertainty))
 
     @property
     def needs_finer(self) -> bool:
-        """Whether a finer step may tell something: more rounding helps none that merely agrees too vaguely."""
-        return bool(self.open.size and (self.stepped_back or self.different[self.open].any()))
+        """Whether a smaller h may help; more rounding helps no entry that merely agrees too vaguely."""
+        return bool(self.open.size and (self.went_coarser or self.different[self.open].any()))
 
     def _differs(self, slope: np.ndarray, rounding: np.ndarray) -> np.ndarray:
-        """Which open entries are farther off than rounding at its least explains."""
+        """Which open entries are farther off than the smallest possible rounding explains."""
         claimed = self.verdict.claimed[self.open]
         return np.asarray(~(np.abs(claimed - slope) <= self.tolerance * _size(claimed, slope) + rounding))
 
     def _is_clear(self, claimed: np.ndarray, slope: np.ndarray, rounding: np.ndarray) -> np.ndarray:
-        """Where an agreement means something."""
+        """Where rounding is small enough for an agreement to mean something."""
         size = _size(claimed, slope)
         return np.asarray(rounding <= VAGUE * self.tolerance * np.maximum(size, SMALL * self.scale))
 
     @own_error_state
-    def step_back(self, sides: Sides) -> None:
-        """Take the slopes of a coarser step, and accept what agrees at it and, as far as rounding lets it, before."""
+    def go_coarser(self, sides: Sides) -> None:
+        """Add the slopes at a larger h; accept entries that agree there and, as far as rounding allows, before."""
         self._add(sides, 0)
-        self.stepped_back = True
+        self.went_coarser = True
         verdict, at = self.verdict, self.open
         central = [_central(self.right[k], self.left[k]) for k in (0, 1)]
-        rounding = [self._rounding(self.right[k], self.left[k], self.steps[k], at) / self.steps[k] for k in (0, 1)]
+        rounding = [self._rounding(self.right[k], self.left[k], self.hs[k], at) / self.hs[k] for k in (0, 1)]
         size = _size(verdict.claimed[at], central[0])
         steady = np.abs(central[0] - central[1]) <= self.tolerance * size + 2 * rounding[1]
         gaps = [np.abs(self.right[k] - self.left[k]) for k in (0, 1)]
@@ -249,9 +250,9 @@ class _Ladder:
 
     @own_error_state
     def look_closer(self, sides: Sides) -> None:
-        """Take the slopes of a finer step, and accept what agrees at it and at the one before."""
+        """Add the slopes at a smaller h; accept entries that agree there and at the one before."""
         self.finer += 1
-        self._add(sides, len(self.steps))
+        self._add(sides, len(self.hs))
         verdict, at = self.verdict, self.open
         claimed = verdict.claimed[at]
         agrees = np.ones(at.size, bool)
@@ -259,15 +260,15 @@ class _Ladder:
             central = _central(self.right[k], self.left[k])
             allowed = self.tolerance * _size(claimed, central) + verdict.uncertainty[at]
             agrees &= np.abs(claimed - central) <= slack * allowed
-            # Where rounding swallows the change, zero agrees with zero.
-            rounding = self._rounding(self.right[k], self.left[k], self.steps[k], at) / self.steps[k]
+            # Where rounding hides the change, zero agrees with zero.
+            rounding = self._rounding(self.right[k], self.left[k], self.hs[k], at) / self.hs[k]
             agrees &= rounding <= VAGUE * slack * allowed
         if self.may_round:
             agrees &= ~self._is_blind(self.right, self.left)
         done = at[agrees]
-        gap, share = np.abs(self.right[-2] - self.left[-2])[agrees], (self.steps[-2] / self.first_step[at])[agrees]
+        gap, share = np.abs(self.right[-2] - self.left[-2])[agrees], (self.hs[-2] / self.first_h[at])[agrees]
         verdict.slope[done] = _central(self.right[-2], self.left[-2])[agrees]
-        # Curvature makes a gap in proportion to the step: a larger one at the first step was a kink's.
+        # Curvature makes a gap proportional to h: a larger gap at the first h was due to a kink.
         verdict.kinks[done] = self.first_gap[done] > 4 * (gap / share + verdict.uncertainty[done])
         wrong = self._obviously_wrong() & ~agrees
         if not wrong.any():
@@ -277,51 +278,51 @@ class _Ladder:
         self.keep(~agrees & ~wrong)
 
     def _obviously_wrong(self) -> np.ndarray:
-        """Which open claims are far off from slopes that hardly change within the first steps."""
+        """Which open claims are far off from slopes that hardly change over the first values of h."""
         if self.finer != OBVIOUS_AFTER:
             return np.zeros(self.open.size, bool)
         claimed = self.verdict.claimed[self.open]
         slopes = np.array(self.right[-1 - OBVIOUS_AFTER :] + self.left[-1 - OBVIOUS_AFTER :])
         low, high = slopes.min(axis=0), slopes.max(axis=0)
-        rounding = self._rounding(self.right[-1], self.left[-1], self.steps[-1], self.open)
-        spread = high - low + rounding / self.steps[-1]
+        rounding = self._rounding(self.right[-1], self.left[-1], self.hs[-1], self.open)
+        spread = high - low + rounding / self.hs[-1]
         distance = np.maximum(claimed - high, low - claimed)
-        # What does not move may be rounded, and so may what is but a little off: changes in proportion to the step, for
-        # steps that are multiples of each other, can be so by chance.
+        # Values that do not change may be rounded, and so may claims that are only slightly off: with values of h that
+        # are multiples of each other, rounded changes can be proportional to h by chance.
         moves = (slopes != 0).all(axis=0) & (distance > 0.01 * _size(claimed, high))
         steady = spread < 0.01 * np.abs(high + low)
         return np.asarray((distance > OBVIOUS * spread) & moves & steady)
 
     def _add(self, sides: Sides, place: int) -> None:
-        for kept, new in zip((self.right, self.left, self.steps), sides, strict=True):
+        for kept, new in zip((self.right, self.left, self.hs), sides, strict=True):
             kept.insert(place, new)
         self.verdict.moved[self.open] |= (sides[0] != 0) | (sides[1] != 0)
 
     @own_error_state
     def decide(self, limit: float, rounding_of_value: float) -> None:
-        """Judge what is still open, each entry at its best step."""
+        """Judge what is still open, each entry at its best h."""
         if not self.open.size:
             return
         verdict, at = self.verdict, self.open
-        right, left, steps = (np.array(kept) for kept in (self.right, self.left, self.steps))
+        right, left, hs = (np.array(kept) for kept in (self.right, self.left, self.hs))
         nearest = np.maximum(np.abs(right[-1]), np.abs(left[-1]))
         claimed = verdict.claimed[at]
-        least = self._rounding(right, left, steps, at)
+        least = self._rounding(right, left, hs, at)
         rounding = np.maximum(least, rounding_of_value)
-        flat = self._forget_still_steps(right, left, steps, rounding)
+        flat = self._forget_unseen(right, left, hs, rounding)
         central = _central(right, left)
-        scatter = _scatter(central, steps)
-        slope, about = _best(central, steps, np.maximum(scatter, rounding))
+        scatter = _scatter(central, hs)
+        slope, about = _best(central, hs, np.maximum(scatter, rounding))
         ends = []
         for side in (right, left):
-            beside, finer = _extrapolated(side, steps)
+            beside, finer = _extrapolated(side, hs)
             calm = _scatter(beside, finer)
             own = np.where(SIDES * scatter > CALM * calm, calm, SIDES * scatter)
             ends.append(_best(beside, finer, np.maximum(own, SIDES * rounding[1:])))
         (a, about_a), (b, about_b) = ends
         slack = self.tolerance * _size(claimed, slope)
-        still = ((right == claimed) & (left == claimed)).all(axis=0)  # as of a constant
-        told = (about <= limit) | still
+        still = ((right == claimed) & (left == claimed)).all(axis=0)  # as for a constant
+        certain = (about <= limit) | still
         close = (np.abs(claimed - slope) <= slack + about) | still
         both = np.isfinite(about_a) & np.isfinite(about_b)
         bent = both & (np.abs(a - b) > about_a + about_b + slack)
@@ -331,64 +332,62 @@ class _Ladder:
         on_side = np.zeros(at.size, bool)
         for side, (end, about_end) in zip((right, left), ends, strict=True):
             on_side |= (np.abs(claimed - end) <= slack + about_end) & (about_end <= limit)
-            on_side |= (side == claimed).all(axis=0)  # as where all other slopes are zero, too, and the limit is
-        jumps = _jumps(right, left, steps, least[-1])
-        jumps |= _waves(right, left, steps, scatter, claimed)
+            on_side |= (side == claimed).all(axis=0)  # as where all other slopes, and so the limit, are zero
+        jumps = _jumps(right, left, hs, least[-1])
+        jumps |= _waves(right, left, hs, scatter, claimed)
         wrong = (np.isfinite(about) & both & ~close & ~inside & ~jumps) | ~np.isfinite(claimed)
         wrong &= ~flat | (claimed != 0)
-        kinks = ~wrong & ~flat & ((bent & inside) | (on_side & ~told))
+        kinks = ~wrong & ~flat & ((bent & inside) | (on_side & ~certain))
         verdict.slope[at] = np.where(np.isfinite(about), slope, verdict.slope[at])
         verdict.uncertainty[at] = np.where(np.isfinite(about), about, 0)
         verdict.wrong[at], verdict.kinks[at], verdict.outside[at] = wrong, kinks, wrong & bent
-        verdict.undecided[at] = ~(wrong | kinks | (close & told))
-        verdict.kinks[at] |= close & told & ~wrong & self._bent_at_first(right, left, about)
+        verdict.undecided[at] = ~(wrong | kinks | (close & certain))
+        verdict.kinks[at] |= close & certain & ~wrong & self._bent_at_first(right, left, about)
         verdict.nearest[at] = nearest
         verdict.jumps[at] = jumps
 
     def _bent_at_first(self, right: np.ndarray, left: np.ndarray, about: np.ndarray) -> np.ndarray:
-        """Where a kink lay within the first step, though the finer ones see none: curvature shrinks with the step."""
+        """Where a kink lay within the first h, though smaller ones see none: curvature shrinks with h."""
         gap = np.abs(right - left)
         return np.asarray(gap[-1 - FINER] > 4 * (gap[-1 - FINER + BENT] * RATIO**BENT + about))
 
-    def _forget_still_steps(
-        self, right: np.ndarray, left: np.ndarray, steps: np.ndarray, rounding: np.ndarray
-    ) -> np.ndarray:
-        """Drop steps that change nothing where larger ones do: a function that rounds internally does not see them.
+    def _forget_unseen(self, right: np.ndarray, left: np.ndarray, hs: np.ndarray, rounding: np.ndarray) -> np.ndarray:
+        """Drop values of h that change nothing where larger ones do: a function that rounds internally ignores them.
 
-        Return where it may as well be that the function has a flat part there, with a slope of zero.
+        Return where the function may instead have a flat part, with a slope of zero.
         """
         if not self.may_round:
             return np.zeros(right.shape[1], bool)
         blind = self._is_blind(right, left)
         seen = np.maximum(np.abs(right), np.abs(left))
-        expected = steps * np.min(seen, axis=0, initial=np.inf, where=seen > 0)
+        expected = hs * np.min(seen, axis=0, initial=np.inf, where=seen > 0)
         flat = blind & (((right == 0) | (left == 0)) & (expected > UNSEEN * rounding)).any(axis=0)
         for side in (right, left):
             side[(side == 0) & blind] = np.nan
-        still = (right == 0) & (left == 0) & (steps < 2 * EPSILON32 * np.abs(self.point[self.open]))
+        still = (right == 0) & (left == 0) & (hs < 2 * EPSILON32 * np.abs(self.point[self.open]))
         still &= ((right != 0) | (left != 0)).any(axis=0)
         right[still] = left[still] = np.nan
         return flat
 
     @staticmethod
     def _is_blind(right: Any, left: Any) -> np.ndarray:
-        """Where the finest step changes nothing on one side, and the coarsest ones do on both."""
+        """Where the smallest h changes nothing on one side, although the largest ones do on both."""
         sees = (right[0] != 0) & (left[0] != 0) & (right[1] != 0) & (left[1] != 0)
         return np.asarray(sees & ((right[-1] == 0) | (left[-1] == 0)))
 
 
-def _extrapolated(side: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One-sided slopes without the part of their error that is in proportion to the step, and the finer steps."""
-    return side[1:] + (side[1:] - side[:-1]) / (steps[:-1] / steps[1:] - 1), steps[1:]
+def _extrapolated(side: np.ndarray, hs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return one-sided slopes without the part of their error proportional to h, and the smaller values of h."""
+    return side[1:] + (side[1:] - side[:-1]) / (hs[:-1] / hs[1:] - 1), hs[1:]
 
 
-def _best(estimates: np.ndarray, steps: np.ndarray, scatter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The estimate of each entry at the step where it is least uncertain, and how uncertain; infinitely if none is."""
-    noise = SCATTER * scatter / steps
-    uncertainty = np.full(estimates.shape, np.inf)  # of the finest, which nothing finer can confirm
+def _best(estimates: np.ndarray, hs: np.ndarray, scatter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least uncertain estimate of each entry, and its uncertainty: infinite if no estimate is usable."""
+    noise = SCATTER * scatter / hs
+    uncertainty = np.full(estimates.shape, np.inf)  # as for the smallest h, which no smaller one can confirm
     for k in range(len(estimates) - 1):
         changes = np.abs(estimates[k + 1 :] - estimates[k])
-        # Finer steps may tell of a kink within this one; but the finest of all has nothing to confirm it.
+        # Smaller values of h may reveal a kink within this one; but nothing confirms the smallest of all.
         beyond = np.fmax.reduce((changes - noise[k + 1 :])[: max(1, len(changes) - 1)], axis=0)
         change = changes[0] if len(changes) == 1 else np.maximum(changes[0], changes[1] / RATIO)
         uncertainty[k] = noise[k] + np.maximum(change, beyond)
@@ -397,34 +396,32 @@ def _best(estimates: np.ndarray, steps: np.ndarray, scatter: np.ndarray) -> tupl
     return np.take_along_axis(estimates, best, 0)[0], np.take_along_axis(uncertainty, best, 0)[0]
 
 
-def _scatter(estimates: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """What rounding adds to a value, as the estimates of each entry at the finest steps tell."""
-    scatter = steps[1:] * np.abs(np.diff(estimates, axis=0))
-    scatter[steps[1:] == steps[:-1]] = np.nan
+def _scatter(estimates: np.ndarray, hs: np.ndarray) -> np.ndarray:
+    """Return the rounding error of a value, from the scatter of each entry's estimates at the smallest values of h."""
+    scatter = hs[1:] * np.abs(np.diff(estimates, axis=0))
+    scatter[hs[1:] == hs[:-1]] = np.nan
     finest = np.argsort(np.isfinite(scatter), axis=0, kind="stable")[-3:]
     middle = np.sort(np.nan_to_num(np.take_along_axis(scatter, finest, 0), posinf=0), axis=0)[1]  # one may be a kink's
     return np.asarray(np.maximum(middle, np.quantile(middle, 0.25, method="lower")))  # all may be small by chance
 
 
-def _jumps(right: np.ndarray, left: np.ndarray, steps: np.ndarray, rounding: np.ndarray) -> np.ndarray:
-    """Where the value changes about as much, and the same way, however small the step: noise changes its sign."""
+def _jumps(right: np.ndarray, left: np.ndarray, hs: np.ndarray, rounding: np.ndarray) -> np.ndarray:
+    """Where the value changes by about the same amount, with the same sign, however small h is; noise changes sign."""
     jumps = np.zeros(right.shape[1], bool)
     for side in (right, left):
-        changes = (side * steps)[-JUMP:]
+        changes = (side * hs)[-JUMP:]
         changes = changes * np.sign(changes[-1])
         jumps |= (changes.min(axis=0) > 0.5 * changes.max(axis=0)) & (changes[-1] > 1e3 * rounding)
     return jumps
 
 
-def _waves(
-    right: np.ndarray, left: np.ndarray, steps: np.ndarray, scatter: np.ndarray, claimed: np.ndarray
-) -> np.ndarray:
-    """Where the value changes as much at the finest steps as at any other, and the claim is steep enough for that.
+def _waves(right: np.ndarray, left: np.ndarray, hs: np.ndarray, scatter: np.ndarray, claimed: np.ndarray) -> np.ndarray:
+    """Where the value changes as much at the smallest values of h as at any other, and the claim is steep enough.
 
-    An example is sin(1e12 * x): no step is fine enough to tell its slope from noise.
+    An example is sin(1e12 * x): no h is small enough to distinguish its slope from noise.
     """
-    largest = (np.maximum(np.abs(right), np.abs(left)) * steps).max(axis=0)
-    return np.asarray((scatter > WAVES * largest) & (np.abs(claimed) * steps[-1] > scatter / 10) & np.isfinite(claimed))
+    largest = (np.maximum(np.abs(right), np.abs(left)) * hs).max(axis=0)
+    return np.asarray((scatter > WAVES * largest) & (np.abs(claimed) * hs[-1] > scatter / 10) & np.isfinite(claimed))
 
 
 def _central(right: np.ndarray, left: np.ndarray) -> np.ndarray:

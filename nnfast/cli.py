@@ -1,8 +1,8 @@
 """The command line: ``nnfast train``, ``nnfast predict``, ``nnfast info``.
 
-Results go to the standard output; progress, warnings and errors to the standard error. Whatever can be wrong with
-arguments and files is found before training begins. Once it has begun, nothing that was learned is lost: Ctrl-C ends it
-early, and the network is saved all the same.
+Results go to standard output; progress, warnings and errors to standard error. Problems with arguments and files are
+found before training begins. Once it has begun, nothing that was learned is lost: Ctrl-C ends it early, and the network
+is still saved.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ OK, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141  # the last two 
 
 EPOCHS, EPOCHS_MNIST = 100, 10
 LEARNING_RATES = {name: 0.1 if name == "sgd" else kind().learning_rate for name, kind in OPTIMIZERS.items()}
-# of hidden layers: those that learn, each unit on its own
+# of hidden layers: those with a gradient that work on each unit separately
 ACTIVATIONS = tuple(name for name in NAMES if name not in ("step", "softmax", "log_softmax"))
 
 
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 if all went well, 1 if something failed underway, 2 if arguments or files do not fit, 130 after
+        The exit code: 0 for success, 1 if something failed while running, 2 for invalid arguments or files, 130 after
         Ctrl-C, 141 if the reader of the output went away.
 
     Raises
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     nnfast ...
     0
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name that the terminal cannot show must not end a training
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name that the terminal cannot show must not end training
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
@@ -88,16 +88,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _give_up_output(error: OSError) -> int:
-    """The standard output takes no more: its reader has gone, which is no news to anyone, or its disk is full."""
+    """Give up standard output: its reader has gone, which needs no message, or its disk is full."""
     broken = isinstance(error, BrokenPipeError)
     if not broken:
         say(f"nnfast: error: {error}")
-    # When Python exits it flushes what is left: into the void, or it would complain again.
-    void = os.open(os.devnull, os.O_WRONLY)
+    # When Python exits, it flushes what is left: discard that, or it would fail again.
+    null = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            with suppress(OSError, ValueError):  # a stream of a program's own has no number
-                os.dup2(void, stream.fileno())
+            with suppress(OSError, ValueError):  # a stream replaced by the program has no file descriptor
+                os.dup2(null, stream.fileno())
     return BROKEN_PIPE if broken else FAILED
 
 
@@ -124,7 +124,7 @@ def _complain(args: argparse.Namespace, message: str, code: int) -> int:
 def _number_of_threads() -> int:
     try:
         return nnfast.get_num_threads()
-    except ValueError as error:  # in the environment
+    except ValueError as error:  # from the environment
         raise UsageError(str(error)) from None
 
 
@@ -135,19 +135,19 @@ TRAIN = """\
 Train a network on
 
   digits    1,797 handwritten digits of 8x8 pixels, which come with nnfast,
-  mnist     70,000 handwritten digits of 28x28 pixels, fetched if need be, or
-  FILE.npz  samples of your own: an array x of shape (samples, features) and an
-            array y, made by numpy.savez("FILE.npz", x=x, y=y).
+  mnist     70,000 handwritten digits of 28x28 pixels, downloaded if needed, or
+  FILE.npz  your own samples: an array x of shape (samples, features) and an
+            array y, written by numpy.savez("FILE.npz", x=x, y=y).
 
-If y is of integers, they are classes 0, 1, 2, ...: the network ends in softmax
-and learns by cross entropy. Rows of one 1 and zeros else are classes too. If y
-is of other floats, of shape (samples,) or (samples, outputs), they are values:
-it ends in identity and learns by the mean squared error. x and y are used as
-they are: scale them to about 1.
+If y holds integers, they are classes 0, 1, 2, ...: the network ends in softmax
+and is trained with cross entropy. One-hot rows are classes too. If y holds
+other floats, of shape (samples,) or (samples, outputs), they are values: the
+network ends in identity and is trained with the mean squared error. x and y are
+not scaled for you: scale them to about 1.
 
-Ctrl-C ends the training early; what was learned is reported, saved and drawn
-all the same. What cannot be written where you want it is written beside it or
-among the temporary files, and you are told where.
+Ctrl-C ends training early; what was learned is still reported, saved and drawn.
+A file that cannot be written where you asked is written beside it or to the
+folder for temporary files, and a message says where.
 
 examples:
   nnfast train digits --layers 50 20 --activation relu --plot loss.png
@@ -156,17 +156,17 @@ examples:
 PREDICT = """\
 Print a line for each sample: its class, or the values of a regression.
 
-FILE is a .npz with an array x, a .npy, or a .csv: commas between the numbers,
-and at most one line of names above them. Samples have the shape of those that
-the network was trained on, or are flattened to rows. If a .npz has an array y
-too, the accuracy is told, on the standard error.
+FILE is a .npz with an array x, a .npy, or a .csv: numbers separated by commas,
+with at most one line of column names above them. Samples have the shape of
+those that the network was trained on, or are flattened to rows. If a .npz also
+has an array y, accuracy and loss are printed to standard error.
 
 example:
   nnfast predict net.npz samples.csv | head
 """
 INFO = "Print version, SIMD level, compiler and threads; or the layers of a saved network."
 EXIT_CODES = (
-    "exit codes: 0 all went well, 1 something failed underway, 2 arguments or files do not fit, 130 Ctrl-C, "
+    "exit codes: 0 success, 1 something failed while running, 2 invalid arguments or files, 130 Ctrl-C, "
     "141 the reader of the output went away"
 )
 
@@ -183,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(_add_command(commands, "train", _train, "train a network on digits, mnist or a file", TRAIN))
     _add_predict(_add_command(commands, "predict", _predict, "run a saved network on the samples of a file", PREDICT))
     info = _add_command(commands, "info", _info, "describe this installation, or a saved network", INFO)
-    info.add_argument("net", metavar="NET.npz", nargs="?", help="a network that was saved")
+    info.add_argument("net", metavar="NET.npz", nargs="?", help="a saved network")
     return parser
 
 
@@ -207,10 +207,10 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("network").add_argument
     add("--layers", metavar="N", type=_width, nargs="+", default=[50], help="units of each hidden layer (default: 50)")
     add("--activation", choices=ACTIVATIONS, default="sigmoid", help="of the hidden layers (default: sigmoid)")
-    add("--dropout", metavar="RATE", type=_part, default=0.0, help="behind each hidden layer, from 0 to below 1")
+    add("--dropout", metavar="RATE", type=_part, default=0.0, help="after each hidden layer, from 0 to below 1")
 
     add = parser.add_argument_group("training").add_argument
-    epochs = f"how often each sample is used (default: {EPOCHS}; for mnist {EPOCHS_MNIST})"
+    epochs = f"passes over the samples (default: {EPOCHS}; for mnist {EPOCHS_MNIST})"
     add("--epochs", metavar="N", type=_whole(1, sys.maxsize), help=epochs)
     add(
         "--batch-size",
@@ -222,31 +222,31 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add("--optimizer", choices=tuple(LEARNING_RATES), default="adam", help="(default: adam)")
     rates = ", ".join(f"{rate} for {name}" for name, rate in LEARNING_RATES.items())
     add("--learning-rate", metavar="RATE", type=_positive, help=f"(default: {rates})")
-    validation = "part of the samples, drawn at random, that is kept to test with (default: 0.2); mnist has its own"
+    validation = "fraction of the samples, drawn at random, to test with (default: 0.2); mnist has its own test data"
     add("--validation", metavar="PART", type=_part, help=validation)
-    seed = "fixes the initial weights, the mini-batches and the part kept to test with (default: 0)"
+    seed = "determines initial weights, mini-batches and the samples to test with (default: 0)"
     add("--seed", metavar="N", type=_whole(0), default=0, help=seed)
     _add_threads(add)
-    home = "where mnist is, or is stored, in a folder mnist (default: $NNFAST_DATA_HOME, else a cache folder)"
+    home = "where the folder mnist is or will be stored (default: $NNFAST_DATA_HOME, else a cache folder)"
     add("--data-home", metavar="FOLDER", help=home)
 
     add = parser.add_argument_group("output").add_argument
-    add("--plot", metavar="FILE", help=f"draw the course of loss and accuracy ({', '.join(PLOT_ENDINGS)})")
+    add("--plot", metavar="FILE", help=f"plot loss and accuracy over the training ({', '.join(PLOT_ENDINGS)})")
     add("--save", metavar="NET.npz", help="save the network, for predict and info")
-    add("--quiet", action="store_true", help="print the results alone: neither network nor progress")
+    add("--quiet", action="store_true", help="print only the results: neither network nor progress")
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("net", metavar="NET.npz", help="a network that was saved")
+    parser.add_argument("net", metavar="NET.npz", help="a saved network")
     parser.add_argument("file", metavar="FILE", help="samples: a .npz with x, a .npy or a .csv")
-    outputs = "print what the network puts out, such as probabilities, instead of classes"
+    outputs = "print the outputs of the network, such as probabilities, instead of classes"
     parser.add_argument("--outputs", action="store_true", help=outputs)
-    parser.add_argument("--output", metavar="FILE", help="write the lines there instead of to the standard output")
+    parser.add_argument("--output", metavar="FILE", help="write the lines to this file instead of standard output")
     _add_threads(parser.add_argument)
 
 
 def _add_threads(add: Callable[..., object]) -> None:
-    threads = "how many at most (default: as many as there are cores); the results do not depend on it"
+    threads = "maximum number of threads (default: the number of cores); the results do not depend on it"
     add("--threads", metavar="N", type=_whole(1, MAX_THREADS), help=threads)
 
 
@@ -255,7 +255,7 @@ def _whole(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
         try:
             number = int(text)
         except ValueError:
-            what = "a whole number of fewer digits" if text.isdecimal() else "a whole number"
+            what = "a whole number with fewer digits" if text.isdecimal() else "a whole number"
             raise argparse.ArgumentTypeError(f"must be {what}, got {reprlib.repr(text)}") from None
         if number < minimum:
             raise argparse.ArgumentTypeError(f"must be at least {minimum}, got {reprlib.repr(number)}")
@@ -279,7 +279,7 @@ def _positive(text: str) -> float:
 
 
 def _part(text: str) -> float:
-    return _real(text, lambda number: 0 <= number < 1, "a part: at least 0 and below 1")
+    return _real(text, lambda number: 0 <= number < 1, "a fraction: at least 0 and below 1")
 
 
 def _real(text: str, fits: Callable[[float], bool], wanted: str) -> float:
@@ -316,7 +316,7 @@ def _train(args: argparse.Namespace) -> int:
     if stopped and (history is None or not len(history.step_loss)):
         if isinstance(stopped, (TypeError, ValueError)):
             raise UsageError(str(stopped))
-        raise stopped  # before anything was learned: what an older file holds is worth more
+        raise stopped  # nothing was learned yet: an older file is worth more
     assert history is not None
     return _conclude(args, net, data, history, stopped, seconds)
 
@@ -329,8 +329,8 @@ def _conclude(
     stopped: BaseException | None,
     seconds: float,
 ) -> int:
-    """Write and report what was learned, and return the exit code; `stopped` is what ended the training early."""
-    # First what would be lost, then what is only told. What an older file holds is worth more than infinite weights.
+    """Write and report what was learned, and return the exit code; `stopped` is what ended training early."""
+    # First what would be lost, then what is only printed. An older file is worth more than infinite weights.
     diverged = not (np.isfinite(history.step_loss[-1]) and all_finite(net.flat_params))
     products: Products = {
         "network": (None if diverged else args.save, net.save),
@@ -338,10 +338,10 @@ def _conclude(
     }
     try:
         kept = _keep(products)
-    except KeyboardInterrupt as error:  # it was for the training, or came a second time
+    except KeyboardInterrupt as error:  # meant for the training, or pressed a second time
         stopped = stopped or error
         kept = _keep(products)
-    if isinstance(stopped, OSError):  # nobody reads any more
+    if isinstance(stopped, OSError):  # nobody reads the output any more
         raise stopped
     if not isinstance(stopped, MemoryError):
         _report(net, data, history, args.batch_size, seconds)
@@ -349,7 +349,7 @@ def _conclude(
         if place:
             print(f"{what} saved as {place}")
     if diverged:
-        unsaved = f", and {args.save} is left as it was" if args.save else ""
+        unsaved = f", and {args.save} is unchanged" if args.save else ""
         cure = "try a smaller --learning-rate, and scale x and y to about 1"
         _complain(args, f"error: the training diverged{unsaved}: {cure}", FAILED)
     if isinstance(stopped, KeyboardInterrupt):
@@ -364,15 +364,15 @@ Products = dict[str, tuple[str | None, Callable[[str], object]]]
 
 
 def _keep(products: Products) -> dict[str, str | None]:
-    """Write what was learned, in another place if need be; return where each is, None if nowhere."""
+    """Write what was learned, to another place if necessary; return where each file is, None if nowhere."""
     return {what: write(path, writer, rescue=True) for what, (path, writer) in products.items() if path}
 
 
 def _fit(args: argparse.Namespace, net: nnfast.Sequential, data: Data) -> BaseException | None:
-    """Train, and return what ended it early: Ctrl-C, nobody reading the progress any more, or an error."""
+    """Train, and return what ended it early: Ctrl-C, progress that nobody reads any more, or an error."""
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", DIVERGED, RuntimeWarning)  # it is told at the end, as an error
+            warnings.filterwarnings("ignore", DIVERGED, RuntimeWarning)  # reported at the end, as an error
             net.fit(
                 data.x,
                 data.y,
@@ -410,7 +410,7 @@ def _score(net: nnfast.Sequential, x: np.ndarray, y: np.ndarray) -> str:
     loss = f"{net.loss_name.replace('_', ' ')} {net.loss(x, y):.4g}"
     try:
         return f"accuracy {net.accuracy(x, y):.4f}, {loss}"
-    except ValueError:  # x and y fit, as the loss has shown: there are no classes to be right about
+    except ValueError:  # x and y are valid, as the loss has shown: there are no classes
         return loss
 
 
@@ -439,7 +439,7 @@ def _predict(args: argparse.Namespace) -> int:
     classes = net.layers[-1].activation in ("softmax", "sigmoid", "step") and not args.outputs
     try:
         lines = _lines(net.predict_class(rows) if classes else net.predict(rows))
-    except ValueError as error:  # of NaN there is no class
+    except ValueError as error:  # NaN has no class
         raise UsageError(f"{args.file}: {error}") from None
     if args.output:
         if not write(args.output, lambda path: _write_text(path, lines)):

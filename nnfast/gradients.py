@@ -1,7 +1,7 @@
-"""Numerical derivatives of any function of an array, and descent along them.
+"""Numerical derivatives of any function of an array, and gradient descent with them.
 
-A function is asked for its value a step to either side of each number. Its own code may be Python for one point, Python
-for a stack of points, or compiled.
+A function is evaluated at a distance h to either side of each element. It may be a Python function of one point, a
+Python function of a stack of points, or compiled.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["Descent", "gradient_descent", "numerical_diff", "numerical_gradient", "numerical_jacobian"]
 
 METHODS = ("central", "forward")
-STACK_BYTES = 2**25  # of points that a vectorized function is given at once
+STACK_BYTES = 2**25  # of points passed to a vectorized function at once
 SIGNATURE = "double (int, double *, void *)"
-PYTHON_API = 4  # the flag of a ctypes function that wants the GIL
+PYTHON_API = 4  # the flag of a ctypes function that needs the GIL
 
 
 def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, /, h: float | None = 1e-4) -> Any:
@@ -47,22 +47,22 @@ def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, /, h: float | None = 1
     Parameters
     ----------
     f : callable
-        Of a number; given an array, it must work on each element.
+        A function of one number; if `x` is an array, it must work elementwise.
     x : float or array_like
-        Where; integers are taken as float64. `f` gets copies.
+        Where to differentiate. Integers are converted to float64; `f` receives copies.
     h : float or None
-        The step to either side. None picks one for each element, from its dtype and magnitude.
+        The difference to either side. None chooses one for each element from its dtype and magnitude.
 
     Returns
     -------
     float or ndarray
-        ``(f(x + h) - f(x - h)) / 2h``, of the shape of ``f(x)`` and, if that is an array, of the dtype of `x`.
+        ``(f(x + h) - f(x - h)) / 2h``, with the shape of ``f(x)`` and, if that is an array, the dtype of `x`.
 
     Raises
     ------
     TypeError, ValueError
-        If `x` holds no real and finite numbers, if `h` is no positive number or too small to change `x`, or if `f`
-        gives no numbers or, for an array, not one for each element.
+        If `x` does not hold finite real numbers, if `h` is not a positive number or is too small to change `x`, or if
+        `f` does not return numbers or, for an array, one number for each element.
 
     Warns
     -----
@@ -71,8 +71,9 @@ def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, /, h: float | None = 1
 
     Notes
     -----
-    Chapter 4.3.1 of Saito's *Deep Learning from Scratch*. The step is the one between the two points as they are
-    rounded, so that a float32 `x` is no source of error. The error of the formula is of order ``h**2``.
+    Chapter 4.3.1 of Saito's *Deep Learning from Scratch*. The difference of the values is divided by the
+    distance between the two points as they are rounded, so a float32 `x` adds no error. The error of the formula is of
+    order ``h**2``.
 
     Examples
     --------
@@ -91,7 +92,7 @@ def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, /, h: float | None = 1
     shape = point.shape if point.ndim else above.shape
     for values in (above, below):
         if values.shape != shape:
-            raise ValueError(f"f must give an array of shape {shape}, got {values.shape}")
+            raise ValueError(f"f must return an array of shape {shape}, got {values.shape}")
     slope = np.asarray((above - below) / _width(right, left), point.dtype)
     return slope if slope.ndim else slope.item()
 
@@ -109,32 +110,33 @@ def numerical_gradient(
     Parameters
     ----------
     f : callable
-        The function, which gives one number. Either Python that takes an array shaped like `x`; or, with `vectorized`,
-        a stack of them, of shape (k, *x.shape), and gives k numbers; or compiled: a `scipy.LowLevelCallable`, a ctypes
-        function or a numba ``cfunc`` of the signature ``double f(int n, double *x, void *user_data)``. A compiled
-        function is called without the GIL and from several threads at once, and must leave its `x` as it is.
+        The function, which returns one number. Either a Python function of an array shaped like `x`; or, with
+        `vectorized`, a Python function of a stack of k such arrays, of shape (k, *x.shape), that returns k numbers; or
+        a compiled function: a `scipy.LowLevelCallable`, a ctypes function or a numba ``cfunc`` with the signature
+        ``double f(int n, double *x, void *user_data)``. A compiled function is called without the GIL and from several
+        threads at once, and must not change its `x`.
     x : array_like
-        Where, of any shape. A writable array of floats is changed in place, one element at a time, and restored, also
-        when `f` raises: so a function may look at the array rather than at its argument. Anything else is copied;
-        integers become float64.
+        Where to differentiate, of any shape. A writable array of floats is changed in place, one element at a time, and
+        restored, even if `f` raises: so a function may read this array instead of its argument. Anything else is
+        copied; integers become float64.
     h : float or None
-        The step. None picks one for each element, from its dtype and magnitude.
+        The difference. None chooses one for each element from its dtype and magnitude.
     method : {"central", "forward"}
         ``(f(x + h) - f(x - h)) / 2h`` for each element, or ``(f(x + h) - f(x)) / h``, which takes half the time and is
-        less exact.
+        less accurate.
     vectorized : bool
         Whether `f` takes a stack of points.
 
     Returns
     -------
     ndarray
-        Shaped like `x`, and of its dtype.
+        With the shape and the dtype of `x`.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, if `x` is not finite, if `f` gives something else than one number for each point,
-        or if `h` is too small to change an element.
+        If an argument is invalid, if `x` is not finite, if `f` does not return one number for each point, or if `h` is
+        too small to change an element.
 
     Warns
     -----
@@ -143,7 +145,7 @@ def numerical_gradient(
 
     Notes
     -----
-    Chapter 4.4 of Saito's *Deep Learning from Scratch*. With ``h=None`` the step is the cube root of the dtype's
+    Chapter 4.4 of Saito's *Deep Learning from Scratch*. With ``h=None``, h is the cube root of the dtype's
     epsilon (for forward differences the square root) times the larger of 1 and the element's size, which balances
     rounding and the error of the formula (Nocedal and Wright, *Numerical Optimization*, 8.1).
 
@@ -163,12 +165,12 @@ def numerical_gradient(
 def numerical_jacobian(
     f: Callable[..., Any], x: ArrayLike, /, h: float | None = 1e-4, method: str = "central", *, vectorized: bool = False
 ) -> np.ndarray:
-    """Compute the derivative of each number that a function gives with respect to each number that it takes.
+    """Compute the derivative of each output of a function with respect to each element of its argument.
 
     Parameters
     ----------
     f : callable
-        Python that takes an array shaped like `x` and gives an array; with `vectorized`, stacks of both.
+        A Python function of an array shaped like `x` that returns an array; with `vectorized`, both are stacks.
     x, h, method, vectorized
         As for `numerical_gradient`.
 
@@ -179,7 +181,7 @@ def numerical_jacobian(
     Raises
     ------
     TypeError, ValueError
-        As `numerical_gradient` does.
+        As for `numerical_gradient`.
 
     Examples
     --------
@@ -208,13 +210,13 @@ class Descent:
     values : ndarray of shape (steps + 1,)
         The function's values along the path.
     steps : int
-        Steps taken.
+        The number of steps taken.
     reason : str
-        Why it stopped, in a sentence.
+        Why it stopped, as a sentence.
     converged : bool
         Whether the gradient became smaller than `tol`.
     diverged : bool
-        Whether it went up rather than down, or to where something is not finite.
+        Whether the function went up instead of down, or something became infinite or NaN.
     """
 
     x: np.ndarray
@@ -240,39 +242,40 @@ def gradient_descent(
     gradient: Callable[[np.ndarray], Any] | None = None,
     tol: float | None = None,
 ) -> Descent:
-    """Walk downhill: ``x -= learning_rate * gradient(x)``, from `x0`.
+    """Minimize a function by gradient descent: ``x -= learning_rate * gradient(x)``, starting at `x0`.
 
     Parameters
     ----------
     f : callable
-        Of an array; gives one number.
+        A function of an array that returns one number.
     x0 : array_like
-        Where to begin; it is not changed.
+        The starting point; it is not changed.
     learning_rate : float
-        Above zero.
+        A number above zero.
     steps : int
-        How many to take at most.
+        The maximum number of steps.
     gradient : callable, optional
-        Of an array; gives an array of its shape. By default `numerical_gradient` of `f`.
+        A function of an array that returns the gradient, an array of the same shape. By default `numerical_gradient` of
+        `f`.
     tol : float, optional
         Stop where the length of the gradient is at most this.
 
     Returns
     -------
     Descent
-        The last point ``x``, its value ``fun``, the ``path``, and the ``reason`` why it stopped.
+        The last point ``x``, its value ``fun``, the ``path``, and the ``reason`` for stopping.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, if `f` is not finite at `x0`, or if `f` or `gradient` gives something of another
+        If an argument is invalid, if `f` is not finite at `x0`, or if `f` or `gradient` returns something of the wrong
         shape.
 
     Notes
     -----
-    Chapter 4.4.1 of Saito's *Deep Learning from Scratch*. A descent counts as diverged, and stops, when a number is not
-    finite any more; it also counts as diverged if it ends higher than it began, by more than rounding. Overflow and
-    invalid operations within `f` and `gradient` do not warn, as the result says what came of them.
+    Chapter 4.4.1 of Saito's *Deep Learning from Scratch*. A descent counts as diverged, and stops, when a number is no
+    longer finite; it also counts as diverged if it ends higher than it began, by more than rounding. Overflow and
+    invalid operations in `f` and `gradient` do not warn, since the result reports their effect.
 
     Examples
     --------
@@ -299,7 +302,7 @@ def gradient_descent(
     if not np.isfinite(values[0]):
         raise ValueError(f"f must be finite at x0, got {values[0]}")
     converged, trouble = False, ""
-    with np.errstate(over="ignore", invalid="ignore"):  # in `f` too: a descent that diverges says so in its result
+    with np.errstate(over="ignore", invalid="ignore"):  # in `f` too: the result says whether it diverged
         while len(path) <= steps and not trouble:
             slope = _descent_slope(f, gradient, x)
             length = _length(slope)
@@ -312,9 +315,9 @@ def gradient_descent(
                 x = _downhill(x, rate, slope)
                 path.append(x.copy())
                 values.append(float(number("f", f(x.copy()))))
-                trouble = "" if np.isfinite(values[-1]) and np.isfinite(x).all() else "f or x is not finite any more"
+                trouble = "" if np.isfinite(values[-1]) and np.isfinite(x).all() else "f or x is no longer finite"
     if not trouble and not converged and _went_up(path, values):
-        trouble = f"f has gone from {values[0]:.4g} up to {values[-1]:.4g}"
+        trouble = f"f has risen from {values[0]:.4g} to {values[-1]:.4g}"
     taken = len(path) - 1
     if trouble:
         advice = f"; learning_rate={rate:g} is too large, try a smaller one" if taken else " at x0"
@@ -328,7 +331,7 @@ def gradient_descent(
 
 @own_error_state
 def _went_up(path: list[np.ndarray], values: list[float]) -> bool:
-    """Whether a walk ends higher than it began, and not only because of rounding in `f` or in its gradient."""
+    """Whether a descent ends higher than it began, and not only because of rounding in `f` or its gradient."""
     first, last = path[0].astype(np.float64), path[-1].astype(np.float64)
     small = float(np.sqrt(np.finfo(path[0].dtype).eps))
     away = np.abs(last - first).max(initial=0) > small * max(1.0, float(np.abs(first).max(initial=0)))
@@ -347,15 +350,15 @@ def _length(slope: np.ndarray) -> float:
 
 def _descent_slope(f: Any, gradient: Any, x: np.ndarray) -> np.ndarray:
     if gradient is None:
-        return numerical_gradient(f, x.copy(), None)  # a step that grows with x, for a descent that diverges goes far
+        return numerical_gradient(f, x.copy(), None)  # h grows with x: a descent that diverges goes far
     return as_array("the result of gradient", gradient(x.copy()), x.dtype, shape=x.shape)
 
 
-# ---- points, steps, values
+# ---- points, differences, values
 
 
 def _floats(x: Any) -> np.ndarray:
-    """`x` itself as an array if it holds floats, else a copy in float64."""
+    """Return `x` as an array: itself if it holds floats, else a copy in float64."""
     array = to_array("x", x)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"x must hold real numbers, got {describe(x)}")
@@ -367,7 +370,7 @@ def _floats(x: Any) -> np.ndarray:
 
 
 def _wide(dtype: np.dtype) -> np.dtype:
-    """The dtype of a function's values: at least float64."""
+    """Return the dtype of a function's values: at least float64."""
     return np.result_type(dtype, np.float64)
 
 
@@ -378,27 +381,27 @@ def _width(right: np.ndarray, left: np.ndarray) -> np.ndarray:
 
 @own_error_state
 def _points(x: np.ndarray, h: float | None, method: str) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers to the right and to the left of each element."""
+    """Return the numbers to the right and to the left of each element."""
     if h is None:
         power = 1 / 3 if method == "central" else 1 / 2
-        step: Any = np.finfo(x.dtype).eps ** power * np.maximum(1, np.abs(x))
+        size: Any = np.finfo(x.dtype).eps ** power * np.maximum(1, np.abs(x))
     else:
-        step = check_float("h", h, 0.0, float("inf"), open_ends=True)
-    return moved(x, step), moved(x, -step) if method == "central" else np.array(x, x.dtype.newbyteorder("="))
+        size = check_float("h", h, 0.0, float("inf"), open_ends=True)
+    return moved(x, size), moved(x, -size) if method == "central" else np.array(x, x.dtype.newbyteorder("="))
 
 
 @own_error_state
-def moved(x: np.ndarray, step: Any) -> np.ndarray:
-    """Return ``x + step``, which must be other numbers than `x`; ValueError if one is not, or is infinite."""
-    there = np.add(x, step, dtype=_wide(x.dtype)).astype(x.dtype.newbyteorder("="))
+def moved(x: np.ndarray, h: Any) -> np.ndarray:
+    """Return ``x + h``; ValueError if an element does not change or becomes infinite."""
+    there = np.add(x, h, dtype=_wide(x.dtype)).astype(x.dtype.newbyteorder("="))
     stuck = np.argwhere((there == x) | ~np.isfinite(there))
     if len(stuck):
         at = tuple(stuck[0])
         where = f"x[{', '.join(map(str, at))}]" if at else "x"
-        size = abs(np.broadcast_to(step, x.shape)[at])
+        size = abs(np.broadcast_to(h, x.shape)[at])
         raise ValueError(
             f"h must change x, but {where} = {x[at]!s} ({x.dtype}) moved by {size:.3g} is {there[at]!s}: "
-            "h=None picks a step that fits"
+            "h=None chooses one that fits"
         )
     return np.asarray(there)
 
@@ -406,17 +409,17 @@ def moved(x: np.ndarray, step: Any) -> np.ndarray:
 def _warn_of_rounding(x: np.ndarray, h: float | None, stacklevel: int) -> None:
     if x.dtype.itemsize < 8 and h is not None:
         warnings.warn(
-            f"x is {x.dtype}: rounding may be larger than the differences; use float64, or h=None for a step that fits",
+            f"x is {x.dtype}: rounding may be larger than the differences; use float64, or h=None for one that fits",
             UserWarning,
             stacklevel=stacklevel,
         )
 
 
 def number(name: str, value: Any) -> Any:
-    """Return what a function gave as a float64 or longdouble; TypeError if it is not one number."""
+    """Return the result of a function as a float64 or longdouble; TypeError unless it is one number."""
     array = to_array(f"the result of {name}", value)
     if array.size != 1 or array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must give one real number, got {describe(value)}")
+        raise TypeError(f"{name} must return one real number, got {describe(value)}")
     return array.astype(_wide(array.dtype)).reshape(())[()]
 
 
@@ -426,14 +429,14 @@ def number(name: str, value: Any) -> Any:
 def _jacobian(
     f: Any, x: Any, h: float | None, method: str, vectorized: bool, *, scalar: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Slopes, with the elements of `x` along the first axis, and `x` as an array of floats."""
+    """Return the slopes, with the elements of `x` along the first axis, and `x` as an array of floats."""
     method = choose("method", method, METHODS)
     vectorized = check_bool("vectorized", vectorized)
     address = _address_of(f)
     if address is None and not callable(f):
         raise TypeError(f"f must be callable, got {describe(f)}")
     if address is not None and not scalar:
-        raise TypeError("f must be Python code for a Jacobian: a compiled function gives one number")
+        raise TypeError("f must be a Python function for a Jacobian: a compiled function returns one number")
     point = _floats(x)
     right, left = _points(point, h, method)
     if address is not None:
@@ -445,8 +448,8 @@ def _jacobian(
     above, below = _values(f, x if in_place else np.array(point), right, left, method, scalar)
     if not in_place and above.size and (above == below[:1]).all() and (below == below[:1]).all():
         warnings.warn(
-            f"f gave the same at all points: if it looks at {describe(x)} rather than at its argument, give it as a "
-            "writable array of floats, for anything else is copied and only the copy is moved",
+            f"f returned the same at all points: if it reads {describe(x)} instead of its argument, pass x as a "
+            "writable array of floats; anything else is copied, and only the copy changes",
             UserWarning,
             stacklevel=3,
         )
@@ -456,9 +459,9 @@ def _jacobian(
 def one_sided_slopes(
     f: Callable[[np.ndarray], Any], x: np.ndarray, here: float, h: np.ndarray, entries: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the slopes to the right and to the left of these entries of `x`, by a step `h` for each.
+    """Return the slopes to the right and to the left of some entries of `x`, with a difference `h` for each.
 
-    `x` is changed in place and restored; `here` is the value at it, and `entries` are indices of the flattened array.
+    `x` is changed in place and restored; `here` is the value there, and `entries` are indices into the flattened array.
     """
     centers = x.reshape(-1)[entries]
     right, left = moved(centers, h), moved(centers, -h)
@@ -481,14 +484,14 @@ def _values(
     scalar: bool,
     entries: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values to the right and to the left of each element, or of some, which are changed and restored in their turn."""
+    """Return the values to the right and to the left of each element or of `entries`, changing one at a time."""
     dtype = _wide(right.dtype)
 
     before, expected = x.copy(), x.copy()
 
     def value() -> Any:
         found = f(x)
-        # a copy: the next call may write over an array that f keeps
+        # a copy: the next call may overwrite an array that f keeps
         result = number("f", found) if scalar else np.array(as_array("the result of f", found, dtype))
         _check_unchanged(x, expected)
         return result
@@ -507,7 +510,7 @@ def _values(
     finally:
         x[...] = before
     shapes = {np.shape(found) for found in (*above, *below)}
-    if not (shapes or scalar):  # of no elements: what is left is the shape
+    if not (shapes or scalar):  # x has no elements: only the shape of the result is needed
         shapes.add(value().shape)
     _check_alike(shapes)
     shape = max(shapes, default=())
@@ -521,17 +524,17 @@ def _check_unchanged(x: np.ndarray, expected: np.ndarray) -> None:
         where = f"x[{', '.join(map(str, at))}]" if at else "x"
         raise ValueError(
             f"f must not change its argument, but it changed {where} from {expected[at]} to {x[at]}: "
-            "let it work on a copy, such as x.copy()"
+            "make it work on a copy, such as x.copy()"
         )
 
 
 def _check_alike(shapes: set[tuple[int, ...]]) -> None:
     if len(shapes) > 1:
-        raise ValueError(f"f must give arrays of one shape, got {' and '.join(map(str, sorted(shapes)[:2]))}")
+        raise ValueError(f"f must return arrays of the same shape, got {' and '.join(map(str, sorted(shapes)[:2]))}")
 
 
 def _of_stacks(f: Any, point: np.ndarray, right: np.ndarray, left: np.ndarray, method: str, scalar: bool) -> np.ndarray:
-    """Slopes by a function that takes many points at once."""
+    """Return slopes from a function that takes many points at once."""
     rights, lefts, size = right.ravel(), left.ravel(), point.size
     at_once = max(1, STACK_BYTES // max(1, point.nbytes))
 
@@ -560,21 +563,21 @@ def _values_of_stack(f: Any, stack: np.ndarray, scalar: bool) -> np.ndarray:
     values = as_array("the result of f", found, _wide(stack.dtype))
     if values.ndim == 0 or len(values) != len(stack) or (scalar and values.size != len(stack)):
         wanted = f"({len(stack)},)" if scalar else f"({len(stack)}, ...)"
-        raise ValueError(f"f must give values of shape {wanted} for {len(stack)} points, got shape {values.shape}")
-    return np.array(values.reshape(len(stack)) if scalar else values)  # f may write over it at the next call
+        raise ValueError(f"f must return values of shape {wanted} for {len(stack)} points, got shape {values.shape}")
+    return np.array(values.reshape(len(stack)) if scalar else values)  # f may overwrite it at the next call
 
 
 # ---- compiled functions
 
 
 def _address_of(f: Any) -> tuple[int, int] | None:
-    """Addresses of a compiled function and of its data; None for Python code."""
+    """Return the addresses of a compiled function and of its user data; None for Python code."""
     if "numba" in sys.modules and hasattr(f, "ctypes") and hasattr(f, "address"):
         f = f.ctypes
     if isinstance(f, ctypes._CFuncPtr):  # type: ignore[attr-defined]
         _check_ctypes(f)
         return ctypes.cast(f, ctypes.c_void_p).value or 0, 0
-    scipy = sys.modules.get("scipy")  # a LowLevelCallable cannot come from anywhere else
+    scipy = sys.modules.get("scipy")  # without it there are no LowLevelCallables
     if scipy is not None and isinstance(f, scipy.LowLevelCallable):
         if isinstance(f.function, ctypes._CFuncPtr):  # type: ignore[attr-defined]
             _check_free_of_python(f.function)
@@ -600,7 +603,7 @@ def _check_free_of_python(f: Any) -> None:
 
 
 def _pointers_of_capsule(capsule: Any) -> tuple[int, int]:
-    """The function in a capsule, whose name is its signature, and the user data that is its context."""
+    """Return the function in a capsule, whose name is its signature, and its context, which is the user data."""
     api = ctypes.pythonapi
     name_of = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", api))
     pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", api))

@@ -1,8 +1,8 @@
-"""The perceptron, its learning rule and the logic gates it can and cannot be.
+"""The perceptron, its learning rule and the logic gates it can and cannot represent.
 
 A perceptron fires (1) where the weighted sum of its inputs plus a bias is greater than zero, and stays silent (0)
-elsewhere. One of them draws one straight line, which is enough for AND, NAND and OR; XOR needs two of them stacked
-under a third. Chapter 2 of Saito's "Deep Learning from Scratch".
+elsewhere. A single perceptron draws one straight line, which is enough for AND, NAND and OR; XOR needs two whose
+outputs feed a third. See chapter 2 of Saito's "Deep Learning from Scratch".
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from nnfast._validation import as_array, check_float, check_int, own_error_state
 
 __all__ = ["AND", "NAND", "OR", "XOR", "ConvergenceWarning", "Perceptron"]
 
-OVERFLOW = "the numbers overflow float64: bring the features of x to similar, small ranges"
-BLOCK = 64  # rows judged together while learning: few enough that a mistake throws little work away
-SECONDS = 60.0  # for the linear programme: with tens of thousands of rows and hundreds of features it may take hours
+OVERFLOW = "the numbers overflow float64: scale the features of x to similar, small ranges"
+BLOCK = 64  # rows classified together while learning: few enough that a mistake wastes little work
+SECONDS = 60.0  # limit of the linear program: with tens of thousands of rows and hundreds of features it may take hours
 
 
 class ConvergenceWarning(UserWarning):
@@ -32,7 +32,7 @@ class Perceptron:
     Parameters
     ----------
     weights : array_like, shape (n_features,)
-        How much each input counts. `Perceptron(np.zeros(n_features))` is an untrained one.
+        How much each input counts. `Perceptron(np.zeros(n_features))` is untrained.
     bias : float
         How easily the neuron fires: the larger, the easier.
 
@@ -41,22 +41,22 @@ class Perceptron:
     weights : ndarray of float64, shape (n_features,)
     bias : float
     mistakes_ : list of int
-        After `fit`: the mistakes that were corrected in each epoch.
+        After `fit`: the number of mistakes corrected in each epoch.
     converged_ : bool
-        After `fit`: no row of the data is on the wrong side.
+        After `fit`: whether no row of the data is on the wrong side.
     linearly_separable_ : bool or None
-        After `fit`: whether any weights and bias at all put each row on its right side; None if that stayed undecided.
+        After `fit`: whether any weights and bias put each row on the correct side; None if not determined.
 
     Raises
     ------
     TypeError
         If the weights or the bias are not real numbers.
     ValueError
-        If they are not finite, or the weights are empty or have other than one dimension.
+        If they are not finite, or the weights are empty or not one-dimensional.
 
     Notes
     -----
-    All is computed in float64. The model is Rosenblatt's ("The perceptron", Psychological Review 65, 1958), in the
+    Computations are in float64. The model is Rosenblatt's ("The perceptron", Psychological Review 65, 1958), in the
     form of chapter 2 of Saito's "Deep Learning from Scratch": a sum of exactly zero does not fire.
 
     Examples
@@ -83,7 +83,7 @@ class Perceptron:
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """The weights, an array of its own that may be written to; assigning copies."""
+        """The weights: an array that may be changed in place. An array that is assigned is copied."""
         return self._weights
 
     @weights.setter
@@ -106,10 +106,10 @@ class Perceptron:
 
     def _check_writable(self) -> None:
         if hasattr(self, "_bias") and not self._weights.flags.writeable:
-            raise ValueError(f"the perceptron is read-only; make a perceptron of your own, such as {self!r}")
+            raise ValueError(f"the perceptron is read-only; create your own, such as {self!r}")
 
     def __copy__(self) -> Perceptron:
-        """A copy has weights of its own, which may be changed even if these may not."""
+        """Return a copy with its own weights, which are writable even if these are not."""
         twin = type(self).__new__(type(self))
         vars(twin).update(vars(self), _weights=self._weights.copy())
         return twin
@@ -119,7 +119,7 @@ class Perceptron:
         return f"Perceptron({self.weights.tolist()}, bias={self.bias})"
 
     def __call__(self, *inputs: ArrayLike) -> int | NDArray[np.int64]:
-        """Return what `predict` returns, from one array or from the inputs one by one.
+        """Return what `predict` returns, given one array or each input separately.
 
         Parameters
         ----------
@@ -171,9 +171,9 @@ class Perceptron:
         TypeError
             If `x` does not hold real numbers.
         ValueError
-            If its last axis has another length than the weights, or a value is not finite.
+            If the length of its last axis is not that of the weights, or a value is not finite.
         OverflowError
-            If a weighted sum passes the range of float64.
+            If a weighted sum exceeds the range of float64.
 
         Examples
         --------
@@ -206,9 +206,9 @@ class Perceptron:
         TypeError
             If `x` does not hold real numbers.
         ValueError
-            If its last axis has another length than the weights, or a value is not finite.
+            If the length of its last axis is not that of the weights, or a value is not finite.
         OverflowError
-            If a weighted sum passes the range of float64.
+            If a weighted sum exceeds the range of float64.
 
         Examples
         --------
@@ -219,12 +219,12 @@ class Perceptron:
         return int(scores > 0) if isinstance(scores, float) else (scores > 0).astype(np.int64)
 
     def fit(self, x: ArrayLike, y: ArrayLike, /, *, learning_rate: float = 1.0, epochs: int = 1000) -> Perceptron:
-        """Learn from data with the perceptron learning rule, going on from the present weights and bias.
+        """Learn from data with the perceptron learning rule, starting from the current weights and bias.
 
-        The rows are visited in the order given, again and again, and each that is on the wrong side moves the line:
+        The rows are visited repeatedly in the given order, and each row on the wrong side moves the line:
         ``weights += learning_rate * (y - predicted) * x`` and ``bias += learning_rate * (y - predicted)``. Learning
-        ends after an epoch without a mistake. If there is none within `epochs`, a linear programme decides whether
-        the data is not linearly separable or only not learned yet, and a warning says which.
+        ends after an epoch without a mistake. If there is no such epoch within `epochs`, a linear program determines
+        whether the data is not linearly separable or just not learned yet, and a warning says which.
 
         Parameters
         ----------
@@ -233,9 +233,9 @@ class Perceptron:
         y : array_like, shape (n,)
             Their labels, 0 or 1 (or booleans).
         learning_rate : float
-            The length of a correction. From zero weights and bias it only scales the result.
+            The size of a correction. Starting from zero weights and bias, it only scales the result.
         epochs : int
-            The most passes over the data.
+            The maximum number of passes over the data.
 
         Returns
         -------
@@ -247,10 +247,10 @@ class Perceptron:
         TypeError
             If an argument does not hold real numbers.
         ValueError
-            If shapes do not fit, `x` is empty or not finite, a label is other than 0 and 1, a hyperparameter is out of
-            range, or the weights are read-only, as those of the gates in this module are.
+            If shapes do not match, `x` is empty or not finite, a label is neither 0 nor 1, a hyperparameter is out of
+            range, or the weights are read-only, like those of the gates in this module.
         OverflowError
-            If a number passes the range of float64. Whatever is raised, the perceptron is as it was.
+            If a number exceeds the range of float64. Whatever is raised, the perceptron is unchanged.
 
         Warns
         -----
@@ -259,14 +259,14 @@ class Perceptron:
 
         Notes
         -----
-        From zero weights and bias there are at most ``(R / gap) ** 2`` mistakes, whatever the order of the rows: R is
-        the length of the longest vector (x, 1), and the gap is the largest distance that a plane through the origin can
-        keep from all these vectors with the two classes on its two sides (Novikoff, "On convergence proofs on
-        perceptrons", 1962). So a narrow gap, or features of very different ranges, make learning slow.
+        Starting from zero weights and bias, there are at most ``(R / gap) ** 2`` mistakes, whatever the order of the
+        rows: R is the length of the longest vector (x, 1), and the gap is the largest distance to all these vectors
+        that a plane through the origin can have with the two classes on opposite sides (Novikoff, "On convergence
+        proofs on perceptrons", 1962). So a narrow gap, or features of very different ranges, make learning slow.
 
-        The linear programme works on centred and scaled features. It sees a gap wider than about 1e-9 of the spread of
-        the data; a narrower one counts as none. It gives up after a minute, which takes thousands of rows with hundreds
-        of features.
+        The linear program works on centred and scaled features. It detects a gap wider than about 1e-9 of the spread of
+        the data; a narrower one counts as none. It gives up after a minute, which only happens with thousands of rows
+        and hundreds of features.
 
         Examples
         --------
@@ -299,16 +299,16 @@ class Perceptron:
         self._weights, self._bias, self.mistakes_ = weights, float(bias), mistakes
         self.converged_, self.linearly_separable_ = not n_wrong, separable
         if n_wrong:
-            wrong_rows = f"after {epochs} epoch(s) {n_wrong} of {len(x)} rows are on the wrong side"
+            wrong_rows = f"after {epochs} epoch(s), {n_wrong} of {len(x)} rows are on the wrong side"
             warnings.warn(f"{_VERDICTS[separable]}; {wrong_rows}", ConvergenceWarning, stacklevel=2)
         return self
 
 
 _VERDICTS = {
-    False: "the data is not linearly separable: no weights and bias put each row on its right side",
-    True: "not learned yet, though the data is linearly separable: fit again to go on, with more epochs or with "
-    "features of similar ranges",
-    None: "not learned, and the linear programme could not decide whether the data is linearly separable",
+    False: "the data is not linearly separable: no weights and bias put each row on the correct side",
+    True: "not learned yet, although the data is linearly separable: call fit again to continue, with more epochs or "
+    "with features of similar ranges",
+    None: "not learned, and the linear program could not determine whether the data is linearly separable",
 }
 
 
@@ -336,8 +336,8 @@ def _epoch(
 ) -> tuple[np.float64, int]:
     """Visit each row once; correct `weights` in place at each mistake. Return the bias and the number of mistakes.
 
-    The weights do not change between two mistakes, so the rows there are judged together: the result is that of
-    visiting them one by one.
+    The weights do not change between two mistakes, so the rows in between are classified together: the result is that
+    of visiting them one by one.
     """
     start = mistakes = 0
     while start < len(x):
@@ -347,9 +347,9 @@ def _epoch(
             start += BLOCK
             continue
         row = start + int(wrong[0])
-        step = learning_rate if fires[row] else -learning_rate
-        weights += step * x[row]
-        bias += step
+        change = learning_rate if fires[row] else -learning_rate
+        weights += change * x[row]
+        bias += change
         mistakes += 1
         start = row + 1
     return bias, mistakes
@@ -357,19 +357,19 @@ def _epoch(
 
 @own_error_state
 def _linearly_separable(x: NDArray[np.float64], fires: NDArray[np.bool_]) -> bool | None:
-    """Tell whether some line has all rows that fire strictly on one side and the others on the other; None if unknown.
+    """Return whether some line strictly separates the rows that fire from the others; None if unknown.
 
-    That is so if and only if weights and a bias exist with ``sign * (x @ weights + bias) >= 1`` for each row, since
-    weights that separate at all may be made as long as it takes. Whether they exist, a linear programme without an
-    objective decides. Neither scaling or moving a feature nor scaling a row changes the answer; both are done so that
-    the tolerances of the solver are relative to the data.
+    This is so if and only if weights and a bias exist with ``sign * (x @ weights + bias) >= 1`` for each row, since
+    separating weights may be scaled to any length. A linear program without an objective determines whether they exist.
+    Neither scaling or shifting a feature nor scaling a row changes the answer; both are done so that the tolerances of
+    the solver are relative to the data.
     """
     from scipy.optimize import linprog
 
-    x = x[:, (x != x[0]).any(axis=0)]  # a constant feature says nothing, and has no scale
+    x = x[:, (x != x[0]).any(axis=0)]  # a constant feature carries no information, and has no scale
     with np.errstate(all="ignore", over="raise"):
         x = x - np.median(x, axis=0)
-        # The median, not the largest: one far outlier must not squeeze all other rows into one point.
+        # The median, not the maximum: one far outlier must not squeeze all other rows into one point.
         x /= np.nanmedian(np.where(x == 0, np.nan, np.abs(x)), axis=0)
     rows = np.column_stack([x, np.ones(len(x))])
     rows *= np.where(fires, 1.0, -1.0)[:, None] / np.abs(rows).max(axis=1, keepdims=True)
@@ -389,7 +389,7 @@ def _linearly_separable(x: NDArray[np.float64], fires: NDArray[np.bool_]) -> boo
 
 def _gate(weights: ArrayLike, bias: float) -> Perceptron:
     gate = Perceptron(weights, bias)
-    gate.weights.flags.writeable = False  # a gate that somebody changes would be another gate for everybody
+    gate.weights.flags.writeable = False  # changing a gate would change it for everybody
     return gate
 
 
@@ -401,8 +401,8 @@ OR = _gate([0.5, 0.5], -0.2)
 def XOR(*inputs: ArrayLike) -> int | NDArray[np.int64]:
     """Return 1 where exactly one of two inputs is 1: ``AND(NAND(x1, x2), OR(x1, x2))``.
 
-    No single line parts the ones of XOR from its zeros. Two lines do: the first layer draws them, NAND and OR, and the
-    second takes what lies between them, AND.
+    No single line separates the ones of XOR from its zeros, but two lines do: the first layer (NAND and OR) draws them,
+    and the second (AND) selects the region between them.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Pictures of decisions, activations, training, schedules, descents and gradients. Needs matplotlib (extra `plot`).
+"""Plots of decisions, activations, training, schedules, descents and gradients. Requires matplotlib (extra `plot`).
 
-Each function draws on the axes it is given, or on a new figure of pyplot, and returns the axes; showing, saving and
-closing are the caller's.
+Each function draws on the given axes, or on a new pyplot figure, and returns the axes; showing, saving and closing the
+figure are left to the caller.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ __all__ = [
     "plot_schedule",
 ]
 
-# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), which colour-blind people tell apart as well.
+# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), which colour-blind people can tell apart too.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
 MARKERS = "osD^vPX"
 DASHES = ("--", ":", "-.")
 ACTIVATIONS = ("step", "identity", "sigmoid", "tanh", "relu")
-SHOWN_IF_DIVERGED = 8  # points of a path
-TITLE_WIDTH = 32  # characters, of a panel among many
+SHOWN_IF_DIVERGED = 8  # points of a path that diverged
+TITLE_WIDTH = 32  # characters, for one of many panels
 MAX_RESOLUTION = 10_000
-RUNNING_MEAN_FROM = 100  # steps: shorter curves are read as they are
+RUNNING_MEAN_FROM = 100  # steps: shorter curves need no running mean
 
 
 def plot_decision_boundary(
@@ -53,10 +53,10 @@ def plot_decision_boundary(
     resolution: int = 300,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the regions of the plane that a model gives to each class, and the data over them.
+    """Draw the regions of the plane that a model assigns to each class, and the data on top of them.
 
-    A `Perceptron` with two inputs also shows its line. With `biases` its line moves: the larger the bias, the more of
-    the plane makes the neuron fire.
+    For a `Perceptron`, its line is drawn too, and with `biases` the lines for other biases: the larger the bias, the
+    larger the part of the plane where the neuron fires.
 
     Parameters
     ----------
@@ -70,12 +70,12 @@ def plot_decision_boundary(
     biases : array_like of float, shape (k,)
         Other biases of the perceptron for which to draw the line.
     margin : float
-        The room around the samples, as a part of their range.
+        The margin around the samples, as a fraction of their range.
     resolution : int
-        The number of grid points along each axis at which the model is asked.
+        The number of grid points along each axis at which the model is evaluated.
     ax : matplotlib.axes.Axes, optional
-        Where to draw. By default a new figure. The legend stands to the right of the axes: a figure made with
-        ``layout="constrained"`` keeps room for it.
+        Where to draw. By default a new figure. The legend is to the right of the axes: a figure made with
+        ``layout="constrained"`` makes room for it.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def plot_decision_boundary(
     ImportError
         If matplotlib is not installed.
     TypeError
-        If `model` is none of the above, or `biases` are given for another model than a perceptron.
+        If `model` is none of the above, or `biases` are given and it is not a `Perceptron`.
     ValueError
         If `x` is not finite or empty, shapes do not fit, classes are not whole numbers, or a number is out of range.
 
@@ -135,7 +135,7 @@ def _draw_classes(
     colors = require("matplotlib.colors", "plot")
     classes = np.union1d(y, regions)
     palette = _palette(len(classes))
-    # The index of a class, not its number, is what the colours count.
+    # Colours go by the index of a class, not by its number.
     ax.pcolormesh(
         across,
         up,
@@ -170,7 +170,7 @@ def plot_activations(
     Parameters
     ----------
     names : sequence of {"step", "identity", "sigmoid", "tanh", "relu"}
-        Which ones, from left to right.
+        The activations, from left to right.
     axes : sequence of matplotlib.axes.Axes, optional
         As many axes as names. By default a new figure.
 
@@ -183,7 +183,7 @@ def plot_activations(
     ImportError
         If matplotlib is not installed.
     TypeError, ValueError
-        If there is no name, a name is unknown, or there are more or fewer axes than names.
+        If `names` is empty, a name is unknown, or the number of axes differs from that of the names.
 
     Examples
     --------
@@ -215,10 +215,10 @@ def plot_activations(
 
 @own_error_state
 def plot_history(history: Any, /, *, axes: ArrayLike | None = None) -> NDArray[Any]:
-    """Draw the course of training: the loss over iterations, and the accuracy over epochs.
+    """Draw the history of a training: the loss over iterations, and the accuracy over epochs.
 
-    Without accuracy, as in regression, the second picture is the loss over epochs. Training curves are the running ones
-    of each epoch's mini-batches, validation curves are evaluated at its end.
+    Without accuracy, as in regression, the second panel shows the loss over epochs. Training curves are averages over
+    the mini-batches of each epoch while it ran; validation curves are evaluated at its end.
 
     Parameters
     ----------
@@ -236,7 +236,7 @@ def plot_history(history: Any, /, *, axes: ArrayLike | None = None) -> NDArray[A
     ImportError
         If matplotlib is not installed.
     TypeError, ValueError
-        If `history` is something else, or there are other than two axes.
+        If `history` is something else, or `axes` does not hold exactly two axes.
 
     Examples
     --------
@@ -258,7 +258,7 @@ def plot_history(history: Any, /, *, axes: ArrayLike | None = None) -> NDArray[A
         by_step.plot(steps, losses, color=COLORS[0], label="mini-batch")
     else:
         window = max(10, len(losses) // 50)
-        sums = np.cumsum(np.append(0, losses))  # of a training that diverged, as far as it goes
+        sums = np.cumsum(np.append(0, losses))  # if the training diverged, the means end there
         means = (sums[window:] - sums[:-window]) / window
         by_step.plot(steps, losses, color=COLORS[5], linewidth=0.6, alpha=0.7, label="mini-batch")
         by_step.plot(steps[window - 1 :], means, color=COLORS[0], linewidth=2, label=f"mean of the last {window}")
@@ -286,16 +286,16 @@ def plot_history(history: Any, /, *, axes: ArrayLike | None = None) -> NDArray[A
 def plot_schedule(
     schedule: Any, steps: int, steps_per_epoch: int | None = None, *, axes: ArrayLike | None = None
 ) -> NDArray[Any]:
-    """Draw the learning rate that a schedule gives to each update and, where it has one, the momentum.
+    """Draw the learning rate of a schedule at each step and, if it has one, the momentum.
 
     Parameters
     ----------
     schedule : schedule
-        One of `nnfast.schedules` that is told by time alone: all but `ReduceOnPlateau`.
+        A schedule of `nnfast.schedules` that depends on time alone: any but `ReduceOnPlateau`.
     steps : int
-        The number of updates, from the first one.
+        The number of steps, from the first one.
     steps_per_epoch : int, optional
-        Updates in an epoch; needed by a schedule by epoch.
+        Steps per epoch; required by a schedule that counts epochs.
     axes : sequence of matplotlib.axes.Axes, optional
         One, or two for a schedule that cycles the momentum. By default a new figure.
 
@@ -308,7 +308,7 @@ def plot_schedule(
     ImportError
         If matplotlib is not installed.
     TypeError, ValueError
-        If `schedule` is something else, a number is out of range, or there are more or fewer axes.
+        If `schedule` is something else, a number is out of range, or the number of axes is wrong.
 
     Examples
     --------
@@ -320,7 +320,7 @@ def plot_schedule(
     """
     if not isinstance(schedule, TimedSchedule):
         raise TypeError(
-            "schedule must be one of nnfast.schedules that is told by time alone, which ReduceOnPlateau is not, "
+            "schedule must be one of nnfast.schedules that depends on time alone, unlike ReduceOnPlateau, "
             f"got {describe(schedule)}"
         )
     times = np.arange(check_int("steps", steps, 1, MAX_TIME))
@@ -350,21 +350,21 @@ def plot_descent(
     resolution: int = 100,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the way down a function of two variables: its contours, and the path over them.
+    """Draw a descent on a function of two variables: the contours of the function, and the path over them.
 
     Parameters
     ----------
     f : callable
-        Of an array of shape (2,); gives one number.
+        A function of an array of shape (2,) that returns one number.
     descent : Descent
         What `gradient_descent` returned for `f`.
     low, high : array_like, shape (2,), optional
-        The lower left and the upper right corner: the same ones make several descents comparable. By default there is
-        room for the path.
+        The lower left and the upper right corner; the same corners make several descents comparable. By default they
+        are chosen to fit the path.
     margin : float
-        The room around the path, as a part of its range.
+        The margin around the path, as a fraction of its range.
     resolution : int
-        The number of grid points along each axis at which `f` is asked.
+        The number of grid points along each axis at which `f` is evaluated.
     ax : matplotlib.axes.Axes, optional
         Where to draw. By default a new figure.
 
@@ -377,7 +377,7 @@ def plot_descent(
     ImportError
         If matplotlib is not installed.
     TypeError, ValueError
-        If `descent` is something else or of other than two variables, or a number is out of range.
+        If `descent` is something else or does not have two variables, or a number is out of range.
 
     Examples
     --------
@@ -390,7 +390,7 @@ def plot_descent(
     'all 20 steps were taken'
     """
     path = as_array("descent.path", getattr(descent, "path", None), np.float64, shape=(None, 2))
-    shown = path[:SHOWN_IF_DIVERGED] if descent.diverged else path  # the rest would make these a dot
+    shown = path[:SHOWN_IF_DIVERGED] if descent.diverged else path  # with the rest, these would shrink to a dot
     resolution = check_int("resolution", resolution, 2, MAX_RESOLUTION)
     frame = _frame(shown, check_float("margin", margin, 0))
     low, high = _corners(frame[0] if low is None else low, frame[1] if high is None else high)
@@ -413,7 +413,7 @@ def _draw_descent(
     path: NDArray[np.float64],
     shown: NDArray[np.float64],
 ) -> None:
-    """Draw the contours of a function, and the part of a path that is shown."""
+    """Draw the contours of a function, and the part of a path to show."""
     ax.contour(across, up, values, levels=20, cmap="Greys_r", linewidths=0.8, zorder=0)
     steps = f"{len(path) - 1} steps" if len(shown) == len(path) else f"{len(shown) - 1} of {len(path) - 1} steps"
     ax.plot(*shown.T, color=COLORS[0], marker="o", markersize=4, linewidth=1.2, label=steps)
@@ -431,12 +431,12 @@ def plot_gradient_field(
     resolution: int = 17,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw which way is down for a function of two variables: an arrow against the numerical gradient at each point.
+    """Draw the negative gradient of a function of two variables: an arrow at each point, from numerical gradients.
 
     Parameters
     ----------
     f : callable
-        Of an array of shape (2,); gives one number.
+        A function of an array of shape (2,) that returns one number.
     low, high : array_like, shape (2,)
         The lower left and the upper right corner.
     resolution : int
@@ -453,7 +453,7 @@ def plot_gradient_field(
     ImportError
         If matplotlib is not installed.
     TypeError, ValueError
-        If an argument does not fit.
+        If an argument is invalid.
 
     Examples
     --------
@@ -474,14 +474,14 @@ def plot_gradient_field(
     with np.errstate(all="ignore"):
         ax.contour(across, up, values, levels=12, cmap="Greys_r", linewidths=0.6, zorder=0)
         ax.quiver(*points.T, *arrows.T, angles="xy", color=COLORS[0], width=0.004)
-    ax.set(xlabel="$x_0$", ylabel="$x_1$", title="against the gradient")
+    ax.set(xlabel="$x_0$", ylabel="$x_1$", title="negative gradient")
     ax.set_aspect("equal")
     return ax
 
 
 @own_error_state
 def plot_gradient_report(report: Any, /, *, axes: ArrayLike | None = None) -> NDArray[Any]:
-    """Draw a map of the errors that a gradient check found: a panel for each array, a cell for each number.
+    """Draw a map of the errors found by a gradient check: a panel for each array, a cell for each number.
 
     Parameters
     ----------
@@ -499,7 +499,7 @@ def plot_gradient_report(report: Any, /, *, axes: ArrayLike | None = None) -> ND
     ImportError
         If matplotlib is not installed.
     TypeError, ValueError
-        If `report` is something else, or there are other than as many axes as arrays.
+        If `report` is something else, or the number of axes differs from that of the arrays.
 
     Examples
     --------
@@ -546,13 +546,13 @@ def _corners(low: ArrayLike, high: ArrayLike) -> tuple[NDArray[np.float64], NDAr
 def _values_on_grid(
     f: Callable[[NDArray[np.float64]], Any], low: NDArray[np.float64], high: NDArray[np.float64], resolution: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return both axes of a grid and the values of a function of two variables on it."""
+    """Return both axes of a grid, and the values of a function of two variables on it."""
     if not callable(f):
         raise TypeError(f"f must be callable, got {describe(f)}")
     across, up, grid = _grid(low, high, resolution)
     values = [as_array("the result of f", f(point.copy()), np.float64) for point in grid.reshape(-1, 2)]
     if any(value.size != 1 for value in values):
-        raise ValueError(f"f must give one number, got shape {next(v.shape for v in values if v.size != 1)}")
+        raise ValueError(f"f must return one number, got shape {next(v.shape for v in values if v.size != 1)}")
     return across, up, np.array([float(value.item()) for value in values]).reshape(grid.shape[:-1])
 
 
@@ -574,7 +574,7 @@ def _new_axes(n: int) -> NDArray[Any]:
 
 
 def _panels(axes: ArrayLike | None, n: int) -> NDArray[Any]:
-    """Return `axes` as a flat array of `n` of them, or those of a new figure."""
+    """Return `axes` as a flat array of length `n`, or the axes of a new figure."""
     if axes is None:
         return _new_axes(n)
     panels = np.asarray(axes, dtype=object).ravel()
@@ -582,7 +582,7 @@ def _panels(axes: ArrayLike | None, n: int) -> NDArray[Any]:
         raise ValueError(f"axes must hold {n} axes, got {panels.size}")
     for panel in panels:
         if not hasattr(panel, "plot"):
-            raise TypeError(f"axes must hold axes of matplotlib, got {describe(panel)}")
+            raise TypeError(f"axes must hold matplotlib axes, got {describe(panel)}")
     return panels
 
 
@@ -590,18 +590,18 @@ def _as_classes(name: str, value: ArrayLike, n: int) -> NDArray[np.int64]:
     numbers = as_array(name, value, np.float64, shape=(n,), finite=True)
     classes = numbers.astype(np.int64)
     if (classes != numbers).any():
-        raise ValueError(f"{name} must hold classes, which are whole numbers, got {numbers[classes != numbers][0]:g}")
+        raise ValueError(f"{name} must hold classes as whole numbers, got {numbers[classes != numbers][0]:g}")
     return classes
 
 
 def _classes(model: Any, points: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Ask the model for the class of each point."""
+    """Return the model's class for each point."""
     ask: Callable[[NDArray[np.float64]], Any] | None = getattr(model, "predict_class", None)
     if ask is None and callable(model):
         ask = model
     if ask is None:
         raise TypeError(f"model must be a network, a perceptron or a function of points, got {describe(model)}")
-    return _as_classes("the result of model", ask(points.copy()), len(points))  # which the model may change
+    return _as_classes("the result of model", ask(points.copy()), len(points))  # a copy, which the model may change
 
 
 def _palette(n: int) -> list[Any]:
@@ -613,9 +613,9 @@ def _palette(n: int) -> list[Any]:
 
 @own_error_state
 def _frame(x: NDArray[np.float64], margin: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the lower left and the upper right corner of a view with room around the points."""
+    """Return the lower left and the upper right corner of a view with a margin around the points."""
     low, high = x.min(axis=0), x.max(axis=0)
-    room = np.where(high > low, margin * (high - low), 0.5)  # a feature of one value needs room, whatever the margin
+    room = np.where(high > low, margin * (high - low), 0.5)  # a constant feature needs room, whatever the margin
     return low - room, high + room
 
 
@@ -628,7 +628,7 @@ def _draw_lines(
     low: NDArray[np.float64],
     high: NDArray[np.float64],
 ) -> None:
-    """Draw the line of the perceptron, solid, and where other biases would move it; none where the weights are zero."""
+    """Draw the line of the perceptron, solid, and its lines for other biases; none if the weights are zero."""
     dashes = cycle(DASHES)
     for bias in sorted({model.bias, *biases}, reverse=True):
         fires = np.count_nonzero(Perceptron(model.weights, bias).predict(x))
@@ -643,8 +643,8 @@ def _draw_lines(
 def _line(
     weights: NDArray[np.float64], bias: float, low: NDArray[np.float64], high: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return two points of ``weights @ x + bias = 0``, beyond opposite edges of the view: both x1, both x2."""
-    # In units of the view, or a feature in millions would leave the other without any length.
+    """Return two points of ``weights @ x + bias = 0``, beyond opposite edges of the view: both x1, then both x2."""
+    # In units of the view; otherwise a feature in the millions would make the other one vanish.
     span = high - low
     normal = span * weights
     length = np.hypot(*normal)

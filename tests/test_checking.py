@@ -738,7 +738,7 @@ def test_report_names_the_function():
          "the result of gradient must have shape (3, 2), got (2, 3): it is transposed"),
         (np.sum, None, [1.0], {}, TypeError, "gradient must hold real numbers, got None (NoneType)"),
         (np.sum, lambda x: None, [1.0], {}, TypeError, "the result of gradient must hold real numbers, got None"),
-        (lambda x: x, [1.0, 1.0], [1.0, 2.0], {}, TypeError, "f must give one real number, got an array of shape (2,)"),
+        (lambda x: x, [1.0, 1.0], [1.0, 2.0], {}, TypeError, "f must return one real number, got an array of shape"),
         (lambda x: np.nan, [1.0], [1.0], {}, ValueError, "f must be finite at x, got nan"),
         (lambda x: np.inf, [1.0], [1.0], {}, ValueError, "f must be finite at x, got inf"),
         (np.sum, [1.0], [1.0], {"h": 0}, ValueError, "h must be a finite number in (0.0, inf), got 0.0"),

@@ -108,7 +108,7 @@ def test_a_whole_run_on_digits():
     trained = run("train", "digits", "--plot", "loss.png", "--save", "net.npz")
     assert trained.returncode == 0, trained.stderr
     lines = trained.stdout.split("\n")
-    assert lines[0] == "digits: 1,438 samples to train on, 359 to test with, 64 features, 10 classes"
+    assert lines[0] == "digits: 1,438 training samples, 359 test samples, 64 features, 10 classes"
     assert lines[1] == "input (n, 64), loss cross_entropy, float32, 3,760 parameters"
     assert lines[6].startswith("adam, learning rate 0.001, batches of 32, 100 epochs, seed 0, threads: ")
     assert re.search(r"^epoch 100/100: accuracy [01]\.\d+, val_accuracy 0\.9\d+$", trained.stderr, re.MULTILINE)
@@ -185,7 +185,7 @@ def test_options_reach_the_network(capsys):
     options = "--layers 20 7 --activation tanh --epochs 3 --batch-size 50 --optimizer sgd --learning-rate 0.2"
     assert main(["train", "digits", *options.split(), "--validation", "0.1", "--seed", "4", "--save", "net.npz"]) == 0
     printed = capsys.readouterr().out
-    assert "1,617 samples to train on, 180 to test with" in printed
+    assert "1,617 training samples, 180 test samples" in printed
     assert "sgd, learning rate 0.2, batches of 50, 3 epochs, seed 4, threads: " in printed
     saved = nnfast.load("net.npz")
     assert [(layer.units, layer.activation) for layer in saved.layers] == [(20, "tanh"), (7, "tanh"), (10, "softmax")]
@@ -220,7 +220,7 @@ def test_the_seed_fixes_the_network_and_threads_do_not_matter():
 def test_without_validation_all_samples_are_trained_on(capsys):
     assert main(["train", "digits", "--epochs", "1", "--validation", "0"]) == 0
     printed = capsys.readouterr().out
-    assert "1,797 samples to train on, 0 to test with" in printed
+    assert "1,797 training samples, 0 test samples" in printed
     assert "\ntrain accuracy" in printed
     assert "\ntest" not in printed
 
@@ -238,7 +238,7 @@ def test_integers_are_classes(capsys, dtype):
     np.savez("data.npz", x=x, y=y.astype(dtype)[:, None])
     assert main(["train", "data.npz", "--save", "net.npz"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("data.npz: 96 samples to train on, 24 to test with, 3 features, 2 classes\n")
+    assert printed.startswith("data.npz: 96 training samples, 24 test samples, 3 features, 2 classes\n")
     assert accuracy_of("train", printed) > 0.8
     assert nnfast.load("net.npz").layers[-1].activation == "softmax"
     assert main(["predict", "net.npz", "data.npz"]) == 0
@@ -298,7 +298,7 @@ def test_a_training_that_diverged_fails_and_replaces_nothing(capsys):
         assert main([*args, "--save", "net.npz", "--plot", "loss.png"]) == 1
         printed = capsys.readouterr()
         cure = "try a smaller --learning-rate, and scale x and y to about 1"
-        assert printed.err == (f"nnfast train: error: the training diverged, and net.npz is left as it was: {cure}\n")
+        assert printed.err == (f"nnfast train: error: the training diverged, and net.npz is unchanged: {cure}\n")
         assert "mean squared error nan" in printed.out
         assert printed.out.endswith("plot saved as loss.png\n")
         assert Path("net.npz").read_bytes() == b"older"
@@ -313,8 +313,8 @@ def test_one_hot_rows_are_classes(capsys, dtype):
     assert main(["train", "data.npz", "--epochs", "1", "--save", "net.npz"]) == 0
     printed = capsys.readouterr()
     assert printed.err.startswith(
-        "nnfast: warning: each row of y holds a single 1 and zeros else: "
-        f"these are taken for classes 0 to {y.max() + 1}\n"
+        "nnfast: warning: each row of y holds a single 1 and otherwise zeros: "
+        f"they are taken as classes 0 to {y.max() + 1}\n"
     )
     assert f" {y.max() + 2} classes\n" in printed.out
     assert "test  accuracy" in printed.out
@@ -332,7 +332,7 @@ def test_mnist_brings_its_own_test_set(capsys, monkeypatch):
     monkeypatch.setattr(nnfast.datasets, "load_mnist", load_mnist)
     assert main(["train", "mnist", "--data-home", "home"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("mnist: 90 samples to train on, 30 to test with, 3 features, 10 classes\n")
+    assert printed.startswith("mnist: 90 training samples, 30 test samples, 3 features, 10 classes\n")
     assert " 10 epochs, " in printed
 
 
@@ -371,14 +371,14 @@ def test_an_older_file_is_replaced(capsys):
         ("digits --learning-rate nan", "argument --learning-rate: must be a number above 0, got 'nan'"),
         ("digits --learning-rate inf", "argument --learning-rate: must be a number above 0, got 'inf'"),
         ("digits --learning-rate x", "argument --learning-rate: must be a number above 0, got 'x'"),
-        ("digits --validation 1", "argument --validation: must be a part: at least 0 and below 1, got '1'"),
+        ("digits --validation 1", "argument --validation: must be a fraction: at least 0 and below 1, got '1'"),
         ("digits --validation 1e-4", "--validation 0.0001 of 1797 sample(s) leaves none to test with"),
         ("digits --validation 0.9999", "--validation 0.9999 of 1797 sample(s) leaves none to train on"),
-        ("mnist --validation 0.1", "--validation is not for mnist, which has test data of its own"),
-        ("digits --data-home .", "--data-home is for mnist alone"),
+        ("mnist --validation 0.1", "--validation cannot be used with mnist, which has its own test data"),
+        ("digits --data-home .", "--data-home can only be used with mnist"),
         ("digits --save no/net.npz", "--save: cannot write no/net.npz: there is no folder no"),
-        ("digits --save .", "--save: cannot write .: it is a folder or device, and no file"),
-        ("digits --save=", "--save: the name of the file is empty"),
+        ("digits --save .", "--save: cannot write .: it is a folder or device, not a file"),
+        ("digits --save=", "--save: the file name is empty"),
         ("digits --plot no/loss.png", "--plot: cannot write no/loss.png: there is no folder no"),
         ("digits --plot loss.txt", "--plot: loss.txt must end in .png, .svg, .pdf, .jpg"),
         ("digits --save a.png --plot ./a.png", "--plot: ./a.png would overwrite a.png"),
@@ -410,31 +410,31 @@ ROWS = np.ones((10, 2))
     [
         ({"x": ROWS}, "there is no array 'y' (numpy.savez(FILE, x=x, y=y) writes x and y)"),
         ({"y": ROWS}, "there is no array 'x' (numpy.savez(FILE, x=x, y=y) writes x and y)"),
-        ({"x": ROWS, "y": np.arange(9)}, "x has 10 rows, and y has shape (9,)"),
-        ({"x": ROWS, "y": np.array(3)}, "x has 10 rows, and y has shape ()"),
+        ({"x": ROWS, "y": np.arange(9)}, "x has 10 rows, but y has shape (9,)"),
+        ({"x": ROWS, "y": np.array(3)}, "x has 10 rows, but y has shape ()"),
         ({"x": ROWS[:, 0], "y": np.arange(10)}, "x must have shape (samples, features), got (10,)"),
         ({"x": ROWS[:0], "y": np.arange(0)}, "x must have shape (samples, features), got (0, 2)"),
         ({"x": ROWS[:, :0], "y": np.arange(10)}, "x must have shape (samples, features), got (10, 0)"),
         ({"x": ROWS * [np.nan, 1], "y": np.arange(10)}, "x must be finite, got NaN or infinity at index (0, 0)"),
         ({"x": ROWS * [1, 1e40], "y": np.arange(10)},
-             "x must fit float32, got 1e+40 at index (0, 1), which is beyond it"),
+             "x must fit into float32, got 1e+40 at index (0, 1)"),
         ({"x": ROWS, "y": np.full(10, np.inf)}, "y must be finite, got NaN or infinity at index 0"),
         ({"x": ROWS.astype(str), "y": np.arange(10)},
          "x must hold real numbers, got an array of shape (10, 2) and dtype <U32: these are numbers written as text, "
-         "which np.asarray(x).astype(float) reads"),
+         "which np.asarray(x).astype(float) converts"),
         ({"x": ROWS, "y": np.array(["cat"] * 10)},
-         "y must hold real numbers, got an array of shape (10,) and dtype <U3: classes, y = np.unique(y, "
-         "return_inverse=True) numbers classes from 0"),
+         "y must hold real numbers, got an array of shape (10,) and dtype <U3: use classes, y = np.unique(y, "
+         "return_inverse=True) to number the classes from 0"),
         ({"x": ROWS, "y": 2 * np.eye(10, dtype=int)},
-         "y of integers must hold labels of shape (samples,) or one-hot rows, got (10, 10)"),
+         "integer y must hold labels of shape (samples,) or one-hot rows, got (10, 10)"),
         ({"x": ROWS, "y": np.ones((10, 2, 2))},
-         "y of floats must have shape (samples,) or (samples, outputs), got (10, 2, 2)"),
+         "floating-point y must have shape (samples,) or (samples, outputs), got (10, 2, 2)"),
         ({"x": ROWS, "y": np.ones((10, 0))},
-         "y of floats must have shape (samples,) or (samples, outputs), got (10, 0)"),
-        ({"x": ROWS, "y": np.arange(10) - 1}, "y of integers must hold labels 0, 1, 2, ..., got -1"),
-        ({"x": ROWS, "y": np.zeros(10, int)}, "y has label 0 alone; there must be at least two classes"),
+         "floating-point y must have shape (samples,) or (samples, outputs), got (10, 0)"),
+        ({"x": ROWS, "y": np.arange(10) - 1}, "integer y must hold labels 0, 1, 2, ..., got -1"),
+        ({"x": ROWS, "y": np.zeros(10, int)}, "y has only label 0; there must be at least two classes"),
         ({"x": ROWS, "y": np.arange(10) + 2**40},
-         "y of integers must hold labels of classes, and 1099511627785 is too large for 10 samples: "
+         "integer y must hold class labels, but 1099511627785 is too large for 10 samples: "
          "for a regression store y.astype(float)"),
     ],
 )  # fmt: skip
@@ -457,7 +457,7 @@ def test_damaged_and_foreign_archives(capsys, untrainable):
     for damaged in (b"", b"x,y\n1,2\n", whole[:-30], whole[:at] + bytes(100) + whole[at + 100 :]):
         Path("data.npz").write_bytes(damaged)
         message = refused(capsys, "train", "data.npz")
-        assert message.startswith("nnfast train: error: data.npz is no .npz file of numbers, or is damaged: ")
+        assert message.startswith("nnfast train: error: data.npz is not a .npz file of numbers, or is damaged: ")
     for method in (zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2):
         with zipfile.ZipFile("data.npz", "w", method) as archive, zipfile.ZipFile("whole.npz") as original:
             for name in original.namelist():
@@ -522,7 +522,7 @@ def test_links_are_followed_before_training(capsys, untrainable):
 def test_numbers_of_thousands_of_digits_are_refused_in_a_line(capsys, untrainable):
     for option in ("--epochs", "--batch-size", "--seed", "--threads", "--layers"):
         message = refused(capsys, "train", "digits", option, "1" * 5000)
-        assert f"argument {option}: must be a whole number of fewer digits, got '1111" in message
+        assert f"argument {option}: must be a whole number with fewer digits, got '1111" in message
         assert len(message) < 200
     for option in ("--epochs", "--batch-size", "--layers"):
         assert f"must be at most {sys.maxsize}, got 1000" in refused(
@@ -631,8 +631,8 @@ def test_a_network_is_saved_beside_a_place_that_was_taken(capsys, monkeypatch):
     assert train_and_break(monkeypatch, lambda: os.mkdir("net.npz"), "--save", "net.npz") == 1
     printed = capsys.readouterr()
     (kept,) = (name for name in os.listdir() if name != "net.npz")
-    reason = "it is a folder or device, and no file"
-    assert printed.err == f"nnfast: error: cannot write net.npz: {reason}; it is in {kept} instead\n"
+    reason = "it is a folder or device, not a file"
+    assert printed.err == f"nnfast: error: cannot write net.npz: {reason}; it was written to {kept} instead\n"
     assert printed.out.endswith(f"network saved as {kept}\n")
     assert re.fullmatch(r"net-[0-9a-f]{8}\.npz", kept)
     assert nnfast.load(kept).input_shape == (64,)
@@ -647,7 +647,7 @@ def test_results_are_saved_among_temporary_files_if_their_folder_is_gone(capsys,
     assert train_and_break(monkeypatch, lambda: os.rmdir("folder"), *args) == 1
     printed = capsys.readouterr()
     plot, net = sorted(f"{tmp_path}/temporary/{name}" for name in os.listdir("temporary"))
-    assert f"cannot write folder/net.npz: there is no folder folder; it is in {net} instead\n" in printed.err
+    assert f"cannot write folder/net.npz: there is no folder folder; it was written to {net} instead\n" in printed.err
     assert printed.out.endswith(f"network saved as {net}\nplot saved as {plot}\n")
     assert nnfast.load(net).input_shape == (64,)
     assert Path(plot).read_text().startswith("<?xml")
@@ -926,7 +926,7 @@ def test_a_name_that_the_terminal_cannot_show():
     np.savez(name, x=x, y=y)
     trained = run("train", name, PYTHONIOENCODING="ascii")
     assert trained.returncode == 0
-    assert trained.stdout.startswith("zw\\xf6lf.npz: 96 samples")
+    assert trained.stdout.startswith("zw\\xf6lf.npz: 96 training samples")
 
 
 # ---- predict
@@ -1053,8 +1053,8 @@ def test_predict_says_so_if_the_file_cannot_be_written(capsys, digits_net, rows,
         ("NET short.npz", "short.npz: y must have as many rows as x: 50, got shape (49,)"),
         (
             "NET eleven.npz",
-            "eleven.npz: y holds labels up to 10, which needs at least 11 outputs, and there are 10: "
-            "for labels that count from 1, y - 1",
+            "eleven.npz: y holds labels up to 10, which need at least 11 outputs, but there are 10: "
+            "if the labels start at 1, use y - 1",
         ),
         ("NET samples.npy --output no/a.txt", "--output: cannot write no/a.txt: there is no folder no"),
         ("NET samples.npy --output samples.npy", "--output: samples.npy would overwrite samples.npy"),
@@ -1093,16 +1093,16 @@ def test_a_network_that_gives_no_answers_is_refused(capsys):
         ("a,b\nc,d\n", "could not convert string 'c' to float64"),
         ("1,2\n3,x\n", "could not convert string 'x' to float64"),
         ("1,x\n3,4\n", "could not convert string 'x' to float64"),  # a name for some columns is a mistake
-        ("1;2\n3;4\n", "there must be commas between the numbers, not semicolons"),
-        ("1;2\n", "there must be commas between the numbers, not semicolons"),
-        ("a;b\n1,5;2,5\n", "there must be commas between the numbers, not semicolons"),
+        ("1;2\n3;4\n", "numbers must be separated by commas, not semicolons"),
+        ("1;2\n", "numbers must be separated by commas, not semicolons"),
+        ("a;b\n1,5;2,5\n", "numbers must be separated by commas, not semicolons"),
         ("1,2\n3\n", "number of columns changed from 2 to 1"),
     ],
 )
 def test_csv_files_that_are_no_numbers(capsys, digits_net, text, reason):
     Path("samples.csv").write_text(text)
     message = refused(capsys, "predict", digits_net, "samples.csv")
-    assert message.startswith("nnfast predict: error: samples.csv is no .csv file of numbers, or is damaged: ")
+    assert message.startswith("nnfast predict: error: samples.csv is not a .csv file of numbers, or is damaged: ")
     assert reason in message
 
 
@@ -1169,10 +1169,10 @@ def lying_about_size(content):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.npy", header_of((2**40, 64)) + bytes(1000), "cannot be in"),
-        ("x.npy", header_of((10, 64)) + bytes(10 * 64 * 8 + 1), "cannot be in"),
-        ("x.npy", header_of((10, 64)) + bytes(10 * 64 * 8 - 1), "cannot be in"),
-        ("x.npz", hostile_npz(header_of((2**40, 64)) + bytes(1000)), "cannot be in"),
+        ("x.npy", header_of((2**40, 64)) + bytes(1000), "does not fit"),
+        ("x.npy", header_of((10, 64)) + bytes(10 * 64 * 8 + 1), "does not fit"),
+        ("x.npy", header_of((10, 64)) + bytes(10 * 64 * 8 - 1), "does not fit"),
+        ("x.npz", hostile_npz(header_of((2**40, 64)) + bytes(1000)), "does not fit"),
         ("x.npz", lying_about_size(header_of((2**29 - 16,)) + bytes(1000)), "cannot have 4294967294 bytes"),
         (
             "x.npz",

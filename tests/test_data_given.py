@@ -72,7 +72,7 @@ def test_objects_without_elements():
 @pytest.mark.parametrize("number", [10**400, -(10**400), Decimal("1e400"), Decimal("sNaN")])
 def test_objects_beyond_float64(number):
     """Never infinity in silence."""
-    with pytest.raises(ValueError, match="^x must fit float64, got "):
+    with pytest.raises(ValueError, match="^x must fit into float64, got "):
         as_array("x", [number, 0.5])
 
 
@@ -89,8 +89,9 @@ def test_columns_that_do_not_fit_are_named():
     frame = Frame(a=[1.0, 2.0], city=["Rome", "Oslo"], n=[NAType(), 3])
     with refuses(
         TypeError,
-        f"{NUMBERS} but column 'city' has 'Rome', 'n' has <NA>: leave such columns out or make numbers of "
-        "them, as pandas.get_dummies does of text and categories; x.to_numpy(dtype=float) makes NaN of missing values",
+        f"{NUMBERS} but column 'city' has 'Rome', 'n' has <NA>: drop such columns or convert them to "
+        "numbers, as pandas.get_dummies does for text and categories; x.to_numpy(dtype=float) turns missing values "
+        "into NaN",
     ):
         as_array("x", frame)
     for net in (nf.Sequential([nf.Dense(2)], input_shape=3, seed=0), nf.Sequential([nf.Dense(2)], seed=0)):
@@ -147,14 +148,14 @@ class Tensor:
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        (np.array([["a", "b"]]), TypeError, f"{NUMBERS} got an array of shape (1, 2) and dtype <U1: make a "
-         "column of 0 and 1 for each value of such a feature"),
+        (np.array([["a", "b"]]), TypeError, f"{NUMBERS} got an array of shape (1, 2) and dtype <U1: encode "
+         "such a feature as a column of 0 and 1 for each of its values"),
         ([["1", "2.5"]], TypeError, f"{NUMBERS} got [['1', '2.5']] (list): these are numbers written as "
-         "text, which np.asarray(x).astype(float) reads"),
+         "text, which np.asarray(x).astype(float) converts"),
         (np.array(["1", "2"], object), TypeError, f"{NUMBERS} got an array of shape (2,) and dtype object: "
-         "these are numbers written as text, which np.asarray(x).astype(float) reads"),
+         "these are numbers written as text, which np.asarray(x).astype(float) converts"),
         (np.zeros(2, "M8[s]"), TypeError, f"{NUMBERS} got an array of shape (2,) and dtype datetime64[s]: "
-         "make numbers of them first, such as (x - x.min()) / np.timedelta64(1, 's')"),
+         "convert them to numbers first, such as (x - x.min()) / np.timedelta64(1, 's')"),
         ([1.0, None], TypeError, f"{NUMBERS} got [1.0, None] (list), with None at index 1: drop the rows "
          "with missing values"),
         (np.array([[1, [2]]], object), TypeError, f"{NUMBERS} got an array of shape (1, 2) and dtype object, "
@@ -164,8 +165,9 @@ class Tensor:
          "requires grad. Use tensor.detach().numpy() instead."),
         ([[1, 2], [3]], ValueError, "x must be a rectangular array of numbers: row 0 has length 2 and "
          "row 1 has length 1"),
-        ([[1, 2], 3], ValueError, "x must be a rectangular array of numbers: row 0 has length 2 and row 1 has none"),
-        (np.ma.masked_array([1.0, 2.0], [0, 1]), ValueError, "x must have no masked values: fill them first, as "
+        ([[1, 2], 3], ValueError, "x must be a rectangular array of numbers: row 0 has length 2 and row 1 has no "
+         "length"),
+        (np.ma.masked_array([1.0, 2.0], [0, 1]), ValueError, "x must not have masked values: fill them first, as "
          "x.filled(0) does"),
     ],
 )  # fmt: skip
@@ -175,9 +177,9 @@ def test_what_is_no_array_of_numbers(value, error, message):
 
 
 def test_a_column_and_a_vector_say_how_to_become_each_other():
-    with refuses(ValueError, "y must have shape (3,), got (3, 1): np.ravel(y)"):
+    with refuses(ValueError, "y must have shape (3,), got (3, 1): use np.ravel(y)"):
         as_array("y", np.zeros((3, 1)), shape=(3,))
-    with refuses(ValueError, "x must have shape (n, 1), got (3,): np.reshape(x, (-1, 1))"):
+    with refuses(ValueError, "x must have shape (n, 1), got (3,): use np.reshape(x, (-1, 1))"):
         as_array("x", np.zeros(3), shape=(None, 1))
 
 
@@ -189,18 +191,18 @@ RENUMBER = "classes, y = np.unique(y, return_inverse=True)"
 @pytest.mark.parametrize(
     ("labels", "error", "message"),
     [
-        (["cat", "dog"] * 4, TypeError, f"and must be of integers, got dtype <U3: {RENUMBER}"),
-        (np.array(["cat", "dog"] * 4, object), TypeError, f"and must be of integers, got dtype object: {RENUMBER}"),
+        (["cat", "dog"] * 4, TypeError, f"one integer label per row, got dtype <U3: use {RENUMBER}"),
+        (np.array(["cat", "dog"] * 4, object), TypeError, f"label per row, got dtype object: use {RENUMBER}"),
         (np.arange(8)[:, None], ValueError, "(8,) of labels or (8, 4), got (8, 1): for labels, np.ravel(y)"),
         ([0.0, 1.0] * 4, TypeError, "got dtype float64: use y.astype(int), or one-hot rows"),
         ([0.0, np.nan] * 4, ValueError, "got dtype float64 with NaN or infinity in 4 of 8, the first at index 1: drop "
          "these rows, and use y.astype(int)"),
-        ([0.0, 0.5] * 4, TypeError, "got dtype float64 and 0.5 at index 1: targets that are not classes need an output "
+        ([0.0, 0.5] * 4, TypeError, "dtype float64 with 0.5 at index 1: targets that are not classes need an output "
          "layer without softmax, such as Dense(1)"),
         ([0, None] * 4, TypeError, "got dtype object, with None at index 1: drop the rows with missing values"),
-        ([-1, 1] * 4, ValueError, f"labels and must not be negative, got -1: {RENUMBER} makes them count from 0"),
-        ([1, 2, 3, 4] * 2, ValueError, "at least 5 outputs, and there are 4: for labels that count from 1, y - 1"),
-        ([0, 1, 2, 4] * 2, ValueError, "y holds labels up to 4, which needs at least 5 outputs, and there are 4"),
+        ([-1, 1] * 4, ValueError, f"labels and must not be negative, got -1: use {RENUMBER} to number them from 0"),
+        ([1, 2, 3, 4] * 2, ValueError, "at least 5 outputs, but there are 4: if the labels start at 1, use y - 1"),
+        ([0, 1, 2, 4] * 2, ValueError, "y holds labels up to 4, which need at least 5 outputs, but there are 4"),
     ],
 )  # fmt: skip
 def test_labels_that_do_not_fit(labels, error, message):
@@ -327,20 +329,20 @@ REMEDY = r"Subtract the mean and divide by the standard deviation, \({0} - {0}\.
 
 def test_fit_warns_of_inputs_that_float32_joins():
     message = (
-        r"^x holds values that float32 cannot tell apart, though float64 can: in column 1, 60 of them, from 1\.7e\+09 "
-        r"to 1\.70000059e\+09, become 6\. " + REMEDY.format("x") + ' the network dtype="float64"$'
+        r"^x holds values that float32 cannot tell apart, though float64 can: in column 1, 60 values from 1\.7e\+09 "
+        r"to 1\.70000059e\+09 become 6\. " + REMEDY.format("x") + ' the network dtype="float64"$'
     )
     with pytest.warns(UserWarning, match=message) as seen:
         make_net().fit(X, np.zeros(60), verbose=0)
     assert [w.filename for w in seen] == [__file__]
-    with pytest.warns(UserWarning, match="column 1, 60 of them"):
+    with pytest.warns(UserWarning, match="column 1, 60 values"):
         make_net().fit(X.tolist(), np.zeros(60), verbose=0)
     with pytest.warns(UserWarning, match=r"\(and in 1 other columns\)"):
         make_net().fit(X[:, [1, 1]], np.zeros(60), verbose=0)
 
 
 def test_fit_warns_of_targets_that_float32_joins():
-    with pytest.warns(UserWarning, match="^y holds values .* can: 60 of them.*" + REMEDY.format("y")):
+    with pytest.warns(UserWarning, match="^y holds values .* can: 60 values.*" + REMEDY.format("y")):
         make_net().fit(np.zeros((60, 2)), SECONDS, optimizer=nf.SGD(1e-12), verbose=0)
 
 

@@ -153,10 +153,10 @@ def test_read_idx_accepts_str_and_home(tmp_path, monkeypatch):
         (idx(np.arange(3, dtype="i4"))[:-1], r"truncated: 11 bytes .* states 12 \(int32 of shape \(3,\)\)"),
         (idx(np.uint8([1, 2, 3])) + b"\0", r"trailing data: more bytes follow a header that states 3"),
         (header(8, 0) + b"\0", r"trailing data: more bytes follow a header that states 0"),
-        (header(8, 2**32 - 1, 2**32 - 1), r"absurd dimensions: no array can have shape \(4294967295, 4294967295\)"),
-        (header(8, *[2**32 - 1] * 64), "absurd dimensions"),
-        (header(0x0E, 2**31, 2**31), "absurd dimensions"),  # the elements can be counted, the bytes cannot
-        (header(8, 0, *[2**32 - 1] * 3), "absurd dimensions"),  # no element, yet no array of this shape
+        (header(8, 2**32 - 1, 2**32 - 1), r"impossible dimensions: no array can have shape \(4294967295, 4294967295\)"),
+        (header(8, *[2**32 - 1] * 64), "impossible dimensions"),
+        (header(0x0E, 2**31, 2**31), "impossible dimensions"),  # the elements can be counted, the bytes cannot
+        (header(8, 0, *[2**32 - 1] * 3), "impossible dimensions"),  # no element, yet no array of this shape
     ],
 )
 def test_read_idx_refuses(write, content, message):
@@ -342,7 +342,7 @@ def flip_last_byte(content):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (flip_last_byte, "damaged, or another data set: the SHA-256 of its contents is [0-9a-f]{64}, MNIST's "),
+        (flip_last_byte, "damaged, or another data set: the SHA-256 of its contents is [0-9a-f]{64}, that of MNIST"),
         (lambda content: content[:-1], "truncated: 2351 bytes follow a header that states 2352"),
         (lambda content: content + b"\0", "trailing data"),
         (lambda content: b"<html>" + content, "not an IDX file"),
@@ -362,7 +362,7 @@ def test_mnist_damaged_on_disk(mnist, tmp_path, damage, message, compressed):
     with pytest.raises(ValueError, match=message) as caught:
         load_mnist(tmp_path)
     assert str(caught.value).startswith(f"{path}: ")
-    assert "Else remove it, and load_mnist fetches the original." in str(caught.value)
+    assert "Otherwise remove it, and load_mnist will download the original." in str(caught.value)
     assert path.read_bytes() == before
 
 
@@ -539,7 +539,7 @@ def test_mnist_no_mirror_delivers(mnist, mirror, tmp_path):
         load_mnist(tmp_path)
     message = str(caught.value)
     folder = tmp_path / "mnist"
-    assert message.startswith(f"MNIST's {name} is not in {folder}, and no mirror delivered it:\n")
+    assert message.startswith(f"MNIST's {name} is not in {folder}, and no mirror provided it:\n")
     assert f"{mirror.url('bad')}{name}.gz: 404" in message
     assert f"{mirror.url('good')}{name}.gz: damaged, or another data set" in message
     assert_says_what_to_put_where(message, mnist, folder)
@@ -548,7 +548,7 @@ def test_mnist_no_mirror_delivers(mnist, mirror, tmp_path):
 def test_mnist_no_mirror_answers(mnist, mirror, tmp_path):
     mirror.server.shutdown()
     mirror.server.server_close()
-    with pytest.raises(FileNotFoundError, match="no mirror delivered it") as caught:
+    with pytest.raises(FileNotFoundError, match="no mirror provided it") as caught:
         load_mnist(tmp_path)
     assert_says_what_to_put_where(str(caught.value), mnist, tmp_path / "mnist")
 
@@ -565,13 +565,13 @@ def test_mnist_without_pooch(mnist, tmp_path, monkeypatch):
 
 def assert_says_what_to_put_where(message, mnist, folder):
     names = ", ".join(mnist.content)
-    assert f"Or put these files, each as it is or as .gz, into {folder}: {names}." in message
-    assert message.endswith(f"They are at {' and '.join(_mnist.MIRRORS)}")
+    assert f"Or put these files, uncompressed or as .gz, into {folder}: {names}." in message
+    assert message.endswith(f"They are available at {' and '.join(_mnist.MIRRORS)}")
 
 
 def test_mnist_home_that_cannot_be_written(mnist, mirror, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"cannot be stored there: .*Give another data_home\.") as caught:
+    with pytest.raises(OSError, match=r"cannot be stored there: .*Choose another data_home\.") as caught:
         load_mnist(tmp_path / "file")
     assert str(tmp_path / "file" / "mnist") in str(caught.value)
     assert mirror.asked == []

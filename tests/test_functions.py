@@ -287,7 +287,7 @@ BAD_OUT = {
     "dtype": (np.empty((2, 3), np.float32), TypeError, "^out must have dtype float64, got float32$"),
     "integers": (np.empty((2, 3), np.int64), TypeError, "^out must have dtype float64, got int64$"),
     "byte order": (np.empty((2, 3), np.dtype(float).newbyteorder()), TypeError, "^out must have dtype float64, got "),
-    "read-only": (np.broadcast_to(0.0, (2, 3)), ValueError, "^out is read-only$"),
+    "read-only": (np.broadcast_to(0.0, (2, 3)), ValueError, "^out must be writable, got a read-only array$"),
     "list": ([[0.0] * 3] * 2, TypeError, r"^out must be a numpy array, got \[\[0.0, .*\(list\)$"),
 }
 
@@ -336,7 +336,7 @@ def test_what_is_no_number_is_refused(bad):
 def test_targets_pass_the_same_gate():
     for target, message in (
         ([[1], [0, 0]], "rectangular"),
-        (np.ma.masked_equal([[1, 0], [0, 1]], 0), "no masked values"),
+        (np.ma.masked_equal([[1, 0], [0, 1]], 0), "not have masked values"),
     ):
         with pytest.raises(ValueError, match=f"^target must .*{message}"):
             functions.cross_entropy([[0.5, 0.5], [0.5, 0.5]], target)
@@ -369,18 +369,18 @@ def test_shapes_of_targets_are_not_broadcast(name):
 def test_labels_that_are_none_are_refused(name):
     function, prediction = getattr(functions, name), np.full((2, 3), 0.5)
     with pytest.raises(
-        ValueError, match=r"^target holds labels up to 3, which needs at least 4 outputs, and there are 3$"
+        ValueError, match=r"^target holds labels up to 3, which need at least 4 outputs, but there are 3$"
     ):
         function(prediction, [0, 3])
-    with pytest.raises(ValueError, match=r"^target holds labels and must not be negative, got -1: classes, target = "):
+    with pytest.raises(ValueError, match=r"^target holds labels and must not be negative, got -1: use classes, targ"):
         function(prediction, [1, -1])
     with pytest.raises(
         ValueError,
-        match=rf"^target holds labels up to {2**64 - 1}, which needs at least {2**64} outputs, and there are 3$",
+        match=rf"^target holds labels up to {2**64 - 1}, which need at least {2**64} outputs, but there are 3$",
     ):
         function(prediction, np.array([1, 2**64 - 1], np.uint64))
     with pytest.raises(
-        TypeError, match=r"^target holds one label a row and must be of integers, got dtype float64: use target\.astype"
+        TypeError, match=r"^target must hold one integer label per row, got dtype float64: use target\.astype"
     ):
         function(prediction, [0.0, 1.0])
     with pytest.raises(ValueError, match=r"^target must have shape \(2,\), got \(3,\)$"):
@@ -447,7 +447,7 @@ def test_parameters_that_float32_does_not_hold(name, parameter, end, value):
     function, x = getattr(functions, name + end), np.array([-1, 0, 1], np.float32)
     arguments = (x, x) if end or name == "huber" else (x,)
     with pytest.raises(
-        ValueError, match=rf"^{parameter} has the number {re.escape(str(value))}, but float32 holds those"
+        ValueError, match=rf"^{parameter} has the number {re.escape(str(value))}, but float32 only holds numbers"
     ):
         function(*arguments, **{parameter: value})
     function(*(argument.astype(np.float64) for argument in arguments), **{parameter: value})

@@ -150,8 +150,8 @@ class TestDiff:
             (lambda x: "a", TypeError, "the result of f must hold real numbers, got 'a' (str)"),
             (lambda x: None, TypeError, "the result of f must hold real numbers, got None (NoneType)"),
             (lambda x: x * 1j, TypeError, "the result of f must hold real numbers, got"),
-            (np.sum, ValueError, "f must give an array of shape (2,), got ()"),
-            (lambda x: x[:1], ValueError, "f must give an array of shape (2,), got (1,)"),
+            (np.sum, ValueError, "f must return an array of shape (2,), got ()"),
+            (lambda x: x[:1], ValueError, "f must return an array of shape (2,), got (1,)"),
         ],
     )
     def test_refuses_functions(self, f, error, message):
@@ -159,7 +159,7 @@ class TestDiff:
             nf.numerical_diff(f, [1.0, 2.0])
 
     def test_refuses_values_of_two_shapes(self):
-        with refuses(ValueError, "f must give an array of shape (2,), got (1,)"):
+        with refuses(ValueError, "f must return an array of shape (2,), got (1,)"):
             nf.numerical_diff(lambda x: [x] * (1 + (x > 1)), 1.0)
 
 
@@ -334,9 +334,7 @@ def test_the_book_s_way_to_the_gradient_of_a_network():
 
 def test_a_float32_network_draws_a_warning_and_a_step_that_fits_does():
     net, (x, y) = make_net("float32"), make_data()
-    message = (
-        r"^x is float32: rounding may be larger than the differences; use float64, or h=None for a step that fits$"
-    )
+    message = r"^x is float32: rounding may be larger than the differences; use float64, or h=None for one that fits$"
     with pytest.warns(UserWarning, match=message) as caught:
         found = nf.numerical_gradient(lambda _: net.loss(x, y), net.params["W1"])
     line = sys._getframe().f_lineno - 1
@@ -412,12 +410,12 @@ def test_f_may_give_its_number_in_any_wrapping(value):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("5", "f must give one real number, got '5' (str)"),
-        (None, "f must give one real number, got None (NoneType)"),
-        (1j, "f must give one real number, got 1j (complex)"),
-        (np.ones(2), "f must give one real number, got an array of shape (2,) and dtype float64"),
-        ([], "f must give one real number, got [] (list)"),
-        ({}, "f must give one real number, got {} (dict)"),
+        ("5", "f must return one real number, got '5' (str)"),
+        (None, "f must return one real number, got None (NoneType)"),
+        (1j, "f must return one real number, got 1j (complex)"),
+        (np.ones(2), "f must return one real number, got an array of shape (2,) and dtype float64"),
+        ([], "f must return one real number, got [] (list)"),
+        ({}, "f must return one real number, got {} (dict)"),
     ],
 )
 @pytest.mark.parametrize("method", ["central", "forward"])
@@ -451,7 +449,7 @@ def test_values_that_are_not_finite_make_slopes_that_are_not():
         (math.inf, {}, ValueError, "x must be finite, got NaN or infinity"),
         (["a"], {}, TypeError, "x must hold real numbers, got ['a'] (list)"),
         ([1j], {}, TypeError, "x must hold real numbers, got [1j] (list)"),
-        (np.ma.masked_array([1.0, 2.0], [True, False]), {}, ValueError, "x must have no masked values"),
+        (np.ma.masked_array([1.0, 2.0], [True, False]), {}, ValueError, "x must not have masked values"),
     ],
 )  # fmt: skip
 def test_refusals(function, vectorized, x, options, error, message):
@@ -527,11 +525,11 @@ def test_a_function_may_change_its_stack(method):
 @pytest.mark.parametrize(
     ("f", "message"),
     [
-        (lambda stack: stack, "f must give values of shape (2,) for 2 points, got shape (2, 2)"),
-        (lambda stack: 0.0, "f must give values of shape (2,) for 2 points, got shape ()"),
-        (lambda stack: stack[:1, 0], "f must give values of shape (2,) for 2 points, got shape (1,)"),
-        (np.sum, "f must give values of shape (2,) for 2 points, got shape ()"),
-        (lambda stack: stack.sum(axis=1)[None], "f must give values of shape (2,) for 2 points, got shape (1, 2)"),
+        (lambda stack: stack, "f must return values of shape (2,) for 2 points, got shape (2, 2)"),
+        (lambda stack: 0.0, "f must return values of shape (2,) for 2 points, got shape ()"),
+        (lambda stack: stack[:1, 0], "f must return values of shape (2,) for 2 points, got shape (1,)"),
+        (np.sum, "f must return values of shape (2,) for 2 points, got shape ()"),
+        (lambda stack: stack.sum(axis=1)[None], "f must return values of shape (2,) for 2 points, got shape (1, 2)"),
     ],
 )
 def test_vectorized_needs_a_number_for_each_point(f, message):
@@ -610,16 +608,16 @@ def growing(x):
 
 @pytest.mark.parametrize("method", ["central", "forward"])
 def test_jacobian_needs_one_shape(method):
-    with refuses(ValueError, "f must give arrays of one shape, got (1,) and (2,)"):
+    with refuses(ValueError, "f must return arrays of the same shape, got (1,) and (2,)"):
         nf.numerical_jacobian(growing, [1.0], method=method)
 
 
 @pytest.mark.parametrize("method", ["central", "forward"])
 def test_jacobian_needs_one_shape_of_all_stacks(method, monkeypatch):
     monkeypatch.setattr(gradients, "STACK_BYTES", 8)
-    with refuses(ValueError, "f must give arrays of one shape, got (1,) and (2,)"):
+    with refuses(ValueError, "f must return arrays of the same shape, got (1,) and (2,)"):
         nf.numerical_jacobian(lambda stack: growing(stack)[None], [1.0], method=method, vectorized=True)
-    with refuses(ValueError, "f must give arrays of one shape, got (1,) and (2,)"):
+    with refuses(ValueError, "f must return arrays of the same shape, got (1,) and (2,)"):
         nf.numerical_jacobian(
             lambda stack: np.ones((1, 2 - (stack[0, 0] == 1))), [1.0, 2.0], method="central", vectorized=True
         )
@@ -903,7 +901,7 @@ def test_compiled_takes_float64(library, dtype):
 def test_compiled_takes_one_point_and_gives_one_number(library):
     with refuses(ValueError, "vectorized must be False for a compiled function, which takes one point"):
         nf.numerical_gradient(declared(library.cubic), [1.0], vectorized=True)
-    with refuses(TypeError, "f must be Python code for a Jacobian: a compiled function gives one number"):
+    with refuses(TypeError, "f must be a Python function for a Jacobian: a compiled function returns one number"):
         nf.numerical_jacobian(declared(library.cubic), [1.0])
 
 
@@ -925,7 +923,7 @@ class TestDescent:
         found = nf.gradient_descent(bowl, [-3.0, 4.0], learning_rate=10.0, steps=100)
         assert (found.steps, found.converged, found.diverged) == (100, False, True)
         assert re.fullmatch(
-            r"diverged: after 100 steps f has gone from 25 up to 1\.\d+e\+25\d; "
+            r"diverged: after 100 steps f has risen from 25 to 1\.\d+e\+25\d; "
             r"learning_rate=10 is too large, try a smaller one",
             found.reason,
         )
@@ -936,7 +934,7 @@ class TestDescent:
         assert 100 < found.steps < 200
         assert not np.isfinite(found.fun)
         assert found.reason == (
-            f"diverged: after {found.steps} steps f or x is not finite any more; "
+            f"diverged: after {found.steps} steps f or x is no longer finite; "
             "learning_rate=10 is too large, try a smaller one"
         )
 
@@ -1102,7 +1100,7 @@ class TestDescent:
     def test_refuses_functions(self):
         with refuses(TypeError, "f must be callable, got 3 (int)"):
             nf.gradient_descent(3, [1.0])
-        with refuses(TypeError, "f must give one real number, got an array of shape (2,) and dtype float64"):
+        with refuses(TypeError, "f must return one real number, got an array of shape (2,) and dtype float64"):
             nf.gradient_descent(lambda x: x, [1.0, 2.0])
 
 
@@ -1153,7 +1151,7 @@ def clipped(v):
 def test_a_function_that_changes_its_argument_is_refused(find, method, make):
     x = make([1.0, -2.0, 3.0])
     message = (
-        "f must not change its argument, but it changed x[1] from -2.0 to 0.0: let it work on a copy, such as x.copy()"
+        "f must not change its argument, but it changed x[1] from -2.0 to 0.0: make it work on a copy, such as x.copy()"
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         find(clipped, x, 1e-4, method)
@@ -1180,7 +1178,7 @@ def test_a_descent_of_a_function_that_changes_its_argument_is_refused():
 @pytest.mark.parametrize("x", [np.array([[1, 2], [0, 1]]), [[1.0, 2.0], [0.0, 1.0]]])
 def test_a_function_that_looks_at_what_was_copied_is_told(x):
     with pytest.warns(
-        UserWarning, match="f gave the same at all points: if it looks at .* as a writable array of floats"
+        UserWarning, match="f returned the same at all points: if it reads .* as a writable array of floats"
     ):
         found = nf.numerical_gradient(lambda _: float(np.sum(np.array(x) ** 2)), x)
     assert not found.any()

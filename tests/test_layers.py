@@ -551,7 +551,7 @@ def test_unknown_optimizers(method):
 )
 def test_numbers_that_float32_cannot_hold(layer, number):
     with pytest.raises(
-        ValueError, match=rf"^layers\[0\] has the number {number}, but float32 holds those from 1.18e-38"
+        ValueError, match=rf"^layers\[0\] has the number {number}, but float32 only holds numbers from 1.18e-38"
     ):
         nf.Sequential([layer], input_shape=2)
     nf.Sequential([layer], input_shape=2, dtype="float64")

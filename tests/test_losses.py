@@ -533,9 +533,7 @@ def test_a_step_of_rows_without_weight_is_that_of_fit(optimizer):
 @pytest.mark.parametrize("weight", [1e-310, 1e308])
 def test_weights_whose_sum_is_beyond_float64(weight):
     net, y = make("cross_entropy")
-    with pytest.raises(
-        ValueError, match="^sample_weight must be of numbers whose sum is one, zero or from 2.23e-308 to"
-    ):
+    with pytest.raises(ValueError, match="^sample_weight must be zero or from 2.23e-308 to"):
         net.loss(X, y, sample_weight=np.full(12, weight))
 
 

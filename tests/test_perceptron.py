@@ -1,4 +1,4 @@
-"""The perceptron, the gates, its learning rule and the verdict of the linear programme."""
+"""The perceptron, the gates, its learning rule and the verdict of the linear program."""
 
 from __future__ import annotations
 
@@ -64,9 +64,7 @@ class TestGates:
     def test_training_a_gate_is_refused_and_changes_nothing(self, name):
         gate = GATES[name]
         before = repr(gate)
-        refused = pytest.raises(
-            ValueError, match="^the perceptron is read-only; make a perceptron of your own, such as"
-        )
+        refused = pytest.raises(ValueError, match="^the perceptron is read-only; create your own, such as")
         with refused:
             gate.fit(CORNERS, TRUTH["OR" if name == "AND" else "AND"])
         with refused:
@@ -317,14 +315,14 @@ class TestVerdict:
         model, message = self.fit_in_vain(CORNERS, TRUTH["XOR"])
         assert model.linearly_separable_ is False
         assert len(model.mistakes_) == 1000
-        assert message.startswith("the data is not linearly separable: no weights and bias put each row on its right")
+        assert message.startswith("the data is not linearly separable: no weights and bias put each row on the correct")
         wrong = np.count_nonzero(model.predict(CORNERS) != TRUTH["XOR"])
-        assert message.endswith(f"after 1000 epoch(s) {wrong} of 4 rows are on the wrong side")
+        assert message.endswith(f"after 1000 epoch(s), {wrong} of 4 rows are on the wrong side")
 
     def test_not_learned_yet(self):
         model, message = self.fit_in_vain(CORNERS, TRUTH["AND"], epochs=2)
         assert model.linearly_separable_ is True
-        assert message.startswith("not learned yet, though the data is linearly separable: fit again to go on")
+        assert message.startswith("not learned yet, although the data is linearly separable: call fit again")
         assert "after 2 epoch(s)" in message
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -404,7 +402,7 @@ class TestVerdict:
         rng = np.random.default_rng(0)
         model, message = self.fit_in_vain(rng.normal(size=(300, 20)), rng.random(300) < 0.5, epochs=2)
         assert model.linearly_separable_ is None
-        assert message.startswith("not learned, and the linear programme could not decide")
+        assert message.startswith("not learned, and the linear program could not determine")
 
 
 class TestBadInput:
@@ -452,7 +450,7 @@ class TestBadInput:
     )
     def test_overflow_is_an_error_and_nothing_changed(self, x):
         model = untrained()
-        with pytest.raises(OverflowError, match="the numbers overflow float64: bring the features of x to similar"):
+        with pytest.raises(OverflowError, match="the numbers overflow float64: scale the features of x to similar"):
             model.fit(x, np.arange(len(x)) % 2)
         assert repr(model) == "Perceptron([0.0, 0.0], bias=0.0)"
         assert not hasattr(model, "converged_")

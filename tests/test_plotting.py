@@ -209,7 +209,7 @@ class TestDecisionBoundary:
             (AND, np.empty((0, 2)), [], {}, ValueError, "x must hold at least one row"),
             (AND, CORNERS * np.nan, [0, 0, 0, 1], {}, ValueError, "x must be finite"),
             (AND, CORNERS, [0, 1], {}, ValueError, r"y must have shape \(4,\), got \(2,\)"),
-            (AND, CORNERS, [0, 0, 0, 0.5], {}, ValueError, "y must hold classes, which are whole numbers, got 0.5"),
+            (AND, CORNERS, [0, 0, 0, 0.5], {}, ValueError, "y must hold classes as whole numbers, got 0.5"),
             (AND, CORNERS, [0, 0, 0, 1], {"resolution": 1}, ValueError, "resolution must be at least 2, got 1"),
             (AND, CORNERS, [0, 0, 0, 1], {"margin": -1}, ValueError, "margin must be a finite number"),
             (AND, CORNERS, [0, 0, 0, 1], {"biases": 0.5}, ValueError, "biases must have 1 dimension"),
@@ -270,7 +270,7 @@ class TestActivations:
             (["softmax"], None, ValueError, "names must be one of 'step', .*, got 'softmax'"),
             ([1], None, TypeError, r"names must be one of .*, got 1 \(int\)"),
             (["relu"], [None, None], ValueError, "axes must hold 1 axes, got 2"),
-            (["relu"], [1], TypeError, r"axes must hold axes of matplotlib, got 1 \(int\)"),
+            (["relu"], [1], TypeError, r"axes must hold matplotlib axes, got 1 \(int\)"),
             (None, None, TypeError, r"names must be a sequence of names, got None \(NoneType\)"),
         ],
     )
@@ -385,7 +385,7 @@ class TestSchedule:
 
     @pytest.mark.parametrize("schedule", [None, 0.1, nf.schedules.ReduceOnPlateau(0.1)])
     def test_what_is_not_told_by_time(self, schedule):
-        with pytest.raises(TypeError, match="schedule must be one of nnfast.schedules that is told by time alone"):
+        with pytest.raises(TypeError, match="schedule must be one of nnfast.schedules that depends on time alone"):
             plot_schedule(schedule, 10)
 
     def test_arguments_that_do_not_fit(self, ax):

@@ -186,8 +186,8 @@ def test_an_initial_array_that_does_not_fit_changes_nothing():
     ("arguments", "message"),
     [
         ({"initializer": [[1e39, 0], [0, 0]]}, r"^initializer of layers\[1\] .* got 1e\+39 at index \(0, 0\)"),
-        ({"initializer": 1e39}, r"^initializer of layers\[1\] must fit float32, got .* at index"),
-        ({"bias_initializer": 1e39}, r"^bias_initializer of layers\[1\] .* got 1e\+39, which is beyond it$"),
+        ({"initializer": 1e39}, r"^initializer of layers\[1\] must fit into float32, got .* at index"),
+        ({"bias_initializer": 1e39}, r"^bias_initializer of layers\[1\] .* got 1e\+39$"),
         ({"bias_initializer": [0, -1e39]}, r"^bias_initializer of layers\[1\] .* got -1e\+39 at index 1"),
     ],
 )  # fmt: skip
@@ -202,10 +202,10 @@ def test_initial_values_beyond_the_dtype_change_nothing(arguments, message):
 def test_values_beyond_the_dtype_are_refused():
     net = make_net()
     with unchanged(net):
-        with pytest.raises(ValueError, match=r"^b1 must fit float32, got 1e\+39 at index 0, which is beyond it$"):
+        with pytest.raises(ValueError, match=r"^b1 must fit into float32, got 1e\+39 at index 0$"):
             net.params["b1"] = np.full(len(net.params["b1"]), 1e39)
         for call in (net.predict, lambda x: net.loss(x, LABELS), lambda x: net.fit(x, LABELS, verbose=0)):
-            with pytest.raises(ValueError, match=r"^x must fit float32, got 1e\+39 at index \(0, 0\)"):
+            with pytest.raises(ValueError, match=r"^x must fit into float32, got 1e\+39 at index \(0, 0\)"):
                 call(np.full(X.shape, 1e39))
 
 
@@ -742,17 +742,17 @@ def test_labels_of_a_wrong_kind(method, loss):
     for wrong in (LABELS.astype(np.float32), LABELS.astype(str), LABELS.astype(str).astype(object)):
         with (
             unchanged(net),
-            pytest.raises(TypeError, match="^y holds one label a row and must be of integers, got dtype"),
+            pytest.raises(TypeError, match="^y must hold one integer label per row, got dtype"),
         ):
             call(X, wrong)
     with unchanged(net), pytest.raises(ValueError, match="^y holds labels and must not be negative, got -1"):
         call(X, LABELS - 1)
-    message = "^y holds labels up to 4, which needs at least 5 outputs, and there are 4"
+    message = "^y holds labels up to 4, which need at least 5 outputs, but there are 4"
     with unchanged(net), pytest.raises(ValueError, match=message):
         call(X, LABELS + 1)
     for kind in (np.int8, np.uint8, np.uint64):
         top = np.iinfo(kind).max
-        message = f"^y holds labels up to {top}, which needs at least {top + 1} outputs, and there are 4"
+        message = f"^y holds labels up to {top}, which need at least {top + 1} outputs, but there are 4"
         with unchanged(net), pytest.raises(ValueError, match=message):
             call(X, np.full(9, top, kind))
 

@@ -888,9 +888,9 @@ def test_data_of_mismatched_lengths():
 
 
 def test_labels_out_of_range():
-    assert_refused(ValueError, "^y holds labels up to 4, which needs at least 5 outputs", X, LABELS + 1)
+    assert_refused(ValueError, "^y holds labels up to 4, which need at least 5 outputs", X, LABELS + 1)
     assert_refused(ValueError, "^y holds labels and must not be negative, got -1", X, LABELS - 1)
-    assert_refused(TypeError, "^y holds one label a row and must be of integers, got dtype float64", X, LABELS * 1.0)
+    assert_refused(TypeError, "^y must hold one integer label per row, got dtype float64", X, LABELS * 1.0)
 
 
 def test_data_without_columns():
@@ -912,7 +912,7 @@ def test_validation_data_are_checked_like_training_data():
         ((XV[:, :2], LABELS_V), ValueError, r"x must have shape \(n, 3\), got \(11, 2\)"),
         ((XV, LABELS_V[:-1]), ValueError, "y must have as many rows as x: 11, got"),
         ((XV, LABELS_V + 4), ValueError, "y holds labels up to"),
-        ((XV, LABELS_V / 2), TypeError, "y holds one label a row and must be of integers"),
+        ((XV, LABELS_V / 2), TypeError, "y must hold one integer label per row"),
         ((XV.astype(str), LABELS_V), TypeError, "x must hold real numbers"),
         ((XV[:0], LABELS_V[:0]), ValueError, "x must have at least one row"),
         ((XV * np.nan, LABELS_V), ValueError, r"x must be finite, got NaN or infinity at index \(0, 0\)"),

@@ -97,12 +97,12 @@ class TestAsArray:
             ),
             (
                 np.zeros(2, complex),
-                "x must hold real numbers, got an array of shape (2,) and dtype complex128: take x.real, or np.abs(x)",
+                "x must hold real numbers, got an array of shape (2,) and dtype complex128: use x.real or np.abs(x)",
             ),
             (
                 np.zeros((1, 2), "V4"),
                 "x must hold real numbers, got an array of shape (1, 2) and dtype |V4: "
-                "numpy.lib.recfunctions.structured_to_unstructured makes columns of fields",
+                "numpy.lib.recfunctions.structured_to_unstructured turns fields into columns",
             ),
         ],
     )
@@ -147,11 +147,11 @@ class TestAsArray:
 def test_numbers_beyond_the_range_of_a_dtype(order):
     """Finite numbers never become infinite on the way; what is infinite may stay so."""
     x = np.array([[1.0, 2.0], [np.inf, -1e39]], order=order)
-    with refuses(ValueError, "x must fit float32, got -1e+39 at index (1, 1), which is beyond it"):
+    with refuses(ValueError, "x must fit into float32, got -1e+39 at index (1, 1)"):
         as_array("x", x, np.float32)
-    with refuses(ValueError, "x must fit float32, got 1e+39 at index 0, which is beyond it"):
+    with refuses(ValueError, "x must fit into float32, got 1e+39 at index 0"):
         as_array("x", [1e39], np.float32, finite=True)
-    with refuses(ValueError, "x must fit float32, got 1e+39, which is beyond it"):
+    with refuses(ValueError, "x must fit into float32, got 1e+39"):
         as_array("x", 1e39, np.float32)
     np.testing.assert_array_equal(as_array("x", [np.inf, -np.inf], np.float32), [np.inf, -np.inf])
     assert as_array("x", [1e-300], np.float32) == 0
@@ -191,7 +191,7 @@ def test_check_out():
     with refuses(ValueError, "result must have shape (2, 4), got (2, 3)"):
         check_out("result", out, (2, 4), np.float32)
     out.flags.writeable = False
-    with refuses(ValueError, "out is read-only"):
+    with refuses(ValueError, "out must be writable, got a read-only array"):
         check_out("out", out, (2, 3), np.float32)
 
 

@@ -71,10 +71,10 @@ def test_places_where_no_file_can_be(check, tmp_path):
     for path, message in (
         (tmp_path / "no" / "net.npz", f"there is no folder {tmp_path / 'no'}"),
         (tmp_path / "file" / "net.npz", f"there is no folder {tmp_path / 'file'}"),
-        (tmp_path, "it is a folder or device, and no file"),
-        (f"{tmp_path}/new/", "it is a folder or device, and no file"),
-        (f"{tmp_path}/file/", "it is a folder or device, and no file"),
-        ("a\0b", "the name has a null character"),
+        (tmp_path, "it is a folder or device, not a file"),
+        (f"{tmp_path}/new/", "it is a folder or device, not a file"),
+        (f"{tmp_path}/file/", "it is a folder or device, not a file"),
+        ("a\0b", "the name contains a null character"),
     ):
         with pytest.raises(OSError, match=message):
             check(path)

@@ -1,4 +1,4 @@
-"""Real data to learn on: small sets that come with the package, readers for the rest."""
+"""Real data sets: small ones that come with the package, and readers for others."""
 
 from __future__ import annotations
 

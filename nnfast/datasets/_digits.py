@@ -1,6 +1,6 @@
 """The 8x8 digits that come with the package.
 
-digits.npz holds the rows of UCI's optdigits.tes in their order, losslessly: `images`, uint8 (1797, 8, 8), and `labels`,
+digits.npz holds the rows of UCI's optdigits.tes in order, without loss: `images`, uint8 (1797, 8, 8), and `labels`,
 uint8 (1797,). It was written by `np.savez_compressed`; NOTICE has the credit and the licence.
 """
 

@@ -2,10 +2,10 @@
 
 An IDX file is a header (two zero bytes, a byte for the type of the elements, a byte for the number of axes, and the
 length of each axis as a big-endian unsigned integer of 32 bits), then the elements, big-endian, the last axis fastest.
-Often the whole is compressed with gzip.
+The whole file is often compressed with gzip.
 
-A header is only a claim. Memory is given to bytes that were read, never to bytes that were promised, and reading stops
-one byte after the promise: a damaged or hostile file costs no more than it honestly contains.
+A header is not trusted. Memory is allocated for bytes that were read, never for bytes that were announced, and reading
+stops one byte after the announced size: a damaged or malicious file costs no more than it actually contains.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     Parameters
     ----------
     path : str or path-like
-        The file; its contents, not its name, tell whether it is compressed. ``~`` stands for the home folder.
+        The file; its contents, not its name, determine whether it is compressed. ``~`` stands for the home folder.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     Raises
     ------
     TypeError
-        If `path` is no path.
+        If `path` is not a path.
     OSError
         If the file is missing or cannot be read.
     ValueError
@@ -53,9 +53,9 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     Notes
     -----
     The format is described at the end of Y. LeCun, C. Cortes and C. Burges, "The MNIST database of handwritten
-    digits". No more is read than the header states, and no memory is taken for what is not in the file: at most 1.2
-    times the size of the file and 2 MB; or, if it is compressed, at most 1,200 times its size, for one byte of gzip's
-    can stand for 1,032.
+    digits". No more is read than the header states, and no memory is allocated for what is not in the file: at most
+    1.2 times the size of the file and 2 MB; or, if it is compressed, at most 1,200 times its size, since one compressed
+    byte can expand to 1,032.
 
     Examples
     --------
@@ -85,8 +85,8 @@ def as_path(name: str, value: Any) -> str:
 
 @contextmanager
 def open_idx(path: str) -> Iterator[BinaryIO]:
-    """Open a file to read its uncompressed contents; damage to the compression is a ValueError."""
-    import gzip  # here, so that `import nnfast` does not wait for it
+    """Open a file to read its uncompressed contents; ValueError if the compressed data is damaged."""
+    import gzip  # imported here to keep `import nnfast` fast
     import zlib
 
     try:
@@ -111,7 +111,7 @@ def read_header(stream: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...]]:
         raise ValueError(f"truncated: the file ends within the header, which states {ndim} axes")
     shape = struct.unpack(f">{ndim}I", lengths)
     if math.prod(max(length, 1) for length in shape) * dtype.itemsize > sys.maxsize:
-        raise ValueError(f"absurd dimensions: no array can have shape {shape}")
+        raise ValueError(f"impossible dimensions: no array can have shape {shape}")
     return dtype, shape
 
 
@@ -125,4 +125,4 @@ def read_data(stream: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) ->
     array = np.frombuffer(data, dtype).reshape(shape)
     if dtype.isnative:
         return array
-    return array.byteswap(inplace=True).view(dtype.newbyteorder("="))  # a copy would take as much memory again
+    return array.byteswap(inplace=True).view(dtype.newbyteorder("="))  # a copy would double the memory

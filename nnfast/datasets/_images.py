@@ -1,4 +1,4 @@
-"""The one form in which every loader of labelled images hands out its data."""
+"""The common form in which all loaders of labelled images return their data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nnfast._validation import check_bool
 
 
 def check_options(**options: bool) -> None:
-    """Raise TypeError unless each option is True or False: ``one_hot="False"`` would be true."""
+    """Raise TypeError unless each option is True or False: ``one_hot="False"`` would count as true."""
     for name, value in options.items():
         check_bool(name, value)
 

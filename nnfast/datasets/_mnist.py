@@ -1,7 +1,7 @@
-"""MNIST, from its original files: found on this machine, or fetched once from a public mirror.
+"""MNIST, from its original files: found on this machine, or downloaded once from a public mirror.
 
-Every file is held against the SHA-256 of its *uncompressed* contents, since mirrors compress differently; this is also
-what tells MNIST from the data sets that were published under the same file names.
+Every file is verified by the SHA-256 of its *uncompressed* contents, since mirrors compress differently; this also
+distinguishes MNIST from other data sets that were published under the same file names.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ def load_mnist(
 ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Return MNIST: 60,000 handwritten digits to train on and 10,000 to test with, of 28x28 pixels.
 
-    The four original IDX files, compressed with gzip or not, are read from the folder ``mnist`` in `data_home`. A file
-    that is not there is fetched from a public mirror, which needs pooch (``pip install 'nnfast[data]'``), and stays
-    there for the next time: 12 MB in all. Dimensions, sizes and checksums of all files are verified.
+    The four original IDX files, compressed with gzip or not, are read from the folder ``mnist`` in `data_home`. Missing
+    files are downloaded from a public mirror, which requires pooch (``pip install 'nnfast[data]'``), and kept there for
+    the next time: 12 MB in all. Dimensions, sizes and checksums of all files are verified.
 
     Parameters
     ----------
     data_home : str or path-like, optional
-        The folder with the folder ``mnist`` in it. By default it is the value of the environment variable
-        ``NNFAST_DATA_HOME``, and without that ``nnfast`` in the user's folder for caches: ``$XDG_CACHE_HOME`` or
+        The folder that contains the folder ``mnist``. By default the value of the environment variable
+        ``NNFAST_DATA_HOME``, or if it is not set, ``nnfast`` in the user's cache folder: ``$XDG_CACHE_HOME`` or
         ``~/.cache``, on macOS ``~/Library/Caches``, on Windows ``%LOCALAPPDATA%``.
     normalize : bool
         Scale the pixels to [0, 1]; otherwise they are from 0 (paper) to 255 (ink).
@@ -77,23 +77,23 @@ def load_mnist(
     Returns
     -------
     (x, y) : tuple of numpy.ndarray
-        To train on. The images `x` have shape (60000, 784) or (60000, 28, 28), float32 if normalized, else uint8. The
+        Training data. The images `x` have shape (60000, 784) or (60000, 28, 28), float32 if normalized, else uint8. The
         digits `y` are int64 of shape (60000,), or float32 of shape (60000, 10) if one-hot.
     (x_test, y_test) : tuple of numpy.ndarray
-        To test with: the same for 10,000 digits of other writers.
+        Test data: the same for 10,000 digits by other writers.
 
     Raises
     ------
     TypeError
-        If `data_home` is no path, or an option is neither True nor False.
+        If `data_home` is not a path, or an option is neither True nor False.
     ValueError
-        If a file is damaged, or is not the one of MNIST.
+        If a file is damaged, or is not MNIST's.
     FileNotFoundError
-        If a file is missing and no mirror delivers it; the message says which files to put where.
+        If a file is missing and no mirror provides it; the message says which files to put where.
     ImportError
-        If a file is missing and pooch too; the message says so, and which files to put where.
+        If a file is missing and pooch is not installed; the message says which files to put where.
     OSError
-        If a file cannot be read, or `data_home` cannot be written.
+        If a file cannot be read, or `data_home` cannot be written to.
 
     Notes
     -----
@@ -118,7 +118,7 @@ def load_mnist(
 
 
 def default_data_home() -> str:
-    """Return the folder for data that is not given by argument: the environment's, else one for the user's caches."""
+    """Return the default folder for data: the one in the environment, or else one in the user's cache folder."""
     if home := os.environ.get("NNFAST_DATA_HOME"):
         return os.path.expanduser(home)
     if sys.platform == "win32":
@@ -127,12 +127,12 @@ def default_data_home() -> str:
         cache = "~/Library/Caches"
     else:
         cache = os.environ.get("XDG_CACHE_HOME", "")
-        cache = cache if os.path.isabs(cache) else "~/.cache"  # XDG: a relative path is to be ignored
+        cache = cache if os.path.isabs(cache) else "~/.cache"  # XDG: relative paths are to be ignored
     return os.path.join(os.path.expanduser(cache), "nnfast")
 
 
 def load_file(file: File, folder: str) -> np.ndarray:
-    """Return the data of `file` from `folder`, fetched if it is not there."""
+    """Return the data of `file` from `folder`, downloaded if it is not there."""
     for name in (file.name, f"{file.name}.gz"):
         path = os.path.join(folder, name)
         if os.path.isfile(path):
@@ -144,16 +144,17 @@ def load_file(file: File, folder: str) -> np.ndarray:
 
 
 def instead(path: str) -> str:
-    """Say what to do with a file that has the name of MNIST's, but is not MNIST's."""
+    """Say what to do about a file that has a name of MNIST's but is not MNIST's."""
     return (
         "If it is Fashion-MNIST or another data set that was published under MNIST's file names, "
-        f"read it with nnfast.datasets.read_idx({path!r}). Else remove it, and load_mnist fetches the original."
+        f"read it with nnfast.datasets.read_idx({path!r}). Otherwise remove it, and load_mnist will download the "
+        "original."
     )
 
 
 def read(path: str, file: File) -> np.ndarray:
     """Return the data at `path`; ValueError unless it is `file`, byte for byte."""
-    import hashlib  # here, so that `import nnfast` does not wait for it
+    import hashlib  # imported here to keep `import nnfast` fast
 
     with open_idx(path) as stream:
         dtype, shape = read_header(stream)
@@ -164,25 +165,26 @@ def read(path: str, file: File) -> np.ndarray:
     digest.update(data.data)
     if digest.hexdigest() != file.sha256:
         raise ValueError(
-            f"damaged, or another data set: the SHA-256 of its contents is {digest.hexdigest()}, MNIST's {file.sha256}"
+            f"damaged, or another data set: the SHA-256 of its contents is {digest.hexdigest()}, that of MNIST is "
+            f"{file.sha256}"
         )
     return data
 
 
 def fetch(file: File, folder: str) -> np.ndarray:
-    """Return the data of `file` from the first mirror that delivers it intact, and keep it in `folder`."""
+    """Return the data of `file` from the first mirror that provides it intact, and store it in `folder`."""
     missing = f"MNIST's {file.name} is not in {folder}"
     try:
         pooch = require("pooch", "data")
     except ImportError as error:
-        raise ImportError(f"{missing}. To fetch it, {error}. {by_hand(folder)}") from error
+        raise ImportError(f"{missing}, and cannot be downloaded: {error}. {by_hand(folder)}") from error
     name, failures = f"{file.name}.gz", []
     with ExitStack() as stack:
         try:
             os.makedirs(folder, exist_ok=True)
             part = stack.enter_context(replacing(os.path.join(folder, name)))
         except OSError as error:
-            raise OSError(f"{missing}, and it cannot be stored there: {error}. Give another data_home.") from error
+            raise OSError(f"{missing}, and it cannot be stored there: {error}. Choose another data_home.") from error
         for mirror in MIRRORS:
             try:
                 part.seek(0)
@@ -192,17 +194,18 @@ def fetch(file: File, folder: str) -> np.ndarray:
                 return read(part.name, file)
             except (OSError, ValueError) as error:
                 failures.append(f"  {mirror}{name}: {error}\n")
-        raise FileNotFoundError(f"{missing}, and no mirror delivered it:\n{''.join(failures)}{by_hand(folder)}")
+        raise FileNotFoundError(f"{missing}, and no mirror provided it:\n{''.join(failures)}{by_hand(folder)}")
 
 
 def shows_progress() -> bool:
-    """Whether a progress bar can be drawn, and somebody may be looking."""
+    """Whether a progress bar can be drawn and somebody may see it."""
     from importlib.util import find_spec
 
     return sys.stderr is not None and sys.stderr.isatty() and find_spec("tqdm") is not None
 
 
 def by_hand(folder: str) -> str:
-    """Say how to do without a download."""
+    """Say how to obtain the files by hand."""
     names = ", ".join(file.name for file in FILES)
-    return f"Or put these files, each as it is or as .gz, into {folder}: {names}. They are at {' and '.join(MIRRORS)}"
+    mirrors = " and ".join(MIRRORS)
+    return f"Or put these files, uncompressed or as .gz, into {folder}: {names}. They are available at {mirrors}"

@@ -1,5 +1,5 @@
-"""Differences of a compiled function of many variables: without the GIL, on several threads, each with a copy of the
-point."""
+"""Finite differences of a compiled function of many variables: without the GIL, on several threads, each with its own
+copy of the point."""
 
 import numpy as np
 
@@ -21,9 +21,9 @@ cdef extern from "sync.h" nogil:
 
 ctypedef double (*Function)(int, double*, void*) noexcept nogil
 
-cdef double SLICE = 0.1        # seconds between two looks for Ctrl-C
-cdef double THREAD_COST = 2e-4  # seconds of work that a thread more is worth
-cdef Py_ssize_t LINE = 16      # numbers that keep the copies of two threads off each other's cache lines
+cdef double SLICE = 0.1        # seconds between two checks for Ctrl-C
+cdef double THREAD_COST = 2e-4  # seconds of work that justify one more thread
+cdef Py_ssize_t LINE = 16      # numbers that keep the copies of two threads on different cache lines
 
 cdef struct Job:
     Function f
@@ -44,7 +44,7 @@ cdef struct Job:
 cdef void run(void* argument, int id, int count) noexcept nogil:
     cdef Job* job = <Job*>argument
     cdef double* x = job.points + id*job.stride
-    cdef uint64_t mode = subnormals_kept()  # the function is somebody else's
+    cdef uint64_t mode = subnormals_kept()  # the function is user code
     cdef double above, below
     cdef int64_t i
     memcpy(x, job.x, job.n*sizeof(double))
@@ -67,9 +67,9 @@ cdef void run(void* argument, int id, int count) noexcept nogil:
 def differences_of_compiled(
     size_t function, size_t user_data, x, right, left, slopes, bint forward, int threads
 ):
-    """Write ``(f(right) - f(left)) / (right - left)`` for each element to `slopes`; vectors of float64, of one length.
+    """Write ``(f(right) - f(left)) / (right - left)`` for each element to `slopes`; float64 vectors of equal length.
 
-    If `forward`, `left` is `x`, and the function is called once for it.
+    If `forward`, `left` is `x`, where the function is called only once.
     """
     cdef Job job
     cdef Py_ssize_t n = cnp.PyArray_SIZE(x)

@@ -3,13 +3,13 @@
 import os
 from weakref import ref
 
-_guards = set()  # weak references to all there are
-_held = []       # by a fork that is under way
+_guards = set()  # weak references to all guards
+_held = []       # by a fork in progress
 cdef int forking = 0
 
 
 cdef int wait_for(int* lock, bint signals) except -1:
-    """Take a lock. Those who hold one mostly run C code that may take long: so there is no spinning."""
+    """Acquire a lock. Its holder mostly runs C code that may take long, so there is no spinning."""
     while not try_lock(lock):
         with nogil:
             nap()
@@ -21,27 +21,27 @@ cdef int wait_for(int* lock, bint signals) except -1:
 cdef class Guard:
     """The locks of a network.
 
-    ``with guard:`` marks the network busy: one call trains it at a time, and others are refused. Within it each step
-    holds the *state* (parameters, statistics, the optimizer's slot, random streams), which is whole whenever it is
-    free: ``with guard.whole:`` waits for that, and then no step begins. Steps that take turns with copies go on fairly:
-    who waits holds `turn`, which ends a slice of steps early and makes the next one wait.
+    ``with guard:`` marks the network busy: one call trains it at a time, and others raise RuntimeError. Within it each
+    step holds the *state* (parameters, statistics, the optimizer's slot, random streams), which is whole whenever it is
+    free: ``with guard.whole:`` waits for that, and no step begins inside it. Steps and copies take turns fairly:
+    whoever waits holds `turn`, which ends a slice of steps early and makes the next one wait.
 
-    A fork waits for all states to be whole, so that the child's networks are; and there, where no other thread goes on,
-    none is busy.
+    A fork waits until all states are whole, so that they are whole in the child, too; there, where no other thread
+    continues, no network is busy.
     """
 
     cdef int busy, state, turn
     cdef unsigned long trainer  # the thread that holds `busy`; 0 if none does
     cdef unsigned long owner    # the thread that holds the state
-    cdef int depth              # how often: signal handlers run in the middle of steps
-    cdef bint torn              # the state is not whole, and the owner's Python code goes on all the same
+    cdef int depth              # how many times: signal handlers run in the middle of steps
+    cdef bint torn              # the state is not whole while the owner runs Python code
     cdef object __weakref__
 
     def __cinit__(self):
         _guards.add(ref(self, _guards.discard))
 
-    # A `with` statement cannot be interrupted between the lock and its release. The latter must work without memory,
-    # too: no tuple of arguments.
+    # A `with` statement cannot be interrupted between acquiring the lock and its release. The release must also work
+    # without free memory: no tuple of arguments.
 
     def __enter__(self):
         """Mark the network busy; RuntimeError if it is."""
@@ -52,7 +52,7 @@ cdef class Guard:
         return self
 
     def __exit__(self, kind, error, traceback):
-        if self.trainer == PyThread_get_thread_ident():  # no more, if a fork has ended it
+        if self.trainer == PyThread_get_thread_ident():  # not if a fork has ended it
             self.trainer = 0
             unlock(&self.busy)
 
@@ -60,7 +60,7 @@ cdef class Guard:
         raise RuntimeError("the network is busy: another fit, train_step, backward or update has not returned yet")
 
     cdef int keep(self) except -1:
-        """Go on with a training that a callback has forked: in the child that has ended it."""
+        """Continue a training that a callback has forked, in the child, where the fork has ended it."""
         if self.trainer != PyThread_get_thread_ident():
             if not try_lock(&self.busy):
                 self.refuse()
@@ -68,7 +68,7 @@ cdef class Guard:
         return 0
 
     cdef int hold(self, bint signals=True) except -1:
-        """Wait until the state is whole, and own it."""
+        """Wait until the state is whole, and acquire it."""
         cdef unsigned long me = PyThread_get_thread_ident()
         if self.owner != me:
             if is_locked(&self.turn) or not try_lock(&self.state):
@@ -98,7 +98,7 @@ cdef class Guard:
         return Holding(self, True)
 
     cdef void forget_threads(self) noexcept:
-        """After a fork no other thread goes on: what they held is free."""
+        """Free what other threads held: after a fork, they do not continue."""
         self.busy = self.turn = 0
         self.trainer = 0
         if self.owner != PyThread_get_thread_ident():
@@ -107,7 +107,7 @@ cdef class Guard:
 
 
 cdef class Holding:
-    """A time for which a thread holds the state of a network, with pauses in which it is whole."""
+    """A context in which a thread holds the state of a network, with pauses in which the state is whole."""
 
     cdef Guard guard
     cdef bint changes, held
@@ -128,8 +128,8 @@ cdef class Holding:
             return
         if guard.torn and guard.owner == PyThread_get_thread_ident():
             raise RuntimeError(
-                "the network is in the middle of a step of this same thread, and its state is not whole: "
-                "copy it in a callback of fit, or in another thread, rather than in a signal handler or initializer"
+                "the network is in the middle of a step of this same thread, and its state is incomplete: "
+                "copy it in a callback of fit or in another thread, not in a signal handler or initializer"
             )
         guard.hold()
         self.held = True
@@ -147,9 +147,9 @@ cdef class Holding:
 
 
 def _before_fork():
-    """Hold all states. An exception would be lost here: Ctrl-C waits."""
+    """Acquire all states. An exception would be lost here, so Ctrl-C has to wait."""
     cdef Guard guard
-    wait_for(&forking, False)  # two forks that each hold some would wait for each other
+    wait_for(&forking, False)  # two forks that each hold some would wait for each other forever
     while True:
         guards = [weak() for weak in list(_guards)]
         guards = [guard for guard in guards if guard is not None and guard not in _held]

@@ -1,5 +1,5 @@
-/* What the engine needs of the operating system and the processor's state: threads for the length of a call, a barrier, atomics,
- * the clock, aligned memory and the floating-point mode. Threads are plain ones that never touch Python. */
+/* What the engine needs from the operating system and the processor: threads for the duration of a call, a barrier, atomics, the
+ * clock, aligned memory and the floating-point mode. Threads are plain C threads that never touch Python. */
 #ifndef NNFAST_SYNC_H
 #define NNFAST_SYNC_H
 
@@ -48,7 +48,7 @@ typedef void *os_result;
 static inline int os_start(os_thread *t, os_result (*f)(void *), void *argument) {
     pthread_attr_t attributes;
     if (pthread_attr_init(&attributes) != 0) return 0;
-    pthread_attr_setstacksize(&attributes, 1 << 20); /* kernels keep some 300 KB there, and some systems give 128 */
+    pthread_attr_setstacksize(&attributes, 1 << 20); /* kernels use some 300 KB, and some systems default to 128 */
     int started = pthread_create(t, &attributes, f, argument) == 0;
     pthread_attr_destroy(&attributes);
     return started;
@@ -64,7 +64,7 @@ static inline void *aligned_memory(size_t bytes) {
     const size_t huge = bytes >= HUGE_FROM ? HUGE_PAGE : 64;
     if (posix_memalign(&p, huge, bytes) != 0) return NULL;
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-    if (huge == HUGE_PAGE) (void)madvise(p, bytes, MADV_HUGEPAGE); /* a wish: without it all works, with more TLB misses */
+    if (huge == HUGE_PAGE) (void)madvise(p, bytes, MADV_HUGEPAGE); /* a hint; without it there are more TLB misses */
 #endif
     return p;
 }
@@ -76,7 +76,7 @@ static inline double seconds_now(void) {
 }
 #endif
 
-/* ---- the floating-point mode: subnormal numbers are flushed to zero, for they cost a hundred times a normal one */
+/* ---- the floating-point mode: subnormal numbers are flushed to zero, since they cost a hundred times as much as normal ones */
 static inline uint64_t flush_subnormals(void) {
 #if defined(__x86_64__)
     unsigned mode = _mm_getcsr();
@@ -91,7 +91,7 @@ static inline uint64_t flush_subnormals(void) {
     return 0;
 #endif
 }
-static inline uint64_t subnormals_kept(void) { /* for the time that Python code runs in the middle of a call */
+static inline uint64_t subnormals_kept(void) { /* while Python code runs in the middle of a call */
 #if defined(__x86_64__)
     unsigned mode = _mm_getcsr();
     _mm_setcsr(mode & ~0x8040u);
@@ -116,7 +116,7 @@ static inline void restore_subnormals(uint64_t mode) {
 }
 
 /* ---- waiting */
-static inline int pause_for(int turn) { /* a pause, or from the SPINSth turn on a yield; returns the next turn */
+static inline int pause_for(int turn) { /* pauses, or yields from turn SPINS on; returns the next turn */
     if (turn >= SPINS) {
         os_yield();
         return turn;
@@ -129,7 +129,7 @@ static inline int pause_for(int turn) { /* a pause, or from the SPINSth turn on 
     return turn + 1;
 }
 
-typedef struct { /* each on a cache line of its own, wherever the whole lies */
+typedef struct { /* each on its own cache line, wherever the struct lies */
     char before[64];
     int arrived;
     char between[64];
@@ -149,12 +149,12 @@ static inline void barrier_wait(barrier *b, int n) {
     while (__atomic_load_n(&b->generation, __ATOMIC_ACQUIRE) == generation) turn = pause_for(turn);
 }
 
-/* ---- a team: work(job, id, n) on n threads, of which the caller is number 0; fewer if the system gives fewer. */
+/* ---- a team: work(job, id, n) on n threads, the caller being number 0; on fewer if the system provides fewer. */
 typedef void (*team_work)(void *job, int id, int n);
 typedef struct {
     team_work work;
     void *job;
-    int size; /* 0 until every thread that will come has been asked for */
+    int size; /* 0 until all threads have been started */
 } team;
 typedef struct {
     team *of;
