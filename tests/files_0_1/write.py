@@ -1,4 +1,4 @@
-"""Write small networks with the nnfast that is installed, and what they predict: a folder that later versions must read.
+"""Write small networks, and what they predict, with the nnfast that is installed: later versions must read them.
 
 Run it with an interpreter in which the version is installed whose files are to be kept, and give it a new folder::
 
@@ -58,8 +58,10 @@ def cases() -> dict[str, Case]:
         "noise_float32": Case([nf.GaussianNoise(0.2), nf.Dense(6), nf.Dropout(0.5), nf.Dense(3)], nf.AdamW(0.01),
                               dtype="float32"),
         "residual": Case(
-            [nf.Dense(4, "gelu"), nf.Residual([nf.LayerNorm(), nf.Residual([nf.Dense(4, A.GELU("tanh")), nf.Dropout(0.2)]),
-                                               nf.Dense(4, "silu")]), nf.Dense(3)],
+            [nf.Dense(4, "gelu"),
+             nf.Residual([nf.LayerNorm(), nf.Residual([nf.Dense(4, A.GELU("tanh")), nf.Dropout(0.2)]),
+                          nf.Dense(4, "silu")]),
+             nf.Dense(3)],
             nf.AdamW(0.02, amsgrad=True, decay_biases=False), loss=L.Huber(0.5),
         ),
         "activations": Case(
