@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import ceil
 from time import monotonic
 from typing import Any
 
@@ -63,3 +64,69 @@ def _lines(what: str) -> Callable[[float], None]:
             print(f"{what}: {share:.0%}", file=sys.stderr)
 
     return show
+
+
+# ---- of a training
+
+
+class Progress:
+    """The progress of a training, which this one does not show."""
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def step(self, done: int) -> None:
+        """Steps are done."""
+
+    def epoch(self, epoch: int, history: Mapping[str, list[float]]) -> None:
+        """An epoch is done."""
+
+
+class _Lines(Progress):
+    """Lines of text, at most one a second: where there is no tqdm, or no terminal or notebook."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.due = monotonic() + 1
+
+    def epoch(self, epoch: int, history: Mapping[str, list[float]]) -> None:
+        if epoch == self.epochs or monotonic() > self.due:
+            self.due = monotonic() + 1
+            print(f"epoch {epoch}/{self.epochs}: {_latest(history)}", file=sys.stderr)
+
+
+class _Bar(Progress):
+    """A progress bar, in a terminal or a notebook."""
+
+    def __init__(self, tqdm: Any, total: int, epochs: int) -> None:
+        self.epochs = epochs
+        layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+        self.bar = tqdm(total=total, desc=f"epoch 1/{epochs}", bar_format=layout, dynamic_ncols=True)
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.close()
+
+    def step(self, done: int) -> None:
+        self.bar.update(done - self.bar.n)
+
+    def epoch(self, epoch: int, history: Mapping[str, list[float]]) -> None:
+        self.bar.set_description(f"epoch {min(epoch + 1, self.epochs)}/{self.epochs}", refresh=False)
+        self.bar.set_postfix_str(_latest(history), refresh=False)
+
+
+def _latest(history: Mapping[str, list[float]]) -> str:
+    """Say how the last epoch went: by its accuracy where there is one, else by its loss."""
+    what = "accuracy" if "accuracy" in history else "loss"
+    return ", ".join(f"{name} {history[name][-1]:.4f}" for name in (what, f"val_{what}") if name in history)
+
+
+def progress_of(total: int, per_epoch: int, verbose: int) -> Progress:
+    """Return what shows a training of `total` steps, as a context manager."""
+    if not verbose or nobody_watches():
+        return Progress()
+    epochs = ceil(total / per_epoch)
+    tqdm = bar_class()
+    return _Lines(epochs) if tqdm is None else _Bar(tqdm, total, epochs)

@@ -333,7 +333,7 @@ def check_network(
 
 
 def _by_name(net: Sequential, gradient: Mapping[str, Any]) -> dict[str, Any]:
-    return {net.params._paths.get(name, name): array for name, array in gradient.items()}
+    return {net.params.name_of(name): array for name, array in gradient.items()}
 
 
 def _claimed_names(net: Sequential, gradient: Any, wrt: Any) -> list[str]:
@@ -342,7 +342,7 @@ def _claimed_names(net: Sequential, gradient: Any, wrt: Any) -> list[str]:
         raise TypeError(f"gradient must be a mapping from names to arrays, got {describe(gradient)}")
     known, held = (*net.params, numerical.INPUT), list(_by_name(net, gradient))
     for name in gradient:
-        if net.params._paths.get(name, name) not in known:
+        if net.params.name_of(name) not in known:
             raise ValueError(f"gradient must have names among {', '.join(known)}, got {name!r}")
     if not held:
         raise ValueError(f"gradient must hold at least one of {', '.join(known)}, got none")

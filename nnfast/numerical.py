@@ -36,11 +36,10 @@ def chosen_names(net: Sequential, wrt: str | Sequence[str] | None) -> list[str]:
     names = list(net.params)
     if wrt is None:
         return names
-    paths = net.params._paths
     asked = [wrt] if isinstance(wrt, str) else wrt
     if not isinstance(asked, Sequence) or not all(isinstance(name, str) for name in asked):
         raise TypeError(f"wrt must be names of arrays, got {describe(wrt)}")
-    chosen = list(dict.fromkeys(paths.get(name, name) for name in asked))
+    chosen = list(dict.fromkeys(net.params.name_of(name) for name in asked))
     for name in chosen:
         if name not in (*names, INPUT):
             raise ValueError(f"wrt must hold names among {', '.join((*names, INPUT))}, got {name!r}")

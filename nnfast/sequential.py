@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from math import isfinite, isnan, prod
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast import numerical, saving, training
+from nnfast._network import ArrayViews, checked_dtype, checked_shape, paths, shape_of_rows, streams, views
 from nnfast._threads import get_num_threads
 from nnfast._validation import (
     as_array,
@@ -25,8 +25,6 @@ from nnfast._validation import (
     check_out,
     check_shape,
     check_verbose,
-    choose,
-    describe,
     own_error_state,
     where_not_finite,
 )
@@ -41,41 +39,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from nnfast.checking import GradientReport
-
-
-class ArrayViews(Mapping[str, np.ndarray]):
-    """The arrays of a network by name (``"W1"``, ``"b1"``, ...) or path (``"0.W"``, ...): views of one vector.
-
-    Assigning copies the values into the view, after checking the shape.
-    """
-
-    def __init__(self, views: dict[str, np.ndarray], paths: dict[str, str]) -> None:
-        self._views = views
-        self._paths = paths
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        try:
-            return self._views[self._paths.get(name, name)]
-        except KeyError:
-            raise KeyError(f"no array {name!r}: there are {', '.join(self._views)}") from None
-
-    def __setitem__(self, name: str, value: ArrayLike) -> None:
-        view = self[name]
-        view[...] = as_array(name, value, view.dtype, shape=view.shape)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._views)
-
-    def __len__(self) -> int:
-        return len(self._views)
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The paths of the arrays, in their order."""
-        return tuple(self._paths)
-
-    def __repr__(self) -> str:
-        return "{" + ", ".join(f"{name!r}: {view.shape}" for name, view in self._views.items()) + "}"
 
 
 class Sequential:
@@ -137,7 +100,7 @@ class Sequential:
         seed: int | Generator | None = None,
     ) -> None:
         self._layers = check_layers(layers)
-        shape = None if input_shape is None else _checked_shape(input_shape)
+        shape = None if input_shape is None else checked_shape(input_shape)
         units = output_units(self._layers) or (0 if shape is None else prod(shape))
         if not units:
             raise ValueError(
@@ -145,8 +108,8 @@ class Sequential:
             )
         self._units = units
         self._loss = OutputLoss(loss, self._layers[-1].function, units)
-        self._dtype = _checked_dtype(dtype)
-        self._initial_stream, self._shuffle_stream, noise = _streams(seed)
+        self._dtype = checked_dtype(dtype)
+        self._initial_stream, self._shuffle_stream, noise = streams(seed)
         self._noise_seed = int(noise.integers(2**63))
         self.input_shape: tuple[int, ...] | None = None
         self.history: training.History | None = None
@@ -190,7 +153,7 @@ class Sequential:
         with self._guard:
             if self._program is not None:
                 raise RuntimeError(f"the network is built already, for input_shape {self.input_shape}")
-            self._build(_checked_shape(input_shape))
+            self._build(checked_shape(input_shape))
 
     def _build(self, sizes: tuple[int, ...]) -> None:
         """Do the work of `build`; the network is marked busy, or nobody else has it yet."""
@@ -302,10 +265,10 @@ class Sequential:
     def statistics(self) -> ArrayViews:
         """Running means and variances of batch norms by name (``"mean1"``, ``"variance1"``, ...): writable views."""
         layout = self._built.statistics_layout
-        return ArrayViews(_views(layout, self._built.statistics), _paths(layout))
+        return ArrayViews(views(layout, self._built.statistics), paths(layout))
 
     def _named(self, vector: np.ndarray) -> ArrayViews:
-        return ArrayViews(_views(self._built.layout, vector), _paths(self._built.layout))
+        return ArrayViews(views(self._built.layout, vector), paths(self._built.layout))
 
     # ---- arguments
 
@@ -315,7 +278,7 @@ class Sequential:
         array = as_array("x", x, self.dtype)
         if array.ndim == len(shape) and array.shape == shape:
             raise ValueError(
-                f"x must have shape {_shape_of_rows(shape)}, got {array.shape}: "
+                f"x must have shape {shape_of_rows(shape)}, got {array.shape}: "
                 "for one sample, predict_one(x) or x[None]"
             )
         check_shape("x", array, (None, *shape))
@@ -692,10 +655,10 @@ class Sequential:
         gx = np.empty_like(rows) if numerical.INPUT in names else None
         training = self._in_training(training, len(rows))
         self._built.gradient(rows, targets, weights, vector, gx, get_num_threads(), training)
-        found = _views(self._built.layout, vector)
+        found = views(self._built.layout, vector)
         if gx is not None:
             found[numerical.INPUT] = gx.reshape(len(rows), *self._built_shape)
-        return ArrayViews({name: found[name] for name in names}, _paths(self._built.layout))
+        return ArrayViews({name: found[name] for name in names}, paths(self._built.layout))
 
     @own_error_state
     def numerical_gradient(
@@ -765,7 +728,7 @@ class Sequential:
         found = {name: (right + left) / 2 for name, (right, left) in sides.items()}
         if numerical.INPUT in found:
             found[numerical.INPUT] = found[numerical.INPUT].reshape(len(rows), *self._built_shape)
-        return ArrayViews(found, _paths(self._built.layout))
+        return ArrayViews(found, paths(self._built.layout))
 
     @own_error_state
     def check_gradient(
@@ -1344,55 +1307,3 @@ class Sequential:
 def _own_attributes() -> frozenset[str]:
     """The names of a network's attributes."""
     return frozenset(vars(Sequential([Dense(1)])))
-
-
-def _checked_dtype(dtype: Any) -> np.dtype:
-    name = dtype
-    if not (dtype is None or isinstance(dtype, str)):
-        with suppress(Exception):  # `choose` says what is wrong
-            name = np.dtype(dtype).name
-    return np.dtype(choose("dtype", name, ("float32", "float64")))
-
-
-def _streams(seed: int | Generator | None) -> tuple[Generator, Generator, Generator]:
-    """Independent generators for initial values, for shuffling, and for the seed of noise."""
-    from numpy.random import PCG64, Generator, SeedSequence
-
-    entropy: int | list[int] | None
-    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, (bool, np.timedelta64))
-    if isinstance(seed, Generator):
-        entropy = [int(word) for word in seed.integers(0, 2**32, 8)]
-    elif seed is None or (whole and seed >= 0):
-        entropy = None if seed is None else int(seed)
-    else:
-        error = ValueError if whole else TypeError
-        raise error(f"seed must be a non-negative int, a numpy.random.Generator or None, got {describe(seed)}")
-    initial, shuffling, noise = (Generator(PCG64(sequence)) for sequence in SeedSequence(entropy).spawn(3))
-    return initial, shuffling, noise
-
-
-Layout = Iterable[tuple[str, str, int, tuple[int, ...]]]
-
-
-def _views(layout: Layout, vector: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays in a vector that is laid out so."""
-    return {name: vector[at : at + prod(shape)].reshape(shape) for name, _, at, shape in layout}
-
-
-def _paths(layout: Layout) -> dict[str, str]:
-    """Paths to names: what files store."""
-    return {path: name for name, path, _, _ in layout}
-
-
-def _checked_shape(shape: Any) -> tuple[int, ...]:
-    if isinstance(shape, np.ndarray):
-        shape = shape.tolist()  # of no axis, it is one number
-    several = isinstance(shape, Sequence) and not isinstance(shape, (str, bytes))
-    sizes = tuple(shape) if several else (shape,)
-    if not sizes:
-        raise ValueError("input_shape must have at least one axis, got ()")
-    return tuple(check_int("input_shape", size, 1) for size in sizes)
-
-
-def _shape_of_rows(shape: tuple[int, ...]) -> str:
-    return f"(n, {', '.join(map(str, shape))})"

@@ -6,12 +6,11 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil, isfinite
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._progress import bar_class, nobody_watches
+from nnfast._progress import Progress, progress_of
 from nnfast._threads import get_num_threads
 from nnfast._validation import (
     as_array,
@@ -314,11 +313,11 @@ class _Run:
     def go(self, verbose: int) -> History:
         self.net.history = self.history
         self.net._stopping = False
-        with _progress(self, verbose) as progress:
+        with progress_of(self.total, self.per_epoch, verbose) as progress:
             self.run_epochs(progress)
         return self.history
 
-    def run_epochs(self, progress: _Progress) -> None:
+    def run_epochs(self, progress: Progress) -> None:
         """Epochs that need nothing from Python run back to back, a slice of time at a go."""
 
         def after(done: int) -> bool:
@@ -488,65 +487,3 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 def _means(losses: np.ndarray, sizes: np.ndarray, seen: np.ndarray) -> list[float]:
     """The mean loss of each epoch, which is not finite where the training has diverged."""
     return ((losses * sizes).sum(axis=1) / seen).tolist()
-
-
-class _Progress:
-    """Shows nothing."""
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-    def step(self, done: int) -> None:
-        """Steps are done."""
-
-    def epoch(self, epoch: int, history: History) -> None:
-        """An epoch is done."""
-
-
-class _Lines(_Progress):
-    """Lines of text, at most one a second: where there is no tqdm, or nobody who watches a bar move."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-        self.due = monotonic() + 1
-
-    def epoch(self, epoch: int, history: History) -> None:
-        if epoch == self.epochs or monotonic() > self.due:
-            self.due = monotonic() + 1
-            print(f"epoch {epoch}/{self.epochs}: {_latest(history)}", file=sys.stderr)
-
-
-class _Bar(_Progress):
-    """A progress bar, in a terminal or a notebook."""
-
-    def __init__(self, tqdm: Any, total: int, epochs: int) -> None:
-        self.epochs = epochs
-        layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-        self.bar = tqdm(total=total, desc=f"epoch 1/{epochs}", bar_format=layout, dynamic_ncols=True)
-
-    def __exit__(self, *exception: object) -> None:
-        self.bar.close()
-
-    def step(self, done: int) -> None:
-        self.bar.update(done - self.bar.n)
-
-    def epoch(self, epoch: int, history: History) -> None:
-        self.bar.set_description(f"epoch {min(epoch + 1, self.epochs)}/{self.epochs}", refresh=False)
-        self.bar.set_postfix_str(_latest(history), refresh=False)
-
-
-def _latest(history: History) -> str:
-    """Say how the last epoch went: by its accuracy where there is one, else by its loss."""
-    what = "accuracy" if "accuracy" in history else "loss"
-    return ", ".join(f"{name} {history[name][-1]:.4f}" for name in (what, f"val_{what}") if name in history)
-
-
-def _progress(run: _Run, verbose: int) -> _Progress:
-    if not verbose or nobody_watches():
-        return _Progress()
-    epochs = ceil(run.total / run.per_epoch)
-    tqdm = bar_class()
-    return _Lines(epochs) if tqdm is None else _Bar(tqdm, run.total, epochs)

@@ -419,8 +419,8 @@ def test_arrays_are_named_once_while_loading(monkeypatch, tmp_path):
     """Not once for each array: the time is linear in the layers."""
     from nnfast import sequential
 
-    calls, views = [], sequential._views
-    monkeypatch.setattr(sequential, "_views", lambda *args: calls.append(0) or views(*args))
+    calls, views = [], sequential.views
+    monkeypatch.setattr(sequential, "views", lambda *args: calls.append(0) or views(*args))
     for layers in (2, 30):
         net = nf.Sequential([nf.Dense(2)] * layers, input_shape=2, seed=0)
         calls.clear()

@@ -20,7 +20,7 @@ from numpy_network import NumpyNetwork, state, unchanged
 from tolerances import assert_close
 
 import nnfast as nf
-from nnfast import reference, training
+from nnfast import _progress, reference
 
 SEED = 5
 N, BATCH = 23, 5  # four full mini-batches and one of three rows
@@ -728,7 +728,7 @@ def test_a_progress_bar_of_regression_shows_the_loss(monkeypatch):
 def run_with_lines(monkeypatch, **arguments):
     """Train for four epochs on a clock on which each look is 0.6 seconds later."""
     clock = itertools.count(step=0.6)
-    monkeypatch.setattr(training, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(_progress, "monotonic", lambda: next(clock))
     return fit(make_net(), epochs=4, verbose=1, validation_data=(XV, LABELS_V), **arguments)
 
 

@@ -20,6 +20,7 @@ _TABLE = {
     "difference": {"float64": 1e-8},
     "rough difference": {"float64": 1e-7},  # of functions with large third derivatives, such as norms of a few rows
     "trajectory": {"float64": 1e-10},
+    "saved": {"float32": 1e-5, "float64": 1e-10},  # some steps of a network of a few units, at another SIMD level
     "peer": {"float64": 1e-12},  # a function as another library computes it
     "PyTorch": {"float64": 1e-8},  # a trajectory of another program, whose sums have other orders
     "recursion": {"float64": 1e-12},  # of what PyTorch tells from the value before, and nnfast at once
