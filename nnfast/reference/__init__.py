@@ -73,6 +73,7 @@ from .losses import (
     sum_squared_error,
     sum_squared_error_backward,
 )
+from .metrics import score
 from .noise import dropout, gaussian_noise, noise_key
 from .norms import (
     batch_norm,
@@ -169,6 +170,7 @@ __all__ = [
     "relu_backward",
     "rescale",
     "rmsprop",
+    "score",
     "selu",
     "selu_backward",
     "sgd",
