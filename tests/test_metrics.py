@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import assert_close
 
-from nnfast import reference
+import nnfast as nf
+from nnfast import metrics, reference
 from nnfast.kernels import arrays as kernels
+from nnfast.losses import OutputLoss
 
 DTYPES = (np.float32, np.float64)
 BOTH = pytest.mark.parametrize("score", [kernels.score, reference.score], ids=["kernel", "reference"])
@@ -146,22 +148,22 @@ def test_a_label_has_the_error_of_its_one_hot_row(n, dtype):
 
 
 def test_scikit_learn_agrees():
-    metrics = pytest.importorskip("sklearn.metrics", reason="compared with scikit-learn")
+    theirs = pytest.importorskip("sklearn.metrics", reason="compared with scikit-learn")
     rng = np.random.default_rng(0)
     outputs, labels, weights = rng.normal(size=(200, 6)), rng.integers(0, 6, 200), rng.uniform(size=200)
     total = weights.sum()
     for k in range(1, 6):
-        theirs = metrics.top_k_accuracy_score(labels, outputs, k=k, sample_weight=weights)
+        expected = theirs.top_k_accuracy_score(labels, outputs, k=k, sample_weight=weights)
         mine = kernels.score(outputs, labels, "top_k_accuracy", k=k, weights=weights).sum() / total
-        assert_close(mine, theirs, kind="peer")
+        assert_close(mine, expected, kind="peer")
     mine = kernels.score(outputs, labels, "class_accuracy", weights=weights).sum() / total
-    assert_close(mine, metrics.accuracy_score(labels, outputs.argmax(axis=1), sample_weight=weights), kind="peer")
+    assert_close(mine, theirs.accuracy_score(labels, outputs.argmax(axis=1), sample_weight=weights), kind="peer")
     answers = (outputs + rng.normal(0, 0.3, outputs.shape) > 0).astype(float)
     mine = kernels.score(outputs, answers, "subset_accuracy", 0.0, weights=weights).sum() / total
     assert 0.1 < mine < 0.9
-    assert_close(mine, metrics.accuracy_score(answers, outputs > 0, sample_weight=weights), kind="peer")
+    assert_close(mine, theirs.accuracy_score(answers, outputs > 0, sample_weight=weights), kind="peer")
     mine = kernels.score(outputs, answers, "absolute_error", weights=weights).sum() / (total * 6)
-    assert_close(mine, metrics.mean_absolute_error(answers, outputs, sample_weight=weights), kind="peer")
+    assert_close(mine, theirs.mean_absolute_error(answers, outputs, sample_weight=weights), kind="peer")
 
 
 @pytest.mark.parametrize(
@@ -183,3 +185,147 @@ def test_bad_arguments_of_the_kernel(arguments, options, error, message):
     target, metric = arguments
     with pytest.raises(error, match=message):
         kernels.score(np.array(OUTPUTS), np.array(target), metric, **options)
+
+
+# ---- descriptions
+
+
+ANSWERS = np.array([[0.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
+SHARES = np.array([[0.2, 0.5, 0.3], [0.1, 0.8, 0.1]])
+CLASSES = np.array([1, 1])
+
+
+OUTPUT_LAYERS = [
+    ("softmax", None),
+    ("softmax", "mean_squared_error"),
+    ("softmax", "kl_divergence"),
+    ("log_softmax", None),
+    ("log_softmax", "mean_squared_error"),
+    ("sigmoid", None),
+    ("sigmoid", "sum_squared_error"),
+    ("step", "huber"),
+    ("tanh", "hinge"),
+    ("identity", "hinge"),
+    ("relu", None),
+    ("sigmoid", nf.losses.Quantile(0.5)),
+    ("sigmoid", nf.losses.Poisson(log_input=False)),
+]
+
+
+def at(activation, loss=None, n_out=3):
+    return OutputLoss(loss, activation, n_out)
+
+
+def test_names_and_directions():
+    found = [(metric.name, metric.direction) for metric in (kind() for kind in metrics.METRICS)]
+    assert found == [
+        ("accuracy", "higher"),
+        ("subset_accuracy", "higher"),
+        ("top_5_accuracy", "higher"),
+        ("mean_absolute_error", "lower"),
+    ]
+    assert set(metrics.__all__) == {kind.__name__ for kind in metrics.METRICS}
+
+
+def test_metrics_are_resolved_by_name():
+    for kind in metrics.METRICS:
+        assert metrics.resolve_metric(kind().name) == kind()
+    assert metrics.resolve_metric("top_12_accuracy") == metrics.TopKAccuracy(12) != metrics.TopKAccuracy(5)
+    mine = metrics.TopKAccuracy(2)
+    assert metrics.resolve_metric(mine) is mine
+    assert hash(mine) == hash(metrics.TopKAccuracy(2))
+    assert repr(mine) == "TopKAccuracy(k=2)"
+    assert metrics.resolve_metrics(["accuracy", mine]) == (metrics.Accuracy(), mine)
+
+
+@pytest.mark.parametrize(
+    ("metric", "error", "message"),
+    [
+        (
+            "acc",
+            ValueError,
+            "a metric must be one of 'accuracy', 'mean_absolute_error', .* or of nf.metrics, got 'acc'",
+        ),
+        ("top_0_accuracy", ValueError, "got 'top_0_accuracy'"),
+        ("top_k_accuracy", ValueError, "got 'top_k_accuracy'"),
+        (metrics.Accuracy, TypeError, "a metric must be one of"),
+        (None, TypeError, "got None"),
+    ],
+)
+def test_unknown_metrics(metric, error, message):
+    with pytest.raises(error, match=message):
+        metrics.resolve_metric(metric)
+
+
+def test_bad_arguments_of_metrics():
+    with pytest.raises(ValueError, match="metrics must hold each once, got 'top_3_accuracy' twice"):
+        metrics.resolve_metrics(["top_3_accuracy", "accuracy", metrics.TopKAccuracy(3)])
+    with pytest.raises(TypeError, match="metrics must be a sequence of metrics, got 'accuracy'"):
+        metrics.resolve_metrics("accuracy")
+    for k in (0, -1):
+        with pytest.raises(ValueError, match=f"k must be at least 1, got {k}"):
+            metrics.TopKAccuracy(k)
+    with pytest.raises(TypeError, match="k must be an integer"):
+        metrics.TopKAccuracy(2.0)
+    with pytest.raises(AttributeError, match="a metric is a description and does not change: make a new TopKAccuracy"):
+        metrics.TopKAccuracy(2).k = 3
+
+
+@pytest.mark.parametrize(
+    ("metric", "output", "targets", "scoring"),
+    [
+        ("accuracy", at("softmax"), CLASSES, ("class_accuracy", 0.0, 1, False, 1)),
+        ("accuracy", at("softmax", "mean_squared_error"), SHARES, ("class_accuracy", 0.0, 1, False, 1)),
+        ("accuracy", at("sigmoid"), SHARES, ("binary_accuracy", 0.0, 1, False, 3)),
+        ("accuracy", at("sigmoid", "mean_squared_error"), ANSWERS, ("binary_accuracy", 0.5, 1, False, 3)),
+        ("accuracy", at("identity", "hinge"), 2 * ANSWERS - 1, ("binary_accuracy", 0.0, 1, False, 3)),
+        ("subset_accuracy", at("sigmoid"), ANSWERS, ("subset_accuracy", 0.0, 1, False, 1)),
+        ("subset_accuracy", at("step", "mean_squared_error"), ANSWERS, ("subset_accuracy", 0.5, 1, False, 1)),
+        ("top_2_accuracy", at("log_softmax"), CLASSES, ("top_k_accuracy", 0.0, 2, False, 1)),
+        ("mean_absolute_error", at("softmax"), CLASSES, ("absolute_error", 0.0, 1, True, 3)),
+        ("mean_absolute_error", at("identity"), SHARES, ("absolute_error", 0.0, 1, True, 3)),
+        ("mean_absolute_error", at("softplus", nf.losses.Poisson(False)), ANSWERS, ("absolute_error", 0.0, 1, True, 3)),
+        ("mean_absolute_error", at("identity", nf.losses.Quantile(0.5)), SHARES, ("absolute_error", 0.0, 1, True, 3)),
+    ],
+)
+def test_what_the_engine_is_given(metric, output, targets, scoring):
+    found = metrics.resolve_metric(metric)
+    found.check(output, targets)
+    assert found.scoring(output) == scoring
+    assert scoring[0] in kernels.METRICS
+
+
+@pytest.mark.parametrize(
+    ("metric", "output", "targets", "message"),
+    [
+        ("accuracy", at("relu"), SHARES, "softmax, sigmoid or step, or loss 'hinge', got activation 'relu' with loss"),
+        ("accuracy", at("sigmoid", "huber"), SHARES, "targets of 0 and 1 with loss 'huber', got other values in y"),
+        ("accuracy", at("log_softmax", "huber"), SHARES, "labels, or rows of probabilities, and so a loss such as"),
+        ("subset_accuracy", at("softmax"), CLASSES, "each say yes or no, .* 'softmax' .* use 'accuracy'"),
+        ("subset_accuracy", at("identity"), SHARES, "an output layer with sigmoid or step, or loss 'hinge', got"),
+        ("subset_accuracy", at("sigmoid", "huber"), SHARES, "targets of 0 and 1"),
+        ("top_2_accuracy", at("sigmoid"), ANSWERS, "classes that exclude each other, as of an output layer with soft"),
+        ("top_3_accuracy", at("softmax"), CLASSES, "more than 3 classes, got 3: every answer would be right"),
+        ("mean_absolute_error", at("identity", "hinge"), ANSWERS, "got loss 'hinge', whose outputs are margins"),
+        ("mean_absolute_error", at("identity", "poisson"), ANSWERS, "'poisson', whose outputs estimate their logari"),
+        ("mean_absolute_error", at("log_softmax"), CLASSES, "'cross_entropy', whose outputs estimate their logarith"),
+        (
+            "mean_absolute_error",
+            at("identity", nf.losses.Quantile([0.1, 0.5, 0.9])),
+            SHARES,
+            "one output for each target, got loss 'quantile' with 3 quantiles",
+        ),
+    ],
+)
+def test_metrics_that_do_not_fit(metric, output, targets, message):
+    with pytest.raises(ValueError, match=f"metric '{metric}' needs .*{message}"):
+        metrics.resolve_metric(metric).check(output, targets)
+
+
+@pytest.mark.parametrize(
+    ("output", "targets"),
+    [(at(a, loss), t) for a, loss in OUTPUT_LAYERS for t in (SHARES, ANSWERS)],
+    ids=str,
+)
+def test_accuracy_applies_where_it_always_did(output, targets):
+    assert (metrics.Accuracy().misfit(output, targets) == "") == (output.counting(targets) is not None)
