@@ -448,6 +448,10 @@ CASES = {
     "count_correct": Case(
         lambda rng, dtype, m, k, n: (normal(rng, dtype, m, max(n, 1)), labels(rng, m, max(n, 1))), has_out=False
     ),
+    "score": Case(
+        lambda rng, dtype, m, k, n: (normal(rng, dtype, m, max(n, 1)), labels(rng, m, max(n, 1)), "top_k_accuracy"),
+        has_out=False,
+    ),
     "shuffle": Case(lambda rng, dtype, m, k, n: (np.arange(n), np.random.PCG64(m)), has_out=False),
 }
 
@@ -1532,6 +1536,9 @@ NOT_MATRICES = [
     "k.all_finite(None)",
     "k.count_correct(None, v)",
     "k.count_correct(v, None)",
+    "k.score(None, v, 'absolute_error')",
+    "k.score(v, None, 'absolute_error')",
+    "k.score(v, v, 'absolute_error', weights=v)",
     "k.shuffle(None, np.random.PCG64(0))",
 ]
 

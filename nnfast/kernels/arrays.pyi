@@ -5,6 +5,7 @@ from numpy.random import BitGenerator
 
 ACTIVATIONS: Final[dict[str, int]]
 LOSSES: Final[dict[str, int]]
+METRICS: Final[dict[str, int]]
 OPTIMIZERS: Final[dict[str, int]]
 COMPILER: Final[str]
 CHECKED: Final[bool]
@@ -122,6 +123,15 @@ def softmax_kl_divergence_backward(
     prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None
 ) -> np.ndarray: ...
 def count_correct(prediction: np.ndarray, target: np.ndarray, threshold: float | None = None) -> int: ...
+def score(
+    prediction: np.ndarray,
+    target: np.ndarray,
+    metric: str,
+    threshold: float = 0.5,
+    k: int = 1,
+    weights: np.ndarray | None = None,
+    total: bool = False,
+) -> np.ndarray | int: ...
 def matmul(
     a: np.ndarray,
     b: np.ndarray,

@@ -11,6 +11,10 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
+    ABSOLUTE_ERROR, BINARY_ACCURACY, CLASS_ACCURACY, SUBSET_ACCURACY, TOP_K_ACCURACY, MetricSpec, is_count,
+    takes_labels,
+)
+from nnfast.kernels.table cimport (
     ADADELTA, ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GELU, GELU_TANH, HARD_SIGMOID,
     HINGE, HUBER, IDENTITY, KL_DIVERGENCE, LEAKY_RELU, LOG, LOG_COSH, LOG_SOFTMAX, MAX_MOMENTS, MEAN_ABSOLUTE_ERROR,
     MEAN_SQUARED_ERROR, NADAM, POISSON, QUANTILE, RELU, RMSPROP, SELU, SGD, SIGMOID, SIGMOID_BINARY_CROSS_ENTROPY,
@@ -79,6 +83,13 @@ LOSSES = {
     "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
     "sigmoid_binary_cross_entropy": SIGMOID_BINARY_CROSS_ENTROPY,
     "softmax_kl_divergence": SOFTMAX_KL_DIVERGENCE,
+}
+METRICS = {
+    "class_accuracy": CLASS_ACCURACY,
+    "top_k_accuracy": TOP_K_ACCURACY,
+    "binary_accuracy": BINARY_ACCURACY,
+    "subset_accuracy": SUBSET_ACCURACY,
+    "absolute_error": ABSOLUTE_ERROR,
 }
 OPTIMIZERS = {
     "sgd": SGD,
@@ -544,6 +555,31 @@ def count_correct(prediction, target, threshold=None):
     return K.count_correct(
         threshold is None, threshold or 0, rows_of(x), columns_of(x), cnp.PyArray_DATA(x), columns_of(x), &targets
     )
+
+
+# ---- metrics
+
+def score(prediction, target, metric, threshold=0.5, k=1, weights=None, total=False):
+    cdef cnp.ndarray x = prediction
+    cdef const Kernels* K = kernels_for(x)
+    cdef MetricSpec spec = MetricSpec(METRICS[metric], threshold, k)
+    cdef Targets targets
+    check(x, x.dtype, None, False)
+    fill_targets(&targets, x, target)
+    if targets.labels != NULL and not takes_labels(spec.kind):
+        raise ValueError(f"{metric} needs targets of the prediction's shape, got labels")
+    shape = prediction.shape[: prediction.ndim - 1]
+    if weights is not None:
+        check(weights, np.float64, shape, False)
+        targets.weights = <const double*>cnp.PyArray_DATA(<cnp.ndarray>weights)
+    cdef Py_ssize_t m = rows_of(x), n = columns_of(x)
+    if total:
+        if not is_count(spec.kind) or weights is not None:
+            raise ValueError(f"a total is the number of right answers: not of {metric} with weights={weights}")
+        return K.score(&spec, m, n, cnp.PyArray_DATA(x), n, &targets, NULL)
+    cdef cnp.ndarray scores = np.zeros(shape, np.float64)
+    K.score(&spec, m, n, cnp.PyArray_DATA(x), n, &targets, <double*>cnp.PyArray_DATA(scores))
+    return scores
 
 
 # ---- matrix products and the dense layer

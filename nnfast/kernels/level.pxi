@@ -3,6 +3,7 @@
 include "elementary.pxi"
 include "activations.pxi"
 include "losses.pxi"
+include "metrics.pxi"
 include "matmul.pxi"
 include "dense.pxi"
 include "optimizers.pxi"
@@ -21,6 +22,7 @@ kernels.apply_backward = kernel_apply_backward
 kernels.multiply = kernel_multiply
 kernels.loss = kernel_loss
 kernels.count_correct = kernel_count_correct
+kernels.score = kernel_score
 kernels.matmul = kernel_matmul
 kernels.dense = kernel_dense
 kernels.dense_backward_input = kernel_dense_backward_input

@@ -85,6 +85,28 @@ cdef inline bint over_elements(int loss) noexcept nogil:
     )
 
 
+cdef enum Metric:
+    CLASS_ACCURACY    # whether the largest output is the target's class
+    TOP_K_ACCURACY    # whether the target's class is among the k largest outputs
+    BINARY_ACCURACY   # outputs that are above the threshold exactly where the target is above 0.5
+    SUBSET_ACCURACY   # whether all outputs of the row are
+    ABSOLUTE_ERROR    # the sum of |output - target|; a label stands for 1 at its class and 0 elsewhere
+
+cdef struct MetricSpec:
+    int kind
+    double threshold
+    Py_ssize_t k
+
+cdef inline bint is_count(int metric) noexcept nogil:
+    """Whether scores are whole numbers, which may be added in any order."""
+    return metric != ABSOLUTE_ERROR
+
+
+cdef inline bint takes_labels(int metric) noexcept nogil:
+    """Whether the targets may be labels."""
+    return metric != BINARY_ACCURACY and metric != SUBSET_ACCURACY
+
+
 cdef inline uint64_t mix64(uint64_t x) noexcept nogil:
     """A bijection of 64 bits in which every bit depends on all: SplitMix64 (Steele, Lea and Flood 2014)."""
     x += 0x9e3779b97f4a7c15ULL
@@ -193,6 +215,12 @@ cdef struct Kernels:
     Py_ssize_t (*count_correct)(
         bint classes, double threshold, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx,
         const Targets* targets
+    ) noexcept nogil
+    # the score of each row, times its weight if there are weights; returns the total without weights, of counts alone:
+    # for them row_scores may be NULL
+    Py_ssize_t (*score)(
+        const MetricSpec* metric, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const Targets* targets,
+        double* row_scores
     ) noexcept nogil
     # C[m, n] (+)= A[m, K] B[K, n], with any strides for A (row, k) and B (k, column)
     void (*matmul)(
