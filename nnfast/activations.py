@@ -6,8 +6,9 @@ arrays, are in `nnfast.functions`. Definitions and defaults are PyTorch's.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+from nnfast._description import Description, Field
 from nnfast._validation import check_float, choose, describe
 
 __all__ = [
@@ -28,7 +29,19 @@ __all__ = [
 ]
 
 
-class Activation:
+def _not_negative(name: str, value: Any) -> float:
+    return check_float(name, value, 0.0)
+
+
+def _positive(name: str, value: Any) -> float:
+    return check_float(name, value, 0.0, open_ends=True)
+
+
+def _approximation(name: str, value: Any) -> str:
+    return choose(name, value, ("none", "tanh"))
+
+
+class Activation(Description, noun="an activation", tag="name"):
     """An activation function: what all of them have in common.
 
     Objects do not change, and are equal if they are the same function with the same parameter.
@@ -41,13 +54,19 @@ class Activation:
         Its parameter; 0.0 of a function that has none.
     """
 
-    name: str = ""
-    alpha: float = 0.0
-    _arguments: tuple[str, ...] = ()
-
-    def __setattr__(self, name: str, value: object) -> None:
-        kind = type(self).__name__
-        raise AttributeError(f"an activation is a description and does not change: make a new {kind}")
+    name: ClassVar[str] = ""
+    alpha: Any = 0.0
+    kinks: ClassVar[bool] = False  # the derivative jumps somewhere
+    flat: ClassVar[bool] = False  # the derivative is zero everywhere
+    from_input: ClassVar[bool] = False  # the derivative is computed from the input, not from the output
+    mixes: ClassVar[bool] = False  # each output is computed from all inputs of the row
+    constant: ClassVar[float] = 0.0  # of one that mixes: the output of a single unit
+    classes: ClassVar[bool] = False  # the outputs belong to classes that exclude each other
+    threshold: ClassVar[float | None] = None  # an output above it is the answer yes
+    not_negative: ClassVar[bool] = False  # no output is below zero, and those above are probabilities or rates
+    unbounded: ClassVar[bool] = False  # outputs may be any number, so logarithms of rates, too
+    initializer: ClassVar[str] = "glorot_uniform"  # of a layer's weights, by default
+    loss: ClassVar[str] = "mean_squared_error"  # of an output layer, by default
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Activation):
@@ -57,6 +76,11 @@ class Activation:
     def __hash__(self) -> int:
         return hash((self.name, self.alpha))
 
+    @classmethod
+    def named(cls) -> tuple[Activation, ...]:
+        """Return the objects that names stand for: the function with its defaults."""
+        return (cls(),)
+
     def given(self) -> str | Activation:
         """Return its name if that says all, else itself."""
         return self.name if self == _BY_NAME[self.name] else self
@@ -65,12 +89,8 @@ class Activation:
         """Return what a file holds of it: its name, and the parameter where it is not the default."""
         return self.name if self == _BY_NAME[self.name] else [self.name, self.alpha]
 
-    def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._arguments)
-        return f"{type(self).__name__}({arguments})"
 
-
-class Identity(Activation):
+class Identity(Activation, name="identity"):
     """The function ``x``: a layer without an activation.
 
     Examples
@@ -80,10 +100,10 @@ class Identity(Activation):
     Identity()
     """
 
-    name = "identity"
+    unbounded = True
 
 
-class Step(Activation):
+class Step(Activation, name="step"):
     """1 above zero, else 0 (McCulloch and Pitts 1943): it has no slope to train through.
 
     Examples
@@ -93,10 +113,11 @@ class Step(Activation):
     'step'
     """
 
-    name = "step"
+    kinks = flat = True
+    threshold = 0.5
 
 
-class Sigmoid(Activation):
+class Sigmoid(Activation, name="sigmoid"):
     """The logistic function ``1 / (1 + exp(-x))`` (Rumelhart, Hinton and Williams 1986).
 
     Examples
@@ -106,10 +127,12 @@ class Sigmoid(Activation):
     True
     """
 
-    name = "sigmoid"
+    not_negative = True
+    threshold = 0.5
+    loss = "binary_cross_entropy"
 
 
-class Tanh(Activation):
+class Tanh(Activation, name="tanh"):
     """The hyperbolic tangent (LeCun et al. 1998, *Efficient BackProp*).
 
     Examples
@@ -119,10 +142,8 @@ class Tanh(Activation):
     'tanh'
     """
 
-    name = "tanh"
 
-
-class ReLU(Activation):
+class ReLU(Activation, name="relu"):
     """``max(x, 0)`` (Nair and Hinton 2010); its derivative at zero is taken as 0.
 
     Examples
@@ -132,10 +153,11 @@ class ReLU(Activation):
     'relu'
     """
 
-    name = "relu"
+    kinks = not_negative = True
+    initializer = "he_normal"
 
 
-class LeakyReLU(Activation):
+class LeakyReLU(Activation, name="leaky_relu"):
     """``x`` above zero and ``negative_slope * x`` below (Maas, Hannun and Ng 2013).
 
     The derivative at zero is `negative_slope`.
@@ -158,16 +180,16 @@ class LeakyReLU(Activation):
     'leaky_relu'
     """
 
-    name = "leaky_relu"
-    negative_slope: float
-    _arguments = ("negative_slope",)
+    kinks = unbounded = True
+    initializer = "he_normal"
+    negative_slope: float = Field(_not_negative, default=0.01, always_shown=True)
 
-    def __init__(self, negative_slope: float = 0.01) -> None:
-        slope = check_float("negative_slope", negative_slope, 0.0)
-        vars(self).update(negative_slope=slope, alpha=slope)
+    def settle(self) -> None:
+        """Keep the parameter under the name that kernels know."""
+        vars(self).update(alpha=self.negative_slope)
 
 
-class ELU(Activation):
+class ELU(Activation, name="elu"):
     """``x`` above zero and ``alpha * (exp(x) - 1)`` below (Clevert, Unterthiner and Hochreiter 2016).
 
     The derivative at zero is `alpha`.
@@ -189,14 +211,11 @@ class ELU(Activation):
     ELU(alpha=1.0)
     """
 
-    name = "elu"
-    _arguments = ("alpha",)
-
-    def __init__(self, alpha: float = 1.0) -> None:
-        vars(self).update(alpha=check_float("alpha", alpha, 0.0))
+    initializer = "he_normal"
+    alpha: float = Field(_not_negative, default=1.0, always_shown=True)
 
 
-class SELU(Activation):
+class SELU(Activation, name="selu"):
     """``1.0507 * x`` above zero and ``1.0507 * 1.6733 * (exp(x) - 1)`` below (Klambauer et al. 2017).
 
     The two constants, here to four digits, keep mean 0 and variance 1 from layer to layer if weights have the variance
@@ -209,10 +228,11 @@ class SELU(Activation):
     'lecun_normal'
     """
 
-    name = "selu"
+    kinks = True
+    initializer = "lecun_normal"
 
 
-class GELU(Activation):
+class GELU(Activation, name="gelu"):
     """``x`` times the normal distribution function of ``x`` (Hendrycks and Gimpel 2016).
 
     Parameters
@@ -233,16 +253,22 @@ class GELU(Activation):
     (GELU(approximate='none'), 'gelu_tanh')
     """
 
-    approximate: str
-    _arguments = ("approximate",)
+    from_input = True
+    initializer = "he_normal"
+    approximate: str = Field(_approximation, default="none", always_shown=True)
 
-    def __init__(self, approximate: str = "none") -> None:
-        approximate = choose("approximate", approximate, ("none", "tanh"))
-        name = "gelu_tanh" if approximate == "tanh" else "gelu"
-        vars(self).update(approximate=approximate, name=name)
+    def settle(self) -> None:
+        """Take the name of the approximation."""
+        if self.approximate == "tanh":
+            vars(self).update(name="gelu_tanh")
+
+    @classmethod
+    def named(cls) -> tuple[Activation, ...]:
+        """Return the function and its approximation, each of which has a name."""
+        return cls(), cls("tanh")
 
 
-class SiLU(Activation):
+class SiLU(Activation, name="silu"):
     """``x / (1 + exp(-x))`` (Elfwing, Uchibe and Doya 2017), also known as swish (Ramachandran, Zoph and Le 2017).
 
     Examples
@@ -252,10 +278,11 @@ class SiLU(Activation):
     'silu'
     """
 
-    name = "silu"
+    from_input = True
+    initializer = "he_normal"
 
 
-class Softplus(Activation):
+class Softplus(Activation, name="softplus"):
     """``log(1 + exp(beta * x)) / beta``, a smooth relu (Dugas et al. 2000).
 
     PyTorch takes ``x`` itself from ``beta * x = 20`` on; here the formula holds everywhere, which is up to
@@ -278,16 +305,16 @@ class Softplus(Activation):
     Softplus(beta=2.0)
     """
 
-    name = "softplus"
-    beta: float
-    _arguments = ("beta",)
+    from_input = not_negative = True
+    initializer = "he_normal"
+    beta: float = Field(_positive, default=1.0, always_shown=True)
 
-    def __init__(self, beta: float = 1.0) -> None:
-        beta = check_float("beta", beta, 0.0, open_ends=True)
-        vars(self).update(beta=beta, alpha=beta)
+    def settle(self) -> None:
+        """Keep the parameter under the name that kernels know."""
+        vars(self).update(alpha=self.beta)
 
 
-class HardSigmoid(Activation):
+class HardSigmoid(Activation, name="hard_sigmoid"):
     """``(x + 3) / 6`` held within 0 and 1 (Howard et al. 2019): a sigmoid of straight lines, with PyTorch's slope.
 
     The derivative at the corners is taken as 0.
@@ -299,10 +326,10 @@ class HardSigmoid(Activation):
     'hard_sigmoid'
     """
 
-    name = "hard_sigmoid"
+    kinks = not_negative = True
 
 
-class Softmax(Activation):
+class Softmax(Activation, name="softmax"):
     """``exp(x)`` over its sum along a row (Bridle 1990): probabilities of classes.
 
     Examples
@@ -312,10 +339,12 @@ class Softmax(Activation):
     'softmax'
     """
 
-    name = "softmax"
+    mixes = classes = True
+    constant = 1.0
+    loss = "cross_entropy"
 
 
-class LogSoftmax(Activation):
+class LogSoftmax(Activation, name="log_softmax"):
     """The logarithm of `Softmax`, ``x - log(sum(exp(x)))``, also where the probability is too small for a number.
 
     Examples
@@ -325,28 +354,12 @@ class LogSoftmax(Activation):
     'log_softmax'
     """
 
-    name = "log_softmax"
+    mixes = classes = True
+    loss = "cross_entropy"
 
 
 _BY_NAME: dict[str, Activation] = {
-    activation.name: activation
-    for activation in (
-        Identity(),
-        Step(),
-        Sigmoid(),
-        Tanh(),
-        ReLU(),
-        LeakyReLU(),
-        ELU(),
-        SELU(),
-        GELU(),
-        GELU("tanh"),
-        SiLU(),
-        Softplus(),
-        HardSigmoid(),
-        Softmax(),
-        LogSoftmax(),
-    )
+    activation.name: activation for kind in Activation.registry.values() for activation in kind.named()
 }
 NAMES = tuple(_BY_NAME)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._validation import as_array, check_shape, choose, describe, own_error_state, to_array
+from nnfast.activations import resolve_activation
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -22,7 +23,6 @@ _SCALES: dict[str, tuple[float, Callable[[int, int], int]]] = {
     "he": (2.0, lambda n_in, n_out: n_in),
     "lecun": (1.0, lambda n_in, n_out: n_in),
 }
-_RELU_FAMILY = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "softplus")
 NAMES = tuple(f"{name}_{shape}" for name in _SCALES for shape in ("uniform", "normal"))
 
 
@@ -49,9 +49,7 @@ def check_initializer(value: Any) -> Any:
 
 def default_initializer(activation: str) -> str:
     """He for the relu family, LeCun for selu (Klambauer et al. 2017), Glorot otherwise."""
-    if activation == "selu":
-        return "lecun_normal"
-    return "he_normal" if activation in _RELU_FAMILY else "glorot_uniform"
+    return resolve_activation(activation).initializer
 
 
 @own_error_state
