@@ -34,13 +34,10 @@ REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "REQUIRED"})()
 class FieldSpec:
     """What `Field` was given."""
 
-    __slots__ = ("always_shown", "check", "default", "in_files", "kw_only", "shown")
+    __slots__ = ("check", "default", "in_files", "kw_only", "shown")
 
-    def __init__(
-        self, check: Callable[..., Any], default: Any, kw_only: bool, in_files: bool, shown: bool, always_shown: bool
-    ) -> None:
-        self.check, self.default, self.kw_only = check, default, kw_only
-        self.in_files, self.shown, self.always_shown = in_files, shown, always_shown
+    def __init__(self, check: Callable[..., Any], default: Any, kw_only: bool, in_files: bool, shown: bool) -> None:
+        self.check, self.default, self.kw_only, self.in_files, self.shown = check, default, kw_only, in_files, shown
 
     def is_default(self, value: Any) -> bool:
         """Whether the value is that of a field that was left out."""
@@ -54,7 +51,6 @@ def Field(
     kw_only: bool = False,
     in_files: bool = True,
     shown: bool = True,
-    always_shown: bool = False,
 ) -> Any:
     """Declare a field of a description.
 
@@ -70,10 +66,8 @@ def Field(
         Whether files hold it.
     shown : bool
         Whether ``repr`` shows it where it differs from the default.
-    always_shown : bool
-        Whether ``repr`` shows it also where it does not.
     """
-    return FieldSpec(check, default, kw_only, in_files, shown, always_shown)
+    return FieldSpec(check, default, kw_only, in_files, shown)
 
 
 class _Signature:
@@ -112,22 +106,28 @@ class Description:
         The declared fields by name, in the order of the constructor's arguments.
     registry : dict
         The classes of the family by name.
+    shows_defaults : bool
+        Whether ``repr`` shows fields that have their defaults, too.
     """
 
     fields: ClassVar[dict[str, FieldSpec]] = {}
     registry: ClassVar[dict[str, Any]] = {}
+    shows_defaults: ClassVar[bool] = False
     _noun: ClassVar[str] = "a description"
     _tag: ClassVar[str] = "kind"
     __signature__: ClassVar[Any] = _Signature()
 
-    def __init_subclass__(cls, name: str = "", noun: str = "", tag: str = "", **others: Any) -> None:
+    def __init_subclass__(
+        cls, name: str = "", noun: str = "", tag: str = "kind", inherit: bool = True, **others: Any
+    ) -> None:
+        """Collect the fields: those of the base, unless `inherit` is False, and those of the class."""
         super().__init_subclass__(**others)
         if noun:  # a family
-            cls._noun, cls._tag, cls.registry = noun, tag or "kind", {}
+            cls._noun, cls._tag, cls.registry = noun, tag, {}
         own = {field: spec for field, spec in vars(cls).items() if isinstance(spec, FieldSpec)}
         for field in own:
             delattr(cls, field)  # or an attribute that is missing would be found here
-        kept = {field: own.pop(field, spec) for field, spec in cls.fields.items()}
+        kept = {field: own.pop(field, spec) for field, spec in cls.fields.items() if inherit}
         cls.fields = {
             **{field: spec for field, spec in kept.items() if not spec.kw_only},
             **{field: spec for field, spec in own.items() if not spec.kw_only},
@@ -220,7 +220,7 @@ class Description:
         return {
             name: values[name]
             for name, field in self.fields.items()
-            if name in values and field.shown and (field.always_shown or not field.is_default(values[name]))
+            if name in values and field.shown and (self.shows_defaults or not field.is_default(values[name]))
         }
 
     def __repr__(self) -> str:

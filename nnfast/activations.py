@@ -55,16 +55,17 @@ class Activation(Description, noun="an activation", tag="name"):
     """
 
     name: ClassVar[str] = ""
-    alpha: Any = 0.0
+    alpha = 0.0
+    shows_defaults = True
     kinks: ClassVar[bool] = False  # the derivative jumps somewhere
     flat: ClassVar[bool] = False  # the derivative is zero everywhere
     from_input: ClassVar[bool] = False  # the derivative is computed from the input, not from the output
     mixes: ClassVar[bool] = False  # each output is computed from all inputs of the row
-    constant: ClassVar[float] = 0.0  # of one that mixes: the output of a single unit
-    classes: ClassVar[bool] = False  # the outputs belong to classes that exclude each other
+    classes: ClassVar[bool] = False  # the outputs are of classes that exclude each other
+    logarithms: ClassVar[bool] = False  # ... and are the logarithms of their probabilities
     threshold: ClassVar[float | None] = None  # an output above it is the answer yes
-    not_negative: ClassVar[bool] = False  # no output is below zero, and those above are probabilities or rates
-    unbounded: ClassVar[bool] = False  # outputs may be any number, so logarithms of rates, too
+    not_negative: ClassVar[bool] = False  # outputs may be rates: any number from zero on, or up to one
+    unbounded: ClassVar[bool] = False  # outputs may be logarithms of rates: any number
     initializer: ClassVar[str] = "glorot_uniform"  # of a layer's weights, by default
     loss: ClassVar[str] = "mean_squared_error"  # of an output layer, by default
 
@@ -182,7 +183,7 @@ class LeakyReLU(Activation, name="leaky_relu"):
 
     kinks = unbounded = True
     initializer = "he_normal"
-    negative_slope: float = Field(_not_negative, default=0.01, always_shown=True)
+    negative_slope: float = Field(_not_negative, default=0.01)
 
     def settle(self) -> None:
         """Keep the parameter under the name that kernels know."""
@@ -212,7 +213,7 @@ class ELU(Activation, name="elu"):
     """
 
     initializer = "he_normal"
-    alpha: float = Field(_not_negative, default=1.0, always_shown=True)
+    alpha: float = Field(_not_negative, default=1.0)
 
 
 class SELU(Activation, name="selu"):
@@ -255,7 +256,7 @@ class GELU(Activation, name="gelu"):
 
     from_input = True
     initializer = "he_normal"
-    approximate: str = Field(_approximation, default="none", always_shown=True)
+    approximate: str = Field(_approximation, default="none")
 
     def settle(self) -> None:
         """Take the name of the approximation."""
@@ -307,7 +308,7 @@ class Softplus(Activation, name="softplus"):
 
     from_input = not_negative = True
     initializer = "he_normal"
-    beta: float = Field(_positive, default=1.0, always_shown=True)
+    beta: float = Field(_positive, default=1.0)
 
     def settle(self) -> None:
         """Keep the parameter under the name that kernels know."""
@@ -340,7 +341,6 @@ class Softmax(Activation, name="softmax"):
     """
 
     mixes = classes = True
-    constant = 1.0
     loss = "cross_entropy"
 
 
@@ -354,7 +354,7 @@ class LogSoftmax(Activation, name="log_softmax"):
     'log_softmax'
     """
 
-    mixes = classes = True
+    mixes = classes = logarithms = True
     loss = "cross_entropy"
 
 
