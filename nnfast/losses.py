@@ -7,10 +7,11 @@ them at a given output layer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from nnfast._description import Description, Field
 from nnfast._validation import (
     as_array,
     as_labels,
@@ -22,6 +23,8 @@ from nnfast._validation import (
     to_array,
     where_not_finite,
 )
+from nnfast.activations import NAMES as NAMES_OF_ACTIVATIONS
+from nnfast.activations import resolve_activation
 from nnfast.kernels import arrays as kernels
 
 __all__ = [
@@ -38,38 +41,55 @@ __all__ = [
     "SumSquaredError",
 ]
 
-_DEFAULTS = {"softmax": "cross_entropy", "log_softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
-_CLASSES = ("softmax", "log_softmax")  # outputs that exclude each other
-_NOT_NEGATIVE = ("softplus", "relu", "sigmoid", "hard_sigmoid")
-_UNBOUNDED = ("identity", "leaky_relu")
 MAX_QUANTILES = 10_000
 
 
-class Loss:
-    """What every loss has: a name, parameters, the output layers that it fits, and the kernel behind it."""
+class Loss(Description, noun="a loss", tag="name"):
+    """What every loss has: a name, parameters, the output layers that it fits, and the kernel behind it.
+
+    Attributes
+    ----------
+    name : str
+        In files, and of the kernel that takes outputs.
+    fused : dict
+        Kernels that take what the last activation would be applied to, by the activation.
+    kinks : bool
+        Whether the derivative with respect to outputs, or its derivative, jumps somewhere.
+    takes_labels : bool
+        Whether the kernel takes labels of classes as they are; otherwise they become rows of 0 and 1.
+    threshold : float or None
+        What the loss is computed from is the answer yes above it; None leaves that to the activation.
+    answers : bool
+        Whether outputs can be right or wrong.
+    example : str
+        How it is made if its name is not enough.
+    """
 
     name: ClassVar[str]
-    fused: ClassVar[dict[str, str]] = {}  # kernels that take what the last activation would be applied to
-
-    def __init__(self, **parameters: Any) -> None:
-        vars(self).update(parameters)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a loss is a description and does not change: make a new {type(self).__name__}")
+    fused: ClassVar[dict[str, str]] = {}
+    kinks: ClassVar[bool] = False
+    takes_labels: ClassVar[bool] = False
+    threshold: ClassVar[float | None] = None
+    answers: ClassVar[bool] = True
+    example: ClassVar[str] = ""
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters by name, as JSON can hold them."""
-        return dict(vars(self))
+        return {name: getattr(self, name) for name in self.fields}
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The activations of output layers that the loss fits; none stands for all."""
+        """The activations of output layers that the loss fits; an empty tuple stands for all."""
         return tuple(self.fused)
 
-    def values(self) -> tuple[float, bool]:
-        """Return what the kernel needs: a parameter, and whether outputs are logarithms."""
-        return 0.0, False
+    def numbers(self) -> tuple[float, ...]:
+        """Return the numbers that the kernel takes: two at most."""
+        return ()
+
+    def per_output(self) -> tuple[float, ...] | None:
+        """Return the numbers that each target is repeated for, one for each of its outputs; usually None."""
+        return None
 
     def check_output(self, activation: str, n_out: int) -> None:
         """Raise ValueError unless the loss fits the output layer; the message says which pair is right."""
@@ -77,21 +97,20 @@ class Loss:
             wanted = " or ".join(map(repr, self.outputs))
             raise ValueError(
                 f"loss {self.name!r} needs an output layer with activation {wanted}, "
-                f"got {activation!r}{self._instead(activation, n_out)}"
+                f"got {activation!r}{self.instead(activation, n_out)}"
             )
 
-    def _instead(self, activation: str, n_out: int) -> str:
+    def instead(self, activation: str, n_out: int) -> str:
+        """Return what the error for an output layer that does not fit says in addition."""
         return ""
 
     def checked_targets(self, target: np.ndarray) -> np.ndarray:
         """Return an array of targets as the kernel takes it; ValueError if the loss is not made for such values."""
         return target
 
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and vars(other) == vars(self)
-
-    def __hash__(self) -> int:
-        return hash((type(self), *vars(self).values()))
+    def config(self) -> str | dict[str, Any]:
+        """Return what a file holds: the name where that is enough, else the name and all parameters."""
+        return {"name": self.name, **self.parameters} if self.changed() else self.name
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.parameters.items())})"
@@ -110,14 +129,122 @@ def _check_shares(loss: str, target: np.ndarray) -> None:
         raise ValueError(f"each row of y must sum to 1 for loss {loss!r}, got {sums[off[0]]} in row {off[0]}")
 
 
-def _smoothing(value: Any) -> float:
-    smoothing = check_float("label_smoothing", value, 0.0, 1.0)
+def _smoothing(name: str, value: Any) -> float:
+    smoothing = check_float(name, value, 0.0, 1.0)
     if smoothing == 1:
-        raise ValueError("label_smoothing must be below 1, got 1.0: nothing would be left of the labels")
+        raise ValueError(f"{name} must be below 1, got 1.0: nothing would be left of the labels")
     return smoothing
 
 
-class MeanSquaredError(Loss):
+def _positive(name: str, value: Any) -> float:
+    return check_float(name, value, 0.0, float("inf"), open_ends=True)
+
+
+def _quantiles(name: str, value: Any) -> tuple[float, ...]:
+    each = as_array(name, value, np.float64, ndim=(0, 1)).reshape(-1).tolist()
+    if len(each) > MAX_QUANTILES:
+        raise ValueError(f"{name} must hold at most {MAX_QUANTILES:,} numbers, got {len(each):,}")
+    for number in each:
+        check_float(name, number, 0.0, 1.0, open_ends=True)
+    if not each:
+        raise ValueError(f"{name} must hold at least one number in (0, 1), got none")
+    if len(set(each)) < len(each):
+        raise ValueError(f"{name} must hold each once, got {each}")
+    return tuple(each)
+
+
+def _activations(fact: str) -> tuple[str, ...]:
+    """Return the names of the activations of which a fact is true."""
+    return tuple(name for name in NAMES_OF_ACTIVATIONS if getattr(resolve_activation(name), fact))
+
+
+class CrossEntropy(Loss, name="cross_entropy"):
+    """The cross entropy of classes that exclude each other, averaged over rows, as PyTorch's ``CrossEntropyLoss``.
+
+    Follows an output layer with softmax or log-softmax, and is computed from what these are applied to.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        The part of each target that is spread evenly over all classes; in [0, 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `label_smoothing` is no such number.
+
+    Notes
+    -----
+    ``-sum(t * log(p))`` with ``t = target * (1 - label_smoothing) + label_smoothing / classes``. The loss that is
+    reported is the smoothed one, as in PyTorch.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.losses.CrossEntropy(label_smoothing=0.1)
+    CrossEntropy(label_smoothing=0.1)
+    """
+
+    fused = dict.fromkeys(("softmax", "log_softmax"), "softmax_cross_entropy")
+    takes_labels = True
+    label_smoothing: float = Field(_smoothing, default=0.0)
+
+    def numbers(self) -> tuple[float, ...]:
+        """Return `label_smoothing`, which the kernel takes."""
+        return (self.label_smoothing,)
+
+    def instead(self, activation: str, n_out: int) -> str:
+        """Return which pair is right."""
+        return " (and for one output 'binary_cross_entropy' with 'sigmoid')" if n_out == 1 else ""
+
+    def checked_targets(self, target: np.ndarray) -> np.ndarray:
+        """Return the targets; ValueError if rows are not probabilities."""
+        _check_shares(self.name, target)
+        return target
+
+
+class BinaryCrossEntropy(Loss, name="binary_cross_entropy"):
+    """The cross entropy of outputs that each say yes or no, averaged over all elements, as PyTorch's ``BCELoss``.
+
+    Follows an output layer with sigmoid, and is computed from what that is applied to.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        Moves targets towards one half: ``target * (1 - label_smoothing) + label_smoothing / 2``, as in Keras; in
+        [0, 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `label_smoothing` is no such number.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.losses.BinaryCrossEntropy(label_smoothing=0.1)
+    BinaryCrossEntropy(label_smoothing=0.1)
+    """
+
+    fused = {"sigmoid": "sigmoid_binary_cross_entropy"}  # noqa: RUF012
+    threshold = 0.0  # of what the sigmoid is applied to
+    label_smoothing: float = Field(_smoothing, default=0.0)
+
+    def numbers(self) -> tuple[float, ...]:
+        """Return `label_smoothing`, which the kernel takes."""
+        return (self.label_smoothing,)
+
+    def instead(self, activation: str, n_out: int) -> str:
+        """Return which pair is right."""
+        return " (softmax goes with 'cross_entropy')" if resolve_activation(activation).classes else ""
+
+    def checked_targets(self, target: np.ndarray) -> np.ndarray:
+        """Return the targets; ValueError if they are not in [0, 1]."""
+        _check_range(self.name, target)
+        return target
+
+
+class MeanSquaredError(Loss, name="mean_squared_error"):
     """The mean of squared errors over all elements, as PyTorch's ``MSELoss``. Fits any output layer.
 
     Examples
@@ -127,13 +254,8 @@ class MeanSquaredError(Loss):
     'mean_squared_error'
     """
 
-    name = "mean_squared_error"
 
-    def __init__(self) -> None:
-        super().__init__()
-
-
-class SumSquaredError(Loss):
+class SumSquaredError(Loss, name="sum_squared_error"):
     """Half the sum of squared errors over outputs, averaged over rows. Fits any output layer.
 
     Notes
@@ -147,13 +269,8 @@ class SumSquaredError(Loss):
     'sum_squared_error'
     """
 
-    name = "sum_squared_error"
 
-    def __init__(self) -> None:
-        super().__init__()
-
-
-class MeanAbsoluteError(Loss):
+class MeanAbsoluteError(Loss, name="mean_absolute_error"):
     """The mean of absolute errors over all elements, as PyTorch's ``L1Loss``. Fits any output layer.
 
     Examples
@@ -163,13 +280,10 @@ class MeanAbsoluteError(Loss):
     'mean_absolute_error'
     """
 
-    name = "mean_absolute_error"
-
-    def __init__(self) -> None:
-        super().__init__()
+    kinks = True
 
 
-class Huber(Loss):
+class Huber(Loss, name="huber"):
     """Half the squared error up to `delta`, and its tangent from there on: large errors pull no harder than `delta`.
 
     Averaged over all elements, as PyTorch's ``HuberLoss``. Fits any output layer.
@@ -195,18 +309,15 @@ class Huber(Loss):
     Huber(delta=2.0)
     """
 
-    name = "huber"
-    delta: float
+    kinks = True
+    delta: float = Field(_positive, default=1.0)
 
-    def __init__(self, delta: float = 1.0) -> None:
-        super().__init__(delta=check_float("delta", delta, 0.0, float("inf"), open_ends=True))
-
-    def values(self) -> tuple[float, bool]:
-        """Return what the kernel needs: `delta`, and whether outputs are logarithms."""
-        return self.delta, False
+    def numbers(self) -> tuple[float, ...]:
+        """Return `delta`, which the kernel takes."""
+        return (self.delta,)
 
 
-class LogCosh(Loss):
+class LogCosh(Loss, name="log_cosh"):
     """The logarithm of the error's hyperbolic cosine, averaged over all elements, as Keras' ``LogCosh``.
 
     About half the square of small errors and the size of large ones. Fits any output layer.
@@ -218,13 +329,8 @@ class LogCosh(Loss):
     'log_cosh'
     """
 
-    name = "log_cosh"
 
-    def __init__(self) -> None:
-        super().__init__()
-
-
-class Poisson(Loss):
+class Poisson(Loss, name="poisson"):
     """The negative log-likelihood of counts, averaged over all elements, as PyTorch's ``PoissonNLLLoss``.
 
     Parameters
@@ -250,25 +356,22 @@ class Poisson(Loss):
     Poisson(log_input=False)
     """
 
-    name = "poisson"
-    log_input: bool
-
-    def __init__(self, log_input: bool = True) -> None:
-        super().__init__(log_input=check_bool("log_input", log_input))
+    log_input: bool = Field(check_bool, default=True)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The activations of output layers that the loss fits."""
-        return _UNBOUNDED if self.log_input else _NOT_NEGATIVE
+        return _activations("unbounded" if self.log_input else "not_negative")
 
-    def values(self) -> tuple[float, bool]:
-        """Return what the kernel needs: a parameter, and whether outputs are logarithms."""
-        return 0.0, self.log_input
+    def numbers(self) -> tuple[float, ...]:
+        """Return 1.0 if outputs are logarithms, else 0.0."""
+        return (float(self.log_input),)
 
-    def _instead(self, activation: str, n_out: int) -> str:
-        if self.log_input and activation in _NOT_NEGATIVE:
+    def instead(self, activation: str, n_out: int) -> str:
+        """Return which Poisson fits the output layer, if one does."""
+        if self.log_input and resolve_activation(activation).not_negative:
             return ": its outputs are rates, not their logarithms, and go with Poisson(log_input=False)"
-        if not self.log_input and activation in _UNBOUNDED:
+        if not self.log_input and resolve_activation(activation).unbounded:
             return ": its outputs may be negative, as the logarithms of rates, and go with Poisson(log_input=True)"
         return ""
 
@@ -279,7 +382,7 @@ class Poisson(Loss):
         return target
 
 
-class Quantile(Loss):
+class Quantile(Loss, name="quantile"):
     """Quantiles of the target, several at once: the pinball loss, averaged over all elements.
 
     Parameters
@@ -309,29 +412,27 @@ class Quantile(Loss):
     array([[0.1, 0.5, 0.9]], dtype=float32)
     """
 
-    name = "quantile"
-    quantiles: tuple[float, ...]
+    kinks = True
+    answers = False  # they are numbers, whatever the activation
+    example = "Quantile([0.1, 0.5, 0.9])"
+    quantiles: tuple[float, ...] = Field(_quantiles)
 
-    def __init__(self, quantiles: float | Sequence[float]) -> None:
-        each = as_array("quantiles", quantiles, np.float64, ndim=(0, 1)).reshape(-1).tolist()
-        if len(each) > MAX_QUANTILES:
-            raise ValueError(f"quantiles must hold at most {MAX_QUANTILES:,} numbers, got {len(each):,}")
-        for value in each:
-            check_float("quantiles", value, 0.0, 1.0, open_ends=True)
-        if not each:
-            raise ValueError("quantiles must hold at least one number in (0, 1), got none")
-        if len(set(each)) < len(each):
-            raise ValueError(f"quantiles must hold each once, got {each}")
-        super().__init__(quantiles=tuple(each))
+    if TYPE_CHECKING:  # it takes more than it keeps
+
+        def __init__(self, quantiles: float | Sequence[float]) -> None: ...
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters by name, as JSON can hold them."""
         return {"quantiles": list(self.quantiles)}
 
+    def per_output(self) -> tuple[float, ...]:
+        """Return the quantiles."""
+        return self.quantiles
+
     def check_output(self, activation: str, n_out: int) -> None:
         """Raise ValueError unless there is an output for each quantile of each target."""
-        if activation in _CLASSES:
+        if resolve_activation(activation).mixes:
             raise ValueError(f"loss 'quantile' needs outputs of their own, as of 'identity', got {activation!r}")
         if n_out % len(self.quantiles):
             raise ValueError(
@@ -340,7 +441,7 @@ class Quantile(Loss):
             )
 
 
-class Hinge(Loss):
+class Hinge(Loss, name="hinge"):
     """How far outputs are from being right by a margin of one, averaged over all elements: support vector machines'.
 
     Fits an output layer with the identity or tanh. Targets are -1 and 1, or 0 and 1; the sign of an output is the
@@ -358,17 +459,12 @@ class Hinge(Loss):
     (1.0, array([1, 0]))
     """
 
-    name = "hinge"
+    kinks = True
+    threshold = 0.0  # the sign of an output is the answer
+    outputs = ("identity", "tanh")
 
-    def __init__(self) -> None:
-        super().__init__()
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The activations of output layers that the loss fits."""
-        return ("identity", "tanh")
-
-    def _instead(self, activation: str, n_out: int) -> str:
+    def instead(self, activation: str, n_out: int) -> str:
+        """Return which pair is right."""
         return " (sigmoid goes with 'binary_cross_entropy')" if activation == "sigmoid" else ""
 
     def checked_targets(self, target: np.ndarray) -> np.ndarray:
@@ -380,97 +476,7 @@ class Hinge(Loss):
         return target if low else 2 * target - 1
 
 
-class CrossEntropy(Loss):
-    """The cross entropy of classes that exclude each other, averaged over rows, as PyTorch's ``CrossEntropyLoss``.
-
-    Follows an output layer with softmax or log-softmax, and is computed from what these are applied to.
-
-    Parameters
-    ----------
-    label_smoothing : float
-        The part of each target that is spread evenly over all classes; in [0, 1).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `label_smoothing` is no such number.
-
-    Notes
-    -----
-    ``-sum(t * log(p))`` with ``t = target * (1 - label_smoothing) + label_smoothing / classes``. The loss that is
-    reported is the smoothed one, as in PyTorch.
-
-    Examples
-    --------
-    >>> import nnfast as nf
-    >>> nf.losses.CrossEntropy(label_smoothing=0.1)
-    CrossEntropy(label_smoothing=0.1)
-    """
-
-    name = "cross_entropy"
-    fused = dict.fromkeys(_CLASSES, "softmax_cross_entropy")
-    label_smoothing: float
-
-    def __init__(self, label_smoothing: float = 0.0) -> None:
-        super().__init__(label_smoothing=_smoothing(label_smoothing))
-
-    def values(self) -> tuple[float, bool]:
-        """Return what the kernel needs: the label smoothing, and whether outputs are logarithms."""
-        return self.label_smoothing, False
-
-    def _instead(self, activation: str, n_out: int) -> str:
-        return " (and for one output 'binary_cross_entropy' with 'sigmoid')" if n_out == 1 else ""
-
-    def checked_targets(self, target: np.ndarray) -> np.ndarray:
-        """Return the targets; ValueError if rows are not probabilities."""
-        _check_shares(self.name, target)
-        return target
-
-
-class BinaryCrossEntropy(Loss):
-    """The cross entropy of outputs that each say yes or no, averaged over all elements, as PyTorch's ``BCELoss``.
-
-    Follows an output layer with sigmoid, and is computed from what that is applied to.
-
-    Parameters
-    ----------
-    label_smoothing : float
-        Moves targets towards one half: ``target * (1 - label_smoothing) + label_smoothing / 2``, as in Keras; in
-        [0, 1).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `label_smoothing` is no such number.
-
-    Examples
-    --------
-    >>> import nnfast as nf
-    >>> nf.losses.BinaryCrossEntropy(label_smoothing=0.1)
-    BinaryCrossEntropy(label_smoothing=0.1)
-    """
-
-    name = "binary_cross_entropy"
-    fused = {"sigmoid": "sigmoid_binary_cross_entropy"}  # noqa: RUF012
-    label_smoothing: float
-
-    def __init__(self, label_smoothing: float = 0.0) -> None:
-        super().__init__(label_smoothing=_smoothing(label_smoothing))
-
-    def values(self) -> tuple[float, bool]:
-        """Return what the kernel needs: the label smoothing, and whether outputs are logarithms."""
-        return self.label_smoothing, False
-
-    def _instead(self, activation: str, n_out: int) -> str:
-        return " (softmax goes with 'cross_entropy')" if activation in _CLASSES else ""
-
-    def checked_targets(self, target: np.ndarray) -> np.ndarray:
-        """Return the targets; ValueError if they are not in [0, 1]."""
-        _check_range(self.name, target)
-        return target
-
-
-class KLDivergence(Loss):
+class KLDivergence(Loss, name="kl_divergence"):
     """The Kullback-Leibler divergence from the targets, rows of probabilities, averaged over rows.
 
     PyTorch's ``KLDivLoss(reduction="batchmean")``. Follows an output layer with softmax or log-softmax, and is computed
@@ -489,11 +495,7 @@ class KLDivergence(Loss):
     0.0
     """
 
-    name = "kl_divergence"
-    fused = dict.fromkeys(_CLASSES, "softmax_kl_divergence")
-
-    def __init__(self) -> None:
-        super().__init__()
+    fused = dict.fromkeys(("softmax", "log_softmax"), "softmax_kl_divergence")
 
     def checked_targets(self, target: np.ndarray) -> np.ndarray:
         """Return the targets; ValueError if rows are not probabilities."""
@@ -501,13 +503,7 @@ class KLDivergence(Loss):
         return target
 
 
-LOSSES: dict[str, type[Loss]] = {
-    kind.name: kind
-    for kind in (
-        CrossEntropy, BinaryCrossEntropy, MeanSquaredError, SumSquaredError, MeanAbsoluteError, Huber, LogCosh, Poisson,
-        Quantile, Hinge, KLDivergence,
-    )
-}  # fmt: skip
+LOSSES: dict[str, type[Loss]] = Loss.registry
 NAMES = tuple(LOSSES)
 
 
@@ -524,30 +520,25 @@ def resolve_loss(loss: Any) -> Loss:
     if not isinstance(loss, str):
         raise TypeError(f"loss must be one of {', '.join(map(repr, NAMES))} or of nf.losses, got {describe(loss)}")
     name = choose("loss", loss, NAMES)
-    if name == Quantile.name:
-        raise ValueError("loss 'quantile' needs its quantiles: give nf.losses.Quantile([0.1, 0.5, 0.9])")
-    return LOSSES[name]()
+    kind = LOSSES[name]
+    if kind.example:
+        raise ValueError(f"loss {name!r} needs its {', '.join(kind.fields)}: give nf.losses.{kind.example}")
+    return kind()
 
 
-def to_description(loss: Loss) -> str | dict[str, Any]:
-    """Return the loss as files hold it: its name where that is enough, else its name and parameters."""
-    plain = loss.name != Quantile.name and loss == LOSSES[loss.name]()
-    return loss.name if plain else {"name": loss.name, **loss.parameters}
-
-
-def from_description(description: Any) -> Loss:
-    """Return the loss that `to_description` describes.
+def loss_from(config: Any) -> Loss:
+    """Return the loss that its `config` describes.
 
     Raises
     ------
     KeyError, TypeError, ValueError
         If there is no such loss.
     """
-    if isinstance(description, str):
-        return resolve_loss(description)
-    if not isinstance(description, dict):
-        raise TypeError(f"the loss must be a name, or a name and parameters, got {description!r}")
-    parameters = dict(description)
+    if isinstance(config, str):
+        return resolve_loss(config)
+    if not isinstance(config, dict):
+        raise TypeError(f"the loss must be a name, or a name and parameters, got {config!r}")
+    parameters = dict(config)
     return LOSSES[choose("loss", parameters.pop("name"), NAMES)](**parameters)
 
 
@@ -570,7 +561,8 @@ class OutputLoss:
     """
 
     def __init__(self, loss: Loss | str | None, activation: str, n_out: int) -> None:
-        self.loss = resolve_loss(_DEFAULTS.get(activation, "mean_squared_error") if loss is None else loss)
+        self.function = resolve_activation(activation)
+        self.loss = resolve_loss(self.function.loss if loss is None else loss)
         self.loss.check_output(activation, n_out)
         self.name = self.loss.name
         self.activation = activation
@@ -582,20 +574,20 @@ class OutputLoss:
         return self.activation in self.loss.fused
 
     @property
-    def quantiles(self) -> tuple[float, ...] | None:
-        """Those that each target is repeated for."""
-        return self.loss.quantiles if isinstance(self.loss, Quantile) else None
+    def outputs_per_target(self) -> int:
+        """How many outputs stand for one target: usually one."""
+        return len(self.loss.per_output() or (0,))
 
-    def kernel(self, dtype: np.dtype) -> tuple[str, float, bool, np.ndarray | None]:
-        """Return what the engine needs: the kernel's name, its parameters, and those that the outputs have in turn."""
+    def kernel(self, dtype: np.dtype) -> tuple[str, tuple[float, ...], np.ndarray | None]:
+        """Return what the engine needs: the kernel's name, its numbers, and those that the outputs have in turn."""
+        each = self.loss.per_output()
         name = self.loss.fused.get(self.activation, self.name)
-        each = None if self.quantiles is None else np.array(self.quantiles, dtype)
-        return (name, *self.loss.values(), each)
+        return name, self.loss.numbers(), None if each is None else np.array(each, dtype)
 
     @property
     def takes_classes(self) -> bool:
         """Whether the outputs exclude each other, so that integer labels make sense."""
-        return self.activation == "softmax" or (self.activation in _CLASSES and self.fused)
+        return self.function.classes and (self.fused or not self.function.logarithms)
 
     def targets(self, y: Any, n: int, dtype: np.dtype, *, finite: bool = False) -> np.ndarray:
         """Return `y` as the engine takes it: int64 labels, or an array of `dtype` and shape (n, outputs).
@@ -609,7 +601,7 @@ class OutputLoss:
         array = to_array("y", y)
         if array.ndim == 0 or len(array) != n:
             raise ValueError(f"y must have as many rows as x: {n}, got shape {array.shape}")
-        columns = self.n_out // len(self.quantiles or (0,))
+        columns = self.n_out // self.outputs_per_target
         if array.ndim == 1 and columns > 1 and self.takes_classes:
             return self._labels(array, dtype)
         if array.shape == (n, 1) and columns > 1 and self.takes_classes:
@@ -628,11 +620,11 @@ class OutputLoss:
         if finite and not kernels.all_finite(target):
             raise ValueError(f"y must be finite, got NaN or infinity {where_not_finite(target)}")
         target = self.loss.checked_targets(target)
-        return target if self.quantiles is None else np.repeat(target, len(self.quantiles), axis=1)
+        return target if self.outputs_per_target == 1 else np.repeat(target, self.outputs_per_target, axis=1)
 
     def _labels(self, labels: np.ndarray, dtype: np.dtype) -> np.ndarray:
         classes = as_labels("y", labels, self.n_out)
-        if self.name == "cross_entropy":
+        if self.loss.takes_labels:
             return classes
         one_hot = np.zeros((len(labels), self.n_out), dtype)
         one_hot[np.arange(len(labels)), classes] = 1
@@ -641,21 +633,19 @@ class OutputLoss:
     @property
     def answers(self) -> str | float | None:
         """What answer the outputs give: "classes", the threshold of what the loss is computed from, or None."""
-        if self.name == "quantile":  # of a number, whatever the activation
+        if not self.loss.answers:
             return None
-        if self.activation in _CLASSES:
+        if self.function.classes:
             return "classes"
-        if self.name in ("binary_cross_entropy", "hinge"):  # logits, and signs
-            return 0.0
-        return 0.5 if self.activation in ("sigmoid", "step") else None
+        return self.function.threshold if self.loss.threshold is None else self.loss.threshold
 
     def counting(self, targets: np.ndarray) -> str | float | None:
-        """Return how the engine tells right answers: as `answers`.
+        """Return how the engine decides which answers are right: as `answers`.
 
         A squared error is a matter of right and wrong only if the targets are classes: all 0 or 1.
         """
         if self.answers == 0.5 and not bool(((targets == 0) | (targets == 1)).all()):
             return None
-        if self.activation == "log_softmax" and not self.fused:  # the targets are logarithms
+        if self.function.logarithms and not self.fused:  # the targets are logarithms
             return None
         return self.answers

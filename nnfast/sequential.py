@@ -33,7 +33,7 @@ from nnfast._validation import (
 from nnfast.engine.program import Guard, Program, aligned_zeros
 from nnfast.kernels import arrays as kernels
 from nnfast.layers import BatchNorm, Compiler, Dense, Layer, Residual, check_layers, output_units, walk
-from nnfast.losses import Loss, OutputLoss, to_description
+from nnfast.losses import Loss, OutputLoss
 from nnfast.optimizers import Optimizer, rate_at, resolve_optimizer
 
 if TYPE_CHECKING:
@@ -200,7 +200,8 @@ class Sequential:
             for number in (step.get(name, 0.0) for name in ("alpha", "first", "second", "l1", "l2")):
                 check_holds(f"layers[{step['path']}]", number, self.dtype)
         loss = self._loss.kernel(self.dtype)
-        check_holds(f"loss {self.loss_function!r}", loss[1], self.dtype)
+        for number in loss[1]:
+            check_holds(f"loss {self.loss_function!r}", number, self.dtype)
         program = Program(self.dtype, compiler.steps, loss, self._noise_seed, self._guard)
         with self._guard.change:
             before = self._initial_stream.bit_generator.state
@@ -333,7 +334,7 @@ class Sequential:
 
     def _warn_of_steps(self, stacklevel: int) -> None:
         for path, layer in walk(self.layers):
-            if layer.activation == "step":
+            if layer.function.flat:
                 warnings.warn(
                     f"layers[{path}] has activation 'step', whose gradient is zero: "
                     "neither it nor any layer before it learns",
@@ -1265,7 +1266,7 @@ class Sequential:
     @property
     def _loss_text(self) -> str:
         """The name of the loss where that says all, else the object as it is written."""
-        return self.loss_name if to_description(self.loss_function) == self.loss_name else repr(self.loss_function)
+        return self.loss_name if self.loss_function.config() == self.loss_name else repr(self.loss_function)
 
     def copy(self) -> Sequential:
         """Return an independent network with the same parameters, optimizer state and stream of shuffles.

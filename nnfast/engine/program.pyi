@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 from numpy.random import BitGenerator
 
-_Loss = tuple[str, float, bool, np.ndarray | None]
+_Loss = tuple[str, tuple[float, ...], np.ndarray | None]
 _Optimizer = tuple[Any, ...]  # `nnfast.optimizers.Hyperparameters`, which is read by name
 
 def aligned_zeros(n: int, dtype: Any) -> np.ndarray: ...

@@ -212,8 +212,10 @@ cdef class Program:
 
     cdef fill_loss(self, description):
         cdef LossSpec* loss = &self.plan.loss
-        kind, loss.a, loss.log_input, per_output = description
+        kind, numbers, per_output = description
         loss.kind = LOSSES[kind]
+        loss.a = numbers[0] if numbers else 0
+        loss.log_input = loss.a != 0  # which poisson alone reads
         if per_output is not None:
             loss.period = len(per_output)
             if loss.period == 0:
