@@ -59,7 +59,7 @@ def Field(
     check : callable
         Called with the name and the value; returns the value to keep.
     default : object
-        Checked like any other value. A field without a default is required.
+        Checked like any other value, which should not change it. A field without a default is required.
     kw_only : bool
         Whether the constructor takes it by keyword only.
     in_files : bool
@@ -74,22 +74,24 @@ class _Signature:
     """The constructor's signature, for `inspect` and `help`, which alone need it."""
 
     def __get__(self, instance: object, cls: type[Description]) -> Any:
-        if cls.__init__ is not Description.__init__:  # a subclass has a constructor of its own
-            return None
-        from inspect import Parameter, Signature
+        return _signature(cls) if cls.__init__ is Description.__init__ else None  # a subclass may have its own
 
-        return Signature(
-            [
-                Parameter(
-                    name,
-                    Parameter.KEYWORD_ONLY if field.kw_only else Parameter.POSITIONAL_OR_KEYWORD,
-                    default=Parameter.empty if field.default is REQUIRED else field.default,
-                    annotation=_annotation(cls, name),
-                )
-                for name, field in cls.fields.items()
-            ],
-            return_annotation=None,
-        )
+
+def _signature(cls: type[Description]) -> Any:
+    from inspect import Parameter, Signature
+
+    return Signature(
+        [
+            Parameter(
+                name,
+                Parameter.KEYWORD_ONLY if field.kw_only else Parameter.POSITIONAL_OR_KEYWORD,
+                default=Parameter.empty if field.default is REQUIRED else field.default,
+                annotation=_annotation(cls, name),
+            )
+            for name, field in cls.fields.items()
+        ],
+        return_annotation="None",
+    )
 
 
 def _annotation(cls: type, name: str) -> Any:
@@ -155,7 +157,7 @@ class Description:
     def _raise_of_arguments(cls, *args: Any, **kwargs: Any) -> None:
         """Raise the TypeError for arguments that do not fit the signature."""
         try:
-            cls.__signature__.bind(*args, **kwargs)
+            _signature(cls).bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{cls.__name__}() {error}") from None
 

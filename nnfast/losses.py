@@ -7,7 +7,7 @@ them at a given output layer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -417,9 +417,8 @@ class Quantile(Loss, name="quantile"):
     example = "Quantile([0.1, 0.5, 0.9])"
     quantiles: tuple[float, ...] = Field(_quantiles)
 
-    if TYPE_CHECKING:  # it takes more than it keeps
-
-        def __init__(self, quantiles: float | Sequence[float]) -> None: ...
+    def __init__(self, quantiles: float | Sequence[float]) -> None:  # it takes more than it keeps
+        super().__init__(quantiles)
 
     @property
     def parameters(self) -> dict[str, Any]:
