@@ -1,255 +1,241 @@
-"""Descriptions: layers, activations, losses, optimizers and schedules, declared by their fields.
+"""Descriptions: what layers, activations, losses, optimizers and schedules have in common.
 
-A description says what something is, and computes nothing. Its class declares fields, each with a check:
+A description is a class with declared fields. The constructor, its checks, ``repr``, equality, hash, immutability and
+the form in files follow from them::
 
-    class Huber(Loss):
-        name = "huber"
-        delta: float = field(positive, default=1.0)
+    class Shape(Description, noun="a shape", tag="kind"):  # a family, with a registry of its own
+        kind: ClassVar[str]
 
-From this come the constructor (``Huber(delta=1.0)``, which type checkers and editors see as well), the checks, `repr`,
-equality and hash by value, immutability, and the values that files hold.
+    class Circle(Shape, name="circle"):  # enters the registry: Shape.registry["circle"] is Circle
+        radius: float = Field(positive)  # required
+        color: str = Field(a_color, default="black", kw_only=True)
+
+    Circle(2)  # Circle(2.0)
+    Circle(2, color="red").config()  # {"kind": "circle", "radius": 2.0, "color": "red"}
+
+A check takes the name and the value of a field, and returns the value to keep or raises TypeError or ValueError. Only
+a class that is given a `name` enters the registry, and a name is never replaced: a subclass of a user's stays outside.
+Positional fields of a base class come first, its keyword-only ones last; a field that is declared again keeps its
+place. Override `settle` to check fields against each other and to compute what is derived from them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, TypeVar, dataclass_transform
+from collections.abc import Callable
+from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
 
-from nnfast._validation import check_bool, check_float, choose, content
+from nnfast._validation import content
 
-Check = Callable[[str, Any], Any]
-MISSING: Any = object()
-
-
-class Field:
-    """A declared field: see `field`."""
-
-    __slots__ = ("check", "default", "kw_only", "name", "stored")
-
-    def __init__(self, check: Check | None, default: Any, kw_only: bool, stored: bool) -> None:
-        self.name = ""
-        self.check = check
-        self.default = default
-        self.kw_only = kw_only
-        self.stored = stored
-
-    def checked(self, value: Any) -> Any:
-        """Return the value as it is kept; TypeError or ValueError if the field cannot have it."""
-        return value if self.check is None else self.check(self.name, value)
+REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "REQUIRED"})()
 
 
-def field(check: Check | None = None, *, default: Any = MISSING, kw_only: bool = False, stored: bool = True) -> Any:
+class FieldSpec:
+    """What `Field` was given."""
+
+    __slots__ = ("check", "default", "in_files", "kw_only", "shown")
+
+    def __init__(self, check: Callable[..., Any], default: Any, kw_only: bool, in_files: bool, shown: bool) -> None:
+        self.check, self.default, self.kw_only, self.in_files, self.shown = check, default, kw_only, in_files, shown
+
+    def is_default(self, value: Any) -> bool:
+        """Whether the value is that of a field that was left out."""
+        return self.default is not REQUIRED and content(value) == content(self.default)
+
+
+def Field(
+    check: Callable[..., Any],
+    *,
+    default: Any = REQUIRED,
+    kw_only: bool = False,
+    in_files: bool = True,
+    shown: bool = True,
+) -> Any:
     """Declare a field of a description.
 
     Parameters
     ----------
-    check : callable, optional
-        Called as ``check(name, value)``; returns the value to keep, or raises TypeError or ValueError.
-    default : object, optional
-        Without one the constructor needs the argument.
+    check : callable
+        Called with the name and the value; returns the value to keep.
+    default : object
+        Checked like any other value, which should not change it. A field without a default is required.
     kw_only : bool
-        Whether the constructor takes it by keyword alone.
-    stored : bool
+        Whether the constructor takes it by keyword only.
+    in_files : bool
         Whether files hold it.
+    shown : bool
+        Whether ``repr`` shows it where it differs from the default.
     """
-    return Field(check, default, kw_only, stored)
-
-
-# ---- checks
-
-
-def between(
-    minimum: float, maximum: float = float("inf"), *, open_ends: bool = False, excluded: str = ""
-) -> Callable[[str, Any], float]:
-    """Return a check for a finite number within bounds.
-
-    Parameters
-    ----------
-    minimum, maximum : float
-        The bounds.
-    open_ends : bool
-        Whether the bounds themselves are out of range.
-    excluded : str
-        Why `maximum` alone is out of range; for the message.
-    """
-
-    def check(name: str, value: Any) -> float:
-        number = check_float(name, value, minimum, maximum, open_ends=open_ends)
-        if excluded and number == maximum:
-            raise ValueError(f"{name} must be below {maximum:g}, got {number}{excluded}")
-        return number
-
-    return check
-
-
-finite = between(float("-inf"), open_ends=True)
-positive = between(0.0, open_ends=True)
-not_negative = between(0.0)
-boolean: Check = check_bool
-
-
-def one_of(*choices: str) -> Callable[[str, Any], str]:
-    """Return a check for one of some names."""
-    return lambda name, value: choose(name, value, choices)
-
-
-# ---- the base class
+    return FieldSpec(check, default, kw_only, in_files, shown)
 
 
 class _Signature:
-    """The signature of a description's constructor, for `inspect.signature`, computed when it is asked for."""
+    """The constructor's signature, for `inspect` and `help`, which alone need it."""
 
-    def __get__(self, instance: object, owner: type[Description]) -> Any:
-        import inspect
-
-        owner.prepare()
-        return inspect.signature(owner.__init__).replace(
-            parameters=[*inspect.signature(owner.__init__).parameters.values()][1:]
-        )
+    def __get__(self, instance: object, cls: type[Description]) -> Any:
+        return _signature(cls) if cls.__init__ is Description.__init__ else None  # a subclass may have its own
 
 
-@dataclass_transform(eq_default=False, field_specifiers=(field,))
+def _signature(cls: type[Description]) -> Any:
+    from inspect import Parameter, Signature
+
+    return Signature(
+        [
+            Parameter(
+                name,
+                Parameter.KEYWORD_ONLY if field.kw_only else Parameter.POSITIONAL_OR_KEYWORD,
+                default=Parameter.empty if field.default is REQUIRED else field.default,
+                annotation=_annotation(cls, name),
+            )
+            for name, field in cls.fields.items()
+        ],
+        return_annotation="None",
+    )
+
+
+def _annotation(cls: type, name: str) -> Any:
+    return next(found for base in cls.__mro__ if (found := vars(base).get("__annotations__", {}).get(name)) is not None)
+
+
+@dataclass_transform(field_specifiers=(Field,))
 class Description:
-    """An object declared by fields; see the module's docstring.
-
-    Descriptions are equal if they are of one class and their fields have equal values, arrays by content.
+    """What every description has; it does not change after it is made.
 
     Attributes
     ----------
-    fields : tuple of Field
-        In the order of declaration, those of base classes first.
+    fields : dict
+        The declared fields by name, in the order of the constructor's arguments.
+    registry : dict
+        The classes of the family by name.
+    shows_defaults : bool
+        Whether ``repr`` shows fields that have their defaults, too.
     """
 
-    fields: ClassVar[tuple[Field, ...]] = ()
-    frozen: ClassVar[bool] = True
-    what: ClassVar[str] = "this"  # what messages call it
-    shows_defaults: ClassVar[bool] = False  # in its repr, which then names all fields
-    __signature__ = _Signature()
+    fields: ClassVar[dict[str, FieldSpec]] = {}
+    registry: ClassVar[dict[str, Any]] = {}
+    shows_defaults: ClassVar[bool] = False
+    _noun: ClassVar[str] = "a description"
+    _tag: ClassVar[str] = "kind"
+    __signature__: ClassVar[Any] = _Signature()
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        fields = {known.name: known for known in cls.fields}
-        declared = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
-        for name, value in declared.items():
-            value.name = name
-            fields[name] = value
-            delattr(cls, name)
-        cls.fields = tuple(fields.values())
-        if "__init__" not in vars(cls) and hasattr(cls.__init__, "from_fields"):
-            cls.__init__ = _first_init  # type: ignore[assignment]
-
-    @classmethod
-    def prepare(cls) -> None:
-        """Write the constructor, if it was not needed before: that keeps the import quick."""
-        for owner in cls.__mro__:
-            if vars(owner).get("__init__") is _first_init:
-                owner.__init__ = _constructor(owner)  # type: ignore[misc]
-
-    @classmethod
-    def needs_arguments(cls) -> bool:
-        """Return whether the constructor needs any."""
-        return any(known.default is MISSING for known in cls.fields)
-
-    def settle(self, values: dict[str, Any]) -> None:
-        """Check the values of all fields and keep them; then `derive` what follows from them."""
-        vars(self).update({known.name: known.checked(values[known.name]) for known in self.fields})
-        self.derive()
-
-    def derive(self) -> None:
-        """Check what several fields have to do with each other, and keep what follows from them in ``vars(self)``."""
-
-    def values_of_fields(self) -> dict[str, Any]:
-        """Return the values of the fields by name."""
-        return {known.name: getattr(self, known.name) for known in self.fields}
-
-    def changed(self) -> dict[str, Any]:
-        """Return the values of the fields that have no default, or differ from it."""
-        return {
-            known.name: value
-            for known, value in zip(self.fields, self.values_of_fields().values(), strict=True)
-            if known.default is MISSING or content(value) != content(known.default)
+    def __init_subclass__(
+        cls, name: str = "", noun: str = "", tag: str = "kind", inherit: bool = True, **others: Any
+    ) -> None:
+        """Collect the fields: those of the base, unless `inherit` is False, and those of the class."""
+        super().__init_subclass__(**others)
+        if noun:  # a family
+            cls._noun, cls._tag, cls.registry = noun, tag, {}
+        own = {field: spec for field, spec in vars(cls).items() if isinstance(spec, FieldSpec)}
+        for field in own:
+            delattr(cls, field)  # or an attribute that is missing would be found here
+        kept = {field: own.pop(field, spec) for field, spec in cls.fields.items() if inherit}
+        cls.fields = {
+            **{field: spec for field, spec in kept.items() if not spec.kw_only},
+            **{field: spec for field, spec in own.items() if not spec.kw_only},
+            **{field: spec for field, spec in own.items() if spec.kw_only},
+            **{field: spec for field, spec in kept.items() if spec.kw_only},
         }
+        if name:
+            if name in cls.registry:
+                raise TypeError(f"{cls._noun} named {name!r} exists already: {cls.registry[name].__name__}")
+            setattr(cls, cls._tag, name)
+            cls.registry[name] = cls
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        fields, names = self.fields, [name for name, field in self.fields.items() if not field.kw_only]
+        given = dict(zip(names, args, strict=False))
+        if len(args) > len(names) or kwargs.keys() & given.keys() or kwargs.keys() - fields.keys():
+            self._raise_of_arguments(*args, **kwargs)
+        given |= kwargs
+        values = {name: given.get(name, field.default) for name, field in fields.items()}
+        if any(value is REQUIRED for value in values.values()):
+            self._raise_of_arguments(*args, **kwargs)
+        self.fill(values)
+
+    @classmethod
+    def _raise_of_arguments(cls, *args: Any, **kwargs: Any) -> None:
+        """Raise the TypeError for arguments that do not fit the signature."""
+        try:
+            _signature(cls).bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{cls.__name__}() {error}") from None
+
+    def fill(self, values: dict[str, Any]) -> None:
+        """Check the fields' values and keep them."""
+        vars(self).update({name: self.fields[name].check(name, value) for name, value in values.items()})
+        self.settle()
+
+    def settle(self) -> None:
+        """Check fields against each other, and add what is derived from them with ``vars(self).update``."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        if self.frozen:
-            raise AttributeError(
-                f"{self.what} is a description and does not change: "
-                f"make a new {type(self).__name__} with another {name}"
-            )
-        super().__setattr__(name, value)
+        raise AttributeError(
+            f"{self._noun} is a description and does not change: make a new {type(self).__name__} with another {name}"
+        )
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return content(list(self.values_of_fields().values())) == content(list(other.values_of_fields().values()))
+        return _contents(self) == _contents(other)
 
     def __hash__(self) -> int:
-        return hash((type(self), content(list(self.values_of_fields().values()))))
+        return hash((type(self), *_contents(self).values()))
 
-    def shown(self) -> Iterator[str]:
-        """Return the arguments that `repr` shows: those without a default by position, then those that differ."""
-        named = {known.name for known in self.fields if self.shows_defaults or known.default is not MISSING}
-        values = self.values_of_fields() if self.shows_defaults else self.changed()
-        for name, value in values.items():
-            text = "array(...)" if isinstance(value, np.ndarray) else repr(value)
-            yield f"{name}={text}" if name in named else text
+    def changed(self) -> dict[str, Any]:
+        """Return the fields that files hold and that differ from their defaults."""
+        return {
+            name: getattr(self, name)
+            for name, field in self.fields.items()
+            if field.in_files and not field.is_default(getattr(self, name))
+        }
+
+    def config(self) -> Any:
+        """Return what a file holds of the description, as JSON can hold it."""
+        return {self._tag: getattr(self, self._tag), **self.changed()}
+
+    @classmethod
+    def from_config(cls, config: Any) -> Any:
+        """Return the description of the family that `config` describes.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If it describes none.
+        """
+        arguments = dict(config)
+        name = arguments.pop(cls._tag)
+        if name not in cls.registry:
+            raise ValueError(f"unknown {cls._tag} {name!r} of {cls._noun}")
+        made: type[Description] = cls.registry[name]
+        for field in arguments:
+            if field not in made.fields or not made.fields[field].in_files:
+                raise ValueError(f"{cls._noun} of {cls._tag} {name!r} has no {field!r}")
+        for field, spec in made.fields.items():
+            if spec.default is REQUIRED and field not in arguments:
+                raise KeyError(field)
+        return made(**arguments)
+
+    def shown(self) -> dict[str, Any]:
+        """Return the fields that ``repr`` shows, each with what stands there for its value."""
+        values = vars(self)
+        return {
+            name: values[name]
+            for name, field in self.fields.items()
+            if name in values and field.shown and (self.shows_defaults or not field.is_default(values[name]))
+        }
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(self.shown())})"
+        """Return the call that makes it: required fields, and what differs from the defaults."""
+        arguments = []
+        for name, value in self.shown().items():
+            text = "array(...)" if isinstance(value, np.ndarray) else repr(value)
+            field = self.fields[name]
+            bare = field.default is REQUIRED and not field.kw_only
+            arguments.append(text if bare else f"{name}={text}")
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
 
-def _first_init(self: Description, *args: Any, **options: Any) -> None:
-    """Stand for a constructor until it is needed."""
-    type(self).prepare()
-    type(self).__init__(self, *args, **options)
-
-
-_first_init.from_fields = True  # type: ignore[attr-defined]
-Description.__init__ = _first_init  # type: ignore[method-assign, assignment]
-
-
-def _constructor(cls: type[Description]) -> Any:
-    """Return the constructor of a class: a function with an argument for each field."""
-    arguments = ["self"]
-    starred = False
-    for known in sorted(cls.fields, key=lambda known: known.kw_only):
-        if known.kw_only and not starred:
-            arguments.append("*")
-            starred = True
-        arguments.append(known.name if known.default is MISSING else f"{known.name}=defaults[{known.name!r}]")
-    values = ", ".join(f"{known.name!r}: {known.name}" for known in cls.fields)
-    space = {"defaults": {known.name: known.default for known in cls.fields}}
-    exec(f"def __init__({', '.join(arguments)}):\n    self.settle({{{values}}})", space)
-    made: Any = space["__init__"]
-    made.__qualname__ = f"{cls.__qualname__}.__init__"
-    made.__module__ = cls.__module__
-    made.from_fields = True
-    hints = _annotations(cls)
-    made.__annotations__ = {known.name: hints[known.name] for known in cls.fields if known.name in hints} | {
-        "return": "None"
-    }
-    return made
-
-
-def _annotations(cls: type) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for owner in reversed(cls.__mro__):
-        found |= vars(owner).get("__annotations__", {})
-    return found
-
-
-D = TypeVar("D", bound=Description)
-
-
-def declared_in(namespace: dict[str, Any], base: type[D]) -> tuple[type[D], ...]:
-    """Return the classes of a module that descend from `base`, in the order of their declaration: those that it names.
-
-    A user's subclass elsewhere does not enter the registry that is made of them.
-    """
-    return tuple(
-        value
-        for name, value in namespace.items()
-        if isinstance(value, type) and issubclass(value, base) and value is not base and not name.startswith("_")
-    )
+def _contents(description: Description) -> dict[str, Any]:
+    """What is compared: the attributes, arrays by content; not those that a class keeps for itself."""
+    return {name: content(value) for name, value in vars(description).items() if not name.startswith("_")}

@@ -6,11 +6,10 @@ arrays, are in `nnfast.functions`. Definitions and defaults are PyTorch's.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, ClassVar
 
-from nnfast._description import Description, declared_in, field, not_negative, one_of, positive
-from nnfast._validation import choose, describe
+from nnfast._description import Description, Field
+from nnfast._validation import check_float, choose, describe
 
 __all__ = [
     "ELU",
@@ -30,7 +29,19 @@ __all__ = [
 ]
 
 
-class Activation(Description):
+def _not_negative(name: str, value: Any) -> float:
+    return check_float(name, value, 0.0)
+
+
+def _positive(name: str, value: Any) -> float:
+    return check_float(name, value, 0.0, open_ends=True)
+
+
+def _approximation(name: str, value: Any) -> str:
+    return choose(name, value, ("none", "tanh"))
+
+
+class Activation(Description, noun="an activation", tag="name"):
     """An activation function: what all of them have in common.
 
     Objects do not change, and are equal if they are the same function with the same parameter.
@@ -40,47 +51,23 @@ class Activation(Description):
     name : str
         The name of the function, as in ``Dense(8, activation=name)``.
     alpha : float
-        Its parameter; 0.0 for a function without one.
-    has_kink : bool
-        Whether its derivative jumps somewhere.
-    mixes : bool
-        Whether each output depends on the whole row.
-    excludes : bool
-        Whether the outputs are classes that exclude each other.
-    derivative_from_input : bool
-        Whether the derivative is computed from the input, not from the output.
-    learns : bool
-        Whether the derivative is different from zero anywhere.
-    not_negative, unbounded : bool
-        Whether the outputs can be rates, or logarithms of rates, as `nnfast.losses.Poisson` needs them.
-    threshold : float or None
-        Where an output turns from no to yes.
-    initializer : str
-        The default for the weights of a layer that ends in it.
-    loss : str
-        The default of a network that ends in it.
+        Its parameter; 0.0 of a function that has none.
     """
 
     name: ClassVar[str] = ""
-    has_kink: ClassVar[bool] = False
-    mixes: ClassVar[bool] = False
-    excludes: ClassVar[bool] = False
-    derivative_from_input: ClassVar[bool] = False
-    learns: ClassVar[bool] = True
-    not_negative: ClassVar[bool] = False
-    unbounded: ClassVar[bool] = False
-    threshold: ClassVar[float | None] = None
-    initializer: ClassVar[str] = "glorot_uniform"
-    loss: ClassVar[str] = "mean_squared_error"
-    alpha = 0.0  # not a field: only some functions have one
-
-    what = "an activation"
+    alpha = 0.0
     shows_defaults = True
-
-    def derive(self) -> None:
-        """Keep the parameter as `alpha`, too: the kernels know it by that name."""
-        for known in self.fields:
-            vars(self)["alpha"] = getattr(self, known.name)
+    kinks: ClassVar[bool] = False  # the derivative jumps somewhere
+    flat: ClassVar[bool] = False  # the derivative is zero everywhere
+    from_input: ClassVar[bool] = False  # the derivative is computed from the input, not from the output
+    mixes: ClassVar[bool] = False  # each output is computed from all inputs of the row
+    classes: ClassVar[bool] = False  # the outputs are of classes that exclude each other
+    logarithms: ClassVar[bool] = False  # ... and are the logarithms of their probabilities
+    threshold: ClassVar[float | None] = None  # an output above it is the answer yes
+    not_negative: ClassVar[bool] = False  # outputs may be rates: any number from zero on, or up to one
+    unbounded: ClassVar[bool] = False  # outputs may be logarithms of rates: any number
+    initializer: ClassVar[str] = "glorot_uniform"  # of a layer's weights, by default
+    loss: ClassVar[str] = "mean_squared_error"  # of an output layer, by default
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Activation):
@@ -90,16 +77,21 @@ class Activation(Description):
     def __hash__(self) -> int:
         return hash((self.name, self.alpha))
 
+    @classmethod
+    def named(cls) -> tuple[Activation, ...]:
+        """Return the objects that names stand for: the function with its defaults."""
+        return (cls(),)
+
     def given(self) -> str | Activation:
-        """Return its name where the parameter is the default, else itself."""
-        return self if self.changed() else self.name
+        """Return its name if that says all, else itself."""
+        return self.name if self == _BY_NAME[self.name] else self
 
     def config(self) -> str | list[Any]:
         """Return what a file holds of it: its name, and the parameter where it is not the default."""
-        return [self.name, self.alpha] if self.changed() else self.name
+        return self.name if self == _BY_NAME[self.name] else [self.name, self.alpha]
 
 
-class Identity(Activation):
+class Identity(Activation, name="identity"):
     """The function ``x``: a layer without an activation.
 
     Examples
@@ -109,11 +101,10 @@ class Identity(Activation):
     Identity()
     """
 
-    name = "identity"
     unbounded = True
 
 
-class Step(Activation):
+class Step(Activation, name="step"):
     """1 above zero, else 0 (McCulloch and Pitts 1943): it has no slope to train through.
 
     Examples
@@ -123,13 +114,11 @@ class Step(Activation):
     'step'
     """
 
-    name = "step"
-    has_kink = True
-    learns = False
+    kinks = flat = True
     threshold = 0.5
 
 
-class Sigmoid(Activation):
+class Sigmoid(Activation, name="sigmoid"):
     """The logistic function ``1 / (1 + exp(-x))`` (Rumelhart, Hinton and Williams 1986).
 
     Examples
@@ -139,13 +128,12 @@ class Sigmoid(Activation):
     True
     """
 
-    name = "sigmoid"
     not_negative = True
     threshold = 0.5
     loss = "binary_cross_entropy"
 
 
-class Tanh(Activation):
+class Tanh(Activation, name="tanh"):
     """The hyperbolic tangent (LeCun et al. 1998, *Efficient BackProp*).
 
     Examples
@@ -155,10 +143,8 @@ class Tanh(Activation):
     'tanh'
     """
 
-    name = "tanh"
 
-
-class ReLU(Activation):
+class ReLU(Activation, name="relu"):
     """``max(x, 0)`` (Nair and Hinton 2010); its derivative at zero is taken as 0.
 
     Examples
@@ -168,13 +154,11 @@ class ReLU(Activation):
     'relu'
     """
 
-    name = "relu"
-    has_kink = True
-    not_negative = True
+    kinks = not_negative = True
     initializer = "he_normal"
 
 
-class LeakyReLU(Activation):
+class LeakyReLU(Activation, name="leaky_relu"):
     """``x`` above zero and ``negative_slope * x`` below (Maas, Hannun and Ng 2013).
 
     The derivative at zero is `negative_slope`.
@@ -197,14 +181,16 @@ class LeakyReLU(Activation):
     'leaky_relu'
     """
 
-    name = "leaky_relu"
-    has_kink = True
-    unbounded = True
+    kinks = unbounded = True
     initializer = "he_normal"
-    negative_slope: float = field(not_negative, default=0.01)
+    negative_slope: float = Field(_not_negative, default=0.01)
+
+    def settle(self) -> None:
+        """Keep the parameter under the name that kernels know."""
+        vars(self).update(alpha=self.negative_slope)
 
 
-class ELU(Activation):
+class ELU(Activation, name="elu"):
     """``x`` above zero and ``alpha * (exp(x) - 1)`` below (Clevert, Unterthiner and Hochreiter 2016).
 
     The derivative at zero is `alpha`.
@@ -226,12 +212,11 @@ class ELU(Activation):
     ELU(alpha=1.0)
     """
 
-    name = "elu"
     initializer = "he_normal"
-    alpha: float = field(not_negative, default=1.0)
+    alpha: float = Field(_not_negative, default=1.0)
 
 
-class SELU(Activation):
+class SELU(Activation, name="selu"):
     """``1.0507 * x`` above zero and ``1.0507 * 1.6733 * (exp(x) - 1)`` below (Klambauer et al. 2017).
 
     The two constants, here to four digits, keep mean 0 and variance 1 from layer to layer if weights have the variance
@@ -244,12 +229,11 @@ class SELU(Activation):
     'lecun_normal'
     """
 
-    name = "selu"
-    has_kink = True
+    kinks = True
     initializer = "lecun_normal"
 
 
-class GELU(Activation):
+class GELU(Activation, name="gelu"):
     """``x`` times the normal distribution function of ``x`` (Hendrycks and Gimpel 2016).
 
     Parameters
@@ -270,26 +254,22 @@ class GELU(Activation):
     (GELU(approximate='none'), 'gelu_tanh')
     """
 
-    name = "gelu"
-    derivative_from_input = True
+    from_input = True
     initializer = "he_normal"
-    approximate: str = field(one_of("none", "tanh"), default="none")
+    approximate: str = Field(_approximation, default="none")
 
-    def derive(self) -> None:
-        """Choose the name."""
+    def settle(self) -> None:
+        """Take the name of the approximation."""
         if self.approximate == "tanh":
-            vars(self)["name"] = "gelu_tanh"
+            vars(self).update(name="gelu_tanh")
 
-    def given(self) -> str | Activation:
-        """Return its name, which says all."""
-        return self.name
-
-    def config(self) -> str | list[Any]:
-        """Return what a file holds of it: its name."""
-        return self.name
+    @classmethod
+    def named(cls) -> tuple[Activation, ...]:
+        """Return the function and its approximation, each of which has a name."""
+        return cls(), cls("tanh")
 
 
-class SiLU(Activation):
+class SiLU(Activation, name="silu"):
     """``x / (1 + exp(-x))`` (Elfwing, Uchibe and Doya 2017), also known as swish (Ramachandran, Zoph and Le 2017).
 
     Examples
@@ -299,12 +279,11 @@ class SiLU(Activation):
     'silu'
     """
 
-    name = "silu"
-    derivative_from_input = True
+    from_input = True
     initializer = "he_normal"
 
 
-class Softplus(Activation):
+class Softplus(Activation, name="softplus"):
     """``log(1 + exp(beta * x)) / beta``, a smooth relu (Dugas et al. 2000).
 
     PyTorch takes ``x`` itself from ``beta * x = 20`` on; here the formula holds everywhere, which is up to
@@ -327,14 +306,16 @@ class Softplus(Activation):
     Softplus(beta=2.0)
     """
 
-    name = "softplus"
-    derivative_from_input = True
-    not_negative = True
+    from_input = not_negative = True
     initializer = "he_normal"
-    beta: float = field(positive, default=1.0)
+    beta: float = Field(_positive, default=1.0)
+
+    def settle(self) -> None:
+        """Keep the parameter under the name that kernels know."""
+        vars(self).update(alpha=self.beta)
 
 
-class HardSigmoid(Activation):
+class HardSigmoid(Activation, name="hard_sigmoid"):
     """``(x + 3) / 6`` held within 0 and 1 (Howard et al. 2019): a sigmoid of straight lines, with PyTorch's slope.
 
     The derivative at the corners is taken as 0.
@@ -346,12 +327,10 @@ class HardSigmoid(Activation):
     'hard_sigmoid'
     """
 
-    name = "hard_sigmoid"
-    has_kink = True
-    not_negative = True
+    kinks = not_negative = True
 
 
-class Softmax(Activation):
+class Softmax(Activation, name="softmax"):
     """``exp(x)`` over its sum along a row (Bridle 1990): probabilities of classes.
 
     Examples
@@ -361,13 +340,11 @@ class Softmax(Activation):
     'softmax'
     """
 
-    name = "softmax"
-    mixes = True
-    excludes = True
+    mixes = classes = True
     loss = "cross_entropy"
 
 
-class LogSoftmax(Activation):
+class LogSoftmax(Activation, name="log_softmax"):
     """The logarithm of `Softmax`, ``x - log(sum(exp(x)))``, also where the probability is too small for a number.
 
     Examples
@@ -377,20 +354,14 @@ class LogSoftmax(Activation):
     'log_softmax'
     """
 
-    name = "log_softmax"
-    mixes = True
-    excludes = True
+    mixes = classes = logarithms = True
     loss = "cross_entropy"
 
 
-_BY_NAME = {cls.name: cls for cls in declared_in(globals(), Activation)}
-NAMES = tuple(name for cls in _BY_NAME for name in ((cls, "gelu_tanh") if cls == "gelu" else (cls,)))
-
-
-@cache
-def _default(name: str) -> Activation:
-    """Return the activation of this name, with its default parameter."""
-    return GELU("tanh") if name == "gelu_tanh" else _BY_NAME[name]()
+_BY_NAME: dict[str, Activation] = {
+    activation.name: activation for kind in Activation.registry.values() for activation in kind.named()
+}
+NAMES = tuple(_BY_NAME)
 
 
 def activation_from(config: Any) -> Activation:
@@ -439,4 +410,4 @@ def resolve_activation(activation: Any, name: str = "activation") -> Activation:
         return activation
     if not isinstance(activation, str):
         raise TypeError(f"{name} must be a name or an object of nnfast.activations, got {describe(activation)}")
-    return _default(choose(name, activation, NAMES))
+    return _BY_NAME[choose(name, activation, NAMES)]

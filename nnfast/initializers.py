@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._validation import as_array, check_shape, choose, describe, own_error_state, to_array
+from nnfast.activations import resolve_activation
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -44,6 +45,11 @@ def check_initializer(value: Any) -> Any:
     if array < 0:
         raise ValueError(f"initializer is a standard deviation and must not be negative, got {array:g}")
     return float(array)
+
+
+def default_initializer(activation: str) -> str:
+    """He for the relu family, LeCun for selu (Klambauer et al. 2017), Glorot otherwise."""
+    return resolve_activation(activation).initializer
 
 
 @own_error_state

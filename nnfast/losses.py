@@ -6,15 +6,16 @@ them at a given output layer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from nnfast._description import Description, between, boolean, declared_in, field, positive
+from nnfast._description import Description, Field
 from nnfast._validation import (
     as_array,
     as_labels,
+    check_bool,
     check_float,
     check_shape,
     choose,
@@ -22,8 +23,8 @@ from nnfast._validation import (
     to_array,
     where_not_finite,
 )
-from nnfast.activations import NAMES as ACTIVATIONS
-from nnfast.activations import Activation, resolve_activation
+from nnfast.activations import NAMES as NAMES_OF_ACTIVATIONS
+from nnfast.activations import resolve_activation
 from nnfast.kernels import arrays as kernels
 
 __all__ = [
@@ -43,67 +44,76 @@ __all__ = [
 MAX_QUANTILES = 10_000
 
 
-class Loss(Description):
+class Loss(Description, noun="a loss", tag="name"):
     """What every loss has: a name, parameters, the output layers that it fits, and the kernel behind it.
 
     Attributes
     ----------
     name : str
-        The name of the loss, as in ``Sequential(..., loss=name)``.
-    has_kink : bool
-        Whether the loss or its derivative jumps somewhere.
-    fused : dict of str to str
-        Kernels that take the input of the last activation, by the name of the activation.
+        In files, and of the kernel that takes outputs.
+    fused : dict
+        Kernels that take what the last activation would be applied to, by the activation.
+    kinks : bool
+        Whether the derivative with respect to outputs, or its derivative, jumps somewhere.
     takes_labels : bool
-        Whether the kernels take integer labels of classes.
+        Whether the kernel takes labels of classes as they are; otherwise they become rows of 0 and 1.
     threshold : float or None
-        Where what the loss is computed from turns from no to yes; None leaves that to the last activation.
+        What the loss is computed from is the answer yes above it; None leaves that to the activation.
     answers : bool
-        Whether outputs can be answers to a question of classes at all.
+        Whether outputs can be right or wrong.
+    example : str
+        How it is made if its name is not enough.
     """
 
     name: ClassVar[str]
-    has_kink: ClassVar[bool] = False
-    fused: ClassVar[Mapping[str, str]] = {}
+    fused: ClassVar[dict[str, str]] = {}
+    kinks: ClassVar[bool] = False
     takes_labels: ClassVar[bool] = False
     threshold: ClassVar[float | None] = None
     answers: ClassVar[bool] = True
-
-    what = "a loss"
-    shows_defaults = True
+    example: ClassVar[str] = ""
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters by name, as JSON can hold them."""
-        return self.values_of_fields()
+        return {name: getattr(self, name) for name in self.fields}
 
-    def shown(self) -> Iterator[str]:
-        """Return the arguments that `repr` shows."""
-        return (f"{name}={value!r}" for name, value in self.parameters.items())
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The activations of output layers that the loss fits; an empty tuple stands for all."""
+        return tuple(self.fused)
 
     def numbers(self) -> tuple[float, ...]:
-        """Return the parameters of the kernel, two at most."""
-        return tuple(map(float, self.values_of_fields().values()))
+        """Return the numbers that the kernel takes: two at most."""
+        return ()
 
-    def fits(self, activation: Activation) -> bool:
-        """Return whether the loss fits an output layer with this activation."""
-        return not self.fused or activation.name in self.fused
+    def per_output(self) -> tuple[float, ...] | None:
+        """Return the numbers that each target is repeated for, one for each of its outputs; usually None."""
+        return None
 
-    def check_output(self, activation: Activation, n_out: int) -> None:
+    def check_output(self, activation: str, n_out: int) -> None:
         """Raise ValueError unless the loss fits the output layer; the message says which pair is right."""
-        if not self.fits(activation):
-            wanted = " or ".join(repr(name) for name in ACTIVATIONS if self.fits(resolve_activation(name)))
+        if self.outputs and activation not in self.outputs:
+            wanted = " or ".join(map(repr, self.outputs))
             raise ValueError(
                 f"loss {self.name!r} needs an output layer with activation {wanted}, "
-                f"got {activation.name!r}{self._instead(activation, n_out)}"
+                f"got {activation!r}{self.instead(activation, n_out)}"
             )
 
-    def _instead(self, activation: Activation, n_out: int) -> str:
+    def instead(self, activation: str, n_out: int) -> str:
+        """Return what the error for an output layer that does not fit says in addition."""
         return ""
 
     def checked_targets(self, target: np.ndarray) -> np.ndarray:
         """Return an array of targets as the kernel takes it; ValueError if the loss is not made for such values."""
         return target
+
+    def config(self) -> str | dict[str, Any]:
+        """Return what a file holds: the name where that is enough, else the name and all parameters."""
+        return {"name": self.name, **self.parameters} if self.changed() else self.name
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.parameters.items())})"
 
 
 def _check_range(loss: str, target: np.ndarray) -> None:
@@ -119,10 +129,122 @@ def _check_shares(loss: str, target: np.ndarray) -> None:
         raise ValueError(f"each row of y must sum to 1 for loss {loss!r}, got {sums[off[0]]} in row {off[0]}")
 
 
-_smoothing = between(0.0, 1.0, excluded=": nothing would be left of the labels")
+def _smoothing(name: str, value: Any) -> float:
+    smoothing = check_float(name, value, 0.0, 1.0)
+    if smoothing == 1:
+        raise ValueError(f"{name} must be below 1, got 1.0: nothing would be left of the labels")
+    return smoothing
 
 
-class MeanSquaredError(Loss):
+def _positive(name: str, value: Any) -> float:
+    return check_float(name, value, 0.0, float("inf"), open_ends=True)
+
+
+def _quantiles(name: str, value: Any) -> tuple[float, ...]:
+    each = as_array(name, value, np.float64, ndim=(0, 1)).reshape(-1).tolist()
+    if len(each) > MAX_QUANTILES:
+        raise ValueError(f"{name} must hold at most {MAX_QUANTILES:,} numbers, got {len(each):,}")
+    for number in each:
+        check_float(name, number, 0.0, 1.0, open_ends=True)
+    if not each:
+        raise ValueError(f"{name} must hold at least one number in (0, 1), got none")
+    if len(set(each)) < len(each):
+        raise ValueError(f"{name} must hold each once, got {each}")
+    return tuple(each)
+
+
+def _activations(fact: str) -> tuple[str, ...]:
+    """Return the names of the activations of which a fact is true."""
+    return tuple(name for name in NAMES_OF_ACTIVATIONS if getattr(resolve_activation(name), fact))
+
+
+class CrossEntropy(Loss, name="cross_entropy"):
+    """The cross entropy of classes that exclude each other, averaged over rows, as PyTorch's ``CrossEntropyLoss``.
+
+    Follows an output layer with softmax or log-softmax, and is computed from what these are applied to.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        The part of each target that is spread evenly over all classes; in [0, 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `label_smoothing` is no such number.
+
+    Notes
+    -----
+    ``-sum(t * log(p))`` with ``t = target * (1 - label_smoothing) + label_smoothing / classes``. The loss that is
+    reported is the smoothed one, as in PyTorch.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.losses.CrossEntropy(label_smoothing=0.1)
+    CrossEntropy(label_smoothing=0.1)
+    """
+
+    fused = dict.fromkeys(("softmax", "log_softmax"), "softmax_cross_entropy")
+    takes_labels = True
+    label_smoothing: float = Field(_smoothing, default=0.0)
+
+    def numbers(self) -> tuple[float, ...]:
+        """Return `label_smoothing`, which the kernel takes."""
+        return (self.label_smoothing,)
+
+    def instead(self, activation: str, n_out: int) -> str:
+        """Return which pair is right."""
+        return " (and for one output 'binary_cross_entropy' with 'sigmoid')" if n_out == 1 else ""
+
+    def checked_targets(self, target: np.ndarray) -> np.ndarray:
+        """Return the targets; ValueError if rows are not probabilities."""
+        _check_shares(self.name, target)
+        return target
+
+
+class BinaryCrossEntropy(Loss, name="binary_cross_entropy"):
+    """The cross entropy of outputs that each say yes or no, averaged over all elements, as PyTorch's ``BCELoss``.
+
+    Follows an output layer with sigmoid, and is computed from what that is applied to.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        Moves targets towards one half: ``target * (1 - label_smoothing) + label_smoothing / 2``, as in Keras; in
+        [0, 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `label_smoothing` is no such number.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.losses.BinaryCrossEntropy(label_smoothing=0.1)
+    BinaryCrossEntropy(label_smoothing=0.1)
+    """
+
+    fused = {"sigmoid": "sigmoid_binary_cross_entropy"}  # noqa: RUF012
+    threshold = 0.0  # of what the sigmoid is applied to
+    label_smoothing: float = Field(_smoothing, default=0.0)
+
+    def numbers(self) -> tuple[float, ...]:
+        """Return `label_smoothing`, which the kernel takes."""
+        return (self.label_smoothing,)
+
+    def instead(self, activation: str, n_out: int) -> str:
+        """Return which pair is right."""
+        return " (softmax goes with 'cross_entropy')" if resolve_activation(activation).classes else ""
+
+    def checked_targets(self, target: np.ndarray) -> np.ndarray:
+        """Return the targets; ValueError if they are not in [0, 1]."""
+        _check_range(self.name, target)
+        return target
+
+
+class MeanSquaredError(Loss, name="mean_squared_error"):
     """The mean of squared errors over all elements, as PyTorch's ``MSELoss``. Fits any output layer.
 
     Examples
@@ -132,10 +254,8 @@ class MeanSquaredError(Loss):
     'mean_squared_error'
     """
 
-    name = "mean_squared_error"
 
-
-class SumSquaredError(Loss):
+class SumSquaredError(Loss, name="sum_squared_error"):
     """Half the sum of squared errors over outputs, averaged over rows. Fits any output layer.
 
     Notes
@@ -149,10 +269,8 @@ class SumSquaredError(Loss):
     'sum_squared_error'
     """
 
-    name = "sum_squared_error"
 
-
-class MeanAbsoluteError(Loss):
+class MeanAbsoluteError(Loss, name="mean_absolute_error"):
     """The mean of absolute errors over all elements, as PyTorch's ``L1Loss``. Fits any output layer.
 
     Examples
@@ -162,11 +280,10 @@ class MeanAbsoluteError(Loss):
     'mean_absolute_error'
     """
 
-    name = "mean_absolute_error"
-    has_kink = True
+    kinks = True
 
 
-class Huber(Loss):
+class Huber(Loss, name="huber"):
     """Half the squared error up to `delta`, and its tangent from there on: large errors pull no harder than `delta`.
 
     Averaged over all elements, as PyTorch's ``HuberLoss``. Fits any output layer.
@@ -192,12 +309,15 @@ class Huber(Loss):
     Huber(delta=2.0)
     """
 
-    name = "huber"
-    has_kink = True
-    delta: float = field(positive, default=1.0)
+    kinks = True
+    delta: float = Field(_positive, default=1.0)
+
+    def numbers(self) -> tuple[float, ...]:
+        """Return `delta`, which the kernel takes."""
+        return (self.delta,)
 
 
-class LogCosh(Loss):
+class LogCosh(Loss, name="log_cosh"):
     """The logarithm of the error's hyperbolic cosine, averaged over all elements, as Keras' ``LogCosh``.
 
     About half the square of small errors and the size of large ones. Fits any output layer.
@@ -209,10 +329,8 @@ class LogCosh(Loss):
     'log_cosh'
     """
 
-    name = "log_cosh"
 
-
-class Poisson(Loss):
+class Poisson(Loss, name="poisson"):
     """The negative log-likelihood of counts, averaged over all elements, as PyTorch's ``PoissonNLLLoss``.
 
     Parameters
@@ -238,21 +356,22 @@ class Poisson(Loss):
     Poisson(log_input=False)
     """
 
-    name = "poisson"
-    log_input: bool = field(boolean, default=True)
+    log_input: bool = Field(check_bool, default=True)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The activations of output layers that the loss fits."""
+        return _activations("unbounded" if self.log_input else "not_negative")
 
     def numbers(self) -> tuple[float, ...]:
-        """Return the parameters of the kernel: the second one says whether outputs are logarithms."""
-        return 0.0, float(self.log_input)
+        """Return 1.0 if outputs are logarithms, else 0.0."""
+        return (float(self.log_input),)
 
-    def fits(self, activation: Activation) -> bool:
-        """Return whether the activation gives rates, or their logarithms."""
-        return activation.unbounded if self.log_input else activation.not_negative
-
-    def _instead(self, activation: Activation, n_out: int) -> str:
-        if self.log_input and activation.not_negative:
+    def instead(self, activation: str, n_out: int) -> str:
+        """Return which Poisson fits the output layer, if one does."""
+        if self.log_input and resolve_activation(activation).not_negative:
             return ": its outputs are rates, not their logarithms, and go with Poisson(log_input=False)"
-        if not self.log_input and activation.unbounded:
+        if not self.log_input and resolve_activation(activation).unbounded:
             return ": its outputs may be negative, as the logarithms of rates, and go with Poisson(log_input=True)"
         return ""
 
@@ -263,20 +382,7 @@ class Poisson(Loss):
         return target
 
 
-def _quantiles(name: str, quantiles: Any) -> tuple[float, ...]:
-    each = as_array(name, quantiles, np.float64, ndim=(0, 1)).reshape(-1).tolist()
-    if len(each) > MAX_QUANTILES:
-        raise ValueError(f"{name} must hold at most {MAX_QUANTILES:,} numbers, got {len(each):,}")
-    for value in each:
-        check_float(name, value, 0.0, 1.0, open_ends=True)
-    if not each:
-        raise ValueError(f"{name} must hold at least one number in (0, 1), got none")
-    if len(set(each)) < len(each):
-        raise ValueError(f"{name} must hold each once, got {each}")
-    return tuple(each)
-
-
-class Quantile(Loss):
+class Quantile(Loss, name="quantile"):
     """Quantiles of the target, several at once: the pinball loss, averaged over all elements.
 
     Parameters
@@ -306,26 +412,27 @@ class Quantile(Loss):
     array([[0.1, 0.5, 0.9]], dtype=float32)
     """
 
-    name = "quantile"
-    has_kink = True
+    kinks = True
     answers = False  # they are numbers, whatever the activation
-    quantiles: tuple[float, ...] = field(_quantiles)
+    example = "Quantile([0.1, 0.5, 0.9])"
+    quantiles: tuple[float, ...] = Field(_quantiles)
+
+    def __init__(self, quantiles: float | Sequence[float]) -> None:  # it takes more than it keeps
+        super().__init__(quantiles)
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters by name, as JSON can hold them."""
         return {"quantiles": list(self.quantiles)}
 
-    def numbers(self) -> tuple[float, ...]:
-        """Return none: each output has a parameter of its own."""
-        return ()
+    def per_output(self) -> tuple[float, ...]:
+        """Return the quantiles."""
+        return self.quantiles
 
-    def check_output(self, activation: Activation, n_out: int) -> None:
+    def check_output(self, activation: str, n_out: int) -> None:
         """Raise ValueError unless there is an output for each quantile of each target."""
-        if activation.excludes:
-            raise ValueError(
-                f"loss 'quantile' needs independent outputs, such as of 'identity', got {activation.name!r}"
-            )
+        if resolve_activation(activation).mixes:
+            raise ValueError(f"loss 'quantile' needs outputs of their own, as of 'identity', got {activation!r}")
         if n_out % len(self.quantiles):
             raise ValueError(
                 f"loss 'quantile' needs an output for each of {len(self.quantiles)} quantiles of each target, "
@@ -333,7 +440,7 @@ class Quantile(Loss):
             )
 
 
-class Hinge(Loss):
+class Hinge(Loss, name="hinge"):
     """How far outputs are from being right by a margin of one, averaged over all elements: support vector machines'.
 
     Fits an output layer with the identity or tanh. Targets are -1 and 1, or 0 and 1; the sign of an output is the
@@ -351,16 +458,13 @@ class Hinge(Loss):
     (1.0, array([1, 0]))
     """
 
-    name = "hinge"
-    has_kink = True
-    threshold = 0.0
+    kinks = True
+    threshold = 0.0  # the sign of an output is the answer
+    outputs = ("identity", "tanh")
 
-    def fits(self, activation: Activation) -> bool:
-        """Return whether the activation keeps the sign."""
-        return activation.name in ("identity", "tanh")
-
-    def _instead(self, activation: Activation, n_out: int) -> str:
-        return " (sigmoid goes with 'binary_cross_entropy')" if activation.name == "sigmoid" else ""
+    def instead(self, activation: str, n_out: int) -> str:
+        """Return which pair is right."""
+        return " (sigmoid goes with 'binary_cross_entropy')" if activation == "sigmoid" else ""
 
     def checked_targets(self, target: np.ndarray) -> np.ndarray:
         """Return the targets as -1 and 1; ValueError if they are neither that nor 0 and 1."""
@@ -371,85 +475,7 @@ class Hinge(Loss):
         return target if low else 2 * target - 1
 
 
-class CrossEntropy(Loss):
-    """The cross entropy of classes that exclude each other, averaged over rows, as PyTorch's ``CrossEntropyLoss``.
-
-    Follows an output layer with softmax or log-softmax, and is computed from what these are applied to.
-
-    Parameters
-    ----------
-    label_smoothing : float
-        The part of each target that is spread evenly over all classes; in [0, 1).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `label_smoothing` is no such number.
-
-    Notes
-    -----
-    ``-sum(t * log(p))`` with ``t = target * (1 - label_smoothing) + label_smoothing / classes``. The loss that is
-    reported is the smoothed one, as in PyTorch.
-
-    Examples
-    --------
-    >>> import nnfast as nf
-    >>> nf.losses.CrossEntropy(label_smoothing=0.1)
-    CrossEntropy(label_smoothing=0.1)
-    """
-
-    name = "cross_entropy"
-    fused: ClassVar = dict.fromkeys(("softmax", "log_softmax"), "softmax_cross_entropy")
-    takes_labels = True
-    label_smoothing: float = field(_smoothing, default=0.0)
-
-    def _instead(self, activation: Activation, n_out: int) -> str:
-        return " (and for one output 'binary_cross_entropy' with 'sigmoid')" if n_out == 1 else ""
-
-    def checked_targets(self, target: np.ndarray) -> np.ndarray:
-        """Return the targets; ValueError if rows are not probabilities."""
-        _check_shares(self.name, target)
-        return target
-
-
-class BinaryCrossEntropy(Loss):
-    """The cross entropy of outputs that each say yes or no, averaged over all elements, as PyTorch's ``BCELoss``.
-
-    Follows an output layer with sigmoid, and is computed from what that is applied to.
-
-    Parameters
-    ----------
-    label_smoothing : float
-        Moves targets towards one half: ``target * (1 - label_smoothing) + label_smoothing / 2``, as in Keras; in
-        [0, 1).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `label_smoothing` is no such number.
-
-    Examples
-    --------
-    >>> import nnfast as nf
-    >>> nf.losses.BinaryCrossEntropy(label_smoothing=0.1)
-    BinaryCrossEntropy(label_smoothing=0.1)
-    """
-
-    name = "binary_cross_entropy"
-    fused: ClassVar = {"sigmoid": "sigmoid_binary_cross_entropy"}
-    threshold = 0.0  # of logits
-    label_smoothing: float = field(_smoothing, default=0.0)
-
-    def _instead(self, activation: Activation, n_out: int) -> str:
-        return " (softmax goes with 'cross_entropy')" if activation.excludes else ""
-
-    def checked_targets(self, target: np.ndarray) -> np.ndarray:
-        """Return the targets; ValueError if they are not in [0, 1]."""
-        _check_range(self.name, target)
-        return target
-
-
-class KLDivergence(Loss):
+class KLDivergence(Loss, name="kl_divergence"):
     """The Kullback-Leibler divergence from the targets, rows of probabilities, averaged over rows.
 
     PyTorch's ``KLDivLoss(reduction="batchmean")``. Follows an output layer with softmax or log-softmax, and is computed
@@ -468,8 +494,7 @@ class KLDivergence(Loss):
     0.0
     """
 
-    name = "kl_divergence"
-    fused: ClassVar = dict.fromkeys(("softmax", "log_softmax"), "softmax_kl_divergence")
+    fused = dict.fromkeys(("softmax", "log_softmax"), "softmax_kl_divergence")
 
     def checked_targets(self, target: np.ndarray) -> np.ndarray:
         """Return the targets; ValueError if rows are not probabilities."""
@@ -477,7 +502,7 @@ class KLDivergence(Loss):
         return target
 
 
-LOSSES = {cls.name: cls for cls in declared_in(globals(), Loss)}
+LOSSES: dict[str, type[Loss]] = Loss.registry
 NAMES = tuple(LOSSES)
 
 
@@ -494,29 +519,25 @@ def resolve_loss(loss: Any) -> Loss:
     if not isinstance(loss, str):
         raise TypeError(f"loss must be one of {', '.join(map(repr, NAMES))} or of nf.losses, got {describe(loss)}")
     name = choose("loss", loss, NAMES)
-    if LOSSES[name].needs_arguments():
-        raise ValueError("loss 'quantile' needs its quantiles: give nf.losses.Quantile([0.1, 0.5, 0.9])")
-    return LOSSES[name]()
+    kind = LOSSES[name]
+    if kind.example:
+        raise ValueError(f"loss {name!r} needs its {', '.join(kind.fields)}: give nf.losses.{kind.example}")
+    return kind()
 
 
-def to_description(loss: Loss) -> str | dict[str, Any]:
-    """Return the loss as files hold it: its name where that is enough, else its name and parameters."""
-    return {"name": loss.name, **loss.parameters} if loss.changed() else loss.name
-
-
-def from_description(description: Any) -> Loss:
-    """Return the loss that `to_description` describes.
+def loss_from(config: Any) -> Loss:
+    """Return the loss that its `config` describes.
 
     Raises
     ------
     KeyError, TypeError, ValueError
         If there is no such loss.
     """
-    if isinstance(description, str):
-        return resolve_loss(description)
-    if not isinstance(description, dict):
-        raise TypeError(f"the loss must be a name, or a name and parameters, got {description!r}")
-    parameters = dict(description)
+    if isinstance(config, str):
+        return resolve_loss(config)
+    if not isinstance(config, dict):
+        raise TypeError(f"the loss must be a name, or a name and parameters, got {config!r}")
+    parameters = dict(config)
     return LOSSES[choose("loss", parameters.pop("name"), NAMES)](**parameters)
 
 
@@ -527,7 +548,7 @@ class OutputLoss:
     ----------
     loss : Loss, str or None
         None picks the one that belongs to the activation.
-    activation : Activation or str
+    activation : str
         Of the output layer.
     n_out : int
         Outputs.
@@ -538,32 +559,34 @@ class OutputLoss:
         If there is no such loss, or it does not fit the output layer; the message says which pair is right.
     """
 
-    def __init__(self, loss: Loss | str | None, activation: Activation | str, n_out: int) -> None:
-        self.activation = activation = resolve_activation(activation)
-        self.loss = resolve_loss(activation.loss if loss is None else loss)
+    def __init__(self, loss: Loss | str | None, activation: str, n_out: int) -> None:
+        self.function = resolve_activation(activation)
+        self.loss = resolve_loss(self.function.loss if loss is None else loss)
         self.loss.check_output(activation, n_out)
         self.name = self.loss.name
+        self.activation = activation
         self.n_out = n_out
 
     @property
     def fused(self) -> bool:
         """Whether the loss is computed from what the last activation is applied to."""
-        return self.activation.name in self.loss.fused
+        return self.activation in self.loss.fused
 
     @property
-    def quantiles(self) -> tuple[float, ...] | None:
-        """Those that each target is repeated for."""
-        return self.loss.quantiles if isinstance(self.loss, Quantile) else None
+    def outputs_per_target(self) -> int:
+        """How many outputs stand for one target: usually one."""
+        return len(self.loss.per_output() or (0,))
 
     def kernel(self, dtype: np.dtype) -> tuple[str, tuple[float, ...], np.ndarray | None]:
-        """Return what the engine needs: the kernel's name, its parameters, and those of the outputs in turn."""
-        name = self.loss.fused.get(self.activation.name, self.name)
-        return name, self.loss.numbers(), None if self.quantiles is None else np.array(self.quantiles, dtype)
+        """Return what the engine needs: the kernel's name, its numbers, and those that the outputs have in turn."""
+        each = self.loss.per_output()
+        name = self.loss.fused.get(self.activation, self.name)
+        return name, self.loss.numbers(), None if each is None else np.array(each, dtype)
 
     @property
     def takes_classes(self) -> bool:
         """Whether the outputs exclude each other, so that integer labels make sense."""
-        return self.activation.name == "softmax" or (self.activation.excludes and self.fused)
+        return self.function.classes and (self.fused or not self.function.logarithms)
 
     def targets(self, y: Any, n: int, dtype: np.dtype, *, finite: bool = False) -> np.ndarray:
         """Return `y` as the engine takes it: int64 labels, or an array of `dtype` and shape (n, outputs).
@@ -577,7 +600,7 @@ class OutputLoss:
         array = to_array("y", y)
         if array.ndim == 0 or len(array) != n:
             raise ValueError(f"y must have as many rows as x: {n}, got shape {array.shape}")
-        columns = self.n_out // len(self.quantiles or (0,))
+        columns = self.n_out // self.outputs_per_target
         if array.ndim == 1 and columns > 1 and self.takes_classes:
             return self._labels(array, dtype)
         if array.shape == (n, 1) and columns > 1 and self.takes_classes:
@@ -587,7 +610,7 @@ class OutputLoss:
         if array.ndim == 1 and columns > 1 and array.dtype.kind in "iub":
             raise ValueError(
                 f"y must have shape ({n}, {columns}), got {array.shape}: labels need an output layer with "
-                f"activation 'softmax', for each output of {self.activation.name!r} is a value of its own"
+                f"activation 'softmax', for each output of {self.activation!r} is a value of its own"
             )
         target = as_array("y", array if array.dtype.kind in "fiub" else y, dtype, ndim=(1, 2))
         if target.ndim == 1 and columns == 1:
@@ -596,7 +619,7 @@ class OutputLoss:
         if finite and not kernels.all_finite(target):
             raise ValueError(f"y must be finite, got NaN or infinity {where_not_finite(target)}")
         target = self.loss.checked_targets(target)
-        return target if self.quantiles is None else np.repeat(target, len(self.quantiles), axis=1)
+        return target if self.outputs_per_target == 1 else np.repeat(target, self.outputs_per_target, axis=1)
 
     def _labels(self, labels: np.ndarray, dtype: np.dtype) -> np.ndarray:
         classes = as_labels("y", labels, self.n_out)
@@ -611,17 +634,17 @@ class OutputLoss:
         """What answer the outputs give: "classes", the threshold of what the loss is computed from, or None."""
         if not self.loss.answers:
             return None
-        if self.activation.excludes:
+        if self.function.classes:
             return "classes"
-        return self.activation.threshold if self.loss.threshold is None else self.loss.threshold
+        return self.function.threshold if self.loss.threshold is None else self.loss.threshold
 
     def counting(self, targets: np.ndarray) -> str | float | None:
-        """Return how the engine tells right answers: as `answers`.
+        """Return how the engine decides which answers are right: as `answers`.
 
         A squared error is a matter of right and wrong only if the targets are classes: all 0 or 1.
         """
         if self.answers == 0.5 and not bool(((targets == 0) | (targets == 1)).all()):
             return None
-        if self.activation.excludes and not self.takes_classes:  # the targets are logarithms
+        if self.function.logarithms and not self.fused:  # the targets are logarithms
             return None
         return self.answers

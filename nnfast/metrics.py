@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from nnfast._validation import as_tuple, check_int, describe
-from nnfast.losses import OutputLoss
+from nnfast.losses import OutputLoss, Poisson
 
 __all__ = ["Accuracy", "MeanAbsoluteError", "SubsetAccuracy", "TopKAccuracy"]
 
@@ -258,10 +258,10 @@ class MeanAbsoluteError(Metric):
         if output.name == "hinge":
             return "outputs that estimate the targets, got loss 'hinge', whose outputs are margins"
         logs = output.activation == "log_softmax" and output.fused
-        if logs or (output.name == "poisson" and output.loss.values()[1]):
+        if logs or (isinstance(output.loss, Poisson) and output.loss.log_input):
             return f"outputs that estimate the targets, {_got(output)}, whose outputs estimate their logarithms"
-        if output.quantiles is not None and len(output.quantiles) > 1:
-            return f"one output for each target, got loss 'quantile' with {len(output.quantiles)} quantiles"
+        if output.outputs_per_target > 1:
+            return f"one output for each target, got loss 'quantile' with {output.outputs_per_target} quantiles"
         return ""
 
 

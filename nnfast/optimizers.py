@@ -6,17 +6,18 @@ and defaults are PyTorch's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from types import NoneType
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from nnfast._description import Description, Field
 from nnfast._validation import check_bool, check_float, check_int, choose, describe, range_of
 from nnfast.schedules import Schedule, TimedSchedule
 
 INFINITY = float("inf")
+MAX_MOMENTS = 3
 
 
 class Hyperparameters(NamedTuple):
@@ -31,7 +32,7 @@ class Hyperparameters(NamedTuple):
     """
 
     kind: str
-    moments: tuple[float | None, float | None, float | None]
+    moments: tuple[float | None, ...]
     learning_rate: float
     learning_rate_decay: float = 0.0
     momentum: float = 0.0
@@ -60,7 +61,7 @@ def _positive(name: str, value: Any, dtype: Any) -> float:
 
 
 def _rate(name: str, value: Any, dtype: Any) -> float:
-    """Return the learning rate, or the one that its schedule is told from."""
+    """Return the learning rate, or the one that its schedule is computed from."""
     return _positive(name, value.learning_rate if isinstance(value, Schedule) else value, dtype)
 
 
@@ -89,32 +90,19 @@ def _limit(name: str, value: Any, dtype: Any) -> float:
     return INFINITY if value is None else _positive(name, value, dtype)
 
 
-_CHECKS: dict[str, Callable[[str, Any, Any], Any]] = {
-    "learning_rate": _rate,
-    "learning_rate_decay": _not_negative,
-    "momentum": _below_one,
-    "dampening": lambda name, value, dtype: check_float(name, value, 0.0, 1.0),
-    "nesterov": lambda name, value, dtype: check_bool(name, value),
-    "alpha": _below_one,
-    "centered": lambda name, value, dtype: check_bool(name, value),
-    "rho": _below_one,
-    "beta1": _below_one,
-    "beta2": _below_one,
-    "epsilon": _positive,
-    "amsgrad": lambda name, value, dtype: check_bool(name, value),
-    "momentum_decay": _not_negative,
-    "initial_accumulator_value": _not_negative,
-    "weight_decay": _not_negative,
-    "decoupled_weight_decay": lambda name, value, dtype: check_bool(name, value),
-    "decay_biases": lambda name, value, dtype: check_bool(name, value),
-    "clip_value": _limit,
-    "clip_norm": _limit,
-    "average_decay": lambda name, value, dtype: None if value is None else _below_one(name, value, dtype),
-}
-_COMMON = ("weight_decay", "decay_biases", "clip_value", "clip_norm", "average_decay")
+def _part(name: str, value: Any, dtype: Any) -> float:
+    return check_float(name, value, 0.0, 1.0)
 
 
-class Optimizer:
+def _flag(name: str, value: Any, dtype: Any) -> bool:
+    return check_bool(name, value)
+
+
+def _average(name: str, value: Any, dtype: Any) -> float | None:
+    return None if value is None else _below_one(name, value, dtype)
+
+
+class Optimizer(Description, noun="an optimizer"):
     """What every optimizer has: its kind, its hyperparameters, and these of them.
 
     Parameters
@@ -145,36 +133,38 @@ class Optimizer:
     """
 
     kind: ClassVar[str]
-    hyperparameters: ClassVar[tuple[str, ...]] = ("learning_rate",)
     constants: ClassVar[dict[str, Any]] = {}  # hyperparameters that the kind fixes
+    steps: ClassVar[bool] = True  # takes single steps, with a state in the network's slot
+    learning_rate: float | Schedule = Field(_rate, default=1e-3)
+    weight_decay: float = Field(_not_negative, default=0.0, kw_only=True)
+    decay_biases: bool = Field(_flag, default=True, kw_only=True)
+    clip_value: float | None = Field(_limit, default=None, kw_only=True)
+    clip_norm: float | None = Field(_limit, default=None, kw_only=True)
+    average_decay: float | None = Field(_average, default=None, kw_only=True)
 
-    def __init__(self, learning_rate: float | Schedule, **others: Any) -> None:
-        self.learning_rate = learning_rate
-        for name, value in others.items():
+    def fill(self, values: dict[str, Any]) -> None:
+        """Keep the hyperparameters as they were given: they are checked whenever they are read."""
+        for name, value in values.items():
             setattr(self, name, value)
         resolve_optimizer(self)
+        self.settle()
+
+    def settle(self) -> None:
+        """Raise TypeError or ValueError if a hyperparameter is out of its range."""
         self.values()
 
     def __setattr__(self, name: str, value: object) -> None:
-        if self._is_built_in() and name not in self.hyperparameters:  # a subclass may have more
+        if self._is_built_in() and name not in self.fields:  # a subclass may have more
             raise AttributeError(
-                f"{type(self).__name__} has no hyperparameter {name!r}: there are {', '.join(self.hyperparameters)}"
+                f"{type(self).__name__} has no hyperparameter {name!r}: there are {', '.join(self.fields)}"
             )
         self.__dict__.pop("_values", None)
-        super().__setattr__(name, value)
+        object.__setattr__(self, name, value)
 
     __hash__ = None  # type: ignore[assignment]  # it may change
 
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        mine, others = (
-            {name: value for name, value in vars(optimizer).items() if name != "_values"} for optimizer in (self, other)
-        )
-        return mine == others
-
     def _is_built_in(self) -> bool:
-        return NAMES.get(getattr(self, "kind", "")) is type(self)
+        return self.registry.get(getattr(self, "kind", "")) is type(self)
 
     def values(self, dtype: Any = np.float64) -> Hyperparameters:
         """Return what the engine needs, checked.
@@ -206,9 +196,10 @@ class Optimizer:
             values: Hyperparameters = known[1]
             return values
         self.__dict__.pop("_values", None)
-        checked = {name: _CHECKS[name](name, getattr(self, name), dtype) for name in self.hyperparameters}
+        checked = {name: field.check(name, getattr(self, name), dtype) for name, field in self.fields.items()}
         self._check_cycle(checked)
-        values = Hyperparameters(self.kind, self._moments(checked), **checked, **self.constants)
+        moments = (*self.moments(checked), None, None, None)[:MAX_MOMENTS]
+        values = Hyperparameters(self.kind, moments, **checked, **self.constants)
         # a subclass may have properties, and an array may change, unseen
         if self._is_built_in() and all(
             isinstance(v, (float, int, np.generic, NoneType, Schedule)) for v in vars(self).values()
@@ -217,7 +208,7 @@ class Optimizer:
         return values
 
     def _check_cycle(self, checked: dict[str, Any]) -> None:
-        """Refuse a schedule that cycles the momentum where there is none. PyTorch gives plain SGD one."""
+        """Raise ValueError if a schedule cycles a momentum that is not there. PyTorch gives plain SGD one."""
         rate = self.learning_rate
         if isinstance(rate, Schedule) and rate.cycle_momentum and not (checked.get("momentum") or "beta1" in checked):
             raise ValueError(
@@ -225,23 +216,20 @@ class Optimizer:
                 f"give {type(rate).__name__} cycle_momentum=False"
             )
 
-    def _moments(self, checked: dict[str, Any]) -> tuple[float | None, float | None, float | None]:
-        """Return the first values of the moments; take out of `checked` what tells of them alone."""
+    def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
+        """Return the first values of the moments, None for those that are not kept.
+
+        What determines the moments alone is taken out of `checked`, the hyperparameters by name.
+        """
         raise NotImplementedError
 
-    def __repr__(self) -> str:
-        """Return the call: the learning rate, and what differs from the defaults."""
-        kind = NAMES.get(getattr(self, "kind", ""))
-        defaults = (kind and kind.__init__.__kwdefaults__) or {}
-        shown = [
-            f"{name}={value!r}"
-            for name, value in vars(self).items()
-            if not name.startswith("_") and not (name in defaults and repr(value) == repr(defaults[name]))
-        ]
-        return f"{type(self).__name__}({', '.join(shown)})"
+    def shown(self) -> dict[str, Any]:
+        """Return what ``repr`` shows: the learning rate, and what differs from the defaults."""
+        rate = {name: value for name, value in vars(self).items() if name == "learning_rate"}
+        return rate | super().shown()
 
 
-class SGD(Optimizer):
+class SGD(Optimizer, name="sgd"):
     """Stochastic gradient descent, with momentum if one is given: ``W -= learning_rate * gradient``.
 
     Parameters
@@ -276,28 +264,12 @@ class SGD(Optimizer):
     SGD(learning_rate=0.1, momentum=0.9, nesterov=True)
     """
 
-    kind = "sgd"
-    hyperparameters = ("learning_rate", "momentum", "dampening", "nesterov", *_COMMON)
+    momentum: float = Field(_below_one, default=0.0, kw_only=True)
+    dampening: float = Field(_part, default=0.0, kw_only=True)
+    nesterov: bool = Field(_flag, default=False, kw_only=True)
 
-    def __init__(
-        self,
-        learning_rate: float | Schedule = 1e-3,
-        *,
-        momentum: float = 0.0,
-        dampening: float = 0.0,
-        nesterov: bool = False,
-        weight_decay: float = 0.0,
-        decay_biases: bool = True,
-        clip_value: float | None = None,
-        clip_norm: float | None = None,
-        average_decay: float | None = None,
-    ) -> None:
-        super().__init__(
-            learning_rate, momentum=momentum, dampening=dampening, nesterov=nesterov, weight_decay=weight_decay,
-            decay_biases=decay_biases, clip_value=clip_value, clip_norm=clip_norm, average_decay=average_decay,
-        )  # fmt: skip
-
-    def _moments(self, checked: dict[str, Any]) -> tuple[float | None, None, None]:
+    def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
+        """Return the first values of the moments."""
         momentum, dampening = checked["momentum"], checked["dampening"]
         if checked["nesterov"] and (not momentum or dampening):
             raise ValueError(
@@ -305,186 +277,10 @@ class SGD(Optimizer):
             )
         if dampening and not momentum:
             raise ValueError(f"dampening needs a momentum above 0, got dampening={dampening}, momentum={momentum}")
-        return 0.0 if momentum else None, None, None
+        return (0.0 if momentum else None,)
 
 
-class Adagrad(Optimizer):
-    """AdaGrad: steps divided by the root of the sum of all squared gradients.
-
-    Parameters
-    ----------
-    learning_rate : float or Schedule
-        Above zero; or one of `nnfast.schedules`.
-    learning_rate_decay : float
-        At least 0: in step ``t`` the learning rate is ``learning_rate / (1 + (t - 1) * learning_rate_decay)``.
-    initial_accumulator_value : float
-        Where the sum begins; at least 0.
-    epsilon : float
-        Added to the root; above zero.
-    weight_decay, decay_biases, clip_value, clip_norm, average_decay
-        See `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a hyperparameter is out of its range.
-
-    Notes
-    -----
-    Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and stochastic optimization" (2011), with
-    the diagonal.
-
-    Examples
-    --------
-    >>> import nnfast as nf
-    >>> nf.Adagrad()
-    Adagrad(learning_rate=0.01)
-    """
-
-    kind = "adagrad"
-    hyperparameters = ("learning_rate", "learning_rate_decay", "initial_accumulator_value", "epsilon", *_COMMON)
-
-    def __init__(
-        self,
-        learning_rate: float | Schedule = 1e-2,
-        *,
-        learning_rate_decay: float = 0.0,
-        initial_accumulator_value: float = 0.0,
-        epsilon: float = 1e-10,
-        weight_decay: float = 0.0,
-        decay_biases: bool = True,
-        clip_value: float | None = None,
-        clip_norm: float | None = None,
-        average_decay: float | None = None,
-    ) -> None:
-        super().__init__(
-            learning_rate, learning_rate_decay=learning_rate_decay,
-            initial_accumulator_value=initial_accumulator_value, epsilon=epsilon, weight_decay=weight_decay,
-            decay_biases=decay_biases, clip_value=clip_value, clip_norm=clip_norm, average_decay=average_decay,
-        )  # fmt: skip
-
-    def _moments(self, checked: dict[str, Any]) -> tuple[float, None, None]:
-        return checked.pop("initial_accumulator_value"), None, None
-
-
-class RMSprop(Optimizer):
-    """RMSprop: steps divided by the root of a running mean of the squared gradient.
-
-    Parameters
-    ----------
-    learning_rate : float or Schedule
-        Above zero; or one of `nnfast.schedules`.
-    alpha : float
-        Decay of the running means, in [0, 1).
-    epsilon : float
-        Added to the root; above zero.
-    momentum : float
-        In [0, 1): this part of the step before is added to each.
-    centered : bool
-        Divide by the standard deviation of the gradient: a running mean of the gradient is kept too.
-    weight_decay, decay_biases, clip_value, clip_norm, average_decay
-        See `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a hyperparameter is out of its range.
-
-    Notes
-    -----
-    Tieleman and Hinton, lecture 6.5 of "Neural networks for machine learning" (2012); centered as in Graves,
-    "Generating sequences with recurrent neural networks" (2013), with PyTorch's epsilon outside of the root. Where
-    rounding takes the variance below zero it counts as zero; PyTorch's parameters turn NaN there.
-
-    Examples
-    --------
-    >>> import nnfast as nf
-    >>> nf.RMSprop(learning_rate=1e-3, centered=True)
-    RMSprop(learning_rate=0.001, centered=True)
-    """
-
-    kind = "rmsprop"
-    hyperparameters = ("learning_rate", "alpha", "epsilon", "momentum", "centered", *_COMMON)
-
-    def __init__(
-        self,
-        learning_rate: float | Schedule = 1e-2,
-        *,
-        alpha: float = 0.99,
-        epsilon: float = 1e-8,
-        momentum: float = 0.0,
-        centered: bool = False,
-        weight_decay: float = 0.0,
-        decay_biases: bool = True,
-        clip_value: float | None = None,
-        clip_norm: float | None = None,
-        average_decay: float | None = None,
-    ) -> None:
-        super().__init__(
-            learning_rate, alpha=alpha, epsilon=epsilon, momentum=momentum, centered=centered,
-            weight_decay=weight_decay, decay_biases=decay_biases, clip_value=clip_value, clip_norm=clip_norm,
-            average_decay=average_decay,
-        )  # fmt: skip
-
-    def _moments(self, checked: dict[str, Any]) -> tuple[float, float | None, float | None]:
-        return 0.0, 0.0 if checked.pop("centered") else None, 0.0 if checked["momentum"] else None
-
-
-class Adadelta(Optimizer):
-    """Adadelta: steps as long, on average, as the changes before them.
-
-    Parameters
-    ----------
-    learning_rate : float or Schedule
-        A factor of each step, above zero; the paper has none.
-    rho : float
-        Decay of the running means of the squares of gradient and change, in [0, 1).
-    epsilon : float
-        Added to both means; above zero.
-    weight_decay, decay_biases, clip_value, clip_norm, average_decay
-        See `Optimizer`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a hyperparameter is out of its range.
-
-    Notes
-    -----
-    Zeiler, "ADADELTA: an adaptive learning rate method" (2012), algorithm 1, with PyTorch's defaults.
-
-    Examples
-    --------
-    >>> import nnfast as nf
-    >>> nf.Adadelta()
-    Adadelta(learning_rate=1.0)
-    """
-
-    kind = "adadelta"
-    hyperparameters = ("learning_rate", "rho", "epsilon", *_COMMON)
-
-    def __init__(
-        self,
-        learning_rate: float | Schedule = 1.0,
-        *,
-        rho: float = 0.9,
-        epsilon: float = 1e-6,
-        weight_decay: float = 0.0,
-        decay_biases: bool = True,
-        clip_value: float | None = None,
-        clip_norm: float | None = None,
-        average_decay: float | None = None,
-    ) -> None:
-        super().__init__(
-            learning_rate, rho=rho, epsilon=epsilon, weight_decay=weight_decay, decay_biases=decay_biases,
-            clip_value=clip_value, clip_norm=clip_norm, average_decay=average_decay,
-        )  # fmt: skip
-
-    def _moments(self, checked: dict[str, Any]) -> tuple[float, float, None]:
-        return 0.0, 0.0, None
-
-
-class Adam(Optimizer):
+class Adam(Optimizer, name="adam"):
     """Adam: steps scaled by running means of the gradient and of its square.
 
     Parameters
@@ -520,35 +316,18 @@ class Adam(Optimizer):
     Adam(learning_rate=0.01, beta2=0.99)
     """
 
-    kind = "adam"
-    hyperparameters = ("learning_rate", "beta1", "beta2", "epsilon", "amsgrad", "decoupled_weight_decay", *_COMMON)
+    beta1: float = Field(_below_one, default=0.9, kw_only=True)
+    beta2: float = Field(_below_one, default=0.999, kw_only=True)
+    epsilon: float = Field(_positive, default=1e-8, kw_only=True)
+    amsgrad: bool = Field(_flag, default=False, kw_only=True)
+    decoupled_weight_decay: bool = Field(_flag, default=False, kw_only=True)
 
-    def __init__(
-        self,
-        learning_rate: float | Schedule = 1e-3,
-        *,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        epsilon: float = 1e-8,
-        amsgrad: bool = False,
-        decoupled_weight_decay: bool = False,
-        weight_decay: float = 0.0,
-        decay_biases: bool = True,
-        clip_value: float | None = None,
-        clip_norm: float | None = None,
-        average_decay: float | None = None,
-    ) -> None:
-        super().__init__(
-            learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, amsgrad=amsgrad,
-            decoupled_weight_decay=decoupled_weight_decay, weight_decay=weight_decay, decay_biases=decay_biases,
-            clip_value=clip_value, clip_norm=clip_norm, average_decay=average_decay,
-        )  # fmt: skip
-
-    def _moments(self, checked: dict[str, Any]) -> tuple[float, float, float | None]:
+    def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
+        """Return the first values of the moments."""
         return 0.0, 0.0, 0.0 if checked.pop("amsgrad") else None
 
 
-class AdamW(Optimizer):
+class AdamW(Optimizer, name="adamw"):
     """Adam with decoupled weight decay, which shrinks the parameters themselves.
 
     Parameters
@@ -583,34 +362,19 @@ class AdamW(Optimizer):
     AdamW(learning_rate=0.01, decay_biases=False)
     """
 
-    kind = "adamw"
-    hyperparameters = ("learning_rate", "beta1", "beta2", "epsilon", "amsgrad", *_COMMON)
-    constants: ClassVar = {"decoupled_weight_decay": True}
+    constants = {"decoupled_weight_decay": True}  # noqa: RUF012
+    beta1: float = Field(_below_one, default=0.9, kw_only=True)
+    beta2: float = Field(_below_one, default=0.999, kw_only=True)
+    epsilon: float = Field(_positive, default=1e-8, kw_only=True)
+    amsgrad: bool = Field(_flag, default=False, kw_only=True)
+    weight_decay: float = Field(_not_negative, default=1e-2, kw_only=True)
 
-    def __init__(
-        self,
-        learning_rate: float | Schedule = 1e-3,
-        *,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        epsilon: float = 1e-8,
-        amsgrad: bool = False,
-        weight_decay: float = 1e-2,
-        decay_biases: bool = True,
-        clip_value: float | None = None,
-        clip_norm: float | None = None,
-        average_decay: float | None = None,
-    ) -> None:
-        super().__init__(
-            learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, amsgrad=amsgrad, weight_decay=weight_decay,
-            decay_biases=decay_biases, clip_value=clip_value, clip_norm=clip_norm, average_decay=average_decay,
-        )  # fmt: skip
-
-    def _moments(self, checked: dict[str, Any]) -> tuple[float, float, float | None]:
+    def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
+        """Return the first values of the moments."""
         return 0.0, 0.0, 0.0 if checked.pop("amsgrad") else None
 
 
-class NAdam(Optimizer):
+class NAdam(Optimizer, name="nadam"):
     """Adam with Nesterov's momentum, which grows from step to step.
 
     Parameters
@@ -645,34 +409,145 @@ class NAdam(Optimizer):
     NAdam(learning_rate=0.002)
     """
 
-    kind = "nadam"
-    hyperparameters = (
-        "learning_rate", "beta1", "beta2", "epsilon", "momentum_decay", "decoupled_weight_decay", *_COMMON,
-    )  # fmt: skip
+    learning_rate: float | Schedule = Field(_rate, default=2e-3)
+    beta1: float = Field(_below_one, default=0.9, kw_only=True)
+    beta2: float = Field(_below_one, default=0.999, kw_only=True)
+    epsilon: float = Field(_positive, default=1e-8, kw_only=True)
+    momentum_decay: float = Field(_not_negative, default=4e-3, kw_only=True)
+    decoupled_weight_decay: bool = Field(_flag, default=False, kw_only=True)
 
-    def __init__(
-        self,
-        learning_rate: float | Schedule = 2e-3,
-        *,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        epsilon: float = 1e-8,
-        momentum_decay: float = 4e-3,
-        decoupled_weight_decay: bool = False,
-        weight_decay: float = 0.0,
-        decay_biases: bool = True,
-        clip_value: float | None = None,
-        clip_norm: float | None = None,
-        average_decay: float | None = None,
-    ) -> None:
-        super().__init__(
-            learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, momentum_decay=momentum_decay,
-            decoupled_weight_decay=decoupled_weight_decay, weight_decay=weight_decay, decay_biases=decay_biases,
-            clip_value=clip_value, clip_norm=clip_norm, average_decay=average_decay,
-        )  # fmt: skip
+    def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
+        """Return the first values of the moments."""
+        return 0.0, 0.0
 
-    def _moments(self, checked: dict[str, Any]) -> tuple[float, float, None]:
-        return 0.0, 0.0, None
+
+class Adagrad(Optimizer, name="adagrad"):
+    """AdaGrad: steps divided by the root of the sum of all squared gradients.
+
+    Parameters
+    ----------
+    learning_rate : float or Schedule
+        Above zero; or one of `nnfast.schedules`.
+    learning_rate_decay : float
+        At least 0: in step ``t`` the learning rate is ``learning_rate / (1 + (t - 1) * learning_rate_decay)``.
+    initial_accumulator_value : float
+        Where the sum begins; at least 0.
+    epsilon : float
+        Added to the root; above zero.
+    weight_decay, decay_biases, clip_value, clip_norm, average_decay
+        See `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyperparameter is out of its range.
+
+    Notes
+    -----
+    Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and stochastic optimization" (2011), with
+    the diagonal.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.Adagrad()
+    Adagrad(learning_rate=0.01)
+    """
+
+    learning_rate: float | Schedule = Field(_rate, default=1e-2)
+    learning_rate_decay: float = Field(_not_negative, default=0.0, kw_only=True)
+    initial_accumulator_value: float = Field(_not_negative, default=0.0, kw_only=True)
+    epsilon: float = Field(_positive, default=1e-10, kw_only=True)
+
+    def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
+        """Return the first values of the moments."""
+        return (checked.pop("initial_accumulator_value"),)
+
+
+class RMSprop(Optimizer, name="rmsprop"):
+    """RMSprop: steps divided by the root of a running mean of the squared gradient.
+
+    Parameters
+    ----------
+    learning_rate : float or Schedule
+        Above zero; or one of `nnfast.schedules`.
+    alpha : float
+        Decay of the running means, in [0, 1).
+    epsilon : float
+        Added to the root; above zero.
+    momentum : float
+        In [0, 1): this part of the step before is added to each.
+    centered : bool
+        Divide by the standard deviation of the gradient: a running mean of the gradient is kept too.
+    weight_decay, decay_biases, clip_value, clip_norm, average_decay
+        See `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyperparameter is out of its range.
+
+    Notes
+    -----
+    Tieleman and Hinton, lecture 6.5 of "Neural networks for machine learning" (2012); centered as in Graves,
+    "Generating sequences with recurrent neural networks" (2013), with PyTorch's epsilon outside of the root. Where
+    rounding takes the variance below zero it counts as zero; PyTorch's parameters turn NaN there.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.RMSprop(learning_rate=1e-3, centered=True)
+    RMSprop(learning_rate=0.001, centered=True)
+    """
+
+    learning_rate: float | Schedule = Field(_rate, default=1e-2)
+    alpha: float = Field(_below_one, default=0.99, kw_only=True)
+    epsilon: float = Field(_positive, default=1e-8, kw_only=True)
+    momentum: float = Field(_below_one, default=0.0, kw_only=True)
+    centered: bool = Field(_flag, default=False, kw_only=True)
+
+    def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
+        """Return the first values of the moments."""
+        return 0.0, 0.0 if checked.pop("centered") else None, 0.0 if checked["momentum"] else None
+
+
+class Adadelta(Optimizer, name="adadelta"):
+    """Adadelta: steps as long, on average, as the changes before them.
+
+    Parameters
+    ----------
+    learning_rate : float or Schedule
+        A factor of each step, above zero; the paper has none.
+    rho : float
+        Decay of the running means of the squares of gradient and change, in [0, 1).
+    epsilon : float
+        Added to both means; above zero.
+    weight_decay, decay_biases, clip_value, clip_norm, average_decay
+        See `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyperparameter is out of its range.
+
+    Notes
+    -----
+    Zeiler, "ADADELTA: an adaptive learning rate method" (2012), algorithm 1, with PyTorch's defaults.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.Adadelta()
+    Adadelta(learning_rate=1.0)
+    """
+
+    learning_rate: float | Schedule = Field(_rate, default=1.0)
+    rho: float = Field(_below_one, default=0.9, kw_only=True)
+    epsilon: float = Field(_positive, default=1e-6, kw_only=True)
+
+    def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
+        """Return the first values of the moments."""
+        return 0.0, 0.0
 
 
 def rate_at(optimizer: Optimizer, step: int) -> tuple[float, float | None] | None:
@@ -694,7 +569,15 @@ def rate_at(optimizer: Optimizer, step: int) -> tuple[float, float | None] | Non
     return schedule.at(step)
 
 
-class LBFGS(Optimizer):
+def _history(name: str, value: Any) -> int:
+    return check_int(name, value, 1, 1000)
+
+
+def _tolerance(name: str, value: Any) -> float:
+    return check_float(name, value, 0.0)
+
+
+class LBFGS(Optimizer, name="lbfgs", inherit=False):
     """L-BFGS: a quasi-Newton method on the whole data at once, through SciPy. For small data and smooth networks.
 
     For `fit` alone, where ``epochs`` is the largest number of iterations, 200 if it is left out: fit ends earlier when
@@ -731,14 +614,19 @@ class LBFGS(Optimizer):
     (1.0, True)
     """
 
-    kind = "lbfgs"
-    hyperparameters = ("history_size", "tolerance", "gradient_tolerance")
+    steps = False
+    history_size: int = Field(_history, default=10, kw_only=True)
+    tolerance: float = Field(_tolerance, default=2.2e-9, kw_only=True)
+    gradient_tolerance: float = Field(_tolerance, default=1e-5, kw_only=True)
 
-    def __init__(self, *, history_size: int = 10, tolerance: float = 2.2e-9, gradient_tolerance: float = 1e-5) -> None:
-        self.history_size = history_size
-        self.tolerance = tolerance
-        self.gradient_tolerance = gradient_tolerance
-        resolve_optimizer(self)
+    if TYPE_CHECKING:  # without the arguments of other optimizers
+
+        def __init__(
+            self, *, history_size: int = ..., tolerance: float = ..., gradient_tolerance: float = ...
+        ) -> None: ...
+
+    def settle(self) -> None:
+        """Raise TypeError or ValueError if a hyperparameter is out of its range."""
         self.options()
 
     def options(self) -> dict[str, Any]:
@@ -755,14 +643,11 @@ class LBFGS(Optimizer):
         >>> nf.LBFGS().options()
         {'maxcor': 10, 'ftol': 2.2e-09, 'gtol': 1e-05}
         """
-        return {
-            "maxcor": check_int("history_size", self.history_size, 1, 1000),
-            "ftol": check_float("tolerance", self.tolerance, 0.0),
-            "gtol": check_float("gradient_tolerance", self.gradient_tolerance, 0.0),
-        }
+        names = {"history_size": "maxcor", "tolerance": "ftol", "gradient_tolerance": "gtol"}
+        return {names[name]: field.check(name, getattr(self, name)) for name, field in self.fields.items()}
 
     def values(self, dtype: Any = np.float64) -> Hyperparameters:
-        """Refuse to take a single step.
+        """Raise TypeError: there are no single steps.
 
         Parameters
         ----------
@@ -787,17 +672,8 @@ class LBFGS(Optimizer):
         )
 
 
-_Kind = type[SGD] | type[Adam] | type[AdamW] | type[NAdam] | type[Adagrad] | type[RMSprop] | type[Adadelta]
-OPTIMIZERS: dict[str, _Kind] = {
-    "sgd": SGD,
-    "adam": Adam,
-    "adamw": AdamW,
-    "nadam": NAdam,
-    "adagrad": Adagrad,
-    "rmsprop": RMSprop,
-    "adadelta": Adadelta,
-}
-NAMES: dict[str, _Kind | type[LBFGS]] = {**OPTIMIZERS, "lbfgs": LBFGS}  # OPTIMIZERS may fill a network's slot
+NAMES: dict[str, type[Optimizer]] = Optimizer.registry
+OPTIMIZERS = {name: kind for name, kind in NAMES.items() if kind.steps}
 
 
 @cache

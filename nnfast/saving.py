@@ -11,7 +11,7 @@ import numpy as np
 from nnfast._files import replacing
 from nnfast._validation import MAX_SIZE
 from nnfast.layers import Compiler, Layer, layers_from
-from nnfast.losses import from_description, to_description
+from nnfast.losses import loss_from
 from nnfast.optimizers import OPTIMIZERS
 from nnfast.schedules import check_plateau
 
@@ -49,7 +49,7 @@ def _live_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]
         "version": VERSION,
         "layers": [layer._config() for layer in net.layers],
         "input_shape": net.input_shape,
-        "loss": to_description(net.loss_function),
+        "loss": net.loss_function.config(),
         "dtype": str(net.dtype),
         "streams": [stream.bit_generator.state for stream in (net._initial_stream, net._shuffle_stream)],
         "noise": {"seed": net._noise_seed, "steps": 0 if program is None else program.noise_steps},
@@ -97,7 +97,7 @@ def from_state(
 
     if layers is None:
         layers = layers_from(description["layers"])
-    loss, shape = from_description(description["loss"]), description["input_shape"]
+    loss, shape = loss_from(description["loss"]), description["input_shape"]
     kind = kind or Sequential
     net = kind.__new__(kind)
     Sequential.__init__(net, layers, input_shape=shape, loss=loss, dtype=description["dtype"], seed=0)

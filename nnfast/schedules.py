@@ -1,9 +1,9 @@
 """Learning rate schedules, as descriptions: given as the ``learning_rate`` of an optimizer.
 
 They do not change and keep no state, so one may serve many optimizers and networks. Updates are counted by the
-network's optimizer slot, from 0 for its first one: a second `fit` goes on where the first has ended. A schedule by step
-changes the rate at each update; one by epoch counts the epochs of all fits, of ``steps_per_epoch`` updates each, and
-changes it between them, as PyTorch's schedulers do if they are stepped after each epoch.
+network's optimizer slot, from 0 for its first one: a second `fit` continues where the first has ended. A schedule by
+step changes the rate at each update; one by epoch counts the epochs of all fits, of ``steps_per_epoch`` updates each,
+and changes it between them, as PyTorch's schedulers do if they are stepped after each epoch.
 
 Definitions and defaults are PyTorch's. Past its end a schedule stays at its last rate, where PyTorch's cosine rises
 again and its one-cycle raises an error.
@@ -12,19 +12,19 @@ again and its one-cycle raises an error.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnfast._description import Description, Field
 from nnfast._validation import (
     check_bool,
     check_float,
     check_int,
     choose,
-    content,
     describe,
     own_error_state,
     to_array,
@@ -36,45 +36,90 @@ if TYPE_CHECKING:
 __all__ = ["Constant", "Cosine", "Exponential", "InverseTime", "OneCycle", "ReduceOnPlateau", "Step"]
 
 MAX_TIME = 2**53  # of steps and epochs: float64, in which rates are computed, tells all integers up to it apart
-BLOCK = 8192  # rates that are told at a time: always the same ones together, or their last bits might differ
+BLOCK = 8192  # rates that are computed at a time: always the same ones together, or their last bits might differ
 LEAST_REDUCTION = 1e-8  # of a rate on a plateau; PyTorch's `eps`
-MONITORS = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 
-class Schedule:
+def _time(name: str, value: Any, minimum: int = 0) -> int:
+    """Return a number of steps or epochs."""
+    return check_int(name, value, minimum, MAX_TIME)
+
+
+def _duration(name: str, value: Any) -> int:
+    return _time(name, value, 1)
+
+
+def _positive(name: str, value: Any) -> float:
+    return check_float(name, value, 0.0, float("inf"), open_ends=True)
+
+
+def _not_negative(name: str, value: Any) -> float:
+    return check_float(name, value, 0.0)
+
+
+def _part(name: str, value: Any) -> float:
+    return check_float(name, value, 0.0, 1.0)
+
+
+def _inner_part(name: str, value: Any) -> float:
+    return check_float(name, value, 0.0, 1.0, open_ends=True)
+
+
+def _divisor(name: str, value: Any) -> float:
+    return check_float(name, value, 1.0)
+
+
+def _gamma(name: str, value: Any) -> float:
+    number = check_float(name, value, 0.0, 1.0)
+    if not number:
+        raise ValueError(f"{name} must be above 0, got 0.0")
+    return number
+
+
+def _below_one(name: str, value: Any) -> float:
+    number = check_float(name, value, 0.0, 1.0)
+    if number == 1:
+        raise ValueError(f"{name} must be below 1, got 1.0")
+    return number
+
+
+def _one_of(*choices: str) -> Callable[[str, Any], str]:
+    return lambda name, value: choose(name, value, choices)
+
+
+def _metric(name: str, value: Any) -> str:
+    """Return the name of what is monitored; only `fit` knows what it records."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be the name of what fit records, such as 'val_loss', got {describe(value)}")
+    return str(value)
+
+
+def _check_minimum(minimum: float, learning_rate: float) -> None:
+    if minimum > learning_rate:
+        raise ValueError(f"minimum must be at most learning_rate={learning_rate}, got {minimum}")
+
+
+class Schedule(Description, noun="a schedule"):
     """What every schedule has: the learning rate that it starts from, and whether it counts steps or epochs.
 
     Schedules do not change, and are equal if they are of one class and have the same hyperparameters.
     """
 
-    learning_rate: float
-    by: str
-    cycle_momentum: bool = False  # of the optimizer, too
+    shows_defaults = True
+    cycle_momentum = False  # of the optimizer, too
+    learning_rate: float = Field(_positive)
 
-    def __init__(self, learning_rate: float, by: str, **hyperparameters: Any) -> None:
+    def fill(self, values: dict[str, Any]) -> None:
+        """Check the hyperparameters and keep them."""
         if type(self) is Schedule:
             raise TypeError("Schedule is what schedules have in common: take one of nnfast.schedules, such as Cosine")
-        rate = check_float("learning_rate", learning_rate, 0.0, float("inf"), open_ends=True)
-        vars(self).update(learning_rate=rate, **hyperparameters, by=choose("by", by, ("step", "epoch")))
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a schedule does not change: make a new {type(self).__name__} with another {name}")
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return content(list(vars(self).values())) == content(list(vars(other).values()))
-
-    def __hash__(self) -> int:
-        return hash((type(self), content(list(vars(self).values()))))
-
-    def __repr__(self) -> str:
-        first, *others = vars(self).items()
-        return f"{type(self).__name__}({', '.join([repr(first[1]), *(f'{name}={value!r}' for name, value in others)])})"
+        super().fill(values)
 
 
 class TimedSchedule(Schedule, ABC):
-    """A schedule that is told by time alone."""
+    """A schedule that is a function of time alone."""
+
+    by: str = Field(_one_of("step", "epoch"), default="step", kw_only=True)
 
     @own_error_state
     def rates(self, steps: ArrayLike, steps_per_epoch: int | None = None) -> np.ndarray:
@@ -204,7 +249,7 @@ class Constant(TimedSchedule):
     Notes
     -----
     ``learning_rate * (start_factor + (1 - start_factor) * t / warmup)`` up to ``t = warmup``: PyTorch's ``LinearLR``,
-    which wants a `start_factor` above zero.
+    which requires a `start_factor` above zero.
 
     Examples
     --------
@@ -213,13 +258,8 @@ class Constant(TimedSchedule):
     array([0.   , 0.025, 0.05 , 0.075, 0.1  , 0.1  ])
     """
 
-    warmup: int
-    start_factor: float
-
-    def __init__(self, learning_rate: float, *, warmup: int = 0, start_factor: float = 1 / 3, by: str = "step") -> None:
-        warmup = _time("warmup", warmup)
-        start_factor = check_float("start_factor", start_factor, 0.0, 1.0)
-        super().__init__(learning_rate, by, warmup=warmup, start_factor=start_factor)
+    warmup: int = Field(_time, default=0, kw_only=True)
+    start_factor: float = Field(_part, default=1 / 3, kw_only=True)
 
     def _rates(self, times: np.ndarray) -> np.ndarray:
         return self.learning_rate * _warmed(times, self.warmup, self.start_factor)
@@ -256,11 +296,8 @@ class Step(TimedSchedule):
     array([0.01  , 0.001 , 0.0001])
     """
 
-    step_size: int
-    gamma: float
-
-    def __init__(self, learning_rate: float, *, step_size: int, gamma: float = 0.1, by: str = "step") -> None:
-        super().__init__(learning_rate, by, step_size=_time("step_size", step_size, 1), gamma=_gamma(gamma))
+    step_size: int = Field(_duration, kw_only=True)
+    gamma: float = Field(_gamma, default=0.1, kw_only=True)
 
     def _rates(self, times: np.ndarray) -> np.ndarray:
         return _decayed(self.learning_rate, self.gamma, times // self.step_size)
@@ -294,10 +331,7 @@ class Exponential(TimedSchedule):
     array([0.4, 0.2, 0.1])
     """
 
-    gamma: float
-
-    def __init__(self, learning_rate: float, *, gamma: float, by: str = "step") -> None:
-        super().__init__(learning_rate, by, gamma=_gamma(gamma))
+    gamma: float = Field(_gamma, kw_only=True)
 
     def _rates(self, times: np.ndarray) -> np.ndarray:
         return _decayed(self.learning_rate, self.gamma, times)
@@ -333,12 +367,8 @@ class InverseTime(TimedSchedule):
     array([0.1  , 0.05 , 0.025, 0.01 ])
     """
 
-    steps: int
-    decay: float
-
-    def __init__(self, learning_rate: float, *, steps: int, decay: float = 1.0, by: str = "step") -> None:
-        decay = check_float("decay", decay, 0.0, float("inf"), open_ends=True)
-        super().__init__(learning_rate, by, steps=_time("steps", steps, 1), decay=decay)
+    steps: int = Field(_duration, kw_only=True)
+    decay: float = Field(_positive, default=1.0, kw_only=True)
 
     def _rates(self, times: np.ndarray) -> np.ndarray:
         return self.learning_rate / (1 + self.decay * (times / self.steps))
@@ -380,27 +410,16 @@ class Cosine(TimedSchedule):
     array([0.0333, 0.1   , 0.05  , 0.    , 0.    ])
     """
 
-    steps: int
-    warmup: int
-    start_factor: float
-    minimum: float
+    steps: int = Field(_duration, kw_only=True)
+    warmup: int = Field(_time, default=0, kw_only=True)
+    start_factor: float = Field(_part, default=1 / 3, kw_only=True)
+    minimum: float = Field(_not_negative, default=0.0, kw_only=True)
 
-    def __init__(
-        self,
-        learning_rate: float,
-        *,
-        steps: int,
-        warmup: int = 0,
-        start_factor: float = 1 / 3,
-        minimum: float = 0.0,
-        by: str = "step",
-    ) -> None:
-        steps, warmup = _time("steps", steps, 1), _time("warmup", warmup)
-        if warmup >= steps:
-            raise ValueError(f"warmup must be shorter than the whole, got warmup={warmup} of steps={steps}")
-        start_factor = check_float("start_factor", start_factor, 0.0, 1.0)
-        minimum = _minimum(minimum, learning_rate)
-        super().__init__(learning_rate, by, steps=steps, warmup=warmup, start_factor=start_factor, minimum=minimum)
+    def settle(self) -> None:
+        """Raise ValueError if the warm-up is too long, or the minimum above the rate."""
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup must be shorter than the whole, got warmup={self.warmup} of steps={self.steps}")
+        _check_minimum(self.minimum, self.learning_rate)
 
     def _rates(self, times: np.ndarray) -> np.ndarray:
         part = np.clip(times - self.warmup, 0, self.steps - self.warmup) / (self.steps - self.warmup)
@@ -424,7 +443,7 @@ class OneCycle(TimedSchedule):
         How the rate goes from one level to the next.
     cycle_momentum : bool
         Let the optimizer's momentum, which is Adam's ``beta1``, fall while the rate rises and rise while it falls. The
-        optimizer's own value is not used then. An optimizer that has no momentum is refused.
+        optimizer's own value is not used then. An optimizer without a momentum raises an error.
     base_momentum, max_momentum : float
         The lowest and the highest momentum: in [0, 1).
     div_factor : float
@@ -454,51 +473,27 @@ class OneCycle(TimedSchedule):
     array([0.004 , 0.0528, 0.001 , 0.001 ])
     """
 
-    steps: int
-    pct_start: float
-    anneal_strategy: str
-    base_momentum: float
-    max_momentum: float
-    div_factor: float
-    final_div_factor: float
-    three_phase: bool
+    steps: int = Field(_duration, kw_only=True)
+    pct_start: float = Field(_inner_part, default=0.3, kw_only=True)
+    anneal_strategy: str = Field(_one_of("cos", "linear"), default="cos", kw_only=True)
+    cycle_momentum: bool = Field(check_bool, default=True, kw_only=True)
+    base_momentum: float = Field(_below_one, default=0.85, kw_only=True)
+    max_momentum: float = Field(_below_one, default=0.95, kw_only=True)
+    div_factor: float = Field(_divisor, default=25.0, kw_only=True)
+    final_div_factor: float = Field(_divisor, default=1e4, kw_only=True)
+    three_phase: bool = Field(check_bool, default=False, kw_only=True)
 
-    def __init__(
-        self,
-        learning_rate: float,
-        *,
-        steps: int,
-        pct_start: float = 0.3,
-        anneal_strategy: str = "cos",
-        cycle_momentum: bool = True,
-        base_momentum: float = 0.85,
-        max_momentum: float = 0.95,
-        div_factor: float = 25.0,
-        final_div_factor: float = 1e4,
-        three_phase: bool = False,
-        by: str = "step",
-    ) -> None:
-        low, high = _below_one("base_momentum", base_momentum), _below_one("max_momentum", max_momentum)
-        if low > high:
-            raise ValueError(f"base_momentum must be at most max_momentum, got {low} and {high}")
-        super().__init__(
-            learning_rate,
-            by,
-            steps=_time("steps", steps, 1),
-            pct_start=check_float("pct_start", pct_start, 0.0, 1.0, open_ends=True),
-            anneal_strategy=choose("anneal_strategy", anneal_strategy, ("cos", "linear")),
-            cycle_momentum=check_bool("cycle_momentum", cycle_momentum),
-            base_momentum=low,
-            max_momentum=high,
-            div_factor=check_float("div_factor", div_factor, 1.0),
-            final_div_factor=check_float("final_div_factor", final_div_factor, 1.0),
-            three_phase=check_bool("three_phase", three_phase),
-        )
+    def settle(self) -> None:
+        """Raise ValueError if the momenta are the wrong way round, or a phase lasts no time."""
+        if self.base_momentum > self.max_momentum:
+            raise ValueError(
+                f"base_momentum must be at most max_momentum, got {self.base_momentum} and {self.max_momentum}"
+            )
         if (np.diff(self._ends) <= 0).any():
             ends = ", ".join(f"{end:g}" for end in self._ends)
             raise ValueError(
-                f"each phase must last longer than nothing, but with steps={steps}, pct_start={pct_start:g} and "
-                f"three_phase={three_phase} they would end at {ends}"
+                f"each phase must last longer than nothing, but with steps={self.steps}, pct_start={self.pct_start:g} "
+                f"and three_phase={self.three_phase} they would end at {ends}"
             )
 
     @property
@@ -530,9 +525,9 @@ class OneCycle(TimedSchedule):
 
 
 class ReduceOnPlateau(Schedule):
-    """A rate that is reduced when training does not get better any more.
+    """A rate that is reduced when training no longer improves.
 
-    After each epoch of `fit` the last value of what is monitored is looked at. If more than `patience` epochs in a row
+    After each epoch of `fit` the last value of `monitor` is examined. If more than `patience` epochs in a row
     were no better than the best one, the rate is multiplied by `factor`. What was the best so far is kept with the
     optimizer's state in the network, so a second `fit` and a saved network go on with it.
 
@@ -540,12 +535,13 @@ class ReduceOnPlateau(Schedule):
     ----------
     learning_rate : float
         At first; above zero.
-    monitor : {"loss", "accuracy", "val_loss", "val_accuracy"}
-        What is to get better: a loss smaller, an accuracy larger.
+    monitor : str
+        The name in `fit`'s history of what is to get better: ``"val_loss"``, ``"loss"``, ``"accuracy"`` or
+        ``"val_accuracy"``. A loss is better if it is lower, an accuracy if it is higher.
     factor : float
         What the rate is multiplied by: in (0, 1).
     patience : int
-        Bad epochs that are let pass.
+        Bad epochs that are allowed.
     threshold : float
         By how much a value must be better than the best one to count as better.
     threshold_mode : {"rel", "abs"}
@@ -576,40 +572,18 @@ class ReduceOnPlateau(Schedule):
     array([0.8, 0.8, 0.8, 0.8, 0.4, 0.4])
     """
 
-    monitor: str
-    factor: float
-    patience: int
-    threshold: float
-    threshold_mode: str
-    cooldown: int
-    minimum: float
+    by = "epoch"
+    monitor: str = Field(_metric, default="val_loss", kw_only=True)
+    factor: float = Field(_inner_part, default=0.1, kw_only=True)
+    patience: int = Field(_time, default=10, kw_only=True)
+    threshold: float = Field(_not_negative, default=1e-4, kw_only=True)
+    threshold_mode: str = Field(_one_of("rel", "abs"), default="rel", kw_only=True)
+    cooldown: int = Field(_time, default=0, kw_only=True)
+    minimum: float = Field(_not_negative, default=0.0, kw_only=True)
 
-    def __init__(
-        self,
-        learning_rate: float,
-        *,
-        monitor: str = "val_loss",
-        factor: float = 0.1,
-        patience: int = 10,
-        threshold: float = 1e-4,
-        threshold_mode: str = "rel",
-        cooldown: int = 0,
-        minimum: float = 0.0,
-    ) -> None:
-        super().__init__(
-            learning_rate,
-            "epoch",
-            monitor=choose("monitor", monitor, MONITORS),
-            factor=check_float("factor", factor, 0.0, 1.0, open_ends=True),
-            patience=_time("patience", patience),
-            threshold=check_float("threshold", threshold, 0.0),
-            threshold_mode=choose("threshold_mode", threshold_mode, ("rel", "abs")),
-            cooldown=_time("cooldown", cooldown),
-            minimum=_minimum(minimum, learning_rate),
-        )
-
-    def __repr__(self) -> str:
-        return super().__repr__().replace(", by='epoch'", "")
+    def settle(self) -> None:
+        """Raise ValueError if the minimum is above the rate."""
+        _check_minimum(self.minimum, self.learning_rate)
 
     def begun(self, plateau: dict[str, Any] | None) -> dict[str, Any]:
         """Return the state to go on with: `plateau`, unless that is of a schedule that begins or looks elsewhere."""
@@ -618,10 +592,10 @@ class ReduceOnPlateau(Schedule):
             return plateau
         return {**mine, "rate": self.learning_rate, "best": None, "bad": 0, "cooldown": 0}
 
-    def after(self, plateau: dict[str, Any], value: float) -> dict[str, Any]:
+    def after(self, plateau: dict[str, Any], value: float, higher_is_better: bool) -> dict[str, Any]:
         """Return the state after an epoch in which what is monitored had this value."""
         best, bad, cooldown, rate = (plateau[name] for name in ("best", "bad", "cooldown", "rate"))
-        if self._is_better(value, best):
+        if self._is_better(value, best, higher_is_better):
             best, bad = value, 0
         else:
             bad += 1
@@ -633,10 +607,10 @@ class ReduceOnPlateau(Schedule):
             cooldown, bad = self.cooldown, 0
         return plateau | {"rate": rate, "best": best, "bad": bad, "cooldown": cooldown}
 
-    def _is_better(self, value: float, best: float | None) -> bool:
+    def _is_better(self, value: float, best: float | None, higher_is_better: bool) -> bool:
         if best is None:
             return not isnan(value)
-        sign = 1 if self.monitor.endswith("accuracy") else -1
+        sign = 1 if higher_is_better else -1
         room = self.threshold * (best if self.threshold_mode == "rel" else 1)
         return sign * value > sign * best + room
 
@@ -646,8 +620,8 @@ def check_plateau(plateau: Any) -> None:
     names = {"learning_rate", "monitor", "rate", "best", "bad", "cooldown"}
     if not isinstance(plateau, dict) or set(plateau) != names:
         raise ValueError(f"plateau must have {', '.join(sorted(names))}, got {describe(plateau)}")
-    choose("monitor", plateau["monitor"], MONITORS)
-    highest = check_float("learning_rate", plateau["learning_rate"], 0.0, float("inf"), open_ends=True)
+    _metric("monitor", plateau["monitor"])
+    highest = _positive("learning_rate", plateau["learning_rate"])
     check_float("rate", plateau["rate"], 0.0, highest)
     if plateau["best"] is not None and type(plateau["best"]) is not float:
         raise TypeError(f"best must be a number or null, got {describe(plateau['best'])}")
@@ -663,30 +637,3 @@ def _warmed(times: np.ndarray, warmup: int, start_factor: float) -> np.ndarray:
 
 def _decayed(rate: float, gamma: float, times: np.ndarray) -> np.ndarray:
     return rate * np.power(gamma, times.astype(np.float64))  # which may come to nothing
-
-
-def _time(name: str, value: Any, minimum: int = 0) -> int:
-    """Return a number of steps or epochs."""
-    return check_int(name, value, minimum, MAX_TIME)
-
-
-def _gamma(gamma: Any) -> float:
-    number = check_float("gamma", gamma, 0.0, 1.0)
-    if not number:
-        raise ValueError("gamma must be above 0, got 0.0")
-    return number
-
-
-def _below_one(name: str, value: Any) -> float:
-    number = check_float(name, value, 0.0, 1.0)
-    if number == 1:
-        raise ValueError(f"{name} must be below 1, got 1.0")
-    return number
-
-
-def _minimum(minimum: Any, learning_rate: Any) -> float:
-    highest = check_float("learning_rate", learning_rate, 0.0, float("inf"), open_ends=True)
-    number = check_float("minimum", minimum, 0.0)
-    if number > highest:
-        raise ValueError(f"minimum must be at most learning_rate={highest}, got {number}")
-    return number

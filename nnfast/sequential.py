@@ -31,7 +31,7 @@ from nnfast._validation import (
 from nnfast.engine.program import Guard, Program, aligned_zeros
 from nnfast.kernels import arrays as kernels
 from nnfast.layers import BatchNorm, Compiler, Dense, Layer, check_layers, output_units, walk
-from nnfast.losses import Loss, OutputLoss, to_description
+from nnfast.losses import Loss, OutputLoss
 from nnfast.optimizers import Optimizer, rate_at, resolve_optimizer
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Sequential:
                 "a network without a Dense layer of its own has as many outputs as inputs: give its input_shape"
             )
         self._units = units
-        self._loss = OutputLoss(loss, self._layers[-1].function, units)
+        self._loss = OutputLoss(loss, self._layers[-1].activation, units)
         self._dtype = checked_dtype(dtype)
         self._initial_stream, self._shuffle_stream, noise = streams(seed)
         self._noise_seed = int(noise.integers(2**63))
@@ -296,7 +296,7 @@ class Sequential:
 
     def _warn_of_steps(self, stacklevel: int) -> None:
         for path, layer in walk(self.layers):
-            if not layer.function.learns:
+            if layer.function.flat:
                 warnings.warn(
                     f"layers[{path}] has activation {layer.activation!r}, whose gradient is zero: "
                     "neither it nor any layer before it learns",
@@ -1232,7 +1232,7 @@ class Sequential:
     @property
     def _loss_text(self) -> str:
         """The name of the loss where that says all, else the object as it is written."""
-        return self.loss_name if to_description(self.loss_function) == self.loss_name else repr(self.loss_function)
+        return self.loss_name if self.loss_function.config() == self.loss_name else repr(self.loss_function)
 
     def copy(self) -> Sequential:
         """Return an independent network with the same parameters, optimizer state and stream of shuffles.

@@ -274,7 +274,7 @@ def _check_monitor(
         return
     recorded = {"loss": True, "accuracy": counts is not None, "val_loss": validation is not None}
     recorded["val_accuracy"] = validation is not None and net._loss.counting(validation[1]) is not None
-    if not recorded[schedule.monitor]:
+    if not recorded.get(schedule.monitor):
         raise ValueError(
             f"monitor must be among what this fit records, {', '.join(name for name in recorded if recorded[name])}, "
             f"got {schedule.monitor!r}: validation_data brings val_loss, targets that are classes bring an accuracy"
@@ -390,7 +390,9 @@ class _Run:
         schedule, program = getattr(self.optimizer, "learning_rate", None), self.net._built
         if isinstance(schedule, ReduceOnPlateau):
             for value in values[schedule.monitor]:
-                program.plateau = schedule.after(schedule.begun(program.plateau), value)
+                program.plateau = schedule.after(
+                    schedule.begun(program.plateau), value, schedule.monitor.endswith("accuracy")
+                )
 
     def record(self, done: int) -> bool:
         """Add to the history the epochs that `done` steps have completed; return whether there were any.

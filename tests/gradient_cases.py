@@ -45,31 +45,7 @@ LAYERS: dict[str, Callable[[int], nf.layers.Layer]] = {
 }
 
 
-@dataclass(frozen=True)
-class Activation:
-    """Has a kink where its derivative jumps; one that `mixes` makes a row's outputs from all of them, so needs two."""
-
-    kinks: bool = False
-    mixes: bool = False
-
-
-ACTIVATIONS = {
-    "identity": Activation(),
-    "step": Activation(kinks=True),
-    "sigmoid": Activation(),
-    "tanh": Activation(),
-    "relu": Activation(kinks=True),
-    "leaky_relu": Activation(kinks=True),
-    "elu": Activation(),
-    "selu": Activation(kinks=True),
-    "hard_sigmoid": Activation(kinks=True),
-    "gelu": Activation(),
-    "gelu_tanh": Activation(),
-    "silu": Activation(),
-    "softplus": Activation(),
-    "softmax": Activation(mixes=True),
-    "log_softmax": Activation(mixes=True),
-}
+ACTIVATIONS = {name: nf.activations.resolve_activation(name) for name in nf.activations.NAMES}
 
 
 def labels(score: np.ndarray) -> np.ndarray:
@@ -122,7 +98,6 @@ class Loss:
     )
     make: Callable[[], nf.losses.Loss] | None = None  # where the name is not enough
     parameters: tuple[object, ...] = ()  # of the kernels, for three outputs
-    kinks: bool = False  # of it or of its derivative
 
 
 LOSSES = {
@@ -132,8 +107,8 @@ LOSSES = {
     ),
     "mean_squared_error": Loss({"mean_squared_error": values}),
     "sum_squared_error": Loss({"sum_squared_error": values}),
-    "mean_absolute_error": Loss({"mean_absolute_error": values}, kinks=True),
-    "huber": Loss({"huber": values}, make=lambda: nf.losses.Huber(0.7), parameters=(0.7,), kinks=True),
+    "mean_absolute_error": Loss({"mean_absolute_error": values}),
+    "huber": Loss({"huber": values}, make=lambda: nf.losses.Huber(0.7), parameters=(0.7,)),
     "log_cosh": Loss({"log_cosh": values}),
     "poisson": Loss({"poisson": values}, dict.fromkeys(("identity", "leaky_relu"), (counts,))),
     "quantile": Loss(
@@ -141,9 +116,8 @@ LOSSES = {
         {name: (values,) for name, row in ACTIVATIONS.items() if not row.mixes},
         make=lambda: nf.losses.Quantile(0.3),
         parameters=(np.array([0.1, 0.5, 0.8]),),
-        kinks=True,
     ),
-    "hinge": Loss({"hinge": values}, dict.fromkeys(("identity", "tanh"), (signs,)), kinks=True),
+    "hinge": Loss({"hinge": values}, dict.fromkeys(("identity", "tanh"), (signs,))),
     "kl_divergence": Loss(
         {"kl_divergence": logarithms, "softmax_kl_divergence": values}, dict.fromkeys(MIXING, CLASSES)
     ),
@@ -209,7 +183,7 @@ class Case:
     @property
     def flat(self) -> bool:
         """Whether all gradients are zero."""
-        return self.activations[-1] == "step"
+        return ACTIVATIONS[self.activations[-1]].flat
 
 
 def cases() -> Iterator[Case]:

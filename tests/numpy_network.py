@@ -65,11 +65,8 @@ class NumpyNetwork:
         self.steps = steps_of(net.layers)
         self.activations = [step.layer.activation for step in self.steps]
         self.loss, numbers, each = net._loss.kernel(net.dtype)
-        a, log_input = (*numbers, 0.0, 0.0)[:2]
         quantiles = None if each is None else np.tile(each, net._loss.n_out // len(each))
-        self.loss_parameters = {"huber": (a,), "poisson": (log_input,), "quantile": (quantiles,)}.get(
-            self.loss, (a,) if "cross_entropy" in self.loss else ()
-        )
+        self.loss_parameters = numbers if each is None else (quantiles,)
         if net._loss.fused:  # the loss is told from the logits
             self.activations[-1] = "identity"
         self.parameters = {name: view.copy() for name, view in net.params.items()}

@@ -48,6 +48,8 @@ def test_every_activation_has_a_row() -> None:
 
 def test_every_loss_has_a_row() -> None:
     assert set(losses.NAMES) == set(LOSSES)
+    for name, row in LOSSES.items():
+        assert set(row.kernels) == {name, *losses.LOSSES[name].fused.values()}
     assert set(kernels.LOSSES) == {kernel for row in LOSSES.values() for kernel in row.kernels}
 
 
@@ -241,7 +243,7 @@ SMOOTH = [
     for case in CASES
     if len(case.activations) == 2
     and not any(ACTIVATIONS[a].kinks for a in case.activations)
-    and not LOSSES[case.loss].kinks
+    and not losses.LOSSES[case.loss].kinks
 ]
 
 

@@ -322,7 +322,7 @@ def test_optimizers_have_the_defaults_of_pytorch():
     for kind in KINDS:
         mine, theirs = kind(), inspect.signature(getattr(torch.optim, kind.__name__)).parameters
         betas = dict(zip(("beta1", "beta2"), theirs["betas"].default, strict=True)) if "betas" in theirs else {}
-        for name in kind.hyperparameters:
+        for name in kind.fields:
             if name not in ("decay_biases", "clip_value", "clip_norm", "average_decay"):  # nnfast's own
                 expected = betas[name] if name in betas else theirs[IN_PYTORCH.get(name, name)].default
                 assert getattr(mine, name) == expected, name
@@ -331,7 +331,7 @@ def test_optimizers_have_the_defaults_of_pytorch():
 @pytest.mark.parametrize("kind", KINDS)
 def test_hyperparameters_are_the_arguments_of_an_optimizer(kind):
     first, *others = inspect.signature(kind).parameters.values()
-    assert kind.hyperparameters == (first.name, *(p.name for p in others))
+    assert tuple(kind.fields) == (first.name, *(p.name for p in others))
     assert all(p.kind is p.KEYWORD_ONLY for p in others)
     assert kind(0.5).learning_rate == 0.5
     assert kind.__name__ in nf.__all__
@@ -361,7 +361,7 @@ def test_learning_rates_are_numbers(kind, rate):
 
 def those_with(*names):
     """Each optimizer with each of these hyperparameters that it has."""
-    return [(kind, name) for name in names for kind in KINDS if name in kind.hyperparameters]
+    return [(kind, name) for name in names for kind in KINDS if name in kind.fields]
 
 
 @pytest.mark.parametrize(("kind", "name"), those_with("beta1", "beta2", "alpha", "rho", "momentum", "average_decay"))

@@ -202,8 +202,8 @@ def test_descriptions_say_what_they_are():
 def test_a_name_means_the_defaults(name):
     loss = losses.resolve_loss(name)
     assert loss == losses.LOSSES[name]()
-    assert losses.to_description(loss) == name
-    assert losses.from_description(name) == loss
+    assert loss.config() == name
+    assert losses.loss_from(name) == loss
 
 
 def test_quantiles_are_asked_for():
@@ -322,7 +322,7 @@ def test_losses_survive_copies_and_files(name, tmp_path):
     net.train_step(X, y)
     net.save(tmp_path / "net.npz")
     loss = FITTING[name][0]
-    json.dumps(losses.to_description(loss))
+    json.dumps(loss.config())
     for twin in (net.copy(), copy.deepcopy(net), pickle.loads(pickle.dumps(net)), nf.load(tmp_path / "net.npz")):
         assert twin.loss_function == loss
         assert twin.loss(X, y) == net.loss(X, y)
@@ -333,7 +333,7 @@ def test_losses_survive_copies_and_files(name, tmp_path):
 @pytest.mark.parametrize("wrong", [5, {"name": "huber", "slope": 1}, {"delta": 1}, {"name": "nonsense"}, ["huber"]])
 def test_descriptions_that_are_none(wrong):
     with pytest.raises((KeyError, TypeError, ValueError)):
-        losses.from_description(wrong)
+        losses.loss_from(wrong)
 
 
 def test_parameters_are_shown():

@@ -323,9 +323,9 @@ def test_metrics_that_do_not_fit(metric, output, targets, message):
 
 
 @pytest.mark.parametrize(
-    ("output", "targets"),
-    [(at(a, loss), t) for a, loss in OUTPUT_LAYERS for t in (SHARES, ANSWERS)],
-    ids=str,
+    ("activation", "loss", "targets"),
+    [(*layer, targets) for layer in OUTPUT_LAYERS for targets in (SHARES, ANSWERS)],
 )
-def test_accuracy_applies_where_it_always_did(output, targets):
+def test_accuracy_applies_where_it_always_did(activation, loss, targets):
+    output = at(activation, loss)
     assert (metrics.Accuracy().misfit(output, targets) == "") == (output.counting(targets) is not None)

@@ -110,7 +110,7 @@ def test_every_hyperparameter_is_compared() -> None:
     assert set(OPTIONS) == set(OPTIMIZERS)
     for name, many in OPTIONS.items():
         tried = {key for options in many for key in options}
-        own = set(OPTIMIZERS[name].hyperparameters)
+        own = set(OPTIMIZERS[name].fields)
         assert own - tried == {"decay_biases", "clip_value", "clip_norm", "average_decay"}
 
 

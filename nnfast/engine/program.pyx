@@ -218,8 +218,9 @@ cdef class Program:
     cdef fill_loss(self, description):
         cdef LossSpec* loss = &self.plan.loss
         kind, numbers, per_output = description
-        loss.a, loss.log_input = (*numbers, 0, 0)[:2]
         loss.kind = LOSSES[kind]
+        loss.a = numbers[0] if numbers else 0
+        loss.log_input = loss.a != 0  # which poisson alone reads
         if per_output is not None:
             loss.period = len(per_output)
             if loss.period == 0:
