@@ -432,7 +432,7 @@ class Quantile(Loss, name="quantile"):
     def check_output(self, activation: str, n_out: int) -> None:
         """Raise ValueError unless there is an output for each quantile of each target."""
         if resolve_activation(activation).mixes:
-            raise ValueError(f"loss 'quantile' needs outputs of their own, as of 'identity', got {activation!r}")
+            raise ValueError(f"loss 'quantile' needs independent outputs, such as of 'identity', got {activation!r}")
         if n_out % len(self.quantiles):
             raise ValueError(
                 f"loss 'quantile' needs an output for each of {len(self.quantiles)} quantiles of each target, "

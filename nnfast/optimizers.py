@@ -219,7 +219,16 @@ class Optimizer(Description, noun="an optimizer"):
     def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
         """Return the first values of the moments, None for those that are not kept.
 
-        What determines the moments alone is taken out of `checked`, the hyperparameters by name.
+        Parameters
+        ----------
+        checked : dict
+            The hyperparameters by name. Those that determine the moments alone are taken out.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.SGD(momentum=0.9).moments({"momentum": 0.9, "dampening": 0.0, "nesterov": False})
+        (0.0,)
         """
         raise NotImplementedError
 
@@ -269,7 +278,6 @@ class SGD(Optimizer, name="sgd"):
     nesterov: bool = Field(_flag, default=False, kw_only=True)
 
     def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
-        """Return the first values of the moments."""
         momentum, dampening = checked["momentum"], checked["dampening"]
         if checked["nesterov"] and (not momentum or dampening):
             raise ValueError(
@@ -323,7 +331,6 @@ class Adam(Optimizer, name="adam"):
     decoupled_weight_decay: bool = Field(_flag, default=False, kw_only=True)
 
     def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
-        """Return the first values of the moments."""
         return 0.0, 0.0, 0.0 if checked.pop("amsgrad") else None
 
 
@@ -370,7 +377,6 @@ class AdamW(Optimizer, name="adamw"):
     weight_decay: float = Field(_not_negative, default=1e-2, kw_only=True)
 
     def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
-        """Return the first values of the moments."""
         return 0.0, 0.0, 0.0 if checked.pop("amsgrad") else None
 
 
@@ -417,7 +423,6 @@ class NAdam(Optimizer, name="nadam"):
     decoupled_weight_decay: bool = Field(_flag, default=False, kw_only=True)
 
     def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
-        """Return the first values of the moments."""
         return 0.0, 0.0
 
 
@@ -460,7 +465,6 @@ class Adagrad(Optimizer, name="adagrad"):
     epsilon: float = Field(_positive, default=1e-10, kw_only=True)
 
     def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
-        """Return the first values of the moments."""
         return (checked.pop("initial_accumulator_value"),)
 
 
@@ -507,7 +511,6 @@ class RMSprop(Optimizer, name="rmsprop"):
     centered: bool = Field(_flag, default=False, kw_only=True)
 
     def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
-        """Return the first values of the moments."""
         return 0.0, 0.0 if checked.pop("centered") else None, 0.0 if checked["momentum"] else None
 
 
@@ -546,7 +549,6 @@ class Adadelta(Optimizer, name="adadelta"):
     epsilon: float = Field(_positive, default=1e-6, kw_only=True)
 
     def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
-        """Return the first values of the moments."""
         return 0.0, 0.0
 
 
