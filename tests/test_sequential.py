@@ -517,7 +517,7 @@ def wrong_outs(shape):
     yield np.empty(longer, np.float32), ValueError, rf"must have shape {wanted}, got {re.escape(str(longer))}"
     yield np.empty((1, *shape), np.float32), ValueError, f"must have shape {wanted}, got"
     yield np.empty((*shape, 2), np.float32)[..., 0], ValueError, "must be C-contiguous and aligned"
-    yield read_only, ValueError, "is read-only"
+    yield read_only, ValueError, "must be writable, got a read-only array"
     yield np.empty(shape).tolist(), TypeError, "must be a numpy array"
 
 
