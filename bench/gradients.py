@@ -113,7 +113,7 @@ class Book:
 
 
 def of_training(steps: int) -> dict[str, Any]:
-    """Run the book's experiment with a numerical gradient for each mini-batch; then with backpropagation, to compare."""
+    """Run the book's experiment with a numerical gradient for each mini-batch; then with backpropagation."""
     import nnfast as nf
 
     workload = WORKLOADS["book"]

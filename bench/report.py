@@ -82,7 +82,8 @@ def gradients_lines(result: dict[str, Any]) -> str:
         f"the largest difference between the two is {network['difference']:.1e}, of slopes up to "
         f"{network['largest']:.1e}",
         f"training with numerical gradients, {training['steps']:,} steps of 100: {numerical['seconds']:.1f} s, "
-        f"accuracy {numerical['accuracy']:.4f}; with backpropagation {backward['seconds']:.2f} s, {backward['accuracy']:.4f}",
+        f"accuracy {numerical['accuracy']:.4f}; with backpropagation {backward['seconds']:.2f} s, "
+        f"{backward['accuracy']:.4f}",
         f"Rosenbrock's function in {function['variables']:,} variables:",
         f"{'':26}{'ms':>10}{'time / first':>14}{'relative error':>16}",
     ]
