@@ -190,7 +190,7 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure nnfast and its peers in turn, and print the ratios of their times.",
-        epilog="\n".join(["names:", *(f"  {name:11}{text}" for name, text in (WORKLOADS | OTHERS).items())]),
+        epilog="\n".join(["names:", *(f"  {name:13}{text}" for name, text in (WORKLOADS | OTHERS).items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument

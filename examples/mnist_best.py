@@ -1,7 +1,7 @@
-"""The best dense network for MNIST in a minute, of all that nnfast has.
+"""The best dense network for MNIST in a minute, with everything that nnfast offers.
 
-Batch normalization, dropout, label smoothing, momentum, one cycle of the learning rate, and images that are shifted by
-a pixel or none, anew in each epoch.
+Batch normalization, dropout, label smoothing, momentum, one cycle of the learning rate, and images shifted by at most
+a pixel, anew in each epoch.
 """
 
 import sys
@@ -28,14 +28,14 @@ def shifted(images, rng):
 
 
 def network(n_in, seed):
-    """Return the network, not trained yet."""
+    """Return the untrained network."""
     hidden = [nf.Dense(512, use_bias=False), nf.BatchNorm(), nf.Activation("relu"), nf.Dropout(DROPOUT)]
     loss = nf.losses.CrossEntropy(label_smoothing=SMOOTHING)
     return nf.Sequential([*hidden * 2, nf.Dense(10, "softmax")], input_shape=n_in, loss=loss, seed=seed)
 
 
 def train(net, x, y, seed, epochs=EPOCHS, after=None):
-    """Train it; `after` is called after each epoch."""
+    """Train the network; call `after` after each epoch."""
     cycle = nf.schedules.OneCycle(RATE, steps=epochs * -(-len(x) // BATCH))
     sgd = nf.SGD(cycle, momentum=0.9, nesterov=True, weight_decay=DECAY)
     rng = np.random.default_rng(seed)
@@ -46,7 +46,7 @@ def train(net, x, y, seed, epochs=EPOCHS, after=None):
 
 
 def main():
-    """Train it three times, tell what it reads of images that it has not seen, and show which it does not."""
+    """Train the network three times, print its accuracy on unseen images, and show some that it reads wrongly."""
     sys.path.append(str(Path(__file__).with_name("book")))
     import matplotlib.pyplot as plt
     from _picture import load_images, options, save
@@ -58,7 +58,7 @@ def main():
         train(net, x, y, seed, epochs)
         seconds = perf_counter() - start
         accuracies.append(net.accuracy(x_test, y_test))
-        told = f"{accuracies[-1]:.2%} of {len(x_test):,} images that it has not seen, after {seconds:.1f} s"
+        told = f"{accuracies[-1]:.2%} of {len(x_test):,} unseen images read correctly, after {seconds:.1f} s"
         print(f"{name}, seed {seed}, {nf.get_num_threads()} threads: {told}", flush=True)
     print(f"median: {np.median(accuracies):.2%}")
 

@@ -1,6 +1,7 @@
-"""One table of all that has a gradient: each layer, activation, loss and optimizer is a row.
+"""One table of everything that has a gradient: each layer, activation, loss and optimizer is a row.
 
-An addition to nnfast is one row here; tests/test_gradient_cases.py names what has none, and makes networks of the rows.
+Each addition to nnfast needs a row here; tests/test_gradient_cases.py reports what has none, and builds networks from
+the rows.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from nnfast.optimizers import Optimizer
 
 # ---- the table
 
-# A layer that keeps a width, by its class and what is special about it.
+# Layers whose output is as wide as their input, by class and special options.
 LAYERS: dict[str, Callable[[int], nf.layers.Layer]] = {
     "Dense": lambda width: nf.Dense(width, "tanh"),
     "Dense without bias": lambda width: nf.Dense(width, "gelu", use_bias=False),
@@ -90,13 +91,13 @@ CLASSES, ANSWERS = (labels, one_hot, shares), (zeros_and_ones, chances)
 
 @dataclass(frozen=True)
 class Loss:
-    """Which output layers it fits, with which targets, and the kernels behind it: what they take for a prediction."""
+    """The output layers and targets that a loss fits, its kernels, and what these take as the prediction."""
 
     kernels: dict[str, Callable[[np.ndarray], np.ndarray]]
     targets: dict[str, tuple[Callable[[np.ndarray], np.ndarray], ...]] = field(
         default_factory=lambda: {name: CLASSES if name == "softmax" else (values,) for name in ACTIVATIONS}
     )
-    make: Callable[[], nf.losses.Loss] | None = None  # where the name is not enough
+    make: Callable[[], nf.losses.Loss] | None = None  # if the name is not enough
     parameters: tuple[object, ...] = ()  # of the kernels, for three outputs
 
 
@@ -125,13 +126,13 @@ LOSSES = {
 
 
 def loss_of(name: str) -> nf.losses.Loss | str:
-    """What a network takes for its loss."""
+    """The `loss` argument of a network."""
     make = LOSSES[name].make
     return name if make is None else make()
 
 
-# Large steps, though log_softmax, which has no bound below, diverges at larger ones. Epsilon keeps Adam from dividing
-# the error of a difference by a gradient that is as small.
+# Large learning rates, but log_softmax, which is unbounded below, diverges at larger ones. Epsilon keeps Adam from
+# dividing the error of a difference by an equally small gradient.
 OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     "sgd": lambda: nf.SGD(0.1),
     "adam": lambda: nf.Adam(0.02, beta1=0.8, beta2=0.9, epsilon=1e-2),
@@ -142,7 +143,7 @@ OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
     "adadelta": lambda: nf.Adadelta(0.5, rho=0.8, epsilon=1e-2),
 }
 
-# ---- networks of it
+# ---- networks from the table
 
 ROWS, FEATURES = 9, 4
 SEED = 3
@@ -154,13 +155,13 @@ def dense(units: int, activation: str) -> nf.Dense:
 
 def inputs(rows: int, rng: np.random.Generator) -> np.ndarray:
     x = rng.normal(size=(rows, FEATURES))
-    x[rng.random(x.shape) < 0.2] = 0  # some inputs change nothing
+    x[rng.random(x.shape) < 0.2] = 0  # some inputs have no effect
     return x
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network by its layers' activations, and targets that it can learn something from."""
+    """A network, given by its layers' activations, and targets from which it can learn."""
 
     activations: tuple[str, ...]
     units: int  # outputs
@@ -203,7 +204,7 @@ def cases() -> Iterator[Case]:
 
 CASES = list(cases())
 
-# Where a layer may be: the chains that it makes, given what makes it of a width.
+# The positions of a layer: each maps a function that makes the layer for a width to a chain of layers.
 PLACES: dict[str, Callable[[Callable[[int], nf.layers.Layer]], list[nf.layers.Layer]]] = {
     "alone": lambda make: [make(FEATURES)],
     "first": lambda make: [make(FEATURES), nf.Dense(5, "sigmoid"), nf.Dense(3, "softmax")],
@@ -215,7 +216,7 @@ PLACES: dict[str, Callable[[Callable[[int], nf.layers.Layer]], list[nf.layers.La
 
 @dataclass(frozen=True)
 class LayerCase:
-    """A network with a layer of some kind in it, and its state in the midst of a training."""
+    """A network that contains a layer of some kind, in the middle of training."""
 
     layer: str
     place: str
@@ -240,7 +241,7 @@ class LayerCase:
         net.flat_params[:] += 0.3 * rng.normal(size=net.n_parameters)
         for name, view in net.statistics.items():
             view[:] = rng.uniform(0.5, 1.5, len(view)) if name.startswith("variance") else rng.normal(size=len(view))
-        net.forward(inputs(ROWS, rng), training=True)  # noise goes on
+        net.forward(inputs(ROWS, rng), training=True)  # advances the noise
         return net
 
     def data(self, rows: int = ROWS) -> tuple[np.ndarray, np.ndarray]:
@@ -252,7 +253,7 @@ class LayerCase:
 
 
 def layer_cases() -> Iterator[LayerCase]:
-    """Each layer in each place, as `predict` sees it and as training does, with and without weights of rows."""
+    """Each layer in each position, in inference and in training, with and without sample weights."""
     for layer in LAYERS:
         for place in PLACES:
             yield LayerCase(layer, place, training=False, weighted=True)

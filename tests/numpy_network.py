@@ -1,4 +1,4 @@
-"""A network and its training once more, in NumPy with `nnfast.reference`: what the tests hold a whole network to."""
+"""Networks and training once more, in NumPy with `nnfast.reference`: the tests compare whole networks with it."""
 
 from __future__ import annotations
 
@@ -13,61 +13,61 @@ import nnfast as nf
 from nnfast import reference, saving
 
 WITH_PARAMETER = ("leaky_relu", "elu", "softplus")
-KEPT = ("gelu", "gelu_tanh", "silu", "softplus")  # their derivative is told from the input
+KEPT = ("gelu", "gelu_tanh", "silu", "softplus")  # their derivative is computed from the input
 KINKS = {"step": (0,), "relu": (0,), "leaky_relu": (0,), "selu": (0,), "hard_sigmoid": (-3, 3)}
 
 
 def shuffle_stream(seed: int) -> np.random.PCG64:
-    """The stream that a network of this seed shuffles with."""
+    """The random stream that a network with this seed uses for shuffling."""
     return np.random.PCG64(np.random.SeedSequence(seed).spawn(2)[1])
 
 
 @dataclass(frozen=True)
-class Step:
-    """One of the steps that layers become: a residual sum is the last of its own."""
+class Stage:
+    """One of the stages that layers become: a residual layer ends with its sum."""
 
     kind: str
     layer: nf.layers.Layer
-    names: dict[str, str] = field(default_factory=dict)  # of what it learns and of its statistics, by role
-    other: int = 0  # place in the chain of what a residual sum adds
+    names: dict[str, str] = field(default_factory=dict)  # of its parameters and statistics, by role
+    other: int = 0  # index in the chain of what a residual layer adds
 
 
-def steps_of(layers: Sequence[nf.layers.Layer]) -> list[Step]:
-    """The chain that layers make, with the names of their arrays."""
-    steps: list[Step] = []
+def stages_of(layers: Sequence[nf.layers.Layer]) -> list[Stage]:
+    """The stages that layers become, with the names of their arrays."""
+    stages: list[Stage] = []
     numbers = {"W": 0, "gamma": 0}
 
     def add(layer: nf.layers.Layer) -> None:
         if isinstance(layer, nf.Residual):
-            other = len(steps)
+            other = len(stages)
             for inner in layer.layers:
                 add(inner)
-            steps.append(Step("add", layer, other=other))
+            stages.append(Stage("add", layer, other=other))
             return
         roles = {"dense": ("W", "b"), "layer_norm": ("gamma", "beta")}.get(layer.kind, ())
         roles = ("gamma", "beta", "mean", "variance") if layer.kind == "batch_norm" else roles
         if roles:
             numbers[roles[0]] += 1
-        steps.append(Step(layer.kind, layer, {role: f"{role}{numbers[roles[0]]}" for role in roles}))
+        stages.append(Stage(layer.kind, layer, {role: f"{role}{numbers[roles[0]]}" for role in roles}))
 
     for layer in layers:
         add(layer)
-    return steps
+    return stages
 
 
 class NumpyNetwork:
-    """The twin of a network: takes its parameters as they are, and goes its own way from there.
+    """The twin of a network: starts from its current parameters and is independent from then on.
 
-    `training`, where a method has it, is as for `nf.Sequential.loss`.
+    The argument `training` has the same meaning as in `nf.Sequential.loss`.
     """
 
     def __init__(self, net: nf.Sequential, seed: int | None = None) -> None:
-        self.steps = steps_of(net.layers)
-        self.activations = [step.layer.activation for step in self.steps]
+        self.stages = stages_of(net.layers)
+        self.activations = [stage.layer.activation for stage in self.stages]
         self.loss, numbers, each = net._loss.kernel(net.dtype)
         quantiles = None if each is None else np.tile(each, net._loss.n_out // len(each))
         self.loss_parameters = numbers if each is None else (quantiles,)
-        if net._loss.fused:  # the loss is told from the logits
+        if net._loss.fused:  # the loss is computed from the logits
             self.activations[-1] = "identity"
         self.parameters = {name: view.copy() for name, view in net.params.items()}
         self.statistics = {name: view.copy() for name, view in net.statistics.items()}
@@ -76,35 +76,35 @@ class NumpyNetwork:
         self.updates = 0
         self.bit_generator = None if seed is None else shuffle_stream(seed)
 
-    # ---- a step and back
+    # ---- one stage, forward and backward
 
-    def array(self, step: Step, role: str) -> np.ndarray | None:
-        return self.parameters.get(step.names[role])
+    def array(self, stage: Stage, role: str) -> np.ndarray | None:
+        return self.parameters.get(stage.names[role])
 
     def function(self, s: int, x: np.ndarray) -> np.ndarray:
         return getattr(reference, self.activations[s])(x, *self.parameter(s))
 
     def parameter(self, s: int) -> tuple[float, ...]:
-        return (self.steps[s].layer.function.alpha,) if self.activations[s] in WITH_PARAMETER else ()
+        return (self.stages[s].layer.function.alpha,) if self.activations[s] in WITH_PARAMETER else ()
 
     def key(self, s: int) -> int:
         return reference.noise_key(self.noise_seed, self.noise_steps, s)
 
-    def from_batch(self, step: Step, training: bool) -> bool:
-        return training and step.layer.trainable
+    def from_batch(self, stage: Stage, training: bool) -> bool:
+        return training and stage.layer.trainable
 
-    def column_moments(self, step: Step, x: np.ndarray, training: bool) -> tuple[np.ndarray, np.ndarray]:
-        if self.from_batch(step, training):
+    def column_moments(self, stage: Stage, x: np.ndarray, training: bool) -> tuple[np.ndarray, np.ndarray]:
+        if self.from_batch(stage, training):
             return tuple(reference.batch_norm_moments(x))
-        return self.statistics[step.names["mean"]], self.statistics[step.names["variance"]]
+        return self.statistics[stage.names["mean"]], self.statistics[stage.names["variance"]]
 
     def through(self, s: int, chain: list[np.ndarray], training: bool) -> np.ndarray:
-        """The output of step `s`, from the input and outputs before."""
-        step, x = self.steps[s], chain[s]
-        layer = step.layer
-        match step.kind:
+        """The output of stage `s`, computed from the input and the outputs before it."""
+        stage, x = self.stages[s], chain[s]
+        layer = stage.layer
+        match stage.kind:
             case "dense":
-                return self.function(s, reference.dense(x, self.array(step, "W"), self.array(step, "b")))
+                return self.function(s, reference.dense(x, self.array(stage, "W"), self.array(stage, "b")))
             case "activation":
                 return self.function(s, x)
             case "rescaling":
@@ -114,29 +114,29 @@ class NumpyNetwork:
             case "gaussian_noise" if training:
                 return reference.gaussian_noise(x, layer.stddev, self.key(s))
             case "batch_norm":
-                moments = self.column_moments(step, x, training)
+                moments = self.column_moments(stage, x, training)
                 return reference.batch_norm(
-                    x, *moments, self.array(step, "gamma"), self.array(step, "beta"), layer.epsilon
+                    x, *moments, self.array(stage, "gamma"), self.array(stage, "beta"), layer.epsilon
                 )
             case "layer_norm":
-                return reference.layer_norm(x, self.array(step, "gamma"), self.array(step, "beta"), layer.epsilon)
+                return reference.layer_norm(x, self.array(stage, "gamma"), self.array(stage, "beta"), layer.epsilon)
             case "add":
-                return x + chain[step.other]
+                return x + chain[stage.other]
         return x
 
     def back(
         self, s: int, chain: list[np.ndarray], gradient: np.ndarray, training: bool, found: dict[str, np.ndarray]
     ) -> np.ndarray:
-        """The gradient of the input of step `s` from that of its output; those of parameters go into `found`."""
-        step, x = self.steps[s], chain[s]
-        layer = step.layer
-        match step.kind:
+        """The gradient with respect to the input of stage `s`; those of parameters are written to `found`."""
+        stage, x = self.stages[s], chain[s]
+        layer = stage.layer
+        match stage.kind:
             case "dense":
-                z = reference.dense(x, self.array(step, "W"), self.array(step, "b"))
+                z = reference.dense(x, self.array(stage, "W"), self.array(stage, "b"))
                 gradient = self.back_through_function(s, z, chain[s + 1], gradient)
-                found[step.names["W"]] = reference.dense_backward_weights(x, gradient)
-                found[step.names["b"]] = reference.dense_backward_bias(gradient)
-                return reference.dense_backward_input(gradient, self.array(step, "W"))
+                found[stage.names["W"]] = reference.dense_backward_weights(x, gradient)
+                found[stage.names["b"]] = reference.dense_backward_bias(gradient)
+                return reference.dense_backward_input(gradient, self.array(stage, "W"))
             case "activation":
                 return self.back_through_function(s, x, chain[s + 1], gradient)
             case "rescaling":
@@ -144,50 +144,50 @@ class NumpyNetwork:
             case "dropout" if training:
                 return reference.dropout(gradient, layer.rate, self.key(s))
             case "batch_norm":
-                moments = self.column_moments(step, x, training)
+                moments = self.column_moments(stage, x, training)
                 sums = reference.batch_norm_sums(gradient, x, *moments, layer.epsilon)
-                found[step.names["beta"]], found[step.names["gamma"]] = sums
-                sums = sums if self.from_batch(step, training) else None
+                found[stage.names["beta"]], found[stage.names["gamma"]] = sums
+                sums = sums if self.from_batch(stage, training) else None
                 return reference.batch_norm_backward(
-                    gradient, x, *moments, self.array(step, "gamma"), sums, len(x), layer.epsilon
+                    gradient, x, *moments, self.array(stage, "gamma"), sums, len(x), layer.epsilon
                 )
             case "layer_norm":
                 stats, gamma, beta = np.empty((len(x), 2)), np.empty(x.shape[1]), np.empty(x.shape[1])
                 reference.layer_norm(x, None, None, layer.epsilon, stats)
                 reference.layer_norm_backward_parameters(gradient, x, stats, gamma, beta)
-                found[step.names["gamma"]], found[step.names["beta"]] = gamma, beta
-                return reference.layer_norm_backward(gradient, x, self.array(step, "gamma"), stats)
+                found[stage.names["gamma"]], found[stage.names["beta"]] = gamma, beta
+                return reference.layer_norm_backward(gradient, x, self.array(stage, "gamma"), stats)
         return gradient
 
     def back_through_function(self, s: int, z: np.ndarray, out: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         activation = self.activations[s]
-        told_from = z if activation in KEPT else out
-        return getattr(reference, f"{activation}_backward")(gradient, told_from, *self.parameter(s))
+        source = z if activation in KEPT else out
+        return getattr(reference, f"{activation}_backward")(gradient, source, *self.parameter(s))
 
     # ---- a network
 
     def forward(self, x: np.ndarray, *, training: bool = False) -> list[np.ndarray]:
-        """The input and the outputs of all steps."""
+        """The input and the outputs of all stages."""
         chain = [x]
-        for s in range(len(self.steps)):
+        for s in range(len(self.stages)):
             chain.append(self.through(s, chain, training))
         return chain
 
     def backward(
         self, chain: list[np.ndarray], gradient: np.ndarray, *, training: bool = False
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """The gradients of the parameters and of the input, from that of the last output."""
+        """The gradients with respect to the parameters and the input, given that for the last output."""
         found: dict[str, np.ndarray] = {}
         each = [np.zeros_like(out) for out in chain]
         each[-1] = gradient
-        for s in range(len(self.steps) - 1, -1, -1):
+        for s in range(len(self.stages) - 1, -1, -1):
             each[s] += self.back(s, chain, each[s + 1], training, found)
-            if self.steps[s].kind == "add":
-                each[self.steps[s].other] += each[s + 1]
+            if self.stages[s].kind == "add":
+                each[self.stages[s].other] += each[s + 1]
         return {name: found[name] for name in self.parameters}, each[0]
 
     def rows_of(self, y: np.ndarray, weights: np.ndarray | None) -> Iterator[tuple[slice, float]]:
-        """What the loss is the sum of: all rows, or each with its part of the weights."""
+        """The terms of the loss: all rows together, or each row with its share of the weights."""
         if weights is None:
             yield slice(None), 1.0
             return
@@ -195,9 +195,9 @@ class NumpyNetwork:
             yield slice(r, r + 1), weight / weights.sum()
 
     def penalised(self) -> Iterator[tuple[str, float, float]]:
-        for step in self.steps:
-            if step.kind != "add" and (step.layer.l1 or step.layer.l2):
-                yield step.names.get("W") or step.names["gamma"], step.layer.l1, step.layer.l2
+        for stage in self.stages:
+            if stage.kind != "add" and (stage.layer.l1 or stage.layer.l2):
+                yield stage.names.get("W") or stage.names["gamma"], stage.layer.l1, stage.layer.l2
 
     def loss_of(
         self, x: np.ndarray, y: np.ndarray, *, training: bool = False, weights: np.ndarray | None = None
@@ -213,7 +213,7 @@ class NumpyNetwork:
         weights: np.ndarray | None = None,
         backward: bool = True,
     ) -> tuple[float, dict[str, np.ndarray]]:
-        """The gradient has also that of ``"x"``."""
+        """The loss and the gradients, including that of ``"x"``."""
         chain = self.forward(x, training=training)
         loss_of = getattr(reference, self.loss)
         parts = list(self.rows_of(y, weights))
@@ -236,7 +236,7 @@ class NumpyNetwork:
         loss, gradients = self.loss_and_gradient(x, y, training=True, weights=weights)
         self.go_on(self.forward(x, training=True))
         self.updates += 1
-        frozen = {name for step in self.steps if not step.layer.trainable for name in step.names.values()}
+        frozen = {name for stage in self.stages if not stage.layer.trainable for name in stage.names.values()}
         for name, parameters in self.parameters.items():
             if name in frozen:
                 continue
@@ -250,17 +250,17 @@ class NumpyNetwork:
         return loss
 
     def go_on(self, chain: list[np.ndarray]) -> None:
-        """What a pass in training leaves behind."""
+        """Update the noise counter and the running statistics, as a forward pass in training does."""
         self.noise_steps += 1
-        for s, step in enumerate(self.steps):
-            if step.kind == "batch_norm" and step.layer.trainable:
-                x, momentum = chain[s], step.layer.momentum
+        for s, stage in enumerate(self.stages):
+            if stage.kind == "batch_norm" and stage.layer.trainable:
+                x, momentum = chain[s], stage.layer.momentum
                 for role, value in (("mean", x.mean(axis=0)), ("variance", x.var(axis=0, ddof=1))):
-                    running = self.statistics[step.names[role]]
+                    running = self.statistics[stage.names[role]]
                     running += momentum * (value - running)
 
     def batches(self, n: int, batch_size: int, steps: int) -> Iterator[np.ndarray]:
-        """The rows of each mini-batch: the order is shuffled again, from where it was, as each epoch begins."""
+        """The rows of each mini-batch: each epoch shuffles the order of the one before."""
         order = np.arange(n)
         for step in range(steps):
             at = step % -(-n // batch_size) * batch_size
@@ -276,7 +276,7 @@ class NumpyNetwork:
 
 
 def book_gradient(f: Callable[[], float], array: np.ndarray, h: float) -> np.ndarray:
-    """The loop of chapter 4.4 of Saito's book: each number of `array` is moved up and down, and `f` is asked again."""
+    """The loop of chapter 4.4 of Saito's book: increase and decrease each number of `array`, and call `f` each time."""
     slopes = np.empty(array.shape)
     for index in np.ndindex(array.shape):
         value = array[index]
@@ -294,24 +294,24 @@ def away_from_kinks(net: nf.Sequential, x: np.ndarray, margin: float) -> np.ndar
     twin = NumpyNetwork(net)
     chain = twin.forward(x)
     keep = np.ones(len(x), bool)
-    for s, step in enumerate(twin.steps):
+    for s, stage in enumerate(twin.stages):
         z = chain[s]
-        if step.kind == "dense":
-            z = reference.dense(z, twin.array(step, "W"), twin.array(step, "b"))
+        if stage.kind == "dense":
+            z = reference.dense(z, twin.array(stage, "W"), twin.array(stage, "b"))
         for kink in KINKS.get(twin.activations[s], ()):
             keep &= np.abs(z - kink).min(axis=1) > margin
     return keep
 
 
 def state(net: nf.Sequential) -> tuple[str, dict[str, bytes], object]:
-    """All that makes a network, to be compared: parameters, optimizer, streams, and which history it holds."""
+    """The whole state of a network, for comparison: parameters, optimizer, random streams, and its history object."""
     description, arrays = saving.to_state(net)
     return json.dumps(description), {name: array.tobytes() for name, array in arrays.items()}, net.history
 
 
 @contextmanager
 def unchanged(net: nf.Sequential) -> Iterator[None]:
-    """A block that must leave a network as it was."""
+    """Check that the block leaves a network unchanged."""
     before = state(net)
     yield
     assert state(net) == before

@@ -1,4 +1,4 @@
-"""The activations beyond the book's: their values and derivatives, against SciPy, PyTorch and hand-computed ones."""
+"""The activations that are not in the book: values and derivatives against SciPy, PyTorch and hand-computed numbers."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from nnfast.activations import (
 from nnfast.kernels import arrays as kernels
 
 DTYPES = (np.float32, np.float64)
-TOLD = ("leaky_relu", "elu", "selu", "hard_sigmoid")  # their derivative is told from the output
-KEPT = ("gelu", "gelu_tanh", "silu", "softplus")  # from the input
+TOLD = ("leaky_relu", "elu", "selu", "hard_sigmoid")  # their derivative is computed from the output
+KEPT = ("gelu", "gelu_tanh", "silu", "softplus")  # these from the input
 NAMES = (*TOLD, *KEPT, "log_softmax")
 PARAMETERS = {"leaky_relu": (0.01, 0.3), "elu": (1.0, 0.5), "softplus": (1.0, 3.0)}
 CASES = [(name, (p,) if p is not None else ()) for name in NAMES for p in PARAMETERS.get(name, (None,))]
 
 
 def derivative(module, name, x, parameter, gradient=None):
-    """f'(x), times a gradient."""
+    """f'(x) times a gradient."""
     at = x if name in KEPT else getattr(module, name)(x, *parameter)
     return getattr(module, f"{name}_backward")(np.ones_like(x) if gradient is None else gradient, at, *parameter)
 
@@ -97,7 +97,7 @@ def test_hand_computed_values(module, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("name", "parameter"), [case for case in CASES if case[0] in KEPT])
 def test_value_and_derivative_in_one_pass(dtype, name, parameter):
-    """The same bits as by themselves; both may be written over the input; zero or more elements."""
+    """The same bits as in two passes; both may overwrite the input; for zero or more elements."""
     alpha = parameter[0] if parameter else 0.0
     for n in range(71):
         x = np.random.default_rng(n).normal(0, 4, n).astype(dtype)
@@ -129,13 +129,13 @@ def test_only_what_keeps_its_derivative_is_kept():
 
 
 def exact_float32(name, x):
-    """In float64, whose own error is far below a unit of float32."""
+    """In float64, whose error is far below one float32 unit in the last place."""
     return EXACT[name](x.astype(np.float64), *PARAMETERS.get(name, ())[:1])
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name in ULPS])
 def test_error_in_float32(name):
-    """Every 4099th of all float32 numbers, and where the function moves."""
+    """Every 4099th float32 number, and the range where the function varies."""
     x = np.arange(0, 2**32, 4099, dtype=np.uint64).astype(np.uint32).view(np.float32)
     x = np.concatenate([x[np.isfinite(x)], np.linspace(-110, 30, 100_001, dtype=np.float32)])
     with np.errstate(all="ignore"):
@@ -214,13 +214,13 @@ def test_infinite_and_huge_arguments(module, dtype):
         np.testing.assert_array_equal(module.log_softmax(far), far)
 
 
-# ---- places
+# ---- positions
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("name", "parameter"), CASES)
 def test_bits_do_not_depend_on_the_place(dtype, name, parameter):
-    """In the last, part vector, and in any batch."""
+    """In the last, partial vector, and in any batch."""
     function, backward = getattr(kernels, name), getattr(kernels, f"{name}_backward")
     rng = np.random.default_rng(2)
     for n in (*range(1, 71), 5000):
@@ -259,7 +259,7 @@ def test_a_dense_layer_applies_it(dtype, name, parameter):
 
 
 def in_torch(torch, name):
-    """The sixth in PyTorch's own hardsigmoid has but the digits of float32."""
+    """PyTorch's own hardsigmoid uses 1/6 rounded to float32."""
     f = torch.nn.functional
     return {
         "leaky_relu": f.leaky_relu, "elu": f.elu, "selu": f.selu, "gelu": f.gelu,
@@ -302,7 +302,7 @@ def test_derivatives_are_those_of_differences(module, name, parameter):
     )
 
 
-# ---- descriptions
+# ---- the classes
 
 OBJECTS = {
     "identity": Identity(), "step": Step(), "sigmoid": Sigmoid(), "tanh": Tanh(), "relu": ReLU(),

@@ -1,4 +1,4 @@
-"""The benchmark runs, holds its peers to the same result, and says what it cannot do."""
+"""The benchmark runs, checks that all peers get the same result, and reports what it cannot do."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tiny(tmp_path_factory):
 
 
 def figures_in(path):
-    """The figures of a run on one number of threads."""
+    """The figures of a run with one number of threads."""
     (run,) = json.loads(path.read_text(encoding="utf-8"))["runs"]
     return run
 
@@ -91,8 +91,8 @@ def test_all_train_the_same_network(tiny, bench_importable):
     assert race["disagreements"] == []
     losses = {name: peer["loss"] for name, peer in race["peers"].items()}
     assert len(losses) >= 2
-    assert max(losses.values()) < math.log(2)  # which guessing between two classes has
-    early = TOLERANCES["adam"]["early_loss"]  # the run is as short as that
+    assert max(losses.values()) < math.log(2)  # the loss of guessing between two classes
+    early = TOLERANCES["adam"]["early_loss"]  # the run is that short
     assert losses == pytest.approx(dict.fromkeys(losses, losses["nnfast"]), rel=early)
 
 
@@ -127,7 +127,7 @@ def test_a_fast_wrong_result_is_named(bench_importable):
 
 
 def test_a_network_of_ones_own(tmp_path):
-    """Measured on several numbers of threads, each in a process of its own, and in one."""
+    """Measured with several numbers of threads, each in a separate process, and in one process."""
     options = ["--shape", "5-7-3", "--batch", 20, "--activation", "tanh", "--optimizer", "sgd"]
     options += ["--steps", 20, "--rounds", 1, "--json", tmp_path / "figures.json"]
     run = run_bench(*options, "--threads", 1, 1)
@@ -157,7 +157,7 @@ def test_cells_of_a_sweep(bench_importable):
 
 
 def test_a_cell_is_measured(bench_importable):
-    """A small one, of which JAX is the only peer."""
+    """A small network, for which JAX is the only peer."""
     pytest.importorskip("jax", reason="a sweep needs a peer: jax is not installed")
     from bench.report import sweep_lines
     from bench.sweep import cells, measure
@@ -213,17 +213,17 @@ def test_another_network_is_named(bench_importable):
 
 
 def learns(peer):
-    """Whether a peer has learned the ten digits, by its figures in a run without MNIST.
+    """Return whether a peer has learned the ten digits, given its figures in a run without MNIST.
 
-    Without learning, all images of a digit tend to get one answer, right for one digit in ten: to be right about half
-    of the images, five digits of ten would have to be met by luck, at odds of less than one in 500.
+    Without learning, all images of a digit tend to get the same answer, which is right for one digit in ten: to be
+    right for half of the images, five of ten digits would have to be right by chance, a probability below 1/500.
     """
     return peer["accuracy"]["median"] > 0.5
 
 
 @needs_examples
 def test_the_recipe_for_mnist(tmp_path):
-    """On the small digits, wherever MNIST is: this test is the same on all machines."""
+    """On the small digits, even if MNIST is available: this test is the same on all machines."""
     options = ["--threads", 1, "--rounds", 1, "--steps", 60, "--json", tmp_path / "figures.json"]
     run = run_bench("mnist", *options, NNFAST_DATA_HOME=str(tmp_path))
     assert run.returncode == 0, run.stdout + run.stderr
@@ -239,7 +239,7 @@ def test_the_recipe_for_mnist(tmp_path):
 
 @pytest.fixture
 def changed_recipe(bench_importable, monkeypatch, tmp_path):
-    """The figures of a run of the recipe with other numbers, on the small digits with other labels."""
+    """The figures of a run of the recipe with other settings, on the small digits with other labels."""
     from bench import mnist
 
     def run(steps=60, labels=None, **numbers):
@@ -266,7 +266,7 @@ def test_a_recipe_that_learns_nothing_is_told_from_one_that_does(changed_recipe,
 def test_pytorch_trains_the_same_recipe(changed_recipe):
     """Without dropout, and with all rows in one mini-batch, nothing is random: both reach the same loss.
 
-    In ten steps rounding moves it by a few millionths, in 60 by a thousandth.
+    In ten steps, rounding changes it by a few millionths; in 60, by a thousandth.
     """
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from bench.race import TOLERANCES

@@ -1,7 +1,7 @@
 """The same bits: for a row in any batch, for any number of threads, for two runs, a copy, a file.
 
-Networks here are compared with ``==`` on whole arrays, never with a tolerance, but where two ways of computing round
-differently by design.
+Networks here are compared with ``==`` on whole arrays, never with a tolerance, except where two ways of computing
+round differently by design.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DTYPES = ("float32", "float64")
 ACTIVATIONS = ("identity", "step", "sigmoid", "tanh", "relu", "softmax")
 OPTIMIZERS = {"sgd": lambda: nf.SGD(0.1), "adam": lambda: nf.Adam(0.01)}
 
-# Widths about a vector, a register tile and a whole image. The last has work for six threads at 32 rows.
+# Widths around a vector, a register tile and a whole image. The last has work for six threads with 32 rows.
 SHAPES = {
     "one": (1, [1]),
     "small": (4, [64, 64, 2]),
@@ -39,7 +39,7 @@ def make_net(shape="small", *, hidden="tanh", output="softmax", dtype="float32",
 
 
 def make_data(net, n, seed=1):
-    """Rows, and labels or targets that fit the last layer."""
+    """Return rows, and labels or targets that fit the last layer."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, *net.input_shape)).astype(net.dtype)
     units, activation = net.layers[-1].units, net.layers[-1].activation
@@ -56,7 +56,7 @@ def equal_bits(a, b):
 
 
 def assert_same_networks(a, b):
-    """Parameters, optimizer and streams; not the history, which is an object of its own."""
+    """Compare parameters, optimizer and random streams; not the history, a separate object."""
     assert state(a)[:2] == state(b)[:2]
 
 
@@ -177,7 +177,7 @@ def test_training_does_not_depend_on_threads(output, dtype, optimizer):
 @given(st.integers(1, 64), st.lists(st.integers(1, 64), min_size=1, max_size=3), st.integers(1, 70), st.integers(2, 9))
 @settings(max_examples=15)
 def test_training_at_any_widths_does_not_depend_on_threads(n_in, units, n, threads):
-    """As many layers of 256 in between as it takes for many threads to find work."""
+    """With enough layers of 256 units in between to give many threads work."""
     nets = []
     for count in (1, threads):
         layers = [nf.Dense(k, "relu") for k in (*units, 256, 256)]
@@ -192,7 +192,7 @@ def test_training_at_any_widths_does_not_depend_on_threads(n_in, units, n, threa
 
 
 def test_long_steps_are_steps():
-    """A step that works in pieces, to look for Ctrl-C between them, gives what the formulas give, on any threads."""
+    """A step split into pieces, to check for Ctrl-C in between, agrees with the formulas on any number of threads."""
     net = nf.Sequential(
         [nf.Dense(300, "tanh"), nf.Dense(7, "softmax")], input_shape=500, dtype="float64", seed=0
     )  # fmt: skip
@@ -267,7 +267,7 @@ def test_fits_one_after_another_are_one_fit(optimizer):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_callbacks_validation_and_the_progress_bar_change_no_bits(optimizer, capsys):
-    """Neither in the network nor in the history: epochs are recorded one by one here, and many at a time there."""
+    """In the network and in the history: with them epochs are recorded one by one, without them many at a time."""
     plain, watched = make_net("odd", dtype="float64"), make_net("odd", dtype="float64")
     x, y = make_data(plain, 100)
     arguments = {"epochs": 30, "batch_size": 7, "optimizer": OPTIMIZERS[optimizer]()}
@@ -297,7 +297,7 @@ def test_train_step_is_a_step_of_fit(optimizer, dtype):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_train_step_is_gradient_and_update(dtype, optimizer):
-    """An update may be fused with the gradient it follows: the bits are those of the two apart."""
+    """An update may be fused with the gradient before it: the bits are the same as with the two apart."""
     together, apart = make_net("odd", dtype=dtype), make_net("odd", dtype=dtype)
     x, y = make_data(together, 50)
     for _ in range(3):
@@ -333,7 +333,7 @@ def test_train_step_is_gradient_and_a_step_down_by_hand(dtype):
     ],
 )
 def test_train_step_is_forward_backward_update(output, loss, optimizer, dtype):
-    """With the loss's own derivative, the gradient of the outputs; from the logits it only rounds differently."""
+    """With the gradient of the loss with respect to the outputs; from the logits it only rounds differently."""
     fused, separate = (make_net("odd", output=output, loss=loss, dtype=dtype) for _ in range(2))
     x, y = make_data(fused, 50)
     if output == "softmax":
@@ -349,6 +349,6 @@ def test_train_step_is_forward_backward_update(output, loss, optimizer, dtype):
         [g.ravel() for g in make_net("odd", output=output, loss=loss, dtype=dtype).gradient(x, y).values()]
     )
     assert_close(gradient, flat, scale=1.0)
-    if optimizer == "sgd":  # Adam's first step is the sign of the gradient, however small: it tells nothing of rounding
+    if optimizer == "sgd":  # Adam's first step is the sign of the gradient, however small: rounding would not show
         assert_close(separate.flat_params, fused.flat_params, scale=1.0)
         assert not equal_bits(separate.flat_params, make_net("odd", output=output, loss=loss, dtype=dtype).flat_params)

@@ -1,4 +1,4 @@
-"""The check of gradients: right ones pass, whatever their scale; planted mistakes are caught, located and named."""
+"""Gradient checks: right gradients pass at any scale; planted mistakes are caught, located and named."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nnfast.checking import ArrayReport, GradientReport
 
 
 def refuses(error, message):
-    """The message from its beginning, as it is."""
+    """Expect an error whose message begins with this text."""
     return pytest.raises(error, match=f"^{re.escape(message)}")
 
 
@@ -119,7 +119,7 @@ def test_numbers_of_many_sizes():
 @pytest.mark.parametrize("at", [np.zeros(3), np.full(3, 0.1), np.array([1 / 3, -0.7, 1e3])])
 @pytest.mark.parametrize("value", [0.0, 1.0, -5.0])
 def test_at_a_minimum(at, value):
-    """All slopes are zero: rounding must not count as an error of 100 %."""
+    """All partial derivatives are zero: rounding must not count as an error of 100 %."""
     report = nf.check_gradient(lambda x: np.sum((x - at) ** 2) + value, lambda x: 2 * (x - at), at)
     assert report, report
     assert not nf.check_gradient(lambda x: np.sum((x - at) ** 2) + value, lambda x: 2 * (x - at) + 1e-3, at)
@@ -201,7 +201,7 @@ def test_h_and_tolerance():
 
 
 def test_h_that_is_no_multiple_of_what_numbers_can_move():
-    """A smaller step than this one would change nothing, and still the report comes."""
+    """A smaller h than this would change nothing, and there is still a report."""
     x = np.array([1e12])
     report = nf.check_gradient(lambda x: np.sum(3 * x), lambda x: x * 0 + 2, x, h=1e-3)
     assert not report
@@ -284,7 +284,7 @@ def test_errors_are_what_they_are_said_to_be():
     assert (array.relative_at, array.absolute_at) == ((2,), (2,))
     assert_close(array.absolute_error, 1.0, scale=10.0, kind="difference")
     assert array.relative_error == array.errors[2]
-    # the difference divided by the larger of both: rounding is far below the tolerance
+    # the difference divided by the larger of the two: rounding is far below the tolerance
     assert array.errors == pytest.approx([0, 0.3 / 3.3, 1 / 3], abs=1e-3)
     assert (array.errors <= np.array([1e-9, 0.3 / 3.3, 1 / 3])).all(), "an allowance for rounding makes them smaller"
     assert array.gradient.tolist() == [3.0, 3.3, 2.0]
@@ -300,7 +300,7 @@ def relu(x):
 
 
 NEAR = np.array([0.0, 1.0, -2.0, 1e-6, -1e-7, 1e-9, -1e-9])
-SPOILT = np.array([True, False, False, True, True, True, True])  # by a kink within the step
+SPOILT = np.array([True, False, False, True, True, True, True])  # by a kink within h
 
 
 @pytest.mark.parametrize("at_zero", [0.0, 0.3, 1.0])
@@ -353,7 +353,7 @@ def test_kinks_do_not_hide_a_wrong_sign():
 @pytest.mark.parametrize("spread", [0.0, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4])
 @pytest.mark.parametrize("samples", [1, 10, 1000])
 def test_sums_of_many_kinks(samples, spread):
-    """Each number has kinks at many distances, within and without of the step."""
+    """Each number has kinks at many distances, within h and beyond it."""
     a, w = rng().standard_normal((samples, 5)), spread * rng(1).standard_normal(5)
 
     def f(w):
@@ -369,7 +369,7 @@ def test_sums_of_many_kinks(samples, spread):
 
 
 def test_a_kink_is_no_excuse_for_curvature():
-    """With a long step, what is curved is not taken for bent."""
+    """With a large h, curvature is not mistaken for a kink."""
     report = nf.check_gradient(lambda x: np.sum(np.exp(x)), np.exp, [0.0, 1.0, 3.0], h=0.3)
     assert report, report
     array = report["x"]
@@ -389,7 +389,7 @@ def test_curvature_of_the_smallest_step_is_no_kink():
 
 
 def test_a_slope_between_two_kinks():
-    """Of its two sides both are larger."""
+    """The slopes on both sides are larger."""
     d = 5e-10
 
     def f(x):
@@ -403,7 +403,7 @@ def test_a_slope_between_two_kinks():
 
 
 def test_a_root():
-    """Its slope on both sides grows without end, yet zero is between them."""
+    """Its slope on both sides grows without bound, yet zero is between them."""
     assert nf.check_gradient(lambda x: np.sqrt(np.abs(x[0])), [0.0], [0.0])
     assert nf.check_gradient(lambda x: np.sqrt(x[0]), lambda x: 0.5 / np.sqrt(x), [1e-5])
 
@@ -457,7 +457,7 @@ def test_a_jump_on_both_sides_has_no_slope():
 
 
 def test_rounding_that_hides_the_slopes_is_told():
-    for f in (lambda x: 1e14 + np.sum(x), lambda x: 1e17 + np.sum(x)):  # one moves, the other does not
+    for f in (lambda x: 1e14 + np.sum(x), lambda x: 1e17 + np.sum(x)):  # the first changes with x, the second does not
         report = nf.check_gradient(f, np.ones_like, [1.0, 2.0])
         assert report
         assert report["x"].why == "cannot be told: rounding of f hides its slope at [0], [1]: take a larger h"
@@ -487,7 +487,7 @@ def test_a_hundred_thousandth_is_found(factor):
         assert not nf.check_gradient(f, lambda x, gradient=gradient: factor * gradient(x), x), name
 
 
-# ---- functions that are not what they seem
+# ---- functions that misbehave
 
 
 def test_a_random_function_is_called_random():
@@ -585,7 +585,7 @@ def test_arrays_that_callables_keep_and_change():
 
 
 def test_a_function_need_not_be_defined_far_from_the_point():
-    """What cannot be told with the usual step is looked at farther away, where this one raises an error."""
+    """What cannot be decided with the usual h is evaluated farther away, where this function raises an error."""
     import math
 
     def f(x):
@@ -611,7 +611,7 @@ def test_the_caller_s_error_state_is_the_function_s_own():
 @pytest.mark.parametrize("size", [1e-8, 1e-12, 1e-20, 1e-100])
 @pytest.mark.parametrize("name", ["log cosh", "log of 1 + squares", "squares", "squares around 1"])
 def test_right_gradients_pass_beside_a_minimum_whose_value_is_zero(name, size):
-    """Steps are so small that the value does not change, though the value itself, zero, has no rounding."""
+    """h is so small that the value does not change, although the value itself, zero, has no rounding error."""
     f, gradient = {
         "log cosh": (lambda x: np.sum(np.log(np.cosh(x))), np.tanh),
         "log of 1 + squares": (lambda x: np.sum(np.log(1 + x**2)), lambda x: 2 * x / (1 + x**2)),
@@ -647,7 +647,7 @@ def test_a_flat_part_of_a_function_is_no_rounding():
 @pytest.mark.parametrize("noise", [1e-12, 1e-10, 1e-9])
 def test_noise_is_no_jump(noise):
     def f(x):
-        return np.sum(np.sin(x)) + noise * np.sin(1e15 * np.sum(x))  # the same for the same argument
+        return np.sum(np.sin(x)) + noise * np.sin(1e15 * np.sum(x))  # deterministic
 
     x = rng().standard_normal(8)
     report = nf.check_gradient(f, np.cos, x)
@@ -907,7 +907,7 @@ def test_a_step_that_tells_nothing_is_followed_by_the_usual_one(h):
 
 
 def test_relu_networks_at_kinks():
-    """Rows of zeros and biases of zero: each unit stands at its kink."""
+    """Rows of zeros and biases of zero: each unit is at its kink."""
     net = make_net("relu")
     x, y = make_data()
     x[:3] = 0
@@ -931,7 +931,7 @@ def test_networks_within_a_step_of_kinks():
 
 
 def test_a_claim_that_convention_makes_at_a_kink_is_no_error():
-    """relu(u) - relu(-u) is u, but at zero backpropagation says that neither of both moves."""
+    """relu(u) - relu(-u) is u, but at zero backpropagation takes both derivatives as zero."""
     layers = [nf.Dense(2, "relu", initializer=[[1.0, -1.0]]), nf.Dense(1, initializer=[[1.0], [-1.0]])]
     net = nf.Sequential(layers, input_shape=1, dtype="float64", seed=0)
     x, y = np.zeros((3, 1)), [1.0, 2.0, 3.0]
@@ -1016,7 +1016,7 @@ def test_the_report_of_a_network_is_titled_by_it():
 
 
 def n_times(arrays):
-    """As if the mean over the samples were forgotten."""
+    """As if the division by the number of samples were forgotten."""
     return {name: 6 * array for name, array in arrays.items()}
 
 
@@ -1029,7 +1029,7 @@ def bias(arrays):
 
 
 def turned(arrays):
-    """In the right shape, but the wrong order."""
+    """With the right shape, but in the wrong order."""
     return {**arrays, "W1": arrays["W1"].T.reshape(arrays["W1"].shape)}
 
 

@@ -21,7 +21,7 @@ import nnfast
 from nnfast.cli import main
 from nnfast.datasets import load_digits
 
-# A shell may have told its background jobs to ignore SIGINT, and processes inherit that.
+# A shell may make its background jobs ignore SIGINT, and processes inherit that.
 INTERRUPTIBLE = """
 import signal, sys
 from nnfast.cli import main
@@ -46,7 +46,7 @@ def digits_net(tmp_path_factory):
 
 @pytest.fixture
 def untrainable(monkeypatch):
-    """Make training fail: what is wrong must be found before."""
+    """Make training fail: errors must be found before it begins."""
 
     def fit(*args, **kwargs):
         raise AssertionError("the training has begun")
@@ -81,11 +81,11 @@ def accuracy_of(part, text):
 
 
 def refused(capsys, *args):
-    """Run what must be a usage error, and return its message."""
+    """Run a command that must be a usage error, and return its message."""
     capsys.readouterr()
     try:
         code = main(list(args))
-    except SystemExit as error:  # by argparse
+    except SystemExit as error:  # raised by argparse
         code = error.code
     printed = capsys.readouterr()
     assert code == 2
@@ -96,12 +96,12 @@ def refused(capsys, *args):
 
 
 def blobs(n=120, features=3, classes=3):
-    """Samples of classes that a small network tells apart in no time."""
+    """Samples of classes that a small network separates quickly."""
     y = np.arange(n) % classes
     return np.random.default_rng(0).normal(size=(n, features)) + 3 * np.eye(classes, features)[y], y
 
 
-# ---- the whole way
+# ---- from start to end
 
 
 def test_a_whole_run_on_digits():
@@ -146,7 +146,7 @@ def test_defaults_reach_the_promised_accuracy_with_other_seeds_too(capsys):
         assert main(["train", "digits", "--quiet", "--seed", seed]) == 0
         reached.append(accuracy_of("test", capsys.readouterr().out))
     assert np.mean(reached) >= 0.95
-    assert len(set(reached)) > 1  # each seed holds out others
+    assert len(set(reached)) > 1  # each seed holds out different samples
 
 
 @pytest.mark.usefixtures("needs_mnist")
@@ -392,7 +392,7 @@ def test_usage_errors_of_train(capsys, untrainable, args, message):
 def test_usage_errors_of_the_whole(capsys, untrainable):
     assert refused(capsys) == "nnfast: error: the following arguments are required: COMMAND"
     assert refused(capsys, "train", "digits", "more") == "nnfast: error: unrecognized arguments: more"
-    # An abbreviation would bind us never to add --epoch-size.
+    # Allowing abbreviations would mean that --epoch-size could never be added.
     assert refused(capsys, "train", "digits", "--epoch=3") == "nnfast: error: unrecognized arguments: --epoch=3"
 
 
@@ -483,7 +483,7 @@ def test_results_must_be_writable(capsys, untrainable, monkeypatch):
     assert message.startswith("nnfast train: error: --save: cannot write nnn")
     assert message.endswith("n: File name too long")
 
-    # To the superuser no file is read-only: so pretend, for the folder and for the file in it.
+    # For the superuser no file is read-only, so simulate it for the folder and for the file in it.
     Path("net.npz").write_bytes(b"older")
     for forbidden, names in (("x+b", ["net.npz", "new.npz"]), ("ab", ["net.npz"]), ("xb", ["new.npz"])):
 
@@ -505,7 +505,7 @@ def test_results_must_be_writable(capsys, untrainable, monkeypatch):
 
 @posix
 def test_links_are_followed_before_training(capsys, untrainable):
-    """What is checked is the file that would be written."""
+    """The check applies to the file that would be written."""
     os.symlink("gone/net.npz", "link.npz")
     os.symlink("loop.npz", "loop.npz")
     os.symlink("net.npz", "one.npz")
@@ -616,7 +616,7 @@ def test_a_result_that_cannot_be_written_anywhere_loses_no_other(capsys, monkeyp
 
 
 def train_and_break(monkeypatch, harm, *args):
-    """Train, and do harm when the training is done."""
+    """Train, and break something when training has ended."""
     fit = nnfast.Sequential.fit
 
     def harmed(*args, **kwargs):
@@ -747,7 +747,7 @@ def test_a_level_that_cannot_be_used_is_a_message(value, args):
     )
 
 
-# As the script that pip installs, which has the name of the command.
+# Like the script that pip installs, which is named after the command.
 SCRIPT = """
 import sys
 sys.argv[0] = "/usr/bin/nnfast"
@@ -766,7 +766,7 @@ def test_a_level_that_was_not_built_is_a_message():
 
 
 def test_a_level_that_the_processor_lacks_is_a_message(capsys, monkeypatch):
-    """`refuse` gets the errors of the import; here one that this processor may not give."""
+    """`refuse` gets the errors of the import; here one that may not occur on this processor."""
     from nnfast._command import is_command, refuse
 
     error = ImportError("NNFAST_SIMD=avx512, but this processor or operating system runs only baseline")
@@ -864,7 +864,7 @@ def test_ctrl_c_before_the_first_step_keeps_the_older_file(capsys, monkeypatch):
 
 
 def test_ctrl_c_counts_samples_of_whole_and_begun_epochs(capsys, monkeypatch):
-    """100 steps of 45 an epoch: two whole epochs and 10 full mini-batches."""
+    """100 steps with 45 per epoch: two whole epochs and 10 full mini-batches."""
     fit = nnfast.Sequential.fit
 
     def interrupted_fit(net, x, y, *, epochs, **options):
@@ -1141,11 +1141,11 @@ def test_values_that_float32_joins_are_told(capsys, untrainable):
     assert "Subtract the mean" in told
 
 
-# ---- data that asks for much memory
+# ---- data that needs much memory
 
 
 def header_of(shape, dtype="<f8"):
-    """The beginning of a .npy file that claims to hold such an array."""
+    """The beginning of a .npy file that claims to contain such an array."""
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(buffer, {"descr": dtype, "fortran_order": False, "shape": shape})
     return buffer.getvalue()
@@ -1159,7 +1159,7 @@ def hostile_npz(content, method=zipfile.ZIP_STORED):
 
 
 def lying_about_size(content):
-    """The list of members says that a packed one has 4 GB."""
+    """The list of members says that a compressed member has 4 GB."""
     data = bytearray(hostile_npz(content, zipfile.ZIP_DEFLATED))
     entry = data.rindex(b"PK\x01\x02")
     data[entry + 24 : entry + 28] = (2**32 - 2).to_bytes(4, "little")
@@ -1190,7 +1190,7 @@ def lying_about_size(content):
 )
 def test_no_memory_is_taken_for_what_is_not_in_a_file(capsys, digits_net, name, content, message):
     Path(name).write_bytes(content)
-    nnfast.load(digits_net)  # what is imported on the way does not count
+    nnfast.load(digits_net)  # so that imports do not count
     tracemalloc.start()
     try:
         assert message in refused(capsys, "predict", digits_net, name)

@@ -1,4 +1,4 @@
-"""What holds the house together: twins of one name and signature, imports that go one way, the choice of a level."""
+"""The package's structure: twins with equal names and signatures, imports in one direction, the choice of a level."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def public(module):
 
 
 def parameters(function):
-    """Name, kind and default of each: annotations may differ, compiled code has none."""
+    """Name, kind and default of each parameter: annotations may differ, since compiled code has none."""
     return [(p.name, p.kind.name, p.default) for p in inspect.signature(function).parameters.values()]
 
 
@@ -86,7 +86,7 @@ def test_stubs_say_what_the_compiled_modules_are(module):
             assert hasattr(module, node.target.id)
 
 
-# ---- imports go one way
+# ---- imports run in one direction
 
 CYTHON_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+c?import[ \t]+(.*)|c?import[ \t]+(.*))$", re.MULTILINE)
 
@@ -101,7 +101,7 @@ def absolute(target, package):
 
 
 def python_imports(source, package):
-    """Pairs of a module, or a name in it, and whether it is imported as soon as the importing module is."""
+    """Pairs of a module, or a name in it, and whether it is imported together with the importing module."""
 
     def visit(node, at_once):
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
@@ -121,7 +121,7 @@ def python_imports(source, package):
 
 
 def cython_imports(source, package):
-    """The same for Cython, by line: an import inside a function counts as one at once."""
+    """The same for Cython, line by line: an import inside a function counts as immediate."""
     found = []
     for origin, names, modules in CYTHON_IMPORT.findall(source):
         if origin:
@@ -133,7 +133,7 @@ def cython_imports(source, package):
 
 
 def sources():
-    """The text of every file of the package that can import, with its module and package."""
+    """The text of every file of the package that can contain imports, with its module and package."""
     for path in sorted(PACKAGE.rglob("*.p*")):
         if path.suffix in (".py", ".pyx", ".pxd", ".pxi"):
             parts = [PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts]
@@ -143,7 +143,7 @@ def sources():
 
 
 def imports_by_module():
-    """For every module of nnfast the modules of nnfast it imports, each with whether that happens at once."""
+    """For every module of nnfast, the modules of nnfast that it imports, each with whether this is immediate."""
     found = {}
     for path, module, package in sources():
         read = python_imports if path.suffix == ".py" else cython_imports
@@ -151,7 +151,7 @@ def imports_by_module():
     modules = set(found)
 
     def home(target):
-        """The module that holds what is imported: itself, or the one above the imported name."""
+        """The module that is imported: the name itself, or the module that contains it."""
         while target not in modules and "." in target:
             target = target.rpartition(".")[0]
         return target
@@ -219,7 +219,7 @@ def test_a_room_imports_only_what_lies_below(where, allowed):
 
 
 def test_the_reference_imports_itself_by_dots():
-    """So that it can be read, and moved, without nnfast."""
+    """So that it can be read and moved without nnfast."""
     for path, module, _ in sources():
         if room(module) == "reference":
             assert not re.search(r"^\s*(from|import)\s+nnfast\b", path.read_text(encoding="utf-8"), re.MULTILINE), path
@@ -235,11 +235,11 @@ def test_no_module_imports_in_a_circle():
     list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the circle
 
 
-# ---- processes of their own
+# ---- separate processes
 
 
 def python(code, *arguments, **environment):
-    """Run code in a new interpreter; a variable of None is taken out of its environment."""
+    """Run code in a new interpreter; a variable set to None is removed from its environment."""
     merged = {key: value for key, value in {**os.environ, **environment}.items() if value is not None}
     command = [sys.executable, "-P", "-W", "error", "-c", code, *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=merged)
@@ -322,7 +322,7 @@ def test_a_level_the_processor_lacks_is_refused():
     assert last == f"ImportError: NNFAST_SIMD={level}, but this processor or operating system runs only {runs}"
 
 
-# Imports the kernels as if the levels that it is given had not been built.
+# Imports the kernels as if the given levels had not been built.
 WITHOUT = """
 import sys
 for level in sys.argv[1:]:

@@ -1,4 +1,4 @@
-"""Data as people have it: tables, text, labels, times; what is taken, and what is refused with what to do instead."""
+"""Data as users have it: tables, text, labels, times; what is accepted, and errors that say what to do instead."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ NUMBERS = "x must hold real numbers,"
 
 
 def refuses(error, message):
-    """The whole message, as it is."""
+    """Expect an error with exactly this message."""
     return pytest.raises(error, match=f"^{re.escape(message)}$")
 
 
 class Frame:
-    """What the gate sees of a data frame: names of columns, a shape and, to NumPy, an array of objects."""
+    """What validation sees of a data frame: column names, a shape and, for NumPy, an object array."""
 
     def __init__(self, **columns):
         self.columns = list(columns)
@@ -44,7 +44,7 @@ class NAType:
         return "<NA>"
 
 
-# ---- numbers that come as objects
+# ---- numbers in object arrays
 
 
 @pytest.mark.parametrize(
@@ -135,11 +135,11 @@ def test_frames_of_pandas():
         net.loss(np.zeros((4, 3)), labels.to_frame())
 
 
-# ---- what is no array of numbers
+# ---- data that is not an array of numbers
 
 
 class Tensor:
-    """As one of PyTorch's that requires a gradient."""
+    """Like a PyTorch tensor that requires a gradient."""
 
     def __array__(self, dtype=None, copy=None):
         raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
@@ -258,7 +258,7 @@ def test_what_cannot_be_shown():
     assert describe(10**5000) == "an integer of 16610 bits (int)"
 
 
-# ---- rows that float32 cannot tell apart
+# ---- rows that float32 cannot distinguish
 
 SECONDS = 1.7e9 + np.arange(0, 600, 10.0)
 
@@ -277,7 +277,7 @@ def shuffled(array):
         np.arange(2**30, 2**30 + 1000),
         1e-50 * np.random.default_rng(0).random(100),
         np.array([1.7e9, 1.7e9 + 1] * 5),
-        np.where(np.arange(2000) % 50, 1.7e9 + np.arange(2000.0), 0),  # with a number for what is missing
+        np.where(np.arange(2000) % 50, 1.7e9 + np.arange(2000.0), 0),  # with 0 for missing values
     ],
     ids=range(8),
 )
@@ -296,14 +296,14 @@ rng = np.random.default_rng(0)
         rng.random(100_000),
         rng.random((50, 4, 4)),
         rng.lognormal(sigma=100, size=2000),
-        np.exp(-500 * rng.random(1000)),  # tiny beside large
+        np.exp(-500 * rng.random(1000)),  # tiny and large values
         290 + 10 * rng.normal(size=10_000),
         101_325 + 500 * rng.normal(size=10_000),
         48.85 + 0.05 * rng.random(100_000),
         np.arange(1900.0, 2024.0),
         1.7e9 + 86_400.0 * np.arange(1000),
         np.linspace(1, 2, 1_000_000),
-        np.array([0.1, 0.3 - 0.2] * 20),  # equal but for rounding
+        np.array([0.1, 0.3 - 0.2] * 20),  # equal except for rounding
         rng.normal(size=(100, 3)) / 3 * 3 - rng.normal(size=(100, 3)) * 1e-17,
         np.ones(10),
         np.zeros((10, 3)),

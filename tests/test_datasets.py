@@ -27,7 +27,7 @@ from nnfast.datasets import _mnist, load_digits, load_mnist, read_idx
 
 
 def test_digits_are_those_of_uci():
-    """The text file that UCI publishes as optdigits.tes, written again from the arrays, has its checksum."""
+    """The arrays, written in the format of UCI's optdigits.tes, have the checksum of that file."""
     x, y = load_digits(normalize=False)
     rows = "".join(",".join(map(str, [*pixels, digit])) + "\n" for pixels, digit in zip(x, y, strict=True))
     assert hashlib.sha256(rows.encode()).hexdigest() == (
@@ -99,7 +99,7 @@ def idx(array):
 
 @pytest.fixture(params=["raw", "gzip"])
 def write(request, tmp_path):
-    """Write contents to a file, compressed or not: the caller need not know."""
+    """Write contents to a file, compressed or not."""
 
     def write(content):
         path = tmp_path / "file"
@@ -301,7 +301,7 @@ def test_mnist_home_from_the_environment(mnist, tmp_path, monkeypatch):
     mnist.write(tmp_path / "env")
     monkeypatch.setenv("NNFAST_DATA_HOME", str(tmp_path / "env"))
     assert load_mnist()[0][1].tolist() == [3, 1, 4, 1, 9]
-    with pytest.raises(FileNotFoundError):  # the argument goes first
+    with pytest.raises(FileNotFoundError):  # the argument takes precedence
         load_mnist(tmp_path / "other")
 
 
@@ -367,7 +367,7 @@ def test_mnist_damaged_on_disk(mnist, tmp_path, damage, message, compressed):
 
 
 def test_fashion_mnist_under_mnists_names_is_told_what_to_do(mnist, tmp_path):
-    """The same names and sizes, other contents: as Fashion-MNIST and KMNIST were published."""
+    """The same names and sizes with other contents, as Fashion-MNIST and KMNIST were published."""
     for name, content in mnist.content.items():
         mnist.content[name] = flip_last_byte(content)
     path = mnist.write(tmp_path) / mnist.files[0].name
@@ -524,7 +524,7 @@ def test_mnist_mirrors_may_compress_differently(mnist, mirror, tmp_path):
 
 
 def test_mnist_mirror_that_unpacks_on_the_way(mnist, mirror, tmp_path):
-    """With Content-Encoding the client unpacks the file, which then is no gzip file in spite of its name."""
+    """With Content-Encoding the client decompresses the file, which then is not a gzip file despite its name."""
     for name, content in mnist.content.items():
         mirror.pages[f"/bad/{name}.gz"] = (200, {"Content-Encoding": "gzip"}, gzip.compress(content))
     assert_fetched(mnist, tmp_path)
@@ -604,12 +604,12 @@ def test_mnist_progress_bar(mnist, mirror, tmp_path, monkeypatch, capsys, termin
 
 
 def test_mnist_without_stderr(mnist, mirror, tmp_path, monkeypatch):
-    """As in a Windows program without a console."""
+    """Like in a Windows program without a console."""
     monkeypatch.setattr(sys, "stderr", None)
     assert_fetched(mnist, tmp_path)
 
 
-# --- The real thing, and the module
+# --- The real MNIST, and the module
 
 
 @pytest.mark.usefixtures("needs_mnist")

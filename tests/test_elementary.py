@@ -1,4 +1,4 @@
-"""exp, log, tanh and sigmoid: their error over the whole range, their special values, and what surrounds them."""
+"""exp, log, tanh and sigmoid: their error over the whole range, their special values, and the values around these."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nnfast.kernels import arrays as kernels
 
 DTYPES = (np.float32, np.float64)
 FUNCTIONS = ("exp", "log", "tanh", "sigmoid")
-NEIGHBOURS = 300  # floats looked at on either side of a special point
+NEIGHBOURS = 300  # floats tested on either side of a special point
 
 needs_longdouble = pytest.mark.skipif(
     np.finfo(np.longdouble).eps > 2.0**-60, reason="numpy.longdouble has no more digits than float64 on this platform"
@@ -39,7 +39,7 @@ def around(points, dtype):
 
 
 def special_points(dtype):
-    """Where a formula changes: the ends of its range, its branches, and where the argument is reduced anew."""
+    """Where a formula changes: the ends of its range, its branches, and its argument reductions."""
     info = np.finfo(dtype)
     halves = np.arange(-64, 64) + 0.5
     points = np.concatenate(
@@ -78,7 +78,7 @@ def test_error_in_float32(name):
 @needs_longdouble
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_error_in_float64(name):
-    """Random bit patterns, uniform points where the function moves, small arguments of all sizes."""
+    """Random bit patterns, uniform points where the function varies, small arguments of all magnitudes."""
     rng = np.random.default_rng(7)
     exponents = np.arange(-1074, 1024, 0.1)
     x = np.concatenate(
@@ -124,7 +124,7 @@ def test_special_values(dtype):
             np.testing.assert_equal(value(function, x), dtype(expected), err_msg=f"{function.__name__}({x})")
     assert not np.signbit(value(kernels.tanh, 0.0))
     assert np.signbit(value(kernels.tanh, -0.0))
-    assert value(kernels.log, -np.finfo(dtype).smallest_subnormal) != 0  # NaN, as below any zero
+    assert value(kernels.log, -np.finfo(dtype).smallest_subnormal) != 0  # NaN, as for all negative numbers
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -165,7 +165,7 @@ def test_symmetry(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", [*FUNCTIONS, "step", "relu", "identity"])
 def test_a_value_does_not_depend_on_its_place(name, dtype):
-    """The last, part vector of an array gives the same bits as the whole ones before it."""
+    """The last, partial vector of an array gives the same bits as the whole vectors before it."""
     function = getattr(kernels, name)
     x = np.abs(np.random.default_rng(2).normal(0, 3, 140)).astype(dtype)
     x[::2] *= 1 if name == "log" else -1

@@ -1,4 +1,4 @@
-"""The scripts in examples/ run without a warning, and each leaves its picture and stands in the gallery."""
+"""The scripts in examples/ run without a warning, and each saves its picture and is listed in the gallery."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ each_script = pytest.mark.parametrize("name", SCRIPTS)
 
 
 def run(name: str, out: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a script as its reader does, from another folder; on its path is its own, which has no nnfast."""
+    """Run a script as a reader would, from another folder; its path contains its own folder, which has no nnfast."""
     command = [sys.executable, "-W", "error", str(SCRIPTS[name]), "--out", str(out), *options]
     environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONIOENCODING": "utf-8"} | environment
     return subprocess.run(command, cwd=out, env=environment, capture_output=True, text=True, encoding="utf-8")
 
 
 def check_picture(path: Path) -> None:
-    """A PNG with something on it: many colours, and neither all paper nor all ink."""
+    """Check for a PNG with something on it: many colours, and neither nearly all white nor all ink."""
     image = pytest.importorskip("matplotlib.image")
     assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     pixels = np.round(255 * image.imread(path)[..., :3]).astype(int)

@@ -1,4 +1,4 @@
-"""`nnfast.functions`: any array in, the kernels' numbers out; and what it refuses, by name."""
+"""`nnfast.functions`: any array in, the kernels' numbers out; and errors that name the argument."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from nnfast import functions, reference
 
 DTYPES = (np.float32, np.float64)
 BOOK = ("identity", "relu", "sigmoid", "softmax", "step", "tanh")
-TOLD = ("elu", "hard_sigmoid", "leaky_relu", "log_softmax", "selu")  # their derivative is told from the output
-KEPT = ("gelu", "silu", "softplus")  # from the input
-WITH_PARAMETER = ("elu", "gelu", "leaky_relu", "softplus")  # which comes before `out`
+TOLD = ("elu", "hard_sigmoid", "leaky_relu", "log_softmax", "selu")  # their derivative is computed from the output
+KEPT = ("gelu", "silu", "softplus")  # these from the input
+WITH_PARAMETER = ("elu", "gelu", "leaky_relu", "softplus")  # the parameter comes before `out`
 ACTIVATIONS = (*BOOK, *TOLD, *KEPT)
 LOSSES = (
     "binary_cross_entropy",
@@ -48,16 +48,16 @@ row_shapes = npst.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=9)
 
 
 def test_every_function_is_tested():
-    of_quantiles = {"quantile", "quantile_backward"}  # take one argument more: tests/test_losses.py
+    of_quantiles = {"quantile", "quantile_backward"}  # take an additional argument: see tests/test_losses.py
     assert set(functions.__all__) == {*ONE, *TWO, *LOSSES, *of_quantiles}
 
 
 def values(seed, shape, dtype):
-    """Between 0 and 1: fit for every function, also for those of probabilities."""
+    """Values between 0 and 1: valid for every function, also for those of probabilities."""
     return np.asarray(np.random.default_rng(seed).uniform(0.05, 0.95, shape), dtype)
 
 
-# ---- layouts: the same numbers, lying otherwise in memory
+# ---- layouts: the same numbers, arranged differently in memory
 
 
 def strided(x):
@@ -122,7 +122,7 @@ def test_of_one_array(name, shape, dtype, seed, layout):
 
 
 def expected_of_two(name, a, b):
-    """By the reference, which wants an axis to sum along."""
+    """Computed by the reference, which needs an axis to sum along."""
     return getattr(reference, name)(np.atleast_1d(a), np.atleast_1d(b)).reshape(a.shape)
 
 
@@ -132,7 +132,7 @@ def test_of_two_arrays(name, shape, dtype, seed, first, second):
     a, b = values(seed, shape, dtype), values(seed + 1, shape, dtype)
     result = getattr(functions, name)(LAYOUTS[first](a), LAYOUTS[second](b))
     assert result.dtype == dtype
-    # each of these is a few terms of either sign, none larger than this sum
+    # each of these has a few terms of either sign, none larger than this sum
     terms = np.abs(a) + np.abs(b) + (np.abs(a) * np.abs(b)).sum(axis=-1, keepdims=True) + b.sum(axis=-1, keepdims=True)
     told = ("poisson", "gelu", "log_softmax")
     summed = name.startswith(told) or (name.startswith("s") and "sum_squared" not in name)
@@ -161,7 +161,7 @@ def test_losses(name, shape, dtype, seed, first, second):
 @pytest.mark.parametrize("name", [*OF_CLASSES, *(f"{name}_backward" for name in OF_CLASSES)])
 @given(shape=row_shapes, dtype=dtypes, seed=seeds, layout=layouts, kind=st.sampled_from("bBhHiIlLqQ?"))
 def test_labels(name, shape, dtype, seed, layout, kind):
-    """Of every integer dtype and layout: the same bits as int64, and the numbers of one-hot rows."""
+    """Labels of every integer dtype and layout give the same bits as int64, and the numbers of one-hot rows."""
     prediction = values(seed, shape, dtype)
     target = np.asarray(np.random.default_rng(seed).integers(0, min(shape[-1], 2 if kind == "?" else 128), shape[:-1]))
     function = getattr(functions, name)
@@ -186,7 +186,7 @@ def test_all_but_float32_is_computed_in_float64(name, kind):
 
 @pytest.mark.parametrize("name", [*TWO, *LOSSES])
 def test_the_dtype_is_that_of_the_main_argument(name):
-    """Of the prediction of a loss, of the output of an activation; the other follows."""
+    """The prediction of a loss, or the output of an activation; the other argument is converted."""
     single, double = values(0, (2, 3), np.float32), values(1, (2, 3), np.float64)
     of_loss = any(loss in name for loss in LOSSES)
     main_first = getattr(functions, name)(single, double)
@@ -204,7 +204,7 @@ def test_nested_lists_and_numbers():
 
 
 def test_losses_average_over_all_rows():
-    """An array of any number of axes holds rows along its last one."""
+    """An array with any number of axes contains rows along its last axis."""
     prediction, target = values(0, (2, 3, 4), np.float64), values(1, (2, 3, 4), np.float64)
     for name in LOSSES:
         function = getattr(functions, name)
@@ -237,7 +237,7 @@ def test_out_of_any_layout(name, layout, dtype):
 @pytest.mark.parametrize("name", [*ONE, *TWO])
 @given(dtype=dtypes, seed=seeds, shift=st.integers(-3, 3), which=st.integers(0, 1))
 def test_out_may_overlap_the_input(name, dtype, seed, shift, which):
-    """The input itself, or a view of the same memory some elements before or behind it."""
+    """The input itself, or a view of the same memory shifted by some elements."""
     arguments = [values(seed + i, (4, 9), dtype) for i in range(1 if name in ONE else 2)]
     expected = getattr(functions, name)(*arguments)
     memory, which = np.zeros(36 + 6, dtype), which % len(arguments)
@@ -310,7 +310,7 @@ def test_out_that_does_not_fit_a_loss_is_refused(name):
         getattr(functions, name)(x, x, out=np.empty((), np.float32))
 
 
-# ---- what is refused
+# ---- bad input
 
 NO_NUMBERS = [None, "1", ["a"], 1j, [1, None], np.zeros(2, complex), np.zeros(2, "M8[s]"), np.array([0, None]), {1: 2}]
 
@@ -410,7 +410,7 @@ def test_inputs_are_left_alone():
     "name", ["mean_squared_error", "sum_squared_error", "binary_cross_entropy", "sigmoid_binary_cross_entropy"]
 )
 def test_a_long_row_is_summed_in_blocks(name):
-    """One accumulator in float32 for ten million elements would be off by percents."""
+    """A single float32 accumulator for ten million elements would be wrong by percents."""
     prediction, target = np.full(10**7, 0.3, np.float32), np.full(10**7, 0.6, np.float32)
     loss = getattr(functions, name)
     few = loss(prediction[:64].astype(np.float64), target[:64].astype(np.float64))
@@ -443,7 +443,7 @@ PARAMETERS = {"leaky_relu": "negative_slope", "elu": "alpha", "softplus": "beta"
 @pytest.mark.parametrize("end", ["", "_backward"])
 @pytest.mark.parametrize(("name", "parameter"), PARAMETERS.items())
 def test_parameters_that_float32_does_not_hold(name, parameter, end, value):
-    """They would be infinite or zero, and turn results NaN in silence."""
+    """They would become infinite or zero, and silently turn results into NaN."""
     function, x = getattr(functions, name + end), np.array([-1, 0, 1], np.float32)
     arguments = (x, x) if end or name == "huber" else (x,)
     with pytest.raises(

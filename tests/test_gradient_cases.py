@@ -1,6 +1,6 @@
-"""Gradients of everything that has one: by backpropagation, by the engine's differences, and by plain loops.
+"""Gradients of everything that has one: by backpropagation, by the engine's differences, and by simple loops.
 
-The table of all that there is stands in gradient_cases.py.
+The table of everything is in gradient_cases.py.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ import nnfast as nf
 from nnfast import layers, losses, optimizers, reference
 from nnfast.kernels import arrays as kernels
 
-H = 1e-5  # the square of it, and the rounding of the loss divided by it, are both some 1e-10
+H = 1e-5  # its square, and the rounding of the loss divided by it, are both about 1e-10
 
 by_case = pytest.mark.parametrize("case", CASES, ids=str)
 by_layer = pytest.mark.parametrize("case", LAYER_CASES, ids=str)
 
 
-# ---- nothing is without a row
+# ---- everything has a row
 
 
 def test_every_layer_has_a_row() -> None:
@@ -93,7 +93,7 @@ def test_every_row_is_in_cases_of_every_kind() -> None:
 
 @by_case
 def test_numerical_gradients_are_those_of_the_books_loop(case: Case) -> None:
-    """With respect to parameters and input, to the rounding of the losses; also where relu has its kinks."""
+    """With respect to parameters and input, up to the rounding of the losses; also at the kinks of relu."""
     net, (x, y) = case.network(), case.data()
     names = [*net.params, "x"]
     found = net.numerical_gradient(x, y, h=H, wrt=names)
@@ -105,7 +105,7 @@ def test_numerical_gradients_are_those_of_the_books_loop(case: Case) -> None:
 
 @by_case
 def test_numerical_gradients_are_those_of_a_numpy_program(case: Case) -> None:
-    """Which shares no line with the engine, nor a compiled kernel."""
+    """The program shares no line with the engine and uses no compiled kernel."""
     net, (x, y) = case.network(), case.data()
     twin, rows = NumpyNetwork(net), np.eye(case.units)[y] if y.ndim == 1 else y
     for name, found in net.numerical_gradient(x, y, h=H, wrt=[*net.params, "x"]).items():
@@ -136,7 +136,7 @@ def test_check_gradient_finds_what_is_wrong(case: Case) -> None:
     assert not any(report[name] for name in net.params)
 
 
-# ---- and of layers
+# ---- layers
 
 
 @by_layer
@@ -193,7 +193,7 @@ TRAINED = [
 @pytest.mark.parametrize("gradient", ["backpropagation", "numerical"])
 @pytest.mark.parametrize("case", TRAINED, ids=str)
 def test_training_of_layers_is_that_of_a_numpy_program(case: LayerCase, gradient: str) -> None:
-    """Parameters and what is frozen of them, running statistics, and noise."""
+    """Parameters, frozen ones included, running statistics, and noise."""
     net, twin, (x, y) = case.network(), NumpyNetwork(case.network()), case.data(rows=24)
     weights = case.weights(rows=24)
     losses = [
@@ -226,7 +226,7 @@ def test_training_of_layers_is_that_of_a_numpy_program(case: LayerCase, gradient
 def test_kernels_of_losses_are_derived_rightly(
     kernel: str, prediction: Callable, target: Callable, parameters: tuple
 ) -> None:
-    """Those, too, that no network runs, for it has them fused with the last activation."""
+    """Also those that no network runs, because it uses them fused with the last activation."""
     rng = np.random.default_rng(0)
     p, t = prediction(rng.normal(size=(6, 3))), target(rng.normal(size=(6, 3)))
     found = getattr(kernels, f"{kernel}_backward")(p, t, *parameters)
@@ -237,7 +237,7 @@ def test_kernels_of_losses_are_derived_rightly(
 
 # ---- optimizers
 
-# Two trainings part where one of them comes close to a kink.
+# Two trainings diverge from each other where one comes close to a kink.
 SMOOTH = [
     case
     for case in CASES
@@ -247,7 +247,7 @@ SMOOTH = [
 ]
 
 
-# Shuffled or in order by turns.
+# Alternately shuffled and in order.
 TRAININGS = [
     pytest.param(case, optimizer, (i + j) % 2 == 0, id=f"{case}-{optimizer}-{('shuffled', 'in order')[(i + j) % 2]}")
     for i, case in enumerate(SMOOTH)
@@ -257,7 +257,7 @@ TRAININGS = [
 
 @pytest.mark.parametrize(("case", "optimizer", "shuffle"), TRAININGS)
 def test_training_by_numerical_gradients_is_training(case: Case, optimizer: str, shuffle: bool) -> None:
-    """By backpropagation and by differences: in mini-batches that do not divide the data, and on in a second `fit`."""
+    """Backpropagation and differences agree with mini-batches that do not divide the data, and in a second `fit`."""
     nets = {gradient: case.network() for gradient in ("numerical", "backpropagation")}
     x, y = case.data(rows=11)
     begin = nets["numerical"].flat_params.copy()

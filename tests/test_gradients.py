@@ -1,4 +1,4 @@
-"""Numerical derivatives: what they are of any function of any array, what becomes of the array, and each refusal."""
+"""Numerical derivatives: their values for any function of any array, what happens to the array, and each error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SIGNATURE = "double (int, double *, void *)"
 
 
 def refuses(error, message):
-    """The message from its beginning, as it is."""
+    """Expect an error whose message begins with this text."""
     return pytest.raises(error, match=f"^{re.escape(message)}")
 
 
@@ -41,12 +41,12 @@ def squares(x):
 
 
 def roughly(x):
-    """Of any shape, with derivatives of all orders."""
+    """A function of arrays of any shape, with derivatives of all orders."""
     return float(np.sum(np.sin(np.asarray(x, np.float64)) * 2))
 
 
 def same_bits(a, b):
-    """A longdouble has bytes that mean nothing."""
+    """Compare bits; some bytes of a longdouble have no meaning."""
     return (a == b).all() and (np.signbit(a) == np.signbit(b)).all()
 
 
@@ -90,7 +90,7 @@ class TestDiff:
         assert [w.filename for w in caught] == [__file__]
 
     def test_the_step_is_the_one_between_the_points_as_they_are_rounded(self):
-        """The one of 1e-3 in float32 at 1000 is 9.8e-4, 2 % off."""
+        """With float32 at 1000, an h of 1e-3 becomes 9.8e-4, 2 % less."""
         with pytest.warns(UserWarning, match="float32"):
             found = nf.numerical_diff(lambda x: x * 2, np.array([1000.0], np.float32), h=1e-3)
         assert found == [2.0]
@@ -297,7 +297,7 @@ def test_the_array_is_restored_bit_for_bit_when_f_raises(error, call):
 
 @pytest.mark.usefixtures("listening")
 def test_a_signal_in_the_middle_restores_the_array():
-    """Not one that `f` raises, but one that comes at any time."""
+    """Not an exception raised by `f`, but a signal that arrives at any time."""
     x = np.array(AWKWARD * 100)
     before = x.tobytes()
     main = threading.get_ident()
@@ -552,7 +552,7 @@ def test_vectorized_needs_real_numbers(value):
 
 
 def jacobian_of(shape_in, shape_out):
-    """A function from one shape to another, and its derivative."""
+    """Return a function from one shape to another, and its derivative."""
     rng = np.random.default_rng(0)
     a = rng.standard_normal((*shape_out, *shape_in))
 
@@ -594,7 +594,7 @@ def test_jacobian_of_a_number_is_the_gradient():
 
 
 def test_jacobian_of_an_array_that_f_gives_again_and_again():
-    """The same object each time, or the argument itself."""
+    """It returns the same object each time, or the argument itself."""
     out = np.empty(2)
     found = nf.numerical_jacobian(lambda x: np.multiply(x, 3, out=out), np.array([1.0, 2.0]))
     assert_close(found, 3 * np.eye(2), scale=np.full((2, 2), 6.0), kind="difference")
@@ -675,7 +675,7 @@ float single(int n, float *x, void *user_data) { return x[0]; }
 
 
 def cubic(x):
-    """As in C, in the same order."""
+    """The same operations as in C, in the same order."""
     values, total = x.ravel().tolist(), 0.0
     for value, following in zip(values, values[1:] + values[:1], strict=True):
         total += value * value * following + value
@@ -759,7 +759,7 @@ def test_low_level_callable_with_user_data(library, low_level):
 
 
 def test_numba_cfunc(library, monkeypatch):
-    """A stand-in for one, which has these two."""
+    """A stand-in with the two attributes of a numba cfunc."""
     f = types.SimpleNamespace(ctypes=declared(library.cubic), address=1)
     x = np.array([1.0, 2.0, 3.0])
     with refuses(TypeError, "f must be callable, got"):
@@ -825,7 +825,7 @@ def test_forward_calls_a_compiled_function_once_for_the_value_here():
 @pytest.mark.measures
 @pytest.mark.usefixtures("listening")
 def test_ctrl_c_ends_a_compiled_function(library):
-    x = np.zeros(50_000)  # nearly a minute
+    x = np.zeros(50_000)  # takes nearly a minute
     main = threading.get_ident()
     sent = []
 
@@ -860,7 +860,7 @@ def test_ctrl_c_ends_a_compiled_function(library):
     ],
 )  # fmt: skip
 def test_ctypes_signatures_that_are_refused(library, restype, argtypes, got):
-    f = library["cubic"]  # one of its own
+    f = library["cubic"]  # a separate function object
     f.restype, f.argtypes = restype, argtypes
     with refuses(TypeError, f"f must have the signature {SIGNATURE}, {got}") as caught:
         nf.numerical_gradient(f, [1.0])
@@ -1024,7 +1024,7 @@ class TestDescent:
         ],
     )
     def test_already_at_the_minimum(self, f, x0):
-        """Rounding alone is no divergence."""
+        """Rounding alone is not divergence."""
         found = nf.gradient_descent(f, x0)
         assert not found.diverged, found.reason
         assert_close(found.x, np.asarray(x0), scale=np.full(len(x0), 1 + f(np.asarray(x0))), kind="best difference")

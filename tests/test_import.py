@@ -1,4 +1,4 @@
-"""What `import nnfast` gives, and what it leaves alone."""
+"""What `import nnfast` provides, and what it leaves alone."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def run(code):
 
 
 def test_the_public_names():
-    """A snapshot: a change of it is a change that a user sees, and has its line in the changelog."""
+    """A snapshot: a change to it is a change that users see, and needs a line in the changelog."""
     assert list(nf.__all__) == ALL
     assert dir(nf) == sorted(ALL)
     for name in ALL:
@@ -107,7 +107,7 @@ def test_show_config(capsys):
 
 
 def test_sources_that_are_not_compiled_say_what_to_do(tmp_path):
-    """As when Python is started in a clone into which nothing was built."""
+    """For example if Python is started in a clone in which nothing was built."""
     compiled = shutil.ignore_patterns("*.so", "*.pyd")
     shutil.copytree(Path(nf.__file__).parent, tmp_path / "nnfast", ignore=compiled)
     done = subprocess.run([sys.executable, "-c", "import nnfast"], cwd=tmp_path, capture_output=True, text=True)
@@ -118,11 +118,11 @@ def test_sources_that_are_not_compiled_say_what_to_do(tmp_path):
     assert last.endswith("or compile these with `pip install -e .`")
 
 
-# ---- what it brings along
+# ---- what it imports
 
 
 def test_import_brings_only_what_it_needs():
-    """Beyond what numpy brings: nothing that is large, and nothing that is only for tests."""
+    """Beyond what numpy imports: nothing large, and nothing that is only for tests."""
     code = (
         "import sys; import numpy; before = set(sys.modules); import nnfast; print(*sorted(set(sys.modules) - before))"
     )
@@ -170,7 +170,7 @@ MODULES = [name for name in ALL if inspect.ismodule(getattr(nf, name))]
 
 
 def methods(cls):
-    """Those that nnfast writes itself: a History inherits others from Mapping."""
+    """The methods that nnfast defines itself: History inherits others from Mapping."""
     for name, member in inspect.getmembers(cls, inspect.isfunction):
         declared = hasattr(Description, name)  # how fields are declared, which is for those who add a description
         if not name.startswith("_") and member.__module__.startswith("nnfast") and not declared:
@@ -178,7 +178,7 @@ def methods(cls):
 
 
 def documented():
-    """Every public function, class and method, with the arguments that it has."""
+    """Every public function, class and method, with its arguments."""
     for name in CLASSES + FUNCTIONS:
         yield name, getattr(nf, name)
     for name in CLASSES:
@@ -193,7 +193,7 @@ def documented():
 
 
 def section(text, title):
-    """The lines of one section of a docstring; None without it."""
+    """The lines of one section of a docstring; None if it has no such section."""
     lines = inspect.cleandoc(text).splitlines()
     starts = [i for i in range(len(lines) - 1) if lines[i] == title and lines[i + 1] == "-" * len(title)]
     if not starts:
@@ -223,7 +223,7 @@ def test_every_public_name_has_a_docstring(name, thing):
     if inspect.isclass(thing) and issubclass(thing, Exception):
         return
     parameters = set(inspect.signature(thing).parameters) - {"self"}
-    if name in ("Descent", "GradientReport", "History"):  # which nnfast makes, and nobody else
+    if name in ("Descent", "GradientReport", "History"):  # only nnfast creates these
         assert section(text, "Attributes")
         return
     if parameters:

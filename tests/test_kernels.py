@@ -1,7 +1,7 @@
 """The compiled kernels against their reference twins, hand-computed values, SciPy and central differences.
 
-`CASES` is the table of operations: one row for each kernel, which says what arguments to make and, for sums, the sizes
-of the terms that the tolerance is counted from.
+`CASES` is the table of operations: one row for each kernel, which defines the arguments and, for sums, the magnitudes
+of the terms, on which the tolerance is based.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LOSSES = (
 )
 OF_CLASSES = ("cross_entropy", "softmax_cross_entropy")
 OF_PROBABILITIES = ("cross_entropy", "binary_cross_entropy")
-OF_SHARES = ("kl_divergence", "softmax_kl_divergence")  # whose targets are rows of probabilities
+OF_SHARES = ("kl_divergence", "softmax_kl_divergence")  # their targets are rows of probabilities
 
 # every loss with every kind of target it takes
 LOSS_TARGETS = [(name, kind) for name in LOSSES for kind in ("one-hot", "soft")] + [
@@ -52,7 +52,7 @@ LOSS_TARGETS = [(name, kind) for name in LOSSES for kind in ("one-hot", "soft")]
 ]
 
 dtypes = st.sampled_from(DTYPES)
-sizes = st.integers(1, 70)  # around the width of a vector, of every level, and of a tile
+sizes = st.integers(1, 70)  # around the widths of vectors at every level, and of tiles
 sizes_or_none = st.integers(0, 70)
 seeds = st.integers(0, 2**32 - 1)
 
@@ -62,7 +62,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 @dataclass(frozen=True)
 class Case:
-    """How to call one kernel: `arguments(rng, dtype, m, k, n)`; `scale(*arguments)` sums the sizes of the terms."""
+    """How to call a kernel: `arguments(rng, dtype, m, k, n)`; `scale(*arguments)` is the sum of the terms' magnitudes."""
 
     arguments: Callable
     scale: Callable | None = None
@@ -127,7 +127,7 @@ def one_hot(prediction, target):
 
 
 def depth(x):
-    """How far the logits of a row lie below the largest: what the rounding of x - max(x) adds."""
+    """How far the logits of a row are below the largest: the scale of the rounding error of x - max(x)."""
     return 1 + x.max(axis=-1, keepdims=True, initial=-np.inf) - x
 
 
@@ -203,11 +203,11 @@ def dense_arguments(rng, dtype, m, k, n):
 
 def dense_scale(x, w, b, activation="identity"):
     terms = np.abs(x) @ np.abs(w) + (0 if b is None else np.abs(b))
-    if activation == "softmax":  # an error of each of a row's logits
+    if activation == "softmax":  # each logit of the row contributes an error
         y = reference.dense(x, w, b, "softmax")
         z = reference.dense(x, w, b)
         return y * (terms + (y * terms).sum(axis=-1, keepdims=True) + depth(z) + 1)
-    return terms + 1  # no other activation is steeper than one
+    return terms + 1  # no other activation has a slope above 1
 
 
 # The moments of each optimizer, and its hyperparameters up to the keyword-only ones.
@@ -220,7 +220,7 @@ OPTIMIZERS = {
     "adamw": (2, (0.1, 0.9, 0.99, 1e-6, 3)),
     "nadam": (2, (0.1, 0.9, 0.99, 1e-6, 0.004, 0.3, 3)),
 }
-# Options by optimizer; the moment that an option keeps is None here and made for each test.
+# Options by optimizer; the moment that an option needs is None here and created for each test.
 COMMON_OPTIONS = (
     {},
     {"weight_decay": 0.1},
@@ -248,7 +248,7 @@ OPTIMIZER_CASES = [(name, options) for name in OPTIMIZERS for options in (*COMMO
 
 
 def optimizer_arguments(name):
-    """Parameters, gradient, moments, as squares are, and hyperparameters."""
+    """Parameters, gradient, non-negative moments, and hyperparameters."""
     count, values = OPTIMIZERS[name]
     return lambda rng, dtype, m, k, n: (
         normal(rng, dtype, n), normal(rng, dtype, n), *(1 + normal(rng, dtype, n) ** 2 for _ in range(count)), *values,
@@ -273,7 +273,7 @@ def layer_norm_arguments(rng, dtype, m, k, n):
 
 
 def layer_norm_scale(x, gamma, beta, epsilon):
-    """The errors of x - mean and, through the variance, those of all of a row's."""
+    """The errors of x - mean and, through the variance, those of the whole row."""
     stats = np.empty((len(x), 2))
     xhat = reference.layer_norm(x, None, None, epsilon, stats)
     terms = (np.abs(x) + np.abs(x).mean(axis=1, keepdims=True)) * stats[:, 1:]
@@ -338,12 +338,12 @@ def batch_norm_backward_scale(gradient, x, mean, variance, gamma, sums, count, e
     return terms * (1 if gamma is None else np.abs(gamma)) / np.sqrt(variance + epsilon)
 
 
-TOLD = ("leaky_relu", "elu", "selu", "hard_sigmoid")  # their derivative is told from the output
-KEPT = ("gelu", "gelu_tanh", "silu", "softplus")  # from the input
+TOLD = ("leaky_relu", "elu", "selu", "hard_sigmoid")  # their derivative is computed from the output
+KEPT = ("gelu", "gelu_tanh", "silu", "softplus")  # these from the input
 
 
 def tail_scale(name):
-    """The exponential of a rounded argument is as many roundings off as the argument is large."""
+    """The exponential of a rounded argument has an error of as many roundings as the argument is large."""
     return lambda x: np.abs(getattr(reference, name)(x)) * (1 + np.abs(x) ** 3)
 
 
@@ -465,7 +465,7 @@ WITH_OUT = [name for name, case in CASES.items() if case.has_out]
 
 
 def widened(arguments):
-    """The arguments in float64, in which the reference is exact beside a float32 kernel."""
+    """The arguments in float64, in which the reference is exact compared with a float32 kernel."""
     return [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in arguments]
 
 
@@ -477,7 +477,7 @@ def read_only(arguments):
 
 
 def quiet(function, *args, **kwargs):
-    """Run a reference: what it warns of (0/0 for no rows, inf - inf) the kernels say by NaN."""
+    """Run a reference without warnings: where it warns (0/0 for no rows, inf - inf), the kernels return NaN."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice|Degrees of freedom", RuntimeWarning)
         return function(*args, **kwargs)
@@ -507,7 +507,7 @@ def test_parity(name, m, k, n, dtype, seed):
 @given(m=sizes, k=sizes, n=sizes, dtype=dtypes, seed=seeds)
 @settings(max_examples=15)
 def test_out(name, m, k, n, dtype, seed):
-    """`out` is written and returned, by both twins; nothing outside of it is touched."""
+    """Both twins write and return `out`, and nothing outside of it."""
     case = CASES[name]
     arguments = read_only(case.arguments(np.random.default_rng(seed), dtype, m, k, n))
     for module in (kernels, reference):
@@ -538,7 +538,7 @@ def test_out_may_be_an_input(name, dtype):
 def test_any_number_of_axes(name, shape, dtype, seed):
     x = np.asarray(np.random.default_rng(seed).uniform(0.5, 4, shape), dtype)
     result = getattr(kernels, name)(x)
-    scalar = name == "softmax" and not shape  # the twin wants an axis to sum along
+    scalar = name == "softmax" and not shape  # the twin needs an axis to sum along
     expected = np.ones((), dtype) if scalar else np.asarray(getattr(reference, name)(x))
     assert isinstance(result, np.ndarray)
     assert_close(result, expected, scale=np.ones(shape) if name == "softmax" else None)
@@ -550,7 +550,7 @@ LARGE = [(1, 300, 257), (11, 127, 33), (12, 40, 256), (13, 129, 40), (12, 300, 2
 
 
 def integers(rng, dtype, *shape):
-    """Small enough that every product and every sum of them is exact, in any order."""
+    """Integers small enough that every product and every sum of them is exact, in any order."""
     return rng.integers(-8, 9, shape).astype(dtype)
 
 
@@ -601,7 +601,7 @@ def test_dense_of_large_layers(activation, dtype, biased):
 
 
 def check_dense(activation, m, k, n, dtype, biased, seed):
-    """Of the step, which jumps, only sums that are exact."""
+    """For `step`, which jumps, check only exact sums."""
     make = integers if activation == "step" else normal
     rng = np.random.default_rng(seed)
     x, w, b = make(rng, dtype, m, k), make(rng, dtype, k, n), make(rng, dtype, n) if biased else None
@@ -618,7 +618,7 @@ def check_dense(activation, m, k, n, dtype, biased, seed):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("n", [1, 10, 70])
 def test_the_bias_gradient_of_many_rows_is_exact(dtype, n):
-    """Added row by row, 20,000 gradients of one sign would lose two to four digits."""
+    """Added row by row, 20,000 gradients of the same sign would lose two to four digits."""
     gradient = np.random.default_rng(9).uniform(0.5, 1.5, (20_000, n)).astype(dtype)
     expected = [math.fsum(column) for column in gradient.T.astype(np.float64)]
     assert_close(kernels.dense_backward_bias(gradient), expected, scale=2 * np.abs(expected), kind="rounding")
@@ -640,10 +640,10 @@ def test_dense_backward_of_large_layers(name, dtype, m, k, n):
 @given(n=sizes_or_none, dtype=dtypes, seed=seeds)
 @settings(max_examples=25)
 def test_optimizers(name, options, n, dtype, seed):
-    """One step of both twins from the same numbers, on each of which the errors depend by their sizes."""
+    """One step of both twins from the same numbers; the errors are proportional to their magnitudes."""
     rng = np.random.default_rng(seed)
     mine = list(CASES[name].arguments(rng, dtype, 0, 0, n))
-    # a mean whose variance is far from zero, and as much as a momentum may be
+    # a mean whose variance is far from zero, and as large as a momentum may be
     options = {key: normal(rng, dtype, n) / 8 if value is None else value for key, value in options.items()}
     if "largest" in options:
         options["largest"] = 1 + options["largest"] ** 2
@@ -685,7 +685,7 @@ def test_averages_and_penalties(n, dtype, seed):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_long_sums(dtype):
-    """In blocks that are added in double precision."""
+    """They are summed in blocks that are added in double precision."""
     x = np.full(2**21 + 5, 1 / 8, dtype)
     x[-1] = -3
     assert kernels.square_sum(x) == (x.size - 1) / 64 + 9
@@ -707,7 +707,7 @@ def test_penalties_have_their_gradient():
 def test_all_finite(m, n, dtype, seed, bad):
     rng = np.random.default_rng(seed)
     x = normal(rng, dtype, m, n)
-    x.flat[: x.size // 2] = np.finfo(dtype).max  # large is finite
+    x.flat[: x.size // 2] = np.finfo(dtype).max  # large but finite
     assert kernels.all_finite(x) is True
     if x.size:
         x.flat[rng.integers(x.size)] = bad
@@ -726,7 +726,7 @@ def test_all_finite_sees_every_place():
 
 @given(m=sizes_or_none, n=sizes, dtype=dtypes, seed=seeds)
 def test_count_correct(m, n, dtype, seed):
-    """Values from a short list, so that many are the largest at once; some NaN."""
+    """Values from a short list, so that there are many ties for the largest; some NaN."""
     rng = np.random.default_rng(seed)
     prediction = rng.choice(np.array([-1, 0, 0.25, 0.5, 2, np.nan], dtype), (m, n))
     target = labels(rng, m, n)
@@ -746,7 +746,7 @@ def test_shuffle(n, seed):
 
 
 def test_shuffle_is_uniform():
-    """Each of the 24 orders of 4 comes up, about as often as any other (chi-square on 23 degrees of freedom)."""
+    """Each of the 24 orders of 4 is about equally frequent (chi-square with 23 degrees of freedom)."""
     bits, counts, rounds = np.random.PCG64(0), dict.fromkeys(itertools.permutations(range(4)), 0), 4_800
     for _ in range(rounds):
         order = np.arange(4)
@@ -784,7 +784,7 @@ class TestKnownValues:
         assert_close(module.softmax(x), scipy.special.softmax(wide, axis=-1), scale=softmax_scale(wide))
 
     def test_activations_backward(self, module, dtype):
-        """gradient times the derivative, told from the output."""
+        """gradient times the derivative, computed from the output."""
         gradient = np.array([2, -3, 4], dtype)
         y = np.array([0.5, 0.25, 0.0], dtype)
         np.testing.assert_array_equal(module.identity_backward(gradient, y), gradient)
@@ -868,7 +868,7 @@ class TestKnownValues:
         two_rows = np.repeat(logits, 2, axis=0)
         gradient = module.softmax_cross_entropy_backward(two_rows, np.array([1, 0]))
         assert_close(gradient, [[0.0625, -0.375, 0.3125], [-0.4375, 0.125, 0.3125]], scale=[1.0])
-        # weights that do not sum to one weigh the row: sum(t) log-sum-exp - sum(t x), here t = (0, 3, 0)
+        # targets that do not sum to one weight the row: sum(t) log-sum-exp - sum(t x), here t = (0, 3, 0)
         assert_close(module.softmax_cross_entropy(logits, row(dtype, 0, 3, 0)), 3 * math.log(4), scale=6)
         x, t = normal(np.random.default_rng(8), dtype, 6, 21), soft_targets(np.random.default_rng(9), dtype, 6, 21)
         wide = x.astype(float), t.astype(float)
@@ -995,7 +995,7 @@ class TestKnownValues:
     def test_counts(self, module, dtype):
         prediction = np.array([[1, 3, 2], [5, 5, 0], [-1, -2, -3]], dtype)
         assert module.count_correct(prediction, np.array([1, 0, 0])) == 3
-        assert module.count_correct(prediction, np.array([1, 1, 2])) == 1  # of equal ones the first is largest
+        assert module.count_correct(prediction, np.array([1, 1, 2])) == 1  # of equal values, the first is the largest
         assert module.count_correct(prediction, np.eye(3, dtype=dtype)) == 0
         assert module.count_correct(row(dtype, 0.5, 0.6, 0.4), row(dtype, 0, 1, 1), 0.5) == 2
         assert module.count_correct(row(dtype, 0.5, 0.6, 0.4), row(dtype, 0, 1, 1), 0.0) == 2
@@ -1008,7 +1008,7 @@ class TestKnownValues:
 
 
 def central_differences(function, x):
-    """The gradient of a scalar function, by f(x + h) - f(x - h), with h at the cube root of the epsilon."""
+    """The gradient of a scalar function, by f(x + h) - f(x - h), with h the cube root of epsilon."""
     gradient = np.empty_like(x)
     for i in np.ndindex(x.shape):
         up, down = x.copy(), x.copy()
@@ -1025,7 +1025,7 @@ def assert_gradient(gradient, function, x):
 
 
 def away_from_zero(rng, *shape):
-    """Both signs; no closer to the kink of relu and step than a difference reaches."""
+    """Numbers of both signs, farther than h from the kink of relu and step."""
     x = rng.normal(0, 1, shape)
     return x + np.copysign(0.1, x)
 
@@ -1061,7 +1061,7 @@ class TestDerivatives:
 
     @pytest.mark.parametrize("activation", ACTIVATIONS)
     def test_dense(self, module, activation):
-        """Through the activation to input, weights and bias."""
+        """With respect to input, weights and bias, through the activation."""
         rng = np.random.default_rng(3)
         x, w, b = away_from_zero(rng, 5, 3), rng.normal(size=(3, 7)), rng.normal(size=7)
         weights = rng.normal(size=(5, 7))
@@ -1129,7 +1129,7 @@ class TestExtremes:
         np.testing.assert_array_equal(parameters, [small, -small, 4 * small])
 
     def test_impossible_classes(self, module, dtype):
-        """A logit of -inf is a probability of zero: it costs nothing, or, as the target, infinitely much."""
+        """A logit of -inf is a probability of zero: its loss is zero, or infinite if it is the target."""
         x = np.array([[0, -np.inf, 0], [-np.inf, -np.inf, 3]], dtype)
         np.testing.assert_array_equal(quiet(module.softmax, x), [[0.5, 0, 0.5], [0, 0, 1]])
         for target in (np.array([0, 2]), np.eye(3, dtype=dtype)[[0, 2]]):
@@ -1143,7 +1143,7 @@ class TestExtremes:
 
     @pytest.mark.parametrize("n", [1, 3, 4, 8, 16, 21])
     def test_rows_without_a_softmax(self, module, dtype, n):
-        """All logits -inf, or one +inf: 0/0 and inf/inf. The rows beside it are untouched."""
+        """All logits -inf, or one +inf: 0/0 and inf/inf. Other rows are unaffected."""
         x = np.zeros((3, n), dtype)
         x[1] = -np.inf
         result = quiet(module.softmax, x)
@@ -1159,7 +1159,7 @@ class TestExtremes:
         x, zeros = normal(np.random.default_rng(0), dtype, 2, 5), np.zeros((2, 5), dtype)
         assert_close(module.softmax(zeros), np.full((2, 5), 0.2))
         assert_close(module.softmax_cross_entropy(zeros, np.array([0, 4])), math.log(5))
-        assert module.softmax_cross_entropy(x, zeros) == 0  # a target row of zeros is no sample
+        assert module.softmax_cross_entropy(x, zeros) == 0  # a target row of zeros does not count as a sample
         np.testing.assert_array_equal(module.softmax_cross_entropy_backward(x, zeros), zeros)
         assert module.cross_entropy(zeros, zeros) == 0
         np.testing.assert_array_equal(module.cross_entropy_backward(zeros, zeros), zeros)
@@ -1170,7 +1170,7 @@ class TestExtremes:
 @pytest.mark.parametrize("module", [kernels, reference])
 @pytest.mark.parametrize("dtype", DTYPES)
 class TestNaN:
-    """NaN in gives NaN out, wherever in a row it stands, and leaves the other rows alone."""
+    """NaN in gives NaN out, wherever it is in a row, and does not affect the other rows."""
 
     @pytest.mark.parametrize("name", [*ELEMENTWISE, "softmax"])
     def test_activation(self, module, dtype, name):
@@ -1184,7 +1184,7 @@ class TestNaN:
 
     @pytest.mark.parametrize("name", ACTIVATIONS)
     def test_activation_backward(self, module, dtype, name):
-        """In the gradient; of the output, wherever the derivative depends on it."""
+        """NaN in the gradient; and in the output, if the derivative depends on it."""
         backward = getattr(module, f"{name}_backward")
         for n in (1, 4, 8, 21):
             for at in range(n):
@@ -1210,7 +1210,7 @@ class TestNaN:
                 assert np.isfinite(gradient[[0, 2]]).all()
 
     def test_products(self, module, dtype):
-        """In the rows and columns that meet it, also where it is multiplied by zero."""
+        """In the rows and columns that contain it, even where it is multiplied by zero."""
         for n in (1, 4, 9, 33):
             a, b = np.zeros((5, n), dtype), np.zeros((n, n), dtype)
             a[2, n - 1] = np.nan
@@ -1252,9 +1252,9 @@ EXTREMES = (0.0, -0.0, 1e4, -1e4, -95.0, -720.0, 1e-42, -1e-42, np.inf, -np.inf,
 @given(m=sizes, n=sizes, dtype=dtypes, seed=seeds)
 @settings(max_examples=40)
 def test_parity_on_extremes(name, m, n, dtype, seed):
-    """Where neither twin can know a number, both must say so in the same way."""
+    """Where no finite result exists, both twins must return the same special value."""
     rng = np.random.default_rng(seed)
-    m = 1 if name in LOSSES else m  # NaN in one row would hide the others
+    m = 1 if name in LOSSES else m  # NaN in one row would hide the other rows
     x = rng.choice(np.array(EXTREMES, dtype), (m, n))
     if name in LOSSES:
         x[0] = np.where(rng.uniform(size=n) < rng.choice([0, 0.1, 1]), x[0], 0.5)
@@ -1264,7 +1264,7 @@ def test_parity_on_extremes(name, m, n, dtype, seed):
         arguments = (rng.choice(np.array(EXTREMES, dtype), (m, n)), x) if name.endswith("_backward") else (x,)
     expected = quiet(getattr(reference, name), *arguments)
     scale = np.abs(expected) + 1 if name in LOSSES else None
-    if name in OF_SHARES:  # a sum whose terms are large and cancel
+    if name in OF_SHARES:  # a sum of large terms that cancel
         scale = scale + np.abs(arguments[1] * np.where(np.isfinite(x), x, 0)).sum()
     assert_close(getattr(kernels, name)(*arguments), expected, scale=scale)
 
@@ -1296,7 +1296,7 @@ def test_large_products(dtype, m, k, n):
 @pytest.mark.parametrize("n", [1, 5, 16, 40, 301])
 @pytest.mark.parametrize("k", [1, 3, 8, 20, 200])
 def test_one_sample_is_one_of_many(dtype, k, n):
-    """The weight gradient of one sample, and its way back, are written for one sample alone."""
+    """The weight gradient and the input gradient of one sample have code of their own."""
     rng = np.random.default_rng(k)
     x, gradient, w = normal(rng, dtype, 1, k), normal(rng, dtype, 1, n), normal(rng, dtype, k, n)
     np.testing.assert_array_equal(kernels.dense_backward_weights(x, gradient), x.T * gradient)
@@ -1308,7 +1308,7 @@ SAME_BITS_SHAPES = [(70, 5, 3), (33, 17, 10), (40, 130, 50), (27, 300, 256), (13
 
 
 def assert_same_bits(function, x, *others):
-    """Each row alone and each of several stretches of rows equal the rows of the whole."""
+    """Each row alone, and each of several ranges of rows, equals the same rows of the whole."""
     whole = function(x, *others)
     stretches = [(i, i + 1) for i in range(len(x))]
     stretches += [(0, 2), (1, 5), (0, 6), (3, 15), (1, len(x)), (0, len(x) - 1)]
@@ -1351,14 +1351,14 @@ def test_softmax_gives_a_row_the_same_bits(dtype, n):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(("m", "k", "n"), SAME_BITS_SHAPES)
 def test_dense_is_its_parts(activation, dtype, m, k, n):
-    """The activation inside a dense layer gives the bits of the function on its own."""
+    """The activation inside a dense layer gives the same bits as the separate function."""
     rng = np.random.default_rng(m + n)
     x, w, b = normal(rng, dtype, m, k), normal(rng, dtype, k, n), normal(rng, dtype, n)
     expected = getattr(kernels, activation)(kernels.matmul(x, w) + b)
     np.testing.assert_array_equal(kernels.dense(x, w, b, activation), expected)
 
 
-# ---- what the kernels refuse
+# ---- bad input
 
 
 UNFIT = r"expected dtype|C-contiguous|float32 or float64"
@@ -1477,7 +1477,7 @@ def test_unknown_activations_are_refused():
         kernels.dense(np.ones((2, 2)), np.ones((2, 2)), None, "maxout")
 
 
-# Each would read memory that is not there if it were not refused; so each runs in a process of its own.
+# Without an error, each would read invalid memory; so each runs in a separate process.
 NOT_MATRICES = [
     "k.add(v, None)",
     "k.dropout(v, 0.5, 0)",
@@ -1559,7 +1559,7 @@ for call in sys.argv[1:]:
 
 
 def test_what_is_no_matrix_is_refused():
-    """None, scalars and vectors where a matrix belongs: an error, and the process lives on."""
+    """None, scalars and vectors in place of a matrix: an error, and the process survives."""
     run = subprocess.run([sys.executable, "-P", "-c", REFUSE, *NOT_MATRICES], capture_output=True, text=True)
     expected = "".join(f"{call}\nrefused\n" for call in NOT_MATRICES)
     assert run.stdout == expected, f"exit code {run.returncode}, {run.stderr}"

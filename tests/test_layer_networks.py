@@ -1,6 +1,6 @@
-"""What is promised of every network, of networks that mix all layers; and what such layers refuse.
+"""The guarantees for every network, tested on networks that mix all layers; and the errors of these layers.
 
-That their numbers are right is in test_gradient_cases.py and test_torch_layers.py.
+Their numbers are tested in test_gradient_cases.py and test_torch_layers.py.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def test_a_row_has_the_same_bits_alone_and_in_any_batch(chain, dtype):
 
 
 def a_step(net, x, y, optimizer):
-    """One of training, in parts: with the fused gradient of the loss."""
+    """One training step, in parts, with the fused gradient of the loss."""
     gradient = net.gradient(x, y, training=True)
     net.forward(x, training=True)
     net.backward(np.zeros((len(x), net._units)))
@@ -142,7 +142,7 @@ def a_step(net, x, y, optimizer):
 @pytest.mark.parametrize("rows", [2, 7, 16, 17, 50])
 @by_chain
 def test_a_step_is_its_parts(chain, rows, dtype):
-    """Gradients, a pass in training that leaves statistics and noise, and an update: small batches do all at once."""
+    """Gradients, a forward pass that updates statistics and noise, and an update: for small batches all are one."""
     net = make_net(chain, dtype)
     x, y = make_data(net, rows)
     twin, clipped = net.copy(), net.copy()
@@ -155,7 +155,7 @@ def test_a_step_is_its_parts(chain, rows, dtype):
 
 @pytest.mark.parametrize("chain", [name for name in CHAINS if name != "everything"])
 def test_a_loop_of_ones_own_is_training(chain):
-    """Of the sum of squared errors, whose gradient is one subtraction."""
+    """With the sum of squared errors, whose gradient is one subtraction."""
     layers = CHAINS[chain]()
     if layers[-1].activation == "softmax":
         layers[-1] = D(CLASSES)
@@ -186,7 +186,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 @by_chain
 def test_training_goes_on_from_a_copy(chain, way, dtype, tmp_path):
-    """Noise, running statistics, averages and moments; `fit` in two, and in single steps."""
+    """Noise, running statistics, averages and moments; in two calls of `fit`, and in single steps."""
     net = make_net(chain, dtype)
     x, y = make_data(net, 50)
     parts, single = net.copy(), net.copy()
@@ -205,7 +205,7 @@ def test_training_goes_on_from_a_copy(chain, way, dtype, tmp_path):
     assert bits(net.averaged().statistics) == bits(net.statistics)
 
 
-# ---- what leaves a network alone
+# ---- what leaves a network unchanged
 
 
 @by_chain
@@ -273,7 +273,7 @@ def test_frozen_layers_stay_and_tell_their_gradient(chain):
 
 @by_dtype
 def test_nothing_is_updated_where_nobody_asks(dtype):
-    """With gradients that would be seen in any parameter that they come near."""
+    """The gradients are large enough to show in any parameter that they reach."""
     net = nf.Sequential([LN()], input_shape=3, loss="sum_squared_error", dtype=dtype, seed=0)
     x, y = np.array([[1.0, 2.0, 4.0]] * 4), np.full((4, 3), np.finfo(dtype).max / 2)
     with unchanged(net):
@@ -366,7 +366,7 @@ def test_lbfgs_refuses_what_is_random(layer):
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("method", ["fit", "train_step", "gradient", "forward"])
 def test_ctrl_c_within_a_long_step_with_batch_norms(method, threads):
-    """All threads meet where the batch is needed, and all give up."""
+    """All threads wait for each other where the whole batch is needed, and all stop."""
     layers = [BN(), D(400, "relu"), BN(), R([D(400, "tanh"), BN()]), D(5, "softmax")]
     net = nf.Sequential(layers, input_shape=300, seed=0)
     x, y = np.random.default_rng(0).random((20_000, 300), np.float32), np.arange(20_000) % 5
@@ -404,7 +404,7 @@ def test_a_batch_without_memory_changes_nothing():
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc/self/statm")
 @pytest.mark.parametrize("name", ["train_step", "fit", "backward", "predict", "gradient"])
 def test_steps_keep_no_memory(name):
-    """Of a network of all layers, with all that an optimizer may keep."""
+    """For a network of all layers, with everything that an optimizer may store."""
     code = """if True:
         import gc, os, sys, tracemalloc
         import numpy as np
@@ -454,7 +454,7 @@ def test_steps_keep_no_memory(name):
     assert process < 200
 
 
-# ---- what they refuse
+# ---- bad input
 
 
 ONE_ROW = "BatchNorm needs at least two rows in each mini-batch of a training, for one has no variance; got"
@@ -606,7 +606,7 @@ def test_layers_do_not_change(layer):
             setattr(layer, name, getattr(layer, name))
 
 
-# ---- how they are shown and kept
+# ---- repr and files
 
 GIVEN = [
     D(3, nf.activations.LeakyReLU(0.2), use_bias=False, l1=0.1, l2=0.2, trainable=False),
@@ -709,7 +709,7 @@ def test_a_dropout_of_nothing_and_a_noise_of_none():
 
 @by_dtype
 def test_a_softmax_of_its_own_is_that_of_a_dense_layer(dtype):
-    """Fused with the loss as well: probabilities that are zero cost what their logits tell."""
+    """Also fused with the loss: for probabilities of zero, the loss is computed from the logits."""
     nets = [
         nf.Sequential(layers, input_shape=FEATURES, dtype=dtype, seed=0)
         for layers in ([D(CLASSES), A("softmax")], [D(CLASSES, "softmax")])
@@ -728,7 +728,7 @@ def test_a_softmax_of_its_own_is_that_of_a_dense_layer(dtype):
 
 
 def changed_file(net, tmp_path, change=lambda description: None, arrays=None, deep=0):
-    """The file of a network with another description, or other arrays; "deep" becomes many residual sums."""
+    """The file of a network with another description or other arrays; "deep" becomes many residual layers."""
     net.save(tmp_path / "whole.npz")
     with zipfile.ZipFile(tmp_path / "whole.npz") as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
@@ -834,7 +834,7 @@ def test_every_layer_is_kept_in_every_place(name, place, tmp_path):
 
 
 def test_a_check_in_training_asks_for_nothing_of_inference():
-    """Not even the loss: here the running statistics are of no use."""
+    """Not even the loss: here the running statistics are useless."""
     net = nf.Sequential([nf.BatchNorm(), nf.Dense(1)], input_shape=2, dtype="float64", seed=0)
     net.statistics["mean1"] = [np.nan, np.nan]
     x = np.random.default_rng(0).normal(size=(8, 2))

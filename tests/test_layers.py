@@ -1,4 +1,4 @@
-"""The descriptions: layers, initial values, losses and optimizers."""
+"""The classes of layers, initial values, losses and optimizers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_layer_tells_what_it_is():
 
 
 def test_a_layer_does_not_change():
-    """Its network was compiled from it, and a copy of the network is."""
+    """Its network was compiled from it, and so is each copy of the network."""
     layer = nf.Dense(3)
     message = "^a layer is a description and does not change: make a new Dense with another units"
     with pytest.raises(AttributeError, match=message):
@@ -82,13 +82,13 @@ def test_the_rest_of_a_layer_is_keyword_only():
 
 # ---- initial values
 
-# The standard deviation that each name stands for, from n_in and n_out.
+# The standard deviation of each initializer, as a function of n_in and n_out.
 DEVIATIONS = {
     "glorot": lambda n_in, n_out: np.sqrt(2 / (n_in + n_out)),
     "he": lambda n_in, n_out: np.sqrt(2 / n_in),
     "lecun": lambda n_in, n_out: np.sqrt(1 / n_in),
 }
-MANY = (400, 250)  # 100,000 weights: the deviation of a sample of them is known to a quarter of a percent
+MANY = (400, 250)  # 100,000 weights: their sample deviation is accurate to a quarter of a percent
 
 
 def test_the_names_of_initializers():
@@ -100,7 +100,7 @@ def test_initial_weights_have_the_distribution_of_their_name(name):
     w = weights(MANY, initializer=name).ravel()
     deviation = DEVIATIONS[name.split("_")[0]](*MANY)
     in_units = w / deviation
-    errors = 5 / np.sqrt(w.size)  # five standard errors, of numbers of deviation one
+    errors = 5 / np.sqrt(w.size)  # five standard errors, for numbers with standard deviation one
     assert abs(in_units.mean()) < errors
     assert abs(in_units.std() - 1) < errors
     if name.endswith("uniform"):
@@ -290,7 +290,7 @@ def test_losses_from_logits_stay_finite_and_exact_where_probabilities_end():
     assert binary.gradient([[5000.0]], [0])["b1"].tolist() == [1]
 
 
-# what answers are counted by: the fused loss has only logits at hand
+# how accuracy is counted: the fused loss only has logits
 @pytest.mark.parametrize(
     ("name", "activation", "targets", "counts"),
     [
@@ -428,13 +428,13 @@ def test_checked_values_are_kept_until_something_changes():
     sgd.learning_rate = 0.25
     assert sgd.values(np.dtype("float32")).learning_rate == 0.25
     with pytest.raises(ValueError, match="^learning_rate must be from"):
-        nf.SGD(1e-39).values(np.dtype("float32"))  # which fits float64
+        nf.SGD(1e-39).values(np.dtype("float32"))  # fits float64
     for twin in (copy.copy(sgd), copy.deepcopy(sgd), pickle.loads(pickle.dumps(sgd))):
         assert repr(twin) == repr(sgd)
         twin.learning_rate = 1.0
         assert (twin.values().learning_rate, sgd.values().learning_rate) == (1.0, 0.25)
     rate = np.array(0.5)
-    sgd.learning_rate = rate  # which may change unseen
+    sgd.learning_rate = rate  # may change without a check
     assert sgd.values().learning_rate == 0.5
     rate[...] = 0.125
     assert sgd.values().learning_rate == 0.125
@@ -455,7 +455,7 @@ def test_checked_values_are_kept_until_something_changes():
     ],
 )
 def test_hyperparameters_must_fit_the_network(method, optimizer, name):
-    """In float32, which holds less than the numbers of Python."""
+    """In float32, which has a smaller range than Python's numbers."""
     for dtype in ("float32", "float64"):
         net = nf.Sequential([nf.Dense(1)], input_shape=2, dtype=dtype, seed=0)
         net.forward([[1.0, 2.0]], training=True)
@@ -468,7 +468,7 @@ def test_hyperparameters_must_fit_the_network(method, optimizer, name):
             getattr(net, method)(*data, optimizer=optimizer)
         net.update("sgd")  # the gradients are still there
     with pytest.raises(ValueError, match="^learning_rate must be from"):
-        nf.SGD(5e-324)  # for any network
+        nf.SGD(5e-324)  # fits every network
 
 
 def test_misspelt_hyperparameters_are_refused():
@@ -535,7 +535,7 @@ def test_unknown_optimizers(method):
             getattr(net, method)(*data, optimizer=wrong)
 
 
-# ---- numbers that a dtype cannot hold
+# ---- numbers that a dtype cannot represent
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""L-BFGS: the optimum that it reaches beside scikit-learn's, what it records, how it ends, what it refuses."""
+"""L-BFGS: its optimum compared with scikit-learn's, what it records, how it ends, and its errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tolerances import assert_close
 import nnfast as nf
 from nnfast.lbfgs import STEEP, Minimization
 
-# most are cut off early; test_it_warns_where_it_is_cut_off says when that is told
+# most end early; test_it_warns_where_it_is_cut_off tests the warning
 pytestmark = pytest.mark.filterwarnings("ignore:L-BFGS did not converge")
 
 rng = np.random.default_rng(0)
@@ -51,19 +51,19 @@ def test_a_line_is_found_at_once():
 
 
 def test_the_optimum_of_a_convex_loss_is_that_of_logistic_regression():
-    """Of classes that overlap: separable ones have none."""
+    """For classes that overlap: separable classes have none."""
     linear_model = pytest.importorskip("sklearn.linear_model", reason="compared with scikit-learn")
     net = make_net(hidden=())
     fit(net, epochs=1000, optimizer=nf.LBFGS(tolerance=0, gradient_tolerance=1e-11))
     model = linear_model.LogisticRegression(C=np.inf, solver="newton-cg", tol=1e-10).fit(X, LABELS)
     assert_close(net.predict(X), model.predict_proba(X), scale=1.0, kind="forward difference")
-    slopes = net.params["W1"] - net.params["W1"].mean(axis=1, keepdims=True)  # what is common to all is free
+    slopes = net.params["W1"] - net.params["W1"].mean(axis=1, keepdims=True)  # a common offset is arbitrary
     assert_close(slopes.T, model.coef_ - model.coef_.mean(axis=0), scale=10.0, kind="forward difference")
 
 
 @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
 def test_with_a_penalty_the_optimum_is_that_of_logistic_regression(name):
-    """One optimum, then, also of classes that are separable. Of two classes scikit-learn penalises the difference."""
+    """There is then one optimum, also for separable classes. For two classes scikit-learn penalizes the difference."""
     datasets = pytest.importorskip("sklearn.datasets", reason="compared with scikit-learn")
     from sklearn.linear_model import LogisticRegression
 
@@ -181,7 +181,7 @@ def test_it_says_where_no_lower_loss_is_found():
 
 @pytest.mark.parametrize("iteration", [0, 2])
 def test_no_memory_leaves_the_last_iteration(iteration, monkeypatch):
-    """SciPy's own arrays are made after the checks: before the first iteration nothing has changed."""
+    """SciPy allocates its arrays after the checks: before the first iteration nothing has changed."""
     from scipy import optimize
 
     minimize = optimize.minimize
@@ -203,7 +203,7 @@ def test_no_memory_leaves_the_last_iteration(iteration, monkeypatch):
     if iteration:
         fit(shorter, epochs=iteration)
     else:
-        net.backward(out)  # still waits
+        net.backward(out)  # the forward pass is still valid
     assert state(net)[:2] == state(shorter)[:2]
 
 
@@ -321,7 +321,7 @@ def test_ctrl_c_leaves_the_network_as_the_last_iteration_did():
 
 
 def test_a_step_too_far_is_turned_back():
-    """Where the loss overflows the line search is told of a wall, not of an infinity that it would reckon with."""
+    """Where the loss overflows, the line search gets a large finite value instead of infinity, which would break it."""
     net = nf.Sequential([nf.Dense(6, "relu"), nf.Dense(1)], input_shape=3, dtype="float32", seed=0)
     x, y = X.astype(np.float32), X[:, :1].astype(np.float32)
     run = Minimization(net, x, y, None, 50, "backpropagation", None)
@@ -363,7 +363,7 @@ class unchanged_but_history:
         assert state(self.net)[:2] == self.before
 
 
-# ---- what is refused
+# ---- bad input
 
 
 @pytest.mark.parametrize(

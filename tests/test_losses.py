@@ -1,4 +1,4 @@
-"""Losses with parameters, the targets that they take, and weights of rows."""
+"""Losses with parameters, the targets that they accept, and sample weights."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class TestValues:
         expected = (1 + 2 - 2 * math.log(2) + 4 - math.log(4)) / 3
         assert_close(module.poisson(x, t), expected, scale=10.0)
         rates = np.array([[1, 2, 4]], dtype)
-        expected = (1 + 2 - 2 * math.log(2 + 1e-8) + 4 - math.log(4 + 1e-8)) / 3  # as PyTorch keeps zero off
+        expected = (1 + 2 - 2 * math.log(2 + 1e-8) + 4 - math.log(4 + 1e-8)) / 3  # as PyTorch avoids log(0)
         assert_close(module.poisson(rates, t, False), expected, scale=10.0)
         assert_close(module.poisson_backward(x, t), [[1 / 3, 0, 1]], scale=[2.0])
         expected = [[1 / 3, (1 - 2 / (2 + 1e-8)) / 3, (1 - 1 / (4 + 1e-8)) / 3]]
@@ -118,7 +118,7 @@ class TestValues:
 
     @pytest.mark.parametrize("n", [3, 40])
     def test_label_smoothing(self, module, dtype, n):
-        """The loss of smoothed targets, which SciPy's logarithms are weighed with."""
+        """The loss of smoothed targets, which weight SciPy's logarithms."""
         rng, s = np.random.default_rng(n), 0.2
         x, labels = rng.normal(size=(5, n)).astype(dtype), rng.integers(0, n, 5)
         t = np.eye(n)[labels] * (1 - s) + s / n
@@ -184,7 +184,7 @@ def test_what_no_loss_takes_is_refused():
         functions.poisson(x, x, 1)
 
 
-# ---- descriptions
+# ---- the classes
 
 
 def test_descriptions_say_what_they_are():
@@ -343,14 +343,14 @@ def test_parameters_are_shown():
     assert "loss='hinge'" in repr(make("hinge")[0])
 
 
-# ---- weights of rows
+# ---- sample weights
 
 COUNTS = np.array([2, 1, 0, 3, 1, 0, 1, 2, 1, 4, 0, 1])
 REPEATED = np.repeat(np.arange(12), COUNTS)
 
 
 def test_weights_of_many_classes():
-    """Beyond the kernel for few of them."""
+    """More classes than the kernel for few classes handles."""
     rng = np.random.default_rng(2)
     net = nf.Sequential(
         [nf.Dense(50, "softmax")], input_shape=3, dtype="float64", seed=0, loss=FITTING["smooth labels"][0]
@@ -379,7 +379,7 @@ def test_a_row_of_weight_k_counts_as_k_rows(name):
 
 @by_loss
 def test_each_row_pulls_by_its_own_weight(name):
-    """Whichever weight is changed: the gradient is the average of the rows' own gradients."""
+    """For any weights, the gradient is the weighted average of the gradients of single rows."""
     net, y = make(name)
     each = [net.gradient(X[i : i + 1], y[i : i + 1])["W1"] for i in range(12)]
     values = np.array([net.loss(X[i : i + 1], y[i : i + 1]) for i in range(12)])
@@ -413,7 +413,7 @@ def test_weights_of_one_change_no_bit(name, dtype):
 @pytest.mark.parametrize("shuffle", [False, True])
 @by_loss
 def test_mini_batches_average_over_their_weights(name, shuffle):
-    """Beside a loop over `train_step`, whose batches are picked in NumPy."""
+    """Compared with a loop over `train_step`, with batches selected in NumPy."""
     net, y = make(name)
     twin, numpy_twin = net.copy(), NumpyNetwork(net, 1 if shuffle else None)
     weights = np.random.default_rng(4).uniform(0, 2, 12)
@@ -505,7 +505,7 @@ def test_weights_are_checked(weights, error, message):
         net.fit,
     ):
         if call == net.train_step and "all zero" in message:
-            continue  # as a mini-batch of fit may be: see the next test
+            continue  # a mini-batch of fit may be like this: see the next test
         with pytest.raises(error, match=message):
             call(X, y, sample_weight=weights)
     with pytest.raises(error, match=f"^validation_data: {message[1:]}"):
@@ -515,7 +515,7 @@ def test_weights_are_checked(weights, error, message):
 
 @pytest.mark.parametrize("optimizer", [nf.SGD(0.1, momentum=0.9), nf.Adam(weight_decay=0.1)])
 def test_a_step_of_rows_without_weight_is_that_of_fit(optimizer):
-    """No loss and no gradient of the data; momentum and decay go on."""
+    """Loss and gradient of the data are zero; momentum and decay continue."""
     (net, y), losses = make("cross_entropy"), []
     twin = net.copy()
     weights = np.repeat([1.0, 0.0, 2.0], 4)
@@ -539,7 +539,7 @@ def test_weights_whose_sum_is_beyond_float64(weight):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_average_over_many_rows_is_exact(weighted):
-    """Added one after another, the losses of 50,000 rows would be off by ten roundings and more."""
+    """Added one after another, the losses of 50,000 rows would have an error of ten roundings or more."""
     rng = np.random.default_rng(11)
     x, y = rng.normal(1000, 1, (50_000, 1)), np.zeros((50_000, 1))
     weights = rng.uniform(0.5, 1.5, len(x)) if weighted else None
@@ -555,7 +555,7 @@ def test_the_average_over_many_rows_is_exact(weighted):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("n_quantiles", [1, 3, 5000])
 def test_quantiles_return_in_turn_however_many_outputs_there_are(n_quantiles, dtype):
-    """The engine sums in blocks of 4096 outputs, and holds the quantiles once."""
+    """The engine sums in blocks of 4096 outputs, and stores the quantiles once."""
     quantiles = np.linspace(0, 1, n_quantiles + 2)[1:-1]
     targets = 15_000 // n_quantiles
     rng = np.random.default_rng(0)

@@ -1,6 +1,6 @@
-"""Nothing is read or written past the end of an array that somebody else may own, and nothing a user does crashes.
+"""Nothing is read or written past the end of an array, and nothing that a user does crashes.
 
-Arrays are put against a page that may not be touched: a read past their end ends the process.
+Arrays are placed directly before an inaccessible page: a read past their end ends the process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ guarded = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="guard
 
 
 class Guarded:
-    """Makes arrays whose last byte lies before a page that may not be touched."""
+    """Creates arrays whose last byte is directly before an inaccessible page."""
 
     def __init__(self) -> None:
         self.maps: list[tuple[mmap.mmap, ctypes.c_char]] = []
@@ -135,13 +135,13 @@ def test_a_network(widths: tuple[int, ...], rows: int, dtype: str, at_the_edge: 
 
 
 def test_a_wide_layer_after_a_narrow_one() -> None:
-    """Its weights end the arena, and their transpose is packed in whole vectors of the narrow side."""
+    """Its weights end the arena, and their transpose is packed in whole vectors along the narrow side."""
     net = nf.Sequential([nf.Dense(2), nf.Dense(1_000_000, initializer=0.0)], input_shape=2, seed=0)
     assert net.train_step(np.ones((2, 2)), np.zeros((2, 1_000_000))) == 0
 
 
 def test_labels_that_change_while_they_are_used() -> None:
-    """They were right when they were checked. `fit` keeps a copy; a step may see them: NaN is its loss."""
+    """They were valid when they were checked. `fit` keeps a copy; a single step may see the change: its loss is NaN."""
     program = """
         import numpy as np, nnfast as nf
         x, y = np.ones((40, 3)), np.zeros(40, int)

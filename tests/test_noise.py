@@ -1,4 +1,4 @@
-"""Dropout and Gaussian noise: the twins bit for bit, what the numbers depend on, and their statistics."""
+"""Dropout and Gaussian noise: the twins bit for bit, what the random numbers depend on, and their statistics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nnfast.kernels import arrays as kernels
 
 DTYPES = (np.float32, np.float64)
 WORDS = st.integers(0, 2**64 - 1)
-RARE = 1e-4  # a fair sample fails a test by chance this often; keys are fixed, so none fails now and then
+RARE = 1e-4  # how often a fair sample fails a test by chance; the keys are fixed, so no test is flaky
 
 
 def keep_of(rate, key, m, n, dtype=np.float32, row0=0):
@@ -30,7 +30,7 @@ def normals(key, m, n, dtype=np.float64, row0=0):
 
 
 def test_mixing_is_that_of_splitmix64():
-    """The first numbers of SplitMix64 from seeds 0 (and its second) and 1234567, published with many of its codes."""
+    """The first numbers of SplitMix64 from seeds 0 (and its second) and 1234567, published with many codes."""
     first = reference.noise._mix64(np.array([0, 0x9E3779B97F4A7C15, 1234567], np.uint64))
     assert first.tolist() == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 6457827717110365317]
 
@@ -57,7 +57,7 @@ def test_dropout_is_its_twin_bit_for_bit(dtype, m, n, key, row0, rate):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_hand_counted_normals(dtype):
-    """Inverse functions of what the kernel makes of two uniform numbers, which its twin tells."""
+    """Inverts what the kernel computes from two uniform numbers, which the twin returns."""
     keys = reference.noise._row_keys(7, 0, 300)
     u, v = (
         reference.noise._upper(reference.noise._hash(k, 200)) * 2.0**-24 for k in (keys, reference.noise._mix64(keys))
@@ -72,7 +72,7 @@ def test_hand_counted_normals(dtype):
 
 @pytest.mark.parametrize("noise", [keep_of, lambda rate, *rest: normals(*rest)], ids=["dropout", "gaussian"])
 def test_key_row_and_column_tell_all(noise):
-    """Not the other rows or columns, nor (dropout) the dtype."""
+    """The numbers do not depend on other rows or columns, nor (for dropout) on the dtype."""
     for dtype in DTYPES:
         whole = noise(0.5, 3, 20, 70, dtype, 5)
         for m, n, row in ((1, 70, 7), (20, 3, 0), (4, 37, 16)):
@@ -120,7 +120,7 @@ def test_rate(rate, shape):
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_rows_and_columns_have_the_rate_each(rate):
-    """Neither too far from it nor, as a lattice would be, too near."""
+    """Neither too far from it nor too close to it, as a lattice would be."""
     dropped = keep_of(rate, 12, 1000, 1000) == 0
     for axis in (0, 1):
         counts = dropped.sum(axis=axis)
@@ -144,7 +144,7 @@ def test_neighbours_are_independent(rate, shift):
 
 
 def test_runs_of_columns_are_equally_frequent():
-    """All 256 patterns of eight neighbours along a row, and down a column."""
+    """All 256 patterns of eight neighbours along a row and along a column."""
     keep = keep_of(0.5, 14, 1024, 1024) > 0
     for bits in (keep, keep.T):
         patterns = np.packbits(np.ascontiguousarray(bits))
@@ -153,7 +153,7 @@ def test_runs_of_columns_are_equally_frequent():
 
 def test_keys_of_steps_and_layers_are_independent():
     keys = [kernels.noise_key(0, step, layer) for step in range(4) for layer in range(3)]
-    keys += [0, 1, 2, 2**32, 2**63, kernels.noise_key(1, 0, 0)]  # and keys that differ in a bit
+    keys += [0, 1, 2, 2**32, 2**63, kernels.noise_key(1, 0, 0)]  # and keys that differ in one bit
     masks = [keep_of(0.5, key, 300, 300) > 0 for key in keys]
     for i, mask in enumerate(masks):
         for other in masks[:i]:
@@ -184,7 +184,7 @@ def test_normals_are_normal(dtype, shape):
 
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_normals_are_uncorrelated(shift):
-    """Neither they nor their squares."""
+    """Neither the numbers nor their squares."""
     z = normals(16, 1000, 1100)
     a, b = z[: 1000 - 20, 20:1020].ravel(), z[shift[0] : 980 + shift[0], 20 + shift[1] : 1020 + shift[1]].ravel()
     for f in (lambda z: z, np.square):

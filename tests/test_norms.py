@@ -1,5 +1,5 @@
-"""Layer and batch normalization: PyTorch, numerical gradients, long sums, large means, ranges of columns, what lies
-beside."""
+"""Layer and batch normalization: PyTorch, numerical gradients, long sums, large means, ranges of columns, and
+memory next to the arrays."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def layer_stats(x):
 
 
 def layer_parameters(gradient, x, stats, **options):
-    """The gradients of gamma and beta."""
+    """The gradients with respect to gamma and beta."""
     gradients = np.zeros((2, x.shape[1]), x.dtype)
     kernels.layer_norm_backward_parameters(gradient, x, stats, *gradients, **options)
     return gradients
@@ -44,7 +44,7 @@ def batch_forward(x, gamma, beta):
 
 
 def batch_backward(gradient, x, gamma):
-    """The gradients of x, gamma and beta."""
+    """The gradients with respect to x, gamma and beta."""
     moments = kernels.batch_norm_moments(x)
     sums = kernels.batch_norm_sums(gradient, x, *moments, EPSILON)
     return kernels.batch_norm_backward(gradient, x, *moments, gamma, sums, len(x), EPSILON), *sums[::-1]
@@ -59,7 +59,7 @@ def layer_backward(gradient, x, gamma):
 
 
 def test_hand_computed():
-    """Deviations from the mean of -3, -1, 1, 3 have the variance 5."""
+    """The deviations -3, -1, 1, 3 from the mean have variance 5."""
     x = np.array([[1.0, 3.0, 5.0, 7.0]])
     xhat = np.array([[-3.0, -1.0, 1.0, 3.0]]) / np.sqrt(5)
     gamma, beta = np.array([1.0, 2.0, -1.0, 0.5]), np.array([0.0, 1.0, 0.0, -1.0])
@@ -75,7 +75,7 @@ def test_hand_computed():
     assert_close(fixed, x * gamma / 2)
 
 
-@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[1] > 1])  # of one it has rounding errors alone
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[1] > 1])  # with one it is all rounding errors
 def test_layer_norm_is_that_of_pytorch(shape):
     torch = pytest.importorskip("torch", reason="the trajectories of PyTorch need torch")
     rng = np.random.default_rng(1)
@@ -104,7 +104,7 @@ def test_batch_norm_is_that_of_pytorch(shape):
         if training:
             hold(batch_forward(x, gamma, beta), y.detach().numpy())
             backward = batch_backward(gradient, x, gamma)
-            condition = 1 + np.abs(x).max(axis=0) / x.std(axis=0)  # three rows may lie close together
+            condition = 1 + np.abs(x).max(axis=0) / x.std(axis=0)  # three rows may be close together
         else:
             hold(kernels.batch_norm(x, mean, variance, gamma, beta, EPSILON), y.detach().numpy())
             sums = kernels.batch_norm_sums(gradient, x, mean, variance, EPSILON)
@@ -116,7 +116,7 @@ def test_batch_norm_is_that_of_pytorch(shape):
 
 
 def hold(mine, theirs, condition=1):
-    """Each by the largest: an element may be the small difference of large terms. `condition`: of each column."""
+    """Compare relative to the largest: an element may be a small difference of large terms. `condition`: per column."""
     assert_close(mine, theirs, scale=np.full(theirs.shape, condition * (1 + np.abs(theirs).max())))
 
 
@@ -166,7 +166,7 @@ def test_numerical_gradients(forward, shape, scaled):
 
 @pytest.mark.parametrize("mean", [0.0, 100.0])
 def test_sums_of_many_rows_lose_nothing(mean):
-    """60,000 rows of float32: as good as sums of one block, where adding in order would lose three digits."""
+    """60,000 rows of float32 are as accurate as one block, where adding in order would lose three digits."""
     rng = np.random.default_rng(4)
     x = rng.normal(mean, 1, (60_000, 11)).astype(np.float32)
     gradient = rng.uniform(0.5, 1.5, x.shape).astype(np.float32)
@@ -216,7 +216,7 @@ def exact_columns(x):
 )
 @pytest.mark.parametrize("m", [16, 64, 300, 1500])
 def test_moments_of_a_large_mean_are_exact(twin, dtype, mean, deviation, m):
-    """The mean but for its last rounding, and the variance as that of numbers around zero."""
+    """The mean is exact except for its last rounding, and the variance is as accurate as for numbers around zero."""
     rng = np.random.default_rng(m)
     x = rng.normal(mean * rng.uniform(1, 1.9, 9), deviation, (m, 9)).astype(dtype)
     means, variances, _ = exact_columns(x)
@@ -233,15 +233,15 @@ def test_moments_of_a_large_mean_are_exact(twin, dtype, mean, deviation, m):
 @pytest.mark.parametrize("deviation", [1.0, 0.03])
 @pytest.mark.parametrize("m", [16, 64, 300])
 def test_a_large_mean_costs_its_rounding_alone(deviation, m):
-    """Outputs and gradients are off by what follows from half a unit in the last place of the mean, and no more."""
+    """The errors of outputs and gradients follow from half a unit in the last place of the mean, and no more."""
     rng = np.random.default_rng(m)
     x = rng.normal(1e6 * rng.uniform(1, 1.9, 9), deviation, (m, 9))
     gradient, gamma = rng.normal(0.3, 1, x.shape), rng.uniform(0.5, 2, 9)
     means, variances, deviations = exact_columns(x)
     inverse = 1 / np.sqrt(variances + EPSILON)
     xhat = deviations * inverse
-    each = means * inverse  # what xhat is off by, in roundings of the mean
-    small = 64 * np.abs(gradient).max()  # roundings of all else
+    each = means * inverse  # the error of xhat, in roundings of the mean
+    small = 64 * np.abs(gradient).max()  # roundings of everything else
 
     y = kernels.batch_norm(x, *kernels.batch_norm_moments(x), gamma, None, EPSILON)
     assert_close(y, xhat * gamma, scale=gamma * (each + 64 * np.abs(xhat)), kind="rounding")
@@ -257,7 +257,7 @@ def test_a_large_mean_costs_its_rounding_alone(deviation, m):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_running_statistics_of_a_large_mean(dtype):
-    """After one batch: a tenth of its mean, and nine tenths of 1 with a tenth of its variance."""
+    """After one batch: a tenth of its mean, and nine tenths of 1 plus a tenth of its variance."""
     x = np.random.default_rng(8).normal(1e6, 30, (64, 9)).astype(dtype)
     means, variances, _ = exact_columns(x)
     net = nf.Sequential([nf.BatchNorm(momentum=0.1)], input_shape=9, dtype=np.dtype(dtype).name)
@@ -269,7 +269,7 @@ def test_running_statistics_of_a_large_mean(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_constant_column_has_no_variance(dtype):
-    """Its mean is its value, which a sum of many rounded off."""
+    """Its mean is exactly its value, which the rounding of a long sum would change."""
     x = np.full((1001, 5), [0.1, 0.7, 1e-3, 1e6 + 0.1, -3.3], dtype)
     found = kernels.batch_norm_moments(x)
     np.testing.assert_array_equal(found[0], x[0])
@@ -282,7 +282,7 @@ def test_a_constant_column_has_no_variance(dtype):
 @pytest.mark.parametrize("twin", [kernels, reference])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_moments_where_numbers_overflow(twin, dtype):
-    """The mean of an infinite number is infinite; deviations that overflow leave the mean as it is."""
+    """The mean of an infinite number is infinite; deviations that overflow leave the mean unchanged."""
     large = np.finfo(dtype).max
     x = np.array([[1, np.inf, large], [2, 1, -large], [3, 2, -large]], dtype)
     with np.errstate(all="ignore"):
@@ -325,7 +325,7 @@ def test_a_row_has_the_same_bits_alone_and_in_any_batch(dtype, m, n, rows, seed)
 @given(m=st.integers(1, 200), n=SIZES, cuts=st.lists(st.integers(0, 70), max_size=4), seed=st.integers(0, 99))
 @settings(max_examples=30)
 def test_it_does_not_matter_how_columns_are_shared(dtype, m, n, cuts, seed):
-    """Each part writes its columns alone, with the bits that they have in the whole."""
+    """Each part writes only its own columns, with the same bits as in the whole."""
     rng = np.random.default_rng(seed)
     x, gradient = normal(rng, dtype, m, n), normal(rng, dtype, m, n)
     moments, stats = kernels.batch_norm_moments(x), layer_stats(x)

@@ -1,6 +1,6 @@
 """Numerical gradients of whole networks, and training with them: odd shapes, threads, Ctrl-C, memory, progress.
 
-That they are right for every layer, activation and loss is in test_gradient_cases.py.
+Their values for every layer, activation and loss are tested in test_gradient_cases.py.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def bits(arrays):
 
 
 def assert_is_the_books(net, x, y, names=None):
-    """The numerical gradient against the loop over every number, in the engine and in NumPy."""
+    """Compare the numerical gradient with the loop over every number, in the engine and in NumPy."""
     names = [*net.params, "x"] if names is None else names
     twin, one_hot = NumpyNetwork(net), np.eye(net.layers[-1].units)[y]
     rows = x.reshape(len(x), -1)
@@ -66,7 +66,7 @@ def assert_is_the_books(net, x, y, names=None):
 @pytest.mark.parametrize("units", [(7, 4), (8, 9, 4), (17, 2, 4), (2, 67, 4), (128, 4), (4,)], ids=str)
 @pytest.mark.parametrize("n", [1, 13])
 def test_widths_beside_those_of_vectors(n, units, hidden):
-    """128 numbers and more have padding behind them, so that columns fall into more sets of the caches."""
+    """Arrays of 128 and more columns are padded, so that columns fall into more cache sets."""
     assert_is_the_books(make_net(*units, hidden=hidden), *make_data(n))
 
 
@@ -81,7 +81,7 @@ def test_samples_of_any_shape(features):
 
 @pytest.mark.parametrize("n", [240, 241, 500, 2049, 4500])
 def test_more_rows_than_a_block_and_than_a_piece(n):
-    """240 rows are a tile of narrow layers, 4096 changed ones a piece of work."""
+    """240 rows are a tile for narrow layers, 4096 changed rows a piece of work."""
     x, y = make_data(n, 2)
     net = make_net(2, 3, features=2)
     assert_is_the_books(net, x, y % 3, list(net.params))
@@ -93,7 +93,7 @@ def test_more_rows_than_a_block_and_than_a_piece(n):
 
 @pytest.mark.parametrize("n", [1, 500])
 def test_slopes_to_either_side(n):
-    """Which a check of gradients tells kinks by."""
+    """A gradient check uses them to find kinks."""
     x, y = make_data(n, 2)
     net = make_net(3, 3, features=2, hidden="relu")
     y %= 3
@@ -111,7 +111,7 @@ def test_slopes_to_either_side(n):
 
 @pytest.mark.parametrize("hidden", ["tanh", "relu", "step"])
 def test_inputs_that_are_zero(hidden):
-    """In all rows, in whole rows and columns; a negative zero is one."""
+    """In all rows, in whole rows and columns; negative zero counts as zero."""
     x, y = make_data(9, 5)
     net = make_net(6, 4, features=5, hidden=hidden)
     x[2] = x[:, 1] = 0
@@ -137,7 +137,7 @@ def test_dead_units():
 
 
 def test_units_exactly_at_the_kink():
-    """Half the slope of the one side and half of the other, as the book's loop has it."""
+    """Half the slope on one side plus half the slope on the other, as in the book's loop."""
     net = make_net(2, 3, features=2, hidden="relu")
     net.params["W1"] = [[1, 1], [-1, 1]]
     x, y = np.array([[1.0, 1.0]]), np.array([1])
@@ -231,12 +231,12 @@ def test_gradients_from_several_threads_at_once():
     assert in_threads(6, work) == [[expected[i % 2]] * 5 for i in range(6)]
 
 
-# ---- the network stays as it is
+# ---- the network stays unchanged
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_network_stays_as_it_is(dtype):
-    """Its parameters, optimizer and streams; a forward pass that waits for its backward; gradients."""
+    """Its parameters, optimizer and streams; a forward pass that waits for its `backward`; gradients."""
     net = make_net(5, 4, dtype=dtype)
     x, y = make_data(6)
     net.fit(x, y, epochs=2, optimizer="adam", verbose=0)
@@ -252,7 +252,7 @@ def test_the_network_stays_as_it_is(dtype):
         net.gradient(x, y, wrt=["x", "b1"])
     assert net.flat_grads.tobytes() == grads
     for name in ("W1", "b2"):
-        found[name][...] = 99  # an array of its own
+        found[name][...] = 99  # a separate array
     for one in (net, twin):
         one.backward(np.ones((3, 4)), accumulate=True)
         one.update("adam")
@@ -269,7 +269,7 @@ def test_a_float32_network_is_computed_in_float64():
 
 
 class Penalized(nf.Sequential):
-    """Has an attribute of its own, which `loss` needs, and another constructor."""
+    """A subclass with an attribute that `loss` needs, and another constructor."""
 
     def __init__(self, layers, penalty, **options):
         self.penalty = penalty
@@ -307,7 +307,7 @@ def test_in_a_callback(dtype, gradient):
     assert net.flat_params.tobytes() == calm.flat_params.tobytes()
 
 
-# ---- what is asked for
+# ---- arguments
 
 
 @pytest.mark.parametrize("method", ["gradient", "numerical_gradient"])
@@ -454,7 +454,7 @@ def test_steps_end_within_an_epoch_and_at_stop():
 
 
 def test_training_goes_on_where_backpropagation_was():
-    """The optimizer's state and the stream of shuffles are the same for both."""
+    """Both share the optimizer's state and the random stream for shuffling."""
     x, y = make_data(23)
     nets = [make_net(6, 4), make_net(6, 4)]
     adam = nf.Adam(0.01, epsilon=1e-2)
@@ -511,7 +511,7 @@ def test_a_long_training_as_in_the_book_learns_digits():
 
 
 def interrupted(run, wait=0.3):
-    """How long it takes until Ctrl-C ends a call that would go on for long."""
+    """Return how long Ctrl-C takes to end a call that would take long."""
     times = []
 
     def interrupt():
@@ -538,7 +538,7 @@ no_ctrl_c = pytest.mark.skipif(os.name == "nt", reason="a process cannot send it
     ("n", "units", "wrt"),
     [
         (2000, (300, 300), None),
-        (60_000, (1000, 1000), "b3"),  # the first pass alone takes seconds
+        (60_000, (1000, 1000), "b3"),  # the first forward pass alone takes seconds
         (2000, (300, 300), "x"),
     ],
     ids=["many pieces", "first pass", "input"],
@@ -559,7 +559,7 @@ def test_ctrl_c_is_obeyed(n, units, wrt, threads):
 @no_ctrl_c
 @pytest.mark.usefixtures("listening")
 def test_ctrl_c_is_obeyed_within_a_long_piece_of_work():
-    """Also by a thread that has nothing left to do but to wait for another."""
+    """Also by a thread that only waits for another."""
     net = make_net(1, 1000, 1000, 4, features=1)
     x, y = make_data(8000, 1)
     for _ in range(TRIES):
@@ -647,7 +647,7 @@ def test_without_memory_a_network_is_not_built(dtype, monkeypatch):
 
 
 class Sliced(Differences):
-    """In slices of a hundredth of the usual time, so that a little work is long."""
+    """Use slices of a hundredth of the usual time, so that little work counts as long."""
 
     def run(self):
         Sliced.count += 1
@@ -656,7 +656,7 @@ class Sliced(Differences):
 
 @pytest.fixture
 def long_work(capsys, monkeypatch):
-    """A call that takes many slices of time, and whose progress is worth a word from the first."""
+    """A call that takes many slices of time, and that reports its progress from the first one."""
     monkeypatch.setattr(_progress, "PATIENCE", 0.0)
     monkeypatch.setattr(numerical, "Differences", Sliced)
     net = make_net(30, 30, 4, features=30)
@@ -735,7 +735,7 @@ def test_progress_without_a_place_to_show_it(closed, long_work, monkeypatch):
 
 
 def test_training_shows_one_bar(long_work, monkeypatch):
-    """Not one more for each gradient."""
+    """There is no additional bar for each gradient."""
     terminal = in_terminal(monkeypatch)
     net, (x, y) = make_net(5, 4), make_data(6)
     net.fit(x, y, epochs=3, gradient="numerical", verbose=1)

@@ -299,7 +299,7 @@ class TestLearningRule:
 
 
 class TestVerdict:
-    """What `fit` says about data it has not learned."""
+    """What `fit` reports about data that it has not learned."""
 
     @staticmethod
     def fit_in_vain(x, y, **options) -> tuple[Perceptron, str]:
@@ -388,7 +388,7 @@ class TestVerdict:
     @given(st.integers(1, 2), st.integers(2, 8), st.integers(0, 2**32 - 1))
     @settings(max_examples=50, deadline=None)
     def test_agrees_with_learning_to_the_end(self, n_features, n, seed):
-        # Among the points of so small a lattice no gap is narrow, so learning for long decides as well.
+        # On such a small lattice no gap is narrow, so long training decides as well.
         rng = np.random.default_rng(seed)
         x, y = rng.integers(0, 3, (n, n_features)), rng.integers(0, 2, n)
         with warnings.catch_warnings():

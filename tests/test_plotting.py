@@ -1,4 +1,4 @@
-"""What the pictures hold: regions, points, lines, curves, labels."""
+"""What the pictures contain: regions, points, lines, curves, labels."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ class TestActivations:
 
 
 class History(dict):
-    """Stands for what `Sequential.fit` returns."""
+    """A stand-in for what `Sequential.fit` returns."""
 
     def __init__(self, step_loss, **values):
         super().__init__(values)
@@ -451,7 +451,7 @@ def test_without_matplotlib_the_extra_is_named(draw, monkeypatch):
 
 
 def test_colours_differ_also_without_hue(ax):
-    """Markers tell classes apart where colours cannot."""
+    """Markers distinguish classes where colours cannot."""
     plot_decision_boundary(nearest_centre, CENTRES, [0, 1, 2], resolution=5, ax=ax)
     shapes = [a.get_paths()[0].vertices.tobytes() for a in ax.collections if isinstance(a, PathCollection)]
     assert len(set(shapes)) == 3

@@ -1,5 +1,5 @@
 """Worker processes that begin after a threaded fit, or during one: none hangs, and all train and predict with the
-parent's bits."""
+same bits as the parent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 import pytest
 
-# A file, for a spawned process imports the main module. 64-256-10 on 512 rows is work enough for several threads.
+# A file, because a spawned process imports the main module. 64-256-10 on 512 rows is work enough for several threads.
 PROGRAM = """
 import sys
 import warnings

@@ -1,4 +1,4 @@
-"""README's programs run as they stand there, and do what it says of them."""
+"""The programs in the README run exactly as written, and do what it says."""
 
 from __future__ import annotations
 

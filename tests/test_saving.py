@@ -1,4 +1,4 @@
-"""Networks as files: what is in them, that writing is all or nothing, and that nothing else is taken for one."""
+"""Networks as files: their contents, writing that is all or nothing, and rejection of everything else."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_link_stays_a_link(tmp_path):
 
 
 def test_files_are_plain_arrays_and_a_description(content):
-    """What any program can read; files of version 1 stay readable."""
+    """Any program can read them; files of version 1 stay readable."""
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         net = make_net()
         assert set(stored.files) == {"description", "0.W", "0.b", "1.W", "1.b", "optimizer.0", "optimizer.1"}
@@ -186,7 +186,7 @@ def test_a_failure_leaves_the_older_file_and_no_rest(failing, error, older, tmp_
         raise error
 
     class Full(io.FileIO):
-        """A disk that is full after some bytes."""
+        """A disk that is full after a number of bytes."""
 
         def write(self, data):
             super().write(bytes(data[:100]))
@@ -211,7 +211,7 @@ def test_a_failure_leaves_the_older_file_and_no_rest(failing, error, older, tmp_
 
 @pytest.mark.skipif(os.name == "nt", reason="a file that is being read cannot be replaced there")
 def test_threads_may_save_to_one_file_and_read_it_at_once(tmp_path):
-    """What is there is always one whole network."""
+    """The file always contains one whole network."""
     nets = [make_net(optimizer=optimizer) for optimizer in ("sgd", "adam")]
     states = [state(net)[:2] for net in nets]
     path = tmp_path / "net.npz"
@@ -275,7 +275,7 @@ def test_paths_are_paths(path):
 
 
 def assert_refused_or_the_same(content, tmp_path, expected):
-    """A ValueError that names the file; or, where the harm is in what says nothing, the very network."""
+    """Expect a ValueError that names the file; or, if the damage is in unused bytes, the same network."""
     try:
         net = load_bytes(content, tmp_path)
     except ValueError as error:
@@ -292,7 +292,7 @@ def test_a_file_that_was_cut_off_is_refused(content, tmp_path):
 
 
 def test_a_flipped_bit_never_passes_unseen(content, tmp_path):
-    """Here and there one bit. Dates and the like may differ; what the network is may not."""
+    """One bit in various places. Dates and the like may differ; the network may not."""
     expected = state(make_net())[:2]
     bits = random.Random(0)
     places = range(0, len(content), 5)
@@ -305,7 +305,7 @@ def test_a_flipped_bit_never_passes_unseen(content, tmp_path):
 
 
 def test_every_bit_flipped_of_the_headers_of_an_array(content, tmp_path):
-    """Of its two entries in the archive and of its own beginning."""
+    """In its two entries in the archive and in its own header."""
     expected = state(make_net())[:2]
     name = b"0.b.npy"
     local, central = content.index(name), content.rindex(name)
@@ -327,11 +327,11 @@ def test_a_block_of_rubbish_is_refused(content, tmp_path):
         assert_refused_or_the_same(content[:i] + content[i + n :], tmp_path, expected)
 
 
-# ---- files of others
+# ---- files from other sources
 
 
 def write_archive(members, compression=zipfile.ZIP_STORED, *, packed=None):
-    """An archive with these members, arrays or bytes as they are; of which all or one are packed."""
+    """Write an archive with these members, arrays or raw bytes, of which all or one are compressed."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, member in members.items():
@@ -349,7 +349,7 @@ def members_of(content):
 
 
 def with_description(content, change):
-    """The file with its description changed, and whole otherwise."""
+    """The file with its description changed, and otherwise intact."""
     members = members_of(content)
     description = json.loads(str(members["description"]))
     change(description)
@@ -357,7 +357,7 @@ def with_description(content, change):
 
 
 def test_an_archive_written_anew_is_the_network(content, tmp_path):
-    """So that the tests below are refused for what they change alone."""
+    """So that the files in the tests below are rejected only because of what they change."""
     assert state(load_bytes(write_archive(members_of(content)), tmp_path))[:2] == state(make_net())[:2]
     assert state(load_bytes(with_description(content, lambda d: None), tmp_path))[:2] == state(make_net())[:2]
 
@@ -416,7 +416,7 @@ def test_what_is_no_version_is_damage(version, content, tmp_path):
 
 
 def test_arrays_are_named_once_while_loading(monkeypatch, tmp_path):
-    """Not once for each array: the time is linear in the layers."""
+    """Not once for each array: the time is linear in the number of layers."""
     from nnfast import sequential
 
     calls, views = [], sequential.views
@@ -450,7 +450,7 @@ class Trap:
 def test_nothing_in_a_file_is_run(place, content, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     trapped = write_archive(members_of(content) | {place: np.array([Trap()], object)})
-    if place == "more":  # it is nobody's business
+    if place == "more":  # an unknown member
         try:
             load_bytes(trapped, tmp_path)
         except ValueError as error:
@@ -582,7 +582,7 @@ def test_arrays_that_do_not_fit_are_refused(path, content, tmp_path):
 
 
 def header(shape, dtype="<f4", text=None):
-    """The beginning of a .npy file that says this."""
+    """The beginning of a .npy file with this header."""
     text = text or f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}"
     text = text.ljust(117) + "\n"
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
@@ -602,7 +602,7 @@ def header(shape, dtype="<f4", text=None):
     ],
 )
 def test_headers_that_lie_are_refused_before_room_is_made(start, content, tmp_path):
-    """`numpy` makes room for what a header says before it looks for it."""
+    """`numpy` allocates what a header declares before it reads the data."""
     members = members_of(content)
     lying = write_archive(members | {"1.W": start + bytes(80)})
     tracemalloc.start()
@@ -616,9 +616,9 @@ def test_headers_that_lie_are_refused_before_room_is_made(start, content, tmp_pa
 
 @pytest.mark.parametrize("packed", ["0.W", "description", "more", "layers"])
 def test_a_small_file_takes_little_memory(packed, content, tmp_path):
-    """Not what it unpacks to: there are many zeros in it, packed."""
+    """Not the size it unpacks to: it contains many compressed zeros."""
     members = members_of(content)
-    if packed == "layers":  # of a network that would be as large
+    if packed == "layers":  # the network would be as large
         units = 3_000_000
         members["0.W"], members["0.b"] = np.zeros((3, units), np.float32), np.zeros(1, np.float32)
         description = json.loads(str(members["description"]))
@@ -643,7 +643,7 @@ def test_packed_arrays_are_refused_before_they_are_unpacked(content, tmp_path):
 
 
 def test_a_packed_description_that_lies_about_its_size_is_not_unpacked(content, tmp_path):
-    """`zipfile` unpacks all that is there before it cuts it to the size that the list of members tells."""
+    """`zipfile` unpacks everything before it cuts it to the size in the list of members."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive, zipfile.ZipFile(io.BytesIO(content)) as original:
         for info in original.infolist():
@@ -674,11 +674,11 @@ def test_ways_of_packing_that_this_format_does_not_use_are_refused_or_read(conte
             packed[i] ^= 0xFF
 
 
-# ---- small files that ask for much
+# ---- small files that need much memory
 
 
 def nested(matrices):
-    """The beginning of an archive whose members hold each other, and their entries with where they are."""
+    """The beginning of an archive whose members contain each other, and their entries with offsets."""
     entries, region = [], b""
     for name, shape in reversed(matrices):
         content = header(shape) + bytes(4 * prod(shape) - len(region)) + region
@@ -691,7 +691,7 @@ def nested(matrices):
 
 
 def test_members_that_overlap_are_refused_before_room_is_made(tmp_path):
-    """Each is as long as nearly the whole file, and the file is whole otherwise."""
+    """Each is nearly as long as the whole file, which is otherwise intact."""
     sizes = range(200, 160, -1)
     net = nf.Sequential([nf.Dense(n, use_bias=False) for n in sizes[1:]], input_shape=sizes[0], seed=0)
     net.save(tmp_path / "net.npz")
@@ -718,7 +718,7 @@ def test_members_that_overlap_are_refused_before_room_is_made(tmp_path):
 
 @contextmanager
 def peak():
-    """Call what this gives for the most memory that was taken at once in the block, in bytes."""
+    """Yield a function that returns the peak memory of the block in bytes."""
     tracemalloc.start()
     try:
         seen = []
@@ -737,7 +737,7 @@ def test_two_members_of_one_name_are_refused(content, tmp_path):
 
 
 def test_a_long_list_of_members_is_refused_before_it_is_read(content, tmp_path):
-    """`zipfile` makes an object of some 800 bytes of each entry of 46."""
+    """`zipfile` makes an object of about 800 bytes from each entry of 46."""
     entry = b"PK\x01\x02" + bytes(42)
     n = 2**24 // len(entry) + 1
     file = content + entry * n
@@ -778,7 +778,7 @@ def test_more_outputs_than_the_engine_counts_are_refused(content, tmp_path):
 
 
 def deep(depth, width):
-    """Residual layers within each other, with others before each."""
+    """Nested residual layers, with other layers before each."""
     chain = [{"kind": "layer_norm"}] * width
     for _ in range(depth):
         chain = [*chain[:width], {"kind": "residual", "layers": chain}]
@@ -803,7 +803,7 @@ def test_too_many_layers_are_refused_before_one_is_made(layers, message, content
 
 
 def test_each_layer_is_made_and_looked_at_once(content, tmp_path, monkeypatch):
-    """Not once for each level above it, and no signature is taken apart for each: the time is linear."""
+    """Not once for each level above it, and without inspecting a signature for each: the time is linear."""
     made, signatures = [], []
     settle, signature = nf.LayerNorm._settle, layers_module.signature
     monkeypatch.setattr(nf.LayerNorm, "_settle", lambda *args: made.append(0) or settle(*args))
@@ -851,7 +851,7 @@ def test_absurd_numbers_are_refused(number, content, tmp_path):
 
 @pytest.mark.parametrize("text", ["-" * 9000 + "1", "(" * 9000, "[" * 150 + "]" * 150, "{'descr': " * 900])
 def test_headers_that_overwhelm_the_parser_are_refused(text, content, tmp_path):
-    """Python says MemoryError of some; load says that only if there is no memory."""
+    """Python raises MemoryError for some; load raises it only if memory runs out."""
     start = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
     raw = (start + bytes(10_000))[: 80 + 1000]
     for member in (raw, start):
@@ -873,7 +873,7 @@ def test_an_unknown_version_of_an_array_is_refused(content, tmp_path):
 
 @pytest.mark.parametrize("error", [MemoryError("no memory"), OSError(28, "No space left on device")], ids=type)
 def test_an_error_within_the_archive_is_itself(error, tmp_path, monkeypatch):
-    """And not that of the archive's end, "I/O operation on closed file"."""
+    """And not the error at the end of the archive, "I/O operation on closed file"."""
 
     def fail(file, header):
         file.write(b"half")
@@ -894,7 +894,7 @@ def test_saving_takes_no_memory_for_the_file(tmp_path):
 
 
 def test_files_are_those_of_numpy(content):
-    """To the byte, but for dates."""
+    """Equal to the byte, except for dates."""
     members = members_of(content)
     buffer = io.BytesIO()
     np.savez(buffer, **members)

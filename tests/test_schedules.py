@@ -26,7 +26,7 @@ def make_net(*, dtype="float64"):
 
 
 def fit(net, learning_rate, *, optimizer=nf.Adam, **arguments):
-    """`fit` of the labels, quietly, in epochs of five steps."""
+    """Fit the labels, without output, in epochs of five steps."""
     arguments = {"batch_size": BATCH, "shuffle": False, "verbose": 0} | arguments
     return net.fit(X, LABELS, optimizer=optimizer(learning_rate), **arguments)
 
@@ -186,7 +186,7 @@ TORCH |= {
 def test_rates_are_those_of_pytorch(name):
     torch = pytest.importorskip("torch", reason="the schedules of PyTorch need torch")
     schedule, make_scheduler = TORCH[name]
-    if isinstance(schedule, OneCycle):  # whose last call of `step` would be one too many
+    if isinstance(schedule, OneCycle):  # its last call of `step` would be one too many
         schedule = OneCycle(**(vars(schedule) | {"steps": 151}))
     rates, betas = torch_rates(lambda o: make_scheduler(o, torch.optim.lr_scheduler), 0.3, 150)
     steps = np.arange(150)
@@ -296,7 +296,7 @@ def test_a_trajectory_is_that_of_pytorch(name, optimizer):
 
 
 def test_a_trajectory_on_a_plateau_is_that_of_a_numpy_program():
-    """With the rates that PyTorch's rule, tested above, tells from the losses."""
+    """With the rates that PyTorch's rule, tested above, computes from the losses."""
     net, twin = make_net(), NumpyNetwork(make_net())
     schedule = ReduceOnPlateau(2.0, monitor="loss", factor=0.5, patience=1, threshold=0.3)
     history = fit(net, schedule, optimizer=nf.SGD, epochs=30)
@@ -321,7 +321,7 @@ SCHEDULES = {
 
 
 def quiet_slices(monkeypatch):
-    """Cut each run of the engine off after a step or two, as a slow machine would."""
+    """Interrupt each run of the engine after a step or two, as a slow machine would."""
     run = training.Training.run
 
     class Sliced(training.Training):
@@ -333,7 +333,7 @@ def quiet_slices(monkeypatch):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_fit_is_its_parts(name, monkeypatch, tmp_path):
-    """At once, in slices of time, in two halves, with a copy or a file between them: the same bits."""
+    """In one call, in slices of time, in two halves, with a copy or a file between them: the same bits."""
     nets = {way: make_net(dtype="float32") for way in ("whole", "sliced", "halves", "copied", "saved")}
     rates = {}
     for way in ("whole", "halves", "copied", "saved"):
@@ -453,7 +453,7 @@ def test_an_epoch_that_steps_cut_off_is_looked_at_as_it_is_recorded():
 
 
 def test_a_callback_may_exchange_the_schedule():
-    """By a number, by another schedule, by one that waits for a plateau; what is next is told by what is there now."""
+    """By a number, another schedule, or one that waits for a plateau; the current one determines the next rate."""
     rates = [Exponential(0.1, gamma=0.5), 0.3, OneCycle(0.2, steps=50), ReduceOnPlateau(0.7, monitor="loss"), 0.4]
     optimizer, net = nf.Adam(rates[0]), make_net()
 
@@ -508,7 +508,7 @@ def test_what_is_no_state_is_refused(plateau):
         schedules.check_plateau(plateau)
 
 
-# ---- what schedules are
+# ---- the classes
 
 
 @pytest.mark.parametrize("name", BY_HAND)
@@ -533,7 +533,7 @@ def test_a_plateau_is_a_description():
         schedule.patience = 4
 
 
-# ---- what is refused
+# ---- bad input
 
 REFUSED = {
     "no rate": (lambda: Constant(0.0), ValueError, "learning_rate must be a finite number in (0.0, inf), got 0.0"),
@@ -679,7 +679,7 @@ def test_rates_fit_the_dtype():
 
 
 def test_epochs_are_those_of_fits_whatever_their_size():
-    """Each fit begins an epoch: neither another batch size nor single steps before it shift them."""
+    """Each fit begins an epoch: a different batch size or earlier single steps do not shift the epochs."""
     net = nf.Sequential([nf.Dense(1)], input_shape=2, seed=0)
     x, y = np.ones((40, 2)), np.zeros(40)
     optimizer = nf.SGD(schedules.Exponential(1e-2, gamma=0.5, by="epoch"))
@@ -709,7 +709,7 @@ EVERY = [
 
 @pytest.mark.parametrize("schedule", EVERY, ids=repr)
 def test_rates_at_the_bounds(schedule):
-    """Finite, in silence, and never above the rate that the schedule is told from."""
+    """Finite, without warnings, and never above the base rate of the schedule."""
     with np.errstate(all="raise"):
         rates = schedule.rates(np.array([0, 1, 9, MOST - 1, MOST], "u8"))
         momenta = schedule.momenta([0, MOST])

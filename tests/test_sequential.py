@@ -1,4 +1,4 @@
-"""What `Sequential` promises, but training (test_training.py), files (test_saving.py) and equal bits (test_bits.py)."""
+"""`Sequential`, except training (test_training.py), files (test_saving.py) and equal bits (test_bits.py)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def equal(a, b):
     return np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
-# ---- what it is made of
+# ---- layers
 
 
 @pytest.mark.parametrize("layers", [None, 3, nf.Dense(2), nf.Dense])
@@ -172,7 +172,7 @@ def test_an_unbuilt_network_says_what_is_missing(use, tmp_path, monkeypatch):
 
 
 def test_an_initial_array_that_does_not_fit_changes_nothing():
-    """Not even the stream of initial values, which the first layer has drawn from."""
+    """Not even the random stream of initial values, from which the first layer has drawn."""
     layers = [nf.Dense(4), nf.Dense(2, initializer=np.ones((5, 2)))]
     net = nf.Sequential(layers, seed=3)
     with unchanged(net), pytest.raises(ValueError, match=r"initializer must have shape \(4, 2\), got \(5, 2\)"):
@@ -433,7 +433,7 @@ METHODS_OF_ROWS = ("predict", "predict_class", "forward", "loss", "accuracy", "g
 
 
 def call_with_rows(net, name, x):
-    """Call a method that takes rows, and labels if it needs them."""
+    """Call a method with rows, and with labels if it needs them."""
     if name in ("predict", "predict_class"):
         return getattr(net, name)(x)
     if name == "forward":
@@ -507,7 +507,7 @@ def test_predictions_into_a_subclass_of_array(tmp_path):
 
 
 def wrong_outs(shape):
-    """What cannot take predictions of a shape, and what the error says."""
+    """Values of `out` that do not fit predictions of a shape, and the error messages."""
     read_only = np.empty(shape, np.float32)
     read_only.flags.writeable = False
     longer = (*shape[:-1], shape[-1] + 1)
@@ -551,7 +551,7 @@ def test_predictions_over_the_parameters_are_refused():
     with unchanged(net):
         with pytest.raises(ValueError, match=message):
             net.predict(X, out=net.flat_params[:36].reshape(9, 4))
-        for one in (X[0], X[0].tolist()):  # through the short way and the long
+        for one in (X[0], X[0].tolist()):  # by the fast path and the general one
             for out in (net.params["b1"][:4], net.flat_params[-4:]):
                 with pytest.raises(ValueError, match=message):
                     net.predict_one(one, out=out)
@@ -565,7 +565,7 @@ def test_predict_one_into_an_array_allocates_nothing():
     net.predict_one(row, out=out)
     tracemalloc.start()
     try:
-        for _ in range(3):  # the third time, the loop itself has what it needs
+        for _ in range(3):  # by the third time, the loop has allocated what it needs
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
             for _ in range(1000):
@@ -613,7 +613,7 @@ def test_several_sigmoids_are_labels_of_their_own(loss):
 @pytest.mark.parametrize("loss", [None, "mean_squared_error"])
 @pytest.mark.parametrize(("output", "units"), [("softmax", 5), ("sigmoid", 1), ("sigmoid", 3)])
 def test_accuracy_counts_what_predict_class_tells(output, units, loss):
-    """Also where the logits differ by less than the rounding of the outputs; where they are NaN, both refuse."""
+    """Also if the logits differ by less than the rounding of the outputs; if they are NaN, both raise an error."""
     net = nf.Sequential([nf.Dense(units, output, initializer=0.0)], input_shape=1, loss=loss, seed=0)
     near = np.float32([0, 1e-9, -1e-9, 2e-8, 1e-7, 1, 1 + 1.2e-7, 100, np.inf, np.nan])
     rng = np.random.default_rng(0)
@@ -933,7 +933,7 @@ def test_nothing_that_only_reads_disturbs_a_saved_forward():
     x = X.copy()
     net.forward(x, training=True)
     calm.forward(X, training=True)
-    x[:] = 0  # what the caller does with it is no concern of the network
+    x[:] = 0  # the caller may change it without affecting the network
     many = np.concatenate([X] * 100)
     net.predict(many)
     net.predict_one(many[5] + 1)
@@ -979,7 +979,7 @@ def test_backward_overwrites_or_accumulates():
 
 @pytest.mark.parametrize("train", ["update", "train_step", "fit"])
 def test_accumulation_begins_anew_after_an_update(train):
-    """The gradients that were used, or that training left, are no part of the next sum."""
+    """Gradients that were used, or that training left behind, are not part of the next sum."""
     net, plain = make_net(), make_net()
     for each in (net, plain):
         each.forward(X, training=True)
@@ -1077,7 +1077,7 @@ def steps(net, optimizer, count=3):
 
 
 def without_state(net):
-    """A network of the same parameters that was never trained."""
+    """An untrained network with the same parameters."""
     fresh = make_net()
     fresh.flat_params[:] = net.flat_params
     return fresh
@@ -1125,7 +1125,7 @@ SWITCHES = {
 
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_options_may_be_turned_on_and_off(switch):
-    """What is kept with and without an option goes on; what is kept for it alone begins when it is turned on."""
+    """State needed with and without an option continues; state needed only for it begins when it is turned on."""
     plain, option = SWITCHES[switch]
     net = steps(make_net(dtype="float64"), option, 2)
     begun = [moment is not None for moment in net._program.moments]
@@ -1142,7 +1142,7 @@ def test_options_may_be_turned_on_and_off(switch):
         if kept[i]:
             np.testing.assert_array_equal(net._program.moments[i], twin._program.moments[i])
     assert net._program.moments[new].any()
-    if isinstance(plain, nf.SGD):  # its first momentum is the whole gradient, also now
+    if isinstance(plain, nf.SGD):  # its first momentum is the whole gradient, here too
         np.testing.assert_array_equal(net.flat_params, twin.flat_params)
         steps(net, option, 1)
         steps(twin, plain, 1)
@@ -1217,7 +1217,7 @@ def test_train_step_returns_the_loss_before_the_update():
     assert net.loss(X, LABELS) < before
 
 
-# ---- step
+# ---- the activation `step`
 
 
 @pytest.mark.parametrize("method", ["fit", "train_step"])
@@ -1263,7 +1263,7 @@ def test_labels_need_outputs_that_exclude_each_other(activation):
     assert net.loss(X, np.eye(4)[LABELS]) > 0
 
 
-# ---- as a thing
+# ---- as an object: copies, pickles, subclasses
 
 
 def test_summary(capsys):
@@ -1343,7 +1343,7 @@ def test_a_copy_of_an_unbuilt_network(way):
 
 
 class Named(nf.Sequential):
-    """A kind of network of one's own, with another constructor."""
+    """A user-defined subclass with another constructor."""
 
     def __init__(self, name):
         super().__init__([nf.Dense(4, "softmax")], input_shape=3, seed=0)
@@ -1379,7 +1379,7 @@ def test_layers_beyond_memory(n_in, units, dtype):
 
 
 def test_batches_beyond_memory():
-    """Activations of more bytes than a process has addresses, 2**47, asked for by a network that is there."""
+    """A network whose activations need more bytes than a process has addresses, 2**47."""
     n = units = 2**22
     wide = [nf.Dense(units, initializer=np.zeros((1, units))), nf.Dense(1, initializer=np.zeros((units, 1)))]
     net = nf.Sequential(wide, input_shape=1, seed=0)
@@ -1403,7 +1403,7 @@ def test_batches_beyond_memory():
         with unchanged(late), pytest.raises(MemoryError, match=f"^no memory for the activations of {n} rows"):
             late.fit(x, y, batch_size=n, gradient=gradient, verbose=0)
         assert late.input_shape is None
-    net.backward([[1.0]])  # of the forward before all this
+    net.backward([[1.0]])  # the forward pass from before
     assert net.grads["b2"] == 1
     net.update()
 
@@ -1412,7 +1412,7 @@ def test_batches_beyond_memory():
 
 
 def test_subnormal_numbers_are_what_they_were_after_every_call():
-    """The engine flushes them to zero within a call, in its own threads, and puts the mode back."""
+    """The engine flushes them to zero during a call, in its own threads, and restores the mode."""
     net = make_net()
     half = np.float32(2**-126) * np.array([0.5], np.float32)
     seen = []

@@ -1,6 +1,6 @@
-"""How many threads a call may use, that it does use them, and that many callers do not disturb each other.
+"""How many threads a call may use, that it uses them, and that concurrent callers do not disturb each other.
 
-That results don't depend on threads is in test_bits.py.
+test_bits.py tests that results do not depend on threads.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ on_linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="need
 
 
 def make_net(*, units=200, seed=0):
-    """Of 100 rows there is work for 47 threads."""
+    """With 100 rows there is work for 47 threads."""
     return nf.Sequential([nf.Dense(units, "relu"), nf.Dense(10, "softmax")], input_shape=784, seed=seed)
 
 
@@ -95,7 +95,7 @@ def test_threads_are_a_positive_integer(function):
 
 
 def threads_with(**variables):
-    """What a new process says, with these environment variables."""
+    """What a new process reports with these environment variables."""
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     return subprocess.run(
         [sys.executable, "-P", "-c", "import nnfast; print(nnfast.get_num_threads())"],
@@ -140,17 +140,17 @@ def test_affinity_bounds_the_threads():
 
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", " ", "\N{ARABIC-INDIC DIGIT THREE}", "\N{SUPERSCRIPT TWO}"])
 def test_a_wrong_number_in_the_environment_is_an_error(value):
-    """But not of the import: it is for the call that needs the number to say so."""
+    """Not at import: the call that needs the number raises it."""
     result = threads_with(NNFAST_NUM_THREADS=value)
     assert result.returncode == 1
     assert re.search(rf"ValueError: NNFAST_NUM_THREADS must be a positive integer.*, got '{value}'\n$", result.stderr)
 
 
-# ---- that they are used, and gone
+# ---- they are used, and end
 
 
 def count_tasks():
-    """The threads of this process, once those that were joined are gone from the system's list, too."""
+    """The number of threads of this process, once joined threads have left the system's list."""
     counts = []
     for _ in range(200):
         counts.append(len(os.listdir("/proc/self/task")))
@@ -161,7 +161,7 @@ def count_tasks():
 
 
 def most_tasks_during(work):
-    """How many threads more than before there were at most while `work` ran, and how many were left."""
+    """The largest number of additional threads while `work` ran, and how many were left afterwards."""
     before, most, done = count_tasks(), 0, threading.Event()
 
     def watch():
@@ -199,7 +199,7 @@ def test_a_call_uses_threads_and_leaves_none(method, threads):
         "backward": lambda: net.backward(gout),
     }[method]
 
-    for _ in range(50):  # until they are seen: on a busy machine the call may be over before anybody looks
+    for _ in range(50):  # until they are seen: on a busy machine the call may end before they are counted
         if method == "backward":
             with nf.num_threads(1):
                 net.forward(x, training=True)
@@ -222,7 +222,7 @@ def test_small_work_starts_no_thread():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the size of a process that holds")
 def test_where_no_thread_can_be_started_one_does_all_the_work():
-    """Linux has no address left for the stack of a thread: the results have the same bits."""
+    """No address space is left for the stack of a thread: the results have the same bits."""
     code = """if True:
         import resource, sys
         import numpy as np
@@ -262,7 +262,7 @@ def test_where_no_thread_can_be_started_one_does_all_the_work():
 
 
 def in_threads(count, work):
-    """Run `work(i)` in as many threads, all at once; their results."""
+    """Run `work(i)` in this many threads at once; return the results."""
     results, errors, start = [None] * count, [], threading.Barrier(count)
 
     def run(i):
@@ -308,7 +308,7 @@ def test_gradients_from_eight_threads_at_once():
 
 
 def test_predictions_of_different_rows_at_once():
-    """Each caller has a workspace of its own: more callers than are kept ready."""
+    """Each caller has a separate workspace: with more callers than workspaces that are kept ready."""
     net = make_net(units=60)
     data = [make_data(40 + i, seed=i)[0] for i in range(24)]
     expected = [net.predict(x).tobytes() for x in data]
@@ -327,7 +327,7 @@ def test_many_networks_are_trained_at_once():
 
 
 def test_of_many_writers_each_step_is_whole():
-    """A step is taken, or refused with RuntimeError; never half of one."""
+    """A step is either taken or raises RuntimeError; never half of it is taken."""
     net, twin = make_net(units=30), make_net(units=30)
     x, y = make_data(50)
 
@@ -349,7 +349,7 @@ def test_of_many_writers_each_step_is_whole():
 
 
 def test_predict_while_another_thread_trains():
-    """It gives what some state of the network gives, and training goes its way."""
+    """The result is that of some state of the network, and training continues."""
     net, calm = make_net(units=30), make_net(units=30)
     x, y = make_data(300)
     calm.fit(x, y, epochs=20, verbose=0)
@@ -373,7 +373,7 @@ def test_predict_while_another_thread_trains():
 
 
 def test_fit_lets_other_threads_run():
-    """It holds no lock of Python: others count on while epochs run."""
+    """It releases Python's lock: other threads keep counting while epochs run."""
     net = nf.Sequential([nf.Dense(8, "tanh"), nf.Dense(2, "softmax")], input_shape=4, seed=0)
     done, counted = threading.Event(), []
 
@@ -395,7 +395,7 @@ def test_fit_lets_other_threads_run():
     assert len(during) > 10
 
 
-# ---- copies of a network that another thread trains: each is of one step
+# ---- copies of a network that another thread trains: each has the state after one step
 
 COPIES = {
     "copy": lambda net, path: net.copy(),
@@ -535,7 +535,7 @@ def test_callbacks_may_copy_and_so_may_threads_they_wait_for(tmp_path):
 
 
 def test_two_threads_that_fit_a_network_without_a_shape():
-    """One builds it and trains; the other is refused."""
+    """One builds it and trains; the other gets an error."""
     x, y = np.ones((4, 40)), [0, 1, 2, 3]
     for seed in range(20):
         net = nf.Sequential([nf.Dense(60, "tanh"), nf.Dense(10, "softmax")], seed=seed)
@@ -558,7 +558,7 @@ def test_two_threads_that_fit_a_network_without_a_shape():
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer that sends signals")
 def test_a_signal_handler_in_the_middle_of_a_step_gets_a_whole_copy():
-    """Long steps let handlers run: the parameters are those before the step, and so is the count of steps."""
+    """Long steps let handlers run: the parameters and the count of steps are those before the step."""
     net, copies = make_net(units=400), []
     twin = net.copy()
     x, y = make_data(6000)
@@ -584,7 +584,7 @@ def test_a_signal_handler_in_the_middle_of_a_step_gets_a_whole_copy():
 
 
 def test_a_signal_handler_within_an_iteration_of_lbfgs_cannot_copy():
-    """There the parameters are where the line search tries."""
+    """The parameters are at a trial point of the line search."""
     net, told = make_net(units=20), []
     x, y = make_data(20)
     gradient = Minimization._by_backpropagation

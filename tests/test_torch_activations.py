@@ -13,13 +13,13 @@ torch = pytest.importorskip("torch", reason="the trajectories of PyTorch need to
 
 
 class HardSigmoid(torch.nn.Module):
-    """The sixth in PyTorch's own has but the digits of float32."""
+    """PyTorch's own uses 1/6 rounded to float32."""
 
     def forward(self, x):
         return torch.nn.functional.relu6(x + 3) / 6
 
 
-RATE = 2e-3  # small enough for the steepest
+RATE = 2e-3  # small enough for the steepest activation
 
 MODULES = {
     "leaky_relu": ("leaky_relu", torch.nn.LeakyReLU),

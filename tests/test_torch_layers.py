@@ -1,4 +1,4 @@
-"""Networks of all layers against the same networks in PyTorch: trainings of many steps, in double precision."""
+"""Networks of all layers against the same networks in PyTorch: many training steps in double precision."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FUNCTIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "gelu": torch.nn.GELU
 
 
 def module_of(layer: nf.layers.Layer, width: int) -> tuple[list[torch.nn.Module], int]:
-    """What a layer is in PyTorch, and its width; the softmax of the last layer is in the loss."""
+    """The PyTorch module of a layer, and its width; the softmax of the last layer is part of the loss."""
     match layer:
         case nf.Dense():
             parts = [torch.nn.Linear(width, layer.units, bias=layer.use_bias)]
@@ -80,7 +80,7 @@ def chain_of(layers, width: int) -> torch.nn.Sequential:
 
 
 def twin_of(net: nf.Sequential) -> torch.nn.Sequential:
-    """The network in PyTorch, with the same parameters, in their order."""
+    """The network in PyTorch, with the same parameters in the same order."""
     twin = chain_of(net.layers, FEATURES)
     with torch.no_grad():
         for parameter, array in zip(twin.parameters(), net.params.values(), strict=True):
@@ -136,7 +136,7 @@ def fit(net: nf.Sequential, optimizer: Optimizer) -> nf.training.History:
 
 
 def assert_same(net: nf.Sequential, history: nf.training.History, twin: torch.nn.Module, losses: list[float]) -> None:
-    """Losses, parameters, running statistics, and predictions outside of training."""
+    """Compare losses, parameters, running statistics, and predictions outside of training."""
     twin.eval()
     outputs = torch.softmax(twin(torch.tensor(X)), dim=1).detach().numpy()
     statistics = np.concatenate([np.empty(0), *net.statistics.values()])
@@ -178,7 +178,7 @@ def test_layers_are_those_of_pytorch(name: str, optimizer: str) -> None:
 
 @pytest.mark.parametrize("name", ["batch norm", "everything"])
 def test_weight_decay_and_clipping_by_norm(name: str) -> None:
-    """The norm is that of all gradients, those of norms among them."""
+    """The norm is over all gradients, including those of normalization layers."""
     net = network(*NETWORKS[name])
     twin = twin_of(net)
     theirs = torch.optim.AdamW(twin.parameters(), lr=0.01, weight_decay=0.1, eps=1e-3)
@@ -187,7 +187,7 @@ def test_weight_decay_and_clipping_by_norm(name: str) -> None:
 
 
 def test_decay_of_weights_alone() -> None:
-    """Neither biases nor norms decay."""
+    """Neither biases nor the parameters of normalization layers decay."""
     net = network(*NETWORKS["everything"])
     twin = twin_of(net)
     weights, others = ([p for p in twin.parameters() if (p.ndim == 2) == wanted] for wanted in (True, False))
@@ -205,7 +205,7 @@ def test_label_smoothing_with_batch_norm() -> None:
 
 @pytest.mark.parametrize("clip_norm", [None, 0.5])
 def test_penalties(clip_norm: float | None) -> None:
-    """Those of weights and of gamma, not of biases: a part of the loss, and so of the norm that is clipped."""
+    """On weights and gamma, not on biases: they are part of the loss, and so of the clipped norm."""
     net = network(D(7, "tanh", l2=0.01), BN(l1=0.003, l2=0.02), D(6, "gelu", l1=0.002, l2=0.004), LN(l2=0.05))
     twin = twin_of(net)
     first, norm, second, last = twin[0].weight, twin[2].weight, twin[3].weight, twin[5].weight
@@ -236,7 +236,7 @@ def test_averages_of_parameters(name: str) -> None:
 
 
 def test_frozen_layers() -> None:
-    """A gradient goes through them; the norm to be clipped is that of the others."""
+    """Gradients pass through them; the clipped norm is that of the other layers."""
     net = network(
         D(7, "tanh"), D(7, "gelu", trainable=False), LN(trainable=False), R([D(7, "tanh", trainable=False)]), BN()
     )
@@ -249,7 +249,7 @@ def test_frozen_layers() -> None:
 
 
 def test_a_frozen_batch_norm() -> None:
-    """In evaluation mode for good, as in Keras."""
+    """Always in evaluation mode, as in Keras."""
     net = network(D(7, "tanh"), BN(trainable=False), D(6, "gelu"), BN())
     net.statistics["mean1"] = np.linspace(-1, 1, 7)
     net.statistics["variance1"] = np.linspace(0.5, 2, 7)

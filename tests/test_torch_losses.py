@@ -1,4 +1,4 @@
-"""Training with each loss that PyTorch has, beside PyTorch: 100 steps from equal weights on equal batches."""
+"""Training with each loss that PyTorch has, against PyTorch: 100 steps from equal weights on equal batches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def smooth(t, s):
     return t * (1 - s) + s / 2
 
 
-# loss, activation of the output layer, targets, and the loss of each row in PyTorch from what that layer gives
+# loss, activation of the output layer, targets, and the loss of each row in PyTorch computed from that layer's output
 CASES = {
     "mean squared": ("mean_squared_error", "identity", SCORE, lambda x, t: F.mse_loss(x, t, reduction="none").mean(1)),
     "sum squared": (

@@ -66,7 +66,7 @@ OPTIONS = {
     ],
 }
 CASES = [(name, options) for name, many in OPTIONS.items() for options in many]
-# What the engine does around the kernel, for whole networks alone.
+# Options that the engine applies around the kernel, for whole networks only.
 WHOLE = [(name, many[-1] | {"clip_norm": 0.05}) for name, many in OPTIONS.items()]
 WHOLE += [(name, many[-1] | {"clip_norm": 0.05, "clip_value": 0.01}) for name, many in OPTIONS.items()]
 WHOLE += [(name, many[-1] | {"weight_decay": 0.2, "decay_biases": False}) for name, many in OPTIONS.items()]
@@ -75,7 +75,7 @@ CLIPPING = [(name, many[-1] | {"clip_value": 0.01}) for name, many in OPTIONS.it
 
 @pytest.fixture(autouse=True)
 def double_precision():
-    """Of PyTorch's scalars too: NAdam's product of momenta has the default dtype."""
+    """Also for PyTorch's scalars: NAdam's product of momenta has the default dtype."""
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield
@@ -88,7 +88,7 @@ def named(case):
 
 
 def in_pytorch(name, parameters, options):
-    """The optimizer of PyTorch with these hyperparameters, its one loop over single tensors."""
+    """PyTorch's optimizer with these hyperparameters, in its single-tensor version."""
     ours = ("clip_value", "clip_norm", "decay_biases")
     own = {IN_PYTORCH.get(key, key): value for key, value in options.items() if key not in ours}
     if not options.get("decay_biases", True):
@@ -114,11 +114,11 @@ def test_every_hyperparameter_is_compared() -> None:
         assert own - tried == {"decay_biases", "clip_value", "clip_norm", "average_decay"}
 
 
-# ---- one step after the other, from gradients that are given
+# ---- single steps, from given gradients
 
 
 class Stepper:
-    """Steps of a kernel or its twin, with the state that an optimizer of these hyperparameters keeps."""
+    """Steps of a kernel or its twin, with the state that an optimizer with these hyperparameters needs."""
 
     def __init__(self, module, optimizer: Optimizer, parameters: np.ndarray) -> None:
         self.function, self.values = getattr(module, optimizer.kind), optimizer.values()
@@ -157,7 +157,7 @@ class Stepper:
 
 
 def gradient_of(p: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Of Rosenbrock's function, flattened a little, with noise."""
+    """The gradient of a flattened Rosenbrock function, with noise."""
     slope = np.zeros_like(p)
     curve = p[1:] - p[:-1] ** 2
     slope[:-1] = -4 * p[:-1] * curve - 2 * (1 - p[:-1])

@@ -1,4 +1,4 @@
-"""`fit`: what it records, whom it calls, how it ends early, what it refuses; and that networks learn."""
+"""`fit`: what it records, which callbacks it calls, how it ends early, its errors; and that networks learn."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def make_net(*, dtype="float64", output="softmax", units=4, loss=None, seed=SEED
 
 
 def fit(net, **arguments):
-    """`fit` of the labels, quietly."""
+    """Fit the labels, without output."""
     return net.fit(X, LABELS, **({"batch_size": BATCH, "verbose": 0} | arguments))
 
 
@@ -123,7 +123,7 @@ def test_a_batch_larger_than_the_data_is_all_of_them(batch_size):
 
 
 def test_each_epoch_visits_each_sample_once():
-    """A network that only counts: the gradient of its bias is which sample it saw."""
+    """A network that only counts: the gradient of its bias shows which sample it saw."""
     n, seen = 7, []
     net = nf.Sequential([nf.Dense(n, initializer=0)], input_shape=1, loss="sum_squared_error", dtype="float64", seed=0)
     for shuffle in (False, True):
@@ -165,7 +165,7 @@ def test_running_accuracy_is_what_the_reference_counts(output, units, loss, argu
     net = make_net(output=output, units=units, loss=loss)
     y = np.eye(4)[LABELS][:, -units:]
     if output == "sigmoid":
-        y[0] = 1  # or the outputs would better be softmax, and fit says so
+        y[0] = 1  # otherwise softmax outputs would be better, and fit warns
     twin = NumpyNetwork(net, SEED)
     history = net.fit(X, y, batch_size=BATCH, optimizer=nf.SGD(0.5), verbose=0, **arguments)
     correct, rows = [], []
@@ -309,7 +309,7 @@ def test_a_second_writer_in_a_callback_is_refused(writer):
     assert len(refused) == 2
     assert net.history is history
     assert state(net)[:2] == state(plain)[:2]
-    net.train_step(X, LABELS)  # it is free again
+    net.train_step(X, LABELS)  # it can be trained again
 
 
 @pytest.mark.parametrize("writer", WRITERS)
@@ -375,7 +375,7 @@ def test_hyperparameters_may_be_changed_by_a_callback():
 
 
 def test_a_callback_saves_what_it_sees(tmp_path):
-    """A checkpoint in the middle of training has the optimizer's state of that moment."""
+    """A checkpoint in the middle of training has the optimizer's current state."""
     net, shorter = make_net(), make_net()
     fit(
         net,
@@ -421,7 +421,7 @@ def test_stop_from_a_callback():
 
 
 def test_stop_in_the_middle_of_an_epoch_records_it():
-    """As `steps` that end there do."""
+    """Like `steps` that end there."""
     net = SMALL.copy()
     x, y = np.zeros((10**7, 2), np.float32), np.zeros(10**7, int)
     thread = later(net.stop, [], net)
@@ -433,7 +433,7 @@ def test_stop_in_the_middle_of_an_epoch_records_it():
 
 
 def test_a_callback_may_do_as_it_likes_with_the_history():
-    """What it is given is for it to read, and to spoil for itself alone."""
+    """Changes to the history it receives affect only itself."""
     plain = fit(make_net(), epochs=4)
     counts = []
 
@@ -448,7 +448,7 @@ def test_a_callback_may_do_as_it_likes_with_the_history():
 
 
 def test_history_is_kept_in_linear_time():
-    """Values are added to what is there: nothing is copied."""
+    """Values are appended: nothing is copied."""
     history = nf.History(1)
     loss = history["loss"]
     for i in range(3):
@@ -485,11 +485,11 @@ ENDLESS = {
     "numerical": (SMALL, 4, {"batch_size": 4, "epochs": 10**6, "gradient": "numerical"}),
 }
 PROMISE = 0.3  # seconds: Ctrl-C is obeyed within them
-TRIES = 5  # of which one must keep the promise: the machine may be busy
+TRIES = 5  # one of which must be that fast: the machine may be busy
 
 
 def endless(name, monkeypatch):
-    """A network and a call of `fit` that does not end by itself."""
+    """A network, and a call of `fit` that does not end on its own."""
     net, n, arguments = ENDLESS[name]
     if arguments.get("verbose"):
         in_terminal(monkeypatch)
@@ -498,7 +498,7 @@ def endless(name, monkeypatch):
 
 
 def later(action, times, net):
-    """A thread that notes the time and acts, once training is well under way."""
+    """A thread that records the time and acts once training is well under way."""
     begin = net.history
 
     def run():
@@ -514,7 +514,7 @@ def later(action, times, net):
 
 
 def assert_history_is_whole(net, begin, stopped=False):
-    """What was recorded of a training that was cut off: all its steps, all its epochs but perhaps the last.
+    """Check the record of an interrupted training: all steps, and all epochs except perhaps the last.
 
     After `stop` a part of an epoch is recorded too.
     """
@@ -558,7 +558,7 @@ def test_ctrl_c_is_obeyed_and_leaves_the_network_and_its_history(name, monkeypat
 @pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("method", ["fit", "gradient", "train_step"])
 def test_ctrl_c_within_a_long_step(method):
-    """The step is given up: no parameter has changed, and the network goes on."""
+    """The step is abandoned: no parameter has changed, and the network still works."""
     net = nf.Sequential([nf.Dense(500, "relu"), nf.Dense(10, "softmax")], input_shape=784, seed=0)
     x, y = np.ones((60_000, 784), np.float32), np.zeros(60_000, int)
     run = {
@@ -594,7 +594,7 @@ def test_ctrl_c_within_a_long_step(method):
 @pytest.mark.measures
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no signals at intervals")
 def test_ctrl_c_is_looked_for_between_wide_layers():
-    """Where a few rows through all layers take long. Signals come all the time; their handler notes when."""
+    """For when a few rows take long through all layers. Signals arrive all the time; their handler records when."""
     seen = []
     net = nf.Sequential([nf.Dense(6000, initializer=0.0)] * 4, input_shape=6000, seed=0)
     x = np.ones((48, 6000), np.float32)
@@ -615,7 +615,7 @@ def test_ctrl_c_is_looked_for_between_wide_layers():
 
 
 def test_a_fit_without_memory_leaves_no_forward_that_is_another():
-    """A forward pass in a workspace that was replaced is forgotten, or is as it was: never wrong."""
+    """A forward pass in a replaced workspace is discarded or unchanged, but never wrong."""
     net = make_net()
     twin = net.copy()
     for one in (net, twin):
@@ -693,15 +693,15 @@ def test_stop_from_another_thread(name, monkeypatch):
 
 
 class Terminal(io.StringIO):
-    """Where somebody watches."""
+    """A stream that is a terminal."""
 
     def isatty(self):
         return True
 
 
 def in_terminal(monkeypatch):
-    """The standard error, as a terminal with tqdm from here on (pytest sets its own again before each test)."""
-    pytest.importorskip("tqdm.auto")  # which takes its time to import
+    """Make standard error a terminal with tqdm (pytest restores its own before each test)."""
+    pytest.importorskip("tqdm.auto")  # slow to import
     monkeypatch.setattr(sys, "stderr", Terminal())
     return sys.stderr
 
@@ -726,7 +726,7 @@ def test_a_progress_bar_of_regression_shows_the_loss(monkeypatch):
 
 
 def run_with_lines(monkeypatch, **arguments):
-    """Train for four epochs on a clock on which each look is 0.6 seconds later."""
+    """Train for four epochs with a clock that advances 0.6 seconds at each reading."""
     clock = itertools.count(step=0.6)
     monkeypatch.setattr(_progress, "monotonic", lambda: next(clock))
     return fit(make_net(), epochs=4, verbose=1, validation_data=(XV, LABELS_V), **arguments)
@@ -782,11 +782,11 @@ def test_nothing_is_shown_when_asked_for(capsys, monkeypatch):
     assert capsys.readouterr().out == terminal.getvalue() == ""
 
 
-# ---- what is refused, with nothing changed
+# ---- bad input, which must change nothing
 
 
 def assert_refused(error, message, *data, **arguments):
-    """By a network that was trained, and by one that was not built yet."""
+    """For a trained network, and for one that is not built yet."""
     trained = make_net()
     fit(trained, optimizer="adam")
     unbuilt = nf.Sequential([nf.Dense(5, "tanh"), nf.Dense(4, "softmax")], seed=SEED)
@@ -814,7 +814,7 @@ def test_epochs_and_steps_exclude_each_other():
 @pytest.mark.parametrize("count", [10**15, 10**19, 10**30])
 @pytest.mark.parametrize("name", ["epochs", "steps"])
 def test_counts_beyond_memory(name, count):
-    """The losses of the steps are kept."""
+    """The losses of all steps are stored."""
     assert_refused(MemoryError, None, **{name: count})
 
 
@@ -923,8 +923,8 @@ def test_validation_data_are_checked_like_training_data():
 # ---- memory
 
 
-# What a step leaves behind, in bytes: in Python, and in the process. In a process of its own: elsewhere the memory that
-# other tests have freed would take it in.
+# The bytes that a step leaves behind, in Python and in the process. In a separate process: otherwise the memory that
+# other tests have freed would absorb them.
 LEFT_BEHIND = """if True:
     import gc, os, sys, tracemalloc
     import numpy as np
@@ -1008,7 +1008,7 @@ def test_steps_keep_no_memory(name):
 @pytest.mark.measures
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc/self/statm")
 def test_a_fit_allocates_nothing_after_its_first_epoch():
-    """Its memory is made before the first step: losses, workspace, the order of samples."""
+    """Its memory is allocated before the first step: losses, workspace, the order of samples."""
     code = """if True:
         import os
         import numpy as np
@@ -1101,7 +1101,7 @@ def test_a_train_step_that_diverges_warns():
 
 
 def test_labels_targets_and_weights_belong_to_fit():
-    """Also where they have the dtype that the engine wants."""
+    """Also if they have the dtype that the engine needs."""
     weights, history = np.ones(N), []
     for y in (LABELS.astype(np.int64), np.eye(4)[LABELS]):
 
@@ -1133,13 +1133,13 @@ def test_losses_of_steps_are_not_for_callbacks_to_write():
 
     history = fit(make_net(), epochs=3, callbacks=[spoil])
     assert history["loss"] == fit(make_net(), epochs=3)["loss"]
-    history.step_loss[:] = 0  # whose it is now
+    history.step_loss[:] = 0  # the caller owns it now
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("batch_size", [3, 40])
 def test_averages_are_those_of_the_formula(dtype, batch_size):
-    """They begin as the parameters after the first step. Updates of 3 rows are fused, those of 40 are not."""
+    """They start as the parameters after the first step. Updates for 3 rows are fused, those for 40 are not."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(40, 5)), rng.integers(0, 3, 40)
     layers = [nf.Dense(4, "tanh"), nf.BatchNorm(), nf.Dense(3, "softmax")]

@@ -14,7 +14,7 @@ STEPS = 200
 ROWS, FEATURES, BATCH = 53, 6, 8  # seven mini-batches an epoch, the last of 5 rows; the 200th step is inside an epoch
 ACTIVATIONS = ("identity", "step", "sigmoid", "tanh", "relu", "softmax")
 
-# Each output layer with each loss that it may have.
+# Each output layer with each loss that it supports.
 PAIRS = [(activation, loss) for activation in ACTIVATIONS for loss in ("mean_squared_error", "sum_squared_error")] + [
     ("softmax", "cross_entropy"),
     ("sigmoid", "binary_cross_entropy"),
@@ -22,7 +22,7 @@ PAIRS = [(activation, loss) for activation in ACTIVATIONS for loss in ("mean_squ
 
 
 def data(n_out, loss, *, rows=ROWS, labels=False):
-    """Rows and targets that a network of `n_out` outputs can learn something from."""
+    """Rows and targets from which a network with `n_out` outputs can learn."""
     rng = np.random.default_rng(11)
     x = rng.normal(size=(rows, FEATURES))
     score = np.tanh(x @ rng.normal(size=(FEATURES, n_out)))
@@ -82,7 +82,7 @@ def test_a_second_fit_goes_on_with_the_stream_of_shuffles():
 
 # ---- gradients
 
-H = 1e-5  # of a central difference: its square, and the rounding of the loss divided by it, are both some 1e-10
+H = 1e-5  # of a central difference: its square, and the rounding of the loss divided by it, are both about 1e-10
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "mean_squared_error"])
@@ -99,7 +99,7 @@ def test_gradients_from_labels_are_those_from_one_hot_rows(loss):
 @pytest.mark.parametrize("output", ACTIVATIONS)
 @pytest.mark.filterwarnings("ignore:.* has activation 'step'")
 def test_backward_is_the_derivative_of_forward(output):
-    """Of a loss of one's own, sum(c * outputs), with respect to the parameters and to the input."""
+    """For a custom loss, sum(c * outputs), with respect to the parameters and to the input."""
     net = nf.Sequential([nf.Dense(5, "tanh"), nf.Dense(3, output)], input_shape=FEATURES, dtype="float64", seed=SEED)
     x = data(3, "mean_squared_error", rows=9)[0]
     x = x[away_from_kinks(net, x, 1000 * H)]
@@ -116,7 +116,7 @@ def test_backward_is_the_derivative_of_forward(output):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("output", "loss"), PAIRS)
 def test_outputs_loss_and_gradient_are_those_of_the_numpy_twin(output, loss, dtype):
-    """At widths that are no multiples of a vector, in both dtypes, with the error of sums of this length."""
+    """At widths that are not multiples of a vector, in both dtypes, with the error bound of sums of this length."""
     net = nf.Sequential(
         [nf.Dense(37, "tanh"), nf.Dense(19, "sigmoid"), nf.Dense(5, output)],
         input_shape=FEATURES, loss=loss, dtype=dtype, seed=SEED,

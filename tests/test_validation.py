@@ -1,4 +1,4 @@
-"""The gate: what it passes on, and the messages it refuses with."""
+"""Argument validation: what it accepts, and its error messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from nnfast._validation import (
 
 
 def refuses(error, message):
-    """The whole message, as it is."""
+    """Expect an error with exactly this message."""
     return pytest.raises(error, match=f"^{re.escape(message)}$")
 
 
@@ -128,7 +128,7 @@ class TestAsArray:
             as_array("x", [[1.0, 2.0]], shape=(None, 3))
 
     def test_axes_of_two_thousand_million(self):
-        """Refused from the shape, before anything is copied."""
+        """The shape alone raises the error, before anything is copied."""
         long = np.broadcast_to(np.float32(0), (1, MAX_SIZE + 1))
         with refuses(ValueError, "x has an axis longer than 2147483647: shape (1, 2147483648)"):
             as_array("x", long)
@@ -145,7 +145,7 @@ class TestAsArray:
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_numbers_beyond_the_range_of_a_dtype(order):
-    """Finite numbers never become infinite on the way; what is infinite may stay so."""
+    """Finite numbers never become infinite by conversion; infinite numbers may stay infinite."""
     x = np.array([[1.0, 2.0], [np.inf, -1e39]], order=order)
     with refuses(ValueError, "x must fit into float32, got -1e+39 at index (1, 1)"):
         as_array("x", x, np.float32)

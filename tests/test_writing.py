@@ -1,4 +1,4 @@
-"""Writing files all at once: under any name, whatever goes wrong, and with nothing left behind."""
+"""Writing files atomically: under any name, whatever goes wrong, and with nothing left behind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def names(folder):
 
 
 def longest(folder):
-    """The longest name of a file in bytes."""
+    """The longest possible file name in bytes."""
     return os.pathconf(folder, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
 
 
@@ -84,7 +84,7 @@ def test_places_where_no_file_can_be(check, tmp_path):
 @posix
 @pytest.mark.parametrize("check", [write, check_writable])
 def test_links_that_lead_nowhere(check, tmp_path):
-    """A link may be anywhere, and what it leads to gone."""
+    """A link may be anywhere, and its target may be missing."""
     (tmp_path / "missing.npz").symlink_to(tmp_path / "gone" / "net.npz")
     (tmp_path / "loop.npz").symlink_to(tmp_path / "loop.npz")
     with pytest.raises(FileNotFoundError, match=f"there is no folder {tmp_path / 'gone'}"):
@@ -163,7 +163,7 @@ def test_an_error_in_the_block_leaves_the_older_file(error, tmp_path):
     assert (tmp_path / "net.npz").read_bytes() == b"older"
 
 
-# ---- what killed processes leave
+# ---- leftovers of killed processes
 
 
 WRITER = """
@@ -177,7 +177,7 @@ with replacing(sys.argv[1]) as file:
 
 
 def start_writer(path):
-    """A process that has half written a file, and waits."""
+    """Start a process that writes half of a file and waits."""
     command = [sys.executable, "-P", "-c", WRITER, str(path)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout.readline().strip() == b"writing"
@@ -227,7 +227,7 @@ def test_what_a_thread_is_writing_stays(tmp_path):
 
 
 def leave(path, age=0.0):
-    """What a killed process leaves, and some that only look so."""
+    """Create what a killed process leaves behind, and files that only look like it."""
     start = _files._start_of_name(os.path.realpath(path))
     left = f"{start}01234567.part"
     Path(left).touch()
@@ -269,7 +269,7 @@ def test_on_windows_old_ones_are_removed(age, stays, tmp_path, monkeypatch):
 
 @posix
 def test_a_temporary_file_that_was_taken_for_a_rest_is_made_anew(tmp_path, monkeypatch):
-    """Between its making and its lock another process may have removed it."""
+    """Between its creation and its lock another process may have removed it."""
     flock, seen = _files.fcntl.flock, []
 
     def removed_before(file, operation):

@@ -1,36 +1,36 @@
-"""The one tolerance table: no test writes a tolerance of its own."""
+"""The only table of tolerances: no test defines its own."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# How far a compiled elementary function may be off the exact value, in units in the last place: the bounds that
+# The largest error of a compiled elementary function, in units in the last place: the bounds that
 # nnfast/kernels/elementary.pxi and activations.pxi state, at every level and in both dtypes.
 ULPS = {"exp": 2, "log": 2, "tanh": 4, "sigmoid": 4, "elu": 2, "selu": 3, "gelu": 6, "silu": 4, "softplus": 3}
 
-# What a result may be off by, as a part of its scale. The scale of an elementwise result is its own size; of a sum, the
-# sum of the sizes of its terms; of a derivative by central differences, the size of the function and its derivative.
+# The largest error of a result, relative to its scale. The scale of an elementwise result is its own magnitude; of a
+# sum, the sum of the magnitudes of its terms; of a central difference, that of the function and its derivative.
 _TABLE = {
     # kind: multiples of the dtype's epsilon
     "elementwise": {"float32": 8 * 2.0**-23, "float64": 8 * 2.0**-52},
     "sum": {"float32": 16 * 2.0**-23, "float64": 16 * 2.0**-52},
     # a number that is computed more exactly and then rounded once: half a unit in the last place, and a little
     "rounding": {"float32": 0.51 * 2.0**-23, "float64": 0.51 * 2.0**-52},
-    # absolute figures, in float64 alone: float32 has too few digits for the one and drifts, rightly, in the other
+    # absolute figures, for float64 only: float32 has too few digits for some, and rightly drifts in others
     "difference": {"float64": 1e-8},
     "rough difference": {"float64": 1e-7},  # of functions with large third derivatives, such as norms of a few rows
     "trajectory": {"float64": 1e-10},
     "saved": {"float32": 1e-5, "float64": 1e-10},  # some steps of a network of a few units, at another SIMD level
     "peer": {"float64": 1e-12},  # a function as another library computes it
-    "PyTorch": {"float64": 1e-8},  # a trajectory of another program, whose sums have other orders
-    "recursion": {"float64": 1e-12},  # of what PyTorch tells from the value before, and nnfast at once
+    "PyTorch": {"float64": 1e-8},  # a trajectory of another program, which sums in another order
+    "recursion": {"float64": 1e-12},  # values that PyTorch computes from the one before, and nnfast directly
 }
 
 
 def tolerance(dtype: object, kind: str) -> float:
     """The tolerance of one kind of result in one dtype.
 
-    Kinds are those of the table; and "best difference" and "forward difference", of a derivative whose step fits the
+    Kinds are those of the table, and "best difference" and "forward difference", for a derivative whose h fits the
     dtype.
     """
     powers = {"best difference": 2 / 3, "forward difference": 1 / 2}
@@ -40,10 +40,10 @@ def tolerance(dtype: object, kind: str) -> float:
 
 
 def assert_close(actual: object, expected: object, *, scale: object = None, kind: str | None = None) -> None:
-    """Hold `actual` to `expected`, by the tolerance of the dtype of `actual`.
+    """Compare `actual` with `expected`, with the tolerance for the dtype of `actual`.
 
     Without `scale` a result is elementwise, with it a sum; `kind` says otherwise. `expected` may be of a wider dtype.
-    Shapes are equal, NaN stands against NaN and an infinity against the same infinity.
+    Shapes must be equal; NaN matches NaN, and an infinity the same infinity.
     """
     actual, expected = np.asarray(actual), np.asarray(expected)
     assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
@@ -56,7 +56,7 @@ def assert_close(actual: object, expected: object, *, scale: object = None, kind
     error = np.abs(np.where(finite, actual, 0).astype(np.float64) - wide)
     size = np.abs(wide) if scale is None else np.abs(np.asarray(scale, np.float64))
     with np.errstate(invalid="ignore", under="ignore"):  # the scale of an infinite result may be NaN
-        # subnormal numbers lie as far apart as the smallest normal ones
+        # subnormal numbers have the spacing of the smallest normal ones
         bound = tolerance(actual.dtype, kind) * np.maximum(size, np.finfo(actual.dtype).tiny)
     bad = finite & ~(error <= bound)
     if bad.any():
@@ -69,10 +69,10 @@ def assert_close(actual: object, expected: object, *, scale: object = None, kind
 
 
 def ulp_error(actual: np.ndarray, exact: np.ndarray) -> np.ndarray:
-    """The error of each of `actual` in units in the last place of its dtype; `exact` is of a wider dtype.
+    """The error of each element of `actual` in units in the last place of its dtype; `exact` has a wider dtype.
 
-    Infinity counts as the number that would follow the largest one. NaN against NaN is no error; against a number, an
-    infinite one.
+    Infinity counts as the number that would follow the largest one. NaN against NaN is no error; against a number, the
+    error is infinite.
     """
     info, one = np.finfo(actual.dtype), exact.dtype.type(1)
     beyond = np.ldexp(one, info.maxexp)

@@ -206,7 +206,7 @@ class Adam(SGD):
     def __call__(self) -> None:
         """Take a step: learning_rate m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon)."""
         self.step += 1
-        root = sqrt(1 - 0.999**self.step)  # expands the fraction: saves one pass
+        root = sqrt(1 - 0.999**self.step)  # numerator and denominator are multiplied by this: one pass fewer
         mean, square, gradient, scratch = self.mean, self.square, self.gradient, self.scratch
         np.subtract(gradient, mean, out=scratch)
         scratch *= 1 - 0.9

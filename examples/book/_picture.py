@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: their command line, their data, and where the picture goes."""
+"""What the scripts in this folder share: their command line, their data, and where they save the picture."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ SCRIPT = Path(sys.argv[0])
 Data = tuple[np.ndarray, np.ndarray]
 
 parser = argparse.ArgumentParser(description=getattr(sys.modules["__main__"], "__doc__", None))
-parser.add_argument("--small", action="store_true", help="little data, so that it takes a second or so")
+parser.add_argument("--small", action="store_true", help="use little data, to take a second or so")
 parser.add_argument("--out", type=Path, default=SCRIPT.resolve().with_name("pictures"), metavar="FOLDER")
 options = parser.parse_args()
 
 
 def load_images() -> tuple[Data, Data, str]:
-    """Return images to train on, images to test with, and their name: MNIST, or the small digits of nnfast."""
+    """Return images to train on, images to test with, and their name: MNIST, or nnfast's small digits."""
     if not options.small:
         try:
             return *nf.datasets.load_mnist(), "MNIST"
-        except (ImportError, OSError) as error:  # without pooch to fetch it, or without a network
-            print(f"MNIST is not here, so this uses the digits of 8 x 8 pixels. {error}", file=sys.stderr)
+        except (ImportError, OSError) as error:  # without pooch to download it, or without a connection
+            print(f"MNIST is not here, so this uses digits of 8 x 8 pixels. {error}", file=sys.stderr)
     x, y = nf.datasets.load_digits()
     return (x[300:], y[300:]), (x[:300], y[:300]), "8 x 8 digits"
 
 
 def save(figure: Figure) -> None:
-    """Save the picture under the script's name, with a palette of 128 colours: a third of the size."""
+    """Save the picture under the script's name, with a palette of 128 colours, which makes it a third of the size."""
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"{SCRIPT.stem}.png"
     drawn = io.BytesIO()

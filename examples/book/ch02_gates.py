@@ -1,4 +1,4 @@
-"""Logic gates, a neuron each: the bias alone makes AND into OR, and other signs make AND into NAND."""
+"""Logic gates, one neuron each: another bias turns AND into OR, and other signs turn AND into NAND."""
 
 import matplotlib.pyplot as plt
 from _picture import save

@@ -1,4 +1,4 @@
-"""What one line cannot do: no neuron gets more than three of XOR's four points; two lines and a third neuron do."""
+"""What one line cannot do: no neuron gets more than three of XOR's four points right; two and a third neuron can."""
 
 import warnings
 
@@ -12,9 +12,9 @@ from nnfast.perceptron import NAND, OR, XOR
 inputs = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 targets = XOR(inputs)
 
-with warnings.catch_warnings(action="ignore"):  # it warns of just what this shows: that learning cannot succeed
+with warnings.catch_warnings(action="ignore"):  # it warns of what this shows: learning cannot succeed
     neuron = nf.Perceptron(np.zeros(2)).fit(inputs, targets)
-print(f"Can any line part the ones of XOR from its zeros? {neuron.linearly_separable_}")
+print(f"Can any line separate the ones of XOR from its zeros? {neuron.linearly_separable_}")
 
 n_lines = 1_000 if options.small else 100_000
 lines = np.random.default_rng(0).uniform(-1, 1, (n_lines, 3))  # two weights and a bias

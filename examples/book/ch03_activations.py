@@ -1,4 +1,4 @@
-"""Step, sigmoid and relu, each with its slope: a step is flat everywhere, so nothing tells it which way to learn."""
+"""Step, sigmoid and relu, each with its slope: the step is flat, so nothing tells a net which way to learn."""
 
 import matplotlib.pyplot as plt
 from _picture import save

@@ -1,4 +1,4 @@
-"""Reading handwritten digits, one by one and in batches: the same answers, and sooner the more rows a call takes."""
+"""Reading handwritten digits, one by one and in batches: the same answers, and faster the more rows a call takes."""
 
 from time import perf_counter
 
@@ -9,7 +9,7 @@ import nnfast as nf
 
 
 def microseconds(batch_size):
-    """Return the time for one image, the best of five rounds over all."""
+    """Return the time per image, the best of five rounds over all images."""
     times = []
     for _ in range(5):
         start = perf_counter()
@@ -22,10 +22,10 @@ def microseconds(batch_size):
 (x, y), (x_test, y_test), name = load_images()
 net = nf.Sequential([nf.Dense(50, "sigmoid"), nf.Dense(10, "softmax")], seed=0)
 net.fit(x, y, epochs=5, batch_size=100, optimizer=nf.Adam(0.01))
-print(f"{net.accuracy(x_test, y_test):.1%} of {len(x_test):,} images of {name} that it has not seen are read rightly")
+print(f"{net.accuracy(x_test, y_test):.1%} of {len(x_test):,} unseen images of {name} are read correctly")
 times = {size: microseconds(size) for size in (1, 10, 100, len(x_test))}
 for size, time in times.items():
-    print(f"{size:6,} at once: {time:6.2f} µs for an image, {times[1] / time:4.1f} times as fast as one by one")
+    print(f"{size:6,} at once: {time:6.2f} µs per image, {times[1] / time:4.1f} times as fast as one by one")
 
 figure, (images, bars) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained", width_ratios=(3, 2))
 side = round(x.shape[1] ** 0.5)

@@ -1,4 +1,4 @@
-"""Gradient descent with three learning rates: a good one arrives, a small one hardly moves, a large one flies away."""
+"""Gradient descent with three learning rates: a good one arrives, a small one hardly moves, a large one diverges."""
 
 import matplotlib.pyplot as plt
 from _picture import save

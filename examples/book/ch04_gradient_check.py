@@ -1,4 +1,4 @@
-"""Is a gradient right? Backpropagation held against differences; then the same with two mistakes put into it."""
+"""Is a gradient right? Backpropagation compared with differences; then the same with two planted mistakes."""
 
 import matplotlib.pyplot as plt
 from _picture import save
@@ -10,7 +10,7 @@ x, y = x[:100], y[:100]
 net = nf.Sequential([nf.Dense(20, "sigmoid"), nf.Dense(10, "softmax")], input_shape=64, seed=0)
 mistaken = dict(net.gradient(x, y))
 mistaken["b1"] *= 2  # somebody forgot to halve
-mistaken["W2"][:, 3] *= -1  # and took a sign for another
+mistaken["W2"][:, 3] *= -1  # and got a sign wrong
 
 figure = plt.figure(figsize=(12, 6), layout="constrained")
 upper, lower = figure.subfigures(2, 1)

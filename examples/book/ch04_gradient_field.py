@@ -1,4 +1,4 @@
-"""The gradient of a bowl: at each point, the arrow against it shows where down is, and the longer, the steeper."""
+"""The gradient of a bowl: at each point, the arrow opposite to it points downhill; the longer, the steeper."""
 
 import matplotlib.pyplot as plt
 import numpy as np

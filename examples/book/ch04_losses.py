@@ -1,4 +1,4 @@
-"""Losses over the probability that a net gives to the right class: cross entropy punishes most to be surely wrong."""
+"""Losses over the probability that a net gives the right class: cross entropy punishes confident mistakes most."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ from _picture import save
 
 import nnfast as nf
 
-RIGHT = np.eye(10)[2]  # the answer is class 2, as one-hot
+RIGHT = np.eye(10)[2]  # class 2, one-hot
 
 
 def rows(probability):

@@ -1,4 +1,4 @@
-"""Batch normalization lets a deep net learn from initial weights that are far too small for it without."""
+"""Batch normalization lets a deep net learn from initial weights that are otherwise far too small."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Dropout against overfitting: in training neurons are silent at random, so that none can rely on another."""
+"""Dropout against overfitting: in training, random neurons are silent, so that none can rely on another."""
 
 import matplotlib.pyplot as plt
 from _picture import load_images, options, save

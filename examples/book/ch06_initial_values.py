@@ -1,4 +1,4 @@
-"""What initial weights do: too small ones make all neurons say the same, and a deep net with them does not learn."""
+"""What initial weights do: if they are too small, all neurons give the same output and a deep net does not learn."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,7 +29,7 @@ for row, color, (label, initializer) in zip(rows, (3, 0, 2), initializers.items(
     loss = net.fit(x, y, steps=steps, batch_size=128, optimizer=nf.SGD(0.01), verbose=0).step_loss
     smooth = np.convolve(loss, np.ones(20) / 20, "valid")
     curves.plot(smooth, color=nf.plotting.COLORS[color], label=label)
-    print(f"{label}: deviation {out.std():.3f} after five layers of sigmoid; with relu, loss {smooth[-1]:.3f} at last")
+    print(f"{label}: deviation {out.std():.3f} after five layers of sigmoid; with relu, final loss {smooth[-1]:.3f}")
 curves.set(title=f"{name}: five layers of relu", xlabel="iteration", ylabel="loss, mean of 20")
 curves.legend()
 save(figure)

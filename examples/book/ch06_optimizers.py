@@ -1,4 +1,4 @@
-"""Four optimizers teach the same net to read digits: each of the others is faster than plain SGD."""
+"""Four optimizers teach the same net to read digits: the others are all faster than plain SGD."""
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -15,7 +15,7 @@ def valley(x, y):
 def walk(optimizer, steps=30):
     """Return the points on the way down from (-7, 2).
 
-    They are the weights of a layer: what it makes of ones and zeros is its weights, and the gradient sent back theirs.
+    The point is the weights of a layer: its outputs for the identity matrix are the weights, with the same gradient.
     """
     net = nf.Sequential([nf.Dense(1, use_bias=False, initializer=[[-7.0], [2.0]])], input_shape=2)
     points = [net.params["W1"].ravel().copy()]

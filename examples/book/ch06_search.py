@@ -1,4 +1,4 @@
-"""Looking for hyperparameters: random ones over powers of ten, each pair judged by images that were held out."""
+"""Looking for hyperparameters: random pairs on a logarithmic scale, each judged on held-out images."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,7 +27,7 @@ figure.colorbar(points, ax=field, label="accuracy on held out images")
 field.set(title=f"{trials} trials", xlabel="learning rate", ylabel="weight decay", xscale="log", yscale="log")
 for i, color in zip(best, (0, 1, 2, 3, 4), strict=True):
     told = f"rate {rates[i]:.3g}, decay {decays[i]:.1e}"
-    print(f"{told}: {last[i]:.1%} of {len(held_out[0])} held out images")
+    print(f"{told}: {last[i]:.1%} of {len(held_out[0])} held-out images")
     ax.plot(range(1, epochs + 1), curves[i], color=nf.plotting.COLORS[color], label=told)
 ax.set(title=f"the best five, {name}", xlabel="epoch", ylabel="accuracy on held out images")
 ax.legend(fontsize="small")

@@ -1,4 +1,4 @@
-"""Overfitting: a large net learns 300 images by heart. A little weight decay helps with others; much hinders."""
+"""Overfitting: a large net memorizes 300 images. A little weight decay helps with others; too much hinders."""
 
 import matplotlib.pyplot as plt
 from _picture import load_images, options, save

@@ -1,4 +1,4 @@
-"""Every public callable, with arguments that fit: what the fuzzers of calls and of error states have in common."""
+"""Every public callable with valid arguments, shared by the fuzzers of calls and of error states."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WEIGHTS = np.arange(8.0)
 
 @dataclass
 class Call:
-    """A public callable: what makes it, and values that fit each of its arguments, in turn.
+    """A public callable: a function that creates it, and valid values for each argument in order.
 
     `make` returns the callable itself and what it belongs to: the network or perceptron that an error must not change.
     """
@@ -28,8 +28,8 @@ class Call:
     make: Callable[[], tuple[Callable[..., Any], Any]]
     positional: Mapping[str, Sequence[Any]]
     keywords: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    calls_the_user: bool = False  # whose function may raise and warn as it likes
-    raises: tuple[type[Exception], ...] = ()  # what it raises for reasons of its own
+    calls_the_user: bool = False  # a user function may raise and warn
+    raises: tuple[type[Exception], ...] = ()  # further exceptions that it may raise
 
     @property
     def arguments(self) -> dict[str, Sequence[Any]]:
@@ -64,7 +64,7 @@ def of_network(name: str, positional: Any, keywords: Any = None, dtype: str = "f
     return Call(f"Sequential.{name}", make, positional, keywords or {})
 
 
-# ---- constructors, whose arguments their signatures tell
+# ---- constructors, whose arguments follow from their signatures
 
 FLOATS = (0.5, 0.25, np.float32(0.5), np.array(0.125))
 RATES = (0.1, 1, np.float64(1e-3))
@@ -203,7 +203,7 @@ NETWORKS = [
     of_network("backward", {"gradient": (np.ones((8, 3)),)}, {"parameters": (True,), "accumulate": (False, True)}),
     of_network("update", {"optimizer": ("sgd", nf.Adam(0.01), nf.SGD(schedules.Cosine(0.1, steps=10)))}),
     Call("Perceptron", lambda: (nf.Perceptron, None), {"weights": ([0.5, 1],)}, {"bias": (0.5,)}),
-    Call("Perceptron.fit",  # without `epochs`: 2**63 of them would take for ever
+    Call("Perceptron.fit",  # without `epochs`: 2**63 of them would take forever
          perceptron_method("fit"), {"x": (X,), "y": (FIRES, FIRES > 0)},
          {"learning_rate": (1.0, 0.5)}),
     Call("Perceptron.predict", perceptron_method("predict"), {"x": (X, X[0])}),

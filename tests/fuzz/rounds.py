@@ -1,6 +1,6 @@
-"""How long a fuzzer runs: a short round with every `pytest`, and as many of them as NNFAST_FUZZ says by hand.
+"""How long a fuzzer runs: one short round with every `pytest`, or as many rounds as NNFAST_FUZZ sets.
 
-`NNFAST_FUZZ=100 pytest tests/fuzz` runs a hundred times as long, each round with seeds of its own.
+`NNFAST_FUZZ=100 pytest tests/fuzz` runs a hundred times as long, each round with different seeds.
 """
 
 from __future__ import annotations

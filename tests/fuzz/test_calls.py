@@ -1,5 +1,5 @@
-"""Random calls of everything public, with arguments good and bad: an error is one that is documented, names an argument
-that is bad, and leaves everything as it was."""
+"""Random calls of everything public, with valid and invalid arguments: each error is documented, names an invalid
+argument, and leaves everything unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DOCUMENTED = (TypeError, ValueError, RuntimeError, OverflowError)
 
 
 class Unreadable:
-    """As an array of another library that needs a word before NumPy may read it."""
+    """Like an array of another library that must be converted before NumPy can read it."""
 
     def __array__(self, dtype=None, copy=None):
         raise RuntimeError("detach it first")
@@ -114,7 +114,7 @@ BAD = [
 
 
 def everything(owner):
-    """All that makes a network or a perceptron, to be compared."""
+    """The whole state of a network or a perceptron, for comparison."""
     if isinstance(owner, nf.Sequential):
         return state(owner)
     return None if owner is None else (owner.weights.tobytes(), owner.bias, sorted(vars(owner)))
@@ -146,18 +146,18 @@ def test_an_error_names_an_argument_and_changes_nothing(call, threads):
 
 @pytest.fixture
 def threads():
-    """Random calls of `set_num_threads` end with the test."""
+    """Undo random calls of `set_num_threads` after the test."""
     before = nf.get_num_threads()
     yield
     nf.set_num_threads(before)
 
 
 def test_nothing_public_is_left_out():
-    """Each public name is called; what is missing here has a reason."""
+    """Each public name is called; each exception has a reason."""
     called = {call.name.removeprefix("functions.").split(".")[0] for call in CALLS}
     others = {
-        "Descent", "GradientReport", "History",  # come as results
-        "__version__", "get_num_threads", "show_config",  # take nothing
+        "Descent", "GradientReport", "History",  # only returned as results
+        "__version__", "get_num_threads", "show_config",  # take no arguments
         "activations", "datasets", "functions", "losses", "perceptron", "plotting", "schedules",  # modules
         "load",  # reads files: see test_saving.py
         "read_idx", "load_mnist",  # the same: see test_datasets.py

@@ -20,7 +20,7 @@ EDGES = np.array([1e-50, 1e-39, 1e-300, 5e-324, -1e-45, 0.0, 1.0, -1.0, 1e30, -3
 
 
 def bits(value):
-    """What a call gave, to be compared to the bit."""
+    """The result of a call, for comparison to the bit."""
     if isinstance(value, (np.ndarray, np.generic, float)):
         array = np.asarray(value)
         return array.dtype.str, array.shape, array.tobytes() if array.dtype.kind in "fiub" else None
@@ -38,7 +38,7 @@ def bits(value):
 
 
 def outcome(call, values):
-    """What comes of a call: its result or its error, and what it belongs to afterwards."""
+    """The outcome of a call: its result or its error, and the object it belongs to afterwards."""
     function, owner = call.make()
     state = np.geterr()
     try:
@@ -51,7 +51,7 @@ def outcome(call, values):
 
 
 def edged(value, rng):
-    """The value, with some of its numbers at the edges."""
+    """The value, with some numbers replaced by extreme ones."""
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or not value.size:
         return value
     array = value.astype(np.float64)
@@ -60,7 +60,7 @@ def edged(value, rng):
     return array
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # of trainings that diverge and others
+@pytest.mark.filterwarnings("ignore::UserWarning")  # about diverging training and others
 @pytest.mark.parametrize("call", CALLS, ids=[call.name for call in CALLS])
 def test_the_same_bits_whatever_the_state(call):
     for seed in seeds(4):
@@ -68,7 +68,7 @@ def test_the_same_bits_whatever_the_state(call):
         for name, good in call.arguments.items():
             rng = np.random.default_rng([seed, *name.encode()])
             value = good[rng.integers(len(good))]
-            values[name] = value if call.calls_the_user else edged(value, rng)  # whose own arithmetic may raise
+            values[name] = value if call.calls_the_user else edged(value, rng)  # the user's own arithmetic may raise
         outcomes = []
         for state in ("ignore", "warn", "raise"):
             with np.errstate(all=state), warnings.catch_warnings():
@@ -82,7 +82,7 @@ STATE = {"divide": "raise", "over": "print", "under": "raise", "invalid": "log"}
 
 @pytest.fixture
 def states():
-    """The states that functions of the user's have seen."""
+    """The error states that user functions have seen."""
     seen = []
     with np.errstate(**STATE):
         yield seen
@@ -134,13 +134,13 @@ def test_pictures_under_any_state():
 
 
 def test_flags_that_kernels_leave_are_not_seen_by_numpy():
-    """The processor's own record of overflow and the like: what NumPy computes next must not be blamed for it."""
+    """The processor records overflow and the like: NumPy must not attribute it to its next computation."""
     net = network(dtype="float64")
     extreme = np.array([[1e308, -1e308, 1e-320]])
     net.params["W1"] = np.full((3, 4), 1e200)
     with np.errstate(all="raise"):
         for compute in (net.predict, net.predict_class, nf.functions.softmax, nf.functions.sigmoid, nf.functions.elu):
-            with contextlib.suppress(ValueError):  # of NaN, which some SIMD levels get there, there is no class
+            with contextlib.suppress(ValueError):  # some SIMD levels give NaN there, which has no class
                 compute(extreme)
             ones = np.ones(8)
             assert (ones + ones).sum() == 16

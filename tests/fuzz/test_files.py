@@ -1,4 +1,4 @@
-"""Damaged and hostile files: each is read, or refused by an error that is documented, and takes little memory.
+"""Damaged and hostile files: each is read or raises a documented error, and takes little memory.
 
 Networks, IDX files, and the data and arguments of the command line.
 """
@@ -34,7 +34,7 @@ X = np.random.default_rng(0).normal(size=(12, 4))
 
 @contextlib.contextmanager
 def at_most(limit: float) -> Iterator[None]:
-    """Fail if the block takes more memory than this at once, in bytes."""
+    """Fail if the peak memory of the block exceeds this many bytes."""
     tracemalloc.start()
     try:
         yield
@@ -46,7 +46,7 @@ def at_most(limit: float) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def silent():
-    """Warnings are no errors here: what matters is what comes of a file."""
+    """Warnings are not errors here: only the result of reading a file matters."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -62,7 +62,7 @@ def saved(net: nf.Sequential, folder) -> bytes:
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory) -> list[bytes]:
-    """Files of networks, which have between them all that there is."""
+    """Files of networks that together contain every feature."""
     folder = tmp_path_factory.mktemp("networks")
     classes = np.arange(12) % 3
     block = [nf.LayerNorm(), nf.Dense(4, nf.activations.LeakyReLU(0.3), l1=0.1), nf.Residual([nf.Dropout(0.2)])]
@@ -93,7 +93,7 @@ def load_or_refuse(content: bytes, path) -> nf.Sequential | None:
 
 
 def check(content: bytes, path) -> None:
-    """What is read is a network as any other."""
+    """Check that the result is a working network."""
     net = load_or_refuse(content, path)
     if net is None:
         return
@@ -166,7 +166,7 @@ HOSTILE = [
 
 
 def places(node, found=None):
-    """All places in a description: the container, and the key or index."""
+    """All positions in a description: the container, and the key or index."""
     found = [] if found is None else found
     for key in node if isinstance(node, dict) else range(len(node)):
         found.append((node, key))
@@ -194,7 +194,7 @@ def changed_description(description, rng: random.Random):
                 node[key] = copy.deepcopy(other[name])
         elif kind == 7 and isinstance(node, list):
             node[key:key] = [node[key]] * rng.choice([1, 100, 10_000])
-            break  # what would be put into each of them would be too much for the fuzzer itself
+            break  # inserting into each of them would be too much for the fuzzer itself
         elif kind == 8:
             for _ in range(rng.choice([1, 50, 150])):
                 node[key] = {"kind": "residual", "layers": [node[key]]}
@@ -225,7 +225,7 @@ def npy(array) -> bytes:
 
 @pytest.mark.parametrize("seed", seeds(80))
 def test_networks_of_changed_descriptions(seed, networks, tmp_path, monkeypatch):
-    """And no more layers are made than there may be."""
+    """And no more layers are created than allowed."""
     made: list[int] = []
     add_stage = layers_module.Compiler.add_stage
 
@@ -268,7 +268,7 @@ PARTS = [
 
 
 def changed_members(members: dict[str, bytes], rng: random.Random) -> list[tuple[str, bytes]]:
-    """The members with one missing, twice there, renamed, in another's place, cut, or with a header that lies."""
+    """The members with one missing, duplicated, renamed, swapped, truncated, or with a false header."""
     listed = [*members.items()]
     i = rng.randrange(len(listed))
     name, content = listed[i]
@@ -333,7 +333,7 @@ def test_idx_files(seed, tmp_path):
 
 
 def run(args: list[str]) -> tuple[int, str]:
-    """The exit code, and what was printed to the standard error; any exception but argparse's is one too many."""
+    """Return the exit code and the standard error; any exception other than argparse's is a failure."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -416,7 +416,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("seed", seeds(50))
 def test_arguments_of_the_command_line(seed, folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pooch", None)  # nothing is fetched
+    monkeypatch.setitem(sys.modules, "pooch", None)  # nothing is downloaded
     monkeypatch.setenv("NNFAST_DATA_HOME", str(folder))
     rng = random.Random(seed)
     command = rng.choice(["train", "train", "train", "predict", "info"])
@@ -427,6 +427,6 @@ def test_arguments_of_the_command_line(seed, folder, monkeypatch):
     for _ in range(rng.randrange(4)):
         args.append(rng.choice(OPTIONS[command]))
         args += [rng.choice(VALUES) for _ in range(rng.choice([0, 1, 1, 1, 2]))]
-    if command == "train":  # the last one counts: nothing takes long
+    if command == "train":  # the last option counts: nothing takes long
         args += ["--epochs", "1", "--batch-size", "1000"]
     run(args)

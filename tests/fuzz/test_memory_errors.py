@@ -1,7 +1,7 @@
-"""Where memory ends, in any call and at any allocation: MemoryError, the network is as it was, and works afterwards.
+"""If memory runs out, in any call and at any allocation: MemoryError, and the network is unchanged and still works.
 
-Two ways, each in a process of its own: from the nth array on NumPy makes none, and the system grants no more addresses
-than a random limit. Python's own allocator is not made to fail but in one place, for NumPy does not survive that.
+Two ways, each in a separate process: NumPy fails to allocate from the nth array on, and the system limits the address
+space at random. Python's own allocator is made to fail in one place only, because NumPy does not survive that.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ print("well", count > 0)
 
 
 def run(program: str, seed: int) -> None:
-    """Let a process say that all is well, and that memory has ended often enough."""
+    """Run a process and check that it succeeded and that memory ran out often enough."""
     process = subprocess.run(
         [sys.executable, "-P", "-c", program, str(seed)], capture_output=True, text=True, timeout=300,
         env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"},

@@ -1,6 +1,6 @@
 """Threads that train, copy, save, predict, stop and fork one network at random: none hangs, and each copy is whole.
 
-A child process does it all, so that a deadlock ends as a failure.
+A child process does everything, so that a deadlock becomes a failure.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Gradient checks over random networks and functions: no right gradient is called wrong, and no planted error passes.
 
-Right are the gradients that tests hold to PyTorch's and to reference twins. An error counts as above the noise if it is
-a hundred-thousandth of the slope, and many times what numerical gradients with a good step are off by: in 9 of 10
-entries, and at least by one unit in the last place of the value over the book's step of 1e-4.
+The right gradients are those that other tests compare with PyTorch and with reference twins. An error counts as above
+the noise if it is 1e-5 of the slope, and many times the error of numerical gradients with a good h: in 9 of 10 entries,
+and at least one unit in the last place of the value divided by the book's h of 1e-4.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ VISIBLE = 30  # times the typical error of a numerical gradient
 BOOK_STEP = 1e-4  # over which one unit in the last place of the value may be a slope
 EPSILON = float(np.finfo(np.float64).eps)
 SMALLEST = 1e-5  # relative errors that must be found
-NETWORKS, FUNCTIONS = 48, 60  # of a short run
+NETWORKS, FUNCTIONS = 48, 60  # in a short run
 
 Arrays = dict[str, np.ndarray]
 
 
 @dataclass
 class Problem:
-    """A network, data for it, and how to look at it."""
+    """A network, data for it, and options of the check."""
 
     net: nf.Sequential
     x: np.ndarray
@@ -47,7 +47,7 @@ class Problem:
         return self.net.check_gradient(self.x, self.y, **self.options, **more, verbose=0)
 
     def noise(self, exact: Arrays) -> dict[str, float]:
-        """The typical error of a numerical gradient of each array, with the best of some steps."""
+        """The typical error of a numerical gradient of each array, with the best of several h."""
         found = dict.fromkeys(exact, np.inf)
         least = EPSILON * abs(self.net.loss(self.x, self.y, training=bool(self.options["training"]))) / BOOK_STEP
         for h in (1e-3, 1e-4, 6e-6, 4e-7, 2e-8):
@@ -58,7 +58,7 @@ class Problem:
 
 
 def random_problem(seed: int) -> Problem:
-    """A network of up to three hidden parts, of any layers, activation and loss, with inputs and rows of any size."""
+    """A network of up to three hidden parts, with any layers, activation and loss, and inputs and rows of any size."""
     rng = default_rng(seed)
     loss = str(rng.choice(list(LOSSES)))
     output = str(rng.choice(list(LOSSES[loss].targets)))
@@ -96,7 +96,7 @@ def random_problem(seed: int) -> Problem:
     targets = LOSSES[loss].targets[output]
     y = targets[rng.integers(len(targets))](np.tanh(rng.normal(size=(rows, units))))
     options: dict[str, Any] = {"training": bool(rng.random() < 0.3)}
-    while not np.isfinite(net.loss(x, y, training=options["training"])):  # which a check refuses
+    while not np.isfinite(net.loss(x, y, training=options["training"])):  # for which a check raises an error
         x = x / 10
     names = list(net.params)
     if rng.random() < 0.3 and rows <= 100:
@@ -109,7 +109,7 @@ def random_problem(seed: int) -> Problem:
 
 
 def wrong_gradients(exact: Arrays, rng: Generator, smooth: bool) -> Iterator[tuple[str, Arrays]]:
-    """Gradients with one planted error each."""
+    """Yield gradients with one planted error each."""
     name = str(rng.choice(list(exact)))
     g = exact[name]
     size = 10 ** rng.uniform(np.log10(SMALLEST), 0) if smooth else 10 ** rng.uniform(-2, 0)
@@ -132,7 +132,7 @@ def wrong_gradients(exact: Arrays, rng: Generator, smooth: bool) -> Iterator[tup
 
 
 def visible(exact: Arrays, wrong: Arrays, noise: dict[str, float]) -> bool:
-    """Whether some entry is off by what must be found."""
+    """Return whether some entry has an error that must be found."""
     return any(bool((np.abs(wrong[n] - g) > VISIBLE * noise[n] + SMALLEST * np.abs(g)).any()) for n, g in exact.items())
 
 
@@ -143,7 +143,7 @@ def false_alarm(seed: int) -> str:
 
 
 def misses(seed: int) -> tuple[list[str], int]:
-    """Planted errors that pass, and how many were looked at."""
+    """Return the planted errors that pass, and how many were tried."""
     problem = random_problem(seed)
     exact = problem.gradient()
     noise = problem.noise(exact)
@@ -193,7 +193,7 @@ SUMS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray],
 
 
 def random_function(seed: int) -> tuple[Function, np.ndarray, bool]:
-    """A function, a point, and whether it is smooth there."""
+    """Return a function, a point, and whether the function is smooth there."""
     rng = default_rng(seed)
     size = int(rng.integers(1, 12))
     x = 10.0 ** rng.integers(-3, 4) * rng.normal(size=size)
@@ -258,7 +258,7 @@ def test_no_planted_error_of_a_function_passes() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_functions_in_float32_raise_no_alarm(seed: int) -> None:
-    """What rounds its argument, its terms or its value to single precision."""
+    """Functions that round their argument, terms or value to single precision."""
     rng = default_rng(seed)
     a = rng.normal(size=20)
     x = rng.normal(size=20)
