@@ -384,7 +384,7 @@ class TestSchedule:
         assert plt.get_fignums() == []
 
     @pytest.mark.parametrize("schedule", [None, 0.1, nf.schedules.ReduceOnPlateau(0.1)])
-    def test_schedules_that_time_does_not_determine(self, schedule):
+    def test_what_is_not_told_by_time(self, schedule):
         with pytest.raises(TypeError, match="schedule must be one of nnfast.schedules that is told by time alone"):
             plot_schedule(schedule, 10)
 
