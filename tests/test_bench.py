@@ -126,7 +126,7 @@ def test_a_fast_wrong_result_is_named(bench_importable):
     assert {line.split(":")[0] for line in result["disagreements"]} == {"idler"}
 
 
-def test_a_network_of_ones_own(tmp_path):
+def test_a_network_from_the_command_line(tmp_path):
     """Measured with several numbers of threads, each in a separate process, and in one process."""
     options = ["--shape", "5-7-3", "--batch", 20, "--activation", "tanh", "--optimizer", "sgd"]
     options += ["--steps", 20, "--rounds", 1, "--json", tmp_path / "figures.json"]
@@ -257,7 +257,7 @@ def changed_recipe(bench_importable, monkeypatch, tmp_path):
 
 @needs_examples
 @pytest.mark.parametrize("fault", [{"RATE": 1e-9}, {"labels": np.random.default_rng(0).permutation}])
-def test_a_recipe_that_learns_nothing_is_told_from_one_that_does(changed_recipe, fault):
+def test_a_recipe_that_learns_nothing_is_recognized(changed_recipe, fault):
     for peer in changed_recipe(**fault).values():
         assert not learns(peer)
 

@@ -380,7 +380,7 @@ def test_a_kink_is_no_excuse_for_curvature():
     assert report["x"].wrong.all(), "although it lies between the slopes of both sides"
 
 
-def test_curvature_of_the_smallest_step_is_no_kink():
+def test_curvature_at_the_smallest_h_is_not_a_kink():
     x = np.array([np.pi * 318309.25])
     assert nf.check_gradient(lambda x: np.sum(np.sin(x)), np.cos, x)
     report = nf.check_gradient(lambda x: np.sum(np.sin(x)), lambda x: np.cos(x) + 3e-5, x)
@@ -432,7 +432,7 @@ def test_a_step_function_has_slope_zero():
 
 
 @pytest.mark.parametrize("slope", [5.0, 1e-3, 1e4, -1.0])
-def test_a_slope_at_a_jump_cannot_be_told_unless_it_is_that_of_one_side(slope):
+def test_a_slope_at_a_jump_is_undecided_unless_it_is_that_of_one_side(slope):
     report = nf.check_gradient(lambda x: np.sum(step(x)), planted(np.zeros_like, 0, slope), NEAR)
     assert report
     assert report["x"].undecided.tolist() == [True] + [False] * 6
@@ -456,7 +456,7 @@ def test_a_jump_on_both_sides_has_no_slope():
     assert report["x"].undecided.tolist() == [True] + [False] * 6
 
 
-def test_rounding_that_hides_the_slopes_is_told():
+def test_rounding_that_hides_the_slopes_is_reported():
     for f in (lambda x: 1e14 + np.sum(x), lambda x: 1e17 + np.sum(x)):  # the first changes with x, the second does not
         report = nf.check_gradient(f, np.ones_like, [1.0, 2.0])
         assert report
@@ -471,7 +471,7 @@ def test_rounding_that_hides_the_slopes_is_told():
     assert report["x"].why == "has the wrong sign"
 
 
-def test_a_step_so_small_that_all_is_rounding_lets_no_mistake_pass():
+def test_an_h_so_small_that_all_is_rounding_lets_no_mistake_pass():
     f, gradient = RIGHT["squares"]
     x = rng().standard_normal(6)
     for h in (1e-9, 1e-11, 1e-13, 1e-15):
@@ -506,7 +506,7 @@ def test_a_random_function_is_called_random():
         nf.assert_gradient_correct(lambda x: f(x) + random.normal(), gradient, [1.0, 2.0])
 
 
-def test_a_function_in_float32_is_judged_with_larger_steps():
+def test_a_function_in_float32_is_judged_with_larger_h():
     a = rng().standard_normal(20)
 
     def f(x):
@@ -545,7 +545,7 @@ def test_a_function_that_rounds_its_value_raises_no_alarm(digits, seed):
 
 
 @pytest.mark.parametrize("frequency", [1e12, 3e13, 1e15])
-def test_waves_that_no_step_resolves_cannot_be_told(frequency):
+def test_waves_that_no_h_resolves_are_undecided(frequency):
     def f(x):
         return np.sum(np.sin(frequency * x))
 
@@ -555,7 +555,7 @@ def test_waves_that_no_step_resolves_cannot_be_told(frequency):
     assert not nf.check_gradient(np.sum, [1e300, 1.0, -1e12], [0.1, 0.2, 0.3]), "a smooth function has no such slopes"
 
 
-def test_a_function_that_looks_elsewhere_is_told():
+def test_a_function_that_reads_another_array_is_reported():
     w = np.array([1.0, 2.0])
     report = nf.check_gradient(lambda x: np.sum(w**2), lambda x: 2 * x, w)
     assert not report
@@ -595,7 +595,7 @@ def test_a_function_need_not_be_defined_far_from_the_point():
     assert report, report
 
 
-def test_the_caller_s_error_state_is_the_function_s_own():
+def test_the_function_sees_the_caller_s_error_state():
     states = []
 
     def f(x):
@@ -668,7 +668,7 @@ def test_a_function_may_raise_anything_far_from_the_point(error):
     assert nf.check_gradient(f, lambda x: -2 * x, np.ones(3))["x"].why == "has the wrong sign"
 
 
-def test_a_function_may_raise_a_step_beside_the_point():
+def test_a_function_may_raise_at_h_beside_the_point():
     import math
 
     for f, slope in ((lambda x: math.log(x[0]), 1e7), (lambda x: float(x[0]) ** 0.5, 0.5 * 1e-7**-0.5)):
@@ -808,7 +808,7 @@ def test_inputs_of_two_axes_are_reported_in_their_shape():
         net.check_gradient(x, y, gradient={"x": wrong.reshape(6, 4)})
 
 
-def test_a_gradient_of_one_s_own():
+def test_a_user_gradient():
     net = make_net()
     x, y = make_data()
     mine = dict(net.gradient(x, y))
@@ -896,7 +896,7 @@ def test_h_and_tolerance_of_networks():
 
 
 @pytest.mark.parametrize("h", [1e-30, 1e-16, 1e-14, 1e3])
-def test_a_step_that_tells_nothing_is_followed_by_the_usual_one(h):
+def test_an_h_that_decides_nothing_is_followed_by_the_usual_one(h):
     net = make_net()
     x, y = make_data()
     report = net.check_gradient(x, y, h=h)
@@ -920,7 +920,7 @@ def test_relu_networks_at_kinks():
     assert not any(report.values()), "in each array"
 
 
-def test_networks_within_a_step_of_kinks():
+def test_networks_within_h_of_kinks():
     net = make_net("relu", seed=3)
     x, y = make_data(n=40)
     net.params["W1"] = net.params["W1"] * 1e-6
@@ -976,7 +976,7 @@ def test_a_gradient_in_float32_may_be_off_by_its_rounding(hidden):
 
 
 @pytest.mark.parametrize("h", [1.0, 1e3, 1e100, 1e-15])
-def test_a_poor_step_raises_no_alarm(h):
+def test_a_poor_h_raises_no_alarm(h):
     net, x, y = half_empty("relu")
     report = net.check_gradient(x, y, h=h, verbose=0)
     assert report, report
@@ -997,7 +997,7 @@ def test_a_few_open_entries_do_not_cost_the_differences_of_all(monkeypatch):
     assert len(calls) <= 3
 
 
-def test_step_networks():
+def test_networks_of_the_step_activation():
     net = make_net("step")
     x, y = make_data()
     assert net.check_gradient(x, y)

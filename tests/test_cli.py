@@ -1130,7 +1130,7 @@ def test_too_many_threads_are_a_usage_error():
     assert "Traceback" not in done.stderr
 
 
-def test_values_that_float32_joins_are_told(capsys, untrainable):
+def test_values_that_float32_cannot_distinguish_are_reported(capsys, untrainable):
     x = 1.7e9 + np.arange(0, 600, 10.0)[:, None]
     np.savez("times.npz", x=x, y=x[:, 0] / 1e9)
     with pytest.raises(AssertionError, match="the training has begun"):

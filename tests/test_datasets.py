@@ -366,7 +366,7 @@ def test_mnist_damaged_on_disk(mnist, tmp_path, damage, message, compressed):
     assert path.read_bytes() == before
 
 
-def test_fashion_mnist_under_mnists_names_is_told_what_to_do(mnist, tmp_path):
+def test_fashion_mnist_under_mnists_names_gets_a_helpful_error(mnist, tmp_path):
     """The same names and sizes with other contents, as Fashion-MNIST and KMNIST were published."""
     for name, content in mnist.content.items():
         mnist.content[name] = flip_last_byte(content)

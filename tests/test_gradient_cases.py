@@ -62,7 +62,7 @@ def test_every_optimizer_has_a_row() -> None:
 @pytest.mark.parametrize("units", [1, 3])
 @pytest.mark.parametrize("output", ACTIVATIONS)
 @pytest.mark.parametrize("loss", LOSSES)
-def test_the_table_tells_which_losses_fit(loss: str, output: str, units: int) -> None:
+def test_the_table_says_which_losses_fit(loss: str, output: str, units: int) -> None:
     fits = output in LOSSES[loss].targets and not (ACTIVATIONS[output].mixes and units == 1)
     try:
         nf.Sequential([nf.Dense(units, output)], loss=loss_of(loss))

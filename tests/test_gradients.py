@@ -83,13 +83,13 @@ class TestDiff:
         assert_close(found, 2 * before + 1, scale=20.0, kind="best difference")
         assert same_bits(x, before)
 
-    def test_float32_with_a_given_step_warns_of_the_callers_line(self):
+    def test_float32_with_a_given_h_warns_at_the_callers_line(self):
         x = np.array([1.0, 2.0], np.float32)
         with pytest.warns(UserWarning, match="^x is float32: rounding may be larger than the differences") as caught:
             nf.numerical_diff(lambda x: x**2, x)
         assert [w.filename for w in caught] == [__file__]
 
-    def test_the_step_is_the_one_between_the_points_as_they_are_rounded(self):
+    def test_h_is_the_distance_between_the_rounded_points(self):
         """With float32 at 1000, an h of 1e-3 becomes 9.8e-4, 2 % less."""
         with pytest.warns(UserWarning, match="float32"):
             found = nf.numerical_diff(lambda x: x * 2, np.array([1000.0], np.float32), h=1e-3)
@@ -107,7 +107,7 @@ class TestDiff:
     def test_keeps_nan(self):
         assert math.isnan(nf.numerical_diff(lambda x: math.nan, 1.0))
 
-    def test_f_gets_arrays_of_its_own(self):
+    def test_f_gets_separate_arrays(self):
         def f(x):
             x *= 2
             return x
@@ -332,7 +332,7 @@ def test_the_book_s_way_to_the_gradient_of_a_network():
     assert net.flat_params.tobytes() == before
 
 
-def test_a_float32_network_draws_a_warning_and_a_step_that_fits_does():
+def test_a_float32_network_warns_and_an_h_that_fits_works():
     net, (x, y) = make_net("float32"), make_data()
     message = r"^x is float32: rounding may be larger than the differences; use float64, or h=None for one that fits$"
     with pytest.warns(UserWarning, match=message) as caught:
@@ -372,13 +372,13 @@ def test_longdouble_keeps_its_digits():
     assert_close(found, slopes_of_sines(x), scale=np.ones(2), kind="best difference")
 
 
-def test_each_element_has_a_step_that_fits_it():
+def test_each_element_has_an_h_that_fits_it():
     x = np.array([1e-3, 1e9, -1e-9, -1e30])
     found = nf.numerical_gradient(lambda x: np.sum(x * [1.0, 1e-9, 1.0, 1e-30]), x, None)
     assert_close(found, np.array([1.0, 1e-9, 1.0, 1e-30]), kind="difference")
 
 
-def test_the_width_of_a_step_in_float16_is_exact():
+def test_the_width_of_h_in_float16_is_exact():
     x = np.linspace(0.01, 0.1, 100).astype(np.float16)
     assert (nf.numerical_gradient(lambda x: np.sum(x, dtype=np.float64), x, None) == 1).all()
     assert (nf.numerical_diff(lambda x: x, x, None) == 1).all()
@@ -981,7 +981,7 @@ class TestDescent:
         slopes = [nf.numerical_gradient(bowl, x.copy(), None) for x in found.path[:-1]]
         np.testing.assert_array_equal(found.path[1:], found.path[:-1] - 0.1 * np.array(slopes))
 
-    def test_a_gradient_of_one_s_own(self):
+    def test_a_user_gradient(self):
         found = nf.gradient_descent(bowl, [-3, 4], 0.25, 3, lambda x: [2 * x[0], 2 * x[1]])
         assert found.x.tolist() == [-3 / 8, 4 / 8]
 
@@ -1176,7 +1176,7 @@ def test_a_descent_of_a_function_that_changes_its_argument_is_refused():
 
 
 @pytest.mark.parametrize("x", [np.array([[1, 2], [0, 1]]), [[1.0, 2.0], [0.0, 1.0]]])
-def test_a_function_that_looks_at_what_was_copied_is_told(x):
+def test_a_function_that_reads_what_was_copied_is_reported(x):
     with pytest.warns(
         UserWarning, match="f returned the same at all points: if it reads .* as a writable array of floats"
     ):

@@ -254,7 +254,7 @@ def test_gradients_accumulate_or_are_left_out(chain):
 
 
 @by_chain
-def test_frozen_layers_stay_and_tell_their_gradient(chain):
+def test_frozen_layers_stay_and_have_a_gradient(chain):
     net = make_net(chain)
     x, y = make_data(net)
     net.forward(x, training=True)
@@ -701,7 +701,7 @@ def test_outside_of_training_noise_does_nothing():
     assert (outputs[0] != outputs[1]).any()
 
 
-def test_a_dropout_of_nothing_and_a_noise_of_none():
+def test_dropout_and_noise_of_zero():
     net = nf.Sequential([nf.Dropout(0.0), nf.GaussianNoise(0.0)], input_shape=3)
     x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     np.testing.assert_array_equal(net.forward(x, training=True), x)

@@ -31,7 +31,7 @@ def weights(shape, activation="identity", *, seed=0, **arguments):
 # ---- Dense
 
 
-def test_a_layer_tells_what_it_is():
+def test_attributes_and_repr_of_a_layer():
     layer = nf.Dense(50, activation="relu")
     assert (layer.units, layer.activation, layer.initializer) == (50, "relu", "he_normal")
     assert repr(layer) == "Dense(50, activation='relu')"
@@ -153,7 +153,7 @@ def test_a_layer_keeps_its_own_copy_of_initial_arrays():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_biases_are_zero_or_what_they_are_told(dtype):
+def test_biases_are_zero_or_as_given(dtype):
     net = nf.Sequential([nf.Dense(3), nf.Dense(2, bias_initializer=0.25)], input_shape=4, dtype=dtype)
     np.testing.assert_array_equal(net.params["b1"], np.zeros(3))
     np.testing.assert_array_equal(net.params["b2"], [0.25, 0.25])

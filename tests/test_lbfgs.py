@@ -233,7 +233,7 @@ def test_any_number_of_threads_gives_the_same_bits(threads):
     np.testing.assert_array_equal(nets[0].flat_params, nets[1].flat_params)
 
 
-def test_it_leaves_no_state_and_takes_none():
+def test_it_neither_leaves_nor_takes_state():
     net, fresh = make_net(), make_net()
     fit(net, optimizer="adam", epochs=2)
     fresh.flat_params[:] = net.flat_params

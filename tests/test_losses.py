@@ -331,7 +331,7 @@ def test_losses_survive_copies_and_files(name, tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [5, {"name": "huber", "slope": 1}, {"delta": 1}, {"name": "nonsense"}, ["huber"]])
-def test_descriptions_that_are_none(wrong):
+def test_invalid_descriptions(wrong):
     with pytest.raises((KeyError, TypeError, ValueError)):
         losses.loss_from(wrong)
 
@@ -458,7 +458,7 @@ def test_a_batch_of_no_weight_changes_nothing(name):
         assert net.flat_params.tobytes() == before.tobytes()
 
 
-def test_an_infinite_loss_of_no_weight_is_none():
+def test_an_infinite_loss_of_weight_zero_counts_as_zero():
     net = nf.Sequential([nf.Dense(1, initializer=[[1.0]])], input_shape=1, loss="poisson")
     assert net.loss([[1e4], [0.0]], [1, 0]) == np.inf
     assert net.loss([[1e4], [0.0]], [1, 0], sample_weight=[0, 1]) == 1

@@ -71,7 +71,7 @@ def test_hand_counted_normals(dtype):
 
 
 @pytest.mark.parametrize("noise", [keep_of, lambda rate, *rest: normals(*rest)], ids=["dropout", "gaussian"])
-def test_key_row_and_column_tell_all(noise):
+def test_key_row_and_column_determine_everything(noise):
     """The numbers do not depend on other rows or columns, nor (for dropout) on the dtype."""
     for dtype in DTYPES:
         whole = noise(0.5, 3, 20, 70, dtype, 5)

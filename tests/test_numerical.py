@@ -170,7 +170,7 @@ def test_a_loss_that_is_not_finite_has_no_slopes(value):
 
 
 @pytest.mark.parametrize("h", [1e-310, 1e-300, 1e-30])
-def test_steps_too_small_to_change_anything(h):
+def test_h_too_small_to_change_anything(h):
     net = make_net(4, 3, features=2, hidden="sigmoid")
     net.params["b1"] = np.ones(4)
     with np.errstate(all="raise"):
@@ -179,7 +179,7 @@ def test_steps_too_small_to_change_anything(h):
 
 
 @pytest.mark.parametrize("h", [1e100, 1e300, 1e308])
-def test_steps_of_any_size(h):
+def test_h_of_any_size(h):
     net = make_net(4, 3, features=2, hidden="sigmoid")
     x, y = np.array([[1.0, 0.5]]), [0]
     with np.errstate(all="raise", under="ignore"):
@@ -372,7 +372,7 @@ def test_unknown_names_are_refused(method, wrt, error, message):
         (np.inf, ValueError, r"h must be a finite number in \(0.0, inf\), got inf"),
     ],
 )
-def test_steps_are_positive_numbers(h, error, message):
+def test_h_is_a_positive_number(h, error, message):
     with pytest.raises(error, match=f"^{message}"):
         make_net(5, 4).numerical_gradient(*make_data(6), h=h)
 

@@ -94,7 +94,7 @@ class TestDecisionBoundary:
             np.testing.assert_array_equal(cells, np.broadcast_to(artist.get_facecolor()[0, :3], cells.shape))
 
     @pytest.mark.parametrize("n", [3, 10], ids=["palette", "colour map"])
-    def test_many_classes_have_colours_of_their_own(self, n, ax):
+    def test_many_classes_have_different_colours(self, n, ax):
         x = np.column_stack([np.arange(n), np.zeros(n)])
         plot_decision_boundary(lambda points: points[:, 0].round().clip(0, n - 1), x, range(n), ax=ax)
         colors = {tuple(artist.get_facecolor()[0]) for artist in ax.collections if isinstance(artist, PathCollection)}
@@ -474,7 +474,7 @@ def test_functions_that_change_their_argument_are_drawn_as_they_are():
     assert x.tolist() == [[0, 1], [1, 0], [2, 2]]
 
 
-def test_entries_that_cannot_be_told_are_marked():
+def test_undecided_entries_are_marked():
     report = nf.check_gradient(lambda x: float(x[0] > 0) + x[1] ** 2, [5.0, 4.0], [0.0, 2.0])
     (ax,) = report.plot([Figure().subplots()])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["cannot be told"]

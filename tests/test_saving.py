@@ -802,7 +802,7 @@ def test_too_many_layers_are_refused_before_one_is_made(layers, message, content
     assert made == []
 
 
-def test_each_layer_is_made_and_looked_at_once(content, tmp_path, monkeypatch):
+def test_each_layer_is_made_and_checked_once(content, tmp_path, monkeypatch):
     """Not once for each level above it, and without inspecting a signature for each: the time is linear."""
     made, signatures = [], []
     settle, signature = nf.LayerNorm._settle, layers_module.signature

@@ -106,7 +106,7 @@ def test_rates_are_of_the_shape_of_the_steps():
 
 @pytest.mark.parametrize("by", ["step", "epoch"])
 @pytest.mark.parametrize("first", [0, 17, schedules.BLOCK - 3, 5 * schedules.BLOCK - 1])
-def test_the_engine_is_told_the_rates_of_any_range_in_the_same_bits(first, by):
+def test_the_engine_gets_the_rates_of_any_range_in_the_same_bits(first, by):
     schedule = OneCycle(0.1, steps=3 * schedules.BLOCK, by=by)
     found, at, last = [], first, first + 2 * schedules.BLOCK
     while at < last:
@@ -442,7 +442,7 @@ def test_a_plateau_of_validation(monitor):
     assert history.learning_rate[-1] < 0.5
 
 
-def test_an_epoch_that_steps_cut_off_is_looked_at_as_it_is_recorded():
+def test_an_epoch_that_steps_cut_off_counts_as_it_is_recorded():
     schedule, net = ReduceOnPlateau(0.5, monitor="loss", patience=5), make_net()
     history = fit(net, schedule, steps=8)
     assert len(history["loss"]) == 2
@@ -651,7 +651,7 @@ def test_a_plateau_of_what_is_not_recorded_is_refused(arguments, monitor, record
     assert regression.input_shape is None, "nothing has changed"
 
 
-def test_a_callback_that_brings_such_a_plateau_is_told():
+def test_a_callback_that_sets_such_a_plateau_gets_the_error():
     net, optimizer = make_net(), nf.SGD(0.1)
 
     def bring(net, history):

@@ -79,7 +79,7 @@ def test_other_dtypes_are_refused(dtype):
 
 
 @pytest.mark.parametrize("dtype", [None, object(), 64])
-def test_dtypes_that_are_none(dtype):
+def test_invalid_dtypes(dtype):
     with pytest.raises(TypeError, match="^dtype must be one of 'float32', 'float64', got"):
         nf.Sequential([nf.Dense(2)], dtype=dtype)
 
@@ -602,7 +602,7 @@ def test_the_class_of_one_output_is_whether_it_is_above_one_half(output):
 
 
 @pytest.mark.parametrize("loss", ["binary_cross_entropy", "mean_squared_error"])
-def test_several_sigmoids_are_labels_of_their_own(loss):
+def test_several_sigmoids_are_separate_labels(loss):
     net = make_net(output="sigmoid", units=3, loss=loss)
     classes = net.predict_class(X)
     np.testing.assert_array_equal(classes, net.predict(X) > 0.5)
@@ -612,7 +612,7 @@ def test_several_sigmoids_are_labels_of_their_own(loss):
 
 @pytest.mark.parametrize("loss", [None, "mean_squared_error"])
 @pytest.mark.parametrize(("output", "units"), [("softmax", 5), ("sigmoid", 1), ("sigmoid", 3)])
-def test_accuracy_counts_what_predict_class_tells(output, units, loss):
+def test_accuracy_counts_the_classes_of_predict_class(output, units, loss):
     """Also if the logits differ by less than the rounding of the outputs; if they are NaN, both raise an error."""
     net = nf.Sequential([nf.Dense(units, output, initializer=0.0)], input_shape=1, loss=loss, seed=0)
     near = np.float32([0, 1e-9, -1e-9, 2e-8, 1e-7, 1, 1 + 1.2e-7, 100, np.inf, np.nan])
@@ -666,7 +666,7 @@ def test_nan_is_no_answer(output, loss, y):
 @pytest.mark.parametrize(
     ("output", "loss", "low"), [("sigmoid", None, 0), ("sigmoid", "mean_squared_error", 0), ("identity", "hinge", -1)]
 )
-def test_classes_that_exclude_each_other_are_not_labels_of_their_own(output, loss, low):
+def test_classes_that_exclude_each_other_are_not_separate_labels(output, loss, low):
     net = nf.Sequential([nf.Dense(5, output)], input_shape=2, loss=loss, seed=0)
     x, y = np.random.default_rng(0).normal(size=(300, 2)), np.full((300, 5), low)
     y[np.arange(300), np.arange(300) % 5] = 1
@@ -808,7 +808,7 @@ def test_targets_of_one_output_may_be_a_vector():
 # ---- gradients
 
 
-def test_gradient_returns_arrays_of_its_own():
+def test_gradient_returns_new_arrays():
     net = make_net()
     net.flat_grads[:] = 5
     before = state(net)

@@ -185,7 +185,7 @@ def most_tasks_during(work):
 @pytest.mark.parametrize(
     "method", ["fit", "train_step", "gradient", "numerical_gradient", "predict", "loss", "forward", "backward"]
 )
-def test_a_call_uses_threads_and_leaves_none(method, threads):
+def test_a_call_uses_threads_and_leaves_none_behind(method, threads):
     net, (x, y) = make_net(), make_data(1500)
     gout = np.ones((1500, 10), np.float32)
     call = {

@@ -1118,7 +1118,7 @@ def test_labels_targets_and_weights_belong_to_fit():
     assert history[2] == history[3]
 
 
-def test_rows_that_a_callback_spoils_are_told():
+def test_rows_that_a_callback_spoils_are_reported():
     x = X.copy()
     with pytest.warns(RuntimeWarning, match="diverged: loss is nan in epoch 2"):
         make_net().fit(x, LABELS, epochs=3, callbacks=[lambda net, history: x.fill(np.nan)], verbose=0)
