@@ -214,7 +214,12 @@ class Description:
         for field, spec in made.fields.items():
             if spec.default is REQUIRED and field not in arguments:
                 raise KeyError(field)
-        return made(**arguments)
+        return made(**made.decoded(arguments))
+
+    @classmethod
+    def decoded(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the constructor's arguments, from those that a file holds."""
+        return arguments
 
     def shown(self) -> dict[str, Any]:
         """Return the fields that ``repr`` shows, each with what stands there for its value."""

@@ -47,7 +47,7 @@ def _live_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]
     description = {
         "format": FORMAT,
         "version": VERSION,
-        "layers": [layer._config() for layer in net.layers],
+        "layers": [layer.config() for layer in net.layers],
         "input_shape": net.input_shape,
         "loss": net.loss_function.config(),
         "dtype": str(net.dtype),

@@ -37,7 +37,7 @@ by_layer = pytest.mark.parametrize("case", LAYER_CASES, ids=str)
 
 
 def test_every_layer_has_a_row() -> None:
-    assert {kind.__name__ for kind in layers.LAYERS.values()} == {name.split()[0] for name in LAYERS}
+    assert {kind.__name__ for kind in layers.Layer.registry.values()} == {name.split()[0] for name in LAYERS}
     for name, make in LAYERS.items():
         assert type(make(3)).__name__ == name.split()[0]
 

@@ -24,8 +24,8 @@ from numpy_network import state, unchanged
 from tolerances import assert_close
 
 import nnfast as nf
-from nnfast.layers import LAYERS as KINDS
-from nnfast.layers import layer_from, walk
+KINDS = nf.layers.Layer.registry
+from nnfast.layers import walk
 
 D, A, BN, LN, R = nf.Dense, nf.Activation, nf.BatchNorm, nf.LayerNorm, nf.Residual
 FEATURES, CLASSES = 20, 5
@@ -638,7 +638,7 @@ def test_a_layer_is_shown_as_it_is_made(layer):
 
 @pytest.mark.parametrize("layer", GIVEN, ids=repr)
 def test_a_layer_is_kept_in_a_file(layer, tmp_path):
-    assert layer_from(json.loads(json.dumps(layer._config())))._config() == layer._config()
+    assert nf.layers.Layer.from_config(json.loads(json.dumps(layer._config())))._config() == layer._config()
     net = nf.Sequential([layer], input_shape=3, seed=0, loss="mean_squared_error")
     again = loaded(net, tmp_path)
     assert again.layers[0]._config() == layer._config()

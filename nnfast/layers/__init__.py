@@ -1,0 +1,31 @@
+"""Layers, as descriptions: their shapes, their arrays, and the stages of a program that they become.
+
+The arithmetic is the engine's.
+"""
+
+from nnfast.layers.base import Array, Compiler, Layer
+from nnfast.layers.dense import Dense
+from nnfast.layers.elementwise import Activation, Rescaling
+from nnfast.layers.noise import Dropout, GaussianNoise
+from nnfast.layers.norms import BatchNorm, LayerNorm
+from nnfast.layers.residual import MAX_DEPTH, MAX_LAYERS, Residual, check_layers, layers_from, output_units, walk
+
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_LAYERS",
+    "Activation",
+    "Array",
+    "BatchNorm",
+    "Compiler",
+    "Dense",
+    "Dropout",
+    "GaussianNoise",
+    "Layer",
+    "LayerNorm",
+    "Rescaling",
+    "Residual",
+    "check_layers",
+    "layers_from",
+    "output_units",
+    "walk",
+]
