@@ -192,3 +192,22 @@ def test_kernels_of_losses_exist(name: str) -> None:
     assert len(loss.numbers()) <= 2
     for activation in activations.NAMES:
         assert resolve_activation(activation).loss in losses.NAMES
+
+
+def test_the_hyperparameters_of_lbfgs_are_its_own() -> None:
+    assert list(nf.LBFGS.fields) == ["history_size", "tolerance", "gradient_tolerance"]
+    assert repr(nf.LBFGS(history_size=5)) == "LBFGS(history_size=5)"
+    with pytest.raises(TypeError, match=r"^LBFGS\(\) got an unexpected keyword argument 'learning_rate'"):
+        nf.LBFGS(learning_rate=0.1)
+
+
+@pytest.mark.parametrize("kind", [getattr(nf.schedules, name) for name in nf.schedules.__all__])
+def test_keyword_only_fields_of_a_base_class_come_last(kind: type) -> None:
+    names = list(inspect.signature(kind).parameters)
+    assert names[0] == "learning_rate"
+    assert names[-1] == ("minimum" if kind is nf.schedules.ReduceOnPlateau else "by")
+
+
+def test_an_array_may_be_an_argument() -> None:
+    shape = Regular(3, center=np.array([1.0, 2.0]))
+    assert repr(shape) == "Regular(3, center=array(...))"
