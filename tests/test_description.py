@@ -18,6 +18,10 @@ from nnfast.activations import resolve_activation
 from nnfast.kernels import arrays as kernels
 
 
+def _array(name: str, value: object) -> np.ndarray | None:
+    return None if value is None else np.array(value)
+
+
 class Shape(Description, noun="a shape"):
     kind: ClassVar[str]
     corners: int = Field(lambda name, value: check_int(name, value, 0))
@@ -26,7 +30,7 @@ class Shape(Description, noun="a shape"):
 
 class Regular(Shape, name="regular"):
     side: float = Field(check_float, default=1.0)
-    center: object = Field(lambda name, value: value and np.array(value), default=None, kw_only=True, in_files=False)
+    center: object = Field(_array, default=None, kw_only=True, in_files=False)
     area: object = Field(lambda name, value: value, default=None, kw_only=True, shown=False)
 
     def settle(self) -> None:
