@@ -104,7 +104,7 @@ def random_problem(seed: int) -> Problem:
     options["wrt"] = names
     if rng.random() < 0.2:
         options["sample_weight"] = rng.integers(0, 3, rows) + (rng.random(rows) < 0.5) + 1e-3
-    smooth = not (nf.losses.LOSSES[loss].kinks or any(ACTIVATIONS[name].kinks for name in used))
+    smooth = not (nf.losses.Loss.registry[loss].kinks or any(ACTIVATIONS[name].kinks for name in used))
     return Problem(net, x, y, options, smooth)
 
 
