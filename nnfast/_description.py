@@ -3,7 +3,7 @@
 A description is a class with declared fields. The constructor, its checks, ``repr``, equality, hash, immutability and
 the form in files follow from them::
 
-    class Shape(Description, noun="a shape", tag="kind"):  # a family, with a registry of its own
+    class Shape(Description, noun="a shape", tag="kind"):  # a family, with its own registry
         kind: ClassVar[str]
 
     class Circle(Shape, name="circle"):  # enters the registry: Shape.registry["circle"] is Circle
@@ -117,6 +117,8 @@ class Description:
     shows_defaults: ClassVar[bool] = False
     _noun: ClassVar[str] = "a description"
     _tag: ClassVar[str] = "kind"
+    _positional: ClassVar[tuple[str, ...]] = ()
+    _defaults: ClassVar[dict[str, Any]] = {}
     __signature__: ClassVar[Any] = _Signature()
 
     def __init_subclass__(
@@ -136,6 +138,8 @@ class Description:
             **{field: spec for field, spec in own.items() if spec.kw_only},
             **{field: spec for field, spec in kept.items() if spec.kw_only},
         }
+        cls._positional = tuple(field for field, spec in cls.fields.items() if not spec.kw_only)
+        cls._defaults = {field: spec.default for field, spec in cls.fields.items()}
         if name:
             if name in cls.registry:
                 raise TypeError(f"{cls._noun} named {name!r} exists already: {cls.registry[name].__name__}")
@@ -143,13 +147,14 @@ class Description:
             cls.registry[name] = cls
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        fields, names = self.fields, [name for name, field in self.fields.items() if not field.kw_only]
-        given = dict(zip(names, args, strict=False))
-        if len(args) > len(names) or kwargs.keys() & given.keys() or kwargs.keys() - fields.keys():
-            self._raise_of_arguments(*args, **kwargs)
-        given |= kwargs
-        values = {name: given.get(name, field.default) for name, field in fields.items()}
-        if any(value is REQUIRED for value in values.values()):
+        given = dict(zip(self._positional, args, strict=False))
+        values = self._defaults | given | kwargs
+        if (
+            len(args) > len(given)
+            or len(values) > len(self._defaults)  # one that is not known
+            or not given.keys().isdisjoint(kwargs)
+            or any(value is REQUIRED for value in values.values())
+        ):
             self._raise_of_arguments(*args, **kwargs)
         self.fill(values)
 

@@ -386,7 +386,7 @@ def activation_from(config: Any) -> Activation:
 
 
 def resolve_activation(activation: Any, name: str = "activation") -> Activation:
-    """Return the object of a name, or an object as it is.
+    """Return the object for a name; return an object unchanged.
 
     Parameters
     ----------

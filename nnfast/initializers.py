@@ -32,7 +32,7 @@ def check_initializer(value: Any) -> Any:
     Raises
     ------
     TypeError, ValueError
-        If it is none of them.
+        If it is none of these.
     """
     if isinstance(value, str):
         return choose("initializer", value, NAMES)

@@ -105,7 +105,7 @@ class Loss(Description, noun="a loss", tag="name"):
         return ""
 
     def checked_targets(self, target: np.ndarray) -> np.ndarray:
-        """Return an array of targets as the kernel takes it; ValueError if the loss is not made for such values."""
+        """Return an array of targets as the kernel takes it; ValueError if the loss cannot take them."""
         return target
 
     def config(self) -> str | dict[str, Any]:
@@ -171,7 +171,7 @@ class CrossEntropy(Loss, name="cross_entropy"):
     Raises
     ------
     TypeError, ValueError
-        If `label_smoothing` is no such number.
+        If `label_smoothing` is not a number in [0, 1).
 
     Notes
     -----
@@ -217,7 +217,7 @@ class BinaryCrossEntropy(Loss, name="binary_cross_entropy"):
     Raises
     ------
     TypeError, ValueError
-        If `label_smoothing` is no such number.
+        If `label_smoothing` is not a number in [0, 1).
 
     Examples
     --------
@@ -393,7 +393,7 @@ class Quantile(Loss, name="quantile"):
     Raises
     ------
     TypeError, ValueError
-        If they are no such numbers.
+        If they are not distinct numbers in (0, 1), or too many.
 
     Notes
     -----
@@ -531,7 +531,7 @@ def loss_from(config: Any) -> Loss:
     Raises
     ------
     KeyError, TypeError, ValueError
-        If there is no such loss.
+        If it describes no loss.
     """
     if isinstance(config, str):
         return resolve_loss(config)
@@ -556,7 +556,7 @@ class OutputLoss:
     Raises
     ------
     TypeError, ValueError
-        If there is no such loss, or it does not fit the output layer; the message says which pair is right.
+        If `loss` is not a loss, or does not fit the output layer; the message says which pair is right.
     """
 
     def __init__(self, loss: Loss | str | None, activation: str, n_out: int) -> None:
@@ -594,7 +594,7 @@ class OutputLoss:
         Raises
         ------
         TypeError, ValueError
-            If `y` has the wrong shape, a label is no class, the loss is not made for such values, or (with `finite`) a
+            If `y` has the wrong shape, a label is not a class, the loss cannot take the values, or (with `finite`) a
             value is not finite.
         """
         array = to_array("y", y)

@@ -128,7 +128,7 @@ class Optimizer(Description, noun="an optimizer"):
     Clipping comes before weight decay, as with ``torch.nn.utils.clip_grad_norm_`` and ``clip_grad_value_``.
 
     An optimizer of the same kind goes on with a network's state, whatever its hyperparameters. Some options (momentum,
-    `amsgrad`, `centered`) keep a state of their own: it begins when one is turned on, and is forgotten when it is
+    `amsgrad`, `centered`) keep additional state: it starts when the option is turned on, and is discarded when it is
     turned off, while the count of steps and all other state go on.
     """
 
@@ -182,7 +182,7 @@ class Optimizer(Description, noun="an optimizer"):
         Raises
         ------
         TypeError, ValueError
-            If a hyperparameter is out of its range, or does not go with another.
+            If a hyperparameter is out of its range, or incompatible with another.
 
         Examples
         --------
@@ -258,7 +258,7 @@ class SGD(Optimizer, name="sgd"):
     Raises
     ------
     TypeError, ValueError
-        If a hyperparameter is out of its range, or does not go with another.
+        If a hyperparameter is out of its range, or incompatible with another.
 
     Notes
     -----
@@ -558,7 +558,7 @@ def rate_at(optimizer: Optimizer, step: int) -> tuple[float, float | None] | Non
     Raises
     ------
     ValueError
-        If the schedule is by epoch: there are none outside of `fit`.
+        If the schedule is by epoch: only `fit` counts epochs.
     """
     schedule = optimizer.learning_rate
     if not isinstance(schedule, Schedule):
@@ -680,7 +680,7 @@ OPTIMIZERS = {name: kind for name, kind in NAMES.items() if kind.steps}
 
 @cache
 def _default(name: str) -> Optimizer:
-    """Return the optimizer of this name with its defaults: always the same, which the engine knows again."""
+    """Return the optimizer of this name with its defaults: always the same object, which the engine recognizes."""
     return NAMES[name]()
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Constant", "Cosine", "Exponential", "InverseTime", "OneCycle", "ReduceOnPlateau", "Step"]
 
-MAX_TIME = 2**53  # of steps and epochs: float64, in which rates are computed, tells all integers up to it apart
+MAX_TIME = 2**53  # of steps and epochs: float64, in which rates are computed, represents all integers up to it
 BLOCK = 8192  # rates that are computed at a time: always the same ones together, or their last bits might differ
 LEAST_REDUCTION = 1e-8  # of a rate on a plateau; PyTorch's `eps`
 

@@ -18,6 +18,10 @@ from nnfast.activations import resolve_activation
 from nnfast.kernels import arrays as kernels
 
 
+def _array(name: str, value: object) -> np.ndarray | None:
+    return None if value is None else np.array(value)
+
+
 class Shape(Description, noun="a shape"):
     kind: ClassVar[str]
     corners: int = Field(lambda name, value: check_int(name, value, 0))
@@ -26,7 +30,7 @@ class Shape(Description, noun="a shape"):
 
 class Regular(Shape, name="regular"):
     side: float = Field(check_float, default=1.0)
-    center: object = Field(lambda name, value: value and np.array(value), default=None, kw_only=True, in_files=False)
+    center: object = Field(_array, default=None, kw_only=True, in_files=False)
     area: object = Field(lambda name, value: value, default=None, kw_only=True, shown=False)
 
     def settle(self) -> None:
@@ -192,3 +196,22 @@ def test_kernels_of_losses_exist(name: str) -> None:
     assert len(loss.numbers()) <= 2
     for activation in activations.NAMES:
         assert resolve_activation(activation).loss in losses.NAMES
+
+
+def test_the_hyperparameters_of_lbfgs_are_its_own() -> None:
+    assert list(nf.LBFGS.fields) == ["history_size", "tolerance", "gradient_tolerance"]
+    assert repr(nf.LBFGS(history_size=5)) == "LBFGS(history_size=5)"
+    with pytest.raises(TypeError, match=r"^LBFGS\(\) got an unexpected keyword argument 'learning_rate'"):
+        nf.LBFGS(learning_rate=0.1)
+
+
+@pytest.mark.parametrize("kind", [getattr(nf.schedules, name) for name in nf.schedules.__all__])
+def test_keyword_only_fields_of_a_base_class_come_last(kind: type) -> None:
+    names = list(inspect.signature(kind).parameters)
+    assert names[0] == "learning_rate"
+    assert names[-1] == ("minimum" if kind is nf.schedules.ReduceOnPlateau else "by")
+
+
+def test_an_array_may_be_an_argument() -> None:
+    shape = Regular(3, center=np.array([1.0, 2.0]))
+    assert repr(shape) == "Regular(3, center=array(...))"
