@@ -211,7 +211,7 @@ class Description:
         arguments = dict(config)
         name = arguments.pop(cls._tag)
         if name not in cls.registry:
-            raise ValueError(f"unknown {cls._tag} {name!r} of {cls._noun}")
+            raise ValueError(f"unknown {cls._tag} of {cls._noun.partition(' ')[2]} {name!r}")
         made: type[Description] = cls.registry[name]
         for field in arguments:
             if field not in made.fields or not made.fields[field].in_files:

@@ -1215,7 +1215,7 @@ class Sequential:
             count = "?" if flow is None else f"{layer.count(flow):,}"
             flow = (layer.units,) if flow is None and layer.units else flow and layer.output_shape(flow)
             indent = "  " * path.count(".")
-            activation = layer.activation if isinstance(layer, Dense) else ""
+            activation = layer.function.name if isinstance(layer, Dense) else ""
             rows.append((indent + layer.label, activation, f"(n, {', '.join(map(str, flow or '?'))})", count))
         columns = [max(len(row[i]) for row in rows) for i in range(4)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, columns, strict=True)).rstrip() for row in rows]

@@ -24,7 +24,6 @@ from numpy_network import state, unchanged
 from tolerances import assert_close
 
 import nnfast as nf
-KINDS = nf.layers.Layer.registry
 from nnfast.layers import walk
 
 D, A, BN, LN, R = nf.Dense, nf.Activation, nf.BatchNorm, nf.LayerNorm, nf.Residual
@@ -567,7 +566,7 @@ REFUSED = {
     "use_bias as a text": (lambda: D(2, use_bias="no"), TypeError, "^use_bias must be True or False, got 'no'"),
     "a bias that is not there": (
         lambda: D(2, use_bias=False, bias_initializer=1.0), ValueError,
-        "^bias_initializer is of no use with use_bias=False",
+        "^bias_initializer has no effect with use_bias=False",
     ),
     "an unknown function": (lambda: A("ReLU"), ValueError, "^function must be one of .* got 'ReLU'"),
     "a residual sum of nothing": (lambda: R([]), ValueError, "^layers must have at least one layer, got none"),
@@ -601,7 +600,7 @@ def test_what_layers_refuse(name):
     "layer", [BN(), LN(), nf.Dropout(0.1), nf.Rescaling(1), nf.GaussianNoise(1), A("relu"), R([BN()])]
 )
 def test_layers_do_not_change(layer):
-    for name in layer.arguments:
+    for name in layer.fields:
         with pytest.raises(AttributeError, match=f"make a new {type(layer).__name__} with another {name}$"):
             setattr(layer, name, getattr(layer, name))
 
@@ -633,15 +632,15 @@ NAMES = vars(nf.activations) | {name: getattr(nf, name) for name in nf.__all__}
 def test_a_layer_is_shown_as_it_is_made(layer):
     again = eval(repr(layer), NAMES)
     assert repr(again) == repr(layer)
-    assert again._config() == layer._config()
+    assert again.config() == layer.config()
 
 
 @pytest.mark.parametrize("layer", GIVEN, ids=repr)
 def test_a_layer_is_kept_in_a_file(layer, tmp_path):
-    assert nf.layers.Layer.from_config(json.loads(json.dumps(layer._config())))._config() == layer._config()
+    assert nf.layers.Layer.from_config(json.loads(json.dumps(layer.config()))).config() == layer.config()
     net = nf.Sequential([layer], input_shape=3, seed=0, loss="mean_squared_error")
     again = loaded(net, tmp_path)
-    assert again.layers[0]._config() == layer._config()
+    assert again.layers[0].config() == layer.config()
     assert state(again)[:2] == state(net)[:2]
     x = np.random.default_rng(0).normal(size=(4, 3))
     np.testing.assert_array_equal(again.predict(x), net.predict(x))
@@ -649,7 +648,7 @@ def test_a_layer_is_kept_in_a_file(layer, tmp_path):
 
 
 def test_every_kind_of_layer_is_among_them():
-    assert {type(layer) for layer in GIVEN} == set(KINDS.values())
+    assert {type(layer) for layer in GIVEN} == set(nf.layers.Layer.registry.values())
 
 
 def test_summary_and_names(capsys):

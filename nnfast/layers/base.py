@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from nnfast._description import Description
 from nnfast._validation import MAX_SIZE, check_float, shown
-from nnfast.activations import Activation, resolve_activation
+from nnfast.activations import resolve_activation
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -149,12 +149,15 @@ class Layer(Description, noun="a layer", tag="kind"):
 
     kind: ClassVar[str]
     numbered_as: ClassVar[str] = ""
-    function: ClassVar[Activation] = resolve_activation("identity")
-    layers: ClassVar[tuple[Layer, ...]] = ()
-    depth: ClassVar[int] = 0
-    size: ClassVar[int] = 1
-    units: ClassVar[int | None] = None
-    trainable: ClassVar[bool] = True
+    # fields, or derived from them, in some kinds of layers; these are the values for all others
+    function = resolve_activation("identity")
+    layers = ()  # type: Sequence[Layer]
+    depth = 0
+    size = 1
+    units = None  # type: int | None
+    trainable = True
+    l1 = 0.0
+    l2 = 0.0
 
     @property
     def activation(self) -> str:

@@ -87,7 +87,7 @@ class Dense(Layer, name="dense"):
     use_bias: bool = Field(check_bool, default=True, kw_only=True)
     l1: float = Field(check_penalty, default=0.0, kw_only=True)
     l2: float = Field(check_penalty, default=0.0, kw_only=True)
-    trainable: bool = Field(check_bool, default=True, kw_only=True)  # type: ignore[misc]
+    trainable: bool = Field(check_bool, default=True, kw_only=True)
     initializer: str | float | ArrayLike | None = Field(_initializer, default=None, kw_only=True, in_files=False)
     bias_initializer: float | ArrayLike = Field(_biases, default=0.0, kw_only=True, in_files=False, shown=False)
 
@@ -121,7 +121,9 @@ class Dense(Layer, name="dense"):
         to.add_stage(self, path, "dense", function=self.function.name, alpha=self.function.alpha)
 
     def config(self) -> dict[str, Any]:
-        return super().config() | {"activation": self.function.config()}
+        config: dict[str, Any] = super().config()
+        config.pop("activation", None)
+        return config | {"activation": self.function.config()}
 
     @classmethod
     def decoded(cls, arguments: dict[str, Any]) -> dict[str, Any]:

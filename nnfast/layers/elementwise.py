@@ -50,19 +50,24 @@ class Activation(Layer, name="activation"):
 
     function: str | ActivationFunction = Field(_function)  # type: ignore[assignment]
 
+    def _resolved(self) -> ActivationFunction:
+        function: ActivationFunction = vars(self)["function"]
+        return function
+
     def add_stages(self, to: Compiler, path: str) -> None:
-        check_mixing(self.function, prod(to.shape), "it needs two inputs at least")
-        to.add_stage(self, path, "activation", function=self.function.name, alpha=self.function.alpha)
+        function = self._resolved()
+        check_mixing(function, prod(to.shape), "it needs two inputs at least")
+        to.add_stage(self, path, "activation", function=function.name, alpha=function.alpha)
 
     def config(self) -> dict[str, Any]:
-        return {"kind": self.kind, "function": self.function.config()}
+        return {"kind": self.kind, "function": self._resolved().config()}
 
     @classmethod
     def decoded(cls, arguments: dict[str, Any]) -> dict[str, Any]:
         return {"function": activation_from(arguments["function"])}
 
     def shown(self) -> dict[str, Any]:
-        return {"function": self.function.given()}
+        return {"function": self._resolved().given()}
 
 
 class Rescaling(Layer, name="rescaling"):

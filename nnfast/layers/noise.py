@@ -34,8 +34,8 @@ class Dropout(Layer, name="dropout"):
     Notes
     -----
     Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting" (2014). Which numbers are
-    dropped is determined by the network's seed, the step of training, the layer, and the position in the mini-batch; not
-    by the number of threads.
+    dropped is determined by the network's seed, the step of training, the layer, and the position in the mini-batch,
+    not by the number of threads.
 
     Examples
     --------
@@ -55,7 +55,7 @@ class Dropout(Layer, name="dropout"):
 
 
 class GaussianNoise(Layer, name="gaussian_noise"):
-    """Add a number from a normal distribution with mean 0 to each number in training; do nothing outside of it.
+    """Add numbers from a normal distribution with mean 0 in training, and do nothing outside of it.
 
     Parameters
     ----------
@@ -69,7 +69,8 @@ class GaussianNoise(Layer, name="gaussian_noise"):
 
     Notes
     -----
-    Bishop, "Training with noise is equivalent to Tikhonov regularization" (1995). The noise is determined as in `Dropout`.
+    Bishop, "Training with noise is equivalent to Tikhonov regularization" (1995). The noise is determined as in
+    `Dropout`.
 
     Examples
     --------

@@ -26,7 +26,7 @@ class _Norm(Layer):
     affine: bool = Field(check_bool, default=True, kw_only=True)
     l1: float = Field(check_penalty, default=0.0, kw_only=True)
     l2: float = Field(check_penalty, default=0.0, kw_only=True)
-    trainable: bool = Field(check_bool, default=True, kw_only=True)  # type: ignore[misc]
+    trainable: bool = Field(check_bool, default=True, kw_only=True)
 
     def settle(self) -> None:
         if not self.affine and (self.l1 or self.l2):

@@ -72,7 +72,7 @@ class Residual(Layer, name="residual"):
     (4, 8)
     """
 
-    layers: Sequence[Layer] = Field(lambda name, value: check_layers(value, name))  # type: ignore[assignment]
+    layers: Sequence[Layer] = Field(lambda name, value: check_layers(value, name))
 
     def settle(self) -> None:
         depth = 1 + max(layer.depth for layer in self.layers)
