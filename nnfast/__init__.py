@@ -18,8 +18,7 @@ from nnfast._threads import get_num_threads, num_threads, set_num_threads
 from nnfast._version import __version__
 from nnfast.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Rescaling, Residual
 from nnfast.optimizers import LBFGS, SGD, Adadelta, Adagrad, Adam, AdamW, NAdam, RMSprop
-from nnfast.saving import load
-from nnfast.sequential import Sequential
+from nnfast.sequential import Sequential, load
 from nnfast.training import History
 
 if _TYPE_CHECKING:

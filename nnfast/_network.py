@@ -1,4 +1,4 @@
-"""What a network consists of: its arrays by name, its random streams, and the checks of its shape and dtype."""
+"""The state of a network, and what training, gradients, files and checks share of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._validation import as_array, check_int, choose, describe
+from nnfast._threads import get_num_threads
+from nnfast._validation import (
+    as_array,
+    check_bool,
+    check_holds,
+    check_int,
+    check_shape,
+    choose,
+    describe,
+    warn,
+    where_not_finite,
+)
+from nnfast.engine.program import Guard, Program
+from nnfast.kernels.arrays import all_finite
+from nnfast.layers import BatchNorm, Compiler, Layer, check_layers, output_units, walk
+from nnfast.losses import Loss, OutputLoss
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -108,3 +123,271 @@ def checked_shape(shape: Any) -> tuple[int, ...]:
 def shape_of_rows(shape: tuple[int, ...]) -> str:
     """Return the shape of a batch of samples, as messages show it."""
     return f"(n, {', '.join(map(str, shape))})"
+
+
+class Network:
+    """The state of a network, for the modules that train, differentiate, check and save it.
+
+    `Sequential` holds one. All arguments and errors are as documented there.
+
+    Attributes
+    ----------
+    output_loss : OutputLoss
+        The loss, fitted to the output layer.
+    units : int
+        The number of outputs.
+    input_shape : tuple of int or None
+        The shape of a sample; None before `build`.
+    program, row_program : Program or None
+        The compiled network, None before `build`; and the same if a sample is a row, so that `predict_one` need not
+        reshape it, else None.
+    guard : Guard
+        Held by whoever trains the network or needs a consistent state of it.
+    initial_stream, shuffle_stream : Generator
+        For initial values and for shuffling.
+    noise_seed : int
+        Of dropout and noise.
+    stopping : bool
+        Whether `Sequential.stop` has been called since `fit` began.
+    history : History or None
+        Of the last `fit`.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        input_shape: int | Sequence[int] | None,
+        loss: str | Loss | None,
+        dtype: Any,
+        seed: int | Generator | None,
+    ) -> None:
+        self.layers = check_layers(layers)
+        shape = None if input_shape is None else checked_shape(input_shape)
+        units = output_units(self.layers) or (0 if shape is None else prod(shape))
+        if not units:
+            raise ValueError(
+                "a network without a Dense layer of its own has as many outputs as inputs: give its input_shape"
+            )
+        self.units = units
+        self.output_loss = OutputLoss(loss, self.layers[-1].activation, units)
+        self.dtype = checked_dtype(dtype)
+        self.initial_stream, self.shuffle_stream, noise = streams(seed)
+        self.noise_seed = int(noise.integers(2**63))
+        self.input_shape: tuple[int, ...] | None = None
+        self.history: Any = None  # of a class defined further up
+        self.program: Program | None = None
+        self.row_program: Program | None = None
+        self.stopping = False
+        self.guard = Guard()
+        self._state_before_build: Any = None
+        if shape is not None:
+            self.build(shape)
+
+    # ---- building
+
+    def build(self, sizes: tuple[int, ...]) -> None:
+        """Make room for the parameters and set their initial values.
+
+        The caller holds the guard, or nobody else has the network yet.
+        """
+        compiler = Compiler(sizes)
+        compiler.add_layers(self.layers)
+        for stage in compiler.stages:
+            penalties = (penalty for array in stage["arrays"] for penalty in (array.l1, array.l2))
+            for number in (stage.get("alpha", 0.0), *stage.get("numbers", {}).values(), *penalties):
+                check_holds(f"layers[{stage['path']}]", number, self.dtype)
+        loss = self.output_loss.kernel(self.dtype)
+        for number in loss[1]:
+            check_holds(f"loss {self.output_loss.loss!r}", number, self.dtype)
+        program = Program(self.dtype, compiler.stages, loss, self.noise_seed, self.guard)
+        with self.guard.change:
+            before = self.initial_stream.bit_generator.state
+            try:
+                self._initialize(program, compiler)
+            except BaseException:
+                self.initial_stream.bit_generator.state = before
+                raise
+            self._state_before_build = before
+            self.program = program
+            self.row_program = program if len(sizes) == 1 else None
+            self.input_shape = sizes
+
+    def _initialize(self, program: Program, compiler: Compiler) -> None:
+        """Give the parameters their initial values."""
+        arrays = (array for stage in compiler.stages for array in stage["arrays"])
+        for array, (_, path, at, shape) in zip(arrays, program.layout, strict=True):
+            values = array.initial(self.initial_stream) if callable(array.initial) else array.initial
+            view = program.parameters[at : at + prod(shape)].reshape(shape)
+            view[...] = as_array(f"{array.argument} of layers[{path.rpartition('.')[0]}]", values, self.dtype)
+
+    @property
+    def stream_states(self) -> list[Any]:
+        """The states of the random streams."""
+        return [stream.bit_generator.state for stream in (self.initial_stream, self.shuffle_stream)]
+
+    def restore_streams(self, states: Sequence[Any], seed: int, steps: int) -> None:
+        """Continue the random streams and the noise of a copy or a file."""
+        for stream, state in zip((self.initial_stream, self.shuffle_stream), states, strict=True):
+            stream.bit_generator.state = state
+        self.noise_seed = check_int("the seed of noise", seed, 0, 2**63 - 1)
+        if self.program is not None:
+            self.program.seed = self.noise_seed
+            self.program.noise_steps = check_int("the steps of noise", steps, 0, 2**62)
+
+    def unbuild(self) -> None:
+        """Undo `build`."""
+        with self.guard.change:
+            self.initial_stream.bit_generator.state = self._state_before_build
+            self.program = self.row_program = self.input_shape = None
+
+    @property
+    def built(self) -> Program:
+        """The compiled network; RuntimeError if there is none."""
+        if self.program is None:
+            raise RuntimeError(
+                "the network does not know its input shape yet: give input_shape, or call fit or build first"
+            )
+        return self.program
+
+    @property
+    def built_shape(self) -> tuple[int, ...]:
+        """The shape of a sample; RuntimeError if it is not known."""
+        self.built  # noqa: B018  says what to do if there is none
+        assert self.input_shape is not None
+        return self.input_shape
+
+    # ---- arrays
+
+    @property
+    def params(self) -> ArrayViews:
+        """The parameters by name."""
+        return self.named(self.built.parameters)
+
+    @property
+    def statistics(self) -> ArrayViews:
+        """The running statistics by name."""
+        program = self.built
+        layout = program.statistics_layout
+        return ArrayViews(views(layout, program.statistics), paths(layout))
+
+    def named(self, vector: np.ndarray) -> ArrayViews:
+        """Return the arrays in a vector laid out as the parameters are."""
+        layout = self.built.layout
+        return ArrayViews(views(layout, vector), paths(layout))
+
+    def in_double(self) -> Network:
+        """Return a network of the same values in float64: a copy, which no other thread trains."""
+        program = self.built
+        with self.guard.whole:
+            program.settle()
+            states = self.stream_states
+            parameters, statistics = program.parameters.copy(), program.statistics.copy()
+            steps = program.noise_steps
+        double = Network(self.layers, self.input_shape, self.output_loss.loss, "float64", 0)
+        double.restore_streams(states, self.noise_seed, steps)
+        double.built.parameters[:] = parameters
+        double.built.statistics[:] = statistics
+        return double
+
+    # ---- arguments
+
+    def rows(self, x: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
+        """`x` as a matrix with one flattened sample of `shape`, by default the network's, in each row."""
+        shape = shape or self.built_shape
+        array = as_array("x", x, self.dtype)
+        if array.ndim == len(shape) and array.shape == shape:
+            raise ValueError(
+                f"x must have shape {shape_of_rows(shape)}, got {array.shape}: "
+                "for one sample, predict_one(x) or x[None]"
+            )
+        check_shape("x", array, (None, *shape))
+        return array.reshape(len(array), prod(shape))
+
+    def data(
+        self, x: ArrayLike, y: ArrayLike, shape: tuple[int, ...] | None = None, *, finite: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return `x` as a matrix and `y` as the engine takes it, of at least one row."""
+        rows = self.rows(x, shape)
+        if not len(rows):
+            raise ValueError(f"x must have at least one row, got shape {np.shape(x)}")
+        if finite and not all_finite(rows):
+            raise ValueError(f"x must be finite, got NaN or infinity {where_not_finite(rows)}")
+        return rows, self.output_loss.targets(y, len(rows), self.dtype, finite=finite)
+
+    def warn_of_steps(self) -> None:
+        """Warn of a layer that keeps itself and those before it from learning."""
+        for path, layer in walk(self.layers):
+            if layer.function.flat:
+                warn(
+                    f"layers[{path}] has activation {layer.activation!r}, whose gradient is zero: "
+                    "neither it nor any layer before it learns",
+                    UserWarning,
+                )
+                return
+
+    def check_batch(self, rows: int, which: str = ": give it more rows") -> None:
+        """Refuse to train a batch norm on one row; say which one that is, and what to do."""
+        if rows < 2 and any(isinstance(layer, BatchNorm) and layer.trainable for _, layer in walk(self.layers)):
+            raise ValueError(
+                f"BatchNorm needs at least two rows in each mini-batch of a training, for one has no variance; "
+                f"got {rows}{which}"
+            )
+
+    def check_trainable(self) -> None:
+        """Refuse to train nothing."""
+        learns = (
+            self.program.learns
+            if self.program is not None
+            else any(layer.arrays((1,)) and layer.trainable for _, layer in walk(self.layers))
+        )
+        if not learns:
+            raise ValueError("there is nothing to train: no layer has parameters that are trainable")
+
+    # ---- running
+
+    def check_answers(self, outputs: np.ndarray, rows: np.ndarray) -> None:
+        """Refuse to read an answer from NaN."""
+        missing = np.flatnonzero(np.isnan(outputs).any(axis=1))
+        if not len(missing):
+            return
+        listed = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        if not all_finite(rows[missing]):
+            why = "x is not finite there: remove these rows, or fill the values in"
+        elif not all_finite(self.built.parameters):
+            why = "the parameters are not finite, as after a training that diverged: train again, with a smaller "
+            why += "learning rate and x scaled to about 1"
+        else:
+            why = f"they are beyond the range of {self.dtype}: scale x to about 1"
+        raise ValueError(
+            f"outputs must be numbers to tell a class, got NaN in {len(missing)} of {len(rows)} rows ({listed}): {why}"
+        )
+
+    def warn_of_one_hot(self, targets: np.ndarray, counts: str | float | None) -> None:
+        """Warn if each output is counted by itself, but of each row of targets just one is 1."""
+        if counts in (None, "classes") or self.units < 3 or len(targets) < 2:
+            return
+        for part in (targets[:100], targets):  # mostly the first rows tell
+            ones = part > 0.5
+            if not (ones.sum(axis=1) == 1).all():
+                return
+        warn(
+            f"y has exactly one 1 in each row, but each of the {self.units} outputs is counted by itself: always "
+            f"answering 0 would be right in {1 - 1 / self.units:.0%}. For classes that exclude each other, end in "
+            "Dense(..., activation='softmax') with loss 'cross_entropy'",
+            UserWarning,
+        )
+
+    def in_training(self, training: bool, rows: int) -> bool:
+        """Check the argument `training`."""
+        if check_bool("training", training):
+            self.check_batch(rows)
+        return training
+
+    def evaluate(
+        self, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, counts: str | float | None
+    ) -> tuple[float, float | None]:
+        """Return the loss and the accuracy, None unless right answers are to be counted."""
+        loss, correct = self.built.evaluate(rows, targets, weights, counts, get_num_threads())
+        answers = len(rows) if weights is None else float(np.add.accumulate(weights)[-1])  # in the order of rows
+        answers *= 1 if counts == "classes" else self.units
+        return loss, None if counts is None else correct / answers

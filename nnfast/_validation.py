@@ -9,6 +9,7 @@ from __future__ import annotations
 import numbers
 import operator
 import reprlib
+import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -423,14 +424,22 @@ def check_holds(name: str, number: float, dtype: Any) -> None:
         raise ValueError(f"{name} has the number {number}, but {dtype} only holds numbers from {low:.3g} to {high:.3g}")
 
 
-def warn_of_lost_digits(x: np.ndarray, y: np.ndarray, targets: np.ndarray, dtype: np.dtype, stacklevel: int) -> None:
+def warn(message: str, category: type[Warning] = RuntimeWarning) -> None:
+    """Warn at the line of the user's code that has called nnfast, however deep in it this is."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("nnfast", "numpy", "scipy"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def warn_of_lost_digits(x: np.ndarray, y: np.ndarray, targets: np.ndarray, dtype: np.dtype) -> None:
     """Warn if training in `dtype` loses the differences between rows of x, or of targets that are not labels."""
     if dtype != np.float32:
         return
     for name, array in (("x", x), ("y", y))[: 1 if targets.ndim == 1 else 2]:
         lost = lost_in_float32(name, array)
         if lost:
-            warnings.warn(f'{lost}, or give the network dtype="float64"', UserWarning, stacklevel=stacklevel + 1)
+            warn(f'{lost}, or give the network dtype="float64"', UserWarning)
 
 
 @own_error_state

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast import numerical
+from nnfast._network import Network
 from nnfast._validation import as_array, as_weights, check_float, describe, own_error_state
 from nnfast._verdicts import EPSILON, RATIO, Sides, Verdict, judge
 from nnfast.gradients import number, one_sided_slopes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-    from nnfast.sequential import Sequential
 
 __all__ = ["ArrayReport", "GradientReport", "assert_gradient_correct", "check_gradient"]
 
@@ -254,7 +253,9 @@ def check_gradient(
 
 
 def check_network(
-    net: Sequential,
+    double: Network,
+    model: Any,
+    subject: str,
     x: ArrayLike,
     y: ArrayLike,
     *,
@@ -266,25 +267,28 @@ def check_network(
     training: bool,
     verbose: int,
 ) -> GradientReport:
-    """`Sequential.check_gradient`."""
+    """`Sequential.check_gradient`.
+
+    `model` is the `Sequential` that holds `double`, in float64: its methods, which a subclass may have overridden, are
+    what is checked. `subject` is what the report calls it.
+    """
     tolerance = _checked_tolerance(tolerance)
     own_step = None if h is None else _checked_step(h)
-    double = net._in_double()
     names = numerical.chosen_names(double, wrt if gradient is None else _claimed_names(double, gradient, wrt))
-    rows, targets = double._data(x, y)
+    rows, targets = double.data(x, y)
     weights = as_weights(sample_weight, len(rows))
     options: dict[str, Any] = {} if weights is None else {"sample_weight": weights}
     if training:
         options["training"] = True  # only what is asked for: methods may be a subclass's, which knows no more
-    value = double.loss(x, y, **options)
+    value = model.loss(x, y, **options)
     if not np.isfinite(value):
         raise ValueError(f"the loss must be finite, got {value}")
     points = {name: double.params[name] for name in names if name != numerical.INPUT}
     if numerical.INPUT in names:
-        points[numerical.INPUT] = rows.reshape(len(rows), *double._built_shape)
+        points[numerical.INPUT] = rows.reshape(len(rows), *double.built_shape)
     given: Mapping[str, Any]
     if gradient is None:
-        given, what = double.gradient(x, y, wrt=names, **options), "the network's gradient"
+        given, what = model.gradient(x, y, wrt=names, **options), "the network's gradient"
     else:
         given, what = _by_name(double, gradient), "gradient"
     claimed = {name: _claimed(f"{what}[{name!r}]", given[name], points[name].shape) for name in names}
@@ -292,7 +296,7 @@ def check_network(
     def ask(steps: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], coarser: bool) -> dict[str, Sides]:
         step = max(float(steps[name].max(initial=0)) for name in wanted) or STEP  # one for all
         size = sum(points[name].size for name in wanted)
-        if sum(map(len, wanted.values())) * double.n_parameters <= CHEAP * size:
+        if sum(map(len, wanted.values())) * len(double.built.parameters) <= CHEAP * size:
             return {name: one_by_one(name, entries, step) for name, entries in wanted.items()}
         found = {}
         slopes = numerical.slopes(double, rows, targets, weights, list(wanted), step, verbose, training=training)
@@ -302,7 +306,7 @@ def check_network(
         return found
 
     def one_by_one(name: str, entries: np.ndarray, step: float) -> Sides:
-        at = np.array(rows.reshape(len(rows), *double._built_shape)) if name == numerical.INPUT else rows
+        at = np.array(rows.reshape(len(rows), *double.built_shape)) if name == numerical.INPUT else rows
         moved = (at if name == numerical.INPUT else double.params[name]).reshape(-1)
         sides = np.empty((2, len(entries)))
         for place, entry in enumerate(entries):
@@ -310,12 +314,12 @@ def check_network(
             for side, delta in enumerate((step, -step)):
                 moved[entry] = center + delta
                 width = moved[entry] - center
-                sides[side, place] = (double.loss(at, y, **options) - value) / width if width else 0.0
+                sides[side, place] = (model.loss(at, y, **options) - value) / width if width else 0.0
             moved[entry] = center
         return sides[0], sides[1], np.full(len(entries), step)
 
     def beside(name: str, entry: int, delta: float) -> float:
-        twin, at = double.copy(), np.array(rows.reshape(len(rows), *double._built_shape))
+        twin, at = model.copy(), np.array(rows.reshape(len(rows), *double.built_shape))
         (at if name == numerical.INPUT else twin.params[name]).flat[entry] += delta
         return float(twin.gradient(at, y, wrt=name, **options)[name].flat[entry])
 
@@ -329,26 +333,26 @@ def check_network(
     if own_step is not None:
         check.run_again(found, steps_of(STEP))
     reports = {name: _report(name, found[name], points[name].shape, tolerance) for name in claimed}
-    return GradientReport(repr(net), reports, own_step or STEP, tolerance)
+    return GradientReport(subject, reports, own_step or STEP, tolerance)
 
 
-def _by_name(net: Sequential, gradient: Mapping[str, Any]) -> dict[str, Any]:
-    return {net.params.name_of(name): array for name, array in gradient.items()}
+def _by_name(network: Network, gradient: Mapping[str, Any]) -> dict[str, Any]:
+    return {network.params.name_of(name): array for name, array in gradient.items()}
 
 
-def _claimed_names(net: Sequential, gradient: Any, wrt: Any) -> list[str]:
+def _claimed_names(network: Network, gradient: Any, wrt: Any) -> list[str]:
     """Return the names to check: those that `wrt` asks for, or all that `gradient` holds."""
     if not isinstance(gradient, Mapping):
         raise TypeError(f"gradient must be a mapping from names to arrays, got {describe(gradient)}")
-    known, held = (*net.params, numerical.INPUT), list(_by_name(net, gradient))
+    known, held = (*network.params, numerical.INPUT), list(_by_name(network, gradient))
     for name in gradient:
-        if net.params.name_of(name) not in known:
+        if network.params.name_of(name) not in known:
             raise ValueError(f"gradient must have names among {', '.join(known)}, got {name!r}")
     if not held:
         raise ValueError(f"gradient must hold at least one of {', '.join(known)}, got none")
     if len(held) < len(gradient):
         raise ValueError(f"gradient must hold each array once, got {', '.join(map(repr, gradient))}")
-    chosen = held if wrt is None else numerical.chosen_names(net, wrt)
+    chosen = held if wrt is None else numerical.chosen_names(network, wrt)
     for name in chosen:
         if name not in held:
             raise ValueError(f"gradient must hold {name!r}, which wrt asks for, got {', '.join(held)}")

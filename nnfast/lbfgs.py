@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from nnfast import numerical
+from nnfast._network import Network
 from nnfast._threads import get_num_threads
 from nnfast._validation import own_error_state
 from nnfast.engine.program import aligned_zeros
 from nnfast.layers import Dropout, GaussianNoise, walk
 from nnfast.optimizers import LBFGS
-
-if TYPE_CHECKING:
-    from nnfast.sequential import Sequential
 
 STEEP = 1e100  # what a step that went too far is told instead of a loss that is not finite
 
@@ -45,7 +43,7 @@ class Minimization:
 
     def __init__(
         self,
-        net: Sequential,
+        network: Network,
         rows: np.ndarray,
         targets: np.ndarray,
         weights: np.ndarray | None,
@@ -55,24 +53,24 @@ class Minimization:
     ) -> None:
         from scipy import optimize  # noqa: F401  if it is missing, nothing has changed yet
 
-        layers = dict(walk(net.layers))
+        layers = dict(walk(network.layers))
         for path, layer in layers.items():
             if isinstance(layer, (Dropout, GaussianNoise)):
                 raise ValueError(
                     "L-BFGS needs a loss that is the same each time, but "
                     f"layers[{path}] is random in training: {layer!r}"
                 )
-        self.program, self.counts = net._built, counts
+        self.program, self.counts = network.built, counts
         self.rows, self.targets, self.weights = rows, targets, weights
-        self.frozen = np.zeros(net.n_parameters, bool)
+        self.frozen = np.zeros(len(self.program.parameters), bool)
         for _, path, at, shape in self.program.layout:
             self.frozen[at : at + prod(shape)] = not layers[path.rsplit(".", 1)[0]].trainable
-        self.double = net._in_double() if gradient == "numerical" else None
+        self.double = network.in_double() if gradient == "numerical" else None
         self.step_loss = np.empty(total)
         self.step_correct = np.zeros(0 if counts is None else total)
         self.step_weight = None if weights is None else np.full(total, np.add.accumulate(weights)[-1])
         self.rates = np.empty(0)
-        self.vector = aligned_zeros(net.n_parameters, net.dtype)  # of the gradient
+        self.vector = aligned_zeros(len(self.program.parameters), network.dtype)  # of the gradient
         self._done = (0, self.program.parameters.copy())  # both at once, whenever Ctrl-C comes
         if self._loss_and_gradient(self.program.parameters.astype(np.float64))[0] == STEEP:
             raise ValueError("the loss is not finite to begin with: L-BFGS has no way down from there")
@@ -154,8 +152,8 @@ class Minimization:
         data = self.rows, self.targets, self.weights
         return self.program.gradient(*data, self.vector, None, get_num_threads(), training=True)
 
-    def _by_differences(self, double: Sequential) -> float:
-        double.flat_params[:] = self.program.parameters
+    def _by_differences(self, double: Network) -> float:
+        double.built.parameters[:] = self.program.parameters
         self.vector[:], loss, _ = numerical.gradient_and_loss(double, self.rows, self.targets, self.weights, None)
         return loss
 

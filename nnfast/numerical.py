@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnfast._network import Network
 from nnfast._progress import share_of_work
 from nnfast._threads import get_num_threads
 from nnfast._validation import describe, own_error_state
@@ -19,13 +20,11 @@ from nnfast.layers import walk
 if TYPE_CHECKING:
     from numpy.random import BitGenerator
 
-    from nnfast.sequential import Sequential
-
 INPUT = "x"  # among the names of arrays
 H = 1e-4  # the step of the differences that a network is trained by
 
 
-def chosen_names(net: Sequential, wrt: str | Sequence[str] | None) -> list[str]:
+def chosen_names(network: Network, wrt: str | Sequence[str] | None) -> list[str]:
     """Return the names of the arrays that `wrt` asks for, which may be paths; of all parameters for None.
 
     Raises
@@ -33,13 +32,13 @@ def chosen_names(net: Sequential, wrt: str | Sequence[str] | None) -> list[str]:
     TypeError, ValueError
         If one of them is no array of the network; the message lists those there are.
     """
-    names = list(net.params)
+    names = list(network.params)
     if wrt is None:
         return names
     asked = [wrt] if isinstance(wrt, str) else wrt
     if not isinstance(asked, Sequence) or not all(isinstance(name, str) for name in asked):
         raise TypeError(f"wrt must be names of arrays, got {describe(wrt)}")
-    chosen = list(dict.fromkeys(net.params.name_of(name) for name in asked))
+    chosen = list(dict.fromkeys(network.params.name_of(name) for name in asked))
     for name in chosen:
         if name not in (*names, INPUT):
             raise ValueError(f"wrt must hold names among {', '.join((*names, INPUT))}, got {name!r}")
@@ -49,7 +48,7 @@ def chosen_names(net: Sequential, wrt: str | Sequence[str] | None) -> list[str]:
 
 
 def slopes(
-    net: Sequential,
+    network: Network,
     rows: np.ndarray,
     targets: np.ndarray,
     weights: np.ndarray | None,
@@ -63,7 +62,7 @@ def slopes(
 
     Parameters
     ----------
-    net : Sequential
+    network : Network
         In float64.
     rows, targets, weights : ndarray
         As the engine takes them; weights may be None.
@@ -76,7 +75,7 @@ def slopes(
     training : bool
         Whether the loss is that of the next step of a training.
     """
-    program = net._built
+    program = network.built
     numbers = {name: i for i, (name, _, _, _) in enumerate(program.layout)} | {INPUT: -1}
     arrays = [numbers[name] for name in names]
     differences = Differences(program, rows, targets, weights, arrays, h, get_num_threads(), training)
@@ -95,27 +94,30 @@ def slopes(
     for name, path, _, _ in program.layout:
         if name in found:
             right, left = found[name]
-            found[name] = (right + _slope_of_penalty(net, name, path, h), left + _slope_of_penalty(net, name, path, -h))
+            found[name] = (
+                right + _slope_of_penalty(network, name, path, h),
+                left + _slope_of_penalty(network, name, path, -h),
+            )
     return found
 
 
 @own_error_state
-def _slope_of_penalty(net: Sequential, name: str, path: str, h: float) -> np.ndarray | float:
+def _slope_of_penalty(network: Network, name: str, path: str, h: float) -> np.ndarray | float:
     """What the penalty on a layer's weights adds to the slopes of the loss: the engine's differences are without it."""
     place, role = path.rsplit(".", 1)
-    layer = dict(walk(net.layers))[place]
+    layer = dict(walk(network.layers))[place]
     if role not in ("W", "gamma") or not (layer.l1 or layer.l2):
         return 0.0
 
     def penalty(w: np.ndarray) -> np.ndarray:
         return layer.l1 * np.abs(w) + layer.l2 * w**2
 
-    weights = net.params[name]
+    weights = network.params[name]
     return (penalty(weights + h) - penalty(weights)) / h
 
 
 def gradient_and_loss(
-    double: Sequential,
+    double: Network,
     rows: np.ndarray,
     targets: np.ndarray,
     weights: np.ndarray | None,
@@ -130,7 +132,7 @@ def gradient_and_loss(
     """
     rows, targets = _in_double(rows), _in_double(targets)
     sides = slopes(double, rows, targets, weights, list(double.params), h, training=True)
-    loss, correct = double._built.training_loss(rows, targets, weights, counts, get_num_threads(), lasting)
+    loss, correct = double.built.training_loss(rows, targets, weights, counts, get_num_threads(), lasting)
     return np.concatenate([((right + left) / 2).ravel() for right, left in sides.values()]), loss, correct
 
 
@@ -139,7 +141,7 @@ class NumericalTraining(Training):
 
     def __init__(
         self,
-        net: Sequential,
+        network: Network,
         rows: np.ndarray,
         targets: np.ndarray,
         weights: np.ndarray | None,
@@ -150,11 +152,11 @@ class NumericalTraining(Training):
         counts: str | float | None,
         h: float = H,
     ) -> None:
-        self.double, self.counts, self.h = net._in_double(), counts, h
+        self.double, self.counts, self.h = network.in_double(), counts, h
         first = _in_double(rows[:batch]), _in_double(targets[:batch])
         # is there memory? nothing has changed yet
-        Differences(self.double._built, *first, None, [], h, get_num_threads(), training=True)
-        super().__init__(net._built, rows, targets, weights, batch, total, optimizer, bit_generator, counts, 1)
+        Differences(self.double.built, *first, None, [], h, get_num_threads(), training=True)
+        super().__init__(network.built, rows, targets, weights, batch, total, optimizer, bit_generator, counts, 1)
 
     def run(self, until: int, optimizer: tuple[Any, ...], scheduled: bool = False, seconds: float = 0.1) -> int:
         """Take a step, if there is one left before `until`; return the steps done so far."""
@@ -163,16 +165,16 @@ class NumericalTraining(Training):
         return self.step
 
     def _take_step(self, optimizer: tuple[Any, ...], scheduled: bool) -> None:
-        self.double.flat_params[:] = self.program.parameters
-        self.double._built.statistics[:] = self.program.statistics
+        self.double.built.parameters[:] = self.program.parameters
+        self.double.built.statistics[:] = self.program.statistics
         rows = self.rows
         weights = None if self.weights is None else self.weights[rows]
         gradient, loss, correct = gradient_and_loss(
             self.double, self.x[rows], self.targets[rows], weights, self.counts, self.h, lasting=True
         )
         with self.program.guard.change:
-            self.program.noise_steps = self.double._built.noise_steps
-            self.program.statistics[:] = self.double._built.statistics
+            self.program.noise_steps = self.double.built.noise_steps
+            self.program.statistics[:] = self.double.built.statistics
             self.take(gradient, loss, correct, optimizer, scheduled)
 
 

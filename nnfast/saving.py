@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._files import replacing
+from nnfast._network import Network
 from nnfast._validation import MAX_SIZE
 from nnfast.layers import Compiler, Layer, layers_from
 from nnfast.losses import loss_from
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nnfast._archives import Archive
-    from nnfast.sequential import Sequential
 
 FORMAT = "nnfast"
 VERSION = 1
@@ -29,35 +29,35 @@ MAX_HEADER = 1024  # bytes of a .npy header
 MAX_DESCRIPTION = 2**24  # bytes
 
 
-def to_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def to_state(network: Network) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return all that makes a network: a description that JSON can hold, and copies of its arrays by path.
 
     While another thread trains the network, they are as one of its steps left them.
     """
-    with net._guard.whole:
-        description, arrays = _live_state(net)
+    with network.guard.whole:
+        description, arrays = _live_state(network)
         return description, {path: array.copy() for path, array in arrays.items()}
 
 
-def _live_state(net: Sequential) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _live_state(network: Network) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """`to_state`, with the network's own arrays."""
-    program = net._program
+    program = network.program
     if program is not None:
         program.settle()
     description = {
         "format": FORMAT,
         "version": VERSION,
-        "layers": [layer.config() for layer in net.layers],
-        "input_shape": net.input_shape,
-        "loss": net.loss_function.config(),
-        "dtype": str(net.dtype),
-        "streams": [stream.bit_generator.state for stream in (net._initial_stream, net._shuffle_stream)],
-        "noise": {"seed": net._noise_seed, "steps": 0 if program is None else program.noise_steps},
+        "layers": [layer.config() for layer in network.layers],
+        "input_shape": network.input_shape,
+        "loss": network.output_loss.loss.config(),
+        "dtype": str(network.dtype),
+        "streams": network.stream_states,
+        "noise": {"seed": network.noise_seed, "steps": 0 if program is None else program.noise_steps},
         "optimizer": None,
     }
     arrays: dict[str, np.ndarray] = {}
     if program is not None:
-        arrays = _arrays(net)
+        arrays = _arrays(network)
         if program.optimizer_kind is not None:
             kept = {i: moment for i, moment in enumerate(program.moments) if moment is not None}
             slot: dict[str, Any] = {
@@ -82,52 +82,46 @@ def from_state(
     description: dict[str, Any],
     arrays: dict[str, np.ndarray],
     layers: Sequence[Layer] | None = None,
-    kind: type[Sequential] | None = None,
-) -> Sequential:
+) -> Network:
     """Make the network that `to_state` took apart; without `layers`, how they began is not known any more.
-
-    A `kind` of its own is made without its constructor, whose arguments nobody knows.
 
     Raises
     ------
     KeyError, TypeError, ValueError
         If the parts do not fit together.
     """
-    from nnfast.sequential import Sequential
-
     if layers is None:
         layers = layers_from(description["layers"])
     loss, shape = loss_from(description["loss"]), description["input_shape"]
-    kind = kind or Sequential
-    net = kind.__new__(kind)
-    Sequential.__init__(net, layers, input_shape=shape, loss=loss, dtype=description["dtype"], seed=0)
-    for stream, state in zip((net._initial_stream, net._shuffle_stream), description["streams"], strict=True):
-        stream.bit_generator.state = state
-    net._set_noise(description["noise"]["seed"], description["noise"]["steps"])
-    if net._program is not None:
-        for path, view in _arrays(net).items():
+    network = Network(layers, shape, loss, description["dtype"], 0)
+    noise = description["noise"]
+    network.restore_streams(description["streams"], noise["seed"], noise["steps"])
+    if network.program is not None:
+        for path, view in _arrays(network).items():
             if arrays[path].shape != view.shape:
                 raise ValueError(f"the array {path} must have shape {view.shape}, got {arrays[path].shape}")
             view[...] = arrays[path]
         if description["optimizer"] is not None:
-            _restore_optimizer(net, description["optimizer"], arrays)
-    return net
+            _restore_optimizer(network, description["optimizer"], arrays)
+    return network
 
 
-def _arrays(net: Sequential) -> dict[str, np.ndarray]:
+def _arrays(network: Network) -> dict[str, np.ndarray]:
     """Views of the parameters and of the running statistics, by path."""
     found: dict[str, np.ndarray] = {}
-    for views in (net.params, net.statistics):
+    for views in (network.params, network.statistics):
         found |= {path: views[path] for path in views.paths}
     return found
 
 
-def _restore_optimizer(net: Sequential, slot: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+def _restore_optimizer(network: Network, slot: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    program = network.built
     vectors = [arrays[f"optimizer.{name}"] for name in _vectors(slot)]
     for vector in vectors:
-        if vector.shape != (net.n_parameters,) or vector.dtype != net.dtype:
-            raise ValueError(f"the optimizer's state must have shape ({net.n_parameters},) and dtype {net.dtype}")
-    moments: list[np.ndarray | None] = [None] * len(net._built.moments)
+        shape = program.parameters.shape
+        if vector.shape != shape or vector.dtype != network.dtype:
+            raise ValueError(f"the optimizer's state must have shape {shape} and dtype {network.dtype}")
+    moments: list[np.ndarray | None] = [None] * len(program.moments)
     for i in _moments(slot):
         moments[i] = arrays[f"optimizer.{i}"]
     epochs = slot.get("epochs", 0)
@@ -141,7 +135,7 @@ def _restore_optimizer(net: Sequential, slot: dict[str, Any], arrays: dict[str, 
     if plateau is not None:
         check_plateau(plateau)
     average = arrays.get("optimizer.average")
-    net._built.restore_optimizer(slot["kind"], slot["steps"], epochs, product, moments, average, plateau)
+    program.restore_optimizer(slot["kind"], slot["steps"], epochs, product, moments, average, plateau)
 
 
 def _vectors(slot: dict[str, Any]) -> list[str]:
@@ -166,15 +160,15 @@ def _moments(slot: dict[str, Any]) -> list[int]:
     return moments
 
 
-def save(net: Sequential, path: str | os.PathLike[str]) -> None:
+def save(network: Network, path: str | os.PathLike[str]) -> None:
     """`Sequential.save`."""
-    net._built  # noqa: B018  an unbuilt network has nothing to save, and says so
+    network.built  # noqa: B018  an unbuilt network has nothing to save, and says so
     import json
 
     from nnfast._archives import write_archive
 
-    with net._guard.whole:  # a training waits for as long as this takes, and no copy takes memory
-        description, arrays = _live_state(net)
+    with network.guard.whole:  # a training waits for as long as this takes, and no copy takes memory
+        description, arrays = _live_state(network)
         text = np.array(json.dumps(description))
         try:
             if text.nbytes > MAX_DESCRIPTION:
@@ -186,39 +180,8 @@ def save(net: Sequential, path: str | os.PathLike[str]) -> None:
             write_archive(file, {DESCRIPTION: text, **arrays})
 
 
-def load(path: str | os.PathLike[str]) -> Sequential:
-    """Read a network that `Sequential.save` wrote.
-
-    Parameters
-    ----------
-    path : path
-        The file. Reading it runs no code, and takes at most 16 times its size of memory, and 16 MB.
-
-    Returns
-    -------
-    Sequential
-        It predicts, and goes on training, with the same bits as the one that was saved.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is no network of nnfast, is damaged, or was written by a newer version; the message says which.
-    MemoryError
-        If there is no memory for what is in the file.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> import nnfast as nf
-    >>> net = nf.Sequential([nf.Dense(3)], input_shape=2, seed=0)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     net.save(os.path.join(folder, "net.npz"))
-    ...     again = nf.load(os.path.join(folder, "net.npz"))
-    >>> bool((again.flat_params == net.flat_params).all())
-    True
-    """
+def load(path: str | os.PathLike[str]) -> Network:
+    """`nnfast.load`."""
     import zipfile
 
     from nnfast._archives import Archive, short

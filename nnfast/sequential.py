@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from functools import cache
 from math import isfinite, isnan, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nnfast import numerical, saving, training
-from nnfast._network import ArrayViews, checked_dtype, checked_shape, paths, shape_of_rows, streams, views
+from nnfast._network import ArrayViews, Network, checked_shape, paths, views
 from nnfast._threads import get_num_threads
 from nnfast._validation import (
     as_array,
     as_weights,
     check_bool,
     check_float,
-    check_holds,
-    check_int,
     check_out,
-    check_shape,
     check_verbose,
     own_error_state,
-    where_not_finite,
+    warn,
 )
-from nnfast.engine.program import Guard, Program, aligned_zeros
-from nnfast.kernels import arrays as kernels
-from nnfast.layers import BatchNorm, Compiler, Dense, Layer, check_layers, output_units, walk
-from nnfast.losses import Loss, OutputLoss
+from nnfast.engine.program import aligned_zeros
+from nnfast.layers import Dense, Layer, walk
+from nnfast.losses import Loss
 from nnfast.optimizers import Optimizer, rate_at, resolve_optimizer
 
 if TYPE_CHECKING:
@@ -99,27 +93,7 @@ class Sequential:
         dtype: Any = "float32",
         seed: int | Generator | None = None,
     ) -> None:
-        self._layers = check_layers(layers)
-        shape = None if input_shape is None else checked_shape(input_shape)
-        units = output_units(self._layers) or (0 if shape is None else prod(shape))
-        if not units:
-            raise ValueError(
-                "a network without a Dense layer of its own has as many outputs as inputs: give its input_shape"
-            )
-        self._units = units
-        self._loss = OutputLoss(loss, self._layers[-1].activation, units)
-        self._dtype = checked_dtype(dtype)
-        self._initial_stream, self._shuffle_stream, noise = streams(seed)
-        self._noise_seed = int(noise.integers(2**63))
-        self.input_shape: tuple[int, ...] | None = None
-        self.history: training.History | None = None
-        self._program: Program | None = None
-        self._row_program: Program | None = None  # the same, if a sample is a row: `predict_one` need not reshape it
-        self._stopping = False
-        self._state_before_build: Any = None
-        self._guard = Guard()
-        if shape is not None:
-            self._build(shape)
+        self._network = Network(layers, input_shape, loss, dtype, seed)
 
     # ---- building
 
@@ -150,178 +124,73 @@ class Sequential:
         >>> net.params["W1"].shape
         (4, 3)
         """
-        with self._guard:
-            if self._program is not None:
-                raise RuntimeError(f"the network is built already, for input_shape {self.input_shape}")
-            self._build(checked_shape(input_shape))
-
-    def _build(self, sizes: tuple[int, ...]) -> None:
-        """Do the work of `build`; the network is marked busy, or nobody else has it yet."""
-        compiler = Compiler(sizes)
-        compiler.add_layers(self.layers)
-        for stage in compiler.stages:
-            penalties = (penalty for array in stage["arrays"] for penalty in (array.l1, array.l2))
-            for number in (stage.get("alpha", 0.0), *stage.get("numbers", {}).values(), *penalties):
-                check_holds(f"layers[{stage['path']}]", number, self.dtype)
-        loss = self._loss.kernel(self.dtype)
-        for number in loss[1]:
-            check_holds(f"loss {self.loss_function!r}", number, self.dtype)
-        program = Program(self.dtype, compiler.stages, loss, self._noise_seed, self._guard)
-        with self._guard.change:
-            before = self._initial_stream.bit_generator.state
-            try:
-                self._initialize(program, compiler)
-            except BaseException:
-                self._initial_stream.bit_generator.state = before
-                raise
-            self._state_before_build = before
-            self._program = program
-            self._row_program = program if len(sizes) == 1 else None
-            self.input_shape = sizes
-
-    def _initialize(self, program: Program, compiler: Compiler) -> None:
-        """Give the parameters their initial values."""
-        arrays = (array for stage in compiler.stages for array in stage["arrays"])
-        for array, (_, path, at, shape) in zip(arrays, program.layout, strict=True):
-            values = array.initial(self._initial_stream) if callable(array.initial) else array.initial
-            view = program.parameters[at : at + prod(shape)].reshape(shape)
-            view[...] = as_array(f"{array.argument} of layers[{path.rpartition('.')[0]}]", values, self.dtype)
-
-    def _set_noise(self, seed: int, steps: int) -> None:
-        """Go on with the noise of a copy or a file."""
-        self._noise_seed = check_int("the seed of noise", seed, 0, 2**63 - 1)
-        if self._program is not None:
-            self._program.seed = self._noise_seed
-            self._program.noise_steps = check_int("the steps of noise", steps, 0, 2**62)
-
-    def _unbuild(self) -> None:
-        """Undo `build`."""
-        with self._guard.change:
-            self._initial_stream.bit_generator.state = self._state_before_build
-            self._program = self._row_program = self.input_shape = None
-
-    @property
-    def _built(self) -> Program:
-        if self._program is None:
-            raise RuntimeError(
-                "the network does not know its input shape yet: give input_shape, or call fit or build first"
-            )
-        return self._program
-
-    @property
-    def _built_shape(self) -> tuple[int, ...]:
-        self._built  # noqa: B018  says what to do if there is none
-        assert self.input_shape is not None
-        return self.input_shape
+        network = self._network
+        with network.guard:
+            if network.program is not None:
+                raise RuntimeError(f"the network is built already, for input_shape {network.input_shape}")
+            network.build(checked_shape(input_shape))
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers, from the input to the output."""
-        return self._layers
+        return self._network.layers
 
     @property
     def dtype(self) -> np.dtype:
         """The dtype of all parameters and all arithmetic."""
-        return self._dtype
+        return self._network.dtype
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """The shape of one sample; None if it is not known yet."""
+        return self._network.input_shape
+
+    @property
+    def history(self) -> training.History | None:
+        """What the last `fit` recorded; None before it."""
+        return self._network.history
 
     @property
     def loss_name(self) -> str:
         """The name of the loss."""
-        return self._loss.name
+        return self._network.output_loss.name
 
     @property
     def loss_function(self) -> Loss:
         """The loss, as an object of `nnfast.losses` with its parameters."""
-        return self._loss.loss
+        return self._network.output_loss.loss
 
     @property
     def n_parameters(self) -> int:
         """How many numbers the network learns."""
-        return len(self._built.parameters)
+        return len(self._network.built.parameters)
 
     # ---- arrays
 
     @property
     def params(self) -> ArrayViews:
         """The parameters by name: writable views; assignment copies into them."""
-        return self._named(self._built.parameters)
+        return self._network.params
 
     @property
     def flat_params(self) -> np.ndarray:
         """All parameters as one vector: a view."""
-        return self._built.parameters[:]
+        return self._network.built.parameters[:]
 
     @property
     def grads(self) -> ArrayViews:
         """The gradients by name: views, valid after `backward`, undefined after `fit` and `train_step`."""
-        return self._named(self._built.gradients)
+        return self._network.named(self._network.built.gradients)
 
     @property
     def flat_grads(self) -> np.ndarray:
         """All gradients as one vector: a view, valid as `grads` is."""
-        return self._built.gradients[:]
+        return self._network.built.gradients[:]
 
     @property
     def statistics(self) -> ArrayViews:
         """Running means and variances of batch norms by name (``"mean1"``, ``"variance1"``, ...): writable views."""
-        layout = self._built.statistics_layout
-        return ArrayViews(views(layout, self._built.statistics), paths(layout))
-
-    def _named(self, vector: np.ndarray) -> ArrayViews:
-        return ArrayViews(views(self._built.layout, vector), paths(self._built.layout))
-
-    # ---- arguments
-
-    def _rows(self, x: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
-        """`x` as a matrix with one flattened sample of `shape`, by default the network's, in each row."""
-        shape = shape or self._built_shape
-        array = as_array("x", x, self.dtype)
-        if array.ndim == len(shape) and array.shape == shape:
-            raise ValueError(
-                f"x must have shape {shape_of_rows(shape)}, got {array.shape}: "
-                "for one sample, predict_one(x) or x[None]"
-            )
-        check_shape("x", array, (None, *shape))
-        return array.reshape(len(array), prod(shape))
-
-    def _data(
-        self, x: ArrayLike, y: ArrayLike, shape: tuple[int, ...] | None = None, *, finite: bool = False
-    ) -> tuple[np.ndarray, np.ndarray]:
-        rows = self._rows(x, shape)
-        if not len(rows):
-            raise ValueError(f"x must have at least one row, got shape {np.shape(x)}")
-        if finite and not kernels.all_finite(rows):
-            raise ValueError(f"x must be finite, got NaN or infinity {where_not_finite(rows)}")
-        return rows, self._loss.targets(y, len(rows), self.dtype, finite=finite)
-
-    def _warn_of_steps(self, stacklevel: int) -> None:
-        for path, layer in walk(self.layers):
-            if layer.function.flat:
-                warnings.warn(
-                    f"layers[{path}] has activation {layer.activation!r}, whose gradient is zero: "
-                    "neither it nor any layer before it learns",
-                    UserWarning,
-                    stacklevel=stacklevel + 1,
-                )
-                return
-
-    def _check_batch(self, rows: int, which: str = ": give it more rows") -> None:
-        """Refuse to train a batch norm on one row; say which one that is, and what to do."""
-        if rows < 2 and any(isinstance(layer, BatchNorm) and layer.trainable for _, layer in walk(self.layers)):
-            raise ValueError(
-                f"BatchNorm needs at least two rows in each mini-batch of a training, for one has no variance; "
-                f"got {rows}{which}"
-            )
-
-    def _check_trainable(self) -> None:
-        """Refuse to train nothing."""
-        learns = (
-            self._program.learns
-            if self._program is not None
-            else any(layer.arrays((1,)) and layer.trainable for _, layer in walk(self.layers))
-        )
-        if not learns:
-            raise ValueError("there is nothing to train: no layer has parameters that are trainable")
+        return self._network.statistics
 
     # ---- running
 
@@ -355,13 +224,14 @@ class Sequential:
         array([[0.3333, 0.3333, 0.3333],
                [0.3333, 0.3333, 0.3333]], dtype=float32)
         """
-        program = self._built
-        rows = self._rows(x)
-        shape = (len(rows), self._units)
+        network = self._network
+        program = network.built
+        rows = network.rows(x)
+        shape = (len(rows), network.units)
         if out is None:
-            out = np.empty(shape, self.dtype)
+            out = np.empty(shape, network.dtype)
         else:
-            check_out("out", out, shape, self.dtype)
+            check_out("out", out, shape, network.dtype)
             if not out.flags.carray:
                 raise ValueError("out must be C-contiguous and aligned")
             if np.may_share_memory(out, rows):
@@ -403,14 +273,15 @@ class Sequential:
         >>> net.predict_one(np.ones(2, np.float32), out=out).round(4)
         array([0.3333, 0.3333, 0.3333], dtype=float32)
         """
-        if out is not None and self._row_program is not None and self._row_program.predict_one(row, out):
+        network = self._network
+        if out is not None and network.row_program is not None and network.row_program.predict_one(row, out):
             return out
-        program = self._built
-        sample = as_array("row", row, self.dtype, shape=self.input_shape).reshape(-1)
+        program = network.built
+        sample = as_array("row", row, network.dtype, shape=network.input_shape).reshape(-1)
         if out is None:
-            out = np.empty(self._units, self.dtype)
+            out = np.empty(network.units, network.dtype)
         else:
-            check_out("out", out, (self._units,), self.dtype)
+            check_out("out", out, (network.units,), network.dtype)
             if not out.flags.carray:
                 raise ValueError("out must be C-contiguous and aligned")
         program.predict_one(sample, np.asarray(out))
@@ -447,18 +318,19 @@ class Sequential:
         >>> net.predict_class([[1.0, 2.0], [3.0, 4.0]])
         array([2, 2])
         """
-        program = self._built
-        rows = self._rows(x)
-        answers = self._loss.answers
+        network = self._network
+        program = network.built
+        rows = network.rows(x)
+        answers = network.output_loss.answers
         if answers is None:
             raise ValueError(
                 "predict_class needs an output layer with activation 'softmax', 'sigmoid' or 'step', or loss 'hinge', "
-                f"got {self.layers[-1].activation!r}"
+                f"got {network.layers[-1].activation!r}"
             )
-        outputs = np.empty((len(rows), self._units), self.dtype)
+        outputs = np.empty((len(rows), network.units), network.dtype)
         if len(rows):
             program.predict(rows, outputs, get_num_threads(), fused=True)
-        self._check_answers(outputs, rows)
+        network.check_answers(outputs, rows)
         if answers == "classes":
             return outputs.argmax(axis=1)
         classes = (outputs > answers).astype(np.int64)
@@ -501,11 +373,12 @@ class Sequential:
         >>> round(net.loss([[1.0, 2.0]], [0]), 4)  # log 3, as nothing is learned yet
         1.0986
         """
-        rows, targets = self._data(x, y)
+        network = self._network
+        rows, targets = network.data(x, y)
         weights = as_weights(sample_weight, len(rows))
-        if not self._in_training(training, len(rows)):
-            return self._evaluate(rows, targets, weights, None)[0]
-        return self._built.training_loss(rows, targets, weights, None, get_num_threads())[0]
+        if not network.in_training(training, len(rows)):
+            return network.evaluate(rows, targets, weights, None)[0]
+        return network.built.training_loss(rows, targets, weights, None, get_num_threads())[0]
 
     def accuracy(self, x: ArrayLike, y: ArrayLike, /, *, sample_weight: ArrayLike | None = None) -> float:
         """Compute the fraction of right answers.
@@ -540,70 +413,24 @@ class Sequential:
         >>> net.accuracy([[1.0, 2.0], [3.0, 4.0]], [0, 1])
         0.5
         """
-        rows, targets = self._data(x, y)
+        network = self._network
+        rows, targets = network.data(x, y)
         weights = as_weights(sample_weight, len(rows))
-        counts = self._loss.counting(targets)
-        loss, accuracy = self._evaluate(rows, targets, weights, counts)
+        counts = network.output_loss.counting(targets)
+        loss, accuracy = network.evaluate(rows, targets, weights, counts)
         if accuracy is None:
             raise ValueError(
                 "accuracy needs classes: an output layer with softmax or sigmoid, or a hinge loss, "
-                f"and targets of 0 and 1; the last activation is {self.layers[-1].activation!r}"
+                f"and targets of 0 and 1; the last activation is {network.layers[-1].activation!r}"
             )
         if isnan(loss):
-            outputs = np.empty((len(rows), self._units), self.dtype)
-            self._built.predict(rows, outputs, get_num_threads(), fused=True)
+            outputs = np.empty((len(rows), network.units), network.dtype)
+            network.built.predict(rows, outputs, get_num_threads(), fused=True)
             if weights is not None:  # rows of weight zero need no answer
                 outputs[weights == 0] = 0
-            self._check_answers(outputs, rows)
-        self._warn_of_one_hot(targets, counts, stacklevel=2)
+            network.check_answers(outputs, rows)
+        network.warn_of_one_hot(targets, counts)
         return accuracy
-
-    def _check_answers(self, outputs: np.ndarray, rows: np.ndarray) -> None:
-        """Refuse to read an answer from NaN."""
-        missing = np.flatnonzero(np.isnan(outputs).any(axis=1))
-        if not len(missing):
-            return
-        listed = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        if not kernels.all_finite(rows[missing]):
-            why = "x is not finite there: remove these rows, or fill the values in"
-        elif not kernels.all_finite(self._built.parameters):
-            why = "the parameters are not finite, as after a training that diverged: train again, with a smaller "
-            why += "learning rate and x scaled to about 1"
-        else:
-            why = f"they are beyond the range of {self.dtype}: scale x to about 1"
-        raise ValueError(
-            f"outputs must be numbers to tell a class, got NaN in {len(missing)} of {len(rows)} rows ({listed}): {why}"
-        )
-
-    def _warn_of_one_hot(self, targets: np.ndarray, counts: str | float | None, stacklevel: int) -> None:
-        """Warn if each output is counted by itself, but of each row of targets just one is 1."""
-        if counts in (None, "classes") or self._units < 3 or len(targets) < 2:
-            return
-        for part in (targets[:100], targets):  # mostly the first rows tell
-            ones = part > 0.5
-            if not (ones.sum(axis=1) == 1).all():
-                return
-        warnings.warn(
-            f"y has exactly one 1 in each row, but each of the {self._units} outputs is counted by itself: always "
-            f"answering 0 would be right in {1 - 1 / self._units:.0%}. For classes that exclude each other, end in "
-            "Dense(..., activation='softmax') with loss 'cross_entropy'",
-            UserWarning,
-            stacklevel=stacklevel + 1,
-        )
-
-    def _in_training(self, training: bool, rows: int) -> bool:
-        """Check the argument `training`."""
-        if check_bool("training", training):
-            self._check_batch(rows)
-        return training
-
-    def _evaluate(
-        self, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, counts: str | float | None
-    ) -> tuple[float, float | None]:
-        loss, correct = self._built.evaluate(rows, targets, weights, counts, get_num_threads())
-        answers = len(rows) if weights is None else float(np.add.accumulate(weights)[-1])  # in the order of rows
-        answers *= 1 if counts == "classes" else self._units
-        return loss, None if counts is None else correct / answers
 
     def gradient(
         self,
@@ -648,17 +475,18 @@ class Sequential:
         >>> net.gradient([[1.0, 2.0]], [0])["b1"].round(4)
         array([-0.6667,  0.3333,  0.3333], dtype=float32)
         """
-        names = numerical.chosen_names(self, wrt)
-        rows, targets = self._data(x, y)
+        network = self._network
+        names = numerical.chosen_names(network, wrt)
+        rows, targets = network.data(x, y)
         weights = as_weights(sample_weight, len(rows))
-        vector = aligned_zeros(self.n_parameters, self.dtype)
+        vector = aligned_zeros(self.n_parameters, network.dtype)
         gx = np.empty_like(rows) if numerical.INPUT in names else None
-        training = self._in_training(training, len(rows))
-        self._built.gradient(rows, targets, weights, vector, gx, get_num_threads(), training)
-        found = views(self._built.layout, vector)
+        training = network.in_training(training, len(rows))
+        network.built.gradient(rows, targets, weights, vector, gx, get_num_threads(), training)
+        found = views(network.built.layout, vector)
         if gx is not None:
-            found[numerical.INPUT] = gx.reshape(len(rows), *self._built_shape)
-        return ArrayViews({name: found[name] for name in names}, paths(self._built.layout))
+            found[numerical.INPUT] = gx.reshape(len(rows), *network.built_shape)
+        return ArrayViews({name: found[name] for name in names}, paths(network.built.layout))
 
     @own_error_state
     def numerical_gradient(
@@ -717,18 +545,19 @@ class Sequential:
         >>> net.numerical_gradient([[1.0, 2.0]], [0])["b1"].round(4)
         array([-0.6667,  0.3333,  0.3333])
         """
+        network = self._network
         h = check_float("h", h, 0.0, float("inf"), open_ends=True)
         verbose = check_verbose(verbose)
-        double = self._in_double()
+        double = network.in_double()
         names = numerical.chosen_names(double, wrt)
-        rows, targets = double._data(x, y)
+        rows, targets = double.data(x, y)
         weights = as_weights(sample_weight, len(rows))
-        training = self._in_training(training, len(rows))
+        training = network.in_training(training, len(rows))
         sides = numerical.slopes(double, rows, targets, weights, names, h, verbose, training=training)
         found = {name: (right + left) / 2 for name, (right, left) in sides.items()}
         if numerical.INPUT in found:
-            found[numerical.INPUT] = found[numerical.INPUT].reshape(len(rows), *self._built_shape)
-        return ArrayViews(found, paths(self._built.layout))
+            found[numerical.INPUT] = found[numerical.INPUT].reshape(len(rows), *network.built_shape)
+        return ArrayViews(found, paths(network.built.layout))
 
     @own_error_state
     def check_gradient(
@@ -801,19 +630,12 @@ class Sequential:
 
         training = check_bool("training", training)
         verbose = check_verbose(verbose)
+        double = self._network.in_double()
         return check_network(
-            self, x, y, gradient=gradient, wrt=wrt, h=h, tolerance=tolerance, sample_weight=sample_weight,
+            double, self._around(double, self._added()), repr(self), x, y,
+            gradient=gradient, wrt=wrt, h=h, tolerance=tolerance, sample_weight=sample_weight,
             training=training, verbose=verbose,
         )  # fmt: skip
-
-    def _in_double(self) -> Sequential:
-        """A network of the same values in float64: a copy, which no other thread trains."""
-        self._built  # noqa: B018  says what to do if there is none
-        description, arrays = saving.to_state(self)
-        description |= {"dtype": "float64", "optimizer": None}
-        double = saving.from_state(description, arrays, self.layers, type(self))
-        vars(double).update(self._added())
-        return double
 
     # ---- training
 
@@ -909,7 +731,7 @@ class Sequential:
         (200, 1.0)
         """
         return training.fit(
-            self, x, y, epochs=epochs, steps=steps, batch_size=batch_size, optimizer=optimizer,
+            self._network, self, x, y, epochs=epochs, steps=steps, batch_size=batch_size, optimizer=optimizer,
             gradient=gradient, sample_weight=sample_weight,
             validation_data=validation_data, shuffle=shuffle, verbose=verbose, callbacks=callbacks,
         )  # fmt: skip
@@ -928,7 +750,7 @@ class Sequential:
         >>> len(history["loss"])
         1
         """
-        self._stopping = True
+        self._network.stopping = True
 
     def train_step(
         self,
@@ -976,15 +798,16 @@ class Sequential:
         >>> [round(net.train_step([[1.0, 2.0]], [0], nf.SGD(learning_rate=0.1)), 4) for _ in range(3)]
         [1.0986, 0.7408, 0.522]
         """
-        program = self._built
+        network = self._network
+        program = network.built
         chosen = resolve_optimizer(optimizer)
-        values = chosen.values(self.dtype)
-        rows, targets = self._data(x, y)
+        values = chosen.values(network.dtype)
+        rows, targets = network.data(x, y)
         weights = as_weights(sample_weight, len(rows), all_zero=True)
-        self._check_trainable()
-        self._check_batch(len(rows))
-        self._warn_of_steps(stacklevel=2)
-        with self._guard:
+        network.check_trainable()
+        network.check_batch(len(rows))
+        network.warn_of_steps()
+        with network.guard:
             scheduled = rate_at(chosen, program.steps_of(chosen.kind))
             loss = program.train_step(rows, targets, weights, values, get_num_threads(), scheduled)
         if not isfinite(loss):
@@ -995,9 +818,10 @@ class Sequential:
         self, optimizer: Optimizer, values: Any, scheduled: tuple[float, float | None] | None, loss: float
     ) -> None:
         """Warn of a loss that `train_step` returns."""
+        network = self._network
         rate = values.learning_rate if scheduled is None else scheduled[0]
-        what = f"the loss of step {self._built.optimizer_steps} with {type(optimizer).__name__} is {loss}"
-        warnings.warn(training.divergence(what, rate), RuntimeWarning, stacklevel=3)
+        what = f"the loss of step {network.built.optimizer_steps} with {type(optimizer).__name__} is {loss}"
+        warn(training.divergence(what, rate))
 
     def forward(self, x: ArrayLike, /, *, training: bool = False) -> np.ndarray:
         """Compute the network's outputs; with ``training=True``, keep what `backward` needs.
@@ -1036,13 +860,14 @@ class Sequential:
         >>> net.params["W1"].round(3)
         array([[3.]], dtype=float32)
         """
+        network = self._network
         if not check_bool("training", training):
             return self.predict(x)
-        program = self._built
-        rows = self._rows(x)
-        self._check_batch(len(rows))
-        out = np.empty((len(rows), self._units), self.dtype)
-        with self._guard:
+        program = network.built
+        rows = network.rows(x)
+        network.check_batch(len(rows))
+        out = np.empty((len(rows), network.units), network.dtype)
+        with network.guard:
             program.forward(rows, out, get_num_threads())
         return out
 
@@ -1080,21 +905,22 @@ class Sequential:
         >>> net.grads["b1"].round(4)
         array([ 0.2222, -0.1111, -0.1111], dtype=float32)
         """
-        program = self._built
-        shape = self._built_shape
+        network = self._network
+        program = network.built
+        shape = network.built_shape
         parameters, accumulate = check_bool("parameters", parameters), check_bool("accumulate", accumulate)
         if accumulate and not parameters:
             raise ValueError("accumulate=True needs parameters=True: without them there is nothing to add to")
-        with self._guard:
+        with network.guard:
             n = program.saved_rows
             if n < 0:
                 raise RuntimeError(
                     "backward needs a forward(x, training=True) before it: "
                     "each serves one backward, and none after an update"
                 )
-            gout = as_array("gradient", gradient, self.dtype, shape=(n, self._units))
-            self._warn_of_steps(stacklevel=2)
-            gx = np.empty((n, prod(shape)), self.dtype)
+            gout = as_array("gradient", gradient, network.dtype, shape=(n, network.units))
+            network.warn_of_steps()
+            gx = np.empty((n, prod(shape)), network.dtype)
             program.backward(gout, gx, parameters, accumulate, get_num_threads())
         return gx.reshape(n, *shape)
 
@@ -1123,10 +949,11 @@ class Sequential:
         >>> net.params["b1"].round(4)
         array([-0.2,  0.1,  0.1], dtype=float32)
         """
-        program = self._built
+        network = self._network
+        program = network.built
         chosen = resolve_optimizer(optimizer)
-        values = chosen.values(self.dtype)
-        with self._guard:
+        values = chosen.values(network.dtype)
+        with network.guard:
             if not program.has_gradients:
                 raise RuntimeError("update needs gradients: call backward first")
             program.update(values, rate_at(chosen, program.steps_of(chosen.kind)))
@@ -1146,8 +973,9 @@ class Sequential:
         >>> loss = net.train_step([[1.0, 2.0]], [0], "adam")
         >>> net.reset_optimizer()
         """
-        program = self._built
-        with self._guard:
+        network = self._network
+        program = network.built
+        with network.guard:
             program.reset_optimizer()
 
     def averaged(self) -> Sequential:
@@ -1177,15 +1005,16 @@ class Sequential:
         >>> net.averaged().params["b1"][0] < net.params["b1"][0]
         np.True_
         """
-        self._built  # noqa: B018  says what to do if there is none
+        network = self._network
+        network.built  # noqa: B018  says what to do if there is none
         twin, arrays = self._twin()
         average = arrays.get("optimizer.average")
         if average is None:
             raise RuntimeError(
                 "there is no average: train with an optimizer that keeps one, such as Adam(average_decay=0.999)"
             )
-        layers = dict(walk(self.layers))
-        for _, path, at, shape in self._built.layout:
+        layers = dict(walk(network.layers))
+        for _, path, at, shape in network.built.layout:
             if layers[path.rpartition(".")[0]].trainable:
                 part = slice(at, at + prod(shape))
                 twin.flat_params[part] = average[part]
@@ -1209,9 +1038,10 @@ class Sequential:
         print(self._summary())
 
     def _summary(self) -> str:
-        flow = self.input_shape
+        network = self._network
+        flow = network.input_shape
         rows = [("layer", "activation", "output", "parameters")]
-        for path, layer in walk(self.layers):
+        for path, layer in walk(network.layers):
             count = "?" if flow is None else f"{layer.count(flow):,}"
             flow = (layer.units,) if flow is None and layer.units else flow and layer.output_shape(flow)
             indent = "  " * path.count(".")
@@ -1220,9 +1050,9 @@ class Sequential:
         columns = [max(len(row[i]) for row in rows) for i in range(4)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, columns, strict=True)).rstrip() for row in rows]
         lines.insert(1, "  ".join("-" * w for w in columns))
-        shape = "not known yet" if self.input_shape is None else f"(n, {', '.join(map(str, self.input_shape))})"
-        total = "" if self._program is None else f", {self.n_parameters:,} parameters"
-        return "\n".join([f"input {shape}, loss {self._loss_text}, {self.dtype}{total}", *lines])
+        shape = "not known yet" if network.input_shape is None else f"(n, {', '.join(map(str, network.input_shape))})"
+        total = "" if network.program is None else f", {self.n_parameters:,} parameters"
+        return "\n".join([f"input {shape}, loss {self._loss_text}, {network.dtype}{total}", *lines])
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))
@@ -1255,18 +1085,22 @@ class Sequential:
 
     def _twin(self) -> tuple[Sequential, dict[str, np.ndarray]]:
         """Return a copy, and the arrays it was made of."""
-        description, arrays = saving.to_state(self)
-        twin = saving.from_state(description, arrays, self.layers, type(self))
-        vars(twin).update(deepcopy(self._added()))
-        return twin, arrays
+        description, arrays = saving.to_state(self._network)
+        return self._around(saving.from_state(description, arrays, self.layers), deepcopy(self._added())), arrays
+
+    def _around(self, network: Network, added: dict[str, Any]) -> Sequential:
+        """Return a `Sequential` of this class that holds another network."""
+        twin = _holding(type(self), network)
+        vars(twin).update(added)
+        return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle, and so copy, what `copy` copies."""
-        return saving.from_state, (*saving.to_state(self), self.layers, type(self)), self._added()
+        return _restored, (type(self), *saving.to_state(self._network), self.layers), self._added()
 
     def _added(self) -> dict[str, Any]:
         """The attributes that a subclass has added."""
-        return {name: value for name, value in vars(self).items() if name not in _own_attributes()}
+        return {name: value for name, value in vars(self).items() if name != "_network"}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to a file, all at once: on failure an older file of that name is as it was.
@@ -1300,10 +1134,54 @@ class Sequential:
         ...     os.listdir(folder)
         ['net.npz']
         """
-        saving.save(self, path)
+        saving.save(self._network, path)
 
 
-@cache
-def _own_attributes() -> frozenset[str]:
-    """The names of a network's attributes."""
-    return frozenset(vars(Sequential([Dense(1)])))
+def _holding(kind: type[Sequential], network: Network) -> Sequential:
+    """Make a `Sequential` of a class without its constructor, whose arguments nobody knows."""
+    net = kind.__new__(kind)
+    net._network = network
+    return net
+
+
+def _restored(
+    kind: type[Sequential], description: dict[str, Any], arrays: dict[str, np.ndarray], layers: Sequence[Layer]
+) -> Sequential:
+    """Make what `Sequential.__reduce__` took apart."""
+    return _holding(kind, saving.from_state(description, arrays, layers))
+
+
+def load(path: str | os.PathLike[str]) -> Sequential:
+    """Read a network that `Sequential.save` wrote.
+
+    Parameters
+    ----------
+    path : path
+        The file. Reading it runs no code, and takes at most 16 times its size of memory, and 16 MB.
+
+    Returns
+    -------
+    Sequential
+        It predicts, and goes on training, with the same bits as the one that was saved.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is no network of nnfast, is damaged, or was written by a newer version; the message says which.
+    MemoryError
+        If there is no memory for what is in the file.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import nnfast as nf
+    >>> net = nf.Sequential([nf.Dense(3)], input_shape=2, seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     net.save(os.path.join(folder, "net.npz"))
+    ...     again = nf.load(os.path.join(folder, "net.npz"))
+    >>> bool((again.flat_params == net.flat_params).all())
+    True
+    """
+    return _holding(Sequential, saving.load(path))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil, isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from nnfast._network import Network
 from nnfast._progress import Progress, progress_of
 from nnfast._threads import get_num_threads
 from nnfast._validation import (
@@ -24,6 +23,7 @@ from nnfast._validation import (
     own_error_state,
     read_once,
     shown,
+    warn,
     warn_of_lost_digits,
 )
 from nnfast.engine.program import Training
@@ -37,9 +37,6 @@ MAX_STEPS = 2**40
 GRADIENTS = ("backpropagation", "numerical")
 DIVERGED = "the training diverged"
 LBFGS_EPOCHS = 200  # iterations at most, unless told otherwise
-
-if TYPE_CHECKING:
-    from nnfast.sequential import Sequential
 
 
 class History(Mapping[str, list[float]]):
@@ -126,7 +123,8 @@ class History(Mapping[str, list[float]]):
 
 
 def fit(
-    net: Sequential,
+    network: Network,
+    owner: Any,
     x: Any,
     y: Any,
     *,
@@ -139,15 +137,15 @@ def fit(
     validation_data: tuple[Any, ...] | None,
     shuffle: bool,
     verbose: int,
-    callbacks: Sequence[Callable[[Sequential, History], Any]],
+    callbacks: Sequence[Callable[[Any, History], Any]],
 ) -> History:
-    """`Sequential.fit`."""
+    """`Sequential.fit`, of the `owner` that callbacks are called with."""
     chosen = resolve_optimizer(optimizer)
     whole = isinstance(chosen, LBFGS)
     if whole:
         _refuse_batches(steps, batch_size, shuffle)
     else:
-        chosen.values(net.dtype)
+        chosen.values(network.dtype)
     gradient = choose("gradient", gradient, GRADIENTS)
     if epochs is not None and steps is not None:
         raise ValueError(f"give epochs or steps, not both: got epochs={shown(epochs)} and steps={shown(steps)}")
@@ -162,64 +160,68 @@ def fit(
         if not callable(callback):
             raise TypeError(f"callbacks must be callable, got {describe(callback)}")
     x, y = read_once("x", x), read_once("y", y)
-    shape = net.input_shape or _shape_of_samples(x)
-    rows, targets, weights = _data(net, x, y, sample_weight, shape)
-    validation = _validation_data(net, validation_data, shape)
-    warn_of_lost_digits(x, y, targets, net.dtype, stacklevel=3)
+    shape = network.input_shape or _shape_of_samples(x)
+    rows, targets, weights = _data(network, x, y, sample_weight, shape)
+    validation = _validation_data(network, validation_data, shape)
+    warn_of_lost_digits(x, y, targets, network.dtype)
     batch = len(rows) if whole else min(batch_size, len(rows))
     per_epoch = ceil(len(rows) / batch)
-    net._check_trainable()
-    _check_batches(net, len(rows), batch, whole_epoch=steps is None or count >= per_epoch)
+    network.check_trainable()
+    _check_batches(network, len(rows), batch, whole_epoch=steps is None or count >= per_epoch)
     total = count if steps is not None else count * per_epoch
     if total > MAX_STEPS:
         raise MemoryError(f"no memory for the losses of {total} steps: at most {MAX_STEPS}")
-    counts = net._loss.counting(targets)
-    _check_monitor(net, chosen, counts, validation)
-    net._warn_of_steps(stacklevel=3)
-    net._warn_of_one_hot(targets, counts, stacklevel=3)
+    counts = network.output_loss.counting(targets)
+    _check_monitor(network, chosen, counts, validation)
+    network.warn_of_steps()
+    network.warn_of_one_hot(targets, counts)
     history = History(per_epoch)  # which takes memory: all that does comes before any change
-    with net._guard:
-        unbuilt = net.input_shape is None
+    with network.guard:
+        unbuilt = network.input_shape is None
         if unbuilt:  # not before all arguments are known to be right
-            net._build(shape)
-        elif net.input_shape != shape:
-            raise RuntimeError(f"the network was built by another thread meanwhile, for input_shape {net.input_shape}")
-        bits = net._shuffle_stream.bit_generator if shuffle else None
+            network.build(shape)
+        elif network.input_shape != shape:
+            raise RuntimeError(
+                f"the network was built by another thread meanwhile, for input_shape {network.input_shape}"
+            )
+        bits = network.shuffle_stream.bit_generator if shuffle else None
         try:
             training: Training | Minimization
             if whole:
-                training = Minimization(net, rows, targets, weights, total, gradient, counts)
+                training = Minimization(network, rows, targets, weights, total, gradient, counts)
             else:
-                data = rows, targets, weights, batch, total, chosen.values(net.dtype), bits, counts
+                data = rows, targets, weights, batch, total, chosen.values(network.dtype), bits, counts
                 if gradient == "numerical":
-                    training = NumericalTraining(net, *data)
+                    training = NumericalTraining(network, *data)
                 else:
-                    training = Training(net._built, *data, get_num_threads())
-            run = _Run(net, training, history, len(rows), batch, total, chosen, counts, validation, callbacks)
+                    training = Training(network.built, *data, get_num_threads())
+            run = _Run(
+                network, owner, training, history, len(rows), batch, total, chosen, counts, validation, callbacks
+            )
         except BaseException:
             if unbuilt:
-                net._unbuild()
+                network.unbuild()
             raise
         return run.go(verbose)
 
 
 def _data(
-    net: Sequential, x: Any, y: Any, sample_weight: Any, shape: tuple[int, ...]
+    network: Network, x: Any, y: Any, sample_weight: Any, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Return rows, targets and weights. What is small nobody else can change: callbacks and other threads may try."""
-    rows, targets = net._data(x, y, shape, finite=True)
+    rows, targets = network.data(x, y, shape, finite=True)
     weights = as_weights(sample_weight, len(rows))
     if not np.may_share_memory(targets, rows):
         targets = targets.copy()
     return rows, targets, None if weights is None else weights.copy()
 
 
-def _check_batches(net: Sequential, n: int, batch: int, *, whole_epoch: bool) -> None:
+def _check_batches(network: Network, n: int, batch: int, *, whole_epoch: bool) -> None:
     """Refuse mini-batches of one row for a batch norm, and name a size without them."""
     remedy = f": use batch_size={_without_single_row(n, batch)}" if n > 1 else ": give it more rows"
-    net._check_batch(batch, remedy)
+    network.check_batch(batch, remedy)
     if n % batch == 1 and whole_epoch:
-        net._check_batch(1, f" in the last of each epoch, of {n} rows in mini-batches of {batch}{remedy}")
+        network.check_batch(1, f" in the last of each epoch, of {n} rows in mini-batches of {batch}{remedy}")
 
 
 def _without_single_row(n: int, batch: int) -> int:
@@ -241,13 +243,13 @@ def _shape_of_samples(x: Any) -> tuple[int, ...]:
 Validation = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
-def _validation_data(net: Sequential, data: Any, shape: tuple[int, ...]) -> Validation | None:
+def _validation_data(network: Network, data: Any, shape: tuple[int, ...]) -> Validation | None:
     if data is None:
         return None
     if not (isinstance(data, (tuple, list)) and len(data) in (2, 3)):
         raise TypeError(f"validation_data must be (x, y) or (x, y, sample_weight), got {describe(data)}")
     try:
-        return _data(net, data[0], data[1], data[2] if len(data) == 3 else None, shape)
+        return _data(network, data[0], data[1], data[2] if len(data) == 3 else None, shape)
     except (TypeError, ValueError) as error:
         raise type(error)(f"validation_data: {error}") from None
 
@@ -263,7 +265,7 @@ def _refuse_batches(steps: Any, batch_size: Any, shuffle: Any) -> None:
 
 
 def _check_monitor(
-    net: Sequential,
+    network: Network,
     optimizer: Optimizer,
     counts: str | float | None,
     validation: Validation | None,
@@ -273,7 +275,7 @@ def _check_monitor(
     if not isinstance(schedule, ReduceOnPlateau):
         return
     recorded = {"loss": True, "accuracy": counts is not None, "val_loss": validation is not None}
-    recorded["val_accuracy"] = validation is not None and net._loss.counting(validation[1]) is not None
+    recorded["val_accuracy"] = validation is not None and network.output_loss.counting(validation[1]) is not None
     if not recorded.get(schedule.monitor):
         raise ValueError(
             f"monitor must be among what this fit records, {', '.join(name for name in recorded if recorded[name])}, "
@@ -286,7 +288,8 @@ class _Run:
 
     def __init__(
         self,
-        net: Sequential,
+        network: Network,
+        owner: Any,
         training: Training | Minimization,
         history: History,
         n: int,
@@ -295,14 +298,14 @@ class _Run:
         optimizer: Optimizer,
         counts: str | float | None,
         validation: Validation | None,
-        callbacks: Sequence[Callable[[Sequential, History], Any]],
+        callbacks: Sequence[Callable[[Any, History], Any]],
     ) -> None:
-        self.net, self.training, self.optimizer = net, training, optimizer
+        self.network, self.owner, self.training, self.optimizer = network, owner, training, optimizer
         self.n, self.batch, self.per_epoch, self.total = n, batch, history.steps_per_epoch, total
         self.counts, self.validation, self.callbacks = counts, validation, callbacks
-        self.validation_counts = None if validation is None else net._loss.counting(validation[1])
+        self.validation_counts = None if validation is None else network.output_loss.counting(validation[1])
         self.history = history
-        self.epochs_before = net._built.epochs
+        self.epochs_before = network.built.epochs
         self.diverged = False
 
     @property
@@ -311,8 +314,8 @@ class _Run:
         return len(self.history._epochs)
 
     def go(self, verbose: int) -> History:
-        self.net.history = self.history
-        self.net._stopping = False
+        self.network.history = self.history
+        self.network.stopping = False
         with progress_of(self.total, self.per_epoch, verbose) as progress:
             self.run_epochs(progress)
         return self.history
@@ -324,7 +327,7 @@ class _Run:
             if self.record(done):
                 progress.epoch(self.recorded, self.history)
             progress.step(done)
-            return done < self.total and not self.net._stopping
+            return done < self.total and not self.network.stopping
 
         try:
             if isinstance(self.training, Minimization):
@@ -346,8 +349,8 @@ class _Run:
         self.history.converged = False
         why = training.run(self.optimizer, after)
         self.history.converged = not why
-        if why and not self.net._stopping:
-            _warn(why)
+        if why and not self.network.stopping:
+            warn(why)
 
     @property
     def needs_python(self) -> bool:
@@ -357,7 +360,7 @@ class _Run:
     @own_error_state
     def run_slice(self, training: Training) -> int:
         """Go on for a tenth of a second, or up to where Python has something to do; return the steps done so far."""
-        schedule, values, done = self.optimizer.learning_rate, self.optimizer.values(self.net.dtype), training.step
+        schedule, values, done = self.optimizer.learning_rate, self.optimizer.values(self.network.dtype), training.step
         by_epoch = self.needs_python or isinstance(schedule, ReduceOnPlateau)
         until = min(self.total, (self.recorded + 1) * self.per_epoch) if by_epoch else self.total
         if not isinstance(schedule, Schedule):
@@ -368,9 +371,9 @@ class _Run:
 
     def rates(self, schedule: Schedule, count: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the learning rates of the next steps, of at most so many, and their momenta or None."""
-        program = self.net._built
+        program = self.network.built
         if isinstance(schedule, ReduceOnPlateau):
-            _check_monitor(self.net, self.optimizer, self.counts, self.validation)  # a callback may have brought it
+            _check_monitor(self.network, self.optimizer, self.counts, self.validation)  # a callback may have brought it
             program.plateau = schedule.begun(program.plateau)
             return np.full(min(count, BLOCK), program.plateau["rate"]), None
         assert isinstance(schedule, TimedSchedule)
@@ -383,11 +386,11 @@ class _Run:
         """Tell the optimizer's slot how many epochs a schedule by epoch has seen."""
         schedule = getattr(self.optimizer, "learning_rate", None)
         if isinstance(schedule, TimedSchedule) and schedule.by == "epoch":
-            self.net._built.epochs = self.epochs_before + self.recorded
+            self.network.built.epochs = self.epochs_before + self.recorded
 
     def look_for_plateau(self, values: dict[str, list[float]]) -> None:
         """Reduce the learning rate of a schedule that looks at the values of an epoch, if they are no better."""
-        schedule, program = getattr(self.optimizer, "learning_rate", None), self.net._built
+        schedule, program = getattr(self.optimizer, "learning_rate", None), self.network.built
         if isinstance(schedule, ReduceOnPlateau):
             for value in values[schedule.monitor]:
                 program.plateau = schedule.after(
@@ -402,7 +405,7 @@ class _Run:
         epochs = done // self.per_epoch
         begun = self.recorded
         self.record_epochs(begun * self.per_epoch, epochs * self.per_epoch, self.per_epoch)
-        ended = done == self.total or self.net._stopping
+        ended = done == self.total or self.network.stopping
         if ended and done % self.per_epoch and self.recorded == epochs:
             self.record_epochs(epochs * self.per_epoch, done, done % self.per_epoch)
         return self.recorded > begun
@@ -427,11 +430,11 @@ class _Run:
         losses = self.training.step_loss[steps].reshape(-1, per_epoch)
         values = {"loss": _means(losses, sizes, seen)}
         if self.counts is not None:
-            answers = seen if self.counts == "classes" else seen * self.net._units
+            answers = seen if self.counts == "classes" else seen * self.network.units
             correct = self.training.step_correct[steps].reshape(-1, per_epoch)
             values["accuracy"] = (correct.sum(axis=1) / answers).tolist()
         if self.validation is not None:  # of one epoch, then
-            val_loss, val_accuracy = self.net._evaluate(*self.validation, self.validation_counts)
+            val_loss, val_accuracy = self.network.evaluate(*self.validation, self.validation_counts)
             values["val_loss"] = [val_loss]
             if val_accuracy is not None:
                 values["val_accuracy"] = [val_accuracy]
@@ -443,7 +446,7 @@ class _Run:
             self.history.step_loss = _read_only(self.training.step_loss[: self.training.step])
             self.history.learning_rate = _read_only(self.training.rates[: self.training.step])
         for callback in self.callbacks:
-            callback(self.net, self.history)
+            callback(self.owner, self.history)
 
     def look_for_divergence(self, steps: slice, values: dict[str, list[float]]) -> None:
         """Warn of the first loss that is not finite."""
@@ -457,27 +460,19 @@ class _Run:
     def look_at_parameters(self) -> None:
         """Warn if the last step has made the parameters infinite or NaN, which no loss shows."""
         step = self.training.step
-        if step and not self.diverged and not all_finite(self.net._built.parameters):
+        if step and not self.diverged and not all_finite(self.network.built.parameters):
             self.warn_of_divergence(step - 1, "parameters are infinite or NaN after it")
 
     def warn_of_divergence(self, step: int, what: str) -> None:
         self.diverged = True
         rate = self.training.rates[step] if len(self.training.rates) else None
-        _warn(divergence(f"{what} in epoch {step // self.per_epoch + 1}, step {step + 1}", rate))
+        warn(divergence(f"{what} in epoch {step // self.per_epoch + 1}, step {step + 1}", rate))
 
 
 def divergence(what: str, rate: float | None) -> str:
     """Say that a training has diverged, and what to do."""
     at = "" if rate is None else f", at learning rate {rate:.3g}"
     return f"{DIVERGED}: {what}{at}. Use a smaller learning rate, and scale x and y to about 1"
-
-
-def _warn(message: str) -> None:
-    """Warn where the user's code has called nnfast, however deep in it this is."""
-    level, frame = 2, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("nnfast", "numpy", "scipy"):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, RuntimeWarning, stacklevel=level)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

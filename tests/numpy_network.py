@@ -64,14 +64,14 @@ class NumpyNetwork:
     def __init__(self, net: nf.Sequential, seed: int | None = None) -> None:
         self.stages = stages_of(net.layers)
         self.activations = [stage.layer.activation for stage in self.stages]
-        self.loss, numbers, each = net._loss.kernel(net.dtype)
-        quantiles = None if each is None else np.tile(each, net._loss.n_out // len(each))
+        self.loss, numbers, each = net._network.output_loss.kernel(net.dtype)
+        quantiles = None if each is None else np.tile(each, net._network.output_loss.n_out // len(each))
         self.loss_parameters = numbers if each is None else (quantiles,)
-        if net._loss.fused:  # the loss is computed from the logits
+        if net._network.output_loss.fused:  # the loss is computed from the logits
             self.activations[-1] = "identity"
         self.parameters = {name: view.copy() for name, view in net.params.items()}
         self.statistics = {name: view.copy() for name, view in net.statistics.items()}
-        self.noise_seed, self.noise_steps = net._noise_seed, net._built.noise_steps
+        self.noise_seed, self.noise_steps = net._network.noise_seed, net._network.built.noise_steps
         self.moments = {name: (np.zeros_like(p), np.zeros_like(p)) for name, p in self.parameters.items()}
         self.updates = 0
         self.bit_generator = None if seed is None else shuffle_stream(seed)
@@ -305,7 +305,7 @@ def away_from_kinks(net: nf.Sequential, x: np.ndarray, margin: float) -> np.ndar
 
 def state(net: nf.Sequential) -> tuple[str, dict[str, bytes], object]:
     """The whole state of a network, for comparison: parameters, optimizer, random streams, and its history object."""
-    description, arrays = saving.to_state(net)
+    description, arrays = saving.to_state(net._network)
     return json.dumps(description), {name: array.tobytes() for name, array in arrays.items()}, net.history
 
 

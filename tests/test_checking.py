@@ -825,7 +825,11 @@ def test_a_user_gradient():
 def test_a_gradient_of_one_s_own_may_hold_lists_and_some_arrays():
     net = make_net(dtype="float32")
     x, y = make_data()
-    assert list(net.check_gradient(x, y, gradient={"b2": net._in_double().gradient(x, y)["b2"].tolist()})) == ["b2"]
+    assert list(
+        net.check_gradient(
+            x, y, gradient={"b2": net._around(net._network.in_double(), {}).gradient(x, y)["b2"].tolist()}
+        )
+    ) == ["b2"]
 
 
 def test_paths_are_names():
@@ -990,7 +994,7 @@ def test_a_few_open_entries_do_not_cost_the_differences_of_all(monkeypatch):
     monkeypatch.setattr(numerical, "slopes", lambda *args, **options: calls.append(1) or slopes(*args, **options))
     net = nf.Sequential([nf.Dense(50), nf.Dense(10, "softmax")], input_shape=300, seed=0)
     x, y = rng().random((20, 300)), rng().integers(0, 10, 20)
-    gradient = {name: np.array(g) for name, g in net._in_double().gradient(x, y).items()}
+    gradient = {name: np.array(g) for name, g in net._around(net._network.in_double(), {}).gradient(x, y).items()}
     gradient["W1"][7, 3] *= 1.01
     report = net.check_gradient(x, y, gradient=gradient, verbose=0)
     assert np.argwhere(report["W1"].wrong).tolist() == [[7, 3]]

@@ -101,11 +101,14 @@ def absolute(target, package):
 
 
 def python_imports(source, package):
-    """Pairs of a module, or a name in it, and whether it is imported together with the importing module."""
+    """Pairs of a module, or a name in it, and whether it is imported together with the importing module.
+
+    Imports that only type checkers read are among those that are not.
+    """
 
     def visit(node, at_once):
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            return
+            at_once = False
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, at_once
@@ -173,7 +176,7 @@ IMPORTS = imports_by_module()
 def test_the_readers_of_imports_read():
     python = (
         "from nnfast import a\nimport nnfast.b as b, os\nfrom . import c\nfrom ..d import e\nfrom .f import *\n"
-        "if TYPE_CHECKING:\n    import never\ndef function():\n    from nnfast.late import g\n"
+        "if TYPE_CHECKING:\n    import typed\ndef function():\n    from nnfast.late import g\n"
     )
     assert python_imports(python, "nnfast.room") == [
         ("nnfast.a", True),
@@ -182,6 +185,7 @@ def test_the_readers_of_imports_read():
         ("nnfast.room.c", True),
         ("nnfast.d.e", True),
         ("nnfast.room.f.*", True),
+        ("typed", False),
         ("nnfast.late.g", False),
     ]
     cython = (
@@ -231,8 +235,62 @@ def test_nothing_at_run_time_imports_the_reference():
 
 
 def test_no_module_imports_in_a_circle():
-    graph = {module: {target for target, now in targets if now} - {module} for module, targets in IMPORTS.items()}
+    """Neither at run time, early or late, nor for type checkers. The package itself imports all, late for the most."""
+    package = PACKAGE.name
+    graph = {m: {target for target, _ in targets} - {m, package} for m, targets in IMPORTS.items() if m != package}
     list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the circle
+
+
+# ---- what begins with an underscore is used by its own module alone
+
+FOREIGN = {"_CFuncPtr", "_flags_", "_getframe"}  # of the standard library, which has no other name for them
+
+
+FOREIGN |= {"_config", "_label"}  # of layers
+
+
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+def private_uses(source):
+    """Private names that a module takes from others: imported, or attributes that nothing in it defines.
+
+    An attribute of `self` or `cls` is defined by a class, perhaps a parent of that in the module.
+    """
+    nodes = list(ast.walk(ast.parse(source)))
+    own = {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
+    own |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+            own.add(node.attr)
+    found = []
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            if node.module not in (None, PACKAGE.name):  # of which private modules may be imported
+                found += [alias.name for alias in node.names if is_private(alias.name)]
+        elif (
+            isinstance(node, ast.Attribute)
+            and is_private(node.attr)
+            and node.attr not in own | FOREIGN
+            and ast.unparse(node.value) not in ("self", "cls", "super()")
+        ):
+            found.append(ast.unparse(node))
+    return found
+
+
+def test_the_reader_of_private_uses_reads():
+    source = (
+        "from nnfast import _files\nfrom nnfast._files import _open, replacing as _replacing\n_kept = 1\n"
+        "class A:\n    def __init__(self): self._x = self._parent\n    def _m(self, other): other._x = other.__dict__\n"
+        "a._m()\na._y = b()._z + sys._getframe() + m._kept\n"
+    )
+    assert sorted(private_uses(source)) == ["_open", "a._y", "b()._z"]
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_private_names_stay_in_their_module(path):
+    assert not private_uses(path.read_text(encoding="utf-8"))
 
 
 # ---- separate processes

@@ -177,7 +177,7 @@ def test_losses_and_gradients_through_layers_are_those_of_a_numpy_program(case: 
     for name, gradient in expected.items():
         assert_close(found[name], gradient, scale=1 + np.abs(gradient), kind="trajectory")
     outputs = twin.forward(x)[-1]
-    if net._loss.fused:
+    if net._network.output_loss.fused:
         outputs = getattr(reference, net.layers[-1].activation)(outputs)
     assert_close(net.predict(x), outputs, scale=1 + np.abs(outputs))
 
@@ -209,7 +209,7 @@ def test_training_of_layers_is_that_of_a_numpy_program(case: LayerCase, gradient
     for found, expected in ((net.params, twin.parameters), (net.statistics, twin.statistics)):
         for name, array in expected.items():
             assert_close(found[name], array, scale=1 + np.abs(array), kind=kind)
-    assert net._built.noise_steps == twin.noise_steps
+    assert net._network.built.noise_steps == twin.noise_steps
 
 
 @pytest.mark.parametrize(
@@ -277,5 +277,5 @@ def test_training_by_numerical_gradients_is_training(case: Case, optimizer: str,
     mine, theirs = (nets[gradient].flat_params for gradient in ("numerical", "backpropagation"))
     assert_close(mine, theirs, scale=1.0, kind="difference")
     assert np.abs(mine - begin).max() > 0.02, "it hardly moved: the comparison says nothing"
-    streams = [net._shuffle_stream.bit_generator.state for net in nets.values()]
+    streams = [net._network.shuffle_stream.bit_generator.state for net in nets.values()]
     assert streams[0] == streams[1]

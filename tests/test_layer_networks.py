@@ -69,7 +69,7 @@ def make_net(chain: str = "everything", dtype: str = "float32", **arguments) -> 
 def make_data(net: nf.Sequential, n: int = 50) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(1)
     x = rng.normal(size=(n, FEATURES))
-    y = rng.integers(0, CLASSES, n) if net.loss_name == "cross_entropy" else rng.normal(size=(n, net._units))
+    y = rng.integers(0, CLASSES, n) if net.loss_name == "cross_entropy" else rng.normal(size=(n, net._network.units))
     return x.astype(net.dtype), y if y.ndim == 1 else y.astype(net.dtype)
 
 
@@ -131,7 +131,7 @@ def a_step(net, x, y, optimizer):
     """One training step, in parts, with the fused gradient of the loss."""
     gradient = net.gradient(x, y, training=True)
     net.forward(x, training=True)
-    net.backward(np.zeros((len(x), net._units)))
+    net.backward(np.zeros((len(x), net._network.units)))
     for name, value in gradient.items():
         net.grads[name] = value
     net.update(optimizer)
@@ -213,7 +213,7 @@ def test_reading_changes_nothing_and_no_forward_pass_that_waits(chain):
     x, y = make_data(net, 12)
     net.train_step(x, y, "adam")
     twin = net.copy()
-    gout = np.random.default_rng(2).normal(size=(12, net._units))
+    gout = np.random.default_rng(2).normal(size=(12, net._network.units))
     net.forward(x, training=True)
     twin.forward(x, training=True)
     with unchanged(net):
@@ -233,7 +233,7 @@ def test_reading_changes_nothing_and_no_forward_pass_that_waits(chain):
 def test_gradients_accumulate_or_are_left_out(chain):
     net = make_net(chain, "float64")
     x, _ = make_data(net, 12)
-    gout = np.random.default_rng(2).normal(size=(2, 12, net._units))
+    gout = np.random.default_rng(2).normal(size=(2, 12, net._network.units))
     twin, found, gx = net.copy(), [], []
     for one in gout:
         twin.forward(x, training=True)
@@ -316,7 +316,7 @@ def test_a_fit_by_differences_goes_on_with_noise_and_statistics(dtype):
     assert_close(net.flat_params, twin.flat_params, scale=1.0, kind="forward difference")
     for name, view in net.statistics.items():
         assert_close(view, twin.statistics[name], scale=1.0, kind="forward difference")
-    assert net._built.noise_steps == twin._built.noise_steps == 8
+    assert net._network.built.noise_steps == twin._network.built.noise_steps == 8
 
 
 def test_statistics_that_a_callback_sets_are_gone_on_with():
@@ -345,7 +345,7 @@ def test_lbfgs_with_norms_penalties_and_frozen_layers(dtype):
         history = net.fit(x, y, epochs=30, optimizer="lbfgs", verbose=0)
     assert net.loss(x, y, training=True) == history["loss"][-1] < before / 2
     np.testing.assert_array_equal(net.params["2.1.W"], frozen)
-    assert net._built.noise_steps == len(history["loss"]), "each iteration leaves running statistics behind"
+    assert net._network.built.noise_steps == len(history["loss"]), "each iteration leaves running statistics behind"
     assert net.statistics["mean1"].all()
 
 

@@ -150,9 +150,9 @@ def test_labels_that_change_while_they_are_used() -> None:
             y.fill(0)
             history = net.fit(x, y, epochs=3, batch_size=7, callbacks=[lambda net, history: y.fill(wrong)], verbose=0)
             print(np.isnan(history["loss"]).any())
-            rows, labels = net._data(x, np.zeros(40, int))
+            rows, labels = net._network.data(x, np.zeros(40, int))
             labels.fill(wrong)
-            print(net.copy()._built.train_step(rows, labels, None, nf.SGD().values(), 1))
+            print(net.copy()._network.built.train_step(rows, labels, None, nf.SGD().values(), 1))
     """
     run = subprocess.run(
         [sys.executable, "-P", "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False

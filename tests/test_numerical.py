@@ -98,7 +98,7 @@ def test_slopes_to_either_side(n):
     net = make_net(3, 3, features=2, hidden="relu")
     y %= 3
     twin, here = NumpyNetwork(net), NumpyNetwork(net).loss_of(x, y)
-    sides = numerical.slopes(net, x, y, None, ["W1", "b2"], H)
+    sides = numerical.slopes(net._network, x, y, None, ["W1", "b2"], H)
     for name, (right, left) in sides.items():
         array = twin.parameters[name]
         for index in np.ndindex(array.shape):
@@ -462,7 +462,7 @@ def test_training_goes_on_where_backpropagation_was():
         for net, gradient in zip(nets, gradients, strict=True):
             net.fit(x, y, epochs=2, batch_size=5, optimizer=adam, gradient=gradient, verbose=0)
     assert_close(nets[0].flat_params, nets[1].flat_params, scale=1.0, kind="difference")
-    assert nets[0]._built.optimizer_steps == nets[1]._built.optimizer_steps == 20
+    assert nets[0]._network.built.optimizer_steps == nets[1]._network.built.optimizer_steps == 20
 
 
 def test_after_training_there_is_no_forward_and_there_are_no_gradients():
@@ -563,7 +563,9 @@ def test_ctrl_c_is_obeyed_within_a_long_piece_of_work():
     net = make_net(1, 1000, 1000, 4, features=1)
     x, y = make_data(8000, 1)
     for _ in range(TRIES):
-        differences = Differences(net._built, x, y, None, [7, 1], H, 2)  # short pieces, then a long one: b4 and b1
+        differences = Differences(
+            net._network.built, x, y, None, [7, 1], H, 2
+        )  # short pieces, then a long one: b4 and b1
         delay = interrupted(differences.run)
         if delay <= PROMISE:
             break
@@ -583,7 +585,7 @@ def test_ctrl_c_leaves_whole_steps(dtype):
         steps = len(net.history.step_loss)
         assert steps > 0
         assert len(net.history["loss"]) == steps // 6
-        assert net._built.optimizer_steps == steps
+        assert net._network.built.optimizer_steps == steps
         twin = make_net(40, 4, features=30, dtype=dtype)
         history = twin.fit(x, y, steps=steps, **arguments)
         assert net.flat_params.tobytes() == twin.flat_params.tobytes()
@@ -619,7 +621,7 @@ def test_ctrl_c_between_two_lines_of_a_step(name, place, dtype, monkeypatch):
     twin.fit(x, y, steps=steps, batch_size=5, gradient="numerical", verbose=0)
     assert net.flat_params.tobytes() == twin.flat_params.tobytes()
     assert net.history.step_loss.tolist() == twin.history.step_loss.tolist()
-    assert net._built.optimizer_steps == steps
+    assert net._network.built.optimizer_steps == steps
 
 
 # ---- memory
@@ -753,10 +755,10 @@ def test_the_generic_path_gives_what_the_structured_one_gives(layer, training):
     case = LayerCase(layer, "in the middle", training=training, weighted=True)
     net = case.network()
     x, y = case.data()
-    rows, targets = net._data(x, y)
+    rows, targets = net._network.data(x, y)
     arrays = list(range(len(net.params)))
     both = [
-        Differences(net._built, rows, targets, case.weights(), arrays, 1e-4, 2, training, structured)
+        Differences(net._network.built, rows, targets, case.weights(), arrays, 1e-4, 2, training, structured)
         for structured in (True, False)
     ]
     for differences in both:

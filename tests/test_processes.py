@@ -78,7 +78,7 @@ def make():
     return nf.Sequential(layers, input_shape=40, seed=0)
 
 def state(net):
-    description, arrays = saving.to_state(net)
+    description, arrays = saving.to_state(net._network)
     return str(description), {name: array.tobytes() for name, array in arrays.items()}
 
 def train(net, **arguments):
@@ -86,7 +86,7 @@ def train(net, **arguments):
 
 def look(net):
     twin = make()
-    for _ in range(net._built.optimizer_steps):
+    for _ in range(net._network.built.optimizer_steps):
         twin.train_step(x, y, adam)
     assert state(net) == state(twin), "not of one step"
     for one in (net, twin):
@@ -110,7 +110,7 @@ net = make()
 if where == "another thread":
     most = 0
     def wait(net, history):  # or the twins would have too much to catch up with
-        while len(history["loss"]) >= most and not net._stopping:
+        while len(history["loss"]) >= most and not net._network.stopping:
             time.sleep(0.001)
     thread = threading.Thread(target=train, args=(net,), kwargs={"epochs": 10**6, "callbacks": [wait]})
     copier = threading.Thread(target=lambda: [net.copy() for _ in range(100)])
@@ -133,10 +133,10 @@ else:  # the child goes on with the fit that its callback came from
             net.train_step(x, y, adam)
     train(net, epochs=5, callbacks=[go_on])
     if os.getpid() != parent:
-        ok = net._built.optimizer_steps == 6 and len(net.history["loss"]) == 5
+        ok = net._network.built.optimizer_steps == 6 and len(net.history["loss"]) == 5
         os._exit(not ok)
     assert os.wait()[1] == 0
-    assert net._built.optimizer_steps == 5
+    assert net._network.built.optimizer_steps == 5
 look(net)
 print("whole")
 """

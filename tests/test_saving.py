@@ -417,10 +417,10 @@ def test_what_is_no_version_is_damage(version, content, tmp_path):
 
 def test_arrays_are_named_once_while_loading(monkeypatch, tmp_path):
     """Not once for each array: the time is linear in the number of layers."""
-    from nnfast import sequential
+    from nnfast import _network
 
-    calls, views = [], sequential.views
-    monkeypatch.setattr(sequential, "views", lambda *args: calls.append(0) or views(*args))
+    calls, views = [], _network.views
+    monkeypatch.setattr(_network, "views", lambda *args: calls.append(0) or views(*args))
     for layers in (2, 30):
         net = nf.Sequential([nf.Dense(2)] * layers, input_shape=2, seed=0)
         calls.clear()

@@ -177,7 +177,7 @@ def test_an_initial_array_that_does_not_fit_changes_nothing():
     net = nf.Sequential(layers, seed=3)
     with unchanged(net), pytest.raises(ValueError, match=r"initializer must have shape \(4, 2\), got \(5, 2\)"):
         net.build(3)
-    net._layers = layers = (layers[0], nf.Dense(2, initializer=np.ones((4, 2))))
+    net._network.layers = layers = (layers[0], nf.Dense(2, initializer=np.ones((4, 2))))
     net.build(3)
     assert equal(net.flat_params, nf.Sequential(layers, input_shape=3, seed=3).flat_params)
 
@@ -209,9 +209,10 @@ def test_values_beyond_the_dtype_are_refused():
                 call(np.full(X.shape, 1e39))
 
 
-def test_layers_and_dtype_are_fixed():
+def test_what_a_network_is_made_of_is_fixed():
     net = make_net()
-    for name, value in (("dtype", "float64"), ("layers", [nf.Dense(1)])):
+    fixed = (("dtype", "float64"), ("layers", [nf.Dense(1)]), ("input_shape", (3,)), ("history", None))
+    for name, value in fixed:
         with unchanged(net), pytest.raises(AttributeError, match=name):
             setattr(net, name, value)
 
@@ -619,7 +620,9 @@ def test_accuracy_counts_the_classes_of_predict_class(output, units, loss):
     rng = np.random.default_rng(0)
     for _ in range(200):
         net.flat_params[-units:] = rng.choice(near, units)
-        net._built.predict(np.zeros((1, 1), np.float32), outputs := np.empty((1, units), np.float32), 1, fused=True)
+        net._network.built.predict(
+            np.zeros((1, 1), np.float32), outputs := np.empty((1, units), np.float32), 1, fused=True
+        )
         if np.isnan(outputs).any():
             with pytest.raises(ValueError, match=NO_ANSWER):
                 net.predict_class([[0.0]])
@@ -657,9 +660,9 @@ def test_nan_is_no_answer(output, loss, y):
     x[3:9] = 1
     with pytest.raises(ValueError, match=r"NaN in 1 of 9 rows \(2\)"):
         net.accuracy(x, y, sample_weight=[1] * 9)
-    assert net._built.evaluate(net._rows(x), *net._data(x, y)[1:], None, net._loss.answers, 1)[1] <= (
-        8 if net._loss.answers == "classes" else 24
-    )
+    assert net._network.built.evaluate(
+        net._network.rows(x), *net._network.data(x, y)[1:], None, net._network.output_loss.answers, 1
+    )[1] <= (8 if net._network.output_loss.answers == "classes" else 24)
 
 
 @pytest.mark.filterwarnings("error")
@@ -1128,20 +1131,20 @@ def test_options_may_be_turned_on_and_off(switch):
     """State needed with and without an option continues; state needed only for it begins when it is turned on."""
     plain, option = SWITCHES[switch]
     net = steps(make_net(dtype="float64"), option, 2)
-    begun = [moment is not None for moment in net._program.moments]
+    begun = [moment is not None for moment in net._network.program.moments]
     steps(net, plain, 2)
-    kept = [moment is not None for moment in net._program.moments]
+    kept = [moment is not None for moment in net._network.program.moments]
     assert sum(begun) == sum(kept) + 1
-    assert net._program.optimizer_steps == 4
+    assert net._network.program.optimizer_steps == 4
     twin = net.copy()
     steps(net, option, 1)
-    assert net._program.optimizer_steps == 5
+    assert net._network.program.optimizer_steps == 5
     new = next(i for i in range(3) if begun[i] and not kept[i])
     steps(twin, plain, 1)
     for i in range(3):
         if kept[i]:
-            np.testing.assert_array_equal(net._program.moments[i], twin._program.moments[i])
-    assert net._program.moments[new].any()
+            np.testing.assert_array_equal(net._network.program.moments[i], twin._network.program.moments[i])
+    assert net._network.program.moments[new].any()
     if isinstance(plain, nf.SGD):  # its first momentum is the whole gradient, here too
         np.testing.assert_array_equal(net.flat_params, twin.flat_params)
         steps(net, option, 1)
@@ -1152,13 +1155,13 @@ def test_options_may_be_turned_on_and_off(switch):
 def test_kinds_of_the_same_state_do_not_share_it():
     net = steps(make_net(), nf.Adam(0.01), 2)
     net.train_step(X, LABELS, nf.NAdam(0.01))
-    assert (net._program.optimizer_kind, net._program.optimizer_steps) == ("nadam", 1)
+    assert (net._network.program.optimizer_kind, net._network.program.optimizer_steps) == ("nadam", 1)
     fresh = without_state(steps(make_net(), nf.Adam(0.01), 2))
     assert equal(net.flat_params, steps(fresh, nf.NAdam(0.01), 1).flat_params)
     steps(net, nf.NAdam(0.01), 2)
-    assert 0 < net._program.optimizer_product < 1
+    assert 0 < net._network.program.optimizer_product < 1
     steps(net, nf.Adam(0.01), 1)
-    assert net._program.optimizer_product == 1
+    assert net._network.program.optimizer_product == 1
 
 
 def test_reset_optimizer_starts_afresh():
@@ -1396,7 +1399,7 @@ def test_batches_beyond_memory():
         with pytest.raises(MemoryError, match=f"^no memory for the activations of {n} rows"):
             call()
         assert net.history is None
-        assert saving.to_state(net)[0]["optimizer"] is None
+        assert saving.to_state(net._network)[0]["optimizer"] is None
     assert not net.flat_params.any()
     late = nf.Sequential(wide, seed=0)
     for gradient in ("backpropagation", "numerical"):

@@ -25,7 +25,7 @@ def bits(value):
         array = np.asarray(value)
         return array.dtype.str, array.shape, array.tobytes() if array.dtype.kind in "fiub" else None
     if isinstance(value, nf.Sequential):
-        return bits(value.flat_params) if value._program else None
+        return bits(value.flat_params) if value._network.program else None
     if isinstance(value, nf.History):
         return bits(value.step_loss), {name: bits(np.array(values)) for name, values in value.items()}
     if hasattr(value, "items"):

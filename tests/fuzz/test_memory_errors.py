@@ -29,7 +29,7 @@ random.seed(seed)
 rng = np.random.default_rng(seed)
 
 def state(net):
-    description, arrays = saving.to_state(net)
+    description, arrays = saving.to_state(net._network)
     return str(description), {name: array.tobytes() for name, array in arrays.items()}
 
 def make(width, outputs=3):
@@ -74,7 +74,7 @@ def check(net, x, y, name, before, waiting, most_steps):
         assert len(net.history.step_loss) <= most_steps
         assert all(np.isfinite(view).all() for view in net.params.values())
     elif waiting >= 0 and name != "backward":
-        assert net._built.saved_rows in (waiting, -1)
+        assert net._network.built.saved_rows in (waiting, -1)
     net.train_step(x, y, "adam")  # neither busy nor held
     net.copy()
     return after == before
@@ -101,7 +101,7 @@ for name in calls(*make(4)):
     for nth in range(1, 40):
         net, x, y = make(4)
         call, most_steps = calls(net, x, y)[name]
-        before, waiting = state(net), net._built.saved_rows
+        before, waiting = state(net), net._network.built.saved_rows
         left, lasting = nth, random.random() < 0.5
         vars(np).update({name: failing(function) for name, function in originals.items()})
         try:
@@ -127,7 +127,7 @@ import _testcapi
 
 net, x, y = make(4)
 failed = 0
-for context in (lambda: net._guard, lambda: net._guard.change, lambda: net._guard.whole):
+for context in (lambda: net._network.guard, lambda: net._network.guard.change, lambda: net._network.guard.whole):
     tuples = [(i,) * 3 for i in range(5000)]  # none is left that could be used again
     try:
         with context():
@@ -160,7 +160,7 @@ nf.set_num_threads(1)
 for name in random.sample(names, 8):
     net, x, y = make(800)
     call, most_steps = calls(net, x, y)[name]
-    before, waiting = state(net), net._built.saved_rows
+    before, waiting = state(net), net._network.built.saved_rows
     gc.collect()
     resource.setrlimit(resource.RLIMIT_AS, (size() + random.choice([0, 1, 2, 4, 8, 16]) * 2**20, -1))
     try:

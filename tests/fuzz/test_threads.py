@@ -39,8 +39,8 @@ x, y = np.ones((30, 50)), np.full((30, 1000), 1e6)
 end, errors = time.monotonic() + 1, []
 
 def whole(one):
-    if one._program is not None:
-        for vector in (one.flat_params, one._built.average, *one._built.moments):
+    if one._network.program is not None:
+        for vector in (one.flat_params, one._network.built.average, *one._network.built.moments):
             assert vector is None or (vector == vector[0]).all(), "of two steps"
 
 def busy(call):
@@ -74,7 +74,7 @@ def fork():
     if not child:
         code = 1
         try:
-            if net._program is not None:
+            if net._network.program is not None:
                 net.train_step(x, y)
                 net.fit(x, y, verbose=0)
                 whole(net.copy())
