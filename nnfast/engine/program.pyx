@@ -219,8 +219,7 @@ cdef class Program:
         cdef LossSpec* loss = &self.plan.loss
         kind, numbers, per_output = description
         loss.kind = LOSSES[kind]
-        loss.a = numbers[0] if numbers else 0
-        loss.log_input = loss.a != 0  # which poisson alone reads
+        loss.a, loss.b = (*numbers, 0, 0)[:2]
         if per_output is not None:
             loss.period = len(per_output)
             if loss.period == 0:

@@ -367,11 +367,11 @@ cdef int fill_targets(Targets* targets, cnp.ndarray prediction, cnp.ndarray targ
     return 0
 
 
-cdef LossSpec spec(int kind, double a=0, bint log_input=False):
+cdef LossSpec spec(int kind, double a=0, double b=0):
     cdef LossSpec loss
     loss.kind = kind
     loss.a = a
-    loss.log_input = log_input
+    loss.b = b
     loss.per_output = NULL
     loss.period = 0
     return loss
@@ -473,11 +473,11 @@ def log_cosh_backward(prediction, target, out=None):
 
 
 def poisson(prediction, target, log_input=True, out=None):
-    return loss_value(spec(POISSON, 0, log_input), prediction, target, out)
+    return loss_value(spec(POISSON, bool(log_input)), prediction, target, out)
 
 
 def poisson_backward(prediction, target, log_input=True, out=None):
-    return loss_backward(spec(POISSON, 0, log_input), prediction, target, out)
+    return loss_backward(spec(POISSON, bool(log_input)), prediction, target, out)
 
 
 def quantile(prediction, target, quantiles, out=None):

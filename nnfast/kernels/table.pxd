@@ -63,8 +63,8 @@ cdef enum:
 
 cdef struct LossSpec:
     int kind
-    double a                # delta of huber; label smoothing of the cross entropies
-    bint log_input          # of poisson: the outputs are logarithms of rates
+    double a                # delta of huber; label smoothing; of poisson nonzero if outputs are logarithms of rates
+    double b                # the second parameter of losses that have two
     const void* per_output  # of quantile: `period` numbers, which outputs have in turn, and SUM_BLOCK more; else NULL
     Py_ssize_t period
 
