@@ -53,6 +53,15 @@ def test_every_loss_has_a_row() -> None:
     assert set(kernels.LOSSES) == {kernel for row in LOSSES.values() for kernel in row.kernels}
 
 
+def test_descriptions_and_kernels_agree() -> None:
+    assert {name for name, function in ACTIVATIONS.items() if function.from_input} == kernels.FROM_INPUT
+    assert {name for name, function in ACTIVATIONS.items() if function.mixes} == kernels.MIXING
+    kinds = losses.LOSSES.values()
+    assert {kernel for kind in kinds for kernel in kind.fused.values()} - set(losses.NAMES) == kernels.FUSED
+    of_labels = [kind for kind in kinds if kind.takes_labels]
+    assert {kernel for kind in of_labels for kernel in (kind.name, *kind.fused.values())} == kernels.OF_LABELS
+
+
 def test_every_optimizer_has_a_row() -> None:
     assert set(kernels.OPTIMIZERS) == set(optimizers.OPTIMIZERS) == set(OPTIMIZERS)
     for name, make in OPTIMIZERS.items():

@@ -62,7 +62,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 @dataclass(frozen=True)
 class Case:
-    """How to call a kernel: `arguments(rng, dtype, m, k, n)`; `scale(*arguments)` is the sum of the terms' magnitudes."""
+    """How to call a kernel: `arguments(rng, dtype, m, k, n)`; `scale(*arguments)` sums the terms' magnitudes."""
 
     arguments: Callable
     scale: Callable | None = None

@@ -3,10 +3,15 @@ from typing import Final
 import numpy as np
 from numpy.random import BitGenerator
 
+FUNCTIONS: Final[dict[str, int]]
 ACTIVATIONS: Final[dict[str, int]]
 LOSSES: Final[dict[str, int]]
 METRICS: Final[dict[str, int]]
 OPTIMIZERS: Final[dict[str, int]]
+FROM_INPUT: Final[frozenset[str]]
+MIXING: Final[frozenset[str]]
+FUSED: Final[frozenset[str]]
+OF_LABELS: Final[frozenset[str]]
 COMPILER: Final[str]
 CHECKED: Final[bool]
 

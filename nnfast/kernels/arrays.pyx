@@ -10,19 +10,19 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 from nnfast.kernels.dispatch cimport table
-from nnfast.kernels.table cimport (
-    ABSOLUTE_ERROR, BINARY_ACCURACY, CLASS_ACCURACY, SUBSET_ACCURACY, TOP_K_ACCURACY, MetricSpec, is_count,
-    takes_labels,
-)
+from nnfast.kernels.table cimport MetricSpec, is_count, takes_labels
 from nnfast.kernels.table cimport (
     ADADELTA, ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GELU, GELU_TANH, HARD_SIGMOID,
     HINGE, HUBER, IDENTITY, KL_DIVERGENCE, LEAKY_RELU, LOG, LOG_COSH, LOG_SOFTMAX, MAX_MOMENTS, MEAN_ABSOLUTE_ERROR,
     MEAN_SQUARED_ERROR, NADAM, POISSON, QUANTILE, RELU, RMSPROP, SELU, SGD, SIGMOID, SIGMOID_BINARY_CROSS_ENTROPY,
     SILU, SOFTMAX, SOFTMAX_CROSS_ENTROPY, SOFTMAX_KL_DIVERGENCE, SOFTPLUS, STEP, SUM_SQUARED_ERROR, TANH,
-    Kernels, LossSpec, Optimizer, Targets, advance, keeps, noise_key as key_of_noise, over_classes, over_elements,
+    Kernels, LossSpec, Optimizer, Targets, advance, from_logits, keeps, mixes, noise_key as key_of_noise, over_classes,
+    over_elements,
 )
 
 import numpy as np
+
+from nnfast.kernels.table import Function, Loss, Metric, OptimizerKind
 
 cnp.import_array()
 
@@ -50,56 +50,23 @@ cdef extern from *:
 COMPILER = NNFAST_COMPILER.decode("ascii")
 CHECKED = bool(NNFAST_CHECKED)
 
-# The codes by which the engine knows activations, losses and optimizers.
-ACTIVATIONS = {
-    "identity": IDENTITY,
-    "step": STEP,
-    "sigmoid": SIGMOID,
-    "tanh": TANH,
-    "relu": RELU,
-    "leaky_relu": LEAKY_RELU,
-    "elu": ELU,
-    "selu": SELU,
-    "gelu": GELU,
-    "gelu_tanh": GELU_TANH,
-    "silu": SILU,
-    "softplus": SOFTPLUS,
-    "hard_sigmoid": HARD_SIGMOID,
-    "softmax": SOFTMAX,
-    "log_softmax": LOG_SOFTMAX,
-}
-LOSSES = {
-    "sum_squared_error": SUM_SQUARED_ERROR,
-    "mean_squared_error": MEAN_SQUARED_ERROR,
-    "mean_absolute_error": MEAN_ABSOLUTE_ERROR,
-    "huber": HUBER,
-    "log_cosh": LOG_COSH,
-    "poisson": POISSON,
-    "quantile": QUANTILE,
-    "hinge": HINGE,
-    "cross_entropy": CROSS_ENTROPY,
-    "binary_cross_entropy": BINARY_CROSS_ENTROPY,
-    "kl_divergence": KL_DIVERGENCE,
-    "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
-    "sigmoid_binary_cross_entropy": SIGMOID_BINARY_CROSS_ENTROPY,
-    "softmax_kl_divergence": SOFTMAX_KL_DIVERGENCE,
-}
-METRICS = {
-    "class_accuracy": CLASS_ACCURACY,
-    "top_k_accuracy": TOP_K_ACCURACY,
-    "binary_accuracy": BINARY_ACCURACY,
-    "subset_accuracy": SUBSET_ACCURACY,
-    "absolute_error": ABSOLUTE_ERROR,
-}
-OPTIMIZERS = {
-    "sgd": SGD,
-    "adagrad": ADAGRAD,
-    "rmsprop": RMSPROP,
-    "adadelta": ADADELTA,
-    "adam": ADAM,
-    "adamw": ADAMW,
-    "nadam": NADAM,
-}
+
+def _codes(enum, holds=lambda code: True):
+    """The codes by which the engine knows operations, by name, of those for which `holds`."""
+    return {code.name.lower(): int(code) for code in enum if holds(code)}
+
+
+FUNCTIONS = _codes(Function)
+ACTIVATIONS = _codes(Function, lambda code: code < EXP)
+LOSSES = _codes(Loss)
+METRICS = _codes(Metric)
+OPTIMIZERS = _codes(OptimizerKind)
+
+# What the descriptions of activations and losses say too; tests compare the two.
+FROM_INPUT = frozenset(_codes(Function, lambda code: keeps(code)))
+MIXING = frozenset(_codes(Function, lambda code: mixes(code)))
+FUSED = frozenset(_codes(Loss, lambda code: from_logits(code)))
+OF_LABELS = frozenset(_codes(Loss, lambda code: over_classes(code)))
 
 
 cdef const Kernels* kernels_for(cnp.ndarray x) except NULL:
