@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import kernel_calls as kernels
 import numpy as np
 import pytest
 from gradient_cases import (
@@ -25,7 +26,6 @@ from tolerances import assert_close, tolerance
 
 import nnfast as nf
 from nnfast import layers, losses, optimizers, reference
-from nnfast.kernels import arrays as kernels
 
 H = 1e-5  # its square, and the rounding of the loss divided by it, are both about 1e-10
 

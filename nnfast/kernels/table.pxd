@@ -86,6 +86,11 @@ cdef inline bint over_classes(int loss) noexcept nogil:
     return SOFTMAX_CROSS_ENTROPY <= loss < KL_DIVERGENCE
 
 
+cdef inline bint by_output(int loss) noexcept nogil:
+    """Whether a loss has numbers for each output."""
+    return loss == QUANTILE
+
+
 cpdef enum Metric:
     CLASS_ACCURACY    # whether the largest output is the target's class
     TOP_K_ACCURACY    # whether the target's class is among the k largest outputs
@@ -132,6 +137,12 @@ cpdef enum OptimizerKind:
 
 cdef enum:
     MAX_MOMENTS = 3
+
+
+cdef inline int moments_needed(int kind) noexcept nogil:
+    """How many of the first moments an optimizer cannot do without."""
+    return 0 if kind == SGD else 1 if kind < ADADELTA else 2
+
 
 cdef struct Targets:
     const int64_t* labels  # one class a row, or NULL
