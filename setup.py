@@ -119,6 +119,7 @@ class ParallelBuild(build_ext):
 
 modules = [
     *level_modules(),
+    extension("nnfast.kernels.table", KERNELS / "table.pyx"),
     extension("nnfast.kernels.dispatch", KERNELS / "dispatch.pyx"),
     extension("nnfast.kernels.arrays", KERNELS / "arrays.pyx"),
     extension("nnfast.engine.compiled", ENGINE / "compiled.pyx", header="nnfast/engine/sync.h"),

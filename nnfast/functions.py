@@ -11,6 +11,7 @@ input ``x``.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,45 +96,62 @@ __all__ = [
 
 def _run(
     kernel: Callable[..., Any],
-    inputs: tuple[np.ndarray, ...],
+    inputs: tuple[np.ndarray | None, ...],
     out: np.ndarray | None,
     shape: tuple[int, ...],
-    parameters: dict[str, Any],
+    dtype: np.dtype,
 ) -> Any:
     """Run a kernel into `out`, by way of a new array where the kernel could not write there safely."""
-    for name, value in parameters.items():
-        if isinstance(value, float):
-            check_holds(name, value, inputs[0].dtype)
     if out is None:
-        return kernel(*inputs, **parameters)
-    check_out("out", out, shape, inputs[0].dtype)
-    arrays = [a for a in (*inputs, *parameters.values()) if isinstance(a, np.ndarray)]
+        return kernel(*inputs)
+    check_out("out", out, shape, dtype)
+    arrays = [a for a in inputs if a is not None]
     direct = out.flags.carray and out.dtype.isnative and not any(np.may_share_memory(out, a) for a in arrays)
     if direct:
-        return kernel(*inputs, **parameters, out=out)
-    out[...] = kernel(*inputs, **parameters)
+        return kernel(*inputs, out=out)
+    out[...] = kernel(*inputs)
     return out
 
 
-def _activate(kernel: Callable[..., Any], x: ArrayLike, out: np.ndarray | None, **parameters: Any) -> np.ndarray:
+def _numbers(parameters: dict[str, float], dtype: np.dtype) -> tuple[float, ...]:
+    """The values of the parameters, which `dtype` must be able to hold."""
+    for name, value in parameters.items():
+        if isinstance(value, float):
+            check_holds(name, value, dtype)
+    return tuple(parameters.values())
+
+
+def _alpha(parameters: dict[str, float], dtype: np.dtype) -> float:
+    """The one parameter of a function, if it has one."""
+    return _numbers(parameters, dtype)[0] if parameters else 0.0
+
+
+def _activate(name: str, x: ArrayLike, out: np.ndarray | None, **parameters: float) -> np.ndarray:
     x = as_array("x", x)
-    result = _run(kernel, (x,), out, x.shape, parameters)
+    kernel = partial(kernels.apply, name, alpha=_alpha(parameters, x.dtype))
+    result = _run(kernel, (x,), out, x.shape, x.dtype)
     return result if x.ndim or out is not None else result[()]
 
 
 def _activate_backward(
-    kernel: Callable[..., Any],
+    activation: str,
     gradient: ArrayLike,
     at: ArrayLike,
     out: np.ndarray | None,
     name: str = "output",
-    **parameters: Any,
+    **parameters: float,
 ) -> np.ndarray:
-    """`name` says what the derivative is told from."""
+    """`name` says what the derivative is computed from."""
     at = as_array(name, at)
     gradient = as_array("gradient", gradient, at.dtype, shape=at.shape)
-    result = _run(kernel, (gradient, at), out, at.shape, parameters)
+    kernel = partial(kernels.apply_backward, activation, alpha=_alpha(parameters, at.dtype))
+    result = _run(kernel, (gradient, at), out, at.shape, at.dtype)
     return result if at.ndim or out is not None else result[()]
+
+
+def _gelu(approximate: str) -> str:
+    """The name of the kernel."""
+    return "gelu_tanh" if choose("approximate", approximate, ("none", "tanh")) == "tanh" else "gelu"
 
 
 def _targets(target: ArrayLike, prediction: np.ndarray, labels: bool) -> np.ndarray:
@@ -146,19 +164,23 @@ def _targets(target: ArrayLike, prediction: np.ndarray, labels: bool) -> np.ndar
 
 
 def _loss(
-    kernel: Callable[..., Any],
+    kind: str,
     prediction: ArrayLike,
     target: ArrayLike,
     out: np.ndarray | None,
     labels: bool = False,
     backward: bool = False,
-    **parameters: Any,
+    per_output: np.ndarray | None = None,
+    **parameters: float,
 ) -> Any:
     prediction = as_array("prediction", prediction)
     if prediction.ndim == 0 or prediction.size == 0:
         raise ValueError(f"prediction must have at least one row of outputs, got shape {prediction.shape}")
-    shape = prediction.shape if backward else ()
-    return _run(kernel, (prediction, _targets(target, prediction, labels)), out, shape, parameters)
+    inputs = prediction, _targets(target, prediction, labels), per_output
+    kernel = partial(
+        kernels.loss_backward if backward else kernels.loss, kind, numbers=_numbers(parameters, prediction.dtype)
+    )
+    return _run(kernel, inputs, out, prediction.shape if backward else (), prediction.dtype)
 
 
 def _quantiles(quantiles: ArrayLike, prediction: ArrayLike) -> np.ndarray:
@@ -207,7 +229,7 @@ def step(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     >>> step([-1.0, 0.0, 2.0])
     array([0., 0., 1.])
     """
-    return _activate(kernels.step, x, out)
+    return _activate("step", x, out)
 
 
 def step_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -238,7 +260,7 @@ def step_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
     >>> step_backward([1.0, 1.0], [0.0, 1.0])
     array([0., 0.])
     """
-    return _activate_backward(kernels.step_backward, gradient, output, out)
+    return _activate_backward("step", gradient, output, out)
 
 
 def identity(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -271,7 +293,7 @@ def identity(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     >>> identity([-1.0, 0.0, 2.0])
     array([-1.,  0.,  2.])
     """
-    return _activate(kernels.identity, x, out)
+    return _activate("identity", x, out)
 
 
 def identity_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -302,7 +324,7 @@ def identity_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | 
     >>> identity_backward([1.0, 2.0], [3.0, 4.0])
     array([1., 2.])
     """
-    return _activate_backward(kernels.identity_backward, gradient, output, out)
+    return _activate_backward("identity", gradient, output, out)
 
 
 def sigmoid(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -335,7 +357,7 @@ def sigmoid(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     >>> sigmoid([-1.0, 0.0, 2.0]).round(4)
     array([0.2689, 0.5   , 0.8808])
     """
-    return _activate(kernels.sigmoid, x, out)
+    return _activate("sigmoid", x, out)
 
 
 def sigmoid_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -366,7 +388,7 @@ def sigmoid_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | N
     >>> sigmoid_backward([1.0, 1.0], [0.5, 0.75])
     array([0.25  , 0.1875])
     """
-    return _activate_backward(kernels.sigmoid_backward, gradient, output, out)
+    return _activate_backward("sigmoid", gradient, output, out)
 
 
 def tanh(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -399,7 +421,7 @@ def tanh(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     >>> tanh([-1.0, 0.0, 2.0]).round(4)
     array([-0.7616,  0.    ,  0.964 ])
     """
-    return _activate(kernels.tanh, x, out)
+    return _activate("tanh", x, out)
 
 
 def tanh_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -430,7 +452,7 @@ def tanh_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
     >>> tanh_backward([1.0, 1.0], [0.0, 0.5])
     array([1.  , 0.75])
     """
-    return _activate_backward(kernels.tanh_backward, gradient, output, out)
+    return _activate_backward("tanh", gradient, output, out)
 
 
 def relu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -463,7 +485,7 @@ def relu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     >>> relu([-1.0, 0.0, 2.0])
     array([0., 0., 2.])
     """
-    return _activate(kernels.relu, x, out)
+    return _activate("relu", x, out)
 
 
 def relu_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -494,7 +516,7 @@ def relu_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
     >>> relu_backward([1.0, 1.0], [0.0, 2.0])
     array([0., 1.])
     """
-    return _activate_backward(kernels.relu_backward, gradient, output, out)
+    return _activate_backward("relu", gradient, output, out)
 
 
 def softmax(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -527,7 +549,7 @@ def softmax(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     >>> softmax([0.3, 2.9, 4.0]).round(4)
     array([0.0182, 0.2452, 0.7366])
     """
-    return _activate(kernels.softmax, x, out)
+    return _activate("softmax", x, out)
 
 
 def softmax_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -558,7 +580,7 @@ def softmax_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | N
     >>> softmax_backward([1.0, 0.0], [0.25, 0.75])
     array([ 0.1875, -0.1875])
     """
-    return _activate_backward(kernels.softmax_backward, gradient, output, out)
+    return _activate_backward("softmax", gradient, output, out)
 
 
 def log_softmax(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -592,7 +614,7 @@ def log_softmax(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     >>> log_softmax([0.3, 2.9, 4.0]).round(4)
     array([-4.0057, -1.4057, -0.3057])
     """
-    return _activate(kernels.log_softmax, x, out)
+    return _activate("log_softmax", x, out)
 
 
 def log_softmax_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -623,7 +645,7 @@ def log_softmax_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray
     >>> log_softmax_backward([1.0, 0.0], [0.0, 0.0])
     array([ 0., -1.])
     """
-    return _activate_backward(kernels.log_softmax_backward, gradient, output, out)
+    return _activate_backward("log_softmax", gradient, output, out)
 
 
 def leaky_relu(x: ArrayLike, negative_slope: float = 0.01, out: np.ndarray | None = None) -> np.ndarray:
@@ -659,7 +681,7 @@ def leaky_relu(x: ArrayLike, negative_slope: float = 0.01, out: np.ndarray | Non
     array([-0.1,  0. ,  2. ])
     """
     negative_slope = check_float("negative_slope", negative_slope, 0.0)
-    return _activate(kernels.leaky_relu, x, out, negative_slope=negative_slope)
+    return _activate("leaky_relu", x, out, negative_slope=negative_slope)
 
 
 def leaky_relu_backward(
@@ -695,7 +717,7 @@ def leaky_relu_backward(
     array([0.1, 1. ])
     """
     negative_slope = check_float("negative_slope", negative_slope, 0.0)
-    return _activate_backward(kernels.leaky_relu_backward, gradient, output, out, negative_slope=negative_slope)
+    return _activate_backward("leaky_relu", gradient, output, out, negative_slope=negative_slope)
 
 
 def elu(x: ArrayLike, alpha: float = 1.0, out: np.ndarray | None = None) -> np.ndarray:
@@ -731,7 +753,7 @@ def elu(x: ArrayLike, alpha: float = 1.0, out: np.ndarray | None = None) -> np.n
     array([-0.6321,  0.    ,  2.    ])
     """
     alpha = check_float("alpha", alpha, 0.0)
-    return _activate(kernels.elu, x, out, alpha=alpha)
+    return _activate("elu", x, out, alpha=alpha)
 
 
 def elu_backward(
@@ -767,7 +789,7 @@ def elu_backward(
     array([0.5, 1. ])
     """
     alpha = check_float("alpha", alpha, 0.0)
-    return _activate_backward(kernels.elu_backward, gradient, output, out, alpha=alpha)
+    return _activate_backward("elu", gradient, output, out, alpha=alpha)
 
 
 def selu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -801,7 +823,7 @@ def selu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     >>> selu([-1.0, 0.0, 2.0]).round(4)
     array([-1.1113,  0.    ,  2.1014])
     """
-    return _activate(kernels.selu, x, out)
+    return _activate("selu", x, out)
 
 
 def selu_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -832,7 +854,7 @@ def selu_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
     >>> selu_backward([1.0, 1.0], [0.0, 2.0]).round(4)
     array([1.7581, 1.0507])
     """
-    return _activate_backward(kernels.selu_backward, gradient, output, out)
+    return _activate_backward("selu", gradient, output, out)
 
 
 def hard_sigmoid(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -865,7 +887,7 @@ def hard_sigmoid(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     >>> hard_sigmoid([-4.0, 0.0, 1.5, 3.0])
     array([0.  , 0.5 , 0.75, 1.  ])
     """
-    return _activate(kernels.hard_sigmoid, x, out)
+    return _activate("hard_sigmoid", x, out)
 
 
 def hard_sigmoid_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -896,7 +918,7 @@ def hard_sigmoid_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarra
     >>> hard_sigmoid_backward([6.0, 6.0], [0.5, 1.0])
     array([1., 0.])
     """
-    return _activate_backward(kernels.hard_sigmoid_backward, gradient, output, out)
+    return _activate_backward("hard_sigmoid", gradient, output, out)
 
 
 def gelu(x: ArrayLike, approximate: str = "none", out: np.ndarray | None = None) -> np.ndarray:
@@ -935,8 +957,7 @@ def gelu(x: ArrayLike, approximate: str = "none", out: np.ndarray | None = None)
     >>> gelu([-1.0, 0.0, 2.0], "tanh").round(4)
     array([-0.1588,  0.    ,  1.9546])
     """
-    approximate = choose("approximate", approximate, ("none", "tanh"))
-    return _activate(kernels.gelu, x, out, approximate=approximate)
+    return _activate(_gelu(approximate), x, out)
 
 
 def gelu_backward(
@@ -971,8 +992,7 @@ def gelu_backward(
     >>> gelu_backward([1.0, 1.0], [0.0, 2.0]).round(4)
     array([0.5   , 1.0852])
     """
-    approximate = choose("approximate", approximate, ("none", "tanh"))
-    return _activate_backward(kernels.gelu_backward, gradient, x, out, "x", approximate=approximate)
+    return _activate_backward(_gelu(approximate), gradient, x, out, "x")
 
 
 def silu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -1005,7 +1025,7 @@ def silu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     >>> silu([-1.0, 0.0, 2.0]).round(4)
     array([-0.2689,  0.    ,  1.7616])
     """
-    return _activate(kernels.silu, x, out)
+    return _activate("silu", x, out)
 
 
 def silu_backward(gradient: ArrayLike, x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -1036,7 +1056,7 @@ def silu_backward(gradient: ArrayLike, x: ArrayLike, out: np.ndarray | None = No
     >>> silu_backward([1.0, 1.0], [0.0, 2.0]).round(4)
     array([0.5   , 1.0908])
     """
-    return _activate_backward(kernels.silu_backward, gradient, x, out, "x")
+    return _activate_backward("silu", gradient, x, out, "x")
 
 
 def softplus(x: ArrayLike, beta: float = 1.0, out: np.ndarray | None = None) -> np.ndarray:
@@ -1073,7 +1093,7 @@ def softplus(x: ArrayLike, beta: float = 1.0, out: np.ndarray | None = None) -> 
     array([0.3133, 0.6931, 2.1269])
     """
     beta = check_float("beta", beta, 0.0, open_ends=True)
-    return _activate(kernels.softplus, x, out, beta=beta)
+    return _activate("softplus", x, out, beta=beta)
 
 
 def softplus_backward(
@@ -1109,7 +1129,7 @@ def softplus_backward(
     array([0.5   , 0.8808])
     """
     beta = check_float("beta", beta, 0.0, open_ends=True)
-    return _activate_backward(kernels.softplus_backward, gradient, x, out, "x", beta=beta)
+    return _activate_backward("softplus", gradient, x, out, "x", beta=beta)
 
 
 def sum_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
@@ -1146,7 +1166,7 @@ def sum_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray 
     ...                   [0, 0, 1, 0, 0, 0, 0, 0, 0, 0]).round(4)
     np.float64(0.0975)
     """
-    return _loss(kernels.sum_squared_error, prediction, target, out)
+    return _loss("sum_squared_error", prediction, target, out)
 
 
 def sum_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -1177,7 +1197,7 @@ def sum_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: np
     >>> sum_squared_error_backward([1.0, 2.0], [0.0, 4.0])
     array([ 1., -2.])
     """
-    return _loss(kernels.sum_squared_error_backward, prediction, target, out, backward=True)
+    return _loss("sum_squared_error", prediction, target, out, backward=True)
 
 
 def mean_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
@@ -1212,7 +1232,7 @@ def mean_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray
     >>> mean_squared_error([1.0, 2.0, 4.0], [1.0, 2.0, 1.0])
     np.float64(3.0)
     """
-    return _loss(kernels.mean_squared_error, prediction, target, out)
+    return _loss("mean_squared_error", prediction, target, out)
 
 
 def mean_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -1243,7 +1263,7 @@ def mean_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: n
     >>> mean_squared_error_backward([1.0, 2.0], [0.0, 4.0])
     array([ 1., -2.])
     """
-    return _loss(kernels.mean_squared_error_backward, prediction, target, out, backward=True)
+    return _loss("mean_squared_error", prediction, target, out, backward=True)
 
 
 def mean_absolute_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
@@ -1278,7 +1298,7 @@ def mean_absolute_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarra
     >>> mean_absolute_error([1.0, 2.0, 4.0], [1.0, 3.0, 2.0])
     np.float64(1.0)
     """
-    return _loss(kernels.mean_absolute_error, prediction, target, out)
+    return _loss("mean_absolute_error", prediction, target, out)
 
 
 def mean_absolute_error_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -1309,7 +1329,7 @@ def mean_absolute_error_backward(prediction: ArrayLike, target: ArrayLike, out: 
     >>> mean_absolute_error_backward([1.0, 2.0, 4.0, 4.0], [1.0, 3.0, 2.0, 2.0])
     array([ 0.  , -0.25,  0.25,  0.25])
     """
-    return _loss(kernels.mean_absolute_error_backward, prediction, target, out, backward=True)
+    return _loss("mean_absolute_error", prediction, target, out, backward=True)
 
 
 def huber(prediction: ArrayLike, target: ArrayLike, delta: float = 1.0, out: np.ndarray | None = None) -> np.floating:
@@ -1347,9 +1367,7 @@ def huber(prediction: ArrayLike, target: ArrayLike, delta: float = 1.0, out: np.
     >>> huber([1.0, 0.0], [0.0, 4.0])
     np.float64(2.0)
     """
-    return _loss(
-        kernels.huber, prediction, target, out, delta=check_float("delta", delta, 0.0, float("inf"), open_ends=True)
-    )
+    return _loss("huber", prediction, target, out, delta=check_float("delta", delta, 0.0, float("inf"), open_ends=True))
 
 
 def huber_backward(
@@ -1383,7 +1401,7 @@ def huber_backward(
     array([ 0.25, -0.5 ])
     """
     return _loss(
-        kernels.huber_backward,
+        "huber",
         prediction,
         target,
         out,
@@ -1425,7 +1443,7 @@ def log_cosh(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = 
     >>> log_cosh([1.0, -1000.0], [0.0, 0.0]).round(4)
     np.float64(499.8703)
     """
-    return _loss(kernels.log_cosh, prediction, target, out)
+    return _loss("log_cosh", prediction, target, out)
 
 
 def log_cosh_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -1456,7 +1474,7 @@ def log_cosh_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray 
     >>> log_cosh_backward([1.0, -1000.0], [0.0, 0.0]).round(4)
     array([ 0.3808, -0.5   ])
     """
-    return _loss(kernels.log_cosh_backward, prediction, target, out, backward=True)
+    return _loss("log_cosh", prediction, target, out, backward=True)
 
 
 def poisson(
@@ -1496,7 +1514,7 @@ def poisson(
     >>> poisson([0.0, 1.0], [1, 2]).round(4)
     np.float64(0.8591)
     """
-    return _loss(kernels.poisson, prediction, target, out, log_input=check_bool("log_input", log_input))
+    return _loss("poisson", prediction, target, out, log_input=check_bool("log_input", log_input))
 
 
 def poisson_backward(
@@ -1529,9 +1547,7 @@ def poisson_backward(
     >>> poisson_backward([2.0, 4.0], [1, 4], log_input=False).round(4)
     array([0.25, 0.  ])
     """
-    return _loss(
-        kernels.poisson_backward, prediction, target, out, log_input=check_bool("log_input", log_input), backward=True
-    )
+    return _loss("poisson", prediction, target, out, log_input=check_bool("log_input", log_input), backward=True)
 
 
 def quantile(
@@ -1570,7 +1586,7 @@ def quantile(
     >>> quantile([[1.0, 1.0]], [[2.0, 2.0]], [0.25, 0.75])
     np.float64(0.5)
     """
-    return _loss(kernels.quantile, prediction, target, out, quantiles=_quantiles(quantiles, prediction))
+    return _loss("quantile", prediction, target, out, per_output=_quantiles(quantiles, prediction))
 
 
 def quantile_backward(
@@ -1604,9 +1620,7 @@ def quantile_backward(
     >>> quantile_backward([[1.0, 3.0]], [[2.0, 2.0]], [0.25, 0.75])
     array([[-0.125,  0.125]])
     """
-    return _loss(
-        kernels.quantile_backward, prediction, target, out, quantiles=_quantiles(quantiles, prediction), backward=True
-    )
+    return _loss("quantile", prediction, target, out, per_output=_quantiles(quantiles, prediction), backward=True)
 
 
 def hinge(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
@@ -1641,7 +1655,7 @@ def hinge(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = Non
     >>> hinge([0.5, -0.5, 3.0, -2.0], [1, 1, 1, 1])
     np.float64(1.25)
     """
-    return _loss(kernels.hinge, prediction, target, out)
+    return _loss("hinge", prediction, target, out)
 
 
 def hinge_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -1672,7 +1686,7 @@ def hinge_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | N
     >>> hinge_backward([0.5, 1.0, 3.0, -2.0], [1, 1, 1, -1])
     array([-0.25,  0.  ,  0.  ,  0.  ])
     """
-    return _loss(kernels.hinge_backward, prediction, target, out, backward=True)
+    return _loss("hinge", prediction, target, out, backward=True)
 
 
 def cross_entropy(
@@ -1712,9 +1726,7 @@ def cross_entropy(
     >>> cross_entropy([[0.1, 0.6, 0.3]], [1]).round(4)
     np.float64(0.5108)
     """
-    return _loss(
-        kernels.cross_entropy, prediction, target, out, label_smoothing=_smoothing(label_smoothing), labels=True
-    )
+    return _loss("cross_entropy", prediction, target, out, label_smoothing=_smoothing(label_smoothing), labels=True)
 
 
 def cross_entropy_backward(
@@ -1748,7 +1760,7 @@ def cross_entropy_backward(
     array([-0.    , -1.3333])
     """
     return _loss(
-        kernels.cross_entropy_backward,
+        "cross_entropy",
         prediction,
         target,
         out,
@@ -1795,7 +1807,7 @@ def binary_cross_entropy(
     >>> binary_cross_entropy([0.9, 0.2], [1, 0]).round(4)
     np.float64(0.1643)
     """
-    return _loss(kernels.binary_cross_entropy, prediction, target, out, label_smoothing=_smoothing(label_smoothing))
+    return _loss("binary_cross_entropy", prediction, target, out, label_smoothing=_smoothing(label_smoothing))
 
 
 def binary_cross_entropy_backward(
@@ -1829,7 +1841,7 @@ def binary_cross_entropy_backward(
     array([-1.    ,  0.6667])
     """
     return _loss(
-        kernels.binary_cross_entropy_backward,
+        "binary_cross_entropy",
         prediction,
         target,
         out,
@@ -1872,7 +1884,7 @@ def kl_divergence(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | No
     >>> kl_divergence(np.log([[0.25, 0.75]]), [[0.5, 0.5]]).round(4)
     np.float64(0.1438)
     """
-    return _loss(kernels.kl_divergence, prediction, target, out)
+    return _loss("kl_divergence", prediction, target, out)
 
 
 def kl_divergence_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -1903,7 +1915,7 @@ def kl_divergence_backward(prediction: ArrayLike, target: ArrayLike, out: np.nda
     >>> kl_divergence_backward([[-1.0, -2.0]], [[0.5, 0.5]])
     array([[-0.5, -0.5]])
     """
-    return _loss(kernels.kl_divergence_backward, prediction, target, out, backward=True)
+    return _loss("kl_divergence", prediction, target, out, backward=True)
 
 
 def softmax_cross_entropy(
@@ -1943,7 +1955,7 @@ def softmax_cross_entropy(
     np.float64(0.4076)
     """
     return _loss(
-        kernels.softmax_cross_entropy, prediction, target, out, label_smoothing=_smoothing(label_smoothing), labels=True
+        "softmax_cross_entropy", prediction, target, out, label_smoothing=_smoothing(label_smoothing), labels=True
     )
 
 
@@ -1978,7 +1990,7 @@ def softmax_cross_entropy_backward(
     array([-0.5,  0.5])
     """
     return _loss(
-        kernels.softmax_cross_entropy_backward,
+        "softmax_cross_entropy",
         prediction,
         target,
         out,
@@ -2024,9 +2036,7 @@ def sigmoid_binary_cross_entropy(
     >>> sigmoid_binary_cross_entropy([2.0, -1.0], [1, 0]).round(4)
     np.float64(0.2201)
     """
-    return _loss(
-        kernels.sigmoid_binary_cross_entropy, prediction, target, out, label_smoothing=_smoothing(label_smoothing)
-    )
+    return _loss("sigmoid_binary_cross_entropy", prediction, target, out, label_smoothing=_smoothing(label_smoothing))
 
 
 def sigmoid_binary_cross_entropy_backward(
@@ -2060,7 +2070,7 @@ def sigmoid_binary_cross_entropy_backward(
     array([-0.25,  0.25])
     """
     return _loss(
-        kernels.sigmoid_binary_cross_entropy_backward,
+        "sigmoid_binary_cross_entropy",
         prediction,
         target,
         out,
@@ -2101,7 +2111,7 @@ def softmax_kl_divergence(prediction: ArrayLike, target: ArrayLike, out: np.ndar
     >>> softmax_kl_divergence([[0.0, 0.0]], [[1.0, 0.0]]).round(4)
     np.float64(0.6931)
     """
-    return _loss(kernels.softmax_kl_divergence, prediction, target, out)
+    return _loss("softmax_kl_divergence", prediction, target, out)
 
 
 def softmax_kl_divergence_backward(
@@ -2134,4 +2144,4 @@ def softmax_kl_divergence_backward(
     >>> softmax_kl_divergence_backward([[0.0, 0.0]], [[1.0, 0.0]])
     array([[-0.5,  0.5]])
     """
-    return _loss(kernels.softmax_kl_divergence_backward, prediction, target, out, backward=True)
+    return _loss("softmax_kl_divergence", prediction, target, out, backward=True)

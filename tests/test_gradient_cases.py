@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import kernel_calls as kernels
 import numpy as np
 import pytest
 from gradient_cases import (
@@ -25,7 +26,6 @@ from tolerances import assert_close, tolerance
 
 import nnfast as nf
 from nnfast import layers, losses, optimizers, reference
-from nnfast.kernels import arrays as kernels
 
 H = 1e-5  # its square, and the rounding of the loss divided by it, are both about 1e-10
 
@@ -51,6 +51,15 @@ def test_every_loss_has_a_row() -> None:
     for name, row in LOSSES.items():
         assert set(row.kernels) == {name, *losses.LOSSES[name].fused.values()}
     assert set(kernels.LOSSES) == {kernel for row in LOSSES.values() for kernel in row.kernels}
+
+
+def test_descriptions_and_kernels_agree() -> None:
+    assert {name for name, function in ACTIVATIONS.items() if function.from_input} == kernels.FROM_INPUT
+    assert {name for name, function in ACTIVATIONS.items() if function.mixes} == kernels.MIXING
+    kinds = losses.LOSSES.values()
+    assert {kernel for kind in kinds for kernel in kind.fused.values()} - set(losses.NAMES) == kernels.FUSED
+    of_labels = [kind for kind in kinds if kind.takes_labels]
+    assert {kernel for kind in of_labels for kernel in (kind.name, *kind.fused.values())} == kernels.OF_LABELS
 
 
 def test_every_optimizer_has_a_row() -> None:

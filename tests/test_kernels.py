@@ -13,7 +13,9 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+import kernel_calls as kernels
 import numpy as np
 import pytest
 import scipy.special
@@ -22,7 +24,7 @@ from hypothesis import strategies as st
 from tolerances import assert_close, tolerance
 
 from nnfast import reference
-from nnfast.kernels import arrays as kernels
+from nnfast.kernels import arrays
 
 DTYPES = (np.float32, np.float64)
 ACTIVATIONS = ("identity", "step", "sigmoid", "tanh", "relu", "softmax")
@@ -1472,6 +1474,23 @@ def test_labels_out_of_range_are_refused(dtype, label):
         kernels.count_correct(prediction, np.zeros(4, np.int64), 0.5)
 
 
+def test_unknown_operations_are_refused():
+    a = np.ones((2, 2))
+    for call in (
+        lambda: arrays.apply("maxout", a),
+        lambda: arrays.apply_backward("maxout", a, a),
+        lambda: arrays.apply_backward("exp", a, a),
+        lambda: arrays.loss("maxout", a, a),
+        lambda: arrays.loss_backward("maxout", a, a),
+        lambda: arrays.update("maxout", a, a),
+    ):
+        with pytest.raises(KeyError, match="maxout|exp"):
+            call()
+    with pytest.raises(TypeError, match="^no optimizer has the hyperparameter momemtum$"):
+        arrays.update("sgd", a, a, learning_rate=0.1, momemtum=0.9)
+    np.testing.assert_array_equal(a, 1)
+
+
 def test_unknown_activations_are_refused():
     with pytest.raises((KeyError, ValueError), match="maxout"):
         kernels.dense(np.ones((2, 2)), np.ones((2, 2)), None, "maxout")
@@ -1527,6 +1546,12 @@ NOT_MATRICES = [
     "k.adam(v, v, None, v, 0.1, 0.9, 0.9, 0.1, 1)",
     "k.adamw(v, v, v, None, 0.1, 0.9, 0.9, 0.1, 1)",
     "k.nadam(v, v, None, v, 0.1, 0.9, 0.9, 0.1, 0.1, 1.0, 1)",
+    "e.update('adam', v, v, (v,), learning_rate=0.1)",
+    "e.update('sgd', v, v, (v, v, v, v), learning_rate=0.1)",
+    "e.loss('quantile', a, a)",
+    "e.loss_backward('quantile', a, a)",
+    "e.loss('huber', a, a, v, (1.0,))",
+    "e.loss('huber', a, a, None, (1.0, 2.0, 3.0))",
     "k.average(None, v, 0.1)",
     "k.average(v, None, 0.1)",
     "k.square_sum(None)",
@@ -1545,7 +1570,9 @@ NOT_MATRICES = [
 REFUSE = """
 import sys
 import numpy as np
-from nnfast.kernels import arrays as k
+sys.path.append(sys.argv.pop(1))
+import kernel_calls as k
+from nnfast.kernels import arrays as e
 a, v, s = np.ones((3, 3)), np.ones(3), np.array(1.0)
 for call in sys.argv[1:]:
     print(call, flush=True)
@@ -1560,6 +1587,8 @@ for call in sys.argv[1:]:
 
 def test_what_is_no_matrix_is_refused():
     """None, scalars and vectors in place of a matrix: an error, and the process survives."""
-    run = subprocess.run([sys.executable, "-P", "-c", REFUSE, *NOT_MATRICES], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", REFUSE, str(Path(__file__).parent), *NOT_MATRICES], capture_output=True, text=True
+    )
     expected = "".join(f"{call}\nrefused\n" for call in NOT_MATRICES)
     assert run.stdout == expected, f"exit code {run.returncode}, {run.stderr}"

@@ -12,13 +12,13 @@ import sys
 import textwrap
 from collections.abc import Iterator
 
+import kernel_calls as kernels
 import numpy as np
 import pytest
 from tolerances import assert_close
 
 import nnfast as nf
 from nnfast import reference
-from nnfast.kernels import arrays as kernels
 
 PROT_NONE = 0
 guarded = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="guard pages are set up for Linux alone")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import kernel_calls as kernels
 import numpy as np
 import pytest
 from tolerances import assert_close
 
 import nnfast as nf
-from nnfast.kernels import arrays as kernels
 
 torch = pytest.importorskip("torch", reason="the trajectories of PyTorch need torch")
 F = torch.nn.functional

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import kernel_calls as kernels
 import numpy as np
 import pytest
 from tolerances import assert_close
 
 import nnfast as nf
 from nnfast import reference
-from nnfast.kernels import arrays as kernels
 from nnfast.optimizers import OPTIMIZERS, Optimizer
 
 torch = pytest.importorskip("torch", reason="the trajectories of PyTorch need torch")

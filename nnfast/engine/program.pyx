@@ -18,7 +18,7 @@ from libc.math cimport INFINITY, isfinite, sqrt
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
-from nnfast.kernels.arrays cimport bitgen_t, generator_of, shuffle_order
+from nnfast.kernels.arrays cimport bitgen_t, fill_hyperparameters, generator_of, shuffle_order
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
     IDENTITY, MAX_MOMENTS, Kernels, LossSpec, Optimizer, SUM_BLOCK, Targets, advance, from_logits, keeps, mixes,
@@ -29,7 +29,7 @@ from math import prod
 
 import numpy as np
 
-from nnfast.kernels.arrays import ACTIVATIONS, LOSSES, OPTIMIZERS
+from nnfast.kernels.arrays import ACTIVATIONS, LOSSES
 
 cnp.import_array()
 
@@ -219,8 +219,7 @@ cdef class Program:
         cdef LossSpec* loss = &self.plan.loss
         kind, numbers, per_output = description
         loss.kind = LOSSES[kind]
-        loss.a = numbers[0] if numbers else 0
-        loss.log_input = loss.a != 0  # which poisson alone reads
+        loss.a, loss.b = (*numbers, 0, 0)[:2]
         if per_output is not None:
             loss.period = len(per_output)
             if loss.period == 0:
@@ -339,7 +338,6 @@ cdef class Program:
         return 0
 
     cdef int adopt(self, values, moments) except -1:
-        cdef Optimizer* o = &self.optimizer
         if values.kind != self.optimizer_kind:
             self.optimizer_kind = values.kind
             self.optimizer_steps = self.epochs = 0
@@ -353,22 +351,7 @@ cdef class Program:
         self.clip_norm = values.clip_norm
         self.decays_biases = values.decay_biases
         self.hyperparameters = values
-        o.kind = OPTIMIZERS[values.kind]
-        o.learning_rate = values.learning_rate
-        o.learning_rate_decay = values.learning_rate_decay
-        o.momentum = values.momentum
-        o.dampening = values.dampening
-        o.nesterov = values.nesterov
-        o.alpha = values.alpha
-        o.rho = values.rho
-        o.beta1 = values.beta1
-        o.beta2 = values.beta2
-        o.epsilon = values.epsilon
-        o.momentum_decay = values.momentum_decay
-        o.weight_decay = values.weight_decay
-        o.decoupled_weight_decay = values.decoupled_weight_decay
-        o.clip_value = values.clip_value
-        o.gradient_scale = 1
+        fill_hyperparameters(&self.optimizer, values)
         return 0
 
     cdef void keep_optimizer(self, const Job* job) noexcept:

@@ -1,5 +1,6 @@
 cimport numpy as cnp
 from libc.stdint cimport int64_t, uint64_t
+from nnfast.kernels.table cimport Optimizer
 
 cdef extern from "numpy/random/bitgen.h" nogil:
     ctypedef struct bitgen_t:
@@ -8,3 +9,5 @@ cdef extern from "numpy/random/bitgen.h" nogil:
 
 cdef bitgen_t* generator_of(object bit_generator) except NULL
 cdef void shuffle_order(Py_ssize_t n, int64_t* order, bitgen_t* generator) noexcept nogil
+# What `values` has as attributes, by the names of the fields; a field that it lacks, or has as None, is neutral.
+cdef int fill_hyperparameters(Optimizer* optimizer, object values) except -1

@@ -3,52 +3,21 @@ from typing import Final
 import numpy as np
 from numpy.random import BitGenerator
 
+FUNCTIONS: Final[dict[str, int]]
 ACTIVATIONS: Final[dict[str, int]]
 LOSSES: Final[dict[str, int]]
 METRICS: Final[dict[str, int]]
 OPTIMIZERS: Final[dict[str, int]]
+FROM_INPUT: Final[frozenset[str]]
+MIXING: Final[frozenset[str]]
+FUSED: Final[frozenset[str]]
+OF_LABELS: Final[frozenset[str]]
 COMPILER: Final[str]
 CHECKED: Final[bool]
 
-def exp(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def log(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def step(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def identity(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def sigmoid(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def tanh(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def relu(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def softmax(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def step_backward(gradient: np.ndarray, output: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def identity_backward(gradient: np.ndarray, output: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def sigmoid_backward(gradient: np.ndarray, output: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def tanh_backward(gradient: np.ndarray, output: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def relu_backward(gradient: np.ndarray, output: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def softmax_backward(gradient: np.ndarray, output: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def log_softmax(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def log_softmax_backward(gradient: np.ndarray, output: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def selu(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def selu_backward(gradient: np.ndarray, output: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def hard_sigmoid(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def hard_sigmoid_backward(gradient: np.ndarray, output: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def gelu_tanh(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def gelu_tanh_backward(gradient: np.ndarray, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def silu(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def silu_backward(gradient: np.ndarray, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def leaky_relu(x: np.ndarray, negative_slope: float = 0.01, out: np.ndarray | None = None) -> np.ndarray: ...
-def leaky_relu_backward(
-    gradient: np.ndarray, output: np.ndarray, negative_slope: float = 0.01, out: np.ndarray | None = None
-) -> np.ndarray: ...
-def elu(x: np.ndarray, alpha: float = 1.0, out: np.ndarray | None = None) -> np.ndarray: ...
-def elu_backward(
-    gradient: np.ndarray, output: np.ndarray, alpha: float = 1.0, out: np.ndarray | None = None
-) -> np.ndarray: ...
-def gelu(x: np.ndarray, approximate: str = "none", out: np.ndarray | None = None) -> np.ndarray: ...
-def gelu_backward(
-    gradient: np.ndarray, x: np.ndarray, approximate: str = "none", out: np.ndarray | None = None
-) -> np.ndarray: ...
-def softplus(x: np.ndarray, beta: float = 1.0, out: np.ndarray | None = None) -> np.ndarray: ...
-def softplus_backward(
-    gradient: np.ndarray, x: np.ndarray, beta: float = 1.0, out: np.ndarray | None = None
+def apply(function: str, x: np.ndarray, alpha: float = 0.0, out: np.ndarray | None = None) -> np.ndarray: ...
+def apply_backward(
+    activation: str, gradient: np.ndarray, at: np.ndarray, alpha: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray: ...
 def apply_keep(
     x: np.ndarray,
@@ -58,69 +27,21 @@ def apply_keep(
     derivative: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]: ...
 def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def sum_squared_error(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.floating: ...
-def sum_squared_error_backward(
-    prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None
-) -> np.ndarray: ...
-def mean_squared_error(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.floating: ...
-def mean_squared_error_backward(
-    prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None
-) -> np.ndarray: ...
-def mean_absolute_error(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.floating: ...
-def mean_absolute_error_backward(
-    prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None
-) -> np.ndarray: ...
-def huber(
-    prediction: np.ndarray, target: np.ndarray, delta: float = 1.0, out: np.ndarray | None = None
+def loss(
+    kind: str,
+    prediction: np.ndarray,
+    target: np.ndarray,
+    per_output: np.ndarray | None = None,
+    numbers: tuple[float, ...] = (),
+    out: np.ndarray | None = None,
 ) -> np.floating: ...
-def huber_backward(
-    prediction: np.ndarray, target: np.ndarray, delta: float = 1.0, out: np.ndarray | None = None
-) -> np.ndarray: ...
-def log_cosh(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.floating: ...
-def log_cosh_backward(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def poisson(
-    prediction: np.ndarray, target: np.ndarray, log_input: bool = True, out: np.ndarray | None = None
-) -> np.floating: ...
-def poisson_backward(
-    prediction: np.ndarray, target: np.ndarray, log_input: bool = True, out: np.ndarray | None = None
-) -> np.ndarray: ...
-def quantile(
-    prediction: np.ndarray, target: np.ndarray, quantiles: np.ndarray, out: np.ndarray | None = None
-) -> np.floating: ...
-def quantile_backward(
-    prediction: np.ndarray, target: np.ndarray, quantiles: np.ndarray, out: np.ndarray | None = None
-) -> np.ndarray: ...
-def hinge(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.floating: ...
-def hinge_backward(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def cross_entropy(
-    prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
-) -> np.floating: ...
-def cross_entropy_backward(
-    prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
-) -> np.ndarray: ...
-def binary_cross_entropy(
-    prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
-) -> np.floating: ...
-def binary_cross_entropy_backward(
-    prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
-) -> np.ndarray: ...
-def kl_divergence(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.floating: ...
-def kl_divergence_backward(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
-def softmax_cross_entropy(
-    prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
-) -> np.floating: ...
-def softmax_cross_entropy_backward(
-    prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
-) -> np.ndarray: ...
-def sigmoid_binary_cross_entropy(
-    prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
-) -> np.floating: ...
-def sigmoid_binary_cross_entropy_backward(
-    prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
-) -> np.ndarray: ...
-def softmax_kl_divergence(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.floating: ...
-def softmax_kl_divergence_backward(
-    prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None
+def loss_backward(
+    kind: str,
+    prediction: np.ndarray,
+    target: np.ndarray,
+    per_output: np.ndarray | None = None,
+    numbers: tuple[float, ...] = (),
+    out: np.ndarray | None = None,
 ) -> np.ndarray: ...
 def count_correct(prediction: np.ndarray, target: np.ndarray, threshold: float | None = None) -> int: ...
 def score(
@@ -218,111 +139,14 @@ def batch_norm_backward(
     epsilon: float,
     out: np.ndarray | None = None,
 ) -> np.ndarray: ...
-def sgd(
+def update(
+    kind: str,
     parameters: np.ndarray,
     gradient: np.ndarray,
-    learning_rate: float,
-    *,
-    buffer: np.ndarray | None = None,
-    momentum: float = 0.0,
-    dampening: float = 0.0,
-    nesterov: bool = False,
+    moments: tuple[np.ndarray | None, ...] = (),
     step: int = 1,
-    weight_decay: float = 0.0,
-    clip_value: float | None = None,
-    gradient_scale: float = 1.0,
-) -> None: ...
-def adagrad(
-    parameters: np.ndarray,
-    gradient: np.ndarray,
-    total: np.ndarray,
-    learning_rate: float,
-    learning_rate_decay: float,
-    epsilon: float,
-    step: int,
-    *,
-    weight_decay: float = 0.0,
-    clip_value: float | None = None,
-    gradient_scale: float = 1.0,
-) -> None: ...
-def rmsprop(
-    parameters: np.ndarray,
-    gradient: np.ndarray,
-    square: np.ndarray,
-    learning_rate: float,
-    alpha: float,
-    epsilon: float,
-    *,
-    mean: np.ndarray | None = None,
-    buffer: np.ndarray | None = None,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    clip_value: float | None = None,
-    gradient_scale: float = 1.0,
-) -> None: ...
-def adadelta(
-    parameters: np.ndarray,
-    gradient: np.ndarray,
-    square: np.ndarray,
-    square_change: np.ndarray,
-    learning_rate: float,
-    rho: float,
-    epsilon: float,
-    *,
-    weight_decay: float = 0.0,
-    clip_value: float | None = None,
-    gradient_scale: float = 1.0,
-) -> None: ...
-def adam(
-    parameters: np.ndarray,
-    gradient: np.ndarray,
-    first_moment: np.ndarray,
-    second_moment: np.ndarray,
-    learning_rate: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    step: int,
-    *,
-    largest: np.ndarray | None = None,
-    weight_decay: float = 0.0,
-    decoupled_weight_decay: bool = False,
-    clip_value: float | None = None,
-    gradient_scale: float = 1.0,
-) -> None: ...
-def adamw(
-    parameters: np.ndarray,
-    gradient: np.ndarray,
-    first_moment: np.ndarray,
-    second_moment: np.ndarray,
-    learning_rate: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    step: int,
-    *,
-    largest: np.ndarray | None = None,
-    weight_decay: float = 0.0,
-    clip_value: float | None = None,
-    gradient_scale: float = 1.0,
-) -> None: ...
-def nadam(
-    parameters: np.ndarray,
-    gradient: np.ndarray,
-    first_moment: np.ndarray,
-    second_moment: np.ndarray,
-    learning_rate: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    momentum_decay: float,
-    product: float,
-    step: int,
-    *,
-    weight_decay: float = 0.0,
-    decoupled_weight_decay: bool = False,
-    clip_value: float | None = None,
-    gradient_scale: float = 1.0,
+    product: float | None = None,
+    **hyperparameters: float | None,
 ) -> float: ...
 def average(average: np.ndarray, values: np.ndarray, weight: float) -> None: ...
 def square_sum(x: np.ndarray) -> float: ...

@@ -1,7 +1,10 @@
 """The kernels of the level in use, on NumPy arrays, under the names and signatures of `nnfast.reference`.
 
-Arrays must be C-contiguous, aligned, in native byte order and all of one float dtype (labels: int64); anything else is
-refused. `nnfast.functions` is the door that takes any array. `out` may be an input of an elementwise function.
+`apply`, `loss` and `update` and their `_backward` stand for all functions, losses and optimizers, which they take by
+name. Those that differ in what they return or need are there under names of their own.
+
+Arrays must be C-contiguous, aligned, in native byte order and all of one float dtype (labels: int64); anything else
+raises an error. `nnfast.functions` accepts any array. `out` may be an input of an elementwise function.
 """
 
 cimport numpy as cnp
@@ -11,18 +14,13 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    ABSOLUTE_ERROR, BINARY_ACCURACY, CLASS_ACCURACY, SUBSET_ACCURACY, TOP_K_ACCURACY, MetricSpec, is_count,
-    takes_labels,
-)
-from nnfast.kernels.table cimport (
-    ADADELTA, ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GELU, GELU_TANH, HARD_SIGMOID,
-    HINGE, HUBER, IDENTITY, KL_DIVERGENCE, LEAKY_RELU, LOG, LOG_COSH, LOG_SOFTMAX, MAX_MOMENTS, MEAN_ABSOLUTE_ERROR,
-    MEAN_SQUARED_ERROR, NADAM, POISSON, QUANTILE, RELU, RMSPROP, SELU, SGD, SIGMOID, SIGMOID_BINARY_CROSS_ENTROPY,
-    SILU, SOFTMAX, SOFTMAX_CROSS_ENTROPY, SOFTMAX_KL_DIVERGENCE, SOFTPLUS, STEP, SUM_SQUARED_ERROR, TANH,
-    Kernels, LossSpec, Optimizer, Targets, advance, keeps, noise_key as key_of_noise, over_classes, over_elements,
+    EXP, MAX_MOMENTS, Kernels, LossSpec, MetricSpec, Optimizer, Targets, advance, by_output, from_logits, is_count,
+    keeps, mixes, moments_needed, noise_key as key_of_noise, over_classes, over_elements, takes_labels,
 )
 
 import numpy as np
+
+from nnfast.kernels.table import Function, Loss, Metric, OptimizerKind
 
 cnp.import_array()
 
@@ -50,56 +48,23 @@ cdef extern from *:
 COMPILER = NNFAST_COMPILER.decode("ascii")
 CHECKED = bool(NNFAST_CHECKED)
 
-# The codes by which the engine knows activations, losses and optimizers.
-ACTIVATIONS = {
-    "identity": IDENTITY,
-    "step": STEP,
-    "sigmoid": SIGMOID,
-    "tanh": TANH,
-    "relu": RELU,
-    "leaky_relu": LEAKY_RELU,
-    "elu": ELU,
-    "selu": SELU,
-    "gelu": GELU,
-    "gelu_tanh": GELU_TANH,
-    "silu": SILU,
-    "softplus": SOFTPLUS,
-    "hard_sigmoid": HARD_SIGMOID,
-    "softmax": SOFTMAX,
-    "log_softmax": LOG_SOFTMAX,
-}
-LOSSES = {
-    "sum_squared_error": SUM_SQUARED_ERROR,
-    "mean_squared_error": MEAN_SQUARED_ERROR,
-    "mean_absolute_error": MEAN_ABSOLUTE_ERROR,
-    "huber": HUBER,
-    "log_cosh": LOG_COSH,
-    "poisson": POISSON,
-    "quantile": QUANTILE,
-    "hinge": HINGE,
-    "cross_entropy": CROSS_ENTROPY,
-    "binary_cross_entropy": BINARY_CROSS_ENTROPY,
-    "kl_divergence": KL_DIVERGENCE,
-    "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
-    "sigmoid_binary_cross_entropy": SIGMOID_BINARY_CROSS_ENTROPY,
-    "softmax_kl_divergence": SOFTMAX_KL_DIVERGENCE,
-}
-METRICS = {
-    "class_accuracy": CLASS_ACCURACY,
-    "top_k_accuracy": TOP_K_ACCURACY,
-    "binary_accuracy": BINARY_ACCURACY,
-    "subset_accuracy": SUBSET_ACCURACY,
-    "absolute_error": ABSOLUTE_ERROR,
-}
-OPTIMIZERS = {
-    "sgd": SGD,
-    "adagrad": ADAGRAD,
-    "rmsprop": RMSPROP,
-    "adadelta": ADADELTA,
-    "adam": ADAM,
-    "adamw": ADAMW,
-    "nadam": NADAM,
-}
+
+def _codes(enum, holds=lambda code: True):
+    """The codes by which the engine knows operations, by name, of those for which `holds`."""
+    return {code.name.lower(): int(code) for code in enum if holds(code)}
+
+
+FUNCTIONS = _codes(Function)
+ACTIVATIONS = _codes(Function, lambda code: code < EXP)
+LOSSES = _codes(Loss)
+METRICS = _codes(Metric)
+OPTIMIZERS = _codes(OptimizerKind)
+
+# What the descriptions of activations and losses say too; tests compare the two.
+FROM_INPUT = frozenset(_codes(Function, lambda code: keeps(code)))
+MIXING = frozenset(_codes(Function, lambda code: mixes(code)))
+FUSED = frozenset(_codes(Loss, lambda code: from_logits(code)))
+OF_LABELS = frozenset(_codes(Loss, lambda code: over_classes(code)))
 
 
 cdef const Kernels* kernels_for(cnp.ndarray x) except NULL:
@@ -159,164 +124,36 @@ cdef Py_ssize_t columns_of(cnp.ndarray x):
 
 # ---- elementwise functions and softmax
 
-cdef object apply(int function, cnp.ndarray x, object out, double alpha=0):
-    cdef const Kernels* K = kernels_for(x)
-    check(x, x.dtype, None, False)
-    cdef cnp.ndarray y = output(out, (<object>x).shape, x.dtype)
-    cdef Py_ssize_t n = columns_of(x), m = rows_of(x)
-    cdef const void* px = cnp.PyArray_DATA(x)
+def apply(function, x, alpha=0.0, out=None):
+    cdef cnp.ndarray X = x
+    cdef const Kernels* K = kernels_for(X)
+    cdef int code = FUNCTIONS[function]
+    cdef double parameter = alpha
+    check(X, X.dtype, None, False)
+    cdef cnp.ndarray y = output(out, (<object>X).shape, X.dtype)
+    cdef Py_ssize_t n = columns_of(X), m = rows_of(X)
+    cdef const void* px = cnp.PyArray_DATA(X)
     cdef void* py = cnp.PyArray_DATA(y)
     with nogil:
-        K.apply(function, alpha, m, n, px, n, py, n)
+        K.apply(code, parameter, m, n, px, n, py, n)
     return y
 
 
-cdef object apply_backward(int function, cnp.ndarray gradient, cnp.ndarray y, object out, double alpha=0):
-    cdef const Kernels* K = kernels_for(y)
-    check(y, y.dtype, None, False)
-    check(gradient, y.dtype, (<object>y).shape, False)
-    cdef cnp.ndarray result = output(out, (<object>y).shape, y.dtype)
-    cdef Py_ssize_t n = columns_of(y), m = rows_of(y)
-    cdef const void* pg = cnp.PyArray_DATA(gradient)
-    cdef const void* py = cnp.PyArray_DATA(y)
+def apply_backward(activation, gradient, at, alpha=0.0, out=None):
+    cdef cnp.ndarray G = gradient, Y = at
+    cdef const Kernels* K = kernels_for(Y)
+    cdef int code = ACTIVATIONS[activation]
+    cdef double parameter = alpha
+    check(Y, Y.dtype, None, False)
+    check(G, Y.dtype, (<object>Y).shape, False)
+    cdef cnp.ndarray result = output(out, (<object>Y).shape, Y.dtype)
+    cdef Py_ssize_t n = columns_of(Y), m = rows_of(Y)
+    cdef const void* pg = cnp.PyArray_DATA(G)
+    cdef const void* py = cnp.PyArray_DATA(Y)
     cdef void* po = cnp.PyArray_DATA(result)
     with nogil:
-        K.apply_backward(function, alpha, m, n, pg, n, py, n, po, n)
+        K.apply_backward(code, parameter, m, n, pg, n, py, n, po, n)
     return result
-
-
-def exp(x, out=None):
-    return apply(EXP, x, out)
-
-
-def log(x, out=None):
-    return apply(LOG, x, out)
-
-
-def step(x, out=None):
-    return apply(STEP, x, out)
-
-
-def step_backward(gradient, output, out=None):
-    return apply_backward(STEP, gradient, output, out)
-
-
-def identity(x, out=None):
-    return apply(IDENTITY, x, out)
-
-
-def identity_backward(gradient, output, out=None):
-    return apply_backward(IDENTITY, gradient, output, out)
-
-
-def sigmoid(x, out=None):
-    return apply(SIGMOID, x, out)
-
-
-def sigmoid_backward(gradient, output, out=None):
-    return apply_backward(SIGMOID, gradient, output, out)
-
-
-def tanh(x, out=None):
-    return apply(TANH, x, out)
-
-
-def tanh_backward(gradient, output, out=None):
-    return apply_backward(TANH, gradient, output, out)
-
-
-def relu(x, out=None):
-    return apply(RELU, x, out)
-
-
-def relu_backward(gradient, output, out=None):
-    return apply_backward(RELU, gradient, output, out)
-
-
-def softmax(x, out=None):
-    return apply(SOFTMAX, x, out)
-
-
-def softmax_backward(gradient, output, out=None):
-    return apply_backward(SOFTMAX, gradient, output, out)
-
-
-def log_softmax(x, out=None):
-    return apply(LOG_SOFTMAX, x, out)
-
-
-def log_softmax_backward(gradient, output, out=None):
-    return apply_backward(LOG_SOFTMAX, gradient, output, out)
-
-
-def leaky_relu(x, negative_slope=0.01, out=None):
-    return apply(LEAKY_RELU, x, out, negative_slope)
-
-
-def leaky_relu_backward(gradient, output, negative_slope=0.01, out=None):
-    return apply_backward(LEAKY_RELU, gradient, output, out, negative_slope)
-
-
-def elu(x, alpha=1.0, out=None):
-    return apply(ELU, x, out, alpha)
-
-
-def elu_backward(gradient, output, alpha=1.0, out=None):
-    return apply_backward(ELU, gradient, output, out, alpha)
-
-
-def selu(x, out=None):
-    return apply(SELU, x, out)
-
-
-def selu_backward(gradient, output, out=None):
-    return apply_backward(SELU, gradient, output, out)
-
-
-def hard_sigmoid(x, out=None):
-    return apply(HARD_SIGMOID, x, out)
-
-
-def hard_sigmoid_backward(gradient, output, out=None):
-    return apply_backward(HARD_SIGMOID, gradient, output, out)
-
-
-cdef int gelu_by(approximate) except -1:
-    if approximate not in ("none", "tanh"):
-        raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
-    return GELU_TANH if approximate == "tanh" else GELU
-
-
-def gelu(x, approximate="none", out=None):
-    return apply(gelu_by(approximate), x, out)
-
-
-def gelu_backward(gradient, x, approximate="none", out=None):
-    return apply_backward(gelu_by(approximate), gradient, x, out)
-
-
-def gelu_tanh(x, out=None):
-    return apply(GELU_TANH, x, out)
-
-
-def gelu_tanh_backward(gradient, x, out=None):
-    return apply_backward(GELU_TANH, gradient, x, out)
-
-
-def silu(x, out=None):
-    return apply(SILU, x, out)
-
-
-def silu_backward(gradient, x, out=None):
-    return apply_backward(SILU, gradient, x, out)
-
-
-def softplus(x, beta=1.0, out=None):
-    return apply(SOFTPLUS, x, out, beta)
-
-
-def softplus_backward(gradient, x, beta=1.0, out=None):
-    return apply_backward(SOFTPLUS, gradient, x, out, beta)
 
 
 def apply_keep(x, activation, alpha=0.0, out=None, derivative=None):
@@ -324,7 +161,7 @@ def apply_keep(x, activation, alpha=0.0, out=None, derivative=None):
     cdef const Kernels* K = kernels_for(X)
     cdef int function = ACTIVATIONS[activation]
     if not keeps(function):
-        raise ValueError(f"the derivative of {activation} is told from its output")
+        raise ValueError(f"the derivative of {activation} is computed from its output")
     check(X, X.dtype, None, False)
     cdef cnp.ndarray y = output(out, x.shape, X.dtype), d = output(derivative, x.shape, X.dtype)
     cdef Py_ssize_t n = columns_of(X), m = rows_of(X)
@@ -367,22 +204,19 @@ cdef int fill_targets(Targets* targets, cnp.ndarray prediction, cnp.ndarray targ
     return 0
 
 
-cdef LossSpec spec(int kind, double a=0, bint log_input=False):
+cdef LossSpec spec_of(object kind, cnp.ndarray prediction, object per_output, object numbers) except *:
+    """The caller keeps `per_output`: one number for each output."""
     cdef LossSpec loss
-    loss.kind = kind
-    loss.a = a
-    loss.log_input = log_input
+    loss.kind = LOSSES[kind]
+    loss.a, loss.b = (*numbers, 0, 0)[:max(2, len(numbers))]
     loss.per_output = NULL
     loss.period = 0
-    return loss
-
-
-cdef LossSpec spec_of_quantiles(object quantiles, cnp.ndarray prediction) except *:
-    """One quantile for each output; the caller keeps them."""
-    cdef LossSpec loss = spec(QUANTILE)
-    check(quantiles, prediction.dtype, (columns_of(prediction),), False)
-    loss.per_output = cnp.PyArray_DATA(<cnp.ndarray>quantiles)
-    loss.period = columns_of(prediction)
+    if (per_output is not None) != by_output(loss.kind):
+        raise TypeError(f"{kind}: numbers for each output are for losses that have them, and those need them")
+    if per_output is not None:
+        check(per_output, prediction.dtype, (columns_of(prediction),), False)
+        loss.per_output = cnp.PyArray_DATA(<cnp.ndarray>per_output)
+        loss.period = columns_of(prediction)
     return loss
 
 
@@ -398,150 +232,42 @@ cdef double averaged_over(int loss, cnp.ndarray prediction):
     return cnp.PyArray_SIZE(prediction) if over_elements(loss) else rows_of(prediction)
 
 
-cdef object loss_value(LossSpec loss, cnp.ndarray prediction, cnp.ndarray target, object out):
-    cdef const Kernels* K = kernels_for(prediction)
+def loss(kind, prediction, target, per_output=None, numbers=(), out=None):
+    cdef cnp.ndarray x = prediction
+    cdef const Kernels* K = kernels_for(x)
+    cdef LossSpec spec = spec_of(kind, x, per_output, numbers)
     cdef Targets targets
-    prepare_loss(loss.kind, prediction, &targets, target)
-    cdef cnp.ndarray value = output(out, (), prediction.dtype)
-    cdef Py_ssize_t m = rows_of(prediction), n = columns_of(prediction), i
+    prepare_loss(spec.kind, x, &targets, target)
+    cdef cnp.ndarray value = output(out, (), x.dtype)
+    cdef Py_ssize_t m = rows_of(x), n = columns_of(x), i
     cdef cnp.ndarray rows = np.empty(m, np.float64)
-    cdef const void* px = cnp.PyArray_DATA(prediction)
+    cdef const void* px = cnp.PyArray_DATA(x)
     cdef double* row_loss = <double*>cnp.PyArray_DATA(rows)
     cdef double total = 0
     with nogil:
-        K.loss(&loss, m, n, px, n, &targets, 1, row_loss, NULL, 0)
+        K.loss(&spec, m, n, px, n, &targets, 1, row_loss, NULL, 0)
         for i in range(m):
             total += row_loss[i]
-    cdef double count = averaged_over(loss.kind, prediction)
+    cdef double count = averaged_over(spec.kind, x)
     (<object>value)[...] = total/count if count else float("nan")
     return value if out is not None else (<object>value)[()]
 
 
-cdef object loss_backward(LossSpec loss, cnp.ndarray prediction, cnp.ndarray target, object out):
-    cdef const Kernels* K = kernels_for(prediction)
+def loss_backward(kind, prediction, target, per_output=None, numbers=(), out=None):
+    cdef cnp.ndarray x = prediction
+    cdef const Kernels* K = kernels_for(x)
+    cdef LossSpec spec = spec_of(kind, x, per_output, numbers)
     cdef Targets targets
-    prepare_loss(loss.kind, prediction, &targets, target)
-    cdef cnp.ndarray gradient = output(out, (<object>prediction).shape, prediction.dtype)
-    cdef Py_ssize_t m = rows_of(prediction), n = columns_of(prediction)
-    cdef const void* px = cnp.PyArray_DATA(prediction)
+    prepare_loss(spec.kind, x, &targets, target)
+    cdef cnp.ndarray gradient = output(out, (<object>x).shape, x.dtype)
+    cdef Py_ssize_t m = rows_of(x), n = columns_of(x)
+    cdef const void* px = cnp.PyArray_DATA(x)
     cdef void* pg = cnp.PyArray_DATA(gradient)
-    cdef double count = averaged_over(loss.kind, prediction)
+    cdef double count = averaged_over(spec.kind, x)
     if count:
         with nogil:
-            K.loss(&loss, m, n, px, n, &targets, 1/count, NULL, pg, n)
+            K.loss(&spec, m, n, px, n, &targets, 1/count, NULL, pg, n)
     return gradient
-
-
-def sum_squared_error(prediction, target, out=None):
-    return loss_value(spec(SUM_SQUARED_ERROR), prediction, target, out)
-
-
-def sum_squared_error_backward(prediction, target, out=None):
-    return loss_backward(spec(SUM_SQUARED_ERROR), prediction, target, out)
-
-
-def mean_squared_error(prediction, target, out=None):
-    return loss_value(spec(MEAN_SQUARED_ERROR), prediction, target, out)
-
-
-def mean_squared_error_backward(prediction, target, out=None):
-    return loss_backward(spec(MEAN_SQUARED_ERROR), prediction, target, out)
-
-
-def mean_absolute_error(prediction, target, out=None):
-    return loss_value(spec(MEAN_ABSOLUTE_ERROR), prediction, target, out)
-
-
-def mean_absolute_error_backward(prediction, target, out=None):
-    return loss_backward(spec(MEAN_ABSOLUTE_ERROR), prediction, target, out)
-
-
-def huber(prediction, target, delta=1.0, out=None):
-    return loss_value(spec(HUBER, delta), prediction, target, out)
-
-
-def huber_backward(prediction, target, delta=1.0, out=None):
-    return loss_backward(spec(HUBER, delta), prediction, target, out)
-
-
-def log_cosh(prediction, target, out=None):
-    return loss_value(spec(LOG_COSH), prediction, target, out)
-
-
-def log_cosh_backward(prediction, target, out=None):
-    return loss_backward(spec(LOG_COSH), prediction, target, out)
-
-
-def poisson(prediction, target, log_input=True, out=None):
-    return loss_value(spec(POISSON, 0, log_input), prediction, target, out)
-
-
-def poisson_backward(prediction, target, log_input=True, out=None):
-    return loss_backward(spec(POISSON, 0, log_input), prediction, target, out)
-
-
-def quantile(prediction, target, quantiles, out=None):
-    return loss_value(spec_of_quantiles(quantiles, prediction), prediction, target, out)
-
-
-def quantile_backward(prediction, target, quantiles, out=None):
-    return loss_backward(spec_of_quantiles(quantiles, prediction), prediction, target, out)
-
-
-def hinge(prediction, target, out=None):
-    return loss_value(spec(HINGE), prediction, target, out)
-
-
-def hinge_backward(prediction, target, out=None):
-    return loss_backward(spec(HINGE), prediction, target, out)
-
-
-def cross_entropy(prediction, target, label_smoothing=0.0, out=None):
-    return loss_value(spec(CROSS_ENTROPY, label_smoothing), prediction, target, out)
-
-
-def cross_entropy_backward(prediction, target, label_smoothing=0.0, out=None):
-    return loss_backward(spec(CROSS_ENTROPY, label_smoothing), prediction, target, out)
-
-
-def binary_cross_entropy(prediction, target, label_smoothing=0.0, out=None):
-    return loss_value(spec(BINARY_CROSS_ENTROPY, label_smoothing), prediction, target, out)
-
-
-def binary_cross_entropy_backward(prediction, target, label_smoothing=0.0, out=None):
-    return loss_backward(spec(BINARY_CROSS_ENTROPY, label_smoothing), prediction, target, out)
-
-
-def kl_divergence(prediction, target, out=None):
-    return loss_value(spec(KL_DIVERGENCE), prediction, target, out)
-
-
-def kl_divergence_backward(prediction, target, out=None):
-    return loss_backward(spec(KL_DIVERGENCE), prediction, target, out)
-
-
-def softmax_cross_entropy(prediction, target, label_smoothing=0.0, out=None):
-    return loss_value(spec(SOFTMAX_CROSS_ENTROPY, label_smoothing), prediction, target, out)
-
-
-def softmax_cross_entropy_backward(prediction, target, label_smoothing=0.0, out=None):
-    return loss_backward(spec(SOFTMAX_CROSS_ENTROPY, label_smoothing), prediction, target, out)
-
-
-def sigmoid_binary_cross_entropy(prediction, target, label_smoothing=0.0, out=None):
-    return loss_value(spec(SIGMOID_BINARY_CROSS_ENTROPY, label_smoothing), prediction, target, out)
-
-
-def sigmoid_binary_cross_entropy_backward(prediction, target, label_smoothing=0.0, out=None):
-    return loss_backward(spec(SIGMOID_BINARY_CROSS_ENTROPY, label_smoothing), prediction, target, out)
-
-
-def softmax_kl_divergence(prediction, target, out=None):
-    return loss_value(spec(SOFTMAX_KL_DIVERGENCE), prediction, target, out)
-
-
-def softmax_kl_divergence_backward(prediction, target, out=None):
-    return loss_backward(spec(SOFTMAX_KL_DIVERGENCE), prediction, target, out)
 
 
 def count_correct(prediction, target, threshold=None):
@@ -874,118 +600,52 @@ def batch_norm_backward(gradient, x, mean, variance, gamma, sums, count, epsilon
 
 # ---- optimizers
 
-cdef Optimizer optimizer_of(int kind, learning_rate, weight_decay, clip_value, gradient_scale) except *:
-    """What all optimizers have; the rest is zero."""
-    cdef Optimizer o
-    memset(&o, 0, sizeof(o))
-    o.kind = kind
-    o.learning_rate = learning_rate
-    o.weight_decay = weight_decay
-    o.clip_value = INFINITY if clip_value is None else clip_value
-    o.gradient_scale = gradient_scale
-    o.product = 1
-    return o
+cdef dict neutral():
+    """The fields of an optimizer that does nothing special."""
+    cdef Optimizer optimizer
+    memset(&optimizer, 0, sizeof(optimizer))
+    optimizer.clip_value = INFINITY
+    optimizer.gradient_scale = optimizer.product = 1
+    return optimizer
 
 
-cdef int update(
-        cnp.ndarray p, cnp.ndarray g, tuple moments, Optimizer* optimizer, int64_t step, tuple options=()
-) except -1:
-    """The step of that number, from 1. The moments of `options`, which come last, may be None."""
-    cdef const Kernels* K = kernels_for(p)
-    cdef object shape = (<object>p).shape
-    cdef void* data[MAX_MOMENTS]
-    cdef int k
-    check(p, p.dtype, None, True)
-    check(g, p.dtype, shape, False)
-    memset(data, 0, sizeof(data))
-    for k, moment in enumerate(moments + options):
-        if k < len(moments) or moment is not None:
-            check(moment, p.dtype, shape, True)
-            data[k] = cnp.PyArray_DATA(<cnp.ndarray>moment)
-    advance(optimizer, step)
-    K.update(cnp.PyArray_SIZE(p), cnp.PyArray_DATA(p), cnp.PyArray_DATA(g), data, optimizer)
+cdef dict NEUTRAL = neutral()
+
+
+cdef int fill_fields(Optimizer* optimizer, object kind, dict values) except -1:
+    given = {name: value for name, value in values.items() if value is not None}
+    optimizer[0] = {**NEUTRAL, **given, "kind": OPTIMIZERS[kind]}
     return 0
 
 
-def sgd(
-    parameters, gradient, learning_rate, *, buffer=None, momentum=0.0, dampening=0.0, nesterov=False, step=1,
-    weight_decay=0.0, clip_value=None, gradient_scale=1.0
-):
-    cdef Optimizer o = optimizer_of(SGD, learning_rate, weight_decay, clip_value, gradient_scale)
-    o.momentum = momentum
-    o.dampening = dampening
-    o.nesterov = nesterov
-    o.product = step == 1
-    update(parameters, gradient, (), &o, step, (buffer,))
+cdef int fill_hyperparameters(Optimizer* optimizer, object values) except -1:
+    return fill_fields(optimizer, values.kind, {name: getattr(values, name, None) for name in NEUTRAL})
 
 
-def adagrad(
-    parameters, gradient, total, learning_rate, learning_rate_decay, epsilon, step, *, weight_decay=0.0,
-    clip_value=None, gradient_scale=1.0
-):
-    cdef Optimizer o = optimizer_of(ADAGRAD, learning_rate, weight_decay, clip_value, gradient_scale)
-    o.learning_rate_decay = learning_rate_decay
-    o.epsilon = epsilon
-    update(parameters, gradient, (total,), &o, step)
-
-
-def rmsprop(
-    parameters, gradient, square, learning_rate, alpha, epsilon, *, mean=None, buffer=None, momentum=0.0,
-    weight_decay=0.0, clip_value=None, gradient_scale=1.0
-):
-    cdef Optimizer o = optimizer_of(RMSPROP, learning_rate, weight_decay, clip_value, gradient_scale)
-    o.alpha = alpha
-    o.epsilon = epsilon
-    o.momentum = momentum
-    update(parameters, gradient, (square,), &o, 1, (mean, buffer))
-
-
-def adadelta(
-    parameters, gradient, square, square_change, learning_rate, rho, epsilon, *, weight_decay=0.0, clip_value=None,
-    gradient_scale=1.0
-):
-    cdef Optimizer o = optimizer_of(ADADELTA, learning_rate, weight_decay, clip_value, gradient_scale)
-    o.rho = rho
-    o.epsilon = epsilon
-    update(parameters, gradient, (square, square_change), &o, 1)
-
-
-def adam(
-    parameters, gradient, first_moment, second_moment, learning_rate, beta1, beta2, epsilon, step, *, largest=None,
-    weight_decay=0.0, decoupled_weight_decay=False, clip_value=None, gradient_scale=1.0
-):
-    cdef Optimizer o = optimizer_of(ADAM, learning_rate, weight_decay, clip_value, gradient_scale)
-    o.beta1 = beta1
-    o.beta2 = beta2
-    o.epsilon = epsilon
-    o.decoupled_weight_decay = decoupled_weight_decay
-    update(parameters, gradient, (first_moment, second_moment), &o, step, (largest,))
-
-
-def adamw(
-    parameters, gradient, first_moment, second_moment, learning_rate, beta1, beta2, epsilon, step, *, largest=None,
-    weight_decay=0.0, clip_value=None, gradient_scale=1.0
-):
-    cdef Optimizer o = optimizer_of(ADAMW, learning_rate, weight_decay, clip_value, gradient_scale)
-    o.beta1 = beta1
-    o.beta2 = beta2
-    o.epsilon = epsilon
-    o.decoupled_weight_decay = True
-    update(parameters, gradient, (first_moment, second_moment), &o, step, (largest,))
-
-
-def nadam(
-    parameters, gradient, first_moment, second_moment, learning_rate, beta1, beta2, epsilon, momentum_decay, product,
-    step, *, weight_decay=0.0, decoupled_weight_decay=False, clip_value=None, gradient_scale=1.0
-):
-    cdef Optimizer o = optimizer_of(NADAM, learning_rate, weight_decay, clip_value, gradient_scale)
-    o.beta1 = beta1
-    o.beta2 = beta2
-    o.epsilon = epsilon
-    o.momentum_decay = momentum_decay
-    o.product = product
-    o.decoupled_weight_decay = decoupled_weight_decay
-    update(parameters, gradient, (first_moment, second_moment), &o, step)
+def update(kind, parameters, gradient, moments=(), step=1, product=None, **hyperparameters):
+    cdef cnp.ndarray p = parameters, g = gradient
+    cdef const Kernels* K = kernels_for(p)
+    cdef object shape = (<object>p).shape
+    cdef void* data[MAX_MOMENTS]
+    cdef Optimizer o
+    cdef int k
+    unknown = hyperparameters.keys() - NEUTRAL.keys()
+    if unknown:
+        raise TypeError(f"no optimizer has the hyperparameter {min(unknown)}")
+    fill_fields(&o, kind, hyperparameters)
+    o.product = step == 1 if product is None else product
+    check(p, p.dtype, None, True)
+    check(g, p.dtype, shape, False)
+    needed = moments_needed(o.kind)
+    if not needed <= len(moments) <= MAX_MOMENTS:
+        raise ValueError(f"{kind} needs {needed} to {MAX_MOMENTS} moments, got {len(moments)}")
+    memset(data, 0, sizeof(data))
+    for k, moment in enumerate(moments):
+        if k < needed or moment is not None:
+            check(moment, p.dtype, shape, True)
+            data[k] = cnp.PyArray_DATA(<cnp.ndarray>moment)
+    advance(&o, step)
+    K.update(cnp.PyArray_SIZE(p), cnp.PyArray_DATA(p), cnp.PyArray_DATA(g), data, &o)
     return o.product
 
 

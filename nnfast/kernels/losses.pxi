@@ -6,7 +6,7 @@
 # `scale`. A long row is summed in blocks, and the blocks in double precision.
 
 cdef enum:
-    POISSON_OF_RATE = 1000  # POISSON without log_input, which here is a kind of its own
+    POISSON_OF_RATE = 1000  # POISSON of rates, not of their logarithms: here a separate kind
 
 cdef inline vreal vclip(vreal p) noexcept nogil:
     """Probabilities kept `eps` away from 0 and 1, so that their logarithm is finite; NaN passes."""
@@ -22,8 +22,8 @@ cdef inline vreal vlog1p_exp(vreal x) noexcept nogil:
     return vlog(u) + (e - (u - vset(<real>1)))/u
 
 
-cdef inline vreal vloss(int loss, vreal x, vreal t, vreal a) noexcept nogil:
-    """`a` is the parameter of the loss, in `LossSpec`."""
+cdef inline vreal vloss(int loss, vreal x, vreal t, vreal a, vreal b) noexcept nogil:
+    """`a` and `b` are the parameters of the loss, in `LossSpec`."""
     cdef vreal p, d = x - t
     if loss == SUM_SQUARED_ERROR:
         return vset(<real>0.5)*d*d
@@ -60,7 +60,7 @@ cdef inline vreal vloss(int loss, vreal x, vreal t, vreal a) noexcept nogil:
     return vselect(veq(x, x), p, x) + vlog1p_exp(x)
 
 
-cdef inline vreal vloss_backward(int loss, vreal x, vreal t, vreal a) noexcept nogil:
+cdef inline vreal vloss_backward(int loss, vreal x, vreal t, vreal a, vreal b) noexcept nogil:
     cdef vreal p, d = x - t
     if loss == SUM_SQUARED_ERROR:
         return d
@@ -100,7 +100,7 @@ cdef inline double elementwise_row(
     cdef Py_ssize_t i = 0
     while i < n:
         total += elementwise_block(
-            loss, min(n - i, <Py_ssize_t>SUM_BLOCK), x + i, t + i, <real>spec.a,
+            loss, min(n - i, <Py_ssize_t>SUM_BLOCK), x + i, t + i, <real>spec.a, <real>spec.b,
             NULL if each == NULL else each + i%spec.period, scale, NULL if gradient == NULL else gradient + i, value
         )
         i += SUM_BLOCK
@@ -108,31 +108,31 @@ cdef inline double elementwise_row(
 
 
 cdef inline double elementwise_block(
-        int loss, Py_ssize_t n, const real* x, const real* t, real parameter, const real* each, real scale,
+        int loss, Py_ssize_t n, const real* x, const real* t, real first, real second, const real* each, real scale,
         real* gradient, bint value
 ) noexcept nogil:
-    """`each` is the parameter of each output, for the one loss that has so many."""
-    cdef vreal total = vzero(), v, b, a = vset(parameter)
+    """`each` is the first parameter of each output, for the one loss that has so many."""
+    cdef vreal total = vzero(), v, u, a = vset(first), b = vset(second)
     cdef Py_ssize_t i = 0
     while i + VW <= n:
         v = vload(x + i)
-        b = vload(t + i)
+        u = vload(t + i)
         if loss == QUANTILE:
             a = vload(each + i)
         if value:
-            total = total + vloss(loss, v, b, a)
+            total = total + vloss(loss, v, u, a, b)
         if gradient != NULL:
-            vstore(gradient + i, vset(scale)*vloss_backward(loss, v, b, a))
+            vstore(gradient + i, vset(scale)*vloss_backward(loss, v, u, a, b))
         i += VW
     if i < n:
         v = vload_part(x + i, n - i, <real>0)
-        b = vload_part(t + i, n - i, <real>0)
+        u = vload_part(t + i, n - i, <real>0)
         if loss == QUANTILE:
             a = vload_part(each + i, n - i, <real>0)
         if gradient != NULL:
-            vstore_part(gradient + i, vset(scale)*vloss_backward(loss, v, b, a), n - i)
+            vstore_part(gradient + i, vset(scale)*vloss_backward(loss, v, u, a, b), n - i)
         if value:
-            total = total + vfirst_lanes(vloss(loss, v, b, a), n - i)
+            total = total + vfirst_lanes(vloss(loss, v, u, a, b), n - i)
     return vsum(total)
 
 
@@ -352,7 +352,7 @@ cdef inline double row_loss_of(
         return elementwise_row(HUBER, spec, n, x, t, scale, gradient, value)
     if loss == LOG_COSH:
         return elementwise_row(LOG_COSH, spec, n, x, t, scale, gradient, value)
-    if loss == POISSON and spec.log_input:
+    if loss == POISSON and spec.a != 0:
         return elementwise_row(POISSON, spec, n, x, t, scale, gradient, value)
     if loss == POISSON:
         return elementwise_row(POISSON_OF_RATE, spec, n, x, t, scale, gradient, value)

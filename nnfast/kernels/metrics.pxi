@@ -84,7 +84,7 @@ cdef inline double label_error_block(Py_ssize_t n, const real* x, int64_t label)
 
 
 cdef inline double absolute_error_row(Py_ssize_t n, const real* x, const real* t, int64_t label) noexcept nogil:
-    cdef LossSpec spec = LossSpec(MEAN_ABSOLUTE_ERROR, 0, False, NULL, 0)
+    cdef LossSpec spec = LossSpec(MEAN_ABSOLUTE_ERROR, 0, 0, NULL, 0)
     cdef double total = 0
     cdef Py_ssize_t i = 0
     if t != NULL:

@@ -12,38 +12,40 @@
 from libc.math cimport pow
 from libc.stdint cimport int64_t, uint64_t
 
-cdef enum Function:  # elementwise functions and, up to LOG_SOFTMAX, activations
+# The enums are also Python's: what a code is called, in lower case, is the name of the operation everywhere else. Where
+# a new one stands tells what is true of it: see the functions behind each enum.
+
+cpdef enum Function:  # elementwise functions and, before EXP, activations
     IDENTITY
     STEP
     SIGMOID
     TANH
     RELU
-    SOFTMAX
     LEAKY_RELU
     ELU
     SELU
+    HARD_SIGMOID
     GELU
     GELU_TANH
     SILU
     SOFTPLUS
-    HARD_SIGMOID
+    SOFTMAX
     LOG_SOFTMAX
     EXP
     LOG
 
 
 cdef inline bint keeps(int function) noexcept nogil:
-    """Whether a derivative is told from the input, not the output: training keeps it from the forward pass."""
-    return function == GELU or function == GELU_TANH or function == SILU or function == SOFTPLUS
+    """Whether a derivative is computed from the input, not the output: training keeps it from the forward pass."""
+    return GELU <= function < SOFTMAX
 
 
 cdef inline bint mixes(int function) noexcept nogil:
-    """Whether each output is made from the whole row."""
-    return function == SOFTMAX or function == LOG_SOFTMAX
+    """Whether each output is computed from the whole row."""
+    return SOFTMAX <= function < EXP
 
 
-cdef enum Loss:  # from SOFTMAX_CROSS_ENTROPY on, fused with the activation before it
-    SUM_SQUARED_ERROR
+cpdef enum Loss:
     MEAN_SQUARED_ERROR
     MEAN_ABSOLUTE_ERROR
     HUBER
@@ -51,41 +53,45 @@ cdef enum Loss:  # from SOFTMAX_CROSS_ENTROPY on, fused with the activation befo
     POISSON
     QUANTILE
     HINGE
-    CROSS_ENTROPY
     BINARY_CROSS_ENTROPY
-    KL_DIVERGENCE
-    SOFTMAX_CROSS_ENTROPY
     SIGMOID_BINARY_CROSS_ENTROPY
     SOFTMAX_KL_DIVERGENCE
+    SOFTMAX_CROSS_ENTROPY
+    CROSS_ENTROPY
+    KL_DIVERGENCE
+    SUM_SQUARED_ERROR
 
 cdef enum:
     SUM_BLOCK = 4096  # elements of a sum in one precision; of more, the blocks' sums are added in double precision
 
 cdef struct LossSpec:
     int kind
-    double a                # delta of huber; label smoothing of the cross entropies
-    bint log_input          # of poisson: the outputs are logarithms of rates
+    double a                # delta of huber; label smoothing; of poisson nonzero if outputs are logarithms of rates
+    double b                # the second parameter of losses that have two
     const void* per_output  # of quantile: `period` numbers, which outputs have in turn, and SUM_BLOCK more; else NULL
     Py_ssize_t period
 
+cdef inline bint over_elements(int loss) noexcept nogil:
+    """Whether a loss averages over elements, not rows."""
+    return loss < SOFTMAX_KL_DIVERGENCE
+
+
 cdef inline bint from_logits(int loss) noexcept nogil:
     """Whether a loss is fused with the activation before it."""
-    return loss >= SOFTMAX_CROSS_ENTROPY
+    return SIGMOID_BINARY_CROSS_ENTROPY <= loss < CROSS_ENTROPY
 
 
 cdef inline bint over_classes(int loss) noexcept nogil:
     """Whether the targets may be labels."""
-    return loss == CROSS_ENTROPY or loss == SOFTMAX_CROSS_ENTROPY
+    return SOFTMAX_CROSS_ENTROPY <= loss < KL_DIVERGENCE
 
 
-cdef inline bint over_elements(int loss) noexcept nogil:
-    """Whether a loss averages over elements, not rows."""
-    return not (
-        loss == SUM_SQUARED_ERROR or over_classes(loss) or loss == KL_DIVERGENCE or loss == SOFTMAX_KL_DIVERGENCE
-    )
+cdef inline bint by_output(int loss) noexcept nogil:
+    """Whether a loss has numbers for each output."""
+    return loss == QUANTILE
 
 
-cdef enum Metric:
+cpdef enum Metric:
     CLASS_ACCURACY    # whether the largest output is the target's class
     TOP_K_ACCURACY    # whether the target's class is among the k largest outputs
     BINARY_ACCURACY   # outputs that are above the threshold exactly where the target is above 0.5
@@ -120,7 +126,7 @@ cdef inline uint64_t noise_key(uint64_t seed, uint64_t step, uint64_t layer) noe
     return mix64(mix64(mix64(seed) ^ step) ^ layer)
 
 
-cdef enum OptimizerKind:
+cpdef enum OptimizerKind:
     SGD
     ADAGRAD
     RMSPROP
@@ -131,6 +137,12 @@ cdef enum OptimizerKind:
 
 cdef enum:
     MAX_MOMENTS = 3
+
+
+cdef inline int moments_needed(int kind) noexcept nogil:
+    """How many of the first moments an optimizer cannot do without."""
+    return 0 if kind == SGD else 1 if kind < ADADELTA else 2
+
 
 cdef struct Targets:
     const int64_t* labels  # one class a row, or NULL

@@ -1,7 +1,7 @@
 """Elementwise functions, softmax, log_softmax, and their derivatives.
 
 ``f_backward(gradient, output)`` is ``gradient`` times the derivative of ``f`` at the point where ``f`` gave ``output``;
-of gelu, silu and softplus, where the output does not tell it, ``f_backward(gradient, x)`` is that at ``x``.
+of gelu, silu and softplus, where the output does not determine it, ``f_backward(gradient, x)`` is that at ``x``.
 """
 
 from __future__ import annotations
@@ -140,21 +140,15 @@ def hard_sigmoid_backward(gradient: np.ndarray, output: np.ndarray, out: np.ndar
     return into(out, np.where((output > 0) & (output < 1), gradient / 6, output - output))
 
 
-# The derivatives of the following are told from the input.
+# The derivatives of the following are computed from the input.
 
 
-def gelu(x: np.ndarray, approximate: str = "none", out: np.ndarray | None = None) -> np.ndarray:
+def gelu(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """X times the normal distribution function; NaN only of NaN."""
-    if approximate == "tanh":
-        return gelu_tanh(x, out)
     return into(out, np.maximum(x, 0) - _weighed(np.abs(x), special.ndtr(-np.abs(x))))
 
 
-def gelu_backward(
-    gradient: np.ndarray, x: np.ndarray, approximate: str = "none", out: np.ndarray | None = None
-) -> np.ndarray:
-    if approximate == "tanh":
-        return gelu_tanh_backward(gradient, x, out)
+def gelu_backward(gradient: np.ndarray, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     density = exp(-0.5 * x * x) / np.sqrt(x.dtype.type(2 * np.pi))
     return into(out, gradient * (special.ndtr(x) + np.copysign(_weighed(np.abs(x), density), x)))
 
@@ -206,7 +200,7 @@ def apply_keep(
     out: np.ndarray | None = None,
     derivative: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Value and derivative of one of the functions whose derivative is told from the input."""
+    """Value and derivative of one of the functions whose derivative is computed from the input."""
     parameter = (alpha,) if activation == "softplus" else ()
     slope = globals()[f"{activation}_backward"](np.ones_like(x), x, *parameter)
     return globals()[activation](x, *parameter, out=out), into(derivative, slope)

@@ -168,13 +168,15 @@ def adamw(
     *,
     largest: np.ndarray | None = None,
     weight_decay: float = 0.0,
+    decoupled_weight_decay: bool = True,
     clip_value: float | None = None,
     gradient_scale: float = 1.0,
 ) -> None:
     """Loshchilov and Hutter (2019), algorithm 2, with the decay times the learning rate, as PyTorch has it."""
     adam(
         parameters, gradient, first_moment, second_moment, learning_rate, beta1, beta2, epsilon, step, largest=largest,
-        weight_decay=weight_decay, decoupled_weight_decay=True, clip_value=clip_value, gradient_scale=gradient_scale,
+        weight_decay=weight_decay, decoupled_weight_decay=decoupled_weight_decay, clip_value=clip_value,
+        gradient_scale=gradient_scale,
     )  # fmt: skip
 
 

@@ -1,0 +1,6 @@
+from enum import IntEnum
+
+Function: type[IntEnum]
+Loss: type[IntEnum]
+Metric: type[IntEnum]
+OptimizerKind: type[IntEnum]

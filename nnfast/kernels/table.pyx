@@ -1,0 +1,1 @@
+"""The enums of table.pxd, as classes of Python: they are declared there alone."""
