@@ -90,7 +90,7 @@ def test_what_is_shown_compared_and_written() -> None:
     ("config", "error", "message"),
     [
         ({"corners": 3}, KeyError, "kind"),
-        ({"kind": "round", "corners": 3}, ValueError, "^unknown kind 'round' of a shape"),
+        ({"kind": "round", "corners": 3}, ValueError, "^unknown kind of shape 'round'"),
         ({"kind": "regular"}, KeyError, "corners"),
         ({"kind": "regular", "corners": 3, "center": 1}, ValueError, "^a shape of kind 'regular' has no 'center'"),
         ({"kind": "regular", "corners": 2}, ValueError, "^corners must not be 2"),
