@@ -292,7 +292,7 @@ class Network:
     # ---- arguments
 
     def rows(self, x: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
-        """`x` as a matrix with one flattened sample of `shape`, by default the network's, in each row."""
+        """Return `x` as a matrix with one flattened sample of `shape`, by default the network's, in each row."""
         shape = shape or self.built_shape
         array = as_array("x", x, self.dtype)
         if array.ndim == len(shape) and array.shape == shape:
@@ -315,7 +315,7 @@ class Network:
         return rows, self.output_loss.targets(y, len(rows), self.dtype, finite=finite)
 
     def warn_of_steps(self) -> None:
-        """Warn of a layer that keeps itself and those before it from learning."""
+        """Warn if an activation whose gradient is zero keeps its layer, and those before it, from learning."""
         for path, layer in walk(self.layers):
             if layer.function.flat:
                 warn(
@@ -326,7 +326,7 @@ class Network:
                 return
 
     def check_batch(self, rows: int, which: str = ": give it more rows") -> None:
-        """Refuse to train a batch norm on one row; say which one that is, and what to do."""
+        """Raise ValueError if a batch norm would be trained on one row; `which` says where, and what to do."""
         if rows < 2 and any(isinstance(layer, BatchNorm) and layer.trainable for _, layer in walk(self.layers)):
             raise ValueError(
                 f"BatchNorm needs at least two rows in each mini-batch of a training, for one has no variance; "
@@ -334,7 +334,7 @@ class Network:
             )
 
     def check_trainable(self) -> None:
-        """Refuse to train nothing."""
+        """Raise ValueError if there is nothing to train."""
         learns = (
             self.program.learns
             if self.program is not None
@@ -346,7 +346,7 @@ class Network:
     # ---- running
 
     def check_answers(self, outputs: np.ndarray, rows: np.ndarray) -> None:
-        """Refuse to read an answer from NaN."""
+        """Raise ValueError if outputs are NaN, from which no class can be read."""
         missing = np.flatnonzero(np.isnan(outputs).any(axis=1))
         if not len(missing):
             return
@@ -366,7 +366,7 @@ class Network:
         """Warn if each output is counted by itself, but of each row of targets just one is 1."""
         if counts in (None, "classes") or self.units < 3 or len(targets) < 2:
             return
-        for part in (targets[:100], targets):  # mostly the first rows tell
+        for part in (targets[:100], targets):  # mostly the first rows decide
             ones = part > 0.5
             if not (ones.sum(axis=1) == 1).all():
                 return

@@ -16,7 +16,7 @@ from nnfast.engine.program import aligned_zeros
 from nnfast.layers import Dropout, GaussianNoise, walk
 from nnfast.optimizers import LBFGS
 
-STEEP = 1e100  # what a step that went too far is told instead of a loss that is not finite
+STEEP = 1e100  # returned to the line search instead of a loss that is not finite
 
 
 class _Enough(Exception):
@@ -81,7 +81,7 @@ class Minimization:
         return self._done[0]
 
     def run(self, optimizer: LBFGS, after: Callable[[int], bool]) -> str:
-        """Iterate until it has converged, all is done, or `after`, told of each iteration, returns False.
+        """Iterate until it has converged, all is done, or `after`, called after each iteration, returns False.
 
         Return why it has not converged, or "" if it has. The optimizer's slot is cleared with the first iteration, or
         at the end if there is none. Other threads that copy the network wait for the end of an iteration.

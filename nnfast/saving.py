@@ -83,7 +83,7 @@ def from_state(
     arrays: dict[str, np.ndarray],
     layers: Sequence[Layer] | None = None,
 ) -> Network:
-    """Make the network that `to_state` took apart; without `layers`, how they began is not known any more.
+    """Return the network that `to_state` describes; without `layers`, their initial values are not known.
 
     Raises
     ------
@@ -271,7 +271,7 @@ def _size(name: str, value: Any) -> int:
 
 
 def _check_sizes(archive: Archive, counts: dict[str, int], dtype: np.dtype) -> None:
-    """Refuse what could not be in the file, before any room is made for it."""
+    """Raise ValueError if an array cannot be in the file, before memory is allocated for it."""
     names = set(archive.namelist())
     for path, count in counts.items():
         if f"{path}.npy" not in names:

@@ -36,7 +36,7 @@ from nnfast.schedules import BLOCK, ReduceOnPlateau, Schedule, TimedSchedule
 MAX_STEPS = 2**40
 GRADIENTS = ("backpropagation", "numerical")
 DIVERGED = "the training diverged"
-LBFGS_EPOCHS = 200  # iterations at most, unless told otherwise
+LBFGS_EPOCHS = 200  # iterations at most, by default
 
 
 class History(Mapping[str, list[float]]):
@@ -143,7 +143,7 @@ def fit(
     chosen = resolve_optimizer(optimizer)
     whole = isinstance(chosen, LBFGS)
     if whole:
-        _refuse_batches(steps, batch_size, shuffle)
+        _check_default_batches(steps, batch_size, shuffle)
     else:
         chosen.values(network.dtype)
     gradient = choose("gradient", gradient, GRADIENTS)
@@ -217,7 +217,7 @@ def _data(
 
 
 def _check_batches(network: Network, n: int, batch: int, *, whole_epoch: bool) -> None:
-    """Refuse mini-batches of one row for a batch norm, and name a size without them."""
+    """Raise ValueError if a batch norm would get a mini-batch of one row; name a size without one."""
     remedy = f": use batch_size={_without_single_row(n, batch)}" if n > 1 else ": give it more rows"
     network.check_batch(batch, remedy)
     if n % batch == 1 and whole_epoch:
@@ -254,8 +254,8 @@ def _validation_data(network: Network, data: Any, shape: tuple[int, ...]) -> Val
         raise type(error)(f"validation_data: {error}") from None
 
 
-def _refuse_batches(steps: Any, batch_size: Any, shuffle: Any) -> None:
-    """Refuse what means nothing to L-BFGS, unless it is left as it is by default."""
+def _check_default_batches(steps: Any, batch_size: Any, shuffle: Any) -> None:
+    """Raise ValueError unless the arguments that mean nothing to L-BFGS have their defaults."""
     for name, value, default in (("steps", steps, None), ("batch_size", batch_size, 32), ("shuffle", shuffle, True)):
         if value is not default and not (isinstance(value, (int, np.integer)) and value == default):
             raise ValueError(
@@ -270,7 +270,7 @@ def _check_monitor(
     counts: str | float | None,
     validation: Validation | None,
 ) -> None:
-    """Refuse a schedule that looks at what is not recorded."""
+    """Raise ValueError if a schedule monitors what is not recorded."""
     schedule = getattr(optimizer, "learning_rate", None)
     if not isinstance(schedule, ReduceOnPlateau):
         return

@@ -1431,3 +1431,46 @@ def test_subnormal_numbers_are_what_they_were_after_every_call():
         assert (half * np.float32(1))[0] > 0
     assert len(seen) == 2
     assert all(value[0] > 0 for value in seen)
+
+
+# ---- subclasses
+
+
+class Doubled(nf.Sequential):
+    """A subclass whose gradient is wrong."""
+
+    def gradient(self, *arguments, **options):
+        return {name: 2 * array for name, array in super().gradient(*arguments, **options).items()}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_methods_of_a_subclass_are_what_is_checked(dtype):
+    net = Doubled([nf.Dense(3, "tanh"), nf.Dense(2, "softmax")], input_shape=2, dtype=dtype, seed=0)
+    report = net.check_gradient([[1.0, 2.0], [0.5, -1.0]], [0, 1])
+    assert not report
+    assert report["W1"].why == "is 2 times the numerical one: a factor is off"
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("gradient", ["backpropagation", "numerical"])
+def test_callbacks_get_the_network_that_is_trained(optimizer, gradient):
+    net, seen = Doubled([nf.Dense(2, "softmax")], input_shape=2, seed=0), []
+    net.label = ["kept"]
+    x, y = [[1.0, 2.0], [0.5, -1.0]], [0, 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # L-BFGS has not converged
+        history = net.fit(
+            x,
+            y,
+            epochs=2,
+            optimizer=optimizer,
+            gradient=gradient,
+            verbose=0,
+            callbacks=[lambda *both: seen.append(both)],
+        )
+    assert [(one is net, record is history is net.history) for one, record in seen] == [(True, True)] * 2
+    for twin in (net.copy(), copy.copy(net), copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert type(twin) is Doubled
+        assert twin.label == net.label
+        assert twin.history is None
+        assert state(twin)[:2] == state(net)[:2]
