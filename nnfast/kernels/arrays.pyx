@@ -1,7 +1,7 @@
-"""The kernels of the level in use, on NumPy arrays, under the names and signatures of `nnfast.reference`.
+"""The kernels of the level in use, on NumPy arrays.
 
-`apply`, `loss` and `update` and their `_backward` stand for all functions, losses and optimizers, which they take by
-name. Those that differ in what they return or need are there under names of their own.
+`apply`, `loss` (with their `_backward`) and `update` take the name of an elementwise function, a loss or an optimizer;
+every other operation is a function with the name and signature of its twin in `nnfast.reference`.
 
 Arrays must be C-contiguous, aligned, in native byte order and all of one float dtype (labels: int64); anything else
 raises an error. `nnfast.functions` accepts any array. `out` may be an input of an elementwise function.

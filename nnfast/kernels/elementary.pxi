@@ -7,13 +7,7 @@
 # level. The activations made of these have their bounds in activations.pxi.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from nnfast.kernels.table cimport (
-    ADADELTA, ADAGRAD, ADAM, ADAMW, BINARY_CROSS_ENTROPY, CROSS_ENTROPY, ELU, EXP, GELU, GELU_TANH, HARD_SIGMOID,
-    HINGE, HUBER, IDENTITY, KL_DIVERGENCE, LEAKY_RELU, LOG, LOG_COSH, LOG_SOFTMAX, MAX_MOMENTS, MEAN_ABSOLUTE_ERROR,
-    MEAN_SQUARED_ERROR, NADAM, POISSON, QUANTILE, RELU, RMSPROP, SELU, SGD, SIGMOID, SIGMOID_BINARY_CROSS_ENTROPY,
-    SILU, SOFTMAX, SOFTMAX_CROSS_ENTROPY, SOFTMAX_KL_DIVERGENCE, SOFTPLUS, STEP, SUM_BLOCK, SUM_SQUARED_ERROR, TANH,
-    Kernels, LossSpec, Optimizer, Targets, keeps, mix64, mixes,
-)
+from nnfast.kernels.table cimport *
 
 cdef extern from "simd.h" nogil:
     # Declared as numbers so that formulas read as formulas. A Python literal is a double: write vset(<real>1) in

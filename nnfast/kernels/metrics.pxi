@@ -5,8 +5,6 @@
 # caller adds in row order. Averages are the caller's: the kernel does not divide. A NaN among the outputs is never a
 # right answer, and makes an error NaN.
 
-from nnfast.kernels.table cimport BINARY_ACCURACY, CLASS_ACCURACY, SUBSET_ACCURACY, TOP_K_ACCURACY, MetricSpec
-
 
 cdef inline bint class_is_right(Py_ssize_t n, const real* x, int64_t target) noexcept nogil:
     cdef Py_ssize_t answer = first_largest(n, x)
