@@ -16,7 +16,18 @@ from nnfast import activations, functions, losses, schedules
 from nnfast._config import show_config
 from nnfast._threads import get_num_threads, num_threads, set_num_threads
 from nnfast._version import __version__
-from nnfast.layers import Activation, BatchNorm, Dense, Dropout, GaussianNoise, LayerNorm, Rescaling, Residual
+from nnfast.layers import (
+    Activation,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Flatten,
+    GaussianNoise,
+    LayerNorm,
+    Rescaling,
+    Reshape,
+    Residual,
+)
 from nnfast.optimizers import LBFGS, SGD, Adadelta, Adagrad, Adam, AdamW, NAdam, RMSprop
 from nnfast.sequential import Sequential, load
 from nnfast.training import History
@@ -39,6 +50,7 @@ __all__ = [
     "Dense",
     "Descent",
     "Dropout",
+    "Flatten",
     "GaussianNoise",
     "GradientReport",
     "History",
@@ -47,6 +59,7 @@ __all__ = [
     "Perceptron",
     "RMSprop",
     "Rescaling",
+    "Reshape",
     "Residual",
     "Sequential",
     "__version__",

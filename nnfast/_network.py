@@ -18,12 +18,22 @@ from nnfast._validation import (
     check_shape,
     choose,
     describe,
+    to_array,
     warn,
     where_not_finite,
 )
 from nnfast.engine.program import Guard, Program
 from nnfast.kernels.arrays import all_finite
-from nnfast.layers import BatchNorm, Compiler, Layer, check_layers, output_units, walk
+from nnfast.layers import (
+    Activation,
+    BatchNorm,
+    Compiler,
+    Layer,
+    check_layers,
+    output_activation,
+    output_shape,
+    walk,
+)
 from nnfast.losses import Loss, OutputLoss
 
 if TYPE_CHECKING:
@@ -134,6 +144,8 @@ class Network:
     ----------
     output_loss : OutputLoss
         The loss, fitted to the output layer.
+    output_shape : tuple of int
+        The shape of a sample's output.
     units : int
         The number of outputs.
     input_shape : tuple of int or None
@@ -163,13 +175,14 @@ class Network:
     ) -> None:
         self.layers = check_layers(layers)
         shape = None if input_shape is None else checked_shape(input_shape)
-        units = output_units(self.layers) or (0 if shape is None else prod(shape))
-        if not units:
+        outputs = output_shape(self.layers, shape)
+        if outputs is None:
             raise ValueError(
                 "a network without a Dense layer of its own has as many outputs as inputs: give its input_shape"
             )
-        self.units = units
-        self.output_loss = OutputLoss(loss, self.layers[-1].activation, units)
+        self.output_shape = outputs
+        self.units = prod(outputs)
+        self.output_loss = OutputLoss(loss, output_activation(self.layers), self.units)
         self.dtype = checked_dtype(dtype)
         self.initial_stream, self.shuffle_stream, noise = streams(seed)
         self.noise_seed = int(noise.integers(2**63))
@@ -192,6 +205,8 @@ class Network:
         """
         compiler = Compiler(sizes)
         compiler.add_layers(self.layers)
+        if not compiler.stages:  # all layers reshape
+            Activation("identity").add_stages(compiler, "0")
         for stage in compiler.stages:
             penalties = (penalty for array in stage["arrays"] for penalty in (array.l1, array.l2))
             for number in (stage.get("alpha", 0.0), *stage.get("numbers", {}).values(), *penalties):
@@ -209,7 +224,7 @@ class Network:
                 raise
             self._state_before_build = before
             self.program = program
-            self.row_program = program if len(sizes) == 1 else None
+            self.row_program = program if len(sizes) == len(self.output_shape) == 1 else None
             self.input_shape = sizes
 
     def _initialize(self, program: Program, compiler: Compiler) -> None:
@@ -312,7 +327,17 @@ class Network:
             raise ValueError(f"x must have at least one row, got shape {np.shape(x)}")
         if finite and not all_finite(rows):
             raise ValueError(f"x must be finite, got NaN or infinity {where_not_finite(rows)}")
-        return rows, self.output_loss.targets(y, len(rows), self.dtype, finite=finite)
+        return rows, self.output_loss.targets(self._flat(y), len(rows), self.dtype, finite=finite)
+
+    def _flat(self, y: ArrayLike) -> ArrayLike:
+        """Targets of outputs with several axes as a matrix; labels as they are."""
+        if len(self.output_shape) == 1:
+            return y
+        array = to_array("y", y)
+        if array.ndim != 1:
+            check_shape("y", array, (None, *self.output_shape))
+            array = array.reshape(len(array), self.units)
+        return array
 
     def warn_of_steps(self) -> None:
         """Warn if an activation whose gradient is zero keeps its layer, and those before it, from learning."""

@@ -39,6 +39,7 @@ from nnfast._files import replacing
 from nnfast._threads import MAX_THREADS
 from nnfast.activations import NAMES
 from nnfast.kernels.arrays import all_finite
+from nnfast.layers import output_activation
 from nnfast.optimizers import OPTIMIZERS
 from nnfast.training import DIVERGED
 
@@ -436,7 +437,7 @@ def _predict(args: argparse.Namespace) -> int:
             score = _score(net, rows, y)
         except (TypeError, ValueError) as error:
             raise UsageError(f"{args.file}: {error}") from None
-    classes = net.layers[-1].activation in ("softmax", "sigmoid", "step") and not args.outputs
+    classes = output_activation(net.layers) in ("softmax", "sigmoid", "step") and not args.outputs
     try:
         lines = _lines(net.predict_class(rows) if classes else net.predict(rows))
     except ValueError as error:  # NaN has no class

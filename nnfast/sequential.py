@@ -41,10 +41,10 @@ class Sequential:
     Parameters
     ----------
     layers : sequence of Layer
-        From the input to the output: `Dense`, `Activation`, `Dropout`, `BatchNorm`, `Residual`, ...; at most 10,000,
+        From the input to the output: `Dense`, `Activation`, `Dropout`, `BatchNorm`, `Reshape`, ...; at most 10,000,
         those within residual layers included.
     input_shape : int or tuple of int, optional
-        The shape of one sample; left out, it is taken from the first `fit`. Each sample is flattened.
+        The shape of one sample, such as ``(28, 28)``; left out, it is taken from the first `fit`.
     loss : str or Loss, optional
         ``"cross_entropy"``, ``"binary_cross_entropy"``, ``"mean_squared_error"``, ``"sum_squared_error"``,
         ``"mean_absolute_error"``, ``"huber"``, ``"log_cosh"``, ``"poisson"``, ``"hinge"`` or ``"kl_divergence"``; or an
@@ -136,6 +136,11 @@ class Sequential:
         return self._network.layers
 
     @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of one sample's output."""
+        return self._network.output_shape
+
+    @property
     def dtype(self) -> np.dtype:
         """The dtype of all parameters and all arithmetic."""
         return self._network.dtype
@@ -201,12 +206,12 @@ class Sequential:
         ----------
         x : array_like of shape (n, *input_shape)
             Samples.
-        out : ndarray of shape (n, outputs), optional
+        out : ndarray of shape (n, *output_shape), optional
             Where to write, of the network's dtype and C-contiguous; it must overlap neither `x` nor the parameters.
 
         Returns
         -------
-        ndarray of shape (n, outputs)
+        ndarray of shape (n, *output_shape)
             Probabilities, for a network that ends in softmax or sigmoid. A row's bits do not depend on the other rows.
 
         Raises
@@ -227,7 +232,7 @@ class Sequential:
         network = self._network
         program = network.built
         rows = network.rows(x)
-        shape = (len(rows), network.units)
+        shape = (len(rows), *network.output_shape)
         if out is None:
             out = np.empty(shape, network.dtype)
         else:
@@ -239,7 +244,7 @@ class Sequential:
             if np.may_share_memory(out, program.parameters):
                 raise ValueError("out must not overlap the network's parameters")
         if len(rows):
-            program.predict(rows, out, get_num_threads())
+            program.predict(rows, out.reshape(len(rows), network.units), get_num_threads())
         return out
 
     def predict_one(self, row: ArrayLike, /, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -249,12 +254,12 @@ class Sequential:
         ----------
         row : array_like of the input shape
             One sample.
-        out : ndarray of shape (outputs,), optional
+        out : ndarray of the output shape, optional
             Where to write, of the network's dtype and C-contiguous; it must overlap neither `row` nor the parameters.
 
         Returns
         -------
-        ndarray of shape (outputs,)
+        ndarray of the output shape
             The same bits that `predict` gives for this row in any batch.
 
         Raises
@@ -279,12 +284,12 @@ class Sequential:
         program = network.built
         sample = as_array("row", row, network.dtype, shape=network.input_shape).reshape(-1)
         if out is None:
-            out = np.empty(network.units, network.dtype)
+            out = np.empty(network.output_shape, network.dtype)
         else:
-            check_out("out", out, (network.units,), network.dtype)
+            check_out("out", out, network.output_shape, network.dtype)
             if not out.flags.carray:
                 raise ValueError("out must be C-contiguous and aligned")
-        program.predict_one(sample, np.asarray(out))
+        program.predict_one(sample, np.asarray(out).reshape(-1))
         return out
 
     def predict_class(self, x: ArrayLike, /) -> np.ndarray:
@@ -325,7 +330,7 @@ class Sequential:
         if answers is None:
             raise ValueError(
                 "predict_class needs an output layer with activation 'softmax', 'sigmoid' or 'step', or loss 'hinge', "
-                f"got {network.layers[-1].activation!r}"
+                f"got {network.output_loss.activation!r}"
             )
         outputs = np.empty((len(rows), network.units), network.dtype)
         if len(rows):
@@ -334,7 +339,7 @@ class Sequential:
         if answers == "classes":
             return outputs.argmax(axis=1)
         classes = (outputs > answers).astype(np.int64)
-        return classes[:, 0] if classes.shape[1] == 1 else classes
+        return classes[:, 0] if classes.shape[1] == 1 else classes.reshape(len(rows), *network.output_shape)
 
     def loss(
         self, x: ArrayLike, y: ArrayLike, /, *, sample_weight: ArrayLike | None = None, training: bool = False
@@ -346,7 +351,7 @@ class Sequential:
         x : array_like of shape (n, *input_shape)
             Samples.
         y : array_like
-            Labels of shape (n,), or targets of shape (n, outputs); for one output also (n,).
+            Labels of shape (n,), or targets of shape (n, *output_shape); for one output also (n,).
         sample_weight : array_like of shape (n,), optional
             How much each row counts, not negative: a row of weight 2 as two rows, one of weight 0 as none (but
             for the statistics of a batch norm, which see each row once). Averages are over weights.
@@ -421,7 +426,7 @@ class Sequential:
         if accuracy is None:
             raise ValueError(
                 "accuracy needs classes: an output layer with softmax or sigmoid, or a hinge loss, "
-                f"and targets of 0 and 1; the last activation is {network.layers[-1].activation!r}"
+                f"and targets of 0 and 1; the last activation is {network.output_loss.activation!r}"
             )
         if isnan(loss):
             outputs = np.empty((len(rows), network.units), network.dtype)
@@ -835,7 +840,7 @@ class Sequential:
 
         Returns
         -------
-        ndarray of shape (n, outputs)
+        ndarray of shape (n, *output_shape)
             As from `predict`.
 
         Raises
@@ -869,14 +874,14 @@ class Sequential:
         out = np.empty((len(rows), network.units), network.dtype)
         with network.guard:
             program.forward(rows, out, get_num_threads())
-        return out
+        return out.reshape(len(rows), *network.output_shape)
 
     def backward(self, gradient: ArrayLike, /, *, parameters: bool = True, accumulate: bool = False) -> np.ndarray:
         """Send the gradient of a loss with respect to the outputs back through the network.
 
         Parameters
         ----------
-        gradient : array_like of shape (n, outputs)
+        gradient : array_like of shape (n, *output_shape)
             With respect to what the last ``forward(x, training=True)`` returned.
         parameters : bool
             Compute the gradients of the parameters, to be found in `grads`.
@@ -918,7 +923,8 @@ class Sequential:
                     "backward needs a forward(x, training=True) before it: "
                     "each serves one backward, and none after an update"
                 )
-            gout = as_array("gradient", gradient, network.dtype, shape=(n, network.units))
+            gout = as_array("gradient", gradient, network.dtype, shape=(n, *network.output_shape))
+            gout = gout.reshape(n, network.units)
             network.warn_of_steps()
             gx = np.empty((n, prod(shape)), network.dtype)
             program.backward(gout, gx, parameters, accumulate, get_num_threads())
@@ -1043,7 +1049,7 @@ class Sequential:
         rows = [("layer", "activation", "output", "parameters")]
         for path, layer in walk(network.layers):
             count = "?" if flow is None else f"{layer.count(flow):,}"
-            flow = (layer.units,) if flow is None and layer.units else flow and layer.output_shape(flow)
+            flow = layer.fixed_shape if flow is None else layer.output_shape(flow)
             indent = "  " * path.count(".")
             activation = layer.function.name if isinstance(layer, Dense) else ""
             rows.append((indent + layer.label, activation, f"(n, {', '.join(map(str, flow or '?'))})", count))

@@ -35,6 +35,9 @@ LAYERS: dict[str, Callable[[int], nf.layers.Layer]] = {
     "LayerNorm with penalties": lambda width: nf.LayerNorm(l1=0.02, l2=0.03),
     "LayerNorm without gamma": lambda width: nf.LayerNorm(affine=False),
     "LayerNorm frozen": lambda width: nf.LayerNorm(trainable=False),
+    "Flatten": lambda width: nf.Flatten(),
+    "Reshape": lambda width: nf.Reshape((-1,)),
+    "Residual of nothing": lambda width: nf.Residual([nf.Reshape((1, width)), nf.Flatten()]),
     "Residual": lambda width: nf.Residual([nf.Dense(width + 2, "gelu_tanh"), nf.Dense(width)]),
     "Residual of norms": lambda width: nf.Residual([nf.BatchNorm(), nf.Dropout(0.2), nf.LayerNorm()]),
     "Residual of residual sums": lambda width: nf.Residual(

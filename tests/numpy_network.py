@@ -38,6 +38,8 @@ def stages_of(layers: Sequence[nf.layers.Layer]) -> list[Stage]:
     numbers = {"W": 0, "gamma": 0}
 
     def add(layer: nf.layers.Layer) -> None:
+        if layer.reshapes:
+            return
         if isinstance(layer, nf.Residual):
             other = len(stages)
             for inner in layer.layers:

@@ -615,6 +615,8 @@ GIVEN = [
     A(nf.activations.Softplus(2.0)),
     nf.Rescaling(2.0, 1.0),
     nf.Rescaling(2.0),
+    nf.Flatten(),
+    nf.Reshape((1, -1)),
     nf.Dropout(0.3),
     nf.GaussianNoise(0.2),
     BN(),

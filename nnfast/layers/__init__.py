@@ -8,7 +8,17 @@ from nnfast.layers.dense import Dense
 from nnfast.layers.elementwise import Activation, Rescaling
 from nnfast.layers.noise import Dropout, GaussianNoise
 from nnfast.layers.norms import BatchNorm, LayerNorm
-from nnfast.layers.residual import MAX_DEPTH, MAX_LAYERS, Residual, check_layers, layers_from, output_units, walk
+from nnfast.layers.reshaping import Flatten, Reshape
+from nnfast.layers.residual import (
+    MAX_DEPTH,
+    MAX_LAYERS,
+    Residual,
+    check_layers,
+    layers_from,
+    output_activation,
+    output_shape,
+    walk,
+)
 
 __all__ = [
     "MAX_DEPTH",
@@ -19,13 +29,16 @@ __all__ = [
     "Compiler",
     "Dense",
     "Dropout",
+    "Flatten",
     "GaussianNoise",
     "Layer",
     "LayerNorm",
     "Rescaling",
+    "Reshape",
     "Residual",
     "check_layers",
     "layers_from",
-    "output_units",
+    "output_activation",
+    "output_shape",
     "walk",
 ]

@@ -143,6 +143,10 @@ class Layer(Description, noun="a layer", tag="kind"):
         The activation that it ends in.
     layers : tuple of Layer
         The layers within it.
+    fixed_shape : tuple of int or None
+        The shape of its output, if that does not depend on the input.
+    reshapes : bool
+        Whether it changes nothing but the shape.
     depth, size : int
         How deep residual layers are nested in it; the number of layers, itself and those within it.
     """
@@ -154,7 +158,8 @@ class Layer(Description, noun="a layer", tag="kind"):
     layers = ()  # type: Sequence[Layer]
     depth = 0
     size = 1
-    units = None  # type: int | None
+    fixed_shape = None  # type: tuple[int, ...] | None
+    reshapes = False
     trainable = True
     l1 = 0.0
     l2 = 0.0

@@ -95,6 +95,7 @@ class Dense(Layer, name="dense"):
         own = vars(self)
         function = own["function"] = own["activation"]
         own["activation"] = function.name
+        own["fixed_shape"] = (self.units,)
         check_mixing(function, self.units, "use Dense(1, activation='sigmoid') for two classes")
         if self.initializer is None:
             own["initializer"] = function.initializer

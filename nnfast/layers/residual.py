@@ -9,6 +9,7 @@ from typing import Any
 from nnfast._description import Field
 from nnfast._validation import as_tuple, describe
 from nnfast.layers.base import Compiler, Layer
+from nnfast.layers.elementwise import Activation
 
 MAX_DEPTH = 100  # of residual layers, which Python walks one within the other
 MAX_LAYERS = 10_000  # of a network, those within residual layers included
@@ -82,6 +83,8 @@ class Residual(Layer, name="residual"):
     def add_stages(self, to: Compiler, path: str) -> None:
         other, shape = len(to.stages) - 1, to.shape
         to.add_layers(self.layers, f"{path}.")
+        if len(to.stages) == other + 1:  # nothing was computed: the sum needs a stage before it
+            Activation("identity").add_stages(to, path)
         if prod(to.shape) != prod(shape):
             raise ValueError(
                 f"the layers of a Residual must have as many outputs as inputs: {prod(shape)} go in at layer {path}, "
@@ -144,6 +147,13 @@ def layers_from(configs: list[dict[str, Any]]) -> list[Layer]:
     return [Layer.from_config(config) for config in configs]
 
 
-def output_units(layers: Sequence[Layer]) -> int | None:
-    """Return the number of outputs of a chain; None if it has as many as inputs."""
-    return next((layer.units for layer in reversed(layers) if layer.units is not None), None)
+def output_shape(layers: Sequence[Layer], shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Return the shape of a sample's output, as far as it is known from that of the sample, which may be None."""
+    for layer in layers:
+        shape = layer.fixed_shape or (None if shape is None else layer.output_shape(shape))
+    return shape
+
+
+def output_activation(layers: Sequence[Layer]) -> str:
+    """Return the name of the activation that a chain ends in."""
+    return next((layer.activation for layer in reversed(layers) if not layer.reshapes), "identity")

@@ -115,7 +115,10 @@ def constructor(kind: type) -> Call:
     return plain(kind, positional, keywords)
 
 
-LAYERS = (nf.Dense, nf.Activation, nf.Rescaling, nf.Dropout, nf.GaussianNoise, nf.BatchNorm, nf.LayerNorm, nf.Residual)
+LAYERS = (
+    nf.Dense, nf.Activation, nf.Rescaling, nf.Flatten, nf.Reshape, nf.Dropout, nf.GaussianNoise, nf.BatchNorm,
+    nf.LayerNorm, nf.Residual,
+)  # fmt: skip
 OPTIMIZERS = (nf.SGD, nf.Adam, nf.AdamW, nf.NAdam, nf.Adagrad, nf.RMSprop, nf.Adadelta, nf.LBFGS)
 KINDS = (
     *LAYERS,
