@@ -229,10 +229,11 @@ def softmax_kl_divergence_backward(
 
 
 def count_correct(prediction: np.ndarray, target: np.ndarray, threshold: float | None = None) -> int:
-    """Count right answers.
+    """Count correct predictions.
 
-    How many rows have their largest value at the target's class; with a threshold, how many elements of `prediction`
-    are above it exactly where `target` is above one half. NaN is never right, nor is a row of classes with NaN.
+    Without a threshold, count the rows whose largest value is at the target's class; with one, the elements of
+    `prediction` that lie above it exactly where `target` is above one half. NaN is never right, nor is a row of classes
+    with NaN.
     """
     if threshold is not None:
         return int(np.sum(~np.isnan(prediction) & ((prediction > threshold) == (target > 0.5))))

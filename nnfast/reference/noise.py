@@ -23,7 +23,7 @@ def _row_keys(key: int, row0: int, m: int) -> np.ndarray:
 
 
 def _hash(row_keys: np.ndarray, n: int) -> np.ndarray:
-    """32 random bits for each row and column: lowbias32 (Wellons 2018), with the two halves of the row's key mixed in."""
+    """32 random bits for each row and column: lowbias32 (Wellons 2018), with both halves of the row's key mixed in."""
     low, high = row_keys.astype(np.uint32)[:, np.newaxis], (row_keys >> np.uint64(32)).astype(np.uint32)[:, np.newaxis]
     x = np.arange(n, dtype=np.uint32) + low
     x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
