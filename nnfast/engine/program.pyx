@@ -709,7 +709,7 @@ cdef class Training:
     batch, total : int
         Rows of a mini-batch (the last of an epoch may be smaller); total number of steps.
     optimizer : Hyperparameters
-        The value of `Optimizer.values`, as for `Program.train_step`.
+        Returned by `Optimizer.values`; as for `Program.train_step`.
     bit_generator : BitGenerator or None
         Shuffles the rows before each epoch; None keeps their order.
     counts : None, "classes" or float

@@ -18,8 +18,8 @@ def score(
 
     The metric is "class_accuracy" (the largest output is at the target's class), "top_k_accuracy" (the target's class
     is among the `k` largest outputs), "binary_accuracy" (how many outputs are above `threshold` exactly where the
-    target is above one half), "subset_accuracy" (whether this holds for all outputs of the row) or "absolute_error" (the
-    sum over the row). NaN is never right, nor is a row of classes with NaN. Among equal outputs the first counts as the
+    target is above one half), "subset_accuracy" (whether that holds for the whole row) or "absolute_error" (the sum
+    over the row). NaN is never right, nor is a row of classes with NaN. Among equal outputs the first counts as the
     largest. A row of weight zero contributes nothing.
     """
     scores = _of_rows(prediction, target, metric, threshold, k).astype(np.float64)
