@@ -175,7 +175,7 @@ def test_what_no_loss_takes_is_refused():
             r"^quantiles must be a number or have shape \(3,\), got \(2,\)",
         ),
         (lambda: functions.cross_entropy(x, x, 1.5), "^label_smoothing must be a finite number"),
-        (lambda: kernels.huber(x, np.array([0, 1])), "^labels are for losses over classes"),
+        (lambda: kernels.huber(x, np.array([0, 1])), "^labels need a loss over classes"),
         (lambda: kernels.quantile(x, x, np.ones(2)), "expected shape"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -212,7 +212,7 @@ cdef LossSpec spec_of(object kind, cnp.ndarray prediction, object per_output, ob
     loss.per_output = NULL
     loss.period = 0
     if (per_output is not None) != by_output(loss.kind):
-        raise TypeError(f"per_output is required by losses that have numbers for each output, and by no others, got {kind}")
+        raise TypeError(f"per_output is for losses with numbers for each output, and required there, got {kind}")
     if per_output is not None:
         check(per_output, prediction.dtype, (columns_of(prediction),), False)
         loss.per_output = cnp.PyArray_DATA(<cnp.ndarray>per_output)

@@ -286,7 +286,8 @@ cdef struct Kernels:
         Py_ssize_t m, Py_ssize_t n, const void* a, Py_ssize_t lda, const void* b, Py_ssize_t ldb, void* out,
         Py_ssize_t ldo
     ) noexcept nogil
-    # keep = 0, with probability `rate`, or 1/(1 - rate), determined by (key, row0 + row, column); y = x keep; y may be x
+    # keep = 0 with probability `rate`, else 1/(1 - rate), determined by (key, row0 + row, column); y = x keep; y may be
+    # x
     void (*dropout)(
         double rate, uint64_t key, Py_ssize_t row0, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx,
         void* keep, Py_ssize_t ldk, void* y, Py_ssize_t ldy
