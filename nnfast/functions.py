@@ -4,9 +4,9 @@ The functions of chapters 3 and 4 of Saito's *Deep Learning from Scratch*, at co
 computed in float32; everything else (float64, integers, lists) in float64. Any memory layout is accepted; ``out`` is a
 writable array of the result's shape and dtype, and may overlap the input.
 
-Every ``f_backward`` gives the gradient that flows back through ``f``. Those of activations are told from the *output*
-``f(x)``, which a forward pass has at hand; those of `gelu`, `silu` and `softplus`, whose output does not tell, from the
-input ``x``.
+Every ``f_backward`` returns the gradient that flows back through ``f``. Those of activations are computed from the
+*output* ``f(x)``, which a forward pass has at hand; those of `gelu`, `silu` and `softplus`, whose output does not
+determine the derivative, from the input ``x``.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _run(
     shape: tuple[int, ...],
     dtype: np.dtype,
 ) -> Any:
-    """Run a kernel into `out`, by way of a new array where the kernel could not write there safely."""
+    """Write a kernel's result to `out`, through a new array where the kernel cannot safely write to `out` directly."""
     if out is None:
         return kernel(*inputs)
     check_out("out", out, shape, dtype)
@@ -114,7 +114,7 @@ def _run(
 
 
 def _numbers(parameters: dict[str, float], dtype: np.dtype) -> tuple[float, ...]:
-    """The values of the parameters, which `dtype` must be able to hold."""
+    """Return the values of the parameters, which must be representable in `dtype`."""
     for name, value in parameters.items():
         if isinstance(value, float):
             check_holds(name, value, dtype)
@@ -122,7 +122,7 @@ def _numbers(parameters: dict[str, float], dtype: np.dtype) -> tuple[float, ...]
 
 
 def _alpha(parameters: dict[str, float], dtype: np.dtype) -> float:
-    """The one parameter of a function, if it has one."""
+    """Return the parameter of a function, or 0 if it has none."""
     return _numbers(parameters, dtype)[0] if parameters else 0.0
 
 
@@ -150,12 +150,12 @@ def _activate_backward(
 
 
 def _gelu(approximate: str) -> str:
-    """The name of the kernel."""
+    """Return the name of the kernel."""
     return "gelu_tanh" if choose("approximate", approximate, ("none", "tanh")) == "tanh" else "gelu"
 
 
 def _targets(target: ArrayLike, prediction: np.ndarray, labels: bool) -> np.ndarray:
-    """The target as the kernels take it: int64 labels, or an array of the prediction's shape."""
+    """Return the target in the form the kernels expect: int64 labels, or an array of the prediction's shape."""
     array = to_array("target", target)
     if not (labels and array.ndim == prediction.ndim - 1):
         return as_array("target", target, prediction.dtype, shape=prediction.shape)
@@ -184,14 +184,14 @@ def _loss(
 
 
 def _quantiles(quantiles: ArrayLike, prediction: ArrayLike) -> np.ndarray:
-    """One for each output, of the dtype that `prediction` is computed in."""
+    """Return one quantile per output, in the dtype that `prediction` is computed in."""
     outputs = as_array("prediction", prediction)
     array = as_array("quantiles", quantiles, outputs.dtype, ndim=(0, 1))
     if not ((array > 0) & (array < 1)).all():
         raise ValueError(f"quantiles must lie in (0, 1), got {array}")
     n = outputs.shape[-1] if outputs.ndim else 1
     if array.ndim and array.shape != (n,):
-        raise ValueError(f"quantiles must be one number, or have shape ({n},), got {array.shape}")
+        raise ValueError(f"quantiles must be a number or have shape ({n},), got {array.shape}")
     return np.ascontiguousarray(np.broadcast_to(array, (n,)))
 
 
@@ -200,24 +200,24 @@ def _smoothing(label_smoothing: float) -> float:
 
 
 def step(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
-    """Heaviside's step: 1 where ``x > 0``, else 0.
+    """The Heaviside step function: 1 where ``x > 0``, else 0.
 
     Parameters
     ----------
     x : array_like
-        Of any shape.
+        Input of any shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
     ndarray
-        Of the shape of `x`.
+        Array of the same shape as `x`.
 
     Raises
     ------
     TypeError, ValueError
-        If `x` does not hold real numbers, or `out` does not fit the result.
+        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
@@ -233,7 +233,7 @@ def step(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
 
 
 def step_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
-    """Zero: the step is flat wherever it has a derivative.
+    """Zero: `step` is flat wherever it has a derivative.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def step_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
     output : array_like
         ``step(x)``, of the same shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
@@ -252,7 +252,7 @@ def step_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not hold real numbers, or the shapes differ.
+        If the arguments do not contain real numbers or the shapes differ.
 
     Examples
     --------
@@ -264,24 +264,24 @@ def step_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
 
 
 def identity(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
-    """``x`` itself, copied: the output of a regression network.
+    """A copy of ``x``: the output activation of a regression network.
 
     Parameters
     ----------
     x : array_like
-        Of any shape.
+        Input of any shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
     ndarray
-        Of the shape of `x`.
+        Array of the same shape as `x`.
 
     Raises
     ------
     TypeError, ValueError
-        If `x` does not hold real numbers, or `out` does not fit the result.
+        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
@@ -297,7 +297,7 @@ def identity(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
 
 
 def identity_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
-    """``gradient`` itself, copied.
+    """A copy of ``gradient``.
 
     Parameters
     ----------
@@ -306,7 +306,7 @@ def identity_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | 
     output : array_like
         ``identity(x)``, of the same shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
@@ -316,7 +316,7 @@ def identity_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | 
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not hold real numbers, or the shapes differ.
+        If the arguments do not contain real numbers or the shapes differ.
 
     Examples
     --------
@@ -333,19 +333,19 @@ def sigmoid(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     Parameters
     ----------
     x : array_like
-        Of any shape.
+        Input of any shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
     ndarray
-        Of the shape of `x`.
+        Array of the same shape as `x`.
 
     Raises
     ------
     TypeError, ValueError
-        If `x` does not hold real numbers, or `out` does not fit the result.
+        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
@@ -370,7 +370,7 @@ def sigmoid_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | N
     output : array_like
         ``sigmoid(x)``, of the same shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
@@ -380,7 +380,7 @@ def sigmoid_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | N
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not hold real numbers, or the shapes differ.
+        If the arguments do not contain real numbers or the shapes differ.
 
     Examples
     --------
@@ -397,19 +397,19 @@ def tanh(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     Parameters
     ----------
     x : array_like
-        Of any shape.
+        Input of any shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
     ndarray
-        Of the shape of `x`.
+        Array of the same shape as `x`.
 
     Raises
     ------
     TypeError, ValueError
-        If `x` does not hold real numbers, or `out` does not fit the result.
+        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
@@ -434,7 +434,7 @@ def tanh_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
     output : array_like
         ``tanh(x)``, of the same shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
@@ -444,7 +444,7 @@ def tanh_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not hold real numbers, or the shapes differ.
+        If the arguments do not contain real numbers or the shapes differ.
 
     Examples
     --------
@@ -461,19 +461,19 @@ def relu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     Parameters
     ----------
     x : array_like
-        Of any shape.
+        Input of any shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
     ndarray
-        Of the shape of `x`.
+        Array of the same shape as `x`.
 
     Raises
     ------
     TypeError, ValueError
-        If `x` does not hold real numbers, or `out` does not fit the result.
+        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
@@ -498,7 +498,7 @@ def relu_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
     output : array_like
         ``relu(x)``, of the same shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
@@ -508,7 +508,7 @@ def relu_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not hold real numbers, or the shapes differ.
+        If the arguments do not contain real numbers or the shapes differ.
 
     Examples
     --------
@@ -520,24 +520,24 @@ def relu_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
 
 
 def softmax(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
-    """``exp(x)`` over its sum along the last axis: probabilities of classes.
+    """``exp(x)`` divided by its sum along the last axis: class probabilities.
 
     Parameters
     ----------
     x : array_like
-        Of any shape.
+        Input of any shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
     ndarray
-        Of the shape of `x`.
+        Array of the same shape as `x`.
 
     Raises
     ------
     TypeError, ValueError
-        If `x` does not hold real numbers, or `out` does not fit the result.
+        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
@@ -562,7 +562,7 @@ def softmax_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | N
     output : array_like
         ``softmax(x)``, of the same shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
@@ -572,7 +572,7 @@ def softmax_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | N
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not hold real numbers, or the shapes differ.
+        If the arguments do not contain real numbers or the shapes differ.
 
     Examples
     --------
@@ -589,24 +589,24 @@ def log_softmax(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     Parameters
     ----------
     x : array_like
-        Of any shape.
+        Input of any shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
     ndarray
-        Of the shape of `x`.
+        Array of the same shape as `x`.
 
     Raises
     ------
     TypeError, ValueError
-        If `x` does not hold real numbers, or `out` does not fit the result.
+        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
     ``x - log(sum(exp(x)))``; the largest value is subtracted first, so nothing overflows, and probabilities that are
-    too small for a number still have their logarithm.
+    too small to be represented still have a logarithm.
 
     Examples
     --------
@@ -627,7 +627,7 @@ def log_softmax_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray
     output : array_like
         ``log_softmax(x)``, of the same shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
@@ -637,7 +637,7 @@ def log_softmax_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not hold real numbers, or the shapes differ.
+        If the arguments do not contain real numbers or the shapes differ.
 
     Examples
     --------
@@ -649,26 +649,27 @@ def log_softmax_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray
 
 
 def leaky_relu(x: ArrayLike, negative_slope: float = 0.01, out: np.ndarray | None = None) -> np.ndarray:
-    """``x`` above zero and ``negative_slope * x`` below.
+    """``x`` for positive ``x``, else ``negative_slope * x``.
 
     Parameters
     ----------
     x : array_like
-        Of any shape.
+        Input of any shape.
     negative_slope : float
-        Not negative.
+        Slope below zero; must not be negative.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
     ndarray
-        Of the shape of `x`.
+        Array of the same shape as `x`.
 
     Raises
     ------
     TypeError, ValueError
-        If `x` does not hold real numbers, or `out` does not fit the result, or `negative_slope` is negative.
+        If `x` does not contain real numbers, `out` does not match the result's shape and dtype, or `negative_slope` is
+        negative.
 
     Notes
     -----
@@ -687,7 +688,7 @@ def leaky_relu(x: ArrayLike, negative_slope: float = 0.01, out: np.ndarray | Non
 def leaky_relu_backward(
     gradient: ArrayLike, output: ArrayLike, negative_slope: float = 0.01, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """``gradient`` where ``output > 0``, else ``negative_slope`` times it, also at zero.
+    """``gradient`` where ``output > 0``, else ``negative_slope * gradient``, also at zero.
 
     Parameters
     ----------
@@ -696,9 +697,9 @@ def leaky_relu_backward(
     output : array_like
         ``leaky_relu(x)``, of the same shape.
     negative_slope : float
-        Not negative.
+        Slope below zero; must not be negative.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
@@ -708,7 +709,7 @@ def leaky_relu_backward(
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not hold real numbers, or the shapes differ, or `negative_slope` is negative.
+        If the arguments do not contain real numbers, the shapes differ, or `negative_slope` is negative.
 
     Examples
     --------
@@ -721,26 +722,26 @@ def leaky_relu_backward(
 
 
 def elu(x: ArrayLike, alpha: float = 1.0, out: np.ndarray | None = None) -> np.ndarray:
-    """``x`` above zero and ``alpha * (exp(x) - 1)`` below.
+    """``x`` for positive ``x``, else ``alpha * (exp(x) - 1)``.
 
     Parameters
     ----------
     x : array_like
-        Of any shape.
+        Input of any shape.
     alpha : float
-        Minus the limit to the left; not negative.
+        The function tends to ``-alpha`` as ``x`` tends to minus infinity; must not be negative.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
     ndarray
-        Of the shape of `x`.
+        Array of the same shape as `x`.
 
     Raises
     ------
     TypeError, ValueError
-        If `x` does not hold real numbers, or `out` does not fit the result, or `alpha` is negative.
+        If `x` does not contain real numbers, `out` does not match the result's shape and dtype, or `alpha` is negative.
 
     Notes
     -----
@@ -768,9 +769,9 @@ def elu_backward(
     output : array_like
         ``elu(x)``, of the same shape.
     alpha : float
-        Minus the limit to the left; not negative.
+        The function tends to ``-alpha`` as ``x`` tends to minus infinity; must not be negative.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
@@ -780,7 +781,7 @@ def elu_backward(
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not hold real numbers, or the shapes differ, or `alpha` is negative.
+        If the arguments do not contain real numbers, the shapes differ, or `alpha` is negative.
 
     Examples
     --------
@@ -793,29 +794,29 @@ def elu_backward(
 
 
 def selu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
-    """``scale * x`` above zero and ``scale * alpha * (exp(x) - 1)`` below.
+    """``scale * x`` for positive ``x``, else ``scale * alpha * (exp(x) - 1)``.
 
     Parameters
     ----------
     x : array_like
-        Of any shape.
+        Input of any shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
     ndarray
-        Of the shape of `x`.
+        Array of the same shape as `x`.
 
     Raises
     ------
     TypeError, ValueError
-        If `x` does not hold real numbers, or `out` does not fit the result.
+        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
-    Klambauer et al. (2017): scale 1.0507009873554805 and alpha 1.6732632423543772, for which mean 0 and variance 1 are
-    a fixed point of layers with weights of variance 1 / inputs.
+    Klambauer et al. (2017), with ``scale = 1.0507009873554805`` and ``alpha = 1.6732632423543772``: mean 0 and variance
+    1 are then a fixed point of layers whose weights have variance 1 / inputs.
 
     Examples
     --------
@@ -836,7 +837,7 @@ def selu_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
     output : array_like
         ``selu(x)``, of the same shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
@@ -846,7 +847,7 @@ def selu_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not hold real numbers, or the shapes differ.
+        If the arguments do not contain real numbers or the shapes differ.
 
     Examples
     --------
@@ -858,24 +859,24 @@ def selu_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None
 
 
 def hard_sigmoid(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
-    """``(x + 3) / 6`` held within 0 and 1.
+    """``(x + 3) / 6`` clipped to [0, 1].
 
     Parameters
     ----------
     x : array_like
-        Of any shape.
+        Input of any shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
     ndarray
-        Of the shape of `x`.
+        Array of the same shape as `x`.
 
     Raises
     ------
     TypeError, ValueError
-        If `x` does not hold real numbers, or `out` does not fit the result.
+        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
@@ -900,7 +901,7 @@ def hard_sigmoid_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarra
     output : array_like
         ``hard_sigmoid(x)``, of the same shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
@@ -910,7 +911,7 @@ def hard_sigmoid_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarra
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not hold real numbers, or the shapes differ.
+        If the arguments do not contain real numbers or the shapes differ.
 
     Examples
     --------
@@ -922,32 +923,33 @@ def hard_sigmoid_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarra
 
 
 def gelu(x: ArrayLike, approximate: str = "none", out: np.ndarray | None = None) -> np.ndarray:
-    """``x`` times the normal distribution function of ``x``.
+    """``x`` times the standard normal cumulative distribution function of ``x``.
 
     Parameters
     ----------
     x : array_like
-        Of any shape.
+        Input of any shape.
     approximate : {"none", "tanh"}
-        Which of the two formulas.
+        Which of the two formulas to use.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
     ndarray
-        Of the shape of `x`.
+        Array of the same shape as `x`.
 
     Raises
     ------
     TypeError, ValueError
-        If `x` does not hold real numbers, or `out` does not fit the result, or `approximate` is neither.
+        If `x` does not contain real numbers, `out` does not match the result's shape and dtype, or `approximate` is not
+        one of the two.
 
     Notes
     -----
     Hendrycks and Gimpel (2016). Exact, ``x * (1 + erf(x / sqrt(2))) / 2``, or with ``approximate="tanh"`` their
-    approximation, ``x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2``. Values far to the left keep their
-    digits.
+    approximation, ``x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2``. Results for large negative ``x`` are
+    accurate to full precision.
 
     Examples
     --------
@@ -970,11 +972,11 @@ def gelu_backward(
     gradient : array_like
         The gradient of a loss with respect to ``gelu(x)``.
     x : array_like
-        What the function was applied to, of the same shape.
+        The input of the function, of the same shape.
     approximate : {"none", "tanh"}
-        Which of the two formulas.
+        Which of the two formulas to use.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
@@ -984,7 +986,7 @@ def gelu_backward(
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not hold real numbers, or the shapes differ, or `approximate` is neither.
+        If the arguments do not contain real numbers, the shapes differ, or `approximate` is not one of the two.
 
     Examples
     --------
@@ -1001,19 +1003,19 @@ def silu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     Parameters
     ----------
     x : array_like
-        Of any shape.
+        Input of any shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
     ndarray
-        Of the shape of `x`.
+        Array of the same shape as `x`.
 
     Raises
     ------
     TypeError, ValueError
-        If `x` does not hold real numbers, or `out` does not fit the result.
+        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
@@ -1036,9 +1038,9 @@ def silu_backward(gradient: ArrayLike, x: ArrayLike, out: np.ndarray | None = No
     gradient : array_like
         The gradient of a loss with respect to ``silu(x)``.
     x : array_like
-        What the function was applied to, of the same shape.
+        The input of the function, of the same shape.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
@@ -1048,7 +1050,7 @@ def silu_backward(gradient: ArrayLike, x: ArrayLike, out: np.ndarray | None = No
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not hold real numbers, or the shapes differ.
+        If the arguments do not contain real numbers or the shapes differ.
 
     Examples
     --------
@@ -1065,26 +1067,27 @@ def softplus(x: ArrayLike, beta: float = 1.0, out: np.ndarray | None = None) -> 
     Parameters
     ----------
     x : array_like
-        Of any shape.
+        Input of any shape.
     beta : float
-        Above zero; the larger, the sharper the bend.
+        Positive; the larger, the sharper the bend.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
     ndarray
-        Of the shape of `x`.
+        Array of the same shape as `x`.
 
     Raises
     ------
     TypeError, ValueError
-        If `x` does not hold real numbers, or `out` does not fit the result, or `beta` is not above zero.
+        If `x` does not contain real numbers, `out` does not match the result's shape and dtype, or `beta` is not
+        positive.
 
     Notes
     -----
-    Dugas et al. (2000). PyTorch takes ``x`` itself from ``beta * x = 20`` on; here the formula holds everywhere, which
-    is up to ``2.1e-9 / beta`` more.
+    Dugas et al. (2000). PyTorch returns ``x`` where ``beta * x > 20``; here the formula holds everywhere, which
+    gives up to ``2.1e-9 / beta`` more.
 
     Examples
     --------
@@ -1106,11 +1109,11 @@ def softplus_backward(
     gradient : array_like
         The gradient of a loss with respect to ``softplus(x)``.
     x : array_like
-        What the function was applied to, of the same shape.
+        The input of the function, of the same shape.
     beta : float
-        Above zero; the larger, the sharper the bend.
+        Positive; the larger, the sharper the bend.
     out : ndarray, optional
-        Where to write the result.
+        Array to write the result to.
 
     Returns
     -------
@@ -1120,7 +1123,7 @@ def softplus_backward(
     Raises
     ------
     TypeError, ValueError
-        If the arguments do not hold real numbers, or the shapes differ, or `beta` is not above zero.
+        If the arguments do not contain real numbers, the shapes differ, or `beta` is not positive.
 
     Examples
     --------
@@ -1140,24 +1143,24 @@ def sum_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray 
     prediction : array_like
         Rows of outputs, along the last axis.
     target : array_like
-        Of the same shape.
+        Targets, of the same shape.
     out : ndarray of shape (), optional
-        Where to write the loss.
+        Array to write the loss to.
 
     Returns
     -------
     numpy.floating
-        The loss; `out` if it is given.
+        The loss; `out` if given.
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element.
+        If the shapes differ or the arrays are empty.
 
     Notes
     -----
-    ``0.5 * sum((prediction - target)**2) / rows``. Chapter 4.2.1 of the book has it for one row, which is what a
-    one-dimensional array is here; for a batch the book sums over all rows, and nnfast averages over them.
+    ``0.5 * sum((prediction - target)**2) / rows``. Chapter 4.2.1 of the book defines it for one row, here a
+    one-dimensional array; for a batch, the book sums over all rows, whereas nnfast averages over them.
 
     Examples
     --------
@@ -1170,7 +1173,7 @@ def sum_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray 
 
 
 def sum_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
-    """Give the gradient of `sum_squared_error` with respect to `prediction`.
+    """Return the gradient of `sum_squared_error` with respect to `prediction`.
 
     It is ``(prediction - target) / rows``.
 
@@ -1179,12 +1182,12 @@ def sum_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: np
     prediction, target : array_like
         As for `sum_squared_error`.
     out : ndarray, optional
-        Where to write the gradient.
+        Array to write the gradient to.
 
     Returns
     -------
     ndarray
-        Of the shape of `prediction`.
+        Gradient, of the same shape as `prediction`.
 
     Raises
     ------
@@ -1208,19 +1211,19 @@ def mean_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray
     prediction : array_like
         Rows of outputs, along the last axis.
     target : array_like
-        Of the same shape.
+        Targets, of the same shape.
     out : ndarray of shape (), optional
-        Where to write the loss.
+        Array to write the loss to.
 
     Returns
     -------
     numpy.floating
-        The loss; `out` if it is given.
+        The loss; `out` if given.
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element.
+        If the shapes differ or the arrays are empty.
 
     Notes
     -----
@@ -1236,7 +1239,7 @@ def mean_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray
 
 
 def mean_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
-    """Give the gradient of `mean_squared_error` with respect to `prediction`.
+    """Return the gradient of `mean_squared_error` with respect to `prediction`.
 
     It is ``2 * (prediction - target) / size``.
 
@@ -1245,12 +1248,12 @@ def mean_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: n
     prediction, target : array_like
         As for `mean_squared_error`.
     out : ndarray, optional
-        Where to write the gradient.
+        Array to write the gradient to.
 
     Returns
     -------
     ndarray
-        Of the shape of `prediction`.
+        Gradient, of the same shape as `prediction`.
 
     Raises
     ------
@@ -1274,19 +1277,19 @@ def mean_absolute_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarra
     prediction : array_like
         Rows of outputs, along the last axis.
     target : array_like
-        Of the same shape.
+        Targets, of the same shape.
     out : ndarray of shape (), optional
-        Where to write the loss.
+        Array to write the loss to.
 
     Returns
     -------
     numpy.floating
-        The loss; `out` if it is given.
+        The loss; `out` if given.
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element.
+        If the shapes differ or the arrays are empty.
 
     Notes
     -----
@@ -1302,7 +1305,7 @@ def mean_absolute_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarra
 
 
 def mean_absolute_error_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
-    """Give the gradient of `mean_absolute_error` with respect to `prediction`.
+    """Return the gradient of `mean_absolute_error` with respect to `prediction`.
 
     It is ``sign(prediction - target) / size``: zero where they are equal.
 
@@ -1311,12 +1314,12 @@ def mean_absolute_error_backward(prediction: ArrayLike, target: ArrayLike, out: 
     prediction, target : array_like
         As for `mean_absolute_error`.
     out : ndarray, optional
-        Where to write the gradient.
+        Array to write the gradient to.
 
     Returns
     -------
     ndarray
-        Of the shape of `prediction`.
+        Gradient, of the same shape as `prediction`.
 
     Raises
     ------
@@ -1333,28 +1336,28 @@ def mean_absolute_error_backward(prediction: ArrayLike, target: ArrayLike, out: 
 
 
 def huber(prediction: ArrayLike, target: ArrayLike, delta: float = 1.0, out: np.ndarray | None = None) -> np.floating:
-    """Half of squared errors up to `delta`, and their tangent from there on, averaged over all elements.
+    """Half the squared error up to `delta` and its tangent beyond, averaged over all elements.
 
     Parameters
     ----------
     prediction : array_like
         Rows of outputs, along the last axis.
     target : array_like
-        Of the same shape.
+        Targets, of the same shape.
     delta : float
-        Above zero.
+        Threshold between the two regimes; positive.
     out : ndarray of shape (), optional
-        Where to write the loss.
+        Array to write the loss to.
 
     Returns
     -------
     numpy.floating
-        The loss; `out` if it is given.
+        The loss; `out` if given.
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element, or `delta` is not positive.
+        If the shapes differ, the arrays are empty, or `delta` is not positive.
 
     Notes
     -----
@@ -1373,7 +1376,7 @@ def huber(prediction: ArrayLike, target: ArrayLike, delta: float = 1.0, out: np.
 def huber_backward(
     prediction: ArrayLike, target: ArrayLike, delta: float = 1.0, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Give the gradient of `huber` with respect to `prediction`.
+    """Return the gradient of `huber` with respect to `prediction`.
 
     It is ``clip(prediction - target, -delta, delta) / size``.
 
@@ -1382,12 +1385,12 @@ def huber_backward(
     prediction, target, delta : array_like
         As for `huber`.
     out : ndarray, optional
-        Where to write the gradient.
+        Array to write the gradient to.
 
     Returns
     -------
     ndarray
-        Of the shape of `prediction`.
+        Gradient, of the same shape as `prediction`.
 
     Raises
     ------
@@ -1418,19 +1421,19 @@ def log_cosh(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = 
     prediction : array_like
         Rows of outputs, along the last axis.
     target : array_like
-        Of the same shape.
+        Targets, of the same shape.
     out : ndarray of shape (), optional
-        Where to write the loss.
+        Array to write the loss to.
 
     Returns
     -------
     numpy.floating
-        The loss; `out` if it is given.
+        The loss; `out` if given.
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element.
+        If the shapes differ or the arrays are empty.
 
     Notes
     -----
@@ -1447,7 +1450,7 @@ def log_cosh(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = 
 
 
 def log_cosh_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
-    """Give the gradient of `log_cosh` with respect to `prediction`.
+    """Return the gradient of `log_cosh` with respect to `prediction`.
 
     It is ``tanh(prediction - target) / size``.
 
@@ -1456,12 +1459,12 @@ def log_cosh_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray 
     prediction, target : array_like
         As for `log_cosh`.
     out : ndarray, optional
-        Where to write the gradient.
+        Array to write the gradient to.
 
     Returns
     -------
     ndarray
-        Of the shape of `prediction`.
+        Gradient, of the same shape as `prediction`.
 
     Raises
     ------
@@ -1487,26 +1490,26 @@ def poisson(
     prediction : array_like
         Rows of outputs, along the last axis.
     target : array_like
-        Of the same shape: counts.
+        Counts, of the same shape.
     log_input : bool
         Whether predictions are the logarithms of rates.
     out : ndarray of shape (), optional
-        Where to write the loss.
+        Array to write the loss to.
 
     Returns
     -------
     numpy.floating
-        The loss; `out` if it is given.
+        The loss; `out` if given.
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element.
+        If the shapes differ or the arrays are empty.
 
     Notes
     -----
-    ``exp(prediction) - target * prediction``, or ``prediction - target * log(prediction + 1e-8)`` of rates; the part
-    that depends on the target alone is left out.
+    ``exp(prediction) - target * prediction``, or ``prediction - target * log(prediction + 1e-8)`` for rates; the part
+    that depends only on the target is left out.
 
     Examples
     --------
@@ -1520,21 +1523,21 @@ def poisson(
 def poisson_backward(
     prediction: ArrayLike, target: ArrayLike, log_input: bool = True, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Give the gradient of `poisson` with respect to `prediction`.
+    """Return the gradient of `poisson` with respect to `prediction`.
 
-    It is ``(exp(prediction) - target) / size``, or ``(1 - target / (prediction + 1e-8)) / size`` of rates.
+    It is ``(exp(prediction) - target) / size``, or ``(1 - target / (prediction + 1e-8)) / size`` for rates.
 
     Parameters
     ----------
     prediction, target, log_input : array_like
         As for `poisson`.
     out : ndarray, optional
-        Where to write the gradient.
+        Array to write the gradient to.
 
     Returns
     -------
     ndarray
-        Of the shape of `prediction`.
+        Gradient, of the same shape as `prediction`.
 
     Raises
     ------
@@ -1553,28 +1556,28 @@ def poisson_backward(
 def quantile(
     prediction: ArrayLike, target: ArrayLike, quantiles: ArrayLike, out: np.ndarray | None = None
 ) -> np.floating:
-    """The pinball loss, whose least is at a quantile of the target, averaged over all elements.
+    """The pinball loss, which is minimized by a quantile of the target, averaged over all elements.
 
     Parameters
     ----------
     prediction : array_like
         Rows of outputs, along the last axis.
     target : array_like
-        Of the same shape.
+        Targets, of the same shape.
     quantiles : float or array_like of shape (outputs,)
-        In (0, 1).
+        Quantiles to predict, in (0, 1).
     out : ndarray of shape (), optional
-        Where to write the loss.
+        Array to write the loss to.
 
     Returns
     -------
     numpy.floating
-        The loss; `out` if it is given.
+        The loss; `out` if given.
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element, or a quantile is out of range.
+        If the shapes differ, the arrays are empty, or a quantile is out of range.
 
     Notes
     -----
@@ -1592,7 +1595,7 @@ def quantile(
 def quantile_backward(
     prediction: ArrayLike, target: ArrayLike, quantiles: ArrayLike, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Give the gradient of `quantile` with respect to `prediction`.
+    """Return the gradient of `quantile` with respect to `prediction`.
 
     It is ``-q / size`` where the target is above the prediction, ``(1 - q) / size`` where it is below, and zero where
     they are equal.
@@ -1602,12 +1605,12 @@ def quantile_backward(
     prediction, target, quantiles : array_like
         As for `quantile`.
     out : ndarray, optional
-        Where to write the gradient.
+        Array to write the gradient to.
 
     Returns
     -------
     ndarray
-        Of the shape of `prediction`.
+        Gradient, of the same shape as `prediction`.
 
     Raises
     ------
@@ -1624,26 +1627,26 @@ def quantile_backward(
 
 
 def hinge(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
-    """How far outputs are from being right by a margin of one, averaged over all elements.
+    """How far outputs fall short of a margin of one, averaged over all elements.
 
     Parameters
     ----------
     prediction : array_like
         Rows of outputs, along the last axis.
     target : array_like
-        Of the same shape: -1 and 1.
+        Targets of -1 or 1, of the same shape.
     out : ndarray of shape (), optional
-        Where to write the loss.
+        Array to write the loss to.
 
     Returns
     -------
     numpy.floating
-        The loss; `out` if it is given.
+        The loss; `out` if given.
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element.
+        If the shapes differ or the arrays are empty.
 
     Notes
     -----
@@ -1659,7 +1662,7 @@ def hinge(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = Non
 
 
 def hinge_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
-    """Give the gradient of `hinge` with respect to `prediction`.
+    """Return the gradient of `hinge` with respect to `prediction`.
 
     It is ``-target / size`` where ``target * prediction < 1``, else 0: also at the kink.
 
@@ -1668,12 +1671,12 @@ def hinge_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | N
     prediction, target : array_like
         As for `hinge`.
     out : ndarray, optional
-        Where to write the gradient.
+        Array to write the gradient to.
 
     Returns
     -------
     ndarray
-        Of the shape of `prediction`.
+        Gradient, of the same shape as `prediction`.
 
     Raises
     ------
@@ -1699,26 +1702,26 @@ def cross_entropy(
     prediction : array_like
         Rows of outputs, along the last axis.
     target : array_like
-        Of the same shape; or integer labels, one for each row.
+        Targets of the same shape, or integer labels, one for each row.
     label_smoothing : float
-        The part of each target that is spread evenly over all classes, as in PyTorch; in [0, 1].
+        The fraction of each target that is spread evenly over all classes, as in PyTorch; in [0, 1].
     out : ndarray of shape (), optional
-        Where to write the loss.
+        Array to write the loss to.
 
     Returns
     -------
     numpy.floating
-        The loss; `out` if it is given.
+        The loss; `out` if given.
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element, or a label is no class, or `label_smoothing` is out of range.
+        If the shapes differ, the arrays are empty, a label is not a class, or `label_smoothing` is out of range.
 
     Notes
     -----
-    ``-sum(target * log(prediction)) / rows``, chapter 4.2.2 of the book. Probabilities are clipped to lie the dtype's
-    epsilon away from 0 and 1, as in scikit-learn's ``log_loss``, so that the loss is finite.
+    ``-sum(target * log(prediction)) / rows``, chapter 4.2.2 of the book. Probabilities are clipped to lie at least
+    the dtype's epsilon away from 0 and 1, as in scikit-learn's ``log_loss``, so that the loss is finite.
 
     Examples
     --------
@@ -1732,7 +1735,7 @@ def cross_entropy(
 def cross_entropy_backward(
     prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Give the gradient of `cross_entropy` with respect to `prediction`.
+    """Return the gradient of `cross_entropy` with respect to `prediction`.
 
     It is ``-target / prediction / rows``, at the clipped prediction.
 
@@ -1741,12 +1744,12 @@ def cross_entropy_backward(
     prediction, target, label_smoothing
         As for `cross_entropy`.
     out : ndarray, optional
-        Where to write the gradient.
+        Array to write the gradient to.
 
     Returns
     -------
     ndarray
-        Of the shape of `prediction`.
+        Gradient, of the same shape as `prediction`.
 
     Raises
     ------
@@ -1780,26 +1783,26 @@ def binary_cross_entropy(
     prediction : array_like
         Rows of outputs, along the last axis.
     target : array_like
-        Of the same shape.
+        Targets, of the same shape.
     label_smoothing : float
         Moves targets towards one half: ``target * (1 - label_smoothing) + label_smoothing / 2``; in [0, 1].
     out : ndarray of shape (), optional
-        Where to write the loss.
+        Array to write the loss to.
 
     Returns
     -------
     numpy.floating
-        The loss; `out` if it is given.
+        The loss; `out` if given.
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element, or `label_smoothing` is out of range.
+        If the shapes differ, the arrays are empty, or `label_smoothing` is out of range.
 
     Notes
     -----
-    ``-mean(target * log(prediction) + (1 - target) * log(1 - prediction))``. Probabilities are clipped to lie the
-    dtype's epsilon away from 0 and 1.
+    ``-mean(target * log(prediction) + (1 - target) * log(1 - prediction))``. Probabilities are clipped to lie at
+    least the dtype's epsilon away from 0 and 1.
 
     Examples
     --------
@@ -1813,7 +1816,7 @@ def binary_cross_entropy(
 def binary_cross_entropy_backward(
     prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Give the gradient of `binary_cross_entropy` with respect to `prediction`.
+    """Return the gradient of `binary_cross_entropy` with respect to `prediction`.
 
     It is ``(prediction - target) / (prediction * (1 - prediction)) / size``, at the clipped prediction.
 
@@ -1822,12 +1825,12 @@ def binary_cross_entropy_backward(
     prediction, target, label_smoothing
         As for `binary_cross_entropy`.
     out : ndarray, optional
-        Where to write the gradient.
+        Array to write the gradient to.
 
     Returns
     -------
     ndarray
-        Of the shape of `prediction`.
+        Gradient, of the same shape as `prediction`.
 
     Raises
     ------
@@ -1856,25 +1859,25 @@ def kl_divergence(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | No
     Parameters
     ----------
     prediction : array_like
-        Rows of logarithms of probabilities, along the last axis.
+        Rows of log-probabilities, along the last axis.
     target : array_like
-        Of the same shape: rows of probabilities.
+        Rows of probabilities, of the same shape.
     out : ndarray of shape (), optional
-        Where to write the loss.
+        Array to write the loss to.
 
     Returns
     -------
     numpy.floating
-        The loss; `out` if it is given.
+        The loss; `out` if given.
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element.
+        If the shapes differ or the arrays are empty.
 
     Notes
     -----
-    ``sum(target * (log(target) - prediction)) / rows``, where a target of zero costs nothing; PyTorch's
+    ``sum(target * (log(target) - prediction)) / rows``, where a target of zero contributes nothing; PyTorch's
     ``KLDivLoss(reduction="batchmean")``.
 
     Examples
@@ -1888,7 +1891,7 @@ def kl_divergence(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | No
 
 
 def kl_divergence_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
-    """Give the gradient of `kl_divergence` with respect to `prediction`.
+    """Return the gradient of `kl_divergence` with respect to `prediction`.
 
     It is ``-target / rows``.
 
@@ -1897,12 +1900,12 @@ def kl_divergence_backward(prediction: ArrayLike, target: ArrayLike, out: np.nda
     prediction, target : array_like
         As for `kl_divergence`.
     out : ndarray, optional
-        Where to write the gradient.
+        Array to write the gradient to.
 
     Returns
     -------
     ndarray
-        Of the shape of `prediction`.
+        Gradient, of the same shape as `prediction`.
 
     Raises
     ------
@@ -1921,28 +1924,28 @@ def kl_divergence_backward(prediction: ArrayLike, target: ArrayLike, out: np.nda
 def softmax_cross_entropy(
     prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.floating:
-    """The cross entropy of ``softmax(prediction)``, from the logits, averaged over rows.
+    """The cross entropy of ``softmax(prediction)``, computed from the logits, averaged over rows.
 
     Parameters
     ----------
     prediction : array_like
         Rows of outputs, along the last axis.
     target : array_like
-        Of the same shape; or integer labels, one for each row.
+        Targets of the same shape, or integer labels, one for each row.
     label_smoothing : float
-        The part of each target that is spread evenly over all classes, as in PyTorch; in [0, 1].
+        The fraction of each target that is spread evenly over all classes, as in PyTorch; in [0, 1].
     out : ndarray of shape (), optional
-        Where to write the loss.
+        Array to write the loss to.
 
     Returns
     -------
     numpy.floating
-        The loss; `out` if it is given.
+        The loss; `out` if given.
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element, or a label is no class, or `label_smoothing` is out of range.
+        If the shapes differ, the arrays are empty, a label is not a class, or `label_smoothing` is out of range.
 
     Notes
     -----
@@ -1962,7 +1965,7 @@ def softmax_cross_entropy(
 def softmax_cross_entropy_backward(
     prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Give the gradient of `softmax_cross_entropy` with respect to `prediction`.
+    """Return the gradient of `softmax_cross_entropy` with respect to `prediction`.
 
     It is ``(softmax(prediction) - target) / rows`` for target rows that sum to one.
 
@@ -1971,12 +1974,12 @@ def softmax_cross_entropy_backward(
     prediction, target, label_smoothing
         As for `softmax_cross_entropy`.
     out : ndarray, optional
-        Where to write the gradient.
+        Array to write the gradient to.
 
     Returns
     -------
     ndarray
-        Of the shape of `prediction`.
+        Gradient, of the same shape as `prediction`.
 
     Raises
     ------
@@ -2003,28 +2006,28 @@ def softmax_cross_entropy_backward(
 def sigmoid_binary_cross_entropy(
     prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.floating:
-    """The binary cross entropy of ``sigmoid(prediction)``, from the logits, averaged over all elements.
+    """The binary cross entropy of ``sigmoid(prediction)``, computed from logits, averaged over all elements.
 
     Parameters
     ----------
     prediction : array_like
         Rows of outputs, along the last axis.
     target : array_like
-        Of the same shape.
+        Targets, of the same shape.
     label_smoothing : float
         Moves targets towards one half: ``target * (1 - label_smoothing) + label_smoothing / 2``; in [0, 1].
     out : ndarray of shape (), optional
-        Where to write the loss.
+        Array to write the loss to.
 
     Returns
     -------
     numpy.floating
-        The loss; `out` if it is given.
+        The loss; `out` if given.
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element, or `label_smoothing` is out of range.
+        If the shapes differ, the arrays are empty, or `label_smoothing` is out of range.
 
     Notes
     -----
@@ -2042,7 +2045,7 @@ def sigmoid_binary_cross_entropy(
 def sigmoid_binary_cross_entropy_backward(
     prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Give the gradient of `sigmoid_binary_cross_entropy` with respect to `prediction`.
+    """Return the gradient of `sigmoid_binary_cross_entropy` with respect to `prediction`.
 
     It is ``(sigmoid(prediction) - target) / size``.
 
@@ -2051,12 +2054,12 @@ def sigmoid_binary_cross_entropy_backward(
     prediction, target, label_smoothing
         As for `sigmoid_binary_cross_entropy`.
     out : ndarray, optional
-        Where to write the gradient.
+        Array to write the gradient to.
 
     Returns
     -------
     ndarray
-        Of the shape of `prediction`.
+        Gradient, of the same shape as `prediction`.
 
     Raises
     ------
@@ -2080,30 +2083,30 @@ def sigmoid_binary_cross_entropy_backward(
 
 
 def softmax_kl_divergence(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
-    """The Kullback-Leibler divergence of ``softmax(prediction)`` from the target, from the logits, averaged over rows.
+    """The Kullback-Leibler divergence of ``softmax(prediction)`` from the target, averaged over rows.
 
     Parameters
     ----------
     prediction : array_like
         Rows of outputs, along the last axis.
     target : array_like
-        Of the same shape: rows of probabilities.
+        Rows of probabilities, of the same shape.
     out : ndarray of shape (), optional
-        Where to write the loss.
+        Array to write the loss to.
 
     Returns
     -------
     numpy.floating
-        The loss; `out` if it is given.
+        The loss; `out` if given.
 
     Raises
     ------
     TypeError, ValueError
-        If the shapes differ, there is no element.
+        If the shapes differ or the arrays are empty.
 
     Notes
     -----
-    `kl_divergence` of ``log_softmax(prediction)``.
+    `kl_divergence` of ``log_softmax(prediction)``, computed from the logits.
 
     Examples
     --------
@@ -2117,7 +2120,7 @@ def softmax_kl_divergence(prediction: ArrayLike, target: ArrayLike, out: np.ndar
 def softmax_kl_divergence_backward(
     prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Give the gradient of `softmax_kl_divergence` with respect to `prediction`.
+    """Return the gradient of `softmax_kl_divergence` with respect to `prediction`.
 
     It is ``(softmax(prediction) - target) / rows`` for target rows that sum to one.
 
@@ -2126,12 +2129,12 @@ def softmax_kl_divergence_backward(
     prediction, target : array_like
         As for `softmax_kl_divergence`.
     out : ndarray, optional
-        Where to write the gradient.
+        Array to write the gradient to.
 
     Returns
     -------
     ndarray
-        Of the shape of `prediction`.
+        Gradient, of the same shape as `prediction`.
 
     Raises
     ------

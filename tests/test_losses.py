@@ -172,10 +172,10 @@ def test_what_no_loss_takes_is_refused():
         (lambda: functions.quantile(x, x, 1.0), r"^quantiles must lie in \(0, 1\)"),
         (
             lambda: functions.quantile(x, x, [0.5, 0.6]),
-            r"^quantiles must be one number, or have shape \(3,\), got \(2,\)",
+            r"^quantiles must be a number or have shape \(3,\), got \(2,\)",
         ),
         (lambda: functions.cross_entropy(x, x, 1.5), "^label_smoothing must be a finite number"),
-        (lambda: kernels.huber(x, np.array([0, 1])), "^labels are for losses over classes"),
+        (lambda: kernels.huber(x, np.array([0, 1])), "^labels need a loss over classes"),
         (lambda: kernels.quantile(x, x, np.ones(2)), "expected shape"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -1,14 +1,14 @@
-# Finite differences of the loss with respect to every parameter, or to the input. Included by program.pyx.
+# Finite differences of the loss with respect to the parameters or the input. Included by program.pyx.
 #
-# A change of one weight W[i, j] changes one unit j of its stage, and only in rows whose input i is not zero. So for
-# each such row the new value of the unit is computed from the one that was there, and the product of the next stage
-# takes a change of rank one. These rows are gathered in a block, whichever weights they belong to, and run through the
-# stages that are left. `Path` says for which arrays this holds; for the others the whole stage is run again with one
-# number changed. All of it is in double precision: in single precision rounding is as large as the differences.
+# Changing one weight W[i, j] changes only unit j of its stage, and only in rows whose input i is not zero. For each of
+# these rows, the new value of the unit is computed from the old one, and the product of the next stage changes by a
+# matrix of rank one. The rows are gathered in a block, whichever weights they belong to, and run through the remaining
+# stages. `Path` says for which arrays this holds; for the others the whole stage is run again with one number changed.
+# All of this is in double precision: in single precision, rounding errors are as large as the differences.
 
 cdef enum:
-    ITEM_ROWS = 4096  # changed rows in a piece of work, about
-    PASS_ROWS = 240   # unchanged ones
+    ITEM_ROWS = 4096  # changed rows in a piece of work, approximately
+    PASS_ROWS = 240   # unchanged rows
 
 cdef struct Segment:
     # Pieces of work for one array: its numbers first..first + inputs*chunks.
@@ -17,34 +17,34 @@ cdef struct Segment:
     int array
     int64_t first
     Py_ssize_t inputs     # rows of the array
-    Py_ssize_t chunks     # pieces that a row is cut into
+    Py_ssize_t chunks     # pieces that a row is divided into
     Py_ssize_t units      # columns of a piece
     int64_t slot          # where its sums begin
 
 cdef struct DifferenceJob:
     const Plan* plan
-    const Job* base       # the pass that nothing is changed in
+    const Job* base       # the unchanged forward pass
     const double* x
     Py_ssize_t n
     double h
-    double* sums          # for each slot: over rows, loss after +h less the loss, and the same after -h
+    double* sums          # per slot, summed over rows: the loss after +h minus the loss, and the same after -h
     Segment* segments
     int n_segments
     int64_t next, items
     double* memory        # of all threads
-    Py_ssize_t words      # of it for each
+    Py_ssize_t words      # of memory per thread
     Py_ssize_t capacity   # rows of a block
-    bint generic          # some array takes the generic path
+    bint generic          # at least one array takes the generic path
     double deadline, next_look
-    int64_t ended         # threads that take no more
+    int64_t ended         # threads that have finished
     bint interrupted
 
 cdef struct Block:
-    # Changed rows on their way, those of one piece where changes enter `layer`, or at its output; -1 is the input. And
-    # what each row belongs to.
+    # Changed rows of one piece, where changes enter `layer` or at its output (-1 is the input), and what each row
+    # belongs to.
     int id
     int layer
-    bint at_output       # they are at the output already
+    bint at_output       # the rows are already at the output of `layer`
     char* parameters     # a copy with one number changed, for the generic path
     char* scratch
     Py_ssize_t rows, capacity
@@ -55,7 +55,7 @@ cdef struct Block:
     double* weights
     double* row_loss
     double* columns       # mean and variance of a batch norm's input
-    # one unit in all rows
+    # of one unit, for all rows
     int64_t* chosen
     double* change
     int64_t* kept
@@ -108,7 +108,8 @@ cdef inline Py_ssize_t ld_in_block(const Plan* plan, int layer) noexcept nogil:
 
 
 cdef inline double* before_activation(const DifferenceJob* job, int layer) noexcept nogil:
-    """Of a dense stage; and of a norm its output before gamma and beta: what `StageKind.unchanged` computes."""
+    """Return what `StageKind.unchanged` computes: pre-activations of a dense stage, a norm's output before gamma and
+    beta."""
     return <double*>gradients(job.plan, job.base.ws, &job.plan.stages[layer], 0)
 
 
@@ -117,14 +118,14 @@ cdef inline double* after_activation(const DifferenceJob* job, int layer) noexce
 
 
 cdef inline const double* entering(const DifferenceJob* job, int layer) noexcept nogil:
-    """The unchanged rows where changed ones enter."""
+    """Return the unchanged rows at the point where changes enter."""
     if layer < 0:
         return job.x
     return before_activation(job, layer) if is_kind(&job.plan.stages[layer], DENSE) else after_activation(job, layer)
 
 
 cdef void compute_unchanged(DifferenceJob* job, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
-    """Where changes enter each stage, after the forward pass."""
+    """Compute the unchanged rows where changes enter each stage, after the forward pass."""
     cdef const char* x
     cdef Py_ssize_t ldx
     cdef int s
@@ -134,7 +135,7 @@ cdef void compute_unchanged(DifferenceJob* job, Py_ssize_t first, Py_ssize_t m) 
 
 
 cdef void compute_all_unchanged(void* argument, int id, int count) noexcept nogil:
-    """One thread: some rows in turn."""
+    """Take blocks of rows in turn, on one thread."""
     cdef DifferenceJob* job = <DifferenceJob*>argument
     cdef Py_ssize_t quick = <Py_ssize_t>(BLOCK_FLOPS/job.plan.flops_per_row), first
     cdef Py_ssize_t rows = max(job.plan.tile_rows, min(quick, <Py_ssize_t>PASS_ROWS))
@@ -147,7 +148,7 @@ cdef void compute_all_unchanged(void* argument, int id, int count) noexcept nogi
 
 
 cdef void run_block(const DifferenceJob* job, Block* b) noexcept nogil:
-    """From where the changed rows are to the end of the network."""
+    """Run the changed rows from where they are to the end of the network."""
     cdef const Plan* plan = job.plan
     cdef const Stage* stage
     cdef double* x = rows_in_block(job, b, b.layer)
@@ -193,7 +194,7 @@ cdef void finish_block(DifferenceJob* job, Block* b) noexcept nogil:
 
 
 cdef inline double* add_row(DifferenceJob* job, Block* b, int layer, int64_t row, int64_t sum_at) noexcept nogil:
-    """Room for one more row at `layer`."""
+    """Return space for one more row at `layer`."""
     if b.rows == b.capacity:
         finish_block(job, b)
     b.layer = layer
@@ -204,14 +205,15 @@ cdef inline double* add_row(DifferenceJob* job, Block* b, int layer, int64_t row
 
 
 cdef inline bint takes_all_rows(const DifferenceJob* job, int layer) noexcept nogil:
-    """Whether a row that changes at `layer` changes others behind it."""
+    """Whether a row that changes at `layer` changes other rows in later stages."""
     return last_from_batch(job.base, job.plan.n_stages) > layer
 
 
 cdef void change_own_layer(
         DifferenceJob* job, Block* b, int layer, Py_ssize_t j, Py_ssize_t count, double sign, int64_t sum_at
 ) noexcept nogil:
-    """Number `j` of the rows at `layer` changes: before an activation, or after a norm or the input."""
+    """Change number `j` of the rows at `layer`: before the activation of a dense stage, after a norm, or in the
+    input."""
     cdef const double* unchanged = entering(job, layer)
     cdef Py_ssize_t n = job.plan.n_in if layer < 0 else job.plan.stages[layer].n_out
     cdef Py_ssize_t ld = ld_in_block(job.plan, layer), r, next_chosen = 0
@@ -232,7 +234,8 @@ cdef void change_own_layer(
 
 
 cdef inline bint goes_on_dense(const DifferenceJob* job, int layer) noexcept nogil:
-    """Whether a change of one unit of a dense stage is a change of one input of the next, dense too, and no more."""
+    """Whether changing one unit of a dense stage changes just one input of the next stage, dense too, and nothing
+    else."""
     cdef const Plan* plan = job.plan
     cdef const Stage* stage = &plan.stages[layer]
     return (
@@ -244,7 +247,7 @@ cdef inline bint goes_on_dense(const DifferenceJob* job, int layer) noexcept nog
 cdef void change_next_layer(
         DifferenceJob* job, Block* b, int layer, Py_ssize_t j, Py_ssize_t count, double sign, int64_t sum_at
 ) noexcept nogil:
-    """Unit `j` changes, and the next layer's pre-activations by that change times row `j` of its weights."""
+    """Change unit `j`, and the next layer's pre-activations by that change times row `j` of its weights."""
     cdef const Plan* plan = job.plan
     cdef const Stage* stage = &plan.stages[layer]
     cdef const Stage* following = stage + 1
@@ -281,7 +284,8 @@ cdef void change_next_layer(
 cdef Py_ssize_t choose_rows(
         DifferenceJob* job, Block* b, const Segment* segment, Py_ssize_t i, Py_ssize_t j
 ) noexcept nogil:
-    """Rows in which a change by `h` of the number in row `i` and column `j` of an array makes one, and how large."""
+    """Choose the rows that changing the number in row `i` and column `j` of an array by `h` affects; compute the size
+    of each change."""
     cdef const Plan* plan = job.plan
     cdef int layer = segment.layer
     cdef const double* by = NULL
@@ -299,7 +303,7 @@ cdef Py_ssize_t choose_rows(
 
 
 cdef void change_units(DifferenceJob* job, Block* b, const Segment* segment, int64_t item) noexcept nogil:
-    """One piece: some weights of one input, or some numbers of an array that has one for each unit."""
+    """Process one piece: some weights of one input, or some numbers of an array with one number per unit."""
     cdef int layer = segment.layer
     cdef const Stage* stage = &job.plan.stages[layer]
     cdef Py_ssize_t i = item//segment.chunks, j = item%segment.chunks*segment.units, count = 0
@@ -319,7 +323,8 @@ cdef void change_units(DifferenceJob* job, Block* b, const Segment* segment, int
 
 
 cdef void rerun_stage(DifferenceJob* job, Block* b, const Segment* segment, int64_t number) noexcept nogil:
-    """One piece on the generic path: the whole stage once more for all rows, with one number of its array changed."""
+    """Process one piece on the generic path: run the whole stage again for all rows, with one number of its array
+    changed."""
     cdef const Plan* plan = job.plan
     cdef const Stage* stage = &plan.stages[segment.layer]
     cdef double* changed = <double*>b.parameters + stage.arrays[segment.array].at + number
@@ -347,7 +352,7 @@ cdef void rerun_stage(DifferenceJob* job, Block* b, const Segment* segment, int6
 
 
 cdef void change_inputs(DifferenceJob* job, Block* b, const Segment* segment, int64_t row) noexcept nogil:
-    """One piece: the features of one row."""
+    """Process one piece: the features of one row."""
     cdef const Plan* plan = job.plan
     cdef const Stage* first = &plan.stages[0]
     cdef double change
@@ -374,7 +379,7 @@ cdef void change_inputs(DifferenceJob* job, Block* b, const Segment* segment, in
 
 
 cdef void run_differences(void* argument, int id, int count) noexcept nogil:
-    """One thread: pieces of work in turn. Each slot is one piece's, and its rows are added in order."""
+    """Take pieces of work in turn, on one thread. Each slot belongs to one piece, whose rows are added in order."""
     cdef DifferenceJob* job = <DifferenceJob*>argument
     cdef const Segment* segment
     cdef Block block
@@ -397,6 +402,6 @@ cdef void run_differences(void* argument, int id, int count) noexcept nogil:
             change_units(job, &block, segment, item - segment.first)
         finish_block(job, &block)
     fetch_add(&job.ended, 1)
-    while id == 0 and fetch_add(&job.ended, 0) < count:  # the others may be in the midst of a long piece
+    while id == 0 and fetch_add(&job.ended, 0) < count:  # the others may still be working on a long piece
         turn = pause_for(turn)
         look_for_signals(id, &job.next_look, &job.interrupted)

@@ -1,14 +1,14 @@
 """The program: a network as a flat array of stages over arenas, run without the GIL and without touching a Python
 object.
 
-Arenas. All parameters are one vector, the gradients a second, each moment of an optimizer another, running statistics
-one more; a stage knows its offsets. Workspace. A row of activations and a row of gradients for each stage and sample,
+Arenas: all parameters are one vector, the gradients a second, each moment of an optimizer another, running statistics
+one more; a stage knows its offsets. Workspace: a row of activations and a row of gradients for each stage and sample,
 what a stage keeps for the backward pass, and scratch memory for each thread, sized once for the training batch.
 
-A training step has two phases. In the first each thread takes its rows through forward, loss and backward pass; in the
-second it sums its share of each weight gradient over all rows and updates that share. Every sum has one order, whatever
-the number of threads: the bits are the same. A batch norm, which needs to see the whole batch, divides the first phase:
-there all threads meet.
+A training step has two phases. In the first, each thread runs its rows through the forward pass, the loss and the
+backward pass; in the second, it sums its share of each weight gradient over all rows and updates that share. Every sum
+has a fixed order, so results are bitwise identical for any number of threads. Batch normalization, which needs the
+whole batch, divides the first phase: all threads meet there.
 """
 
 cimport numpy as cnp
@@ -59,14 +59,14 @@ cdef extern from "sync.h" nogil:
 cdef enum:
     ALIGNMENT = 64
     POOL = 16                  # idle tile buffers that are kept for `predict`
-    TILE_BYTES = 196608         # of activations of one layer in a tile of `predict`
-    FLOPS_PER_THREAD = 2000000  # below this a thread costs more than it saves (33 us to enlist and dismiss one)
+    TILE_BYTES = 196608         # activations of one layer in a tile of `predict`
+    FLOPS_PER_THREAD = 2000000  # below this a thread costs more than it saves (33 us to start and release one)
     PIECE_SAMPLES = 256        # in a piece of the weight gradients of a long step
     NORM_BLOCK = 16384         # gradients in a block of the sum of their squares
-    COLUMN_GRAIN = 16          # columns of a norm that threads share, at least
+    COLUMN_GRAIN = 16          # minimum columns of a norm per thread
     FUSED_ROWS = 16            # of a mini-batch whose gradients are used in pieces
-    PIECE_BYTES = 16384        # of such a piece, about
-    SCRATCH_BYTES = 65536      # of such a piece, at most
+    PIECE_BYTES = 16384        # approximate size of such a piece
+    SCRATCH_BYTES = 65536      # maximum size of such a piece
     # What a call does, in this order.
     FORWARD = 1
     LOSS = 2
@@ -75,10 +75,10 @@ cdef enum:
     UPDATE = 16
     LONG_DONE = 32             # the long part of WEIGHTS is done
 
-cdef double SLICE = 0.1  # seconds between two looks for Ctrl-C
-cdef double BLOCK_FLOPS = 1e9  # of rows between two looks at the clock: usual mini-batches are done in one
-cdef double PIECE_FLOPS = 2e8  # of weight gradients between two looks, in a long step
-cdef double LONG_FLOPS = 1e9  # of a step whose weights are not changed before all its gradients are there
+cdef double SLICE = 0.1  # seconds between two checks for Ctrl-C
+cdef double BLOCK_FLOPS = 1e9  # of rows between two checks of the clock: usual mini-batches fit in one block
+cdef double PIECE_FLOPS = 2e8  # of weight gradients between two checks, in a long step
+cdef double LONG_FLOPS = 1e9  # of a step whose weights change only after all its gradients are computed
 
 
 include "guard.pxi"
@@ -99,12 +99,12 @@ STAGES = stage_codes()
 
 
 cdef int raise_if(bint interrupted) except -1:
-    """Raise what a look for signals has left behind."""
+    """Raise the exception set by a signal handler."""
     return -1 if interrupted else 0
 
 
 def aligned_zeros(n, dtype):
-    """A vector for an arena: on a cache line, with a vector's width of readable memory behind it."""
+    """Return a vector for an arena: aligned to a cache line, with one SIMD vector of readable memory after its end."""
     dtype = np.dtype(dtype)
     raw = np.zeros(n*dtype.itemsize + 2*ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
@@ -116,7 +116,7 @@ cdef inline char* data(object array):
 
 
 cdef int expect(object array, object dtype, object shape, bint writes) except -1:
-    """Raise unless the array is one that the engine may touch; `nnfast._validation` gives better messages before."""
+    """Raise an error unless the engine can use the array; `nnfast._validation` has raised better messages before."""
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
         raise TypeError(f"expected an array of shape {shape} and dtype {dtype}")
     if not (cnp.PyArray_ISCARRAY(<cnp.ndarray>array) if writes else cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>array)):
@@ -125,7 +125,7 @@ cdef int expect(object array, object dtype, object shape, bint writes) except -1
 
 
 cdef int follow(Job* job, scheduled, double* rate, double* momentum) except -1:
-    """Let one update have this rate, and this momentum unless it is None."""
+    """Use this learning rate for one update, and this momentum unless it is None."""
     rate[0], second = scheduled
     job.scheduled = True
     job.rates = rate
@@ -144,18 +144,18 @@ cdef class Program:
     dtype : dtype
         float32 or float64.
     stages : list of dict
-        What each stage is: ``kind``, a name in `STAGES`; ``path``; ``input_shape`` and ``output_shape`` of a sample;
-        ``arrays`` that it learns (with attributes name, path, shape, l1, l2 and decays) and ``statistics`` that it
-        keeps (name, path, shape and initial); and as far as it has them, ``function`` (the activation, a name in
-        `ACTIVATIONS`) and its ``alpha``, ``numbers`` (a mapping of the stage's own), ``frozen``, ``other`` (of an add:
-        the number of the stage whose output is added, -1 for the input).
+        Description of each stage: ``kind``, a name in `STAGES`; ``path``; ``input_shape`` and ``output_shape`` of a
+        sample; ``arrays`` that it learns (with attributes name, path, shape, l1, l2 and decays) and ``statistics`` that
+        it keeps (name, path, shape and initial); and where they apply, ``function`` (the activation, a name in
+        `ACTIVATIONS`) and its ``alpha``, ``numbers`` (a mapping specific to the stage), ``frozen``, ``other`` (of an
+        add: the number of the stage whose output is added, -1 for the input).
     loss : (str, tuple of float, ndarray or None)
-        A name in `LOSSES`; its parameters, two at most, and the parameters of `dtype` of the outputs in turn: as in
+        A name in `LOSSES`; its parameters, at most two; and its parameters per output, of `dtype`, or None: as in
         `LossSpec`.
     seed : int
-        Of dropout and noise, below 2**64.
+        Seed of dropout and noise, below 2**64.
     guard : Guard
-        Of the network.
+        The network's guard.
 
     Attributes
     ----------
@@ -169,28 +169,28 @@ cdef class Program:
     cdef Workspace ws
     cdef void* pool[POOL]
     cdef readonly Guard guard
-    cdef Job* running         # the slice of a run that is going on, or NULL
-    cdef Py_ssize_t saved     # rows of the forward pass that waits for its backward; -1 without one
-    cdef bint graded          # the gradients are those of a backward pass
+    cdef Job* running         # the slice of a run in progress, or NULL
+    cdef Py_ssize_t saved     # rows of the forward pass that awaits its backward pass; -1 if there is none
+    cdef bint graded          # the gradients come from a backward pass
     cdef readonly object dtype, layout, parameters, gradients
     cdef readonly object statistics, statistics_layout
-    cdef object owners        # of each array in the layout: its stage, and which of its arrays it is
+    cdef object owners        # for each array in the layout: its stage, and its index among the stage's arrays
     cdef object per_output
     cdef public uint64_t seed
-    cdef public int64_t noise_steps  # passes in training so far: what noise is drawn by, besides the seed
-    # the optimizer's slot; of its MAX_MOMENTS moments those that it does not keep are None
+    cdef public int64_t noise_steps  # training passes so far; noise depends on it and the seed
+    # the optimizer's slot; those of its MAX_MOMENTS moments that it does not keep are None
     cdef readonly object optimizer_kind, moments
     cdef readonly int64_t optimizer_steps
     cdef readonly double optimizer_product
     cdef readonly object average  # of the parameters, or None
-    cdef readonly bint averaged   # it has begun
+    cdef readonly bint averaged   # averaging has begun
     cdef double average_decay, clip_norm
     cdef bint decays_biases
-    cdef object norm_parts        # room for sums of squares
-    cdef object hyperparameters  # those in `optimizer`
+    cdef object norm_parts        # space for sums of squares
+    cdef object hyperparameters  # the values in `optimizer`
     cdef Optimizer optimizer
-    cdef public object plateau  # the state of a schedule that waits for one, or None
-    cdef public int64_t epochs  # of fits with the slot's optimizer, for schedules by epoch
+    cdef public object plateau  # the state of a schedule that waits for a plateau, or None
+    cdef public int64_t epochs  # of fits with the slot's optimizer, for schedules per epoch
 
     def __cinit__(self, dtype, stages, loss, seed, Guard guard not None):
         self.saved = -1
@@ -240,7 +240,7 @@ cdef class Program:
     # ---- memory
 
     cdef int reserve(self, Workspace* ws, rows, int threads) except -1:
-        """Make the workspace hold `rows` rows, for so many threads; on failure it is as it was."""
+        """Make the workspace large enough for `rows` rows and `threads` threads; on failure it is unchanged."""
         cdef const Plan* plan = &self.plan
         self.reserve_scratch(ws, threads)
         if rows <= ws.rows:
@@ -263,7 +263,7 @@ cdef class Program:
         if memory == NULL:
             raise MemoryError(f"no memory for the activations of {rows} rows: {sum(sizes)} bytes")
         free_memory(ws.memory)
-        if ws == &self.ws:  # what waited for its backward is gone
+        if ws == &self.ws:  # the saved forward pass is lost
             self.saved = -1
         ws.memory = memory
         ws.rows = rows
@@ -279,7 +279,7 @@ cdef class Program:
         return 0
 
     cdef int reserve_scratch(self, Workspace* ws, int threads) except -1:
-        """Make the workspace hold scratch memory for so many threads."""
+        """Make the scratch memory of the workspace large enough for `threads` threads."""
         cdef char* memory
         if threads <= ws.threads:
             return 0
@@ -297,8 +297,8 @@ cdef class Program:
     # ---- the optimizer's slot
 
     cdef object moments_for(self, hyperparameters):
-        """The slot's moments, and new ones where it has none of the kind: what may want memory comes before any
-        change."""
+        """Return the slot's moments, and new ones where it has none of this kind: memory is allocated before anything
+        changes."""
         if hyperparameters is self.hyperparameters:
             return self.moments
         mine = self.moments if hyperparameters.kind == self.optimizer_kind else [None]*MAX_MOMENTS
@@ -316,11 +316,11 @@ cdef class Program:
             average = self.average if hyperparameters.kind == self.optimizer_kind else None
             if average is None:
                 average = aligned_zeros(self.plan.n_parameters, self.dtype)
-                average[:] = self.parameters  # frozen ones stay so
+                average[:] = self.parameters  # frozen ones keep this value
         return [*moments, average]
 
     cdef int fill_optimizer(self, Job* job, hyperparameters, moments) except -1:
-        """Go on with the slot's state, or start it afresh for another kind, with what `moments_for` returned."""
+        """Continue with the slot's state, or reset it for another kind, with the moments from `moments_for`."""
         cdef int k
         if hyperparameters is not self.hyperparameters:
             self.adopt(hyperparameters, moments)
@@ -355,13 +355,14 @@ cdef class Program:
         return 0
 
     cdef void keep_optimizer(self, const Job* job) noexcept:
-        """Where the optimizer is after a run."""
+        """Store the optimizer's state after a run."""
         self.optimizer_steps = job.optimizer_steps
         self.optimizer_product = job.optimizer.product
         self.averaged = job.averaged
 
     cpdef void settle(self) noexcept:
-        """Note where a slice of a run is: at its end, and for a signal handler in the middle of it that copies."""
+        """Store the state of the run in progress: at the end of a slice, or when a signal handler copies the network
+        in the middle of one."""
         if self.running != NULL:
             self.keep_optimizer(self.running)
             self.noise_steps = self.running.noise_steps
@@ -374,7 +375,7 @@ cdef class Program:
             self.guard.release()
 
     def restore_optimizer(self, kind, steps, epochs, product, moments, average, plateau):
-        """Fill the slot from a copy or a file."""
+        """Restore the slot from a copy or a file."""
         mine = [None if moment is None else aligned_zeros(self.plan.n_parameters, self.dtype) for moment in moments]
         for k, moment in enumerate(moments):
             if moment is not None:
@@ -397,7 +398,7 @@ cdef class Program:
         return False
 
     cdef const double* expect_weights(self, weights, n) except? NULL:
-        """Check the weights of `n` rows, of which there may be none."""
+        """Check the weights of `n` rows; return NULL if they are None."""
         if weights is None:
             return NULL
         expect(weights, np.dtype(np.float64), (n,), False)
@@ -429,7 +430,7 @@ cdef class Program:
         return 0
 
     def predict(self, x, out, int threads, bint fused=False):
-        """Write the outputs for the rows of `x` to `out`; with `fused`, what the loss is computed from."""
+        """Write the outputs for the rows of `x` to `out`; with `fused`, the values that the loss is computed from."""
         expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
         expect(out, self.dtype, (x.shape[0], self.plan.n_out), True)
         cdef TileJob job
@@ -439,8 +440,8 @@ cdef class Program:
         self.walk(&job, x, threads)
 
     def evaluate(self, x, targets, weights, counts, int threads):
-        """Return the loss and, if asked to count, how many are right, each of its row's weight. `counts`: None,
-        "classes", or a threshold."""
+        """Return the loss and, if `counts` is not None, the number of correct predictions, each times its row's weight.
+        `counts`: None, "classes", or a threshold."""
         cdef TileJob job
         memset(&job, 0, sizeof(TileJob))
         job.n = x.shape[0]
@@ -479,7 +480,8 @@ cdef class Program:
         return 0
 
     def predict_one(self, x, out):
-        """Write the output for one row to `out`, allocating nothing; False if the arrays need the gate first."""
+        """Write the output for one row to `out`, without allocation; return False if the arrays need conversion or
+        checks first."""
         if not (type(x) is np.ndarray and type(out) is np.ndarray):
             return False
         cdef cnp.ndarray row = x, result = out
@@ -517,9 +519,9 @@ cdef class Program:
         return True
 
     def gradient(self, x, targets, weights, out, gx, int threads, bint training=False):
-        """Write the gradient of the loss to `out`, a vector like the arena of parameters, and unless it is None that of
-        the input to `gx`; return the loss. `training`: with the dropout and noise of the next step of a training, and
-        the statistics of this batch."""
+        """Write the gradient of the loss to `out`, a vector like the arena of parameters, and the gradient with respect
+        to the input to `gx` unless that is None; return the loss. `training`: with the dropout and noise of the next
+        training step, and the statistics of this batch."""
         expect(out, self.dtype, (self.plan.n_parameters,), True)
         cdef Job job
         cdef Workspace ws
@@ -544,7 +546,8 @@ cdef class Program:
         return loss
 
     def training_loss(self, x, targets, weights, counts, int threads, bint lasting=False):
-        """As `evaluate`, for one batch as a step of a training sees it; `lasting`: as if the step were taken."""
+        """Like `evaluate`, for one batch as in a training step; `lasting`: with the side effects of the step's forward
+        pass."""
         cdef Job job
         cdef Workspace ws
         cdef double loss = 0
@@ -568,7 +571,7 @@ cdef class Program:
         return loss, correct
 
     def forward(self, x, out, int threads):
-        """Outputs for the rows of `x`, keeping what `backward` needs."""
+        """Write the outputs for the rows of `x` to `out`; keep what `backward` needs."""
         cdef Job job
         cdef const Stage* last = &self.plan.stages[self.plan.n_stages - 1]
         cdef Py_ssize_t r, row_bytes = self.plan.n_out*self.plan.z
@@ -594,16 +597,16 @@ cdef class Program:
 
     @property
     def saved_rows(self):
-        """Rows of the forward pass that waits for its backward; -1 without one."""
+        """Rows of the forward pass that awaits its backward pass; -1 if there is none."""
         return self.saved
 
     @property
     def has_gradients(self):
-        """Whether the gradients are those of a backward pass that no update has used."""
+        """Whether the gradients come from a backward pass that no update has used yet."""
         return self.graded
 
     def backward(self, gout, gx, bint parameters, bint accumulate, int threads):
-        """From the gradient of the outputs to those of the parameters and of the input."""
+        """Compute the gradients with respect to the parameters and the input from that with respect to the outputs."""
         cdef Job job
         cdef const Stage* last = &self.plan.stages[self.plan.n_stages - 1]
         cdef Py_ssize_t r, row_bytes = self.plan.n_out*self.plan.z
@@ -632,13 +635,13 @@ cdef class Program:
         return self.plan.first_trained < self.plan.n_stages
 
     def steps_of(self, kind):
-        """Updates that an optimizer of this kind has made, if it goes on with the slot's state."""
+        """Return the updates made so far by an optimizer of this kind that continues with the slot's state."""
         return self.optimizer_steps if kind == self.optimizer_kind else 0
 
     def update(self, optimizer, scheduled=None):
-        """One step of the optimizer with the gradients as they are.
+        """Do one step of the optimizer with the current gradients.
 
-        `scheduled`: the learning rate that a schedule gives this update, and the momentum or None."""
+        `scheduled`: the learning rate of a schedule for this update, and the momentum or None."""
         cdef Job job
         cdef double rate, momentum
         moments = self.moments_for(optimizer)
@@ -657,7 +660,7 @@ cdef class Program:
             self.guard.release()
 
     def train_step(self, x, targets, weights, optimizer, int threads, scheduled=None):
-        """Forward, loss, backward and update on one mini-batch; return its loss. `scheduled`: as for `update`."""
+        """Do one training step on one mini-batch; return its loss. `scheduled`: as for `update`."""
         cdef Job job
         cdef double loss = 0, rate, momentum
         moments = self.moments_for(optimizer)
@@ -682,35 +685,35 @@ cdef class Program:
         return loss
 
     cpdef void forget(self) noexcept:
-        """No forward pass waits any more, and the gradients are nobody's."""
+        """Discard the saved forward pass and mark the gradients as invalid."""
         self.saved = -1
         self.graded = False
 
 
 cdef void fill_counts(Job* job, counts):
-    """How right answers are counted: None, "classes", or a threshold."""
+    """Set how correct predictions are counted: None, "classes", or a threshold."""
     job.counts = counts is not None
     job.classes = counts == "classes"
     job.threshold = 0 if job.classes or counts is None else counts
 
 
 cdef class Training:
-    """A run of mini-batch steps, which can stop and go on at any step.
+    """A run of mini-batch steps, which can stop and continue at any step.
 
     Parameters
     ----------
     program : Program
         Marked busy by the caller.
     x, targets, weights : ndarray
-        The data, as the program takes it; weights may be None.
+        The data, in the form the program expects; weights may be None.
     batch, total : int
-        Rows of a mini-batch (the last of an epoch may be smaller); steps in all.
+        Rows of a mini-batch (the last of an epoch may be smaller); total number of steps.
     optimizer : Hyperparameters
-        What `Optimizer.values` returns; as for `Program.train_step`.
+        Returned by `Optimizer.values`; as for `Program.train_step`.
     bit_generator : BitGenerator or None
         Shuffles the rows before each epoch; None keeps their order.
     counts : None, "classes" or float
-        How right answers are counted, if at all.
+        How correct predictions are counted, if at all.
     """
 
     cdef Job job
@@ -767,7 +770,7 @@ cdef class Training:
         return self.job.step
 
     def schedule(self, rates, momenta):
-        """Set the learning rates of the next steps and, unless they are None, the momenta."""
+        """Set the learning rates and, unless they are None, the momenta of the next steps."""
         cdef int64_t step = self.job.step
         self.rates[step : step + len(rates)] = rates
         if momenta is not None:
@@ -777,7 +780,7 @@ cdef class Training:
         self.job.momenta = NULL if momenta is None else <const double*>data(self.momenta)
 
     cdef int go_on(self, optimizer, bint scheduled) except -1:
-        """What an update needs to know."""
+        """Set up the optimizer for the next updates."""
         self.program.guard.keep()
         self.program.fill_optimizer(&self.job, optimizer, self.program.moments_for(optimizer))
         self.job.first_update = self.job.optimizer_steps - self.job.step
@@ -785,10 +788,10 @@ cdef class Training:
         return 0
 
     def run(self, until, optimizer, bint scheduled=False, double seconds=SLICE):
-        """Go on until `until` steps are done, the time is up or somebody waits for a whole state; return the steps done
-        so far.
+        """Continue until `until` steps are done, the time is up or another thread waits for a consistent state; return
+        the steps done so far.
 
-        With `scheduled`, their rates and momenta are those that `schedule` has set."""
+        With `scheduled`, use the rates and momenta set by `schedule`."""
         cdef Program program = self.program
         program.guard.hold()
         try:
@@ -810,12 +813,12 @@ cdef class Training:
 
     @property
     def rows(self):
-        """Which rows the next step is about."""
+        """The rows of the next step."""
         rows = slice(self.job.position, self.job.position + self.job.batch)
         return rows if self.order is None else self.order[rows]
 
     def take(self, gradient, double loss, double correct, optimizer, bint scheduled):
-        """One step with a gradient that was computed elsewhere; whole, whenever Ctrl-C comes."""
+        """Do one step with a gradient computed elsewhere; Ctrl-C never leaves it half done."""
         self.program.guard.hold()
         try:
             self.go_on(optimizer, scheduled)
@@ -824,7 +827,7 @@ cdef class Training:
             if self.job.counts:
                 self.job.step_correct[self.job.step] = correct
             self.job.work = UPDATE
-            self.job.lasting = False  # the forward pass was made elsewhere
+            self.job.lasting = False  # the forward pass was done elsewhere
             self.job.until = self.job.step + 1
             with nogil:
                 run_team(1, run_stages, &self.job)
@@ -839,25 +842,25 @@ cdef class Differences:
     Parameters
     ----------
     program : Program
-        In float64. Its parameters must not change meanwhile.
+        A float64 program, whose parameters must not change meanwhile.
     x, targets, weights : ndarray
-        The data, as the program takes it; at least one row. Weights may be None.
+        The data, in the form the program expects; at least one row. Weights may be None.
     arrays : list of int
-        With respect to what: numbers of arrays in `Program.layout`, and -1 for the input.
+        Arrays to differentiate with respect to: indices into `Program.layout`, and -1 for the input.
     h : float
         The difference.
     training : bool
-        Whether the loss is that of the next step of a training.
+        Whether to use the loss of the next training step.
     structured : bool
-        False takes the generic path for all parameters, as a stage without a structured one does.
+        If False, take the generic path for all parameters, even where a structured one exists.
 
     Attributes
     ----------
     slopes : ndarray of shape (numbers, 2)
-        To the right and to the left of each number: of all parameters, zero where they are not asked for, then of the
-        input, if it is.
+        To the right and to the left of each number: for all parameters, zero for those not in `arrays`, then for the
+        input if it is.
     done : float
-        The part of the work that is done.
+        The fraction of the work that is done.
     """
 
     cdef DifferenceJob job
@@ -951,14 +954,14 @@ cdef class Differences:
 
     @property
     def slopes(self):
-        count = self.count or 1.0  # of no weight at all: then the sums are zero
+        count = self.count or 1.0  # a total weight of zero: the sums are zero too
         both = self.sums/count/np.array([self.job.h, -self.job.h])
-        if not self.defined:  # not even where no row was changed
+        if not self.defined:  # the loss is not finite, so no difference is defined, not even where no row changed
             both[:self.job.plan.n_parameters] = np.nan
         return both
 
     def run(self, double seconds=SLICE):
-        """Go on until all is done or the time is up; return whether all is done."""
+        """Continue until all work is done or the time is up; return whether all is done."""
         self.job.next_look = seconds_now() + SLICE
         self.job.deadline = seconds_now() + seconds
         self.job.ended = 0

@@ -15,16 +15,17 @@ cdef inline Targets targets_at(
     return t
 
 
-# Weights of rows. The losses of a mini-batch are averaged over its weights: a row of weight k counts as k rows.
+# Row weights. The loss of a mini-batch is the weighted average over its rows: a row of weight k counts as k rows.
 
 cdef inline const double* batch_weights(const Job* job, Py_ssize_t row) noexcept nogil:
-    """Those of the mini-batch from `row` on, or NULL."""
+    """Return the weights of the mini-batch from `row` on, or NULL."""
     if job.weights == NULL:
         return NULL
     return (job.ws.weights if job.order != NULL else job.weights + job.position) + row
 
 
-# Sums over rows keep the rounding error of each addition (Knuth's two-sum): those of many rows are as exact as of few.
+# Sums over rows keep the rounding error of each addition (Knuth's two-sum), so they are equally accurate for any number
+# of rows.
 
 cdef struct Sum:
     double total
@@ -38,12 +39,12 @@ cdef inline void add_to(Sum* sum, double value) noexcept nogil:
 
 
 cdef inline double value_of(const Sum* sum) noexcept nogil:
-    """The error of an infinite total is NaN."""
+    """Return the total, corrected by the error unless that is NaN, as it is for an infinite total."""
     return sum.total + sum.error if isfinite(sum.error) else sum.total
 
 
 cdef inline double sum_of_rows(const double* values, Py_ssize_t n) noexcept nogil:
-    """A number for each row, added in the order of rows."""
+    """Sum one number per row, in row order."""
     cdef Sum sum = Sum(0, 0)
     cdef Py_ssize_t r
     for r in range(n):
@@ -52,7 +53,8 @@ cdef inline double sum_of_rows(const double* values, Py_ssize_t n) noexcept nogi
 
 
 cdef inline double batch_weight(const Job* job, Py_ssize_t m) noexcept nogil:
-    """Their sum, in the order of rows; without weights the number of rows. Each thread has it from the data itself."""
+    """Return the sum of the batch's weights, in row order; without weights, the number of rows. Each thread computes it
+    from the data."""
     cdef Sum total = Sum(0, 0)
     cdef Py_ssize_t r
     if job.weights == NULL:
@@ -63,17 +65,17 @@ cdef inline double batch_weight(const Job* job, Py_ssize_t m) noexcept nogil:
 
 
 cdef inline double averaged(const Plan* plan, double total, double weight) noexcept nogil:
-    """The average of what sums up to `total` over rows of so much weight; nothing of no weight at all."""
+    """Return the average, given the sum `total` over rows whose weights sum to `weight`; 0 if that is 0."""
     return total/(weight*plan.n_out if plan.over_elements else weight) if weight != 0 else 0
 
 
 cdef inline double sum_of_weights(const double* weights, Py_ssize_t n) noexcept nogil:
-    """The same of a whole data set."""
+    """Return the sum of the weights of a whole data set; without weights, `n`."""
     return n if weights == NULL else sum_of_rows(weights, n)
 
 
 cdef inline bint given_up(Job* job, int id, Py_ssize_t m) noexcept nogil:
-    """Whether Ctrl-C has come. Rows that take long even in one block, as in wide layers, look for it at each layer."""
+    """Whether Ctrl-C was pressed. Where even one block takes long, as in wide layers, check at each layer."""
     if m*job.plan.flops_per_row > BLOCK_FLOPS:
         look_for_signals(id, &job.next_look, &job.interrupted)
     return job.interrupted
@@ -92,7 +94,7 @@ cdef void forward_rows(
 cdef void loss_rows(
         Job* job, int id, const char* targets, double weight, Py_ssize_t first, Py_ssize_t m
 ) noexcept nogil:
-    """`weight` is that of the whole mini-batch."""
+    """`weight` is the weight of the whole mini-batch."""
     cdef const Plan* plan = job.plan
     cdef const Stage* last = &plan.stages[plan.n_stages - 1]
     cdef char* out = activations(plan, job.ws, last, first)
@@ -111,7 +113,8 @@ cdef void count_weighted(
         const Plan* plan, bint classes, double threshold, Py_ssize_t m, const char* out, Py_ssize_t ld,
         const Targets* targets, double* row_correct
 ) noexcept nogil:
-    """Right answers of each row, times its weight: added in the order of rows, whichever thread counted them."""
+    """Count the correct predictions of each row, times its weight; they are added in row order, whichever thread
+    counted them."""
     cdef Targets t = targets[0]
     cdef Py_ssize_t r
     for r in range(m):
@@ -127,7 +130,7 @@ cdef void count_weighted(
 cdef inline void add_from_residuals(
         const Job* job, int add, Py_ssize_t n, Py_ssize_t first, Py_ssize_t m, char* to, Py_ssize_t ldto
 ) noexcept nogil:
-    """Add the gradients of the residual sums that an output goes into besides the next stage."""
+    """Add the gradients of the residual sums that an output feeds besides the next stage."""
     cdef const Plan* plan = job.plan
     cdef const Stage* stage
     while add > 0:
@@ -139,7 +142,7 @@ cdef inline void add_from_residuals(
 cdef inline char* gradient_of_input(
         const Job* job, int s, Py_ssize_t first, Py_ssize_t* ld
 ) noexcept nogil:
-    """Where the gradient with respect to the input of stage `s` goes; NULL if it is not needed."""
+    """Return where to write the gradient with respect to the input of stage `s`; NULL if it is not needed."""
     cdef const Plan* plan = job.plan
     ld[0] = plan.n_in if s == 0 else plan.stages[s - 1].ld
     if s == 0 and job.gx != NULL:
@@ -150,14 +153,14 @@ cdef inline char* gradient_of_input(
 
 
 cdef inline int adds_of_input(const Plan* plan, int s) noexcept nogil:
-    """The first residual sum that the input of stage `s` goes into."""
+    """Return the first residual sum that the input of stage `s` feeds."""
     return plan.input_adds if s == 0 else plan.stages[s - 1].adds
 
 
 cdef void backward_rows(
         Job* job, int id, int begin, int end, const char* x, Py_ssize_t m_all, Py_ssize_t first, Py_ssize_t m
 ) noexcept nogil:
-    """Stages end - 1 down to `begin`, as far as their gradients are needed."""
+    """Run the backward pass of stages end - 1 down to `begin`, as far as their gradients are needed."""
     cdef Py_ssize_t ldto
     cdef char* to
     cdef int s
@@ -171,8 +174,7 @@ cdef void backward_rows(
 
 
 cdef void look_for_signals(int id, double* next_look, bint* interrupted) noexcept nogil:
-    """Let Python see Ctrl-C, and run its handlers with the floating-point mode it is used to; only the caller's own
-    thread can."""
+    """Let Python handle signals such as Ctrl-C, in its usual floating-point mode; only the caller's thread can."""
     if id != 0 or seconds_now() < next_look[0]:
         return
     cdef uint64_t mode = subnormals_kept()
@@ -186,8 +188,8 @@ cdef void walk_rows(
         Job* job, int id, int work, int begin, int end, int stop, const char* x, const char* targets, Py_ssize_t m,
         Py_ssize_t first, Py_ssize_t last
 ) noexcept nogil:
-    """This thread's rows forward through steps begin..end, through the loss, and back from `end` to `stop`, as far as
-    `work` says; many of them in blocks, with a look at the clock."""
+    """Run this thread's rows forward through stages begin..end, through the loss, and backward from `end` to `stop`, as
+    selected by `work`; in blocks, checking the clock after each."""
     cdef const Plan* plan = job.plan
     cdef Py_ssize_t block = max(<Py_ssize_t>(BLOCK_FLOPS/plan.flops_per_row), 48), rows
     cdef Py_ssize_t target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
@@ -206,14 +208,14 @@ cdef void walk_rows(
 
 
 cdef inline int next_from_batch(const Job* job, int s) noexcept nogil:
-    """The first stage from `s` on that needs the whole batch; the number of stages if there is none."""
+    """Return the first stage from `s` on that needs the whole batch; the number of stages if there is none."""
     while s < job.plan.n_stages and not from_batch(job, &job.plan.stages[s]):
         s += 1
     return s
 
 
 cdef inline int last_from_batch(const Job* job, int s) noexcept nogil:
-    """The last stage before `s` that needs the whole batch; -1 if there is none."""
+    """Return the last stage before `s` that needs the whole batch; -1 if there is none."""
     s -= 1
     while s >= 0 and not from_batch(job, &job.plan.stages[s]):
         s -= 1
@@ -224,8 +226,8 @@ cdef void rows_share(
         Job* job, int id, int count, const char* x, const char* targets, Py_ssize_t m, Py_ssize_t first,
         Py_ssize_t last
 ) noexcept nogil:
-    """This thread's rows through forward, loss and backward. All threads meet at each stage that needs the whole batch,
-    also after Ctrl-C: they notice it at different times."""
+    """Run this thread's rows through forward pass, loss and backward pass. All threads meet at each stage that needs
+    the whole batch, even after Ctrl-C, which they notice at different times."""
     cdef int n = job.plan.n_stages, begin = 0, end = next_from_batch(job, 0), work = job.work
     if job.layer_by_layer:
         work &= ~BACKWARD
@@ -248,7 +250,7 @@ cdef void rows_share(
 
 
 cdef inline void set_optimizer(const Job* job, Optimizer* optimizer) noexcept nogil:
-    """Fill two: the optimizer as it is for the next update, and for what does not decay."""
+    """Fill two optimizers for the next update: one for weights, one for parameters without weight decay."""
     cdef int64_t i = job.optimizer_steps - job.first_update
     optimizer[0] = job.optimizer
     if job.scheduled:
@@ -256,14 +258,14 @@ cdef inline void set_optimizer(const Job* job, Optimizer* optimizer) noexcept no
         if job.momenta != NULL:
             optimizer.beta1 = optimizer.momentum = job.momenta[i]
     advance(optimizer, job.optimizer_steps + 1)
-    optimizer.average_decay = job.average_decay if job.averaged else 0  # it begins as the first parameters
+    optimizer.average_decay = job.average_decay if job.averaged else 0  # starts as a copy of the parameters
     if not job.decays_biases:
         optimizer[1] = optimizer[0]
         optimizer[1].weight_decay = 0
 
 
 cdef bint all_fuse(const Job* job, Py_ssize_t m) noexcept nogil:
-    """Whether one thread may update each layer during its backward pass: weights are read once less."""
+    """Whether one thread may update each layer during its backward pass, which reads the weights one time less."""
     cdef const Stage* stage
     cdef int s
     if not (job.work & WEIGHTS and job.work & UPDATE) or job.clip_norm < INFINITY:
@@ -276,7 +278,7 @@ cdef bint all_fuse(const Job* job, Py_ssize_t m) noexcept nogil:
 
 
 cdef void back_and_update(const Job* job, const Optimizer* optimizer, const char* x, Py_ssize_t m) noexcept nogil:
-    """The backward pass and the update of a small batch, layer by layer: the same numbers as in two phases."""
+    """Run the backward pass and the update of a small batch layer by layer, with the same results as in two phases."""
     cdef char* to
     cdef Py_ssize_t ldto
     cdef int s
@@ -288,7 +290,7 @@ cdef void back_and_update(const Job* job, const Optimizer* optimizer, const char
 
 
 cdef void learn_long(Job* job, int id, int count, const char* x, Py_ssize_t m) noexcept nogil:
-    """This thread's share of those gradients of parameters that may take long, before any parameter is changed."""
+    """Compute this thread's share of the parameter gradients that may take long, before any parameter changes."""
     cdef const Stage* stage
     cdef int s
     for s in range(job.lowest, job.plan.n_stages):
@@ -300,7 +302,7 @@ cdef void learn_long(Job* job, int id, int count, const char* x, Py_ssize_t m) n
 cdef void learn_all(
         const Job* job, const Optimizer* optimizer, int work, int id, int count, const char* x, Py_ssize_t m
 ) noexcept nogil:
-    """This thread's share of the gradients of all parameters, and of their update, as far as `work` says."""
+    """Compute this thread's share of all parameter gradients and of the update, as selected by `work`."""
     cdef const Stage* stage
     cdef int s
     for s in range(job.lowest, job.plan.n_stages):
@@ -312,7 +314,7 @@ cdef void learn_all(
 cdef void learn_clipped(
         Job* job, Optimizer* optimizer, int work, int id, int count, const char* x, Py_ssize_t m
 ) noexcept nogil:
-    """The same where the norm of all gradients must be known before any is used."""
+    """Like `learn_all`, where the norm of all gradients must be known before any is used."""
     cdef int blocks
     learn_all(job, optimizer, work & ~UPDATE, id, count, x, m)
     barrier_wait(&job.meeting, count)
@@ -336,8 +338,8 @@ cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nog
 
 
 cdef int square_sums(const Job* job, int id, int count) noexcept nogil:
-    """This thread's share of the sums of squares of all gradients that are used, in blocks; returns how many blocks
-    there are."""
+    """Compute this thread's share of the sums of squares of all gradients in use, in blocks; return the number of
+    blocks."""
     cdef const Stage* stage
     cdef Py_ssize_t at, n
     cdef int s, block = 0
@@ -345,7 +347,7 @@ cdef int square_sums(const Job* job, int id, int count) noexcept nogil:
         stage = &job.plan.stages[s]
         if not learns(job, stage):
             continue
-        at = stage.arrays[0].at  # what a stage learns is one range
+        at = stage.arrays[0].at  # a stage's parameters are contiguous
         n = at + stage.arrays[0].size + stage.arrays[1].size
         while at < n:
             if block%count == id:
@@ -358,7 +360,7 @@ cdef int square_sums(const Job* job, int id, int count) noexcept nogil:
 
 
 cdef double clip_scale(const Job* job, int blocks) noexcept nogil:
-    """What the gradient is multiplied by so that its norm is at most `clip_norm`, as PyTorch's clip_grad_norm_ does."""
+    """Return the factor that limits the gradient's norm to `clip_norm`, as in PyTorch's clip_grad_norm_."""
     cdef double total = 0, scale
     cdef int i
     for i in range(blocks):
@@ -368,7 +370,7 @@ cdef double clip_scale(const Job* job, int blocks) noexcept nogil:
 
 
 cdef double penalties(const Plan* plan, const char* parameters) noexcept nogil:
-    """The part of the loss that the weights make."""
+    """Return the penalty terms of the loss."""
     cdef const LearnedArray* array
     cdef double total = 0
     cdef int s, k
@@ -381,7 +383,7 @@ cdef double penalties(const Plan* plan, const char* parameters) noexcept nogil:
 
 
 cdef void leave_behind(Job* job, Py_ssize_t m) noexcept nogil:
-    """What a forward pass in training changes: running statistics, and the count that noise is drawn by."""
+    """Update what a forward pass in training changes: running statistics and the counter that noise depends on."""
     cdef int s
     job.noise_steps += 1
     for s in range(job.plan.n_stages):
@@ -389,8 +391,8 @@ cdef void leave_behind(Job* job, Py_ssize_t m) noexcept nogil:
 
 
 cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int count) noexcept nogil:
-    """What one thread does for all: the loss and the place in the run, which others read only after the next
-    meeting."""
+    """Record the loss and advance the position in the run, on one thread; the others read them only after the next
+    barrier."""
     cdef double correct = 0, weight = batch_weight(job, m)
     cdef int id
     if job.work & LOSS:
@@ -423,14 +425,14 @@ cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int co
 
 
 cdef void run_stages(void* argument, int id, int count) noexcept nogil:
-    """One thread of a run of steps."""
+    """Run steps on one thread of the team."""
     cdef Job* job = <Job*>argument
     cdef const Plan* plan = job.plan
     cdef int work
     cdef Py_ssize_t m, first, last, target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
     cdef const char* x
     cdef const char* targets
-    cdef Optimizer optimizer[2]  # of weights, and of biases and norms
+    cdef Optimizer optimizer[2]  # for weights, and for biases and norms
     while True:
         if job.work & UPDATE:
             set_optimizer(job, optimizer)
@@ -455,7 +457,7 @@ cdef void run_stages(void* argument, int id, int count) noexcept nogil:
             learn_long(job, id, count, x, m)
             barrier_wait(&job.meeting, count)
             work |= LONG_DONE
-        if job.interrupted:  # by now all threads know, and no parameter has changed
+        if job.interrupted:  # all threads know by now, and no parameter has changed
             return
         if job.layer_by_layer:
             back_and_update(job, optimizer, x, m)

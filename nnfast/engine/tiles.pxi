@@ -1,4 +1,4 @@
-# Predict and evaluate: tiles of rows that stay in the cache, taken in turn by any number of threads. Included by
+# Predict and evaluate: tiles of rows that stay in the cache, which any number of threads take in turn. Included by
 # program.pyx.
 
 cdef struct TileJob:
@@ -9,12 +9,12 @@ cdef struct TileJob:
     const char* x
     char* out             # the outputs, or NULL to evaluate
     const char* targets
-    bint linear           # the outputs are those before the last activation
+    bint linear           # return the outputs before the last activation
     const double* weights  # of rows, or NULL
     bint labels, counts, classes
     double threshold
     double* row_loss
-    double* row_correct   # right answers, where rows have weights
+    double* row_correct   # correct predictions, if rows have weights
     Py_ssize_t n
     int64_t next, correct
     double deadline
@@ -26,7 +26,7 @@ cdef size_t tile_bytes(const Plan* plan) noexcept nogil:
 
 
 cdef void* take_tile(const Plan* plan, void** pool) noexcept nogil:
-    """A buffer from the pool, without a lock, or a new one; NULL if there is no memory."""
+    """Return a buffer from the pool, without a lock, or a new one; NULL if there is no memory."""
     cdef void* tile
     cdef int i
     for i in range(POOL):
@@ -53,7 +53,7 @@ cdef void forward_tile(
         const Plan* plan, const char* parameters, const char* statistics, bint linear, Py_ssize_t m, const char* x,
         char* tile, char* out, Py_ssize_t ldo
 ) noexcept nogil:
-    """All stages for `m` rows, the last one into `out`; the others to and fro between the slots of the tile."""
+    """Run all stages for `m` rows: the last one writes to `out`, the others to slots of the tile."""
     cdef Rows rows
     cdef const Stage* stage
     cdef int s, last = plan.n_stages - 1

@@ -1,9 +1,9 @@
-# Elementwise functions, softmax and log_softmax, and their derivatives: told from the output, or from the input for the
-# functions that keep it. `alpha` is the one parameter of a function.
+# Elementwise functions, softmax and log_softmax, and their derivatives: computed from the output, or from the input for
+# functions that keep their derivative. `alpha` is the parameter of a function.
 #
 # Error bounds, measured in tests/test_elementary.py in units in the last place: elu 2, selu 3, gelu 6, silu 4 and
-# softplus 3, also where they underflow; gelu_tanh 6 + 4 v, v = sqrt(8/pi)*abs(x + 0.044715*x**3), for its exponential
-# is of a rounded argument. The derivatives that are kept: 2 epsilon.
+# softplus 3, also where they underflow; gelu_tanh 6 + 4 v, v = sqrt(8/pi)*abs(x + 0.044715*x**3), because the argument
+# of its exponential is rounded. Kept derivatives: 2 epsilon.
 
 cdef double SELU_ALPHA = 1.6732632423543772848170429916717
 cdef double SELU_SCALE = 1.0507009873554804934193349852946
@@ -12,7 +12,7 @@ cdef double SELU_SCALE = 1.0507009873554804934193349852946
 cdef inline vreal vgate(int function, vreal x, vreal* derivative) noexcept nogil:
     """x*F(x) and its derivative for a distribution function F that is symmetric about zero.
 
-    All of it is told from the tail T(a) = F(-a) at a = |x|: the value is max(x, 0) - a T(a), and the derivative is
+    Both are computed from the tail T(a) = F(-a) at a = |x|: the value is max(x, 0) - a T(a), and the derivative is
     D(a) = T(a) + a T'(a) to the left of zero, 1 - D(a) to the right. T is lifted while it is small.
     """
     cdef vreal a = vabs(x), one = vset(<real>1), n, r, e, tail, slope, limit
@@ -54,7 +54,7 @@ cdef inline vreal vsoftplus(vreal x, real beta, vreal* derivative) noexcept nogi
 
 
 cdef inline vreal vkept(int function, real alpha, vreal x, vreal* derivative) noexcept nogil:
-    """Value and derivative of a function that keeps its derivative."""
+    """Return the value of a function that keeps its derivative; write the derivative."""
     if function == SOFTPLUS:
         return vsoftplus(x, alpha, derivative)
     return vgate(function, x, derivative)
@@ -92,7 +92,7 @@ cdef inline vreal vfunction(int function, real alpha, vreal x) noexcept nogil:
 
 
 cdef inline vreal vfunction_backward(int function, real alpha, vreal gradient, vreal y) noexcept nogil:
-    """gradient * f'(x), with f'(x) written in y = f(x), or in y = x for a function that keeps it."""
+    """gradient * f'(x), with f'(x) computed from y = f(x), or from y = x for a function that keeps its derivative."""
     cdef vreal slope
     if function == STEP:  # zero wherever it exists; NaN stays NaN
         return vselect(veq(y, y), vzero(), y)
@@ -117,7 +117,7 @@ cdef inline vreal vfunction_backward(int function, real alpha, vreal gradient, v
     return gradient
 
 
-# The last, part vector has its own copy of the code: a loop that both go through takes a third longer.
+# The last, partial vector has its own copy of the code: a loop for both takes a third longer.
 
 cdef inline void each(int function, real alpha, Py_ssize_t n, const real* x, real* y) noexcept nogil:
     cdef Py_ssize_t i = 0
@@ -252,7 +252,7 @@ cdef inline real row_max(Py_ssize_t n, const real* x) noexcept nogil:
 
 
 cdef inline real exp_row(Py_ssize_t n, const real* x, real shift, real* y) noexcept nogil:
-    """y = exp(x - shift); returns the sum. With y NULL only the sum is made."""
+    """y = exp(x - shift); return the sum. If y is NULL, only the sum is computed."""
     cdef double total = 0
     cdef Py_ssize_t i = 0
     while i < n:
@@ -287,8 +287,8 @@ cdef inline void scale_row(Py_ssize_t n, real factor, real* y) noexcept nogil:
         vstore_part(y + i, vload_part(y + i, n - i, <real>0)*vset(factor), n - i)
 
 
-# Few columns leave a vector along a row mostly idle. There, VW rows are turned so that vectors run across them and each
-# lane is a row of its own: the order of a row's sums is told by n alone, and its bits are the same in any batch.
+# With few columns a vector along a row would be mostly idle. There, VW rows are transposed so that vectors run across
+# them and each lane holds one row: the order of a row's sums depends only on n, and its bits are the same in any batch.
 
 cdef enum:
     NARROW = 32  # columns at most
@@ -297,10 +297,10 @@ cdef enum:
 cdef void turn_rows(
         Py_ssize_t rows, Py_ssize_t n, const real* x, Py_ssize_t ldx, bint behind, vreal* columns
 ) noexcept nogil:
-    """The columns of up to VW rows, each row a lane; others are zero. `behind`: there are whole rows after these."""
+    """Load the columns of up to VW rows, one lane per row; other lanes are zero. `behind`: whole rows follow these."""
     cdef vreal v[MAX_VW]
     cdef Py_ssize_t j = 0, q
-    cdef Py_ssize_t free = 0 if ldx < VW else rows if behind else rows - 1  # a vector may be read past the end of these
+    cdef Py_ssize_t free = 0 if ldx < VW else rows if behind else rows - 1  # rows that may be read past their end
     while j < n:
         for q in range(VW):
             if q >= rows:
@@ -316,7 +316,7 @@ cdef void turn_rows(
 
 
 cdef void turn_columns(Py_ssize_t rows, Py_ssize_t n, vreal* columns, real* y, Py_ssize_t ldy) noexcept nogil:
-    """Back to rows."""
+    """Store the columns as rows."""
     cdef vreal v[MAX_VW]
     cdef Py_ssize_t j = 0, q
     while j < n:
@@ -332,7 +332,7 @@ cdef void turn_columns(Py_ssize_t rows, Py_ssize_t n, vreal* columns, real* y, P
 
 
 cdef inline vreal exp_columns(Py_ssize_t n, vreal* columns, vreal* top) noexcept nogil:
-    """exp(x - top) in place, with the largest of each lane as top; returns the sums."""
+    """Compute exp(x - top) in place, where top is the largest value of each lane; return the sums."""
     cdef vreal largest = columns[0], total = vzero()
     cdef Py_ssize_t j
     for j in range(1, n):
@@ -388,7 +388,7 @@ cdef void log_softmax(
 
 
 cdef inline void log_softmax_row(Py_ssize_t n, const real* x, real* y) noexcept nogil:
-    """x - top - log(sum(exp(x - top))), the large part first."""
+    """x - top - log(sum(exp(x - top))), subtracting the large part first."""
     cdef real top = row_max(n, x)
     cdef vreal log_sum = vlog(vset(exp_row(n, x, top, NULL)))
     cdef Py_ssize_t i = 0

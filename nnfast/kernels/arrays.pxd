@@ -9,5 +9,5 @@ cdef extern from "numpy/random/bitgen.h" nogil:
 
 cdef bitgen_t* generator_of(object bit_generator) except NULL
 cdef void shuffle_order(Py_ssize_t n, int64_t* order, bitgen_t* generator) noexcept nogil
-# What `values` has as attributes, by the names of the fields; a field that it lacks, or has as None, is neutral.
+# Fields are read from the attributes of `values` with the same names; one that is missing or None is neutral.
 cdef int fill_hyperparameters(Optimizer* optimizer, object values) except -1

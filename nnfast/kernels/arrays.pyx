@@ -1,4 +1,4 @@
-"""The kernels of the level in use, on NumPy arrays.
+"""The kernels of the level in use, for NumPy arrays.
 
 `apply`, `loss` (with their `_backward`) and `update` take the name of an elementwise function, a loss or an optimizer;
 every other operation is a function with the name and signature of its twin in `nnfast.reference`.
@@ -50,7 +50,7 @@ CHECKED = bool(NNFAST_CHECKED)
 
 
 def _codes(enum, holds=lambda code: True):
-    """The codes by which the engine knows operations, by name, of those for which `holds`."""
+    """Return the codes of operations by name, of those for which `holds` is true."""
     return {code.name.lower(): int(code) for code in enum if holds(code)}
 
 
@@ -60,7 +60,7 @@ LOSSES = _codes(Loss)
 METRICS = _codes(Metric)
 OPTIMIZERS = _codes(OptimizerKind)
 
-# What the descriptions of activations and losses say too; tests compare the two.
+# The descriptions of activations and losses state this too; tests compare the two.
 FROM_INPUT = frozenset(_codes(Function, lambda code: keeps(code)))
 MIXING = frozenset(_codes(Function, lambda code: mixes(code)))
 FUSED = frozenset(_codes(Loss, lambda code: from_logits(code)))
@@ -89,7 +89,7 @@ cdef int check(cnp.ndarray array, object dtype, object shape, bint writes) excep
 
 
 cdef cnp.ndarray output(object out, object shape, object dtype):
-    """`out`, checked, or a new array."""
+    """Return `out`, checked, or a new array."""
     if out is None:
         return np.empty(shape, dtype)
     check(out, dtype, shape, True)
@@ -105,7 +105,7 @@ cdef cnp.ndarray matrix(object array):
 
 
 cdef cnp.ndarray with_slack(cnp.ndarray array):
-    """A copy that may be read up to a vector past its end."""
+    """Return a copy that may be read up to a vector past its end."""
     cdef Py_ssize_t size = cnp.PyArray_SIZE(array)
     copy = np.zeros(size + 16, array.dtype)
     copy[:size] = (<object>array).ravel()
@@ -113,7 +113,7 @@ cdef cnp.ndarray with_slack(cnp.ndarray array):
 
 
 cdef Py_ssize_t rows_of(cnp.ndarray x):
-    """Rows along the last axis."""
+    """Return the number of rows along the last axis."""
     cdef Py_ssize_t n = columns_of(x)
     return cnp.PyArray_SIZE(x)//n if n else 0
 
@@ -205,14 +205,14 @@ cdef int fill_targets(Targets* targets, cnp.ndarray prediction, cnp.ndarray targ
 
 
 cdef LossSpec spec_of(object kind, cnp.ndarray prediction, object per_output, object numbers) except *:
-    """The caller keeps `per_output`: one number for each output."""
+    """The caller must keep `per_output` alive: one number for each output."""
     cdef LossSpec loss
     loss.kind = LOSSES[kind]
     loss.a, loss.b = (*numbers, 0, 0)[:max(2, len(numbers))]
     loss.per_output = NULL
     loss.period = 0
     if (per_output is not None) != by_output(loss.kind):
-        raise TypeError(f"{kind}: numbers for each output are for losses that have them, and those need them")
+        raise TypeError(f"per_output is for losses with numbers for each output, and required there, got {kind}")
     if per_output is not None:
         check(per_output, prediction.dtype, (columns_of(prediction),), False)
         loss.per_output = cnp.PyArray_DATA(<cnp.ndarray>per_output)
@@ -224,7 +224,7 @@ cdef int prepare_loss(int loss, cnp.ndarray prediction, Targets* targets, cnp.nd
     check(prediction, prediction.dtype, None, False)
     fill_targets(targets, prediction, target)
     if targets.labels != NULL and not over_classes(loss):
-        raise ValueError("labels are for losses over classes: expected a target of the prediction's shape")
+        raise ValueError("labels need a loss over classes: expected a target of the prediction's shape")
     return 0
 
 
@@ -464,7 +464,7 @@ def gaussian_noise(x, deviation, key, row0=0, out=None):
 # ---- normalization
 
 cdef cnp.ndarray column_values(object array, object dtype, Py_ssize_t n):
-    """A copy of one value a column, with slack behind it."""
+    """Return a copy of one value per column, with slack after its end."""
     check(array, dtype, (n,), False)
     return with_slack(array)
 
@@ -478,7 +478,7 @@ cdef void* data_of(cnp.ndarray array) noexcept:
 
 
 cdef object range_of(object columns, Py_ssize_t n):
-    """The first and last of `columns`, or of all."""
+    """Return the first and last of `columns`, or of all columns."""
     first, last = (0, n) if columns is None else columns
     if not 0 <= first <= last <= n:
         raise ValueError(f"columns must be a range within 0..{n}, got {columns}")
@@ -601,7 +601,7 @@ def batch_norm_backward(gradient, x, mean, variance, gamma, sums, count, epsilon
 # ---- optimizers
 
 cdef dict neutral():
-    """The fields of an optimizer that does nothing special."""
+    """Return the fields of an optimizer with neutral hyperparameters."""
     cdef Optimizer optimizer
     memset(&optimizer, 0, sizeof(optimizer))
     optimizer.clip_value = INFINITY

@@ -42,7 +42,7 @@ cdef void kernel_dense(
         bias_activation(LEAKY_RELU, alpha, m, n_out, b, out, ldo)
     elif function == STEP:
         bias_activation(STEP, alpha, m, n_out, b, out, ldo)
-    else:  # in two passes: a copy of the longer functions in here would save little time
+    else:  # in two passes: inlining the longer functions here would save little time
         if b != NULL:
             bias_activation(IDENTITY, alpha, m, n_out, b, out, ldo)
         if not mixes(function):  # whole vectors, where they fit

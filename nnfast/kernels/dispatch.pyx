@@ -1,5 +1,5 @@
-"""Pick the SIMD level of this process, once, at import: the best one that was built and that the processor and the
-operating system support, or the one that NNFAST_SIMD names."""
+"""Choose the SIMD level of this process once, at import: the best one that was built and that the processor and the
+operating system support, or the one named by NNFAST_SIMD."""
 
 import os
 import reprlib
@@ -32,7 +32,7 @@ def built_levels():
 
 
 def _load(level):
-    """Take the tables of a level; ModuleNotFoundError if it was not built."""
+    """Load the tables of a level; raise ModuleNotFoundError if it was not built."""
     for index, dtype in enumerate(("float32", "float64")):
         capsule = import_module(f"nnfast.kernels._{level}_{dtype}").table
         tables[index] = <const Kernels*>PyCapsule_GetPointer(capsule, "nnfast.kernels.table")

@@ -1,10 +1,10 @@
-# exp, expm1, log, log1p, tanh, sigmoid and the tail of the normal distribution of a vector, and the declarations of
+# exp, expm1, log, log1p, tanh, sigmoid and the tail of the normal distribution for vectors, and the declarations of
 # simd.h that every kernel uses.
 #
 # exp and tanh share one core: r = x - n log(2), |r| <= log(2)/2, and expm1(r) = r + r*r*P(r). P and the L of log are
 # minimax polynomials (Remez exchange in 50 digits). Error bounds, measured over the whole range in
 # tests/test_elementary.py, in units in the last place: exp 2, log 2, tanh 4, sigmoid 4, in float32 and float64 at every
-# level. The activations made of these have their bounds in activations.pxi.
+# level. The bounds of the activations built on these are in activations.pxi.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from nnfast.kernels.table cimport *
@@ -51,7 +51,7 @@ cdef extern from "simd.h" nogil:
     vreal vupper(vuint)
 
 cdef enum:
-    MAX_VW = 16  # of any level and dtype, for arrays on the stack
+    MAX_VW = 16  # over all levels and dtypes, for arrays on the stack
 
 cdef extern from "<math.h>" nogil:
     const double INFINITY, NAN
@@ -97,7 +97,7 @@ cdef inline vreal vexp(vreal x) noexcept nogil:
     x = vselect(vlt(x, vset(-limit)), vset(-limit), x)  # NaN passes both
     x = vselect(vlt(vset(limit), x), vset(limit), x)
     r = vreduce(x, &n)
-    half = vround(n*vset(<real>0.5))  # two factors, for one alone would leave the normal numbers
+    half = vround(n*vset(<real>0.5))  # two factors, because a single one could leave the range of normal numbers
     return (vset(<real>1) + vexpm1_reduced(r))*vexp2(half)*vexp2(n - half)
 
 
@@ -107,7 +107,7 @@ cdef inline vreal vlog(vreal x) noexcept nogil:
     With x = 2**e (1 + f) and s = f/(2 + f): log(1 + f) = f - f*f/2 + s*(f*f/2 + s*s*L(s*s)).
     """
     cdef vreal e, f, s, u, p, half_square, tiny, scaled, result
-    # subnormal numbers are scaled into the normal ones
+    # subnormal numbers are scaled to normal ones
     tiny = vset(<real>1.1754943508222875e-38 if sizeof(real) == 4 else <real>2.2250738585072014e-308)
     scaled = vselect(vlt(x, tiny), x*vset(<real>(<int64_t>1 << MANTISSA_BITS)), x)
     f = vmantissa(scaled, &e) - vset(<real>1)
@@ -141,7 +141,7 @@ cdef inline vreal vlog(vreal x) noexcept nogil:
 
 
 cdef inline vreal vtanh(vreal x) noexcept nogil:
-    """tanh(x) = e/(e + 2), e = expm1(2|x|) = 2**n expm1(r) + (2**n - 1): accurate near zero as far out."""
+    """tanh(x) = e/(e + 2), e = expm1(2|x|) = 2**n expm1(r) + (2**n - 1): as accurate near zero as far from it."""
     cdef vreal n, r, power, e
     cdef vreal t = vabs(x)*vset(<real>2)
     cdef real limit = <real>20 if sizeof(real) == 4 else <real>40  # tanh is 1 from there on
@@ -153,13 +153,13 @@ cdef inline vreal vtanh(vreal x) noexcept nogil:
 
 
 cdef inline vreal vsigmoid(vreal x) noexcept nogil:
-    """1/(1 + exp(-x)), from exp(-|x|) so that nothing overflows and small values keep their digits."""
+    """1/(1 + exp(-x)), from exp(-|x|) so that nothing overflows and small values stay accurate."""
     cdef vreal e = vexp(-vabs(x))
     return vselect(vlt(x, vzero()), e, vset(<real>1))/(vset(<real>1) + e)
 
 
 cdef inline vreal vexpm1_below(vreal x) noexcept nogil:
-    """exp(x) - 1 for x <= 0, accurate near zero: 2**n expm1(r) + (2**n - 1). NaN where x is."""
+    """exp(x) - 1 for x <= 0, accurate near zero: 2**n expm1(r) + (2**n - 1). NaN where x is NaN."""
     cdef vreal n, r, power
     cdef real limit = <real>20 if sizeof(real) == 4 else <real>40  # it is -1 from there on
     x = vselect(vlt(x, vset(-limit)), vset(-limit), x)
@@ -169,13 +169,13 @@ cdef inline vreal vexpm1_below(vreal x) noexcept nogil:
 
 
 cdef inline vreal vlog1p(vreal x) noexcept nogil:
-    """log(1 + x) for x >= 0. What 1 + x loses by rounding is added: log(1 + x) = log(u) + (x - (u - 1))/u."""
+    """log(1 + x) for x >= 0, corrected for the rounding of u = 1 + x: log(1 + x) = log(u) + (x - (u - 1))/u."""
     cdef vreal u = vset(<real>1) + x
     return vlog(u) + (x - (u - vset(<real>1)))/u
 
 
-# exp(-v) is needed with all its digits where it leaves the normal numbers, as part of a product that does so later:
-# there it is "lifted", larger by a power of two. `vunlift` is the factor that takes it down again, at the end.
+# exp(-v) is needed in full precision even where it is subnormal, because it is part of a product that stays normal
+# longer: it is "lifted", multiplied by a power of two. `vunlift` is the factor that undoes this at the end.
 
 cdef enum:
     LIFT_32 = 40
@@ -192,13 +192,13 @@ cdef inline vreal vexp_lifted(vreal n, vreal r) noexcept nogil:
 
 
 cdef inline vreal vexp_half_square(vreal a) noexcept nogil:
-    """exp(-a*a/2) times the lift, for a >= 0: a*a is not rounded, for it may be large beside one."""
+    """exp(-a*a/2) times the lift, for a >= 0: a*a is not rounded, because it may be large compared to one."""
     cdef vreal n, r, high, step, half = vset(<real>-0.5)
     n = vround(a*a*vset(<real>-0.72134752044448170368))
     if NNFAST_VECTOR_BYTES > 16:
         high = half*a
         r = vzero()
-    else:  # no fused multiply-add: a is parted into high, whose square is exact, and a rest
+    else:  # no fused multiply-add: a is split into high, whose square is exact, and a remainder
         step = vset(<real>98304 if sizeof(real) == 4 else <real>6442450944)  # rounds to multiples of 2**-7, 2**-20
         high = (a + step) - step
         r = half*(a - high)*(a + high)

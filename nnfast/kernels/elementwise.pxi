@@ -1,7 +1,7 @@
-# Plain arithmetic of whole matrices, element by element.
+# Elementwise arithmetic of matrices.
 
 cdef inline void store_columns(real* row, Py_ssize_t j, Py_ssize_t n, Py_ssize_t ld, vreal v) noexcept nogil:
-    """Columns j.. of an output row of n: a whole vector where one fits before the end of the row's memory."""
+    """Store columns from j on of an output row of n: a whole vector where it fits in the row's memory."""
     if j + VW <= ld:
         vstore(row + j, v)
     else:

@@ -1,4 +1,4 @@
-# What a level module is: every family of kernels, and the table that hands them over.
+# The contents of a level module: every family of kernels, and the table that exports them.
 
 include "elementary.pxi"
 include "activations.pxi"

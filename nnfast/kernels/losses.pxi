@@ -1,23 +1,22 @@
 # Losses of rows and their gradients.
 #
-# Each loss of one vector of outputs against one vector of targets is an inline function, written once, beside its
-# derivative; `elementwise_row` runs them over a row. The losses over classes need a whole row at once and have a
-# function of their own. A row's loss is that row's share before averaging; the caller averages and passes the factor as
-# `scale`. A long row is summed in blocks, and the blocks in double precision.
+# Each loss of a vector of outputs and a vector of targets is an inline function, written once, next to its derivative;
+# `elementwise_row` applies them to a row. The losses over classes need a whole row at once and have separate functions.
+# A row's loss is its share before averaging; the caller averages and passes the factor as `scale`. A long row is summed
+# in blocks, and the blocks in double precision.
 
 cdef enum:
-    POISSON_OF_RATE = 1000  # POISSON of rates, not of their logarithms: here a separate kind
+    POISSON_OF_RATE = 1000  # POISSON of rates, not of their logarithms: a separate kind here
 
 cdef inline vreal vclip(vreal p) noexcept nogil:
-    """Probabilities kept `eps` away from 0 and 1, so that their logarithm is finite; NaN passes."""
+    """Clip probabilities to lie at least `eps` away from 0 and 1, so that their logarithm is finite; NaN stays NaN."""
     cdef real eps = <real>1.1920928955078125e-7 if sizeof(real) == 4 else <real>2.220446049250313e-16
     p = vselect(vlt(p, vset(eps)), vset(eps), p)
     return vselect(vlt(vset(<real>1 - eps), p), vset(<real>1 - eps), p)
 
 
 cdef inline vreal vlog1p_exp(vreal x) noexcept nogil:
-    """log(1 + exp(-|x|)). An argument of the logarithm that rounds to one is corrected by the part that was lost:
-    log(1 + e) = log(u) + (e - (u - 1))/u."""
+    """log(1 + exp(-|x|)), corrected for the rounding of u = 1 + e: log(1 + e) = log(u) + (e - (u - 1))/u."""
     cdef vreal e = vexp(-vabs(x)), u = vset(<real>1) + e
     return vlog(u) + (e - (u - vset(<real>1)))/u
 
@@ -31,7 +30,7 @@ cdef inline vreal vloss(int loss, vreal x, vreal t, vreal a, vreal b) noexcept n
         return d*d
     if loss == MEAN_ABSOLUTE_ERROR:
         return vabs(d)
-    if loss == HUBER:  # d^2/2 up to delta, from there on its tangent
+    if loss == HUBER:  # d^2/2 up to delta, its tangent beyond
         d = vabs(d)
         return vselect(vle(d, a), vset(<real>0.5)*d*d, a*(d - vset(<real>0.5)*a))
     if loss == LOG_COSH:  # log(cosh(d)) = |d| + log(1 + exp(-2|d|)) - log(2)
@@ -45,7 +44,7 @@ cdef inline vreal vloss(int loss, vreal x, vreal t, vreal a, vreal b) noexcept n
     if loss == HINGE:
         p = vset(<real>1) - t*x
         return vselect(vle(p, vzero()), vzero(), p)
-    if loss == KL_DIVERGENCE:  # t (log(t) - x), and nothing where t is
+    if loss == KL_DIVERGENCE:  # t (log(t) - x), and 0 where t is 0
         p = vselect(veq(x, x), vzero(), x)
         return vselect(veq(t, vzero()), p, t*(vlog(t) - x))
     # a label smoothed by `a`
@@ -54,7 +53,7 @@ cdef inline vreal vloss(int loss, vreal x, vreal t, vreal a, vreal b) noexcept n
         p = vclip(x)
         return -vfma(t, vlog(p), (vset(<real>1) - t)*vlog(vset(<real>1) - p))
     # SIGMOID_BINARY_CROSS_ENTROPY: log(1 + exp(x)) - t x, with log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)).
-    # max(x, 0) - t x, as x (1 - t) or -x t: nothing where the factor is zero, though x be infinite
+    # max(x, 0) - t x, as x (1 - t) or -x t: zero where the factor is zero, even if x is infinite
     p = vselect(vlt(vzero(), x), vset(<real>1) - t, -t)
     p = vselect(veq(p, vzero()), vzero(), x*p)
     return vselect(veq(x, x), p, x) + vlog1p_exp(x)
@@ -66,7 +65,7 @@ cdef inline vreal vloss_backward(int loss, vreal x, vreal t, vreal a, vreal b) n
         return d
     if loss == MEAN_SQUARED_ERROR:
         return vset(<real>2)*d
-    if loss == MEAN_ABSOLUTE_ERROR:  # zero where d is, and NaN
+    if loss == MEAN_ABSOLUTE_ERROR:  # zero where d is zero, NaN where d is NaN
         return vselect(veq(vabs(d), vzero()), vzero(), vselect(veq(d, d), vcopysign(vset(<real>1), d), d))
     if loss == HUBER:
         return vselect(vlt(a, vabs(d)), vcopysign(a, d), d)
@@ -111,7 +110,7 @@ cdef inline double elementwise_block(
         int loss, Py_ssize_t n, const real* x, const real* t, real first, real second, const real* each, real scale,
         real* gradient, bint value
 ) noexcept nogil:
-    """`each` is the first parameter of each output, for the one loss that has so many."""
+    """`each` is the first parameter for each output, for the loss that has one per output."""
     cdef vreal total = vzero(), v, u, a = vset(first), b = vset(second)
     cdef Py_ssize_t i = 0
     while i + VW <= n:
@@ -137,7 +136,7 @@ cdef inline double elementwise_block(
 
 
 cdef inline vreal vfirst_lanes(vreal v, Py_ssize_t n) noexcept nogil:
-    """Zero in the lanes past the end, which count nothing."""
+    """Set the lanes past the end to zero, so that they contribute nothing."""
     cdef vreal result = vzero()
     vstore_part(<real*>&result, v, n)
     return result
@@ -146,7 +145,7 @@ cdef inline vreal vfirst_lanes(vreal v, Py_ssize_t n) noexcept nogil:
 cdef inline double cross_entropy_row(
         Py_ssize_t n, const real* p, const real* t, int64_t label, double smoothing, real scale, real* gradient
 ) noexcept nogil:
-    """-sum(t log(p)); with no t, of the one row that is 1 at the label and 0 elsewhere."""
+    """-sum(t log(p)); if t is NULL, t is 1 at the label and 0 elsewhere."""
     cdef double total = 0
     cdef real keep = <real>(1 - smoothing), own
     cdef Py_ssize_t i = 0
@@ -184,7 +183,7 @@ cdef inline double cross_entropy_label(
 cdef inline double cross_entropy_block(
         Py_ssize_t n, const real* p, const real* t, real keep, real share, real scale, real* gradient
 ) noexcept nogil:
-    """Of targets keep*t + share."""
+    """The same for targets keep*t + share."""
     cdef vreal total = vzero(), a, b
     cdef Py_ssize_t i = 0, lanes
     while i < n:
@@ -218,7 +217,7 @@ cdef inline double softmax_cross_entropy_row(
                 a = vload_part(x + i, min(n - i, <Py_ssize_t>VW), top) - vset(top)
                 b = vload_part(t + i, min(n - i, <Py_ssize_t>VW), <real>0)
                 sums = sums + b
-                # a class that cannot be (logit -inf) and is no target costs nothing
+                # an impossible class (logit -inf) that is not a target contributes nothing
                 products = products + vselect(veq(b, vzero()), vzero(), a*b)
                 i += VW
             weight += vsum(sums)
@@ -276,7 +275,7 @@ cdef void softmax_cross_entropy_narrow(
         Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, const Targets* targets, double smoothing, real scale,
         double* row_loss, real* gradient, Py_ssize_t ldg
 ) noexcept nogil:
-    """The same for few classes and labels, vectors across rows. A label that is none makes its row's loss NaN."""
+    """The same for few classes and labels, with vectors across rows. An invalid label makes its row's loss NaN."""
     cdef vreal columns[NARROW + MAX_VW]
     cdef vreal top, total, losses, below = vzero(), factor = vset(scale)
     cdef real at[MAX_VW]
@@ -321,7 +320,7 @@ cdef void softmax_cross_entropy_narrow(
 
 
 cdef inline vreal columns_below(Py_ssize_t n, const vreal* columns) noexcept nogil:
-    """How far each lane's numbers lie below its largest, all together."""
+    """Sum how far each lane's numbers lie below its largest."""
     cdef vreal top = columns[0], total = vzero()
     cdef Py_ssize_t j
     for j in range(1, n):
@@ -370,7 +369,7 @@ cdef inline double row_loss_of(
 cdef void drop_rows(
         Py_ssize_t m, Py_ssize_t n, const double* weights, double* row_loss, real* gradient, Py_ssize_t ldg
 ) noexcept nogil:
-    """Nothing comes of a row of weight zero, though its loss be infinite."""
+    """A row of weight zero contributes nothing, even if its loss is infinite."""
     cdef Py_ssize_t i, j
     for i in range(m):
         if weights[i] == 0:
@@ -406,7 +405,7 @@ cdef void loss_of_rows(
     for i in range(m):
         if targets.labels != NULL:
             label = targets.labels[i]
-            if label < 0 or label >= n:  # changed by somebody since it was checked
+            if label < 0 or label >= n:  # changed by another thread since it was checked
                 if row_loss != NULL:
                     row_loss[i] = NAN
                 continue
@@ -423,7 +422,7 @@ cdef void loss_of_rows(
 
 
 cdef inline Py_ssize_t first_largest(Py_ssize_t n, const real* x) noexcept nogil:
-    """The index of the first largest value; of the first NaN if there is one, as in numpy.argmax."""
+    """Return the index of the first largest value, or of the first NaN if there is one, as in numpy.argmax."""
     cdef Py_ssize_t j, best = 0
     for j in range(n):
         if x[j] != x[j]:
@@ -437,7 +436,7 @@ cdef Py_ssize_t kernel_count_correct(
         bint classes, double threshold, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx,
         const Targets* targets
 ) noexcept nogil:
-    # NaN is no answer
+    # NaN is never right
     cdef Py_ssize_t i, j, answer, correct = 0
     cdef const real* row
     cdef const real* t = NULL

@@ -2,13 +2,13 @@
 #
 # A tile of MR rows and NV vectors of C stays in registers while k runs over a block of K. Every element of C is one
 # chain of multiply-adds in the order of k, whatever the tile and the block: the same row gives the same bits in any
-# batch. A few columns that would leave a vector mostly empty are dot products instead, where n and K say so: a chain
-# for each lane, and the lanes added in a fixed order.
+# batch. A few columns that would leave a vector mostly empty are computed as dot products instead, depending on n and
+# K: one chain per lane, and the lanes are added in a fixed order.
 
 from libc.string cimport memcpy, memset
 
-# Tile shapes by level: NV vectors wide at most, and for each width the most rows that fit the registers (16, 32 with
-# AVX-512).
+# Tile shapes by level: at most NV vectors wide, and for each width as many rows as fit in the registers (16, or 32
+# with AVX-512).
 cdef enum:
     MAX_NV = 4
     MAX_MR = 12
@@ -16,16 +16,16 @@ cdef enum:
     L2_PART = 262144  # bytes of a block of A that stays in the cache while the panels of B pass by
     PACKED = 8192  # elements of L1_BYTES in float32, and more than that in float64
     A_BLOCK = 24576  # elements of a copied block of A: 96 rows of K_BLOCK
-    FAR = 128  # elements between a column's neighbours, from which on a walk down it misses the cache
-    WORTH_A_COPY = 96  # columns of C at least, which share the cost of a copied block
-    K_BLOCK = 256  # rows of B in a packed block at most; with 4 vectors of 64 bytes as many as fit the L1 cache
+    FAR = 128  # stride of a column, in elements, from which on walking down it misses the cache
+    WORTH_A_COPY = 96  # minimum columns of C, which share the cost of a copied block
+    K_BLOCK = 256  # maximum rows of B in a packed block; with 4 vectors of 64 bytes, as many as fit in the L1 cache
 
 
 cdef inline void tiles(
         int MR, int NV, Py_ssize_t count, Py_ssize_t columns, Py_ssize_t K, const real* A, Py_ssize_t ar,
         Py_ssize_t ak, const real* B, Py_ssize_t bk, real* C, Py_ssize_t ldc, bint accumulate
 ) noexcept nogil:
-    """`count` tiles below one another. Of each row `columns` are written, or whole vectors if that is NV vectors."""
+    """Compute `count` tiles, one below the other. `columns` of each row are written, or all NV vectors if whole."""
     # Flat loops over the tile, without calls, inside the loop over tiles: GCC unrolls only such loops before it decides
     # which arrays can live in registers.
     cdef vreal c[MAX_MR*MAX_NV]
@@ -67,7 +67,7 @@ cdef inline void tiles(
 
 
 cdef int panel_vectors(Py_ssize_t left) noexcept nogil:
-    """How many vectors wide the next panel is, of `left` still to do."""
+    """Return the width of the next panel in vectors, given `left` vectors still to do."""
     if NNFAST_VECTOR_BYTES < 64:
         return 2 if left >= 2 else 1
     if left == 5 or left == 6:  # 3 + 3 and 3 + 2 beat 4 + 2 and 4 + 1
@@ -159,7 +159,7 @@ cdef void panel(
         Py_ssize_t m, int vectors, Py_ssize_t left, Py_ssize_t K, const real* A, Py_ssize_t ar, Py_ssize_t ak,
         const real* B, Py_ssize_t bk, Py_ssize_t bc, real* C, Py_ssize_t room, Py_ssize_t ldc, bint accumulate
 ) noexcept nogil:
-    """One panel of C, `vectors` wide or the `left` columns that there are; a row has `room` from there to its end."""
+    """Compute a panel of C, `vectors` wide or the remaining `left` columns; a row has `room` elements to its end."""
     cdef real buffer[PACKED + 16]
     cdef real* packed = <real*>((<size_t>buffer + 63) & ~<size_t>63)
     cdef Py_ssize_t width = vectors*VW, columns = width if width <= room else left, k = 0, step, i, count
@@ -190,7 +190,7 @@ cdef void turned(
         Py_ssize_t m, Py_ssize_t columns, Py_ssize_t K, const real* A, Py_ssize_t ak, const real* B, Py_ssize_t bk,
         real* C, Py_ssize_t ldc, bint accumulate
 ) noexcept nogil:
-    """A few columns of C, for an A whose rows are adjacent: the tile turned over, so that vectors run down the rows.
+    """A few columns of C, for an A whose rows are adjacent: the tile is transposed, so that vectors run down the rows.
 
     A vector along so few columns would be mostly empty. The chains of multiply-adds are the same, and so are the bits.
     """
@@ -281,8 +281,8 @@ cdef void narrow_tail(
 cdef void one_row(
         Py_ssize_t n, Py_ssize_t K, const real* A, Py_ssize_t ak, const real* B, Py_ssize_t bk, real* C
 ) noexcept nogil:
-    """One row of C. B is read once and as it lies in memory, four rows at a time; the chains, and so the bits, are
-    those of a tile."""
+    """One row of C. B is read once, in memory order, four rows at a time; the chains, and so the bits, are the same as
+    in a tile."""
     cdef Py_ssize_t whole = n//VW*VW, k = 0, j
     cdef vreal a[4]
     cdef vreal c, last = vzero()
@@ -320,7 +320,7 @@ cdef void one_row(
 cdef void one_term(
         Py_ssize_t m, Py_ssize_t n, const real* A, Py_ssize_t ar, const real* B, real* C, Py_ssize_t ldc
 ) noexcept nogil:
-    """C of a single row of B: the weight gradient of one sample, which is as long as it takes to write it."""
+    """C for a single row of B: the weight gradient of one sample, which takes as long as writing it."""
     cdef Py_ssize_t i, j
     cdef vreal a
     for i in range(m):
@@ -336,7 +336,8 @@ cdef void one_term(
 cdef inline vreal add_square(
         vreal c, Py_ssize_t columns, Py_ssize_t few, const real* A, const real* B, Py_ssize_t bc
 ) noexcept nogil:
-    """A vector of C plus `few` elements of A by a square of a transposed B, which is turned in registers."""
+    """A vector of C plus `few` elements of A times a square block of a transposed B, which is transposed in
+    registers."""
     cdef vreal v[MAX_VW]
     cdef int q
     for q in range(VW):
@@ -354,14 +355,14 @@ cdef inline vreal add_square(
 cdef void one_row_turned(
         Py_ssize_t n, Py_ssize_t K, const real* A, const real* B, Py_ssize_t bc, real* C
 ) noexcept nogil:
-    """One row of C = A B for a B that lies transposed; the chains, and so the bits, are those of a tile."""
+    """One row of C = A B for a B stored transposed; the chains, and so the bits, are the same as in a tile."""
     cdef Py_ssize_t j = 0, k, whole = K//VW*VW, columns
     cdef vreal c, d
     while j < n:
         columns = min(n - j, <Py_ssize_t>VW)
         c = d = vzero()
         k = 0
-        if j + 2*VW <= n:  # two chains at once, for one would wait for each multiply-add
+        if j + 2*VW <= n:  # two chains at once, because a single one would wait for each multiply-add
             while k < whole:
                 c = add_square(c, VW, VW, A + k, B + j*bc + k, bc)
                 d = add_square(d, VW, VW, A + k, B + (j + VW)*bc + k, bc)
@@ -387,7 +388,7 @@ cdef void matmul(
         n -= tail
         turned(m, tail, K, A, ak, B + n, bk, C + n, ldc, accumulate)
     elif ak == 1 and bc == 1 and not accumulate and 0 < tail <= VW//4 and 8*VW <= K and tail*(K + VW) <= PACKED:
-        n -= tail  # told by shapes alone, for the order of these sums is another
+        n -= tail  # depends on shapes only, because these sums have a different order
         narrow_tail(m, <int>tail, K, A, ar, B + n, bk, C + n, ldc)
     if K == 1 and bc == 1 and not accumulate:
         one_term(m, n, A, ar, B, C, ldc)
@@ -399,7 +400,7 @@ cdef void matmul(
         one_row_turned(n, K, A, B, bc, C)
         return
     cdef real block[A_BLOCK]
-    # the transposed A of a weight gradient is walked down its columns, line by line
+    # the transposed A of a weight gradient is read down its columns, one cache line per element
     cdef bint copies = ar == 1 and ak >= FAR and n >= WORTH_A_COPY and K >= 32
     if m*K*<Py_ssize_t>sizeof(real) <= L2_PART and not copies:
         panels(m, n, K, A, ar, ak, B, bk, bc, C, ldc, accumulate)

@@ -1,9 +1,9 @@
 # Metrics: a score for each row of outputs and targets.
 #
-# A score is a count of right answers, a whole number, or a sum of errors. Counts without weights may be added in any
-# order, so the kernel can return their total; real numbers go into an array with one score for each row, which the
-# caller adds in row order. Averages are the caller's: the kernel does not divide. A NaN among the outputs is never a
-# right answer, and makes an error NaN.
+# A score is a count of correct predictions, a whole number, or a sum of errors. Counts without weights may be added in
+# any order, so the kernel can return their total; real numbers go into an array with one score per row, which the
+# caller adds in row order. The caller averages: the kernel does not divide. A NaN among the outputs is never right, and
+# makes an error NaN.
 
 
 cdef inline bint class_is_right(Py_ssize_t n, const real* x, int64_t target) noexcept nogil:
@@ -12,10 +12,10 @@ cdef inline bint class_is_right(Py_ssize_t n, const real* x, int64_t target) noe
 
 
 cdef inline bint is_in_top(Py_ssize_t n, const real* x, int64_t target, Py_ssize_t k) noexcept nogil:
-    """Whether the target is among the k largest; of equal values the first are the largest, as in a stable sort."""
+    """Whether the target is among the k largest; among equal values the first come first, as in a stable sort."""
     cdef Py_ssize_t j, larger = 0, missing = 0
     cdef real own
-    if target < 0 or target >= n:  # changed by somebody since it was checked
+    if target < 0 or target >= n:  # changed by another thread since it was checked
         return False
     own = x[target]
     for j in range(n):
@@ -27,7 +27,7 @@ cdef inline bint is_in_top(Py_ssize_t n, const real* x, int64_t target, Py_ssize
 
 
 cdef inline Py_ssize_t elements_right(Py_ssize_t n, const real* x, const real* t, real threshold) noexcept nogil:
-    """How many values are above the threshold exactly where the target is above one half."""
+    """Count the values that are above the threshold exactly where the target is above one half."""
     cdef Py_ssize_t j, right = 0
     for j in range(n):
         right += (x[j] == x[j]) & ((x[j] > threshold) == (t[j] > <real>0.5))
@@ -68,7 +68,7 @@ cdef inline Py_ssize_t count_rows(
 
 
 cdef inline double label_error_block(Py_ssize_t n, const real* x, int64_t label) noexcept nogil:
-    """The sum of errors of values that should be 1 at the label and 0 elsewhere, in the order of elementwise_block."""
+    """Sum the errors of values that should be 1 at the label and 0 elsewhere, in the order of elementwise_block."""
     cdef vreal total = vzero(), t
     cdef real* lanes = <real*>&t
     cdef Py_ssize_t i = 0
@@ -87,7 +87,7 @@ cdef inline double absolute_error_row(Py_ssize_t n, const real* x, const real* t
     cdef Py_ssize_t i = 0
     if t != NULL:
         return elementwise_row(MEAN_ABSOLUTE_ERROR, &spec, n, x, t, 0, NULL, True)
-    if label < 0 or label >= n:  # changed by somebody since it was checked
+    if label < 0 or label >= n:  # changed by another thread since it was checked
         return NAN
     while i < n:
         total += label_error_block(min(n - i, <Py_ssize_t>SUM_BLOCK), x + i, label - i)
@@ -98,7 +98,7 @@ cdef inline double absolute_error_row(Py_ssize_t n, const real* x, const real* t
 cdef void absolute_errors(
         Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, const Targets* targets, double* row_scores
 ) noexcept nogil:
-    """Sums over the elements of each row, times the row's weight; a row of weight zero contributes nothing."""
+    """Sum over the elements of each row, times the row's weight; a row of weight zero contributes nothing."""
     cdef const real* t = NULL
     cdef int64_t label = 0
     cdef double weight = 1

@@ -1,9 +1,9 @@
 # Counter-based noise: the number of an element is a hash of (key, row, column) and of nothing else, so it is the same
 # at every level, in both dtypes and on any number of threads.
 #
-# SplitMix64 of key and row gives a row 64 bits. They enter the hash of a column in two halves, one before each
-# multiplication: the hash is `lowbias32` of Chris Wellons (hash-prospector, 2018), and with a half in its middle no
-# two rows run through the same numbers at another place.
+# SplitMix64 of key and row gives each row 64 bits. They enter the hash of a column in two halves, one before each
+# multiplication: the hash is `lowbias32` by Chris Wellons (hash-prospector, 2018), and with one half in its middle no
+# two rows contain the same sequence of numbers at different positions.
 
 cdef inline vuint vhash(vuint column, uint64_t row_key) noexcept nogil:
     """32 random bits for each column."""
@@ -46,7 +46,7 @@ cdef void kernel_dropout(
 
 
 cdef inline vreal vsinpi(vreal x) noexcept nogil:
-    """sin(pi x) for |x| <= 1/2, by minimax polynomials of the relative error: 6e-9 in float32, 3e-19 in float64."""
+    """sin(pi x) for |x| <= 1/2, by polynomials with minimax relative error: 6e-9 in float32, 3e-19 in float64."""
     cdef vreal u = x*x, p
     if sizeof(real) == 4:
         p = vset(<real>0.07756038745603793574)
@@ -68,7 +68,7 @@ cdef inline vreal vsinpi(vreal x) noexcept nogil:
 
 
 cdef inline vreal vnormal(vuint column, uint64_t row_key) noexcept nogil:
-    """Standard normals (Box and Muller 1958), no larger than 5.77: sqrt(-2 log(u)) sin(pi v).
+    """Standard normal numbers (Box and Muller 1958), at most 5.77 in size: sqrt(-2 log(u)) sin(pi v).
 
     u in (0, 1] and v in [-1/2, 1/2] are multiples of 2**-24, exact in both dtypes. sin(pi v) has the distribution of
     the cosine of a uniform angle.

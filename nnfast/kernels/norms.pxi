@@ -1,9 +1,9 @@
 # Layer normalization (Ba, Kiros and Hinton 2016) along rows and batch normalization (Ioffe and Szegedy 2015) down
 # columns. Moments take two passes: the mean, then the deviations from it and their squares. In exact arithmetic the
-# deviations add up to zero; what they do add up to corrects both moments (Chan, Golub and LeVeque 1983).
+# deviations sum to zero; their actual sum corrects both moments (Chan, Golub and LeVeque 1983).
 
 cdef inline vreal vget(bint whole, const real* p, const real* end) noexcept nogil:
-    """What lies at `end` or behind it is zero; `whole`, a constant: nothing of the vector does."""
+    """Load a vector; elements at or after `end` are zero. `whole`, a constant: the vector ends before `end`."""
     return vload(p) if whole else vload_before(p, end)
 
 
@@ -16,27 +16,27 @@ cdef inline void add_kept(vreal* total, vreal* error, vreal value) noexcept nogi
 
 
 cdef inline vreal finite(vreal x) noexcept nogil:
-    """Zero in the place of infinities and NaN."""
+    """Replace infinities and NaN by zero."""
     return vselect(vlt(vabs(x), vset(<real>INFINITY)), x, vzero())
 
 
 cdef inline vreal with_error(vreal total, vreal error) noexcept nogil:
-    """What `add_kept` has summed. The error of an infinite total is NaN."""
+    """Return the sum made by `add_kept`. The error of an infinite total is NaN."""
     return total + finite(error)
 
 
 cdef inline void correct_moments(
         vreal deviations, vreal squares, vreal count, vreal* mean, vreal* variance
 ) noexcept nogil:
-    """Both moments, from a rounded mean and the sums of deviations from it and of their squares. Deviations that
-    overflow leave the mean as it is."""
+    """Compute both moments from a rounded mean and the sums of deviations from it and of their squares. If deviations
+    overflow, the mean is not corrected."""
     cdef vreal correction = finite(deviations/count)
     mean[0] = mean[0] + correction
     variance[0] = vmax(vzero(), squares/count - correction*correction)
 
 
-# ---- along rows: VW rows at a time, so that their sums are turned into one vector, and means and deviations are made
-# for all of them at once. The order of a row's sums is told by n alone.
+# ---- along rows: VW rows at a time, so that their sums form one vector, and means and deviations are computed for all
+# of them at once. The order of a row's sums depends only on n.
 
 cdef enum RowSum:
     VALUES  # x
@@ -44,9 +44,9 @@ cdef enum RowSum:
     GRADIENTS  # h and h (x - mean), with h = gradient gamma
 
 cdef enum:
-    CHAINS = 4  # of additions in a row, so that none waits for the last
+    CHAINS = 4  # independent chains of additions, so that none waits for the one before
 
-cdef struct Rows:  # what the sums read; `end`: behind the last row
+cdef struct Rows:  # what the sums read; `end`: the end of the last row
     Py_ssize_t n
     const real* x
     Py_ssize_t ldx
@@ -60,7 +60,7 @@ cdef struct Rows:  # what the sums read; `end`: behind the last row
 cdef inline void add_vector(
         int kind, bint whole, const Rows* r, Py_ssize_t i, Py_ssize_t j, vreal mean, vreal* a, vreal* b
 ) noexcept nogil:
-    """Adds a vector of row i to the chains a and b; `kind` and `whole` are constants."""
+    """Add a vector of row i to the chains a and b; `kind` and `whole` are constants."""
     cdef vreal x = vget(whole, r.x + i*r.ldx + j, r.x_end), h
     if kind == VALUES:
         h = x
@@ -86,7 +86,7 @@ cdef inline void add_vector(
 cdef inline void add_block(
         int kind, const Rows* r, Py_ssize_t i, Py_ssize_t j, Py_ssize_t last, vreal mean, vreal* a, vreal* b
 ) noexcept nogil:
-    """a and b are the sums over columns j..last of row i, VW parts of each."""
+    """Set a and b to the sums over columns j..last of row i, each in VW parts."""
     cdef vreal s[CHAINS]
     cdef vreal t[CHAINS]
     cdef int q
@@ -106,7 +106,7 @@ cdef inline void add_block(
 
 
 cdef inline vreal lanes_added(vreal* v) noexcept nogil:
-    """The sums of the lanes of VW vectors, in the order of vsum."""
+    """Return the sums of the lanes of VW vectors, in the order of vsum."""
     cdef Py_ssize_t half = VW//2, i
     vtranspose(v)
     while half:
@@ -119,7 +119,7 @@ cdef inline vreal lanes_added(vreal* v) noexcept nogil:
 cdef inline void row_sums(
         int kind, const Rows* r, Py_ssize_t first, Py_ssize_t rows, const real* mean, vreal* a, vreal* b
 ) noexcept nogil:
-    """The sums of up to VW rows from `first` on, a lane each; `mean` is one number for each of them."""
+    """Compute the sums of up to VW rows from `first` on, one lane per row; `mean` holds one number per row."""
     cdef vreal s[MAX_VW]
     cdef vreal t[MAX_VW]
     cdef vreal s_error = vzero(), t_error = vzero()
@@ -254,9 +254,9 @@ cdef void kernel_layer_norm_backward(
         first += VW
 
 
-# ---- down columns: vectors across columns, rows in order; a lane knows nothing of its neighbours, so it does not
-# matter how columns are shared. The sums of blocks of rows are added with their rounding errors kept, so that sums of
-# many rows are as good as those of one block.
+# ---- down columns: vectors across columns, rows in order; lanes are independent of each other, so it does not matter
+# how columns are shared among threads. The sums of blocks of rows are added with their rounding errors kept, so that
+# sums over many rows are as accurate as those of one block.
 
 cdef enum ColumnSum:
     SUM  # x
@@ -268,7 +268,7 @@ cdef enum:
     ROW_BLOCK = 64
     STRIP = 4  # vectors across
 
-cdef struct Columns:  # what the sums of columns up to `last` read and write; `end`: behind that column of the last row
+cdef struct Columns:  # what the sums of columns up to `last` read and write; `end`: the end of these in the last row
     Py_ssize_t m
     Py_ssize_t last
     const real* x
@@ -295,7 +295,7 @@ cdef inline Columns columns_of(
     c.last = last
     c.x = <const real*>x
     c.ldx = ldx
-    c.x_end = c.x if m == 0 else c.x + (m - 1)*ldx + last  # of no rows there may be no array either
+    c.x_end = c.x if m == 0 else c.x + (m - 1)*ldx + last  # without rows there may be no array either
     c.g = <const real*>g
     c.ldg = ldg
     c.g_end = c.g if g == NULL or m == 0 else c.g + (m - 1)*ldg + last
@@ -306,7 +306,7 @@ cdef inline void add_rows(
         int kind, int NV, bint whole, const Columns* c, Py_ssize_t first, Py_ssize_t last, Py_ssize_t j,
         const vreal* mean, vreal* a, vreal* b
 ) noexcept nogil:
-    """a, and of all kinds but SUM b, are the sums over rows first..last; kind, NV and `whole` are constants."""
+    """Set a, and b for all kinds but SUM, to the sums over rows first..last; kind, NV and `whole` are constants."""
     cdef vreal v, g
     cdef vreal s[STRIP]
     cdef vreal t[STRIP]
@@ -398,7 +398,7 @@ cdef inline void strip(int kind, int NV, bint whole, const Columns* c, Py_ssize_
 
 
 cdef inline void strips(int kind, Py_ssize_t j, const Columns* c) noexcept nogil:
-    """All columns from j on."""
+    """Process all columns from j on."""
     while j + STRIP*VW <= c.last:
         strip(kind, STRIP, True, c, j)
         j += STRIP*VW
@@ -443,7 +443,7 @@ cdef void kernel_layer_norm_backward_parameters(
     strips(LAYER_NORM, first, &c)
 
 
-# The elementwise part of batch normalization walks down strips too, with what columns need in registers.
+# The elementwise part of batch normalization walks down strips too, with the columns' values in registers.
 
 cdef enum ColumnMap:
     NORMALIZE  # gamma xhat + beta
@@ -454,7 +454,7 @@ cdef struct Map:
     Columns c
     const real* gamma
     const real* beta
-    Py_ssize_t count  # rows that the sums are over
+    Py_ssize_t count  # rows that were summed
     real* y
     Py_ssize_t ldy
 

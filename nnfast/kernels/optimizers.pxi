@@ -1,19 +1,19 @@
-# One step of an optimizer: a loop over a range of the arenas, a whole vector at a time. The last, part vector runs the
-# same code on padded copies. Formulas, and the order of what is done to a gradient, are PyTorch's.
+# One step of an optimizer: a loop over a range of the arenas, a whole vector at a time. The last, partial vector runs
+# the same code on padded copies. The formulas, and the order of operations on the gradient, are PyTorch's.
 #
-# `plain` is a constant wherever a loop is inlined: the gradient is neither scaled nor clipped nor does it decay the
-# parameters. The commonest optimizers have a loop of their own for it.
+# `plain` is a constant wherever a loop is inlined: the gradient is neither scaled nor clipped, and there is no weight
+# decay. The most common optimizers have a separate loop for it.
 
 from libc.math cimport sqrt
 
 cdef inline vreal vlimited(vreal x, real limit) noexcept nogil:
-    """Within -limit..limit; NaN stays."""
+    """Clip to -limit..limit; NaN stays NaN."""
     x = vselect(vlt(vset(limit), x), vset(limit), x)
     return vselect(vlt(x, vset(-limit)), vset(-limit), x)
 
 
 cdef inline vreal vgradient(bint plain, const real* g, vreal p, const Optimizer* o) noexcept nogil:
-    """The gradient as the formulas take it: scaled, clipped, and with coupled weight decay."""
+    """Return the gradient for the formulas: scaled, clipped, and with coupled weight decay."""
     if plain:
         return vload(g)
     return vfma(
@@ -23,7 +23,7 @@ cdef inline vreal vgradient(bint plain, const real* g, vreal p, const Optimizer*
 
 
 cdef inline vreal vdecayed(vreal p, const Optimizer* o) noexcept nogil:
-    """What decoupled weight decay leaves of the parameters."""
+    """Return the parameters after decoupled weight decay."""
     return p*vset(<real>(1 - o.learning_rate*o.weight_decay if o.decoupled_weight_decay else 1))
 
 
@@ -38,7 +38,7 @@ cdef inline void sgd_steps(bint plain, Py_ssize_t n, real* p, const real* g, con
     cdef vreal rate = vset(<real>(-o.learning_rate)), P
     cdef Py_ssize_t i = 0
     cdef int q
-    while i + 4*VW <= n:  # with so little to do in each turn, turns count
+    while i + 4*VW <= n:  # each iteration does so little that their number matters
         for q in range(4):
             P = vload(p + i + q*VW)
             vstore(p + i + q*VW, vfma(rate, vgradient(plain, g + i + q*VW, P, o), P))
@@ -66,7 +66,7 @@ cdef inline void momentum_steps(
 
 
 cdef inline void adagrad_steps(Py_ssize_t n, real* p, const real* g, real* total, const Optimizer* o) noexcept nogil:
-    """Duchi, Hazan and Singer (2011), with the diagonal."""
+    """Duchi, Hazan and Singer (2011), the diagonal version."""
     cdef vreal P, G, S
     cdef Py_ssize_t i = 0
     while i < n:
@@ -81,7 +81,7 @@ cdef inline void adagrad_steps(Py_ssize_t n, real* p, const real* g, real* total
 cdef inline void rmsprop_steps(
         Py_ssize_t n, real* p, const real* g, real* square, real* mean, real* momentum, const Optimizer* o
 ) noexcept nogil:
-    """Tieleman and Hinton (2012); centered as in Graves (2013), but with epsilon outside of the root."""
+    """Tieleman and Hinton (2012); centered as in Graves (2013), but with epsilon outside the root."""
     cdef vreal P, G, S, M
     cdef Py_ssize_t i = 0
     while i < n:
@@ -118,8 +118,8 @@ cdef inline void adadelta_steps(
 cdef inline void adam_steps(
         bint plain, Py_ssize_t n, real* p, const real* g, real* mean, real* square, real* largest, const Optimizer* o
 ) noexcept nogil:
-    """Kingma and Ba (2015), algorithm 1, with epsilon where PyTorch has it: sqrt(v)/sqrt(correction2) + epsilon. With
-    `largest` AMSGrad, Reddi, Kale and Kumar (2018), which PyTorch corrects too."""
+    """Kingma and Ba (2015), algorithm 1, with epsilon placed as in PyTorch: sqrt(v)/sqrt(correction2) + epsilon. With
+    `largest` it is AMSGrad (Reddi, Kale and Kumar 2018), with bias correction as in PyTorch."""
     cdef vreal P, G, M, V
     cdef Py_ssize_t i = 0
     while i < n:
@@ -161,7 +161,7 @@ cdef inline void nadam_steps(
 cdef void update_vectors(
         Py_ssize_t n, real* p, const real* g, real* a, real* b, real* c, const Optimizer* optimizer
 ) noexcept nogil:
-    cdef Optimizer o = optimizer[0]  # a copy, which the compiler knows that no store changes
+    cdef Optimizer o = optimizer[0]  # a copy, which the compiler knows no store can change
     cdef bint plain = o.gradient_scale == 1 and o.clip_value == INFINITY and (
         o.weight_decay == 0 or o.decoupled_weight_decay
     )
@@ -230,7 +230,7 @@ cdef inline vreal vterm(bint square, vreal x) noexcept nogil:
 
 
 cdef inline real sum_block(bint square, Py_ssize_t n, const real* x) noexcept nogil:
-    """Four sums, so that no addition waits for the one before."""
+    """Use four sums, so that no addition waits for the one before."""
     cdef vreal a = vzero(), b = vzero(), c = vzero(), d = vzero()
     cdef Py_ssize_t i = 0
     while i + 4*VW <= n:

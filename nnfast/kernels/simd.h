@@ -1,10 +1,10 @@
 /* Vectors for the kernels: load, store, multiply-add, select and the bits of a float, over GCC's and Clang's vector
  * extensions. The build fixes, for each module, the dtype (NNFAST_FLOAT64) and the bytes of a vector
  * (NNFAST_VECTOR_BYTES: 16, 32 or 64); the compiler's own flags fix the instructions. A 64-byte build with AVX2 flags
- * is right too, only slower: that is how the widest level is tested on processors without AVX-512.
+ * is correct too, only slower: this is how the widest level is tested on processors without AVX-512.
  *
  * The compiler may not contract a*b + c on its own (-ffp-contract=off): whether it does would depend on inlining, and
- * the same row must give the same bits wherever it is computed. Where a fused multiply-add is wanted it says vfma.
+ * the same row must give the same bits wherever it is computed. A fused multiply-add is always written as vfma.
  */
 #ifndef NNFAST_SIMD_H
 #define NNFAST_SIMD_H
@@ -53,7 +53,7 @@ INLINE vreal vload_part(const real *p, Py_ssize_t n, real fill) {
 }
 INLINE void vstore_part(real *p, vreal v, Py_ssize_t n) { memcpy(p, &v, (size_t)n * sizeof(real)); }
 
-/* At the end of an array: what lies at `end` or behind it is read as zero and not written. */
+/* At the end of an array: elements at or after `end` are read as zero and not written. */
 INLINE vreal vload_before(const real *p, const real *end) {
     return end - p >= VW ? vload(p) : vload_part(p, end - p, 0);
 }
@@ -220,7 +220,7 @@ INLINE vreal vround(vreal v) {
     vreal shifted = v + ROUND_MAGIC;
     return shifted - ROUND_MAGIC;
 }
-/* 2**n for integral n within the exponents of normal numbers. */
+/* 2**n for integral n in the exponent range of normal numbers. */
 INLINE vreal vexp2(vreal n) {
     vint integer = (vint)(n + ROUND_MAGIC) - (vint)vset(ROUND_MAGIC);
     return (vreal)((integer + EXPONENT_BIAS) << MANTISSA_BITS);
@@ -236,8 +236,8 @@ INLINE vreal vmantissa(vreal x, vreal *exponent) {
 }
 
 /* The highest level whose instructions both the processor and the operating system support: 0 baseline, 1 AVX2 with
- * FMA, 2 AVX-512 (which a checked build compiles for AVX2). Asked of the processor itself, for not every Clang brings the
- * library behind __builtin_cpu_supports. */
+ * FMA, 2 AVX-512 (which a checked build compiles for AVX2). Queried from the processor itself, because not every Clang
+ * comes with the library behind __builtin_cpu_supports. */
 static inline int simd_supported(void) {
 #if defined(__x86_64__)
     const unsigned fma_osxsave_avx = 1u << 12 | 1u << 27 | 1u << 28;        /* leaf 1, ecx */

@@ -1,19 +1,19 @@
-# The kernel table: all that the engine and the array functions know of a level and a dtype.
+# The kernel table: all that the engine and the array functions know about a level and a dtype.
 #
-# One level module (say AVX2, float32) fills one table and hands it over in a capsule; `nnfast.kernels.dispatch` picks
-# the tables of the level in use. Pointers are untyped: the caller counts in elements of `itemsize` bytes. Rows of a
-# matrix lie a leading dimension apart (`ldx` for `x`, in elements).
+# Each level module (say AVX2, float32) fills one table and exports it in a capsule; `nnfast.kernels.dispatch` picks the
+# tables of the level in use. Pointers are untyped: the caller counts in elements of `itemsize` bytes. Rows of a matrix
+# are a leading dimension apart (`ldx` for `x`, in elements).
 #
-# Two rules that let tails run the same code as the rest:
+# Two rules let tails run the same code as the rest:
 # - a matrix B or a bias may be read up to one vector past the end of its last row;
-# - columns n..ld of an output row are scratch: whole vectors are stored there where they fit. Nothing behind the end of
+# - columns n..ld of an output row are scratch: whole vectors are stored there where they fit. Nothing beyond the end of
 #   an output is read or written.
 
 from libc.math cimport pow
 from libc.stdint cimport int64_t, uint64_t
 
-# The enums are also Python's: what a code is called, in lower case, is the name of the operation everywhere else. Where
-# a new one stands tells what is true of it: see the functions behind each enum.
+# The enums are also visible to Python: a code's name in lower case is the name of the operation everywhere else. The
+# position of a code determines its properties: see the functions after each enum.
 
 cpdef enum Function:  # elementwise functions and, before EXP, activations
     IDENTITY
@@ -62,13 +62,13 @@ cpdef enum Loss:
     SUM_SQUARED_ERROR
 
 cdef enum:
-    SUM_BLOCK = 4096  # elements of a sum in one precision; of more, the blocks' sums are added in double precision
+    SUM_BLOCK = 4096  # elements of a sum in the dtype's precision; sums of such blocks are added in double precision
 
 cdef struct LossSpec:
     int kind
     double a                # delta of huber; label smoothing; of poisson nonzero if outputs are logarithms of rates
     double b                # the second parameter of losses that have two
-    const void* per_output  # of quantile: `period` numbers, which outputs have in turn, and SUM_BLOCK more; else NULL
+    const void* per_output  # of quantile: `period` numbers, for the outputs in turn, and SUM_BLOCK more; else NULL
     Py_ssize_t period
 
 cdef inline bint over_elements(int loss) noexcept nogil:
@@ -95,8 +95,8 @@ cpdef enum Metric:
     CLASS_ACCURACY    # whether the largest output is the target's class
     TOP_K_ACCURACY    # whether the target's class is among the k largest outputs
     BINARY_ACCURACY   # outputs that are above the threshold exactly where the target is above 0.5
-    SUBSET_ACCURACY   # whether all outputs of the row are
-    ABSOLUTE_ERROR    # the sum of |output - target|; a label stands for 1 at its class and 0 elsewhere
+    SUBSET_ACCURACY   # whether that holds for all outputs of the row
+    ABSOLUTE_ERROR    # the sum of |output - target|; a label means 1 at its class and 0 elsewhere
 
 cdef struct MetricSpec:
     int kind
@@ -140,15 +140,15 @@ cdef enum:
 
 
 cdef inline int moments_needed(int kind) noexcept nogil:
-    """How many of the first moments an optimizer cannot do without."""
+    """How many of the first moments an optimizer requires."""
     return 0 if kind == SGD else 1 if kind < ADADELTA else 2
 
 
 cdef struct Targets:
-    const int64_t* labels  # one class a row, or NULL
+    const int64_t* labels  # one class per row, or NULL
     const void* values     # else rows of n values
     Py_ssize_t ld
-    const double* weights  # one a row, which its loss and gradient are multiplied by; or NULL
+    const double* weights  # one per row, which multiplies its loss and gradient; or NULL
 
 cdef struct Optimizer:
     int kind
@@ -168,7 +168,7 @@ cdef struct Optimizer:
     double gradient_scale  # 1 leaves the gradient as it is
     double clip_value      # infinity clips nothing
     double average_decay   # of the average of the parameters
-    # what `advance` tells for each step
+    # what `advance` computes for each step
     double correction1     # 1 - beta1**step
     double correction2
     double product         # of the momenta of all steps, this one included; 1 before the first
@@ -176,10 +176,9 @@ cdef struct Optimizer:
 
 
 cdef inline void advance(Optimizer* o, int64_t step) noexcept nogil:
-    """From the hyperparameters to what the optimizer is in step number `step`, which counts from 1; `product` is that
-    of the steps before."""
+    """Update the fields that depend on the step; `step` counts from 1, and `product` is that of the steps before."""
     if o.kind == SGD:
-        if o.product == 1:  # the first gradient is the first momentum, whole
+        if o.product == 1:  # the first momentum is the first gradient, without dampening
             o.dampening = 0
         o.product *= o.momentum
     elif o.kind == ADAGRAD:
@@ -197,18 +196,18 @@ cdef inline void advance(Optimizer* o, int64_t step) noexcept nogil:
 cdef struct Kernels:
     int itemsize
     int vector_width  # elements in a vector
-    # y = f(x) for each row of n; y may be x. `alpha` is the one parameter of a function: the slope of leaky_relu, the
+    # y = f(x) for each row of n; y may be x. `alpha` is the parameter of a function: the slope of leaky_relu, the
     # alpha of elu, the beta of softplus
     void (*apply)(
         int function, double alpha, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, void* y, Py_ssize_t ldy
     ) noexcept nogil
-    # y = f(x) and derivative = f'(x), for a function that keeps it; either may be x
+    # y = f(x) and derivative = f'(x), for a function that keeps its derivative; either may be x
     void (*apply_keep)(
         int function, double alpha, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, void* y, Py_ssize_t ldy,
         void* derivative, Py_ssize_t ldd
     ) noexcept nogil
-    # out = gradient * f'(x), told from the output y = f(x), or for a function that keeps its derivative from y = x; out
-    # may be gradient or y
+    # out = gradient * f'(x), computed from the output y = f(x), or from y = x for a function that keeps its derivative;
+    # out may be gradient or y
     void (*apply_backward)(
         int function, double alpha, Py_ssize_t m, Py_ssize_t n, const void* gradient, Py_ssize_t ldg, const void* y,
         Py_ssize_t ldy, void* out, Py_ssize_t ldo
@@ -228,8 +227,8 @@ cdef struct Kernels:
         bint classes, double threshold, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx,
         const Targets* targets
     ) noexcept nogil
-    # the score of each row, times its weight if there are weights; returns the total without weights, of counts alone:
-    # for them row_scores may be NULL
+    # the score of each row, times its weight if there are weights; for counts without weights it returns the total, and
+    # row_scores may be NULL
     Py_ssize_t (*score)(
         const MetricSpec* metric, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const Targets* targets,
         double* row_scores
@@ -256,13 +255,13 @@ cdef struct Kernels:
     void (*dense_backward_bias)(
         Py_ssize_t m, Py_ssize_t n_out, const void* gradient, Py_ssize_t ldg, void* out, bint accumulate
     ) noexcept nogil
-    # out[i] = z[rows[i]] + scale[i] direction: chosen rows of a product z = x W after a change in one column of x or
+    # out[i] = z[rows[i]] + scale[i] direction: selected rows of a product z = x W after a change in one column of x or
     # row of W
     void (*rank_one)(
         Py_ssize_t m, Py_ssize_t n, const void* z, Py_ssize_t ldz, const int64_t* rows, const void* scale,
         const void* direction, void* out, Py_ssize_t ldo
     ) noexcept nogil
-    # one step of an optimizer on n parameters. Which of the MAX_MOMENTS moments are not NULL says what it keeps:
+    # one step of an optimizer on n parameters. The moments that are not NULL, of MAX_MOMENTS, are those it keeps:
     # SGD the momentum; ADAGRAD the sum of squares; RMSPROP the mean of squares, the mean (if centered) and the
     # momentum; ADADELTA the mean squares of gradient and change; ADAM, ADAMW the mean, the mean of squares and its
     # largest (with amsgrad); NADAM the mean and the mean of squares
@@ -272,7 +271,7 @@ cdef struct Kernels:
     # average += weight (values - average)
     void (*average)(Py_ssize_t n, double weight, void* average, const void* values) noexcept nogil
     double (*square_sum)(Py_ssize_t n, const void* x) noexcept nogil
-    # l1 sum|p| + l2 sum p*p, and its gradient, which is added to one
+    # l1 sum|p| + l2 sum p*p; and its gradient, which is added to `gradient`
     double (*penalty)(Py_ssize_t n, const void* parameters, double l1, double l2) noexcept nogil
     void (*add_penalty)(
         Py_ssize_t n, const void* parameters, void* gradient, double l1, double l2
@@ -287,17 +286,18 @@ cdef struct Kernels:
         Py_ssize_t m, Py_ssize_t n, const void* a, Py_ssize_t lda, const void* b, Py_ssize_t ldb, void* out,
         Py_ssize_t ldo
     ) noexcept nogil
-    # keep = 0, with probability `rate`, or 1/(1 - rate), told by (key, row0 + row, column); y = x keep; y may be x
+    # keep = 0 with probability `rate`, else 1/(1 - rate), determined by (key, row0 + row, column); y = x keep; y may be
+    # x
     void (*dropout)(
         double rate, uint64_t key, Py_ssize_t row0, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx,
         void* keep, Py_ssize_t ldk, void* y, Py_ssize_t ldy
     ) noexcept nogil
-    # y = x + deviation z, z a standard normal told by (key, row0 + row, column); y may be x
+    # y = x + deviation z, z a standard normal determined by (key, row0 + row, column); y may be x
     void (*gaussian_noise)(
         double deviation, uint64_t key, Py_ssize_t row0, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx,
         void* y, Py_ssize_t ldy
     ) noexcept nogil
-    # y = gamma xhat + beta, xhat = (x - mean)/sqrt(variance + epsilon) over the row; `stats`, 2 reals a row (mean,
+    # y = gamma xhat + beta, xhat = (x - mean)/sqrt(variance + epsilon) over the row; `stats`, 2 reals per row (mean,
     # 1/sqrt(variance + epsilon)), may be NULL, and so may gamma and beta; y may be x
     void (*layer_norm)(
         double epsilon, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const void* gamma, const void* beta,
@@ -323,12 +323,12 @@ cdef struct Kernels:
         double epsilon, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const void* mean,
         const void* variance, const void* gamma, const void* beta, void* y, Py_ssize_t ldy
     ) noexcept nogil
-    # columns first..last of sum(gradient) and of sum(gradient xhat): the gradients of beta and gamma too
+    # columns first..last of sum(gradient) and of sum(gradient xhat): also the gradients of beta and gamma
     void (*batch_norm_sums)(
         double epsilon, Py_ssize_t first, Py_ssize_t last, Py_ssize_t m, const void* gradient, Py_ssize_t ldg,
         const void* x, Py_ssize_t ldx, const void* mean, const void* variance, void* sum_gradient, void* sum_product
     ) noexcept nogil
-    # count: the rows that the sums are over; with sum_gradient NULL the moments are constants; out may be gradient or x
+    # count: the rows that were summed; with sum_gradient NULL the moments are constants; out may be gradient or x
     void (*batch_norm_backward)(
         double epsilon, Py_ssize_t count, Py_ssize_t m, Py_ssize_t n, const void* gradient, Py_ssize_t ldg,
         const void* x, Py_ssize_t ldx, const void* mean, const void* variance, const void* gamma,

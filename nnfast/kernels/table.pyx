@@ -1,1 +1,1 @@
-"""The enums of table.pxd, as classes of Python: they are declared there alone."""
+"""The enums of table.pxd as Python classes; they are declared only there."""

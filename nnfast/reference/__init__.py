@@ -3,7 +3,7 @@
 Nothing here is used at run time, and nothing here imports nnfast: the tests compare the compiled kernels with it.
 Arrays are of a float dtype; `out` is written and returned if it is given.
 
-Every public function of the files listed here is a twin, so that a new one is written in its own file alone.
+Every public function of the files listed here is the twin of a kernel, so a new one changes its own file only.
 """
 
 from . import activations, elementwise, losses, metrics, noise, norms, optimizers, shuffling

@@ -1,7 +1,8 @@
 """Elementwise functions, softmax, log_softmax, and their derivatives.
 
-``f_backward(gradient, output)`` is ``gradient`` times the derivative of ``f`` at the point where ``f`` gave ``output``;
-of gelu, silu and softplus, where the output does not determine it, ``f_backward(gradient, x)`` is that at ``x``.
+``f_backward(gradient, output)`` is ``gradient`` times the derivative of ``f`` at the point where ``f`` returned
+``output``. For gelu, silu and softplus the output does not determine the derivative: ``f_backward(gradient, x)`` is
+``gradient`` times the derivative at ``x``.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ def log(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
 
 
 def step(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """1 above zero, else 0; NaN stays NaN."""
+    """1 where x > 0, else 0; NaN stays NaN."""
     return into(out, np.where(np.isnan(x), x, (x > 0).astype(x.dtype)))
 
 
 def step_backward(gradient: np.ndarray, output: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Zero: the step is flat wherever it has a derivative."""
+    """Zero: `step` is flat wherever it has a derivative."""
     return into(out, np.where(np.isnan(output), output, np.zeros_like(output)))
 
 
@@ -68,7 +69,7 @@ def relu_backward(gradient: np.ndarray, output: np.ndarray, out: np.ndarray | No
 
 
 def softmax(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """exp(x) over its sum along the last axis, shifted by the largest so that nothing overflows."""
+    """exp(x) divided by its sum along the last axis; the largest value is subtracted first, so nothing overflows."""
     if x.size == 0:
         return into(out, x.copy())
     with np.errstate(invalid="ignore"):
@@ -83,7 +84,7 @@ def softmax_backward(gradient: np.ndarray, output: np.ndarray, out: np.ndarray |
 
 
 def log_softmax(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """X - log(sum(exp(x))) along the last axis, shifted by the largest so that nothing overflows."""
+    """X - log(sum(exp(x))) along the last axis; the largest value is subtracted first, so nothing overflows."""
     if x.size == 0:
         return into(out, x.copy())
     with np.errstate(invalid="ignore"):
@@ -144,7 +145,7 @@ def hard_sigmoid_backward(gradient: np.ndarray, output: np.ndarray, out: np.ndar
 
 
 def gelu(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """X times the normal distribution function; NaN only of NaN."""
+    """X times the normal distribution function; NaN only where x is NaN."""
     return into(out, np.maximum(x, 0) - _weighed(np.abs(x), special.ndtr(-np.abs(x))))
 
 
@@ -154,7 +155,7 @@ def gelu_backward(gradient: np.ndarray, x: np.ndarray, out: np.ndarray | None = 
 
 
 def _weighed(a: np.ndarray, tail: np.ndarray) -> np.ndarray:
-    """The product with a tail, which is zero where that is, though a be infinite."""
+    """The product with a tail; zero where the tail is zero, even if `a` is infinite."""
     return np.multiply(a, tail, where=tail != 0, out=np.zeros_like(a))
 
 

@@ -36,7 +36,7 @@ def dense(
 def rank_one(
     z: np.ndarray, rows: np.ndarray, scale: np.ndarray, direction: np.ndarray, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Chosen rows of a product ``z = x @ W`` after a change of rank one: ``z[rows] + outer(scale, direction)``."""
+    """Selected rows of a product ``z = x @ W`` after a rank-one change: ``z[rows] + outer(scale, direction)``."""
     return np.add(z[rows], np.outer(scale, direction), out=out)
 
 

@@ -1,8 +1,8 @@
 """Losses and their gradients with respect to the prediction.
 
 The last axis holds the outputs of one row. `target` has the shape of `prediction` or, for the two cross entropies over
-classes, may be integer labels of one axis less. The squared error of a sum and the cross entropies over classes average
-over rows, and so do the Kullback-Leibler divergences; all others over all elements, as in PyTorch.
+classes, may hold integer labels with one axis less. `sum_squared_error`, the cross entropies over classes and the
+Kullback-Leibler divergences are averaged over rows; all others over all elements, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def mean_absolute_error_backward(
 
 
 def huber(prediction: np.ndarray, target: np.ndarray, delta: float = 1.0, out: np.ndarray | None = None) -> np.ndarray:
-    """d**2/2 up to delta, from there on its tangent."""
+    """d**2/2 up to delta, its tangent beyond."""
     d = np.abs(prediction - target)
     return _mean(np.where(d <= delta, 0.5 * d**2, delta * (d - 0.5 * delta)).astype(d.dtype), out)
 
@@ -91,7 +91,7 @@ def log_cosh_backward(prediction: np.ndarray, target: np.ndarray, out: np.ndarra
 def poisson(
     prediction: np.ndarray, target: np.ndarray, log_input: bool = True, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Of rates: rate - t log(rate); or of their logarithms."""
+    """Return rate - t log(rate), averaged; predictions are the rates or their logarithms."""
     if log_input:
         return _mean(exp(prediction) - target * prediction, out)
     return _mean(prediction - target * log(prediction + prediction.dtype.type(1e-8)), out)
@@ -107,7 +107,7 @@ def poisson_backward(
 def quantile(
     prediction: np.ndarray, target: np.ndarray, quantiles: np.ndarray, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """A target above the prediction costs q times the distance, one below 1 - q times; one q for each output."""
+    """A target above the prediction costs q times the distance, one below (1 - q) times; one q for each output."""
     d = target - prediction
     return _mean(np.where(d > 0, quantiles * d, (quantiles - 1) * d), out)
 
@@ -122,7 +122,7 @@ def quantile_backward(
 
 
 def hinge(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """max(0, 1 - t x), of targets -1 and 1."""
+    """max(0, 1 - t x), for targets of -1 or 1."""
     return _mean(np.maximum(1 - target * prediction, 0), out)
 
 
@@ -134,14 +134,14 @@ def hinge_backward(prediction: np.ndarray, target: np.ndarray, out: np.ndarray |
 
 
 def _smooth(prediction: np.ndarray, target: np.ndarray, label_smoothing: float) -> np.ndarray:
-    """Targets over classes, of which a part is spread over all of them."""
+    """Targets over classes, a fraction of which is spread over all classes."""
     return _one_hot(prediction, target) * (1 - label_smoothing) + label_smoothing / prediction.shape[-1]
 
 
 def cross_entropy(
     prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """-sum(t log(p)) of probabilities, clipped to be the dtype's epsilon away from 0 and 1."""
+    """-sum(t log(p)) of probabilities, clipped to lie at least the dtype's epsilon away from 0 and 1."""
     t = _smooth(prediction, target, label_smoothing)
     return _scalar(-np.sum(t * np.log(_clip(prediction)), dtype=np.float64) / _rows(prediction), prediction, out)
 
@@ -168,7 +168,7 @@ def binary_cross_entropy_backward(
 
 
 def kl_divergence(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """sum(t (log(t) - x)) of log-probabilities x; a class of no probability costs nothing."""
+    """sum(t (log(t) - x)) of log-probabilities x; a class with target probability zero contributes nothing."""
     with np.errstate(divide="ignore", invalid="ignore"):
         each = np.where((target == 0) & ~np.isnan(prediction), 0, target * (np.log(target) - prediction))
     return _scalar(np.sum(each, dtype=np.float64) / _rows(prediction), prediction, out)
@@ -181,7 +181,7 @@ def kl_divergence_backward(prediction: np.ndarray, target: np.ndarray, out: np.n
 def softmax_cross_entropy(
     prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """The cross entropy of softmax(prediction), from the logits by log-sum-exp."""
+    """The cross entropy of softmax(prediction), computed from the logits by log-sum-exp."""
     t = _smooth(prediction, target, label_smoothing)
     shifted = prediction - prediction.max(axis=-1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(axis=-1))
@@ -200,9 +200,9 @@ def softmax_cross_entropy_backward(
 def sigmoid_binary_cross_entropy(
     prediction: np.ndarray, target: np.ndarray, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """The binary cross entropy of sigmoid(prediction), from the logits: log(1 + exp(x)) - t x."""
+    """The binary cross entropy of sigmoid(prediction), computed from the logits: log(1 + exp(x)) - t x."""
     t = target * (1 - label_smoothing) + label_smoothing / 2
-    factor = np.where(prediction > 0, 1 - t, -t)  # max(x, 0) - t x is nothing where this is zero, were x inf
+    factor = np.where(prediction > 0, 1 - t, -t)  # where it is 0, max(x, 0) - t x is 0 even if x is inf
     with np.errstate(invalid="ignore"):
         linear = np.where((factor == 0) & ~np.isnan(prediction), 0, prediction * factor)
     return _mean(linear + np.log1p(np.exp(-np.abs(prediction))), out)
@@ -216,7 +216,7 @@ def sigmoid_binary_cross_entropy_backward(
 
 
 def softmax_kl_divergence(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """The divergence of softmax(prediction), from the logits: sum(t log(t)) and the cross entropy."""
+    """The divergence of softmax(prediction), computed from the logits: sum(t log(t)) plus the cross entropy."""
     logs = np.sum(np.where(target == 0, 0, target * np.log(np.where(target == 0, 1, target))), dtype=np.float64)
     value = logs / _rows(prediction) + softmax_cross_entropy(prediction.astype(np.float64), target)
     return _scalar(np.float64(value), prediction, out)
@@ -229,10 +229,11 @@ def softmax_kl_divergence_backward(
 
 
 def count_correct(prediction: np.ndarray, target: np.ndarray, threshold: float | None = None) -> int:
-    """Count right answers.
+    """Count correct predictions.
 
-    How many rows have their largest value at the target's class; with a threshold, how many elements of `prediction`
-    are above it exactly where `target` is above one half. NaN is never right, nor is a row of classes with NaN.
+    Without a threshold, count the rows whose largest value is at the target's class; with one, the elements of
+    `prediction` that lie above it exactly where `target` is above one half. NaN is never right, nor is a row of classes
+    with NaN.
     """
     if threshold is not None:
         return int(np.sum(~np.isnan(prediction) & ((prediction > threshold) == (target > 0.5))))

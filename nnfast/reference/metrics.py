@@ -14,13 +14,13 @@ def score(
     weights: np.ndarray | None = None,
     total: bool = False,
 ) -> np.ndarray | int:
-    """Compute the score of each row, in float64 and times its weight; or the total of all, for metrics that count.
+    """Compute the score of each row, in float64 and times its weight; or their total, for metrics that count.
 
     The metric is "class_accuracy" (the largest output is at the target's class), "top_k_accuracy" (the target's class
     is among the `k` largest outputs), "binary_accuracy" (how many outputs are above `threshold` exactly where the
-    target is above one half), "subset_accuracy" (whether all of the row are) or "absolute_error" (the sum over the
-    row). NaN is never right, nor is a row of classes with NaN. Of equal outputs the first are the largest. A row of
-    weight zero contributes nothing.
+    target is above one half), "subset_accuracy" (whether that holds for the whole row) or "absolute_error" (the sum
+    over the row). NaN is never right, nor is a row of classes with NaN. Among equal outputs the first counts as the
+    largest. A row of weight zero contributes nothing.
     """
     scores = _of_rows(prediction, target, metric, threshold, k).astype(np.float64)
     if total:

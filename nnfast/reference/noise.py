@@ -1,6 +1,6 @@
-"""Counter-based noise: what an element gets is a hash of (key, row, column) and of nothing else.
+"""Counter-based noise: the noise of an element is a hash of (key, row, column) and of nothing else.
 
-So the same key gives the same noise in both dtypes, for any number of rows at once and on any number of threads.
+The same key therefore gives the same noise in both dtypes, for any number of rows and on any number of threads.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _row_keys(key: int, row0: int, m: int) -> np.ndarray:
 
 
 def _hash(row_keys: np.ndarray, n: int) -> np.ndarray:
-    """32 random bits for each row and column: lowbias32 (Wellons 2018), with the halves of the row's key within."""
+    """32 random bits for each row and column: lowbias32 (Wellons 2018), with both halves of the row's key mixed in."""
     low, high = row_keys.astype(np.uint32)[:, np.newaxis], (row_keys >> np.uint64(32)).astype(np.uint32)[:, np.newaxis]
     x = np.arange(n, dtype=np.uint32) + low
     x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
@@ -62,9 +62,9 @@ def dropout(
 def gaussian_noise(
     x: np.ndarray, deviation: float, key: int, row0: int = 0, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """``x`` plus normal numbers of that standard deviation, no larger than 5.77 times it (Box and Muller 1958).
+    """``x`` plus normal noise of standard deviation `deviation`, at most 5.77 times it (Box and Muller 1958).
 
-    Two uniform numbers of 24 bits, u in (0, 1] and v in [-1/2, 1/2), make a normal one: sqrt(-2 log(u)) sin(pi v).
+    Two 24-bit uniform numbers, u in (0, 1] and v in [-1/2, 1/2), give a normal one: sqrt(-2 log(u)) sin(pi v).
     """
     row_keys = _row_keys(key, row0, x.shape[0])
     u = (_upper(_hash(row_keys, x.shape[1])) + 1) * 2.0**-24 + 0.5

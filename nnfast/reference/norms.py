@@ -1,7 +1,7 @@
 """Layer normalization (Ba, Kiros and Hinton 2016) and batch normalization (Ioffe and Szegedy 2015) of matrices.
 
-``xhat = (x - mean)/sqrt(variance + epsilon)``, of a row or of a column, with the biased variance, as in PyTorch; then
-``gamma*xhat + beta``, of a value each for every column. A gamma of None is one, a beta of None is zero.
+``xhat = (x - mean)/sqrt(variance + epsilon)``, over a row or a column, with the biased variance, as in PyTorch; then
+``gamma*xhat + beta``, with one gamma and one beta per column. A gamma of None means one, a beta of None zero.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def layer_norm(
     stats: np.ndarray | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """`stats`, of shape (rows, 2), takes each row's mean and 1/sqrt(variance + epsilon)."""
+    """`stats`, of shape (rows, 2), receives each row's mean and 1/sqrt(variance + epsilon)."""
     mean, variance = _moments(x, 1)
     inverse = 1 / np.sqrt(variance + epsilon)
     into(stats, np.hstack([mean, inverse]))
@@ -65,7 +65,7 @@ def layer_norm_backward_parameters(
     columns: tuple[int, int] | None = None,
     accumulate: bool = False,
 ) -> None:
-    """Into those of the two that are not None, and of `columns` (first, last) alone if it is given."""
+    """Write the gradients whose arrays are not None, only for `columns` (first, last) if given."""
     xhat = (x - stats[:, :1]) * stats[:, 1:]
     some = slice(*columns or (0, x.shape[1]))
     for out, terms in ((gamma_gradient, gradient * xhat), (beta_gradient, gradient)):
@@ -77,7 +77,7 @@ def layer_norm_backward_parameters(
 def batch_norm_moments(
     x: np.ndarray, out: np.ndarray | None = None, *, columns: tuple[int, int] | None = None
 ) -> np.ndarray:
-    """Mean and biased variance of each column, as two rows; of `columns` (first, last) alone if it is given."""
+    """Mean and biased variance of each column, as two rows; only of `columns` (first, last) if given."""
     out = np.zeros((2, x.shape[1]), x.dtype) if out is None else out
     some = slice(*columns or (0, x.shape[1]))
     out[:, some] = np.vstack(_moments(x[:, some], 0))
@@ -126,7 +126,7 @@ def batch_norm_backward(
     epsilon: float,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """`sums` are those over all `count` rows of the batch; without them mean and variance are constants."""
+    """`sums` are over all `count` rows of the batch; without them mean and variance are constants."""
     inverse = 1 / np.sqrt(variance + x.dtype.type(epsilon))
     if sums is not None:
         gradient = gradient - sums[0] / count - (x - mean) * inverse * (sums[1] / count)

@@ -1,9 +1,8 @@
 """One step of each optimizer, in place; averages and penalties of parameters; and the check for finite values.
 
-Definitions are PyTorch's. `step` counts from 1. What all optimizers can do with a gradient comes first, in this order:
-it is multiplied by `gradient_scale`, which clips the norm of all gradients together; clipped to
--clip_value..clip_value; and `weight_decay` times the parameters is added, unless the decay is decoupled, which shrinks
-the parameters themselves.
+Definitions are PyTorch's. `step` counts from 1. All optimizers first prepare the gradient, in this order: it is
+multiplied by `gradient_scale`, which clips the norm of all gradients together; clipped to -clip_value..clip_value; and
+`weight_decay` times the parameters is added, unless the decay is decoupled, which shrinks the parameters themselves.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def sgd(
     clip_value: float | None = None,
     gradient_scale: float = 1.0,
 ) -> None:
-    """With a `buffer` for the momentum, whose first value is the first gradient, whole."""
+    """`buffer` holds the momentum; its first value is the first gradient, without dampening."""
     gradient = _prepared(parameters, gradient, weight_decay, clip_value, gradient_scale)
     if buffer is not None:
         buffer *= momentum
@@ -60,7 +59,7 @@ def adagrad(
     clip_value: float | None = None,
     gradient_scale: float = 1.0,
 ) -> None:
-    """Duchi, Hazan and Singer (2011), with the diagonal; `total` is the sum of all squared gradients."""
+    """Duchi, Hazan and Singer (2011), the diagonal version; `total` is the sum of all squared gradients."""
     gradient = _prepared(parameters, gradient, weight_decay, clip_value, gradient_scale)
     total += gradient * gradient
     rate = learning_rate / (1 + (step - 1) * learning_rate_decay)
@@ -82,9 +81,9 @@ def rmsprop(
     clip_value: float | None = None,
     gradient_scale: float = 1.0,
 ) -> None:
-    """Tieleman and Hinton (2012); with a `mean` centered, as in Graves (2013), with a `buffer` for the momentum.
+    """Tieleman and Hinton (2012); with `mean`, centered as in Graves (2013); with `buffer`, with momentum.
 
-    The variance of the centered one is never below zero, where PyTorch lets rounding make it so, and a NaN of it.
+    The centered variance is never below zero; in PyTorch rounding can make it negative, and the step NaN.
     """
     gradient = _prepared(parameters, gradient, weight_decay, clip_value, gradient_scale)
     square += (1 - alpha) * (gradient * gradient - square)
@@ -138,9 +137,9 @@ def adam(
     clip_value: float | None = None,
     gradient_scale: float = 1.0,
 ) -> None:
-    """Kingma and Ba (2015), algorithm 1, with epsilon where PyTorch has it.
+    """Kingma and Ba (2015), algorithm 1, with epsilon placed as in PyTorch.
 
-    With `largest`, the largest of all second moments, AMSGrad of Reddi, Kale and Kumar (2018).
+    With `largest`, the largest second moment so far, it is AMSGrad (Reddi, Kale and Kumar 2018).
     """
     decay = 0.0 if decoupled_weight_decay else weight_decay
     gradient = _prepared(parameters, gradient, decay, clip_value, gradient_scale)
@@ -172,7 +171,7 @@ def adamw(
     clip_value: float | None = None,
     gradient_scale: float = 1.0,
 ) -> None:
-    """Loshchilov and Hutter (2019), algorithm 2, with the decay times the learning rate, as PyTorch has it."""
+    """Loshchilov and Hutter (2019), algorithm 2, with the decay multiplied by the learning rate, as in PyTorch."""
     adam(
         parameters, gradient, first_moment, second_moment, learning_rate, beta1, beta2, epsilon, step, largest=largest,
         weight_decay=weight_decay, decoupled_weight_decay=decoupled_weight_decay, clip_value=clip_value,
@@ -200,7 +199,7 @@ def nadam(
 ) -> float:
     """Dozat (2016), with the momentum of its section 3.2.
 
-    `product` is that of the momenta of all steps before; returned is that of this one too.
+    `product` is the product of the momenta of all steps before; the returned value includes this step.
     """
     decay = 0.0 if decoupled_weight_decay else weight_decay
     gradient = _prepared(parameters, gradient, decay, clip_value, gradient_scale)
@@ -217,17 +216,17 @@ def nadam(
 
 
 def average(average: np.ndarray, values: np.ndarray, weight: float) -> None:
-    """Move an exponential moving average towards `values`, which get `weight` in it."""
+    """Move an exponential moving average towards `values`, with weight `weight`."""
     average += weight * (values - average)
 
 
 def square_sum(x: np.ndarray) -> float:
-    """The square of the norm."""
+    """Return the squared norm."""
     return float((x * x).sum())
 
 
 def penalty(parameters: np.ndarray, l1: float, l2: float) -> float:
-    """As Keras has it, without a half."""
+    """Without a factor of one half, as in Keras."""
     return float(l1 * np.abs(parameters).sum() + l2 * (parameters * parameters).sum())
 
 

@@ -1,4 +1,4 @@
-"""What the files of the reference share; no twin of a kernel."""
+"""Helpers that the files of the reference share; not the twin of a kernel."""
 
 from __future__ import annotations
 
