@@ -117,7 +117,7 @@ def test_sources_that_are_not_compiled_say_what_to_do(tmp_path):
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: nnfast was imported from sources that are not compiled, in ")
     assert str(tmp_path) in last
-    assert last.endswith("or compile these with `pip install -e .`")
+    assert last.endswith("or compile the sources with `pip install -e .`")
 
 
 # ---- what it imports
