@@ -242,6 +242,8 @@ def test_no_module_imports_in_a_circle():
 FOREIGN = {"_CFuncPtr", "_flags_", "_getframe"}  # of the standard library, which has no other name for them
 
 
+
+
 def is_private(name):
     return name.startswith("_") and not name.startswith("__")
 
