@@ -1,4 +1,4 @@
-"""The state of a network, and what training, gradients, files and checks share of it."""
+"""The state of a network, shared by training, gradients, files and checks."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ArrayViews(Mapping[str, np.ndarray]):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The paths of the arrays, in their order."""
+        """The paths of the arrays, in order."""
         return tuple(self._paths)
 
     def __repr__(self) -> str:
@@ -110,19 +110,19 @@ Layout = Iterable[tuple[str, str, int, tuple[int, ...]]]
 
 
 def views(layout: Layout, vector: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the arrays in a vector by name: views, laid out as `layout` says."""
+    """Return views of the arrays in a vector by name, according to `layout`."""
     return {name: vector[at : at + prod(shape)].reshape(shape) for name, _, at, shape in layout}
 
 
 def paths(layout: Layout) -> dict[str, str]:
-    """Return the name of each path; files store paths."""
+    """Return a mapping from paths, which files store, to names."""
     return {path: name for name, path, _, _ in layout}
 
 
 def checked_shape(shape: Any) -> tuple[int, ...]:
     """Return the shape of a sample as a tuple; TypeError or ValueError unless it consists of positive integers."""
     if isinstance(shape, np.ndarray):
-        shape = shape.tolist()  # of no axis, it is one number
+        shape = shape.tolist()  # an array without axes becomes a number
     several = isinstance(shape, Sequence) and not isinstance(shape, (str, bytes))
     sizes = tuple(shape) if several else (shape,)
     if not sizes:
@@ -131,7 +131,7 @@ def checked_shape(shape: Any) -> tuple[int, ...]:
 
 
 def shape_of_rows(shape: tuple[int, ...]) -> str:
-    """Return the shape of a batch of samples, as messages show it."""
+    """Return the shape of a batch of samples as text for messages."""
     return f"(n, {', '.join(map(str, shape))})"
 
 
@@ -151,18 +151,18 @@ class Network:
     input_shape : tuple of int or None
         The shape of a sample; None before `build`.
     program, row_program : Program or None
-        The compiled network, None before `build`; and the same if a sample is a row, so that `predict_one` need not
-        reshape it, else None.
+        The compiled network, None before `build`; and the same object if samples are one-dimensional, so that
+        `predict_one` need not reshape them, else None.
     guard : Guard
-        Held by whoever trains the network or needs a consistent state of it.
+        Held while the network is trained or a consistent state of it is needed.
     initial_stream, shuffle_stream : Generator
         For initial values and for shuffling.
     noise_seed : int
-        Of dropout and noise.
+        The seed of dropout and noise.
     stopping : bool
         Whether `Sequential.stop` has been called since `fit` began.
     history : History or None
-        Of the last `fit`.
+        The history of the last `fit`.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class Network:
         self.initial_stream, self.shuffle_stream, noise = streams(seed)
         self.noise_seed = int(noise.integers(2**63))
         self.input_shape: tuple[int, ...] | None = None
-        self.history: Any = None  # of a class defined further up
+        self.history: Any = None  # a History; its module imports this one
         self.program: Program | None = None
         self.row_program: Program | None = None
         self.stopping = False
@@ -199,9 +199,9 @@ class Network:
     # ---- building
 
     def build(self, sizes: tuple[int, ...]) -> None:
-        """Make room for the parameters and set their initial values.
+        """Allocate the parameters and set their initial values.
 
-        The caller holds the guard, or nobody else has the network yet.
+        The caller holds the guard, or the network is not shared yet.
         """
         compiler = Compiler(sizes)
         compiler.add_layers(self.layers)
@@ -291,7 +291,7 @@ class Network:
         return ArrayViews(views(layout, vector), paths(layout))
 
     def in_double(self) -> Network:
-        """Return a network of the same values in float64: a copy, which no other thread trains."""
+        """Return a copy of the network in float64, which no other thread trains."""
         program = self.built
         with self.guard.whole:
             program.settle()
@@ -307,7 +307,7 @@ class Network:
     # ---- arguments
 
     def rows(self, x: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
-        """Return `x` as a matrix with one flattened sample of `shape`, by default the network's, in each row."""
+        """Return `x` as a matrix with one flattened sample per row, of `shape`, by default the network's."""
         shape = shape or self.built_shape
         array = as_array("x", x, self.dtype)
         if array.ndim == len(shape) and array.shape == shape:
@@ -321,7 +321,7 @@ class Network:
     def data(
         self, x: ArrayLike, y: ArrayLike, shape: tuple[int, ...] | None = None, *, finite: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return `x` as a matrix and `y` as the engine takes it, of at least one row."""
+        """Return `x` as a matrix and `y` in the engine's format; both have at least one row."""
         rows = self.rows(x, shape)
         if not len(rows):
             raise ValueError(f"x must have at least one row, got shape {np.shape(x)}")
@@ -351,7 +351,7 @@ class Network:
                 return
 
     def check_batch(self, rows: int, which: str = ": give it more rows") -> None:
-        """Raise ValueError if a batch norm would be trained on one row; `which` says where, and what to do."""
+        """Raise ValueError if a batch norm would be trained on one row; `which` tells where, and what to do."""
         if rows < 2 and any(isinstance(layer, BatchNorm) and layer.trainable for _, layer in walk(self.layers)):
             raise ValueError(
                 f"BatchNorm needs at least two rows in each mini-batch of a training, for one has no variance; "
@@ -371,7 +371,7 @@ class Network:
     # ---- running
 
     def check_answers(self, outputs: np.ndarray, rows: np.ndarray) -> None:
-        """Raise ValueError if outputs are NaN, from which no class can be read."""
+        """Raise ValueError if outputs are NaN, from which a class cannot be determined."""
         missing = np.flatnonzero(np.isnan(outputs).any(axis=1))
         if not len(missing):
             return
@@ -388,10 +388,10 @@ class Network:
         )
 
     def warn_of_one_hot(self, targets: np.ndarray, counts: str | float | None) -> None:
-        """Warn if each output is counted by itself, but of each row of targets just one is 1."""
+        """Warn if outputs are counted separately, but exactly one target in each row is 1."""
         if counts in (None, "classes") or self.units < 3 or len(targets) < 2:
             return
-        for part in (targets[:100], targets):  # mostly the first rows decide
+        for part in (targets[:100], targets):  # the first rows are usually enough
             ones = part > 0.5
             if not (ones.sum(axis=1) == 1).all():
                 return
@@ -411,7 +411,7 @@ class Network:
     def evaluate(
         self, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, counts: str | float | None
     ) -> tuple[float, float | None]:
-        """Return the loss and the accuracy, None unless right answers are to be counted."""
+        """Return the loss and the accuracy, which is None if `counts` is None."""
         loss, correct = self.built.evaluate(rows, targets, weights, counts, get_num_threads())
         answers = len(rows) if weights is None else float(np.add.accumulate(weights)[-1])  # in the order of rows
         answers *= 1 if counts == "classes" else self.units

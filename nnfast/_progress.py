@@ -1,4 +1,4 @@
-"""Who watches long work: a terminal or a notebook gets a bar, where tqdm is there; anything else gets lines of text."""
+"""Progress of long computations: a bar in terminals and notebooks if tqdm is installed, otherwise lines of text."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from math import ceil
 from time import monotonic
 from typing import Any
 
-PATIENCE = 1.0  # seconds of work that need no word
+PATIENCE = 1.0  # seconds of work before any progress is shown
 
 
 def nobody_watches() -> bool:
-    """Whether there is no standard error, as under pythonw, or it is closed, as in a daemon."""
+    """Return whether standard error is missing, as under pythonw, or closed, as in a daemon."""
     return sys.stderr is None or getattr(sys.stderr, "closed", False)
 
 
 def bar_class() -> Any:
-    """Return tqdm if somebody watches a bar move, else None."""
+    """Return tqdm if standard error can show a moving bar, else None."""
     watched = getattr(sys.stderr, "isatty", lambda: False)()
     if not (watched or "ipykernel" in sys.modules) or (watched and _knows_no_size()):
         return None
@@ -31,7 +31,7 @@ def bar_class() -> Any:
 
 
 def _knows_no_size() -> bool:
-    """Whether the terminal says that it has no columns or no rows: tqdm would show nothing."""
+    """Return whether the terminal reports zero columns or rows: tqdm would show nothing."""
     try:
         return 0 in os.get_terminal_size(sys.stderr.fileno())
     except (OSError, AttributeError, ValueError):
@@ -40,7 +40,7 @@ def _knows_no_size() -> bool:
 
 @contextmanager
 def share_of_work(what: str, verbose: int) -> Iterator[Callable[[float], None]]:
-    """Give a function to be told, now and then, which part of long work is done; short work shows nothing."""
+    """Yield a function to call now and then with the fraction of the work done; short work shows nothing."""
     if not verbose or nobody_watches():
         yield lambda share: None
         return
@@ -54,7 +54,7 @@ def share_of_work(what: str, verbose: int) -> Iterator[Callable[[float], None]]:
 
 
 def _lines(what: str) -> Callable[[float], None]:
-    """A line of text at most every five seconds."""
+    """Return a function that prints a line of text at most every five seconds."""
     due = monotonic() + PATIENCE
 
     def show(share: float) -> None:
@@ -66,11 +66,11 @@ def _lines(what: str) -> Callable[[float], None]:
     return show
 
 
-# ---- of a training
+# ---- training
 
 
 class Progress:
-    """The progress of a training, which this one does not show."""
+    """The progress of training; this base class shows nothing."""
 
     def __enter__(self) -> Progress:
         return self
@@ -79,14 +79,14 @@ class Progress:
         pass
 
     def step(self, done: int) -> None:
-        """Steps are done."""
+        """Report the number of steps done."""
 
     def epoch(self, epoch: int, history: Mapping[str, list[float]]) -> None:
-        """An epoch is done."""
+        """Report the end of an epoch."""
 
 
 class _Lines(Progress):
-    """Lines of text, at most one a second: where there is no tqdm, or no terminal or notebook."""
+    """Lines of text, at most one per second: without tqdm, or outside terminals and notebooks."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
@@ -118,13 +118,13 @@ class _Bar(Progress):
 
 
 def _latest(history: Mapping[str, list[float]]) -> str:
-    """Say how the last epoch went: by its accuracy where there is one, else by its loss."""
+    """Format the result of the last epoch: its accuracy if there is one, else its loss."""
     what = "accuracy" if "accuracy" in history else "loss"
     return ", ".join(f"{name} {history[name][-1]:.4f}" for name in (what, f"val_{what}") if name in history)
 
 
 def progress_of(total: int, per_epoch: int, verbose: int) -> Progress:
-    """Return what shows a training of `total` steps, as a context manager."""
+    """Return a context manager that shows the progress of training for `total` steps."""
     if not verbose or nobody_watches():
         return Progress()
     epochs = ceil(total / per_epoch)

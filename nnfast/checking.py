@@ -1,7 +1,7 @@
-"""Claimed gradients against numerical ones, with a report that tells where, how much and why.
+"""Comparison of claimed with numerical gradients, with a report of where, by how much and why they differ.
 
-Each entry is right, wrong, at a kink (as of relu at zero, where any slope between those of both sides is as right as
-another), or cannot be told, because rounding hides the slope or there is none: see `nnfast._verdicts`.
+Each entry is right, wrong, at a kink (such as that of relu at zero, where any slope between those of both sides is
+equally right), or undecided, because rounding hides the slope or there is none: see `nnfast._verdicts`.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ __all__ = ["ArrayReport", "GradientReport", "assert_gradient_correct", "check_gr
 
 STEP = float(np.finfo(np.float64).eps ** (1 / 3))  # balances rounding and the error of a central difference
 TOLERANCE = 1e-6
-FLOOR = 1e-3  # of an array's largest slope: smaller ones do not tell a factor
-BESIDE = RATIO**-6  # of the step: near enough that only a kink at the point itself changes a claim much
-SUMMED = 32  # units in the last place of the largest entry: what sums in the precision of a claim are off by
-CHEAP = 256  # entries, of an array as large as the network, whose losses cost less than the differences of all
-FEW = 200  # wrong claims that are looked at beside the point
-MANY = 5000  # values that are kept, to see what they are rounded to
-WHOLE = 0.01  # how near to whole numbers their differences are, in units of the smallest
+FLOOR = 1e-3  # of an array's largest slope: smaller ones do not determine a factor
+BESIDE = RATIO**-6  # of the difference: so near that only a kink at the point itself changes a claim much
+SUMMED = 32  # units in the last place of the largest entry: the error of sums in the precision of a claim
+CHEAP = 256  # entries, of an array as large as the network, up to which single losses cost less than all differences
+FEW = 200  # wrong claims examined beside the point
+MANY = 5000  # values that are kept to determine what they are rounded to
+WHOLE = 0.01  # how close to whole numbers their differences must be, in units of the smallest
 
 Place = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class ArrayReport:
-    """What the check of one array found.
+    """Result of checking one array.
 
     Attributes
     ----------
     name : str
-        Of the array.
+        Name of the array.
     relative_error, absolute_error : float
-        The largest ones, without kinks and what cannot be told. A relative error is the difference divided by the
-        larger of the two sizes, to which is added so much that rounding alone stays within the tolerance.
+        The largest errors, without kinks and undecided entries. A relative error is the difference divided by the
+        larger of the two magnitudes, plus enough that rounding alone stays within the tolerance.
     relative_at, absolute_at : tuple of int
-        Where they are.
+        Indices of these errors.
     gradient, numerical : ndarray
         Claimed and numerical slopes.
     errors : ndarray
         The relative error of each entry.
     kinks, undecided, wrong : ndarray of bool
-        Entries at a kink, whose claim is as right as any other between the slopes of both sides; entries that cannot be
-        told, because rounding hides the slope or the function has none there; and wrong ones. All others are right.
+        Entries at a kink, whose claim lies between the slopes of both sides and is as right as any other there; entries
+        that cannot be decided, because rounding hides the slope or there is none; and wrong ones. All others are right.
     why : str
-        What is wrong or why it cannot be told, as far as the numbers tell; empty if all is right.
+        What is wrong, or why it cannot be decided, as far as the numbers show; empty if everything is right.
     """
 
     name: str
@@ -78,21 +78,21 @@ class ArrayReport:
 
 
 class GradientReport(Mapping[str, ArrayReport]):
-    """What `check_gradient` found: true if no entry is wrong; prints as a table.
+    """Result of `check_gradient`: true if no entry is wrong; prints as a table.
 
-    A mapping from the names of arrays to an `ArrayReport` each.
+    A mapping from the names of arrays to their `ArrayReport`.
 
     Attributes
     ----------
     subject : str
         What was checked.
     h : float
-        The step of the differences; if it was left to be chosen, that of a number of size 1.
+        The difference; if it was not given, the one used for an element of magnitude 1.
     tolerance : float
         The largest relative error that counts as right.
     random : str
-        What two calls of the function with the same argument gave, if that differs by more than rounding: no gradient
-        of such a function can be checked, and the report is false. Else empty.
+        The results of two calls of the function with the same argument, if they differ by more than rounding: the
+        gradient of such a function cannot be checked, and the report is false. Otherwise empty.
 
     Examples
     --------
@@ -135,7 +135,7 @@ class GradientReport(Mapping[str, ArrayReport]):
         ]
         rows += [_row(array) for array in self.values()]
         columns = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        columns[-1] = len("verdict")  # the last column may be long, its rule need not
+        columns[-1] = len("verdict")  # the last column may be long, but not its rule
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, columns, strict=True)).rstrip() for row in rows]
         lines.insert(1, "  ".join("-" * w for w in columns))
         head = f"gradient of {self.subject}: {verdict} (step {self.h:.2g}, tolerance {self.tolerance:.2g})"
@@ -166,7 +166,7 @@ class GradientReport(Mapping[str, ArrayReport]):
         Raises
         ------
         ImportError
-            If matplotlib is missing; the message names the extra that brings it.
+            If matplotlib is missing; the message names the extra that installs it.
 
         Examples
         --------
@@ -190,37 +190,37 @@ def check_gradient(
     h: float | None = None,
     tolerance: float = TOLERANCE,
 ) -> GradientReport:
-    """Check the gradient that somebody claims a function has.
+    """Check the claimed gradient of a function.
 
     Parameters
     ----------
     f : callable
-        Of an array; gives one number.
+        Function of an array that returns one number.
     gradient : callable or array_like
-        Of the same array, gives an array of its shape; or that array.
+        The claimed gradient: a function of the same array that returns an array of its shape, or the array itself.
     x : array_like
-        Where, in float64; `f` gets copies.
+        The point at which to check, in float64; `f` receives copies.
     h : float, optional
-        The step of the differences. By default the cube root of float64's epsilon, times the larger of 1 and the
-        element's size. What fails is looked at again with smaller and larger ones, and what cannot be told with a step
-        of your own is looked at with the usual one.
+        The difference. By default the cube root of float64's epsilon, times the larger of 1 and the element's
+        magnitude. Entries that fail are checked again with smaller and larger differences, and entries that cannot be
+        decided with a given `h` are checked with the default.
     tolerance : float
         The largest relative error that counts as right.
 
     Returns
     -------
     GradientReport
-        True if nothing is wrong; printed, it tells what is, how much and, as far as the numbers tell, why, and what
-        cannot be told. False as well if `f` is random: if it gives different values for the same argument.
+        True if nothing is wrong; when printed, it shows what is wrong, by how much and, as far as the numbers show,
+        why, and what cannot be decided. Also false if `f` is random: if it gives different values for one argument.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, a function gives something else than it must, or `f` is not finite at `x`.
+        If an argument does not fit, a function returns something unsuitable, or `f` is not finite at `x`.
 
     Notes
     -----
-    A claim is called wrong only if neither rounding nor a kink can explain the difference. Rounding is measured, as in
+    A claim is called wrong only if neither rounding nor a kink can explain the difference. Rounding is measured as in
     Moré and Wild, "Estimating computational noise" (2011).
 
     Examples
@@ -267,10 +267,10 @@ def check_network(
     training: bool,
     verbose: int,
 ) -> GradientReport:
-    """`Sequential.check_gradient`.
+    """Implement `Sequential.check_gradient`.
 
     `model` is the `Sequential` that holds `double`, in float64: its methods, which a subclass may have overridden, are
-    what is checked. `subject` is what the report calls it.
+    checked. `subject` is its name in the report.
     """
     tolerance = _checked_tolerance(tolerance)
     own_step = None if h is None else _checked_step(h)
@@ -279,7 +279,7 @@ def check_network(
     weights = as_weights(sample_weight, len(rows))
     options: dict[str, Any] = {} if weights is None else {"sample_weight": weights}
     if training:
-        options["training"] = True  # only what is asked for: methods may be a subclass's, which knows no more
+        options["training"] = True  # only when requested: a subclass's methods may not accept it
     value = model.loss(x, y, **options)
     if not np.isfinite(value):
         raise ValueError(f"the loss must be finite, got {value}")
@@ -294,7 +294,7 @@ def check_network(
     claimed = {name: _claimed(f"{what}[{name!r}]", given[name], points[name].shape) for name in names}
 
     def ask(steps: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], coarser: bool) -> dict[str, Sides]:
-        step = max(float(steps[name].max(initial=0)) for name in wanted) or STEP  # one for all
+        step = max(float(steps[name].max(initial=0)) for name in wanted) or STEP  # the same for all
         size = sum(points[name].size for name in wanted)
         if sum(map(len, wanted.values())) * len(double.built.parameters) <= CHEAP * size:
             return {name: one_by_one(name, entries, step) for name, entries in wanted.items()}
@@ -341,7 +341,7 @@ def _by_name(network: Network, gradient: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _claimed_names(network: Network, gradient: Any, wrt: Any) -> list[str]:
-    """Return the names to check: those that `wrt` asks for, or all that `gradient` holds."""
+    """Return the names to check: those in `wrt`, or all in `gradient`."""
     if not isinstance(gradient, Mapping):
         raise TypeError(f"gradient must be a mapping from names to arrays, got {describe(gradient)}")
     known, held = (*network.params, numerical.INPUT), list(_by_name(network, gradient))
@@ -360,7 +360,7 @@ def _claimed_names(network: Network, gradient: Any, wrt: Any) -> list[str]:
 
 
 def assert_gradient_correct(subject: Any, first: Any, second: Any, /, **options: Any) -> None:
-    """Raise AssertionError, with the printed report, unless a gradient is right: for test suites.
+    """Raise AssertionError with the printed report if a gradient is wrong; for test suites.
 
     Parameters
     ----------
@@ -402,14 +402,14 @@ def _checked_tolerance(tolerance: Any) -> float:
 
 
 def _claimed(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    array = np.array(as_array(name, value, np.float64))  # a copy: `f` may write over what it was made of
+    array = np.array(as_array(name, value, np.float64))  # a copy: `f` may overwrite the original
     if array.shape != shape and array.shape == shape[::-1]:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}: it is transposed")
     return as_array(name, array, shape=shape)
 
 
 def _rounding_of(claim: Any) -> float:
-    """How far off the entries of a claim in single precision may be; 0 for one in float64."""
+    """Return by how much rounding may change the entries of a claim; 0 if it is in float64."""
     array = np.asarray(claim)
     if array.dtype.kind != "f" or array.dtype.itemsize >= 8 or not array.size:
         return 0.0
@@ -417,7 +417,7 @@ def _rounding_of(claim: Any) -> float:
 
 
 class _Probe:
-    """A function at and beside a point, and what its values say of it."""
+    """Evaluates a function at and beside a point, and examines its values."""
 
     def __init__(self, f: Callable[[np.ndarray], Any], point: np.ndarray) -> None:
         self.f, self.point = f, point
@@ -433,14 +433,14 @@ class _Probe:
         return value
 
     def _beside(self, at: np.ndarray) -> float:
-        """The value at a point that may be outside, but only just: warnings are of interest."""
+        """Return the value at a point that may be just outside the domain: warnings are of interest."""
         try:
             return self(at)
         except Exception:
             return float("nan")
 
     def _far(self, at: np.ndarray) -> float:
-        """The value at a point that may be outside of where the function is defined."""
+        """Return the value at a point that may be outside the domain of the function."""
         try:
             with np.errstate(all="ignore"):
                 return self(at)
@@ -448,13 +448,13 @@ class _Probe:
             return float("nan")
 
     def ask(self, steps: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], coarser: bool) -> dict[str, Sides]:
-        """Slopes on both sides of some entries."""
+        """Return the slopes on both sides of some entries."""
         entries, step = wanted["x"], steps["x"]
         f = self._far if coarser else self._beside
         return {"x": (*one_sided_slopes(f, self.point, self.value, step, entries), step)}
 
     def is_single(self) -> bool:
-        """Whether all values are in single precision, and some in none that is lower."""
+        """Return whether all values are exact in float32, but not all in float16."""
         values = np.array(self.values)
         values = values[np.isfinite(values)]
         single, half = (values == _rounded(values, dtype) for dtype in (np.float32, np.float16))
@@ -462,7 +462,7 @@ class _Probe:
 
     @own_error_state
     def quantum(self) -> float:
-        """What values are rounded to: some are the same, and all others differ by multiples of it. 0 if not."""
+        """Return what values are rounded to: some are equal, all others differ by multiples of it. 0 if none."""
         changes = np.abs(np.array(self.values) - self.value)
         same = int(np.count_nonzero(changes == 0))
         changes = changes[np.isfinite(changes) & (changes > 0)]
@@ -471,12 +471,12 @@ class _Probe:
         multiples = changes / least
         multiples = multiples[
             multiples * EPSILON * abs(self.value) < WHOLE / 4 * least
-        ]  # of the others rounding hides it
+        ]  # for the others, rounding hides it
         whole = min(same, len(multiples)) >= 4 and bool((np.abs(multiples - np.rint(multiples)) < WHOLE).all())
         return max(single, least) if whole else single
 
     def randomness(self) -> str:
-        """Say what another call at the point gave, if it is something else."""
+        """Describe the result of another call at the point, if it differs."""
         again = self(self.point)
         if abs(again - self.value) <= 64 * EPSILON * abs(self.value):
             return ""
@@ -492,11 +492,11 @@ Asked = Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray], bool], Map
 
 
 class _Check:
-    """Claims about some arrays, to be judged with steps to choose.
+    """Claims about some arrays, judged with various differences.
 
-    `ask` is given the step of each entry in question, their indices, and whether the steps are larger than usual;
-    `beside`, if there is one, what backpropagation says of one entry when it is moved; `rounding` is how far off
-    claims may be by the precision they are given in.
+    `ask` receives the difference of each entry in question, their indices, and whether the differences are larger than
+    usual; `beside`, if given, returns the result of backpropagation for one entry after moving it; `rounding` is the
+    possible error of claims due to their precision.
     """
 
     def __init__(
@@ -524,7 +524,7 @@ class _Check:
         steps: Mapping[str, np.ndarray],
         quantum: Callable[[], float] | None = None,
     ) -> None:
-        """Judge with other steps all that a poor one may have misled about."""
+        """Judge again, with other differences, all entries that a poor difference may have misjudged."""
         left = {
             name: np.flatnonzero(verdict.undecided | verdict.wrong | verdict.kinks) for name, verdict in found.items()
         }
@@ -558,9 +558,9 @@ class _Check:
         return found
 
     def _excuse_conventions(self, name: str, verdict: Verdict, places: np.ndarray | None) -> None:
-        """Take a claim that holds on both sides of the point, but not at it, for one at a kink.
+        """Treat claims that hold on both sides of the point, but not at it, as claims at a kink.
 
-        Where relu(u) - relu(-u) has u = 0, its slope is 1 and backpropagation, by convention, says 0.
+        At u = 0, the slope of relu(u) - relu(-u) is 1, but backpropagation, by convention, returns 0.
         """
         if self.beside is None:
             return
@@ -584,7 +584,7 @@ class _Check:
 
 @own_error_state
 def _steps(points: np.ndarray, steps: np.ndarray, factor: float) -> np.ndarray:
-    """Steps that move each number, and not to infinity."""
+    """Return differences that change each element, but not to infinity."""
     if factor == 1:
         return steps
     most = (np.finfo(np.float64).max - np.abs(points)) / 2
@@ -617,7 +617,7 @@ def _index(errors: np.ndarray, shape: Place) -> Place:
 
 
 def _why(found: Verdict, shape: Place, single: bool) -> str:
-    """Guess the mistake from the numbers."""
+    """Infer the mistake from the numbers."""
     wrong = found.wrong.reshape(shape)
     if wrong.any():
         return _mistake(found, shape)
@@ -653,7 +653,7 @@ def _mistake(found: Verdict, shape: Place) -> str:
 
 
 def _mistake_everywhere(gradient: np.ndarray, slope: np.ndarray, compared: np.ndarray) -> str:
-    """Name what makes the one of the other, away from kinks; empty if nothing does."""
+    """Name the change that turns one into the other, away from kinks; empty if there is none."""
     if not compared.any():
         return ""
     apart = np.abs(gradient - slope)[compared].max()
@@ -676,7 +676,7 @@ def _mistake_everywhere(gradient: np.ndarray, slope: np.ndarray, compared: np.nd
 
 
 def _mistake_somewhere(wrong: np.ndarray) -> str:
-    """Say which entries are wrong."""
+    """Describe which entries are wrong."""
     count = int(wrong.sum())
     for axis, what in ((0, "column"), (1, "row")) if wrong.ndim == 2 else ():
         lines = np.flatnonzero(wrong.any(axis=axis))
@@ -696,7 +696,7 @@ def _place(at: Sequence[int]) -> str:
 
 
 def _places(where: np.ndarray) -> str:
-    """Name the first ones, and count the rest."""
+    """List the first indices, and count the rest."""
     found = np.argwhere(where).tolist()
     more = f" and {len(found) - 3:,} more" if len(found) > 3 else ""
     return (", ".join(map(_place, found[:3])) or "x") + more

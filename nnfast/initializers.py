@@ -1,7 +1,7 @@
 """Initial values of weights.
 
 Names follow Keras: ``glorot`` (Glorot and Bengio 2010), ``he`` (He et al. 2015) and ``lecun`` (LeCun et al. 1998), each
-as ``_uniform`` and ``_normal``.
+with the suffix ``_uniform`` or ``_normal``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def check_initializer(value: Any) -> Any:
 
 
 def default_initializer(activation: str) -> str:
-    """He for the relu family, LeCun for selu (Klambauer et al. 2017), Glorot otherwise."""
+    """Return the default: He for the relu family, LeCun for selu (Klambauer et al. 2017), Glorot otherwise."""
     return resolve_activation(activation).initializer
 
 
@@ -59,7 +59,7 @@ def initial_weights(initializer: Any, shape: tuple[int, int], generator: Generat
     Raises
     ------
     ValueError
-        If the initializer is an array of another shape.
+        If the initializer is an array of a different shape.
     """
     if isinstance(initializer, np.ndarray):
         check_shape("initializer", initializer, shape)
@@ -71,5 +71,5 @@ def initial_weights(initializer: Any, shape: tuple[int, int], generator: Generat
     deviation = np.sqrt(gain / fan(*shape))
     if distribution == "normal":
         return generator.normal(0.0, deviation, shape)
-    limit = np.sqrt(3.0) * deviation  # a uniform distribution on [-limit, limit] has the deviation limit / sqrt(3)
+    limit = np.sqrt(3.0) * deviation  # the standard deviation is limit / sqrt(3)
     return generator.uniform(-limit, limit, shape)

@@ -1,4 +1,4 @@
-"""L-BFGS: the loss over the whole data as a function of one vector, for SciPy to minimise."""
+"""L-BFGS: the loss over the whole data as a function of one vector, minimized by SciPy."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from nnfast.engine.program import aligned_zeros
 from nnfast.layers import Dropout, GaussianNoise, walk
 from nnfast.optimizers import LBFGS
 
-STEEP = 1e100  # returned to the line search instead of a loss that is not finite
+STEEP = 1e100  # returned to the line search in place of a loss that is not finite
 
 
 class _Enough(Exception):
-    """Ends the minimisation."""
+    """Ends the minimization."""
 
 
 class Minimization:
-    """A run of L-BFGS iterations, of which each counts as a step.
+    """A run of L-BFGS iterations, each of which counts as a step.
 
-    For callbacks and afterwards the network is as one of them left it; meanwhile it is where the line search tries.
+    In callbacks and afterwards, the network has the parameters of a completed iteration; during an iteration, those of
+    the line search.
 
     Raises
     ------
     ValueError
-        If a layer is random in training, or the loss is not finite to begin with; nothing has changed then.
+        If a layer is random in training, or the initial loss is not finite; nothing has changed then.
 
     Attributes
     ----------
     step_loss, step_correct : ndarray
-        The loss and the right answers after each of them.
+        The loss and the number of right answers after each iteration.
     rates : ndarray
-        Empty: the line search finds each step's length.
+        Empty: the line search determines the length of each step.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Minimization:
         gradient: str,
         counts: str | float | None,
     ) -> None:
-        from scipy import optimize  # noqa: F401  if it is missing, nothing has changed yet
+        from scipy import optimize  # noqa: F401  fails before anything has changed
 
         layers = dict(walk(network.layers))
         for path, layer in layers.items():
@@ -70,29 +71,29 @@ class Minimization:
         self.step_correct = np.zeros(0 if counts is None else total)
         self.step_weight = None if weights is None else np.full(total, np.add.accumulate(weights)[-1])
         self.rates = np.empty(0)
-        self.vector = aligned_zeros(len(self.program.parameters), network.dtype)  # of the gradient
-        self._done = (0, self.program.parameters.copy())  # both at once, whenever Ctrl-C comes
+        self.vector = aligned_zeros(len(self.program.parameters), network.dtype)  # the gradient
+        self._done = (0, self.program.parameters.copy())  # assigned together, so that Ctrl-C cannot separate them
         if self._loss_and_gradient(self.program.parameters.astype(np.float64))[0] == STEEP:
             raise ValueError("the loss is not finite to begin with: L-BFGS has no way down from there")
 
     @property
     def step(self) -> int:
-        """Iterations done so far."""
+        """Number of iterations done so far."""
         return self._done[0]
 
     def run(self, optimizer: LBFGS, after: Callable[[int], bool]) -> str:
-        """Iterate until it has converged, all is done, or `after`, called after each iteration, returns False.
+        """Iterate until convergence, until all iterations are done, or until `after`, called after each, returns False.
 
-        Return why it has not converged, or "" if it has. The optimizer's slot is cleared with the first iteration, or
-        at the end if there is none. Other threads that copy the network wait for the end of an iteration.
+        Return why it has not converged, or "" if it has. The optimizer's slot is cleared by the first iteration, or at
+        the end if there is none. Other threads that copy the network wait for the end of an iteration.
         """
         from scipy import optimize
 
         state = np.geterr()  # the user's, for callbacks
         parameters = self.program.parameters
-        # one more than wanted: SciPy looks whether an iteration has converged when it begins the next one
+        # one more than wanted: SciPy tests an iteration for convergence when it begins the next one
         options = optimizer.options() | {"maxiter": len(self.step_loss) + 1, "maxfun": 2**31 - 1}
-        minimize: Any = optimize.minimize  # whose types are many
+        minimize: Any = optimize.minimize  # its overloads are too many to type
         with self.program.guard.change as change:
 
             def finished(intermediate_result: optimize.OptimizeResult) -> None:
@@ -101,7 +102,7 @@ class Minimization:
                 try:
                     with np.errstate(**state):
                         going_on = after(self.step)
-                except StopIteration as error:  # a callback's own, which SciPy would take as said to itself
+                except StopIteration as error:  # a callback's own, which SciPy would take for a request to stop
                     raise _Enough from error
                 finally:
                     change.resume()
@@ -137,10 +138,10 @@ class Minimization:
 
     @own_error_state
     def _loss_and_gradient(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
-        """The loss at a point and its gradient; at one where they are not finite, a wall to turn back from."""
+        """Return the loss and its gradient at a point; where they are not finite, a large loss and a zero gradient."""
         if self.step == len(self.step_loss):
             raise _Enough
-        self.program.parameters[:] = vector  # which may be beyond float32
+        self.program.parameters[:] = vector  # may overflow float32
         loss = self._by_backpropagation() if self.double is None else self._by_differences(self.double)
         gradient = self.vector.astype(np.float64)
         gradient[self.frozen] = 0
@@ -159,10 +160,10 @@ class Minimization:
 
     @own_error_state
     def _finish(self, vector: np.ndarray) -> None:
-        """Take this point as the one that an iteration has reached."""
+        """Record the point that an iteration has reached."""
         step, parameters = self.step, self.program.parameters
         parameters[:] = vector
-        done = (step + 1, parameters.copy())  # what may want memory comes before any change that lasts
+        done = (step + 1, parameters.copy())  # allocations come before any lasting change
         data = self.rows, self.targets, self.weights
         loss, correct = self.program.training_loss(*data, self.counts, get_num_threads(), lasting=True)
         self.step_loss[step] = loss

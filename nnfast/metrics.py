@@ -1,6 +1,6 @@
-"""Metrics, as descriptions: how good outputs are, beside the loss.
+"""Metrics, as descriptions: measures of the quality of outputs besides the loss.
 
-A metric is named, or an object such as ``nf.metrics.TopKAccuracy(3)`` where it has parameters. Metrics are averages
+A metric is given by name, or as an object such as ``nf.metrics.TopKAccuracy(3)``. Metrics are averages
 over rows or over elements, weighted if rows have weights; the gradient does not depend on them.
 """
 
@@ -19,21 +19,21 @@ __all__ = ["Accuracy", "MeanAbsoluteError", "SubsetAccuracy", "TopKAccuracy"]
 
 
 class Scoring(NamedTuple):
-    """A metric at a given output layer, as the engine takes it.
+    """A metric for a given output layer, in the engine's format.
 
     Attributes
     ----------
     kernel : str
         The kind of score, by its name in `nnfast.kernels.arrays.METRICS`.
     threshold : float
-        Above it an output says yes.
+        Outputs above it are positive answers.
     k : int
         How many of the largest outputs count as the answer.
     from_outputs : bool
         Whether scores are computed from the outputs, also where the loss is computed from what the last activation is
         applied to; otherwise from what the loss is computed from.
     per_row : int
-        What a row counts in the denominator: 1, or its number of elements.
+        Contribution of a row to the denominator: 1, or its number of elements.
     """
 
     kernel: str
@@ -44,12 +44,12 @@ class Scoring(NamedTuple):
 
 
 class Metric:
-    """What every metric has: a name, a direction, what it needs, and the kernel behind it.
+    """Base class of metrics: a name, a direction, the requirements, and the kernel.
 
     Attributes
     ----------
     name : str
-        As in `History`, where that of validation data begins with ``val_``.
+        As in `History`, where validation metrics are prefixed with ``val_``.
     direction : {"higher", "lower"}
         Which values are better.
     """
@@ -64,18 +64,18 @@ class Metric:
         raise AttributeError(f"a metric is a description and does not change: make a new {type(self).__name__}")
 
     def scoring(self, output: OutputLoss) -> Scoring:
-        """Return the metric at an output layer that it fits."""
+        """Return the metric for a compatible output layer."""
         raise NotImplementedError
 
     def misfit(self, output: OutputLoss, targets: np.ndarray) -> str:
-        """Return why the metric cannot be computed of these targets, as `OutputLoss.targets` returns them.
+        """Return why the metric cannot be computed from these targets, as `OutputLoss.targets` returns them.
 
         An empty string if it can.
         """
         raise NotImplementedError
 
     def check(self, output: OutputLoss, targets: np.ndarray) -> None:
-        """Raise ValueError unless the metric can be computed; the message says what it needs and what there is."""
+        """Raise ValueError if the metric cannot be computed; the message gives what is needed and what was given."""
         why = self.misfit(output, targets)
         if why:
             raise ValueError(f"metric {self.name!r} needs {why}")
@@ -95,7 +95,7 @@ def _got(output: OutputLoss) -> str:
 
 
 def _without_answers(output: OutputLoss, targets: np.ndarray) -> str:
-    """Return why outputs that say yes or no cannot be compared with the targets; an empty string if they can."""
+    """Return why binary outputs cannot be compared with the targets; an empty string if they can."""
     if output.answers is None:
         return f"an output layer with sigmoid or step, or loss 'hinge', {_got(output)}"
     if output.counting(targets) is None:
@@ -106,12 +106,12 @@ def _without_answers(output: OutputLoss, targets: np.ndarray) -> str:
 class Accuracy(Metric):
     """The fraction of right answers, as in scikit-learn's ``accuracy_score`` and Keras' ``Accuracy``.
 
-    Of rows, where softmax outputs exclude each other and the largest is the answer; of elements, where each output says
-    yes or no (sigmoid, step, or loss ``"hinge"``), as in Keras' ``BinaryAccuracy``.
+    The fraction of rows for softmax outputs, of which the largest is the answer; the fraction of elements for binary
+    outputs (sigmoid, step, or loss ``"hinge"``), as in Keras' ``BinaryAccuracy``.
 
     Notes
     -----
-    Of equal outputs the first is the answer. NaN is never right.
+    Among equal outputs, the first is the answer. NaN is never right.
 
     Examples
     --------
@@ -126,14 +126,14 @@ class Accuracy(Metric):
         super().__init__()
 
     def scoring(self, output: OutputLoss) -> Scoring:
-        """Return the metric at an output layer that it fits."""
+        """Return the metric for a compatible output layer."""
         if output.answers == "classes":
             return Scoring("class_accuracy")
         assert isinstance(output.answers, float)
         return Scoring("binary_accuracy", output.answers, per_row=output.n_out)
 
     def misfit(self, output: OutputLoss, targets: np.ndarray) -> str:
-        """Return why the metric cannot be computed of these targets; an empty string if it can."""
+        """Return why the metric cannot be computed from these targets; an empty string if it can."""
         if output.answers is None:
             return f"an output layer with softmax, sigmoid or step, or loss 'hinge', {_got(output)}"
         if output.answers == "classes":
@@ -151,9 +151,9 @@ def _without_classes(output: OutputLoss, targets: np.ndarray) -> str:
 
 
 class SubsetAccuracy(Metric):
-    """The fraction of rows in which every output is right, where each says yes or no: the exact match ratio.
+    """The fraction of rows in which every binary output is right: the exact match ratio.
 
-    What scikit-learn's ``accuracy_score`` computes of several labels. Needs an output layer with sigmoid or step, or
+    Same as scikit-learn's ``accuracy_score`` for several labels. Needs an output layer with sigmoid or step, or
     loss ``"hinge"``.
 
     Examples
@@ -169,12 +169,12 @@ class SubsetAccuracy(Metric):
         super().__init__()
 
     def scoring(self, output: OutputLoss) -> Scoring:
-        """Return the metric at an output layer that it fits."""
+        """Return the metric for a compatible output layer."""
         assert isinstance(output.answers, float)
         return Scoring("subset_accuracy", output.answers)
 
     def misfit(self, output: OutputLoss, targets: np.ndarray) -> str:
-        """Return why the metric cannot be computed of these targets; an empty string if it can."""
+        """Return why the metric cannot be computed from these targets; an empty string if it can."""
         if output.answers == "classes":
             return (
                 "outputs that each say yes or no, as of an output layer with sigmoid, "
@@ -198,8 +198,8 @@ class TopKAccuracy(Metric):
 
     Notes
     -----
-    Of equal outputs the first are the largest, as in a stable sort (in scikit-learn's ``top_k_accuracy_score`` the
-    last). Of a row of probabilities the target is the first largest. A row with NaN is never right.
+    Among equal outputs, the first count as larger, as in a stable sort (in scikit-learn's ``top_k_accuracy_score``, the
+    last). The target class of a row of probabilities is the first of the largest. A row with NaN is never right.
 
     Examples
     --------
@@ -219,11 +219,11 @@ class TopKAccuracy(Metric):
         return f"top_{self.k}_accuracy"
 
     def scoring(self, output: OutputLoss) -> Scoring:
-        """Return the metric at an output layer that it fits."""
+        """Return the metric for a compatible output layer."""
         return Scoring("top_k_accuracy", k=self.k)
 
     def misfit(self, output: OutputLoss, targets: np.ndarray) -> str:
-        """Return why the metric cannot be computed of these targets; an empty string if it can."""
+        """Return why the metric cannot be computed from these targets; an empty string if it can."""
         if output.answers == "classes" and self.k >= output.n_out:
             return f"more than {self.k} classes, got {output.n_out}: every answer would be right, use a smaller k"
         return _without_classes(output, targets)
@@ -233,8 +233,8 @@ class MeanAbsoluteError(Metric):
     """The mean of absolute errors over all elements, as scikit-learn's ``mean_absolute_error``.
 
     Computed from the outputs, whatever the loss is computed from; labels stand for 1 at their class and 0 elsewhere.
-    The outputs must estimate the targets: margins (loss ``"hinge"``), logarithms of what the targets are, and several
-    quantiles do not.
+    The outputs must estimate the targets: margins (loss ``"hinge"``), logarithms of the targets, and several quantiles
+    do not.
 
     Examples
     --------
@@ -250,11 +250,11 @@ class MeanAbsoluteError(Metric):
         super().__init__()
 
     def scoring(self, output: OutputLoss) -> Scoring:
-        """Return the metric at an output layer that it fits."""
+        """Return the metric for a compatible output layer."""
         return Scoring("absolute_error", from_outputs=True, per_row=output.n_out)
 
     def misfit(self, output: OutputLoss, targets: np.ndarray) -> str:
-        """Return why the metric cannot be computed of these targets; an empty string if it can."""
+        """Return why the metric cannot be computed from these targets; an empty string if it can."""
         if output.name == "hinge":
             return "outputs that estimate the targets, got loss 'hinge', whose outputs are margins"
         logs = output.activation == "log_softmax" and output.fused
@@ -305,5 +305,5 @@ def resolve_metrics(metrics: Sequence[Any]) -> tuple[Metric, ...]:
     found = tuple(map(resolve_metric, as_tuple("metrics", metrics, "metrics")))
     for i, metric in enumerate(found):
         if metric in found[:i]:
-            raise ValueError(f"metrics must hold each once, got {metric.name!r} twice")
+            raise ValueError(f"metrics must not contain duplicates, got {metric.name!r} twice")
     return found

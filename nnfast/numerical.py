@@ -1,6 +1,6 @@
 """Numerical gradients of a whole network, and training with them: chapter 4 of Saito's *Deep Learning from Scratch*.
 
-All in float64: in float32 rounding is as large as the differences.
+Everything is computed in float64: in float32, rounding errors are as large as the differences.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from nnfast.layers import walk
 if TYPE_CHECKING:
     from numpy.random import BitGenerator
 
-INPUT = "x"  # among the names of arrays
-H = 1e-4  # the step of the differences that a network is trained by
+INPUT = "x"  # the input's name among those of the arrays
+H = 1e-4  # the difference used for training
 
 
 def chosen_names(network: Network, wrt: str | Sequence[str] | None) -> list[str]:
-    """Return the names of the arrays that `wrt` asks for, which may be paths; of all parameters for None.
+    """Return the names of the arrays that `wrt` lists by name or path; of all parameters if it is None.
 
     Raises
     ------
     TypeError, ValueError
-        If one of them is no array of the network; the message lists those there are.
+        If one of them is not an array of the network; the message lists the valid names.
     """
     names = list(network.params)
     if wrt is None:
@@ -58,22 +58,22 @@ def slopes(
     *,
     training: bool = False,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return the slopes of the loss to the right and to the left of each number in the arrays of these names.
+    """Return the slopes of the loss to the right and to the left of each element of the arrays in `names`.
 
     Parameters
     ----------
     network : Network
         In float64.
     rows, targets, weights : ndarray
-        As the engine takes them; weights may be None.
+        In the engine's format; weights may be None.
     names : sequence of str
-        As from `chosen_names`.
+        As returned by `chosen_names`.
     h : float
-        The step.
+        The difference.
     verbose : {0, 1}
-        Whether long work shows its progress.
+        Whether to show the progress of long computations.
     training : bool
-        Whether the loss is that of the next step of a training.
+        Whether to compute the loss as in the next training step.
     """
     program = network.built
     numbers = {name: i for i, (name, _, _, _) in enumerate(program.layout)} | {INPUT: -1}
@@ -103,7 +103,7 @@ def slopes(
 
 @own_error_state
 def _slope_of_penalty(network: Network, name: str, path: str, h: float) -> np.ndarray | float:
-    """What the penalty on a layer's weights adds to the slopes of the loss: the engine's differences are without it."""
+    """Return what the penalty on a layer's weights adds to the slopes; the engine's differences omit it."""
     place, role = path.rsplit(".", 1)
     layer = dict(walk(network.layers))[place]
     if role not in ("W", "gamma") or not (layer.l1 or layer.l2):
@@ -126,9 +126,9 @@ def gradient_and_loss(
     *,
     lasting: bool = False,
 ) -> tuple[np.ndarray, float, float]:
-    """Return the numerical gradient in training as one vector, the loss and, if asked to count, the right answers.
+    """Return the numerical gradient in training as one vector, the loss and, given `counts`, the right answers.
 
-    `lasting`: the running statistics and the noise go on, as if the step were taken.
+    If `lasting`, the running statistics and the noise advance, as if the step were taken.
     """
     rows, targets = _in_double(rows), _in_double(targets)
     sides = slopes(double, rows, targets, weights, list(double.params), h, training=True)
@@ -137,7 +137,7 @@ def gradient_and_loss(
 
 
 class NumericalTraining(Training):
-    """A run of mini-batch steps by numerical gradients."""
+    """A run of mini-batch steps with numerical gradients."""
 
     def __init__(
         self,
@@ -154,12 +154,12 @@ class NumericalTraining(Training):
     ) -> None:
         self.double, self.counts, self.h = network.in_double(), counts, h
         first = _in_double(rows[:batch]), _in_double(targets[:batch])
-        # is there memory? nothing has changed yet
+        # raises MemoryError, if it must, before anything has changed
         Differences(self.double.built, *first, None, [], h, get_num_threads(), training=True)
         super().__init__(network.built, rows, targets, weights, batch, total, optimizer, bit_generator, counts, 1)
 
     def run(self, until: int, optimizer: tuple[Any, ...], scheduled: bool = False, seconds: float = 0.1) -> int:
-        """Take a step, if there is one left before `until`; return the steps done so far."""
+        """Take a step, if there is one left before `until`; return the number of steps done so far."""
         if self.step < until:
             self._take_step(optimizer, scheduled)
         return self.step
@@ -179,5 +179,5 @@ class NumericalTraining(Training):
 
 
 def _in_double(array: np.ndarray) -> np.ndarray:
-    """Rows or targets in float64; labels as they are."""
+    """Return rows or targets in float64; labels unchanged."""
     return array if array.ndim == 1 else array.astype(np.float64, copy=False)

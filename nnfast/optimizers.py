@@ -1,7 +1,7 @@
-"""Optimizers, as descriptions: hyperparameters alone. Their state lives in the network that they train.
+"""Optimizers, as descriptions: hyperparameters only. Their state is part of the network that they train.
 
-Hyperparameters may be changed at any time and are read at each call; one object may serve many networks. Definitions
-and defaults are PyTorch's.
+Hyperparameters may be changed at any time and are read at each call; one object can be shared by many networks.
+Definitions and defaults are PyTorch's.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ MAX_MOMENTS = 3
 
 
 class Hyperparameters(NamedTuple):
-    """What the engine needs of an optimizer, checked.
+    """The checked hyperparameters of an optimizer for the engine.
 
     Attributes
     ----------
     kind : str
         A name in `OPTIMIZERS`.
     moments : tuple of (float or None)
-        The first value of each moment that it keeps; None for those that it does not.
+        The initial value of each moment; None for moments that are not kept.
     """
 
     kind: str
@@ -52,7 +52,7 @@ class Hyperparameters(NamedTuple):
     average_decay: float | None = None
 
 
-# ---- what a hyperparameter may be
+# ---- checks of hyperparameters
 
 
 def _positive(name: str, value: Any, dtype: Any) -> float:
@@ -103,33 +103,33 @@ def _average(name: str, value: Any, dtype: Any) -> float | None:
 
 
 class Optimizer(Description, noun="an optimizer"):
-    """What every optimizer has: its kind, its hyperparameters, and these of them.
+    """Base class of optimizers, with their common hyperparameters.
 
     Parameters
     ----------
     learning_rate : float or Schedule
         Above zero; or one of `nnfast.schedules`.
     weight_decay : float
-        At least 0. So much of each parameter is added to its gradient: half of the sum of squares of all parameters,
-        times this, is added to the loss. Where the decay is decoupled, the parameters are shrunk by
+        At least 0. This multiple of each parameter is added to the gradient: half the sum of squares of all parameters,
+        times `weight_decay`, is added to the loss. If the decay is decoupled, the parameters are shrunk by
         ``1 - learning_rate * weight_decay`` at each step instead.
     decay_biases : bool
         Whether biases and the parameters of normalization layers decay too, as in PyTorch.
     clip_value : float, optional
-        Above zero: each number of the gradient is clipped to ``-clip_value..clip_value``.
+        Positive: each element of the gradient is clipped to ``-clip_value..clip_value``.
     clip_norm : float, optional
-        Above zero: the gradient of all parameters together is scaled down to this norm where it is longer; before it is
-        clipped by value.
+        Positive: the gradient of all parameters together is scaled down to this norm if its norm is larger, before it
+        is clipped by value.
     average_decay : float, optional
-        In [0, 1): an exponential moving average of the parameters is kept, of which each step keeps this part.
+        In [0, 1): decay of an exponential moving average of the parameters, updated at each step.
 
     Notes
     -----
     Clipping comes before weight decay, as with ``torch.nn.utils.clip_grad_norm_`` and ``clip_grad_value_``.
 
-    An optimizer of the same kind goes on with a network's state, whatever its hyperparameters. Some options (momentum,
+    An optimizer of the same kind continues with a network's state, whatever its hyperparameters. Options (momentum,
     `amsgrad`, `centered`) keep additional state: it starts when the option is turned on, and is discarded when it is
-    turned off, while the count of steps and all other state go on.
+    turned off, while the count of steps and all other state are kept.
     """
 
     kind: ClassVar[str]
@@ -143,7 +143,7 @@ class Optimizer(Description, noun="an optimizer"):
     average_decay: float | None = Field(_average, default=None, kw_only=True)
 
     def fill(self, values: dict[str, Any]) -> None:
-        """Keep the hyperparameters as they were given: they are checked whenever they are read."""
+        """Store the hyperparameters as given: they are checked whenever they are read."""
         for name, value in values.items():
             setattr(self, name, value)
         resolve_optimizer(self)
@@ -167,17 +167,17 @@ class Optimizer(Description, noun="an optimizer"):
         return self.registry.get(getattr(self, "kind", "")) is type(self)
 
     def values(self, dtype: Any = np.float64) -> Hyperparameters:
-        """Return what the engine needs, checked.
+        """Return the checked hyperparameters for the engine.
 
         Parameters
         ----------
         dtype : dtype
-            Of the network, float32 or float64: its numbers must be able to hold the hyperparameters.
+            The dtype of the network, float32 or float64, which must be able to represent the hyperparameters.
 
         Returns
         -------
         Hyperparameters
-            The same object again as long as nothing has changed, by which the engine knows it.
+            The same object as before if nothing has changed, so that the engine can recognize it.
 
         Raises
         ------
@@ -208,7 +208,7 @@ class Optimizer(Description, noun="an optimizer"):
         return values
 
     def _check_cycle(self, checked: dict[str, Any]) -> None:
-        """Raise ValueError if a schedule cycles a momentum that is not there. PyTorch gives plain SGD one."""
+        """Raise ValueError if a schedule cycles a momentum that does not exist. PyTorch gives plain SGD one."""
         rate = self.learning_rate
         if isinstance(rate, Schedule) and rate.cycle_momentum and not (checked.get("momentum") or "beta1" in checked):
             raise ValueError(
@@ -217,12 +217,12 @@ class Optimizer(Description, noun="an optimizer"):
             )
 
     def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
-        """Return the first values of the moments, None for those that are not kept.
+        """Return the initial values of the moments, None for those that are not kept.
 
         Parameters
         ----------
         checked : dict
-            The hyperparameters by name. Those that determine the moments alone are taken out.
+            The hyperparameters by name. Those that only determine the moments are removed.
 
         Examples
         --------
@@ -249,7 +249,7 @@ class SGD(Optimizer, name="sgd"):
         In [0, 1). Above 0, steps follow ``v = momentum * v + (1 - dampening) * gradient``, which begins as the first
         gradient, instead of the gradient.
     dampening : float
-        In [0, 1]. Of the momentum, which it needs.
+        Dampening of the momentum, in [0, 1]; needs a momentum.
     nesterov : bool
         Follow ``gradient + momentum * v``; needs a momentum, and no dampening.
     weight_decay, decay_biases, clip_value, clip_norm, average_decay
@@ -262,7 +262,7 @@ class SGD(Optimizer, name="sgd"):
 
     Notes
     -----
-    Chapters 4.4.1 and 6.1 of Saito's *Deep Learning from Scratch*, whose ``v`` holds the learning rate too. Nesterov's
+    Chapters 4.4.1 and 6.1 of Saito's *Deep Learning from Scratch*, whose ``v`` includes the learning rate. Nesterov's
     momentum is that of Sutskever et al., "On the importance of initialization and momentum in deep learning" (2013), as
     PyTorch has it.
 
@@ -300,7 +300,7 @@ class Adam(Optimizer, name="adam"):
     epsilon : float
         Added to the root of the second mean; above zero.
     amsgrad : bool
-        Divide by the largest of all second means so far.
+        Divide by the maximum of all second means so far.
     decoupled_weight_decay : bool
         Shrink the parameters themselves, as `AdamW` does.
     weight_decay, decay_biases, clip_value, clip_norm, average_decay
@@ -315,7 +315,7 @@ class Adam(Optimizer, name="adam"):
     -----
     Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1, with epsilon where PyTorch has it:
     ``W -= learning_rate / (1 - beta1**t) * m / (sqrt(v) / sqrt(1 - beta2**t) + epsilon)``. With `amsgrad`, Reddi, Kale
-    and Kumar, "On the convergence of Adam and beyond" (2018), with PyTorch's corrections, which the paper has not.
+    and Kumar, "On the convergence of Adam and beyond" (2018), with PyTorch's corrections, which are not in the paper.
 
     Examples
     --------
@@ -346,7 +346,7 @@ class AdamW(Optimizer, name="adamw"):
     epsilon : float
         Added to the root of the second mean; above zero.
     amsgrad : bool
-        Divide by the largest of all second means so far.
+        Divide by the maximum of all second means so far.
     weight_decay : float
         At least 0: each step begins with ``W *= 1 - learning_rate * weight_decay``.
     decay_biases, clip_value, clip_norm, average_decay

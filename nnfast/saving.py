@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 FORMAT = "nnfast"
 VERSION = 1
 DESCRIPTION = "description"  # the archive's member that holds the JSON text
-MAX_AXES = 64  # of a sample
+MAX_AXES = 64  # in the shape of a sample
 MAX_HEADER = 1024  # bytes of a .npy header
 MAX_DESCRIPTION = 2**24  # bytes
 
 
 def to_state(network: Network) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return all that makes a network: a description that JSON can hold, and copies of its arrays by path.
+    """Return the complete state of a network: a JSON-serializable description, and copies of its arrays by path.
 
-    While another thread trains the network, they are as one of its steps left them.
+    While another thread trains the network, it is the state after one of its steps.
     """
     with network.guard.whole:
         description, arrays = _live_state(network)
@@ -40,7 +40,7 @@ def to_state(network: Network) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _live_state(network: Network) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """`to_state`, with the network's own arrays."""
+    """Return the same as `to_state`, with the network's own arrays instead of copies."""
     program = network.program
     if program is not None:
         program.settle()
@@ -83,7 +83,7 @@ def from_state(
     arrays: dict[str, np.ndarray],
     layers: Sequence[Layer] | None = None,
 ) -> Network:
-    """Return the network that `to_state` describes; without `layers`, their initial values are not known.
+    """Return the network that `to_state` describes; without `layers`, the layers' initial values are unknown.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def from_state(
 
 
 def _arrays(network: Network) -> dict[str, np.ndarray]:
-    """Views of the parameters and of the running statistics, by path."""
+    """Return views of the parameters and of the running statistics, by path."""
     found: dict[str, np.ndarray] = {}
     for views in (network.params, network.statistics):
         found |= {path: views[path] for path in views.paths}
@@ -147,7 +147,7 @@ def _vectors(slot: dict[str, Any]) -> list[str]:
 
 
 def _moments(slot: dict[str, Any]) -> list[int]:
-    """Return which moments an optimizer's state has: all that its kind keeps, and some that are options."""
+    """Return the indices of the moments in an optimizer's state: all that its kind requires, and optional ones."""
     initial = OPTIMIZERS[slot["kind"]]().values().moments
     always = [i for i, value in enumerate(initial) if value is not None]
     moments, possible = slot["moments"], range(len(initial))
@@ -161,13 +161,13 @@ def _moments(slot: dict[str, Any]) -> list[int]:
 
 
 def save(network: Network, path: str | os.PathLike[str]) -> None:
-    """`Sequential.save`."""
-    network.built  # noqa: B018  an unbuilt network has nothing to save, and says so
+    """Implement `Sequential.save`."""
+    network.built  # noqa: B018  raises RuntimeError if there is nothing to save
     import json
 
     from nnfast._archives import write_archive
 
-    with network.guard.whole:  # a training waits for as long as this takes, and no copy takes memory
+    with network.guard.whole:  # training waits in the meantime, so that no copies are needed
         description, arrays = _live_state(network)
         text = np.array(json.dumps(description))
         try:
@@ -175,13 +175,13 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
                 raise ValueError(f"its description has {text.nbytes} bytes, more than {MAX_DESCRIPTION}")
             _expected_arrays(description)
         except ValueError as error:
-            raise ValueError(f"this network cannot be saved, for load would refuse it: {error}") from error
+            raise ValueError(f"this network cannot be saved, because load would reject it: {error}") from error
         with replacing(path) as file:
             write_archive(file, {DESCRIPTION: text, **arrays})
 
 
 def load(path: str | os.PathLike[str]) -> Network:
-    """`nnfast.load`."""
+    """Implement `nnfast.load`."""
     import zipfile
 
     from nnfast._archives import Archive, short
@@ -206,12 +206,12 @@ def load(path: str | os.PathLike[str]) -> Network:
             raise
         except KeyError as error:
             raise ValueError(f"{path} is damaged: its description has no {short(error)}") from error
-        except Exception as error:  # what the readers of zip and npy files raise on damage is a long list
+        except Exception as error:  # the readers of zip and npy files raise many kinds of errors on damage
             raise ValueError(f"{path} is damaged: {short(error)}") from error
 
 
 class _Foreign(Exception):
-    """The file is whole, but is something else."""
+    """The file is intact, but was not saved by nnfast or is of a newer version."""
 
 
 def _read_description(archive: Archive) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def _read_description(archive: Archive) -> dict[str, Any]:
     try:
         description = json.loads(str(archive.read_array(DESCRIPTION)))
     except json.JSONDecodeError as error:
-        raise ValueError(f"its description is no JSON: {error}") from None
+        raise ValueError(f"its description is not valid JSON: {error}") from None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise _Foreign("its description is another's")
     version = description.get("version")
@@ -238,7 +238,7 @@ def _read_description(archive: Archive) -> dict[str, Any]:
 
 
 def _expected_arrays(description: dict[str, Any]) -> tuple[list[Layer], dict[str, int]]:
-    """Return the layers that are described, the paths of their arrays, and how many numbers each has."""
+    """Return the described layers, and the size of each array by path."""
     if description["dtype"] not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float32' or 'float64', got {description['dtype']!r}")
     if len(description["input_shape"]) > MAX_AXES:
@@ -247,7 +247,7 @@ def _expected_arrays(description: dict[str, Any]) -> tuple[list[Layer], dict[str
     layers, compiler = layers_from(description["layers"]), Compiler(shape)
     try:
         compiler.add_layers(layers)
-    except MemoryError as error:  # no such layer can have been saved
+    except MemoryError as error:  # such a layer cannot have been saved
         raise ValueError(str(error)) from None
     counts: dict[str, int] = {}
     total = 0
@@ -264,7 +264,7 @@ def _expected_arrays(description: dict[str, Any]) -> tuple[list[Layer], dict[str
 
 
 def _size(name: str, value: Any) -> int:
-    """Return `value` if it is a size: a text or a list would be multiplied into a long one."""
+    """Return `value` if it is a size: multiplying a text or a list could make a very long one."""
     if type(value) is not int or not 1 <= value <= MAX_SIZE:
         raise ValueError(f"{name} must be of integers from 1 to {MAX_SIZE}, got {value!r}")
     return value
@@ -277,7 +277,7 @@ def _check_sizes(archive: Archive, counts: dict[str, int], dtype: np.dtype) -> N
         if f"{path}.npy" not in names:
             raise ValueError(f"the array {path} is missing")
         info = archive.getinfo(f"{path}.npy")
-        if info.compress_type:  # a small file could ask for much
+        if info.compress_type:  # a small file could expand to a large array
             raise ValueError(f"the array {path} is compressed, which nnfast does not do")
         expected = count * dtype.itemsize
         if not expected < info.file_size <= expected + MAX_HEADER:

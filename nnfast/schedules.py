@@ -1,9 +1,9 @@
 """Learning rate schedules, as descriptions: given as the ``learning_rate`` of an optimizer.
 
-They do not change and keep no state, so one may serve many optimizers and networks. Updates are counted by the
-network's optimizer slot, from 0 for its first one: a second `fit` continues where the first has ended. A schedule by
-step changes the rate at each update; one by epoch counts the epochs of all fits, of ``steps_per_epoch`` updates each,
-and changes it between them, as PyTorch's schedulers do if they are stepped after each epoch.
+They are immutable and keep no state, so one can be shared by many optimizers and networks. Updates are counted by the
+network's optimizer slot, starting at 0: a second `fit` continues where the first one ended. A schedule by step
+the rate at each update; one by epoch counts the epochs of all fits, of ``steps_per_epoch`` updates each, and changes
+the rate between them, as PyTorch's schedulers do if they are stepped after each epoch.
 
 Definitions and defaults are PyTorch's. Past its end a schedule stays at its last rate, where PyTorch's cosine rises
 again and its one-cycle raises an error.
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Constant", "Cosine", "Exponential", "InverseTime", "OneCycle", "ReduceOnPlateau", "Step"]
 
-MAX_TIME = 2**53  # of steps and epochs: float64, in which rates are computed, represents all integers up to it
-BLOCK = 8192  # rates that are computed at a time: always the same ones together, or their last bits might differ
-LEAST_REDUCTION = 1e-8  # of a rate on a plateau; PyTorch's `eps`
+MAX_TIME = 2**53  # steps or epochs: float64, in which rates are computed, represents all integers up to here
+BLOCK = 8192  # rates computed at a time: always the same ones together, or their last bits could differ
+LEAST_REDUCTION = 1e-8  # of the rate on a plateau; PyTorch's `eps`
 
 
 def _time(name: str, value: Any, minimum: int = 0) -> int:
@@ -88,9 +88,11 @@ def _one_of(*choices: str) -> Callable[[str, Any], str]:
 
 
 def _metric(name: str, value: Any) -> str:
-    """Return the name of what is monitored; only `fit` knows what it records."""
+    """Return the name of the monitored quantity; only `fit` knows which ones it records."""
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be the name of what fit records, such as 'val_loss', got {describe(value)}")
+        raise TypeError(
+            f"{name} must be the name of a value that fit records, such as 'val_loss', got {describe(value)}"
+        )
     return str(value)
 
 
@@ -100,19 +102,19 @@ def _check_minimum(minimum: float, learning_rate: float) -> None:
 
 
 class Schedule(Description, noun="a schedule"):
-    """What every schedule has: the learning rate that it starts from, and whether it counts steps or epochs.
+    """Base class of all schedules, with the initial learning rate and whether steps or epochs are counted.
 
-    Schedules do not change, and are equal if they are of one class and have the same hyperparameters.
+    Schedules are immutable, and equal if they have the same class and the same hyperparameters.
     """
 
     shows_defaults = True
-    cycle_momentum = False  # of the optimizer, too
+    cycle_momentum = False  # whether it also sets the optimizer's momentum
     learning_rate: float = Field(_positive)
 
     def fill(self, values: dict[str, Any]) -> None:
-        """Check the hyperparameters and keep them."""
+        """Check and store the hyperparameters."""
         if type(self) is Schedule:
-            raise TypeError("Schedule is what schedules have in common: take one of nnfast.schedules, such as Cosine")
+            raise TypeError("Schedule is the base class: use one of nnfast.schedules, such as Cosine")
         super().fill(values)
 
 
@@ -123,24 +125,24 @@ class TimedSchedule(Schedule, ABC):
 
     @own_error_state
     def rates(self, steps: ArrayLike, steps_per_epoch: int | None = None) -> np.ndarray:
-        """Compute the learning rates of updates.
+        """Compute the learning rate of each update.
 
         Parameters
         ----------
         steps : array_like of int
-            Numbers of updates, from 0 for the first.
+            Indices of the updates, starting at 0.
         steps_per_epoch : int, optional
             Updates in an epoch; needed by a schedule by epoch.
 
         Returns
         -------
         ndarray of float64
-            Of the shape of `steps`.
+            Same shape as `steps`.
 
         Raises
         ------
         TypeError, ValueError
-            If `steps` are not integers from 0, or the schedule is by epoch and there is no `steps_per_epoch`.
+            If `steps` are not integers of at least 0, or the schedule is by epoch and `steps_per_epoch` is missing.
 
         Examples
         --------
@@ -152,7 +154,7 @@ class TimedSchedule(Schedule, ABC):
 
     @own_error_state
     def momenta(self, steps: ArrayLike, steps_per_epoch: int | None = None) -> np.ndarray | None:
-        """Compute the momenta of updates.
+        """Compute the momentum of each update.
 
         Parameters
         ----------
@@ -164,7 +166,7 @@ class TimedSchedule(Schedule, ABC):
         Returns
         -------
         ndarray of float64 or None
-            None from a schedule that leaves the optimizer's momentum alone: all but `OneCycle`.
+            None if the schedule does not change the optimizer's momentum: all except `OneCycle`.
 
         Raises
         ------
@@ -180,15 +182,15 @@ class TimedSchedule(Schedule, ABC):
         return self._momenta(self._times(steps, steps_per_epoch))
 
     def at(self, step: int, steps_per_epoch: int = 1) -> tuple[float, float | None]:
-        """Return the rate of one update, and its momentum or None."""
+        """Return the learning rate of one update, and its momentum or None."""
         block, i = divmod(step // steps_per_epoch if self.by == "epoch" else step, BLOCK)
         rates, momenta = _block(self, block)
         return float(rates[i]), None if momenta is None else float(momenta[i])
 
     def following(self, first: int, last: int, steps_per_epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the rates of the updates from `first` on, and their momenta or None: at least one, at most to `last`.
+        """Return the rates of the updates from `first` on, and momenta or None: at least one, at most up to `last`.
 
-        The bits of a rate do not depend on the range that is asked for.
+        The bits of a rate do not depend on the requested range.
         """
         count = steps_per_epoch if self.by == "epoch" else 1
         block = first // count // BLOCK
@@ -210,7 +212,7 @@ class TimedSchedule(Schedule, ABC):
         if self.by == "step":
             return numbers
         if steps_per_epoch is None:
-            raise ValueError(f"steps_per_epoch is needed, for this schedule is by epoch: {self!r}")
+            raise ValueError(f"steps_per_epoch is required because this schedule is by epoch: {self!r}")
         return numbers // steps_per_epoch
 
     @abstractmethod
@@ -233,13 +235,13 @@ class Constant(TimedSchedule):
     Parameters
     ----------
     learning_rate : float
-        After the warm-up; above zero.
+        The rate after the warm-up; positive.
     warmup : int
-        Steps, or epochs, over which the rate rises to it.
+        Steps, or epochs, over which the rate rises to `learning_rate`.
     start_factor : float
-        The rate at first, as a part of `learning_rate`: in [0, 1].
+        The initial rate as a fraction of `learning_rate`: in [0, 1].
     by : {"step", "epoch"}
-        What is counted.
+        Whether time is counted in steps or epochs.
 
     Raises
     ------
@@ -271,13 +273,13 @@ class Step(TimedSchedule):
     Parameters
     ----------
     learning_rate : float
-        At first; above zero.
+        The initial rate; positive.
     step_size : int
         Steps, or epochs, between two changes.
     gamma : float
-        What the rate is multiplied by: in (0, 1].
+        The factor by which the rate is multiplied: in (0, 1].
     by : {"step", "epoch"}
-        What is counted.
+        Whether time is counted in steps or epochs.
 
     Raises
     ------
@@ -309,11 +311,11 @@ class Exponential(TimedSchedule):
     Parameters
     ----------
     learning_rate : float
-        At first; above zero.
+        The initial rate; positive.
     gamma : float
-        What the rate is multiplied by: in (0, 1].
+        The factor by which the rate is multiplied: in (0, 1].
     by : {"step", "epoch"}
-        What is counted.
+        Whether time is counted in steps or epochs.
 
     Raises
     ------
@@ -338,18 +340,18 @@ class Exponential(TimedSchedule):
 
 
 class InverseTime(TimedSchedule):
-    """A rate that falls like one over the time.
+    """A rate that decreases with the inverse of time.
 
     Parameters
     ----------
     learning_rate : float
-        At first; above zero.
+        The initial rate; positive.
     steps : int
         Steps, or epochs, in which `decay` is added to the divisor.
     decay : float
-        Above zero; with 1, the rate is halved after `steps`.
+        Positive; with 1, the rate is halved after `steps`.
     by : {"step", "epoch"}
-        What is counted.
+        Whether time is counted in steps or epochs.
 
     Raises
     ------
@@ -375,22 +377,22 @@ class InverseTime(TimedSchedule):
 
 
 class Cosine(TimedSchedule):
-    """A linear warm-up, then half a wave of a cosine down to `minimum`, where the rate stays.
+    """A linear warm-up, then half a cosine wave down to `minimum`, where the rate stays.
 
     Parameters
     ----------
     learning_rate : float
-        After the warm-up, and the largest; above zero.
+        The rate after the warm-up, which is the largest; positive.
     steps : int
-        Steps, or epochs, after which `minimum` is reached, the warm-up included.
+        Steps, or epochs, until `minimum` is reached, including the warm-up.
     warmup : int
-        How many of them are the warm-up; fewer than all.
+        How many of them are the warm-up; fewer than `steps`.
     start_factor : float
-        The rate at first if there is a warm-up, as a part of `learning_rate`: in [0, 1].
+        The initial rate if there is a warm-up, as a fraction of `learning_rate`: in [0, 1].
     minimum : float
-        The rate at the end: from zero to `learning_rate`.
+        The final rate: in [0, `learning_rate`].
     by : {"step", "epoch"}
-        What is counted.
+        Whether time is counted in steps or epochs.
 
     Raises
     ------
@@ -400,7 +402,7 @@ class Cosine(TimedSchedule):
     Notes
     -----
     PyTorch's ``LinearLR`` and ``CosineAnnealingLR`` (Loshchilov and Hutter, "SGDR", 2017, without restarts), one after
-    the other. There the rate rises again after `steps`.
+    the other. In PyTorch the rate rises again after `steps`.
 
     Examples
     --------
@@ -416,9 +418,9 @@ class Cosine(TimedSchedule):
     minimum: float = Field(_not_negative, default=0.0, kw_only=True)
 
     def settle(self) -> None:
-        """Raise ValueError if the warm-up is too long, or the minimum above the rate."""
+        """Raise ValueError if the warm-up is too long, or the minimum is above the rate."""
         if self.warmup >= self.steps:
-            raise ValueError(f"warmup must be shorter than the whole, got warmup={self.warmup} of steps={self.steps}")
+            raise ValueError(f"warmup must be less than steps, got warmup={self.warmup} and steps={self.steps}")
         _check_minimum(self.minimum, self.learning_rate)
 
     def _rates(self, times: np.ndarray) -> np.ndarray:
@@ -434,36 +436,36 @@ class OneCycle(TimedSchedule):
     Parameters
     ----------
     learning_rate : float
-        At its highest; above zero.
+        The highest rate; positive.
     steps : int
         Steps, or epochs, of the whole cycle.
     pct_start : float
-        The part of the cycle in which the rate rises: in (0, 1).
+        The fraction of the cycle in which the rate rises: in (0, 1).
     anneal_strategy : {"cos", "linear"}
         How the rate goes from one level to the next.
     cycle_momentum : bool
-        Let the optimizer's momentum, which is Adam's ``beta1``, fall while the rate rises and rise while it falls. The
-        optimizer's own value is not used then. An optimizer without a momentum raises an error.
+        Decrease the optimizer's momentum, or Adam's ``beta1``, while the rate rises, and increase it while the rate
+        falls. The optimizer's own value is then not used. An optimizer without momentum raises an error.
     base_momentum, max_momentum : float
         The lowest and the highest momentum: in [0, 1).
     div_factor : float
-        `learning_rate` over the rate at first; at least 1.
+        `learning_rate` divided by the initial rate; at least 1.
     final_div_factor : float
-        The rate at first over that at the end; at least 1.
+        The initial rate divided by the final rate; at least 1.
     three_phase : bool
-        Come down as quickly as up to the first rate, and only then on to the last one.
+        Return to the initial rate as quickly as it rose, and only then decrease to the final rate.
     by : {"step", "epoch"}
-        What is counted.
+        Whether time is counted in steps or epochs.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is out of its range, or one of the phases would last no time.
+        If an argument is out of its range, or one of the phases would have no length.
 
     Notes
     -----
-    PyTorch's ``OneCycleLR`` (Smith and Topin, "Super-convergence", 2017), which raises an error after its end: here the
-    last rate and momentum stay.
+    PyTorch's ``OneCycleLR`` (Smith and Topin, "Super-convergence", 2017), which raises an error after its end; here the
+    last rate and momentum are kept.
 
     Examples
     --------
@@ -484,7 +486,7 @@ class OneCycle(TimedSchedule):
     three_phase: bool = Field(check_bool, default=False, kw_only=True)
 
     def settle(self) -> None:
-        """Raise ValueError if the momenta are the wrong way round, or a phase lasts no time."""
+        """Raise ValueError if the momenta are in the wrong order, or a phase has no length."""
         if self.base_momentum > self.max_momentum:
             raise ValueError(
                 f"base_momentum must be at most max_momentum, got {self.base_momentum} and {self.max_momentum}"
@@ -492,13 +494,13 @@ class OneCycle(TimedSchedule):
         if (np.diff(self._ends) <= 0).any():
             ends = ", ".join(f"{end:g}" for end in self._ends)
             raise ValueError(
-                f"each phase must last longer than nothing, but with steps={self.steps}, pct_start={self.pct_start:g} "
+                f"each phase must have a positive length, but with steps={self.steps}, pct_start={self.pct_start:g} "
                 f"and three_phase={self.three_phase} they would end at {ends}"
             )
 
     @property
     def _ends(self) -> np.ndarray:
-        """Where the phases end, and before them where the first begins."""
+        """Start of the first phase, followed by the end of each phase."""
         rise, last = self.pct_start * self.steps - 1, self.steps - 1
         return np.array([0, rise, 2 * rise, last] if self.three_phase else [0, rise, last])
 
@@ -528,28 +530,28 @@ class ReduceOnPlateau(Schedule):
     """A rate that is reduced when training no longer improves.
 
     After each epoch of `fit` the last value of `monitor` is examined. If more than `patience` epochs in a row
-    were no better than the best one, the rate is multiplied by `factor`. What was the best so far is kept with the
-    optimizer's state in the network, so a second `fit` and a saved network go on with it.
+    were no better than the best one, the rate is multiplied by `factor`. The best value so far is stored with the
+    optimizer's state in the network, so a second `fit` and a saved network continue from it.
 
     Parameters
     ----------
     learning_rate : float
-        At first; above zero.
+        The initial rate; positive.
     monitor : str
-        The name in `fit`'s history of what is to get better: ``"val_loss"``, ``"loss"``, ``"accuracy"`` or
+        The entry of `fit`'s history that should improve: ``"val_loss"``, ``"loss"``, ``"accuracy"`` or
         ``"val_accuracy"``. A loss is better if it is lower, an accuracy if it is higher.
     factor : float
-        What the rate is multiplied by: in (0, 1).
+        The factor by which the rate is multiplied: in (0, 1).
     patience : int
-        Bad epochs that are allowed.
+        Number of epochs without improvement that are allowed.
     threshold : float
         By how much a value must be better than the best one to count as better.
     threshold_mode : {"rel", "abs"}
-        Whether `threshold` is a part of the best value or a difference from it.
+        Whether `threshold` is a fraction of the best value or a difference from it.
     cooldown : int
-        Epochs after a reduction in which bad ones are not counted.
+        Number of epochs after a reduction during which bad epochs are not counted.
     minimum : float
-        The rate is not reduced below this: from zero to `learning_rate`.
+        The rate is not reduced below this value: in [0, `learning_rate`].
 
     Raises
     ------
@@ -558,7 +560,7 @@ class ReduceOnPlateau(Schedule):
 
     Notes
     -----
-    PyTorch's ``ReduceLROnPlateau``; as there, a reduction by less than 1e-8 is left out, and NaN is bad.
+    PyTorch's ``ReduceLROnPlateau``; as there, a reduction by less than 1e-8 is skipped, and NaN is no improvement.
 
     Examples
     --------
@@ -586,14 +588,14 @@ class ReduceOnPlateau(Schedule):
         _check_minimum(self.minimum, self.learning_rate)
 
     def begun(self, plateau: dict[str, Any] | None) -> dict[str, Any]:
-        """Return the state to go on with: `plateau`, unless that is of a schedule that begins or looks elsewhere."""
+        """Return the state to continue from: `plateau`, unless its initial rate or monitor differ."""
         mine = {"learning_rate": self.learning_rate, "monitor": self.monitor}
         if plateau is not None and mine.items() <= plateau.items():
             return plateau
         return {**mine, "rate": self.learning_rate, "best": None, "bad": 0, "cooldown": 0}
 
     def after(self, plateau: dict[str, Any], value: float, higher_is_better: bool) -> dict[str, Any]:
-        """Return the state after an epoch in which what is monitored had this value."""
+        """Return the state after an epoch in which the monitored quantity had this value."""
         best, bad, cooldown, rate = (plateau[name] for name in ("best", "bad", "cooldown", "rate"))
         if self._is_better(value, best, higher_is_better):
             best, bad = value, 0
@@ -616,7 +618,7 @@ class ReduceOnPlateau(Schedule):
 
 
 def check_plateau(plateau: Any) -> None:
-    """Raise TypeError or ValueError unless this, which a file has brought, is a state of `ReduceOnPlateau`."""
+    """Raise TypeError or ValueError unless `plateau`, read from a file, is a state of `ReduceOnPlateau`."""
     names = {"learning_rate", "monitor", "rate", "best", "bad", "cooldown"}
     if not isinstance(plateau, dict) or set(plateau) != names:
         raise ValueError(f"plateau must have {', '.join(sorted(names))}, got {describe(plateau)}")
@@ -630,10 +632,10 @@ def check_plateau(plateau: Any) -> None:
 
 
 def _warmed(times: np.ndarray, warmup: int, start_factor: float) -> np.ndarray:
-    """The part of the rate that a linear warm-up has reached."""
+    """Return the fraction of the rate that a linear warm-up has reached."""
     part = np.minimum(times, warmup) / warmup if warmup else np.ones(times.shape)
     return start_factor + (1 - start_factor) * part
 
 
 def _decayed(rate: float, gamma: float, times: np.ndarray) -> np.ndarray:
-    return rate * np.power(gamma, times.astype(np.float64))  # which may come to nothing
+    return rate * np.power(gamma, times.astype(np.float64))  # which may underflow to zero

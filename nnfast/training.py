@@ -36,27 +36,26 @@ from nnfast.schedules import BLOCK, ReduceOnPlateau, Schedule, TimedSchedule
 MAX_STEPS = 2**40
 GRADIENTS = ("backpropagation", "numerical")
 DIVERGED = "the training diverged"
-LBFGS_EPOCHS = 200  # iterations at most, by default
+LBFGS_EPOCHS = 200  # default maximum number of iterations
 
 
 class History(Mapping[str, list[float]]):
-    """What was recorded while a network was trained.
+    """Record of the training of a network.
 
-    A mapping from ``"loss"``, ``"accuracy"``, ``"val_loss"`` and ``"val_accuracy"``, as far as they apply, to one value
-    for each epoch. Loss and accuracy of the training data are those of the epoch's mini-batches, each before its
-    update.
+    A mapping from ``"loss"``, ``"accuracy"``, ``"val_loss"`` and ``"val_accuracy"``, where they apply, to one value per
+    epoch. The loss and the accuracy on the training data are those of the epoch's mini-batches, each before its update.
 
     Attributes
     ----------
     step_loss : ndarray of float64
         The loss of each mini-batch.
     learning_rate : ndarray of float64
-        The learning rate of each mini-batch; empty for L-BFGS, which has none.
+        The learning rate of each mini-batch; empty for L-BFGS, which does not have one.
     steps_per_epoch : int
-        Mini-batches in an epoch.
+        Number of mini-batches per epoch.
     converged : bool or None
-        Of L-BFGS: whether the loss has converged; False where the last epoch or `Sequential.stop` came first.
-        None for other optimizers.
+        For L-BFGS, whether the loss converged; False if the last epoch or `Sequential.stop` came first. None for other
+        optimizers.
     """
 
     def __init__(self, steps_per_epoch: int) -> None:
@@ -65,8 +64,8 @@ class History(Mapping[str, list[float]]):
         self.learning_rate = np.empty(0)
         self.converged: bool | None = None
         self._names: tuple[str, ...] = ("loss",)
-        self._epochs: list[tuple[float, ...]] = []  # the record, which nobody else holds: one row for each epoch
-        self._lists: dict[str, list[float]] = {}  # what is handed out, filled when asked for
+        self._epochs: list[tuple[float, ...]] = []  # the record, never handed out: one row per epoch
+        self._lists: dict[str, list[float]] = {}  # the lists that are handed out, filled on access
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self._names:
@@ -87,7 +86,7 @@ class History(Mapping[str, list[float]]):
         return f"History({len(self._epochs)} epochs, {len(self.step_loss)} steps{': ' + last if last else ''})"
 
     def _extend(self, values: Mapping[str, list[float]]) -> None:
-        """Add the values of epochs, all or none: Ctrl-C cannot come in the midst of a list's `extend`."""
+        """Add the values of epochs, all or none: Ctrl-C cannot interrupt a list's `extend`."""
         self._names = tuple(values)
         self._epochs.extend(list(zip(*values.values(), strict=True)))
 
@@ -106,7 +105,7 @@ class History(Mapping[str, list[float]]):
         Raises
         ------
         ImportError
-            If matplotlib is missing; the message names the extra that brings it.
+            If matplotlib is missing; the message names the extra that installs it.
 
         Examples
         --------
@@ -139,7 +138,7 @@ def fit(
     verbose: int,
     callbacks: Sequence[Callable[[Any, History], Any]],
 ) -> History:
-    """`Sequential.fit`, of the `owner` that callbacks are called with."""
+    """Implement `Sequential.fit`; callbacks are called with `owner`."""
     chosen = resolve_optimizer(optimizer)
     whole = isinstance(chosen, LBFGS)
     if whole:
@@ -175,10 +174,10 @@ def fit(
     _check_monitor(network, chosen, counts, validation)
     network.warn_of_steps()
     network.warn_of_one_hot(targets, counts)
-    history = History(per_epoch)  # which takes memory: all that does comes before any change
+    history = History(per_epoch)  # allocates: all allocations precede any change
     with network.guard:
         unbuilt = network.input_shape is None
-        if unbuilt:  # not before all arguments are known to be right
+        if unbuilt:  # only after all arguments have been checked
             network.build(shape)
         elif network.input_shape != shape:
             raise RuntimeError(
@@ -208,7 +207,7 @@ def fit(
 def _data(
     network: Network, x: Any, y: Any, sample_weight: Any, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return rows, targets and weights. What is small nobody else can change: callbacks and other threads may try."""
+    """Return rows, targets and weights; targets and weights are copies, which callbacks and threads cannot change."""
     rows, targets = network.data(x, y, shape, finite=True)
     weights = as_weights(sample_weight, len(rows))
     if not np.may_share_memory(targets, rows):
@@ -217,7 +216,7 @@ def _data(
 
 
 def _check_batches(network: Network, n: int, batch: int, *, whole_epoch: bool) -> None:
-    """Raise ValueError if a batch norm would get a mini-batch of one row; name a size without one."""
+    """Raise ValueError if a batch norm would get a mini-batch of one row; suggest a batch size that avoids it."""
     remedy = f": use batch_size={_without_single_row(n, batch)}" if n > 1 else ": give it more rows"
     network.check_batch(batch, remedy)
     if n % batch == 1 and whole_epoch:
@@ -225,7 +224,7 @@ def _check_batches(network: Network, n: int, batch: int, *, whole_epoch: bool) -
 
 
 def _without_single_row(n: int, batch: int) -> int:
-    """Return the size nearest to `batch` with which no mini-batch of `n` rows has one row."""
+    """Return the batch size nearest to `batch` that splits `n` rows without a mini-batch of one row."""
     for distance in range(1, n):
         for size in (batch - distance, batch + distance):
             if 2 <= size <= n and n % size != 1:
@@ -255,11 +254,11 @@ def _validation_data(network: Network, data: Any, shape: tuple[int, ...]) -> Val
 
 
 def _check_default_batches(steps: Any, batch_size: Any, shuffle: Any) -> None:
-    """Raise ValueError unless the arguments that mean nothing to L-BFGS have their defaults."""
+    """Raise ValueError unless the arguments that do not apply to L-BFGS have their default values."""
     for name, value, default in (("steps", steps, None), ("batch_size", batch_size, 32), ("shuffle", shuffle, True)):
         if value is not default and not (isinstance(value, (int, np.integer)) and value == default):
             raise ValueError(
-                f"{name} must be left out with LBFGS, which takes the whole data at once and counts its iterations as "
+                f"{name} must be left out with LBFGS, which uses the whole data at once and counts its iterations as "
                 f"epochs; got {describe(value)}"
             )
 
@@ -270,7 +269,7 @@ def _check_monitor(
     counts: str | float | None,
     validation: Validation | None,
 ) -> None:
-    """Raise ValueError if a schedule monitors what is not recorded."""
+    """Raise ValueError if a schedule monitors a value that is not recorded."""
     schedule = getattr(optimizer, "learning_rate", None)
     if not isinstance(schedule, ReduceOnPlateau):
         return
@@ -284,7 +283,7 @@ def _check_monitor(
 
 
 class _Run:
-    """One `fit`, from slice to slice of the engine's work."""
+    """One call of `fit`, which runs the engine slice by slice."""
 
     def __init__(
         self,
@@ -310,7 +309,7 @@ class _Run:
 
     @property
     def recorded(self) -> int:
-        """Epochs in the history. Counted there alone, for Ctrl-C may come between any two lines."""
+        """Number of epochs in the history, the only count: Ctrl-C may come between any two lines."""
         return len(self.history._epochs)
 
     def go(self, verbose: int) -> History:
@@ -321,7 +320,7 @@ class _Run:
         return self.history
 
     def run_epochs(self, progress: Progress) -> None:
-        """Epochs that need nothing from Python run back to back, a slice of time at a go."""
+        """Run the epochs; those that need nothing from Python run back to back, in slices of time."""
 
         def after(done: int) -> bool:
             if self.record(done):
@@ -335,7 +334,7 @@ class _Run:
             else:
                 while after(self.run_slice(self.training)):
                     pass
-            self.record(self.training.step)  # `stop` may have come since the last
+            self.record(self.training.step)  # `stop` may have been called since the last record
             self.look_at_parameters()
         finally:
             self.history.step_loss = self.training.step_loss[: self.training.step].copy()
@@ -344,7 +343,7 @@ class _Run:
                 self.record(self.training.step)
 
     def minimize(self, training: Minimization, after: Callable[[int], bool]) -> None:
-        """Run L-BFGS; warn if it ends too early, unless `stop` has ended it."""
+        """Run L-BFGS; warn if it ends too early, except because of `stop`."""
         assert isinstance(self.optimizer, LBFGS)
         self.history.converged = False
         why = training.run(self.optimizer, after)
@@ -354,12 +353,12 @@ class _Run:
 
     @property
     def needs_python(self) -> bool:
-        """Whether there is something to do after each epoch, which is not done on the way out after Ctrl-C."""
+        """Whether validation or callbacks run after each epoch; they do not run after Ctrl-C."""
         return self.validation is not None or bool(self.callbacks)
 
     @own_error_state
     def run_slice(self, training: Training) -> int:
-        """Go on for a tenth of a second, or up to where Python has something to do; return the steps done so far."""
+        """Train for a tenth of a second, or until Python is needed; return the number of steps done so far."""
         schedule, values, done = self.optimizer.learning_rate, self.optimizer.values(self.network.dtype), training.step
         by_epoch = self.needs_python or isinstance(schedule, ReduceOnPlateau)
         until = min(self.total, (self.recorded + 1) * self.per_epoch) if by_epoch else self.total
@@ -370,26 +369,26 @@ class _Run:
         return training.run(done + len(rates), values, scheduled=True)
 
     def rates(self, schedule: Schedule, count: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the learning rates of the next steps, of at most so many, and their momenta or None."""
+        """Return the learning rates of at most `count` next steps, and their momenta or None."""
         program = self.network.built
         if isinstance(schedule, ReduceOnPlateau):
-            _check_monitor(self.network, self.optimizer, self.counts, self.validation)  # a callback may have brought it
+            _check_monitor(self.network, self.optimizer, self.counts, self.validation)  # a callback may have set it
             program.plateau = schedule.begun(program.plateau)
             return np.full(min(count, BLOCK), program.plateau["rate"]), None
         assert isinstance(schedule, TimedSchedule)
         first = program.optimizer_steps
-        if schedule.by == "epoch":  # which begin with each fit, whatever was done before
+        if schedule.by == "epoch":  # epochs start anew with each fit, even after an incomplete one
             first = self.epochs_before * self.per_epoch + self.training.step
         return schedule.following(first, first + count, self.per_epoch)
 
     def count_epochs(self) -> None:
-        """Tell the optimizer's slot how many epochs a schedule by epoch has seen."""
+        """Store in the optimizer's slot how many epochs a schedule by epoch has seen."""
         schedule = getattr(self.optimizer, "learning_rate", None)
         if isinstance(schedule, TimedSchedule) and schedule.by == "epoch":
             self.network.built.epochs = self.epochs_before + self.recorded
 
     def look_for_plateau(self, values: dict[str, list[float]]) -> None:
-        """Reduce the learning rate of a schedule that looks at the values of an epoch, if they are no better."""
+        """Reduce the learning rate of `ReduceOnPlateau` if the values of an epoch have not improved."""
         schedule, program = getattr(self.optimizer, "learning_rate", None), self.network.built
         if isinstance(schedule, ReduceOnPlateau):
             for value in values[schedule.monitor]:
@@ -400,7 +399,7 @@ class _Run:
     def record(self, done: int) -> bool:
         """Add to the history the epochs that `done` steps have completed; return whether there were any.
 
-        Where the last of all steps, or the last before `stop`, ends in the middle of an epoch, that counts as one too.
+        If the last step, or the last before `stop`, falls in the middle of an epoch, that epoch is added as well.
         """
         epochs = done // self.per_epoch
         begun = self.recorded
@@ -411,7 +410,7 @@ class _Run:
         return self.recorded > begun
 
     def sizes(self, steps: slice, per_epoch: int) -> np.ndarray:
-        """What mini-batches count for, one epoch in each row: the sums of their weights, or their rows."""
+        """Return the weights of mini-batches, one epoch per row: the sums of their sample weights, or their sizes."""
         if self.training.step_weight is not None:
             return self.training.step_weight[steps].reshape(-1, per_epoch)
         sizes = np.full((1, self.per_epoch), self.batch)
@@ -419,21 +418,21 @@ class _Run:
         return sizes[:, :per_epoch]
 
     def record_epochs(self, first: int, last: int, per_epoch: int) -> None:
-        """Add the epochs of steps `first` up to `last` to the history; validate, and call back."""
+        """Add the epochs of steps `first` up to `last` to the history; validate, and call the callbacks."""
         if first >= last:
             return
         steps = slice(first, last)
         sizes = self.sizes(steps, per_epoch)
         seen = sizes.sum(axis=1)
-        seen = np.where(seen == 0, 1, seen)  # an epoch that `stop` cut off may have no weight: its losses are zero
-        # not a product of matrices, whose bits depend on where in memory they lie
+        seen = np.where(seen == 0, 1, seen)  # an epoch cut off by `stop` may have no weight: its losses are zero
+        # not a matrix product, whose bits depend on the memory addresses of its operands
         losses = self.training.step_loss[steps].reshape(-1, per_epoch)
         values = {"loss": _means(losses, sizes, seen)}
         if self.counts is not None:
             answers = seen if self.counts == "classes" else seen * self.network.units
             correct = self.training.step_correct[steps].reshape(-1, per_epoch)
             values["accuracy"] = (correct.sum(axis=1) / answers).tolist()
-        if self.validation is not None:  # of one epoch, then
+        if self.validation is not None:  # then it is one epoch at a time
             val_loss, val_accuracy = self.network.evaluate(*self.validation, self.validation_counts)
             values["val_loss"] = [val_loss]
             if val_accuracy is not None:
@@ -449,7 +448,7 @@ class _Run:
             callback(self.owner, self.history)
 
     def look_for_divergence(self, steps: slice, values: dict[str, list[float]]) -> None:
-        """Warn of the first loss that is not finite."""
+        """Warn about the first loss that is not finite."""
         for name in ("loss", "val_loss"):
             if name in values and not all(map(isfinite, values[name])) and not self.diverged:
                 finite = np.isfinite(self.training.step_loss[steps])
@@ -458,7 +457,7 @@ class _Run:
                 self.warn_of_divergence(step, f"{name} is {loss}")
 
     def look_at_parameters(self) -> None:
-        """Warn if the last step has made the parameters infinite or NaN, which no loss shows."""
+        """Warn if the last step has made the parameters infinite or NaN, which the losses do not show."""
         step = self.training.step
         if step and not self.diverged and not all_finite(self.network.built.parameters):
             self.warn_of_divergence(step - 1, "parameters are infinite or NaN after it")
@@ -470,7 +469,7 @@ class _Run:
 
 
 def divergence(what: str, rate: float | None) -> str:
-    """Say that a training has diverged, and what to do."""
+    """Return a message that training has diverged, and what to do."""
     at = "" if rate is None else f", at learning rate {rate:.3g}"
     return f"{DIVERGED}: {what}{at}. Use a smaller learning rate, and scale x and y to about 1"
 
@@ -482,5 +481,5 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 
 @own_error_state
 def _means(losses: np.ndarray, sizes: np.ndarray, seen: np.ndarray) -> list[float]:
-    """The mean loss of each epoch, which is not finite where the training has diverged."""
+    """Return the mean loss of each epoch, which is not finite if the training has diverged."""
     return ((losses * sizes).sum(axis=1) / seen).tolist()

@@ -258,7 +258,7 @@ def test_unknown_metrics(metric, error, message):
 
 
 def test_bad_arguments_of_metrics():
-    with pytest.raises(ValueError, match="metrics must hold each once, got 'top_3_accuracy' twice"):
+    with pytest.raises(ValueError, match="metrics must not contain duplicates, got 'top_3_accuracy' twice"):
         metrics.resolve_metrics(["top_3_accuracy", "accuracy", metrics.TopKAccuracy(3)])
     with pytest.raises(TypeError, match="metrics must be a sequence of metrics, got 'accuracy'"):
         metrics.resolve_metrics("accuracy")

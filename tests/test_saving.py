@@ -910,7 +910,7 @@ def test_what_load_would_refuse_is_not_saved(tmp_path):
         (nf.Sequential([nf.Dense(1)], input_shape=(1,) * 65), "input_shape must have at most 64 axes, got 65"),
         (nf.Sequential([Mine(1.0)], input_shape=1), "unknown kind of layer 'mine'"),
     ):
-        with pytest.raises(ValueError, match=f"this network cannot be saved, for load would refuse it: {message}"):
+        with pytest.raises(ValueError, match=f"this network cannot be saved, because load would reject it: {message}"):
             net.save(tmp_path / "net.npz")
     assert not list(tmp_path.iterdir())
 

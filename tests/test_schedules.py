@@ -546,7 +546,7 @@ REFUSED = {
     "a fraction of steps": (lambda: Cosine(0.1, steps=1.5), TypeError, "steps must be an integer"),
     "a warm-up longer than the whole": (
         lambda: Cosine(0.1, steps=5, warmup=5), ValueError,
-        "warmup must be shorter than the whole, got warmup=5 of steps=5",
+        "warmup must be less than steps, got warmup=5 and steps=5",
     ),
     "a minimum below zero": (lambda: Cosine(0.1, steps=5, minimum=-1e-3), ValueError, "minimum must be a finite"),
     "a minimum above the rate": (
@@ -562,11 +562,11 @@ REFUSED = {
     "no fall": (lambda: OneCycle(0.1, steps=100, pct_start=1), ValueError, "pct_start must be a finite number in (0"),
     "a cycle too short": (
         lambda: OneCycle(0.1, steps=3), ValueError,
-        "each phase must last longer than nothing, but with steps=3, pct_start=0.3 and three_phase=False they would end"
+        "each phase must have a positive length, but with steps=3, pct_start=0.3 and three_phase=False they would end"
         " at 0, -0.1, 2",
     ),
     "no third phase": (
-        lambda: OneCycle(0.1, steps=100, pct_start=0.6, three_phase=True), ValueError, "each phase must last longer"
+        lambda: OneCycle(0.1, steps=100, pct_start=0.6, three_phase=True), ValueError, "each phase must have a positive"
     ),
     "another way": (
         lambda: OneCycle(0.1, steps=9, anneal_strategy="cubic"), ValueError,
@@ -587,7 +587,7 @@ REFUSED = {
     "phases that are no truth": (lambda: OneCycle(0.1, steps=9, three_phase=3), TypeError, "three_phase must be True"),
     "another thing to look at": (
         lambda: ReduceOnPlateau(0.1, monitor=3), TypeError,
-        "monitor must be the name of what fit records, such as 'val_loss', got 3",
+        "monitor must be the name of a value that fit records, such as 'val_loss', got 3",
     ),
     "a factor of one": (lambda: ReduceOnPlateau(0.1, factor=1), ValueError, "factor must be a finite number in (0"),
     "negative patience": (lambda: ReduceOnPlateau(0.1, patience=-1), ValueError, "patience must be at least 0, got -1"),
@@ -604,7 +604,7 @@ REFUSED = {
     "epochs of no steps": (lambda: Constant(0.1).rates([0], 0), ValueError, "steps_per_epoch must be at least 1"),
     "epochs of unknown length": (
         lambda: Constant(0.1, by="epoch").rates([0]), ValueError,
-        "steps_per_epoch is needed, for this schedule is by epoch: Constant(0.1, ",
+        "steps_per_epoch is required because this schedule is by epoch: Constant(0.1, ",
     ),
 }  # fmt: skip
 
