@@ -575,6 +575,19 @@ def test_ctrl_c_is_obeyed_within_a_long_piece_of_work():
 @pytest.mark.measures
 @no_ctrl_c
 @pytest.mark.usefixtures("listening")
+def test_ctrl_c_is_not_forgotten_while_another_thread_finishes_its_piece():
+    """A piece of the whole batch takes longer than the time between two looks for signals."""
+    layers = [nf.Dense(1500), nf.BatchNorm(), nf.Dense(1500, "tanh"), nf.Dense(1)]
+    net = nf.Sequential(layers, input_shape=3, dtype="float64", seed=0)
+    x, y = np.random.default_rng(0).normal(size=(6000, 3)), np.zeros(6000)
+    with nf.num_threads(2):
+        for _ in range(2):
+            interrupted(lambda: net.numerical_gradient(x, y, wrt="W1", training=True, verbose=0), wait=1.5)
+
+
+@pytest.mark.measures
+@no_ctrl_c
+@pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_ctrl_c_leaves_whole_steps(dtype):
     x, y = make_data(40, 30)

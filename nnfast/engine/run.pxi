@@ -175,7 +175,7 @@ cdef void backward_rows(
 
 cdef void look_for_signals(int id, double* next_look, bint* interrupted) noexcept nogil:
     """Let Python handle signals such as Ctrl-C, in its usual floating-point mode; only the caller's thread can."""
-    if id != 0 or seconds_now() < next_look[0]:
+    if id != 0 or interrupted[0] or seconds_now() < next_look[0]:  # after Ctrl-C its exception waits to be raised
         return
     cdef uint64_t mode = subnormals_kept()
     with gil:
