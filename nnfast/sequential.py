@@ -54,14 +54,14 @@ class Sequential:
     dtype : {"float32", "float64"}
         Of all parameters and all arithmetic.
     seed : int, numpy.random.Generator or None
-        Fixes the initial values and the shuffling. None takes fresh entropy.
+        Determines the initial values, the shuffling and the noise. None uses fresh entropy.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of a wrong type, or the loss does not fit the output layer.
+        If an argument has the wrong type, or the loss does not fit the output layer.
     MemoryError
-        If there is no memory for the parameters.
+        If there is not enough memory for the parameters.
 
     Notes
     -----
@@ -98,9 +98,9 @@ class Sequential:
     # ---- building
 
     def build(self, input_shape: int | Sequence[int]) -> None:
-        """Fix the shape of a sample, make room for the parameters and give them their initial values.
+        """Set the shape of a sample, allocate the parameters and give them their initial values.
 
-        Called by the constructor if it is given the shape, else by the first `fit`.
+        The constructor calls it if it is given the shape, else the first `fit` does.
 
         Parameters
         ----------
@@ -114,7 +114,7 @@ class Sequential:
         TypeError, ValueError
             If the shape is not one of positive integers, or an initial array does not fit it.
         MemoryError
-            If there is no memory for the parameters.
+            If there is not enough memory for the parameters.
 
         Examples
         --------
@@ -293,7 +293,7 @@ class Sequential:
         return out
 
     def predict_class(self, x: ArrayLike, /) -> np.ndarray:
-        """Tell the class of each sample.
+        """Predict the class of each sample.
 
         Parameters
         ----------
@@ -353,16 +353,16 @@ class Sequential:
         y : array_like
             Labels of shape (n,), or targets of shape (n, *output_shape); for one output also (n,).
         sample_weight : array_like of shape (n,), optional
-            How much each row counts, not negative: a row of weight 2 as two rows, one of weight 0 as none (but
-            for the statistics of a batch norm, which see each row once). Averages are over weights.
+            The weight of each row, not negative: a row of weight 2 counts as two rows, one of weight 0 not at all
+            (except in the statistics of a batch norm, which count each row once). Averages are weighted.
         training : bool
-            Whether to see the data as the next step of a training would: with its dropout and noise, and with the
-            batch's own statistics in batch norms. Nothing is changed by it.
+            Whether to see the data as the next step of training would: with its dropout and noise, and with the
+            statistics of the batch in batch norms. Nothing is changed.
 
         Returns
         -------
         float
-            The average that the loss's name stands for, and the penalties of layers with `l1` or `l2`.
+            The average that the loss is defined as, plus the penalties of layers with `l1` or `l2`.
 
         Raises
         ------
@@ -386,7 +386,7 @@ class Sequential:
         return network.built.training_loss(rows, targets, weights, None, get_num_threads())[0]
 
     def accuracy(self, x: ArrayLike, y: ArrayLike, /, *, sample_weight: ArrayLike | None = None) -> float:
-        """Compute the fraction of right answers.
+        """Compute the fraction of correct predictions.
 
         Parameters
         ----------
@@ -396,7 +396,7 @@ class Sequential:
         Returns
         -------
         float
-            Of rows, where the largest output is the answer; of elements, where each output is above or below one half.
+            Of rows, if the largest output is the answer; of elements, if each output is above or below one half.
 
         Raises
         ------
@@ -408,8 +408,8 @@ class Sequential:
         Warns
         -----
         UserWarning
-            If each output is an answer of its own, but each target is one of classes that exclude each other: most
-            answers are right then whatever the network has learned.
+            If each output is counted by itself, but the targets are classes that exclude each other: then most outputs
+            are correct whatever the network has learned.
 
         Examples
         --------
@@ -459,7 +459,7 @@ class Sequential:
         sample_weight : array_like of shape (n,), optional
             As for `loss`.
         training : bool
-            As for `loss`: False is the gradient of what `loss` tells, True the one that a step of `fit` follows.
+            As for `loss`: False gives the gradient of what `loss` returns, True the one that a step of `fit` follows.
 
         Returns
         -------
@@ -604,9 +604,9 @@ class Sequential:
         Returns
         -------
         GradientReport
-            True if nothing is wrong. Printed, it tells what is, how much and, as far as the numbers tell, why. Entries
-            at a kink, as of relu at zero, are reported apart, and so are those that cannot be told because rounding
-            hides their slopes: neither is an error.
+            True if nothing is wrong. Printed, it shows what is wrong, by how much and, as far as the numbers show it,
+            why. Entries at a kink, such as relu at zero, are reported separately, and so are those that cannot be
+            decided because rounding hides their slopes: neither is an error.
 
         Raises
         ------
@@ -852,7 +852,7 @@ class Sequential:
 
         Examples
         --------
-        A loss of one's own, in a loop of one's own:
+        A custom loss, in a custom loop:
 
         >>> import numpy as np
         >>> import nnfast as nf
@@ -877,7 +877,7 @@ class Sequential:
         return out.reshape(len(rows), *network.output_shape)
 
     def backward(self, gradient: ArrayLike, /, *, parameters: bool = True, accumulate: bool = False) -> np.ndarray:
-        """Send the gradient of a loss with respect to the outputs back through the network.
+        """Compute gradients from the gradient of a loss with respect to the outputs.
 
         Parameters
         ----------
@@ -896,7 +896,7 @@ class Sequential:
         Raises
         ------
         RuntimeError
-            If there is no forward pass to go back through: each serves once, and not after an update.
+            If there is no forward pass to use: each serves one backward, and none after an update.
         TypeError, ValueError
             If `gradient` does not fit.
 
@@ -965,7 +965,7 @@ class Sequential:
             program.update(values, rate_at(chosen, program.steps_of(chosen.kind)))
 
     def reset_optimizer(self) -> None:
-        """Forget the optimizer's state; the next training starts afresh.
+        """Clear the optimizer's state; the next training starts without it.
 
         Raises
         ------
@@ -1067,7 +1067,7 @@ class Sequential:
 
     @property
     def _loss_text(self) -> str:
-        """The name of the loss where that says all, else the object as it is written."""
+        """The name of the loss if it has no other parameters than the defaults, else its repr."""
         return self.loss_name if self.loss_function.config() == self.loss_name else repr(self.loss_function)
 
     def copy(self) -> Sequential:
@@ -1144,7 +1144,7 @@ class Sequential:
 
 
 def _holding(kind: type[Sequential], network: Network) -> Sequential:
-    """Make a `Sequential` of a class without its constructor, whose arguments nobody knows."""
+    """Make a `Sequential` of a class without its constructor, whose arguments are not known."""
     net = kind.__new__(kind)
     net._network = network
     return net
