@@ -392,7 +392,7 @@ class TestSchedule:
         cosine = nf.schedules.Cosine(0.1, steps=5, by="epoch")
         with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
             plot_schedule(cosine, 0, 5)
-        with pytest.raises(ValueError, match="steps_per_epoch is needed"):
+        with pytest.raises(ValueError, match="steps_per_epoch is required"):
             plot_schedule(cosine, 5)
         with pytest.raises(ValueError, match="axes must hold 2 axes, got 1"):
             plot_schedule(nf.schedules.OneCycle(0.1, steps=50), 50, axes=ax)
