@@ -151,8 +151,8 @@ class Network:
     input_shape : tuple of int or None
         The shape of a sample; None before `build`.
     program, row_program : Program or None
-        The compiled network, None before `build`; and the same object if samples are one-dimensional, so that
-        `predict_one` need not reshape them, else None.
+        The compiled network, None before `build`; and the same object if a sample and its output have one axis each,
+        so that `predict_one` need not reshape them, else None.
     guard : Guard
         Held while the network is trained or a consistent state of it is needed.
     initial_stream, shuffle_stream : Generator

@@ -218,6 +218,8 @@ cdef class Program:
     cdef fill_loss(self, description):
         cdef LossSpec* loss = &self.plan.loss
         kind, numbers, per_output = description
+        if len(numbers) > 2:
+            raise ValueError(f"a loss has at most 2 numbers, got {len(numbers)}")
         loss.kind = LOSSES[kind]
         loss.a, loss.b = (*numbers, 0, 0)[:2]
         if per_output is not None:
