@@ -12,7 +12,7 @@ except ImportError as _error:
     _refuse(_error)
     raise
 
-from nnfast import activations, functions, losses, schedules
+from nnfast import activations, functions, losses, metrics, schedules
 from nnfast._config import show_config
 from nnfast._threads import get_num_threads, num_threads, set_num_threads
 from nnfast._version import __version__
@@ -72,6 +72,7 @@ __all__ = [
     "gradient_descent",
     "load",
     "losses",
+    "metrics",
     "num_threads",
     "numerical_diff",
     "numerical_gradient",

@@ -35,6 +35,7 @@ from nnfast.layers import (
     walk,
 )
 from nnfast.losses import Loss, OutputLoss
+from nnfast.metrics import MetricSet
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -387,9 +388,11 @@ class Network:
             f"outputs must be numbers to tell a class, got NaN in {len(missing)} of {len(rows)} rows ({listed}): {why}"
         )
 
-    def warn_of_one_hot(self, targets: np.ndarray, counts: str | float | None) -> None:
-        """Warn if outputs are counted separately, but exactly one target in each row is 1."""
-        if counts in (None, "classes") or self.units < 3 or len(targets) < 2:
+    def warn_of_one_hot(self, targets: np.ndarray, metrics: MetricSet) -> None:
+        """Warn if the accuracy counts outputs separately, but exactly one target in each row is 1."""
+        if "binary_accuracy" not in [scoring.kernel for scoring in metrics.scorings]:
+            return
+        if self.units < 3 or len(targets) < 2:
             return
         for part in (targets[:100], targets):  # the first rows are usually enough
             ones = part > 0.5
@@ -409,10 +412,16 @@ class Network:
         return training
 
     def evaluate(
-        self, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, counts: str | float | None
-    ) -> tuple[float, float | None]:
-        """Return the loss and the accuracy, which is None if `counts` is None."""
-        loss, correct = self.built.evaluate(rows, targets, weights, counts, get_num_threads())
-        answers = len(rows) if weights is None else float(np.add.accumulate(weights)[-1])  # in the order of rows
-        answers *= 1 if counts == "classes" else self.units
-        return loss, None if counts is None else correct / answers
+        self, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, metrics: MetricSet
+    ) -> dict[str, float]:
+        """Return the loss and the metrics by name."""
+        loss, totals = self.built.evaluate(rows, targets, weights, metrics.scorings, get_num_threads())
+        weight = len(rows) if weights is None else float(np.add.accumulate(weights)[-1])  # in the order of rows
+        values = {name: float(value) for name, value in metrics.averages(totals, weight).items()}
+        if metrics.others:
+            outputs = np.empty((len(rows), self.units), self.dtype)
+            self.built.predict(rows, outputs, get_num_threads())
+            shape = (len(rows), *self.output_shape)
+            given = targets if targets.ndim == 1 else targets.reshape(shape)
+            values |= metrics.computed(outputs.reshape(shape), given, weights)
+        return {"loss": loss, **{metric.name: values[metric.name] for metric in metrics.metrics}}

@@ -10,6 +10,8 @@ from math import ceil
 from time import monotonic
 from typing import Any
 
+from nnfast.metrics import names_in
+
 PATIENCE = 1.0  # seconds of work before any progress is shown
 
 
@@ -118,9 +120,9 @@ class _Bar(Progress):
 
 
 def _latest(history: Mapping[str, list[float]]) -> str:
-    """Format the result of the last epoch: its accuracy if there is one, else its loss."""
-    what = "accuracy" if "accuracy" in history else "loss"
-    return ", ".join(f"{name} {history[name][-1]:.4f}" for name in (what, f"val_{what}") if name in history)
+    """Format the result of the last epoch: its metrics if there are any, else its loss."""
+    entries = [entry for name in names_in(history) or ["loss"] for entry in (name, f"val_{name}") if entry in history]
+    return ", ".join(f"{entry} {history[entry][-1]:.4f}" for entry in entries)
 
 
 def progress_of(total: int, per_epoch: int, verbose: int) -> Progress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -14,6 +14,7 @@ from nnfast._threads import get_num_threads
 from nnfast._validation import own_error_state
 from nnfast.engine.program import aligned_zeros
 from nnfast.layers import Dropout, GaussianNoise, walk
+from nnfast.metrics import Scoring
 from nnfast.optimizers import LBFGS
 
 STEEP = 1e100  # returned to the line search in place of a loss that is not finite
@@ -36,8 +37,8 @@ class Minimization:
 
     Attributes
     ----------
-    step_loss, step_correct : ndarray
-        The loss and the number of right answers after each iteration.
+    step_loss, step_scores : ndarray
+        The loss and the totals of the metrics after each iteration.
     rates : ndarray
         Empty: the line search determines the length of each step.
     """
@@ -50,7 +51,7 @@ class Minimization:
         weights: np.ndarray | None,
         total: int,
         gradient: str,
-        counts: str | float | None,
+        metrics: Sequence[Scoring],
     ) -> None:
         from scipy import optimize  # noqa: F401  fails before anything has changed
 
@@ -61,14 +62,14 @@ class Minimization:
                     "L-BFGS needs a loss that is the same each time, but "
                     f"layers[{path}] is random in training: {layer!r}"
                 )
-        self.program, self.counts = network.built, counts
+        self.program, self.metrics = network.built, metrics
         self.rows, self.targets, self.weights = rows, targets, weights
         self.frozen = np.zeros(len(self.program.parameters), bool)
         for _, path, at, shape in self.program.layout:
             self.frozen[at : at + prod(shape)] = not layers[path.rsplit(".", 1)[0]].trainable
         self.double = network.in_double() if gradient == "numerical" else None
         self.step_loss = np.empty(total)
-        self.step_correct = np.zeros(0 if counts is None else total)
+        self.step_scores = np.zeros((total, len(metrics)))
         self.step_weight = None if weights is None else np.full(total, np.add.accumulate(weights)[-1])
         self.rates = np.empty(0)
         self.vector = aligned_zeros(len(self.program.parameters), network.dtype)  # the gradient
@@ -155,7 +156,7 @@ class Minimization:
 
     def _by_differences(self, double: Network) -> float:
         double.built.parameters[:] = self.program.parameters
-        self.vector[:], loss, _ = numerical.gradient_and_loss(double, self.rows, self.targets, self.weights, None)
+        self.vector[:], loss, _ = numerical.gradient_and_loss(double, self.rows, self.targets, self.weights, ())
         return loss
 
     @own_error_state
@@ -165,10 +166,9 @@ class Minimization:
         parameters[:] = vector
         done = (step + 1, parameters.copy())  # allocations come before any lasting change
         data = self.rows, self.targets, self.weights
-        loss, correct = self.program.training_loss(*data, self.counts, get_num_threads(), lasting=True)
-        self.step_loss[step] = loss
-        if self.counts is not None:
-            self.step_correct[step] = correct
+        self.step_loss[step], self.step_scores[step] = self.program.training_loss(
+            *data, self.metrics, get_num_threads(), lasting=True
+        )
         if not step:
             self._clear_slot()
         self._done = done

@@ -637,14 +637,3 @@ class OutputLoss:
         if self.function.classes:
             return "classes"
         return self.function.threshold if self.loss.threshold is None else self.loss.threshold
-
-    def counting(self, targets: np.ndarray) -> str | float | None:
-        """Return how the engine decides which answers are right: as `answers`.
-
-        A squared error is a matter of right and wrong only if the targets are classes: all 0 or 1.
-        """
-        if self.answers == 0.5 and not bool(((targets == 0) | (targets == 1)).all()):
-            return None
-        if self.function.logarithms and not self.fused:  # the targets are logarithms
-            return None
-        return self.answers

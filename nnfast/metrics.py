@@ -1,21 +1,25 @@
 """Metrics, as descriptions: measures of the quality of outputs besides the loss.
 
-A metric is given by name, or as an object such as ``nf.metrics.TopKAccuracy(3)``. Metrics are averages
-over rows or over elements, weighted if rows have weights; the gradient does not depend on them.
+A metric is given by name, or as an object such as ``nf.metrics.TopKAccuracy(3)``. Metrics are averages over rows or
+over elements, weighted if rows have weights; the gradient does not depend on them. Those listed here are computed by
+the engine, also in training; a subclass of `Metric` can compute any other from the outputs for a whole data set.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from nnfast._validation import as_tuple, check_int, describe
+from nnfast._description import Description, Field
+from nnfast._validation import as_tuple, check_int, choose, describe
 from nnfast.losses import OutputLoss, Poisson
 
-__all__ = ["Accuracy", "MeanAbsoluteError", "SubsetAccuracy", "TopKAccuracy"]
+__all__ = ["Accuracy", "MeanAbsoluteError", "Metric", "SubsetAccuracy", "TopKAccuracy"]
+
+DIRECTIONS = ("higher", "lower")
 
 
 class Scoring(NamedTuple):
@@ -43,8 +47,11 @@ class Scoring(NamedTuple):
     per_row: int = 1
 
 
-class Metric:
-    """Base class of metrics: a name, a direction, the requirements, and the kernel.
+class Metric(Description, noun="a metric", tag="name"):
+    """Base class of metrics: a name, a direction, and how to compute it.
+
+    A metric of your own is a subclass with `name`, `direction` and `compute`. It is computed for whole data sets, in
+    `Sequential.evaluate` and for the validation data of `Sequential.fit`, not for mini-batches.
 
     Attributes
     ----------
@@ -52,27 +59,52 @@ class Metric:
         As in `History`, where validation metrics are prefixed with ``val_``.
     direction : {"higher", "lower"}
         Which values are better.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> class LargestError(nf.metrics.Metric):
+    ...     name, direction = "largest_error", "lower"
+    ...
+    ...     def compute(self, outputs, targets, sample_weight):
+    ...         return np.abs(outputs - targets).max()
+    >>> net = nf.Sequential([nf.Dense(1, initializer=0.0)], input_shape=2, seed=0)
+    >>> net.evaluate([[0, 1], [1, 0]], [1.0, 3.0], metrics=[LargestError()])
+    {'loss': 5.0, 'largest_error': 3.0}
     """
 
-    name: str
-    direction: ClassVar[Literal["higher", "lower"]] = "higher"
+    name: ClassVar[Any]  # a string, or a property
+    direction: ClassVar[str] = "higher"
 
-    def __init__(self, **parameters: Any) -> None:
-        vars(self).update(parameters)
+    def compute(self, outputs: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None) -> float:
+        """Compute the metric over a data set.
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a metric is a description and does not change: make a new {type(self).__name__}")
+        Parameters
+        ----------
+        outputs : ndarray of shape (n, *output_shape)
+            What `Sequential.predict` returns.
+        targets : ndarray
+            Labels as int64 of shape (n,), or an array of the shape and dtype of `outputs`, as the loss takes them.
+        sample_weight : ndarray of shape (n,), float64, or None
+            The weights of rows.
 
-    def scoring(self, output: OutputLoss) -> Scoring:
-        """Return the metric for a compatible output layer."""
-        raise NotImplementedError
+        Returns
+        -------
+        float
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no compute(outputs, targets, sample_weight)")
+
+    def scoring(self, output: OutputLoss) -> Scoring | None:
+        """Return the metric for a compatible output layer in the engine's format; None if the engine has no such."""
+        return None
 
     def misfit(self, output: OutputLoss, targets: np.ndarray) -> str:
         """Return why the metric cannot be computed from these targets, as `OutputLoss.targets` returns them.
 
         An empty string if it can.
         """
-        raise NotImplementedError
+        return ""
 
     def check(self, output: OutputLoss, targets: np.ndarray) -> None:
         """Raise ValueError if the metric cannot be computed; the message gives what is needed and what was given."""
@@ -80,14 +112,9 @@ class Metric:
         if why:
             raise ValueError(f"metric {self.name!r} needs {why}")
 
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and vars(other) == vars(self)
 
-    def __hash__(self) -> int:
-        return hash((type(self), *vars(self).values()))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+def _positive_int(name: str, value: Any) -> int:
+    return check_int(name, value, 1)
 
 
 def _got(output: OutputLoss) -> str:
@@ -98,12 +125,12 @@ def _without_answers(output: OutputLoss, targets: np.ndarray) -> str:
     """Return why binary outputs cannot be compared with the targets; an empty string if they can."""
     if output.answers is None:
         return f"an output layer with sigmoid or step, or loss 'hinge', {_got(output)}"
-    if output.counting(targets) is None:
+    if output.answers == 0.5 and not bool(((targets == 0) | (targets == 1)).all()):
         return f"targets of 0 and 1 with loss {output.name!r}, got other values in y"
     return ""
 
 
-class Accuracy(Metric):
+class Accuracy(Metric, name="accuracy"):
     """The fraction of right answers, as in scikit-learn's ``accuracy_score`` and Keras' ``Accuracy``.
 
     The fraction of rows for softmax outputs, of which the largest is the answer; the fraction of elements for binary
@@ -119,11 +146,6 @@ class Accuracy(Metric):
     >>> nf.metrics.Accuracy().direction
     'higher'
     """
-
-    name = "accuracy"
-
-    def __init__(self) -> None:
-        super().__init__()
 
     def scoring(self, output: OutputLoss) -> Scoring:
         """Return the metric for a compatible output layer."""
@@ -145,12 +167,12 @@ def _without_classes(output: OutputLoss, targets: np.ndarray) -> str:
     """Return why the largest output cannot be compared with the target's class; an empty string if it can."""
     if output.answers != "classes":
         return f"classes that exclude each other, as of an output layer with softmax, {_got(output)}"
-    if output.counting(targets) is None:
+    if output.function.logarithms and not output.fused:  # the targets are logarithms
         return f"labels, or rows of probabilities, and so a loss such as 'cross_entropy', {_got(output)}"
     return ""
 
 
-class SubsetAccuracy(Metric):
+class SubsetAccuracy(Metric, name="subset_accuracy"):
     """The fraction of rows in which every binary output is right: the exact match ratio.
 
     Same as scikit-learn's ``accuracy_score`` for several labels. Needs an output layer with sigmoid or step, or
@@ -162,11 +184,6 @@ class SubsetAccuracy(Metric):
     >>> nf.metrics.SubsetAccuracy().name
     'subset_accuracy'
     """
-
-    name = "subset_accuracy"
-
-    def __init__(self) -> None:
-        super().__init__()
 
     def scoring(self, output: OutputLoss) -> Scoring:
         """Return the metric for a compatible output layer."""
@@ -208,13 +225,10 @@ class TopKAccuracy(Metric):
     'top_3_accuracy'
     """
 
-    k: int
-
-    def __init__(self, k: int = 5) -> None:
-        super().__init__(k=check_int("k", k, 1))
+    k: int = Field(_positive_int, default=5)
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:
         """Such as ``"top_5_accuracy"``."""
         return f"top_{self.k}_accuracy"
 
@@ -229,7 +243,7 @@ class TopKAccuracy(Metric):
         return _without_classes(output, targets)
 
 
-class MeanAbsoluteError(Metric):
+class MeanAbsoluteError(Metric, name="mean_absolute_error"):
     """The mean of absolute errors over all elements, as scikit-learn's ``mean_absolute_error``.
 
     Computed from the outputs, whatever the loss is computed from; labels stand for 1 at their class and 0 elsewhere.
@@ -243,11 +257,7 @@ class MeanAbsoluteError(Metric):
     'lower'
     """
 
-    name = "mean_absolute_error"
     direction = "lower"
-
-    def __init__(self) -> None:
-        super().__init__()
 
     def scoring(self, output: OutputLoss) -> Scoring:
         """Return the metric for a compatible output layer."""
@@ -265,8 +275,6 @@ class MeanAbsoluteError(Metric):
         return ""
 
 
-METRICS: tuple[type[Metric], ...] = (Accuracy, SubsetAccuracy, TopKAccuracy, MeanAbsoluteError)
-_NAMES = {kind.name: kind for kind in (Accuracy, SubsetAccuracy, MeanAbsoluteError)}
 _TOP_K = re.compile(r"top_([1-9][0-9]{0,8})_accuracy")
 
 
@@ -276,20 +284,27 @@ def resolve_metric(metric: Any) -> Metric:
     Raises
     ------
     TypeError, ValueError
-        If it is neither a metric nor the name of one.
+        If it is neither a metric nor the name of one, or its name or direction is not valid.
     """
-    if type(metric) in METRICS:
-        found: Metric = metric
-        return found
-    known = f"one of {', '.join(map(repr, sorted((*_NAMES, 'top_5_accuracy'))))}"
+    if isinstance(metric, Metric):
+        name = getattr(metric, "name", None)
+        if not isinstance(name, str) or name in ("", "loss") or name.startswith("val_"):
+            raise ValueError(
+                f"{type(metric).__name__}.name must be a string other than 'loss' that does not begin with 'val_', "
+                f"got {describe(name)}"
+            )
+        choose(f"{type(metric).__name__}.direction", metric.direction, DIRECTIONS)
+        return metric
+    known = f"one of {', '.join(map(repr, sorted((*Metric.registry, 'top_5_accuracy'))))}"
     if not isinstance(metric, str):
         raise TypeError(f"a metric must be {known} or of nf.metrics, got {describe(metric)}")
     top = _TOP_K.fullmatch(metric)
     if top:
         return TopKAccuracy(int(top[1]))
-    if metric not in _NAMES:
+    if metric not in Metric.registry:
         raise ValueError(f"a metric must be {known} or of nf.metrics, got {metric!r}")
-    return _NAMES[metric]()
+    found: Metric = Metric.registry[metric]()
+    return found
 
 
 def resolve_metrics(metrics: Sequence[Any]) -> tuple[Metric, ...]:
@@ -298,12 +313,90 @@ def resolve_metrics(metrics: Sequence[Any]) -> tuple[Metric, ...]:
     Raises
     ------
     TypeError, ValueError
-        If `metrics` is not a sequence, contains anything else, or contains a metric twice.
+        If `metrics` is not a sequence, contains anything else, or contains two metrics of the same name.
     """
     if isinstance(metrics, str):
         raise TypeError(f"metrics must be a sequence of metrics, got {metrics!r}: use [{metrics!r}]")
     found = tuple(map(resolve_metric, as_tuple("metrics", metrics, "metrics")))
-    for i, metric in enumerate(found):
-        if metric in found[:i]:
-            raise ValueError(f"metrics must not contain duplicates, got {metric.name!r} twice")
+    names = [metric.name for metric in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"metrics must not contain duplicates, got {name!r} twice")
     return found
+
+
+class MetricSet:
+    """Metrics at a given output layer: those that the engine computes, and those computed from all outputs.
+
+    Parameters
+    ----------
+    metrics : iterable of Metric
+        Compatible with the output layer.
+    output : OutputLoss
+        The loss at the output layer.
+
+    Attributes
+    ----------
+    scorings : tuple of Scoring
+        For the engine.
+    others : tuple of Metric
+        Those that the engine does not compute.
+    """
+
+    def __init__(self, metrics: Iterable[Metric], output: OutputLoss) -> None:
+        self.metrics = tuple(metrics)
+        scorings = [(metric, metric.scoring(output)) for metric in self.metrics]
+        self.scorings = tuple(scoring for _, scoring in scorings if scoring is not None)
+        self.names = tuple(metric.name for metric, scoring in scorings if scoring is not None)
+        self.others = tuple(metric for metric, scoring in scorings if scoring is None)
+
+    @classmethod
+    def chosen(cls, metrics: Sequence[Any] | None, output: OutputLoss, targets: np.ndarray) -> MetricSet:
+        """Return the metrics that are asked for; if that is None, the accuracy where it can be computed.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `metrics` is not valid, or one of them cannot be computed from the targets.
+        """
+        if metrics is None:
+            return cls([] if Accuracy().misfit(output, targets) else [Accuracy()], output)
+        chosen = resolve_metrics(metrics)
+        for metric in chosen:
+            metric.check(output, targets)
+        return cls(chosen, output)
+
+    def averages(self, totals: np.ndarray, weight: Any) -> dict[str, Any]:
+        """Return the averages of what the engine has computed, by name.
+
+        Parameters
+        ----------
+        totals : ndarray of shape (..., metrics)
+            Sums over rows.
+        weight : float or ndarray of shape (...)
+            The sum of the weights of these rows.
+        """
+        scored = enumerate(zip(self.names, self.scorings, strict=True))
+        return {name: totals[..., i] / (weight * scoring.per_row) for i, (name, scoring) in scored}
+
+    def computed(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> dict[str, float]:
+        """Return the metrics that the engine does not compute, by name.
+
+        Raises
+        ------
+        TypeError
+            If one of them returns something other than a number.
+        """
+        found = {}
+        for metric in self.others:
+            value: Any = metric.compute(outputs, targets, weights)
+            if np.ndim(value) or np.asarray(value).dtype.kind not in "iufb":
+                raise TypeError(f"{type(metric).__name__}.compute must return a number, got {describe(value)}")
+            found[metric.name] = float(value)
+        return found
+
+
+def names_in(history: Iterable[str]) -> list[str]:
+    """Return the metrics among the entries of a history, in order, without ``val_``."""
+    names = dict.fromkeys(name.removeprefix("val_") for name in history)
+    return [name for name in names if name != "loss"]

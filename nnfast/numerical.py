@@ -16,6 +16,7 @@ from nnfast._threads import get_num_threads
 from nnfast._validation import describe, own_error_state
 from nnfast.engine.program import Differences, Training
 from nnfast.layers import walk
+from nnfast.metrics import Scoring
 
 if TYPE_CHECKING:
     from numpy.random import BitGenerator
@@ -121,19 +122,19 @@ def gradient_and_loss(
     rows: np.ndarray,
     targets: np.ndarray,
     weights: np.ndarray | None,
-    counts: str | float | None,
+    metrics: Sequence[Scoring],
     h: float = H,
     *,
     lasting: bool = False,
-) -> tuple[np.ndarray, float, float]:
-    """Return the numerical gradient in training as one vector, the loss and, given `counts`, the right answers.
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Return the numerical gradient in training as one vector, the loss and the totals of the metrics.
 
     If `lasting`, the running statistics and the noise advance, as if the step were taken.
     """
     rows, targets = _in_double(rows), _in_double(targets)
     sides = slopes(double, rows, targets, weights, list(double.params), h, training=True)
-    loss, correct = double.built.training_loss(rows, targets, weights, counts, get_num_threads(), lasting)
-    return np.concatenate([((right + left) / 2).ravel() for right, left in sides.values()]), loss, correct
+    loss, scores = double.built.training_loss(rows, targets, weights, metrics, get_num_threads(), lasting)
+    return np.concatenate([((right + left) / 2).ravel() for right, left in sides.values()]), loss, scores
 
 
 class NumericalTraining(Training):
@@ -149,14 +150,14 @@ class NumericalTraining(Training):
         total: int,
         optimizer: tuple[Any, ...],
         bit_generator: BitGenerator | None,
-        counts: str | float | None,
+        metrics: Sequence[Scoring],
         h: float = H,
     ) -> None:
-        self.double, self.counts, self.h = network.in_double(), counts, h
+        self.double, self.metrics, self.h = network.in_double(), metrics, h
         first = _in_double(rows[:batch]), _in_double(targets[:batch])
         # raises MemoryError, if it must, before anything has changed
         Differences(self.double.built, *first, None, [], h, get_num_threads(), training=True)
-        super().__init__(network.built, rows, targets, weights, batch, total, optimizer, bit_generator, counts, 1)
+        super().__init__(network.built, rows, targets, weights, batch, total, optimizer, bit_generator, metrics, 1)
 
     def run(self, until: int, optimizer: tuple[Any, ...], scheduled: bool = False, seconds: float = 0.1) -> int:
         """Take a step, if there is one left before `until`; return the number of steps done so far."""
@@ -169,13 +170,13 @@ class NumericalTraining(Training):
         self.double.built.statistics[:] = self.program.statistics
         rows = self.rows
         weights = None if self.weights is None else self.weights[rows]
-        gradient, loss, correct = gradient_and_loss(
-            self.double, self.x[rows], self.targets[rows], weights, self.counts, self.h, lasting=True
+        gradient, loss, scores = gradient_and_loss(
+            self.double, self.x[rows], self.targets[rows], weights, self.metrics, self.h, lasting=True
         )
         with self.program.guard.change:
             self.program.noise_steps = self.double.built.noise_steps
             self.program.statistics[:] = self.double.built.statistics
-            self.take(gradient, loss, correct, optimizer, scheduled)
+            self.take(gradient, loss, scores, optimizer, scheduled)
 
 
 def _in_double(array: np.ndarray) -> np.ndarray:

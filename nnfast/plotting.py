@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnfast._validation import as_array, as_tuple, check_float, check_int, choose, describe, own_error_state, require
+from nnfast.metrics import names_in
 from nnfast.perceptron import Perceptron
 from nnfast.schedules import MAX_TIME, TimedSchedule
 
@@ -215,28 +216,28 @@ def plot_activations(
 
 @own_error_state
 def plot_history(history: Any, /, *, axes: ArrayLike | None = None) -> NDArray[Any]:
-    """Draw the history of a training: the loss over iterations, and the accuracy over epochs.
+    """Draw the history of a training: the loss over iterations, and each metric, such as the accuracy, over epochs.
 
-    Without accuracy, as in regression, the second panel shows the loss over epochs. Training curves are averages over
+    Without metrics, as in regression, the second panel shows the loss over epochs. Training curves are averages over
     the mini-batches of each epoch while it ran; validation curves are evaluated at its end.
 
     Parameters
     ----------
     history : History
         What `Sequential.fit` returns.
-    axes : sequence of two matplotlib.axes.Axes, optional
-        By default a new figure.
+    axes : sequence of matplotlib.axes.Axes, optional
+        One, and one for each metric: two if there is none. By default a new figure.
 
     Returns
     -------
-    ndarray of matplotlib.axes.Axes, shape (2,)
+    ndarray of matplotlib.axes.Axes
 
     Raises
     ------
     ImportError
         If matplotlib is not installed.
     TypeError, ValueError
-        If `history` is something else, or `axes` does not hold exactly two axes.
+        If `history` is something else, or `axes` has another number of axes.
 
     Examples
     --------
@@ -250,7 +251,9 @@ def plot_history(history: Any, /, *, axes: ArrayLike | None = None) -> NDArray[A
     if not isinstance(history, Mapping) or not hasattr(history, "step_loss"):
         raise TypeError(f"history must be what Sequential.fit returns, got {describe(history)}")
     ticker = require("matplotlib.ticker", "plot")
-    by_step, by_epoch = panels = _panels(axes, 2)
+    names = names_in(history) or ["loss"]
+    panels = _panels(axes, 1 + len(names))
+    by_step = panels[0]
 
     losses = as_array("history.step_loss", history.step_loss, np.float64, ndim=1)
     steps = np.arange(1, len(losses) + 1)
@@ -264,22 +267,28 @@ def plot_history(history: Any, /, *, axes: ArrayLike | None = None) -> NDArray[A
         by_step.plot(steps[window - 1 :], means, color=COLORS[0], linewidth=2, label=f"mean of the last {window}")
     by_step.set(title="loss over iterations", xlabel="iteration")
 
-    metric = "accuracy" if "accuracy" in history else "loss"
-    for key, label, color, marker in ((metric, "training", 0, "o"), (f"val_{metric}", "validation", 3, "s")):
-        values = history.get(key, ())
-        if len(values):
-            epochs = np.arange(1, len(values) + 1)
-            markersize = 4 if len(values) <= 50 else 0
-            by_epoch.plot(epochs, values, color=COLORS[color], marker=marker, markersize=markersize, label=label)
-    by_epoch.set(title=f"{metric} over epochs", xlabel="epoch")
+    for name, ax in zip(names, panels[1:], strict=True):
+        _plot_over_epochs(ax, history, name)
 
-    for ax, ylabel in ((by_step, "loss"), (by_epoch, metric)):
+    for ylabel, ax in zip(["loss", *names], panels, strict=True):
         ax.set_ylabel(ylabel)
         ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True, min_n_ticks=1))
         ax.grid(color="0.92")
         if ax.lines:
-            ax.legend(loc="lower right" if ylabel == "accuracy" else "upper right")
+            values = ax.lines[-1].get_ydata()
+            rises = len(values) > 1 and values[-1] > values[0]
+            ax.legend(loc="lower right" if rises else "upper right")
     return panels
+
+
+def _plot_over_epochs(ax: Any, history: Mapping[str, Sequence[float]], name: str) -> None:
+    for entry, label, color, marker in ((name, "training", 0, "o"), (f"val_{name}", "validation", 3, "s")):
+        values = history.get(entry, ())
+        if len(values):
+            epochs = np.arange(1, len(values) + 1)
+            markersize = 4 if len(values) <= 50 else 0
+            ax.plot(epochs, values, color=COLORS[color], marker=marker, markersize=markersize, label=label)
+    ax.set(title=f"{name.replace('_', ' ')} over epochs", xlabel="epoch")
 
 
 @own_error_state

@@ -26,6 +26,7 @@ from nnfast._validation import (
 from nnfast.engine.program import aligned_zeros
 from nnfast.layers import Dense, Layer, walk
 from nnfast.losses import Loss
+from nnfast.metrics import Metric, MetricSet
 from nnfast.optimizers import Optimizer, rate_at, resolve_optimizer
 
 if TYPE_CHECKING:
@@ -382,8 +383,60 @@ class Sequential:
         rows, targets = network.data(x, y)
         weights = as_weights(sample_weight, len(rows))
         if not network.in_training(training, len(rows)):
-            return network.evaluate(rows, targets, weights, None)[0]
-        return network.built.training_loss(rows, targets, weights, None, get_num_threads())[0]
+            return network.built.evaluate(rows, targets, weights, (), get_num_threads())[0]
+        return network.built.training_loss(rows, targets, weights, (), get_num_threads())[0]
+
+    def evaluate(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        /,
+        *,
+        metrics: Sequence[str | Metric] | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> dict[str, float]:
+        """Compute the loss and metrics over a data set, in one pass.
+
+        Parameters
+        ----------
+        x, y, sample_weight : array_like
+            As for `loss`.
+        metrics : sequence of str or Metric, optional
+            ``"accuracy"``, ``"subset_accuracy"``, ``"top_5_accuracy"`` (with any number), ``"mean_absolute_error"``, or
+            objects of `nnfast.metrics`. By default the accuracy, if the outputs and targets are those of a
+            classification.
+
+        Returns
+        -------
+        dict
+            ``"loss"``, and the metrics by name.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        TypeError, ValueError
+            If `x` or `y` does not fit, or a metric cannot be computed from them.
+
+        Warns
+        -----
+        UserWarning
+            As for `accuracy`.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=[[0, 1, 2]])], input_shape=1, seed=0)
+        >>> values = net.evaluate([[1.0], [2.0]], [2, 1], metrics=["accuracy", "top_2_accuracy"])
+        >>> values["accuracy"], values["top_2_accuracy"]
+        (0.5, 1.0)
+        """
+        network = self._network
+        rows, targets = network.data(x, y)
+        weights = as_weights(sample_weight, len(rows))
+        chosen = MetricSet.chosen(metrics, network.output_loss, targets)
+        network.warn_of_one_hot(targets, chosen)
+        return network.evaluate(rows, targets, weights, chosen)
 
     def accuracy(self, x: ArrayLike, y: ArrayLike, /, *, sample_weight: ArrayLike | None = None) -> float:
         """Compute the fraction of correct predictions.
@@ -403,7 +456,8 @@ class Sequential:
         RuntimeError
             If the network is not built.
         TypeError, ValueError
-            If `x` or `y` does not fit, the targets are not classes, or outputs are NaN; the message says in which rows.
+            If `x` or `y` does not fit, they are not those of a classification, or outputs are NaN; the message says in
+            which rows.
 
         Warns
         -----
@@ -421,21 +475,16 @@ class Sequential:
         network = self._network
         rows, targets = network.data(x, y)
         weights = as_weights(sample_weight, len(rows))
-        counts = network.output_loss.counting(targets)
-        loss, accuracy = network.evaluate(rows, targets, weights, counts)
-        if accuracy is None:
-            raise ValueError(
-                "accuracy needs classes: an output layer with softmax or sigmoid, or a hinge loss, "
-                f"and targets of 0 and 1; the last activation is {network.output_loss.activation!r}"
-            )
-        if isnan(loss):
+        metrics = MetricSet.chosen(["accuracy"], network.output_loss, targets)
+        values = network.evaluate(rows, targets, weights, metrics)
+        if isnan(values["loss"]):
             outputs = np.empty((len(rows), network.units), network.dtype)
             network.built.predict(rows, outputs, get_num_threads(), fused=True)
             if weights is not None:  # rows of weight zero need no answer
                 outputs[weights == 0] = 0
             network.check_answers(outputs, rows)
-        network.warn_of_one_hot(targets, counts)
-        return accuracy
+        network.warn_of_one_hot(targets, metrics)
+        return values["accuracy"]
 
     def gradient(
         self,
@@ -657,6 +706,7 @@ class Sequential:
         gradient: str = "backpropagation",
         sample_weight: ArrayLike | None = None,
         validation_data: tuple[ArrayLike, ...] | None = None,
+        metrics: Sequence[str | Metric] | None = None,
         shuffle: bool = True,
         verbose: int = 1,
         callbacks: Sequence[Callable[[Sequential, training.History], Any]] = (),
@@ -688,6 +738,10 @@ class Sequential:
             As for `loss`. The loss of a mini-batch, and so its gradient, is averaged over its weights.
         validation_data : (x, y) or (x, y, sample_weight), optional
             Evaluated after each epoch.
+        metrics : sequence of str or Metric, optional
+            Recorded in each epoch besides the loss, as for `evaluate`: on the training data from the outputs of each
+            mini-batch before its update, and on the validation data. By default the accuracy, if the outputs and
+            targets are those of a classification. A metric of your own is computed on the validation data only.
         shuffle : bool
             Visit the samples in a new order in each epoch.
         verbose : {0, 1}
@@ -738,7 +792,7 @@ class Sequential:
         return training.fit(
             self._network, self, x, y, epochs=epochs, steps=steps, batch_size=batch_size, optimizer=optimizer,
             gradient=gradient, sample_weight=sample_weight,
-            validation_data=validation_data, shuffle=shuffle, verbose=verbose, callbacks=callbacks,
+            validation_data=validation_data, metrics=metrics, shuffle=shuffle, verbose=verbose, callbacks=callbacks,
         )  # fmt: skip
 
     def stop(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import ceil, isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from nnfast._validation import (
 from nnfast.engine.program import Training
 from nnfast.kernels.arrays import all_finite
 from nnfast.lbfgs import Minimization
+from nnfast.metrics import Metric, MetricSet
 from nnfast.numerical import NumericalTraining
 from nnfast.optimizers import LBFGS, Optimizer, resolve_optimizer
 from nnfast.schedules import BLOCK, ReduceOnPlateau, Schedule, TimedSchedule
@@ -42,8 +43,9 @@ LBFGS_EPOCHS = 200  # default maximum number of iterations
 class History(Mapping[str, list[float]]):
     """Record of the training of a network.
 
-    A mapping from ``"loss"``, ``"accuracy"``, ``"val_loss"`` and ``"val_accuracy"``, where they apply, to one value per
-    epoch. The loss and the accuracy on the training data are those of the epoch's mini-batches, each before its update.
+    A mapping from ``"loss"`` and the names of the metrics, such as ``"accuracy"``, and the same with ``val_`` for the
+    validation data, to one value per epoch. The loss and the metrics on the training data are averages over the epoch's
+    mini-batches, each before its update.
 
     Attributes
     ----------
@@ -91,12 +93,12 @@ class History(Mapping[str, list[float]]):
         self._epochs.extend(list(zip(*values.values(), strict=True)))
 
     def plot(self, axes: Any = None) -> Any:
-        """Draw the loss over iterations and the accuracy over epochs, with matplotlib.
+        """Draw the loss over iterations and each metric over epochs, with matplotlib.
 
         Parameters
         ----------
-        axes : sequence of two matplotlib Axes, optional
-            Where to draw; by default in a new figure.
+        axes : sequence of matplotlib Axes, optional
+            Where to draw, as for `plotting.plot_history`; by default in a new figure.
 
         Returns
         -------
@@ -134,6 +136,7 @@ def fit(
     gradient: str,
     sample_weight: Any,
     validation_data: tuple[Any, ...] | None,
+    metrics: Sequence[str | Metric] | None,
     shuffle: bool,
     verbose: int,
     callbacks: Sequence[Callable[[Any, History], Any]],
@@ -170,10 +173,10 @@ def fit(
     total = count if steps is not None else count * per_epoch
     if total > MAX_STEPS:
         raise MemoryError(f"no memory for the losses of {total} steps: at most {MAX_STEPS}")
-    counts = network.output_loss.counting(targets)
-    _check_monitor(network, chosen, counts, validation)
+    recorded = _Recorded.chosen(network, metrics, targets, validation)
+    recorded.check_monitor(chosen)
     network.warn_of_steps()
-    network.warn_of_one_hot(targets, counts)
+    network.warn_of_one_hot(targets, recorded.training)
     history = History(per_epoch)  # allocates: all allocations precede any change
     with network.guard:
         unbuilt = network.input_shape is None
@@ -187,15 +190,15 @@ def fit(
         try:
             training: Training | Minimization
             if whole:
-                training = Minimization(network, rows, targets, weights, total, gradient, counts)
+                training = Minimization(network, rows, targets, weights, total, gradient, recorded.training.scorings)
             else:
-                data = rows, targets, weights, batch, total, chosen.values(network.dtype), bits, counts
+                data = rows, targets, weights, batch, total, chosen.values(network.dtype), bits
                 if gradient == "numerical":
-                    training = NumericalTraining(network, *data)
+                    training = NumericalTraining(network, *data, recorded.training.scorings)
                 else:
-                    training = Training(network.built, *data, get_num_threads())
+                    training = Training(network.built, *data, recorded.training.scorings, get_num_threads())
             run = _Run(
-                network, owner, training, history, len(rows), batch, total, chosen, counts, validation, callbacks
+                network, owner, training, history, len(rows), batch, total, chosen, recorded, validation, callbacks
             )
         except BaseException:
             if unbuilt:
@@ -263,23 +266,58 @@ def _check_default_batches(steps: Any, batch_size: Any, shuffle: Any) -> None:
             )
 
 
-def _check_monitor(
-    network: Network,
-    optimizer: Optimizer,
-    counts: str | float | None,
-    validation: Validation | None,
-) -> None:
-    """Raise ValueError if a schedule monitors a value that is not recorded."""
-    schedule = getattr(optimizer, "learning_rate", None)
-    if not isinstance(schedule, ReduceOnPlateau):
-        return
-    recorded = {"loss": True, "accuracy": counts is not None, "val_loss": validation is not None}
-    recorded["val_accuracy"] = validation is not None and network.output_loss.counting(validation[1]) is not None
-    if not recorded.get(schedule.monitor):
-        raise ValueError(
-            f"monitor must be among what this fit records, {', '.join(name for name in recorded if recorded[name])}, "
-            f"got {schedule.monitor!r}: validation_data brings val_loss, targets that are classes bring an accuracy"
-        )
+class _Recorded(NamedTuple):
+    """What a fit records besides the loss.
+
+    Attributes
+    ----------
+    training : MetricSet
+        On the mini-batches.
+    validation : MetricSet or None
+        On the validation data.
+    """
+
+    training: MetricSet
+    validation: MetricSet | None
+
+    @classmethod
+    def chosen(
+        cls, network: Network, metrics: Sequence[str | Metric] | None, targets: np.ndarray, data: Validation | None
+    ) -> _Recorded:
+        """Return what is asked for, or the accuracy where it can be computed; ValueError if a metric cannot be."""
+        output = network.output_loss
+        training = MetricSet.chosen(metrics, output, targets)
+        if data is None:
+            if training.others:
+                raise ValueError(
+                    f"metric {training.others[0].name!r} is computed on whole data sets, not on mini-batches: "
+                    "give validation_data"
+                )
+            return cls(training, None)
+        try:
+            validation = MetricSet.chosen(None if metrics is None else training.metrics, output, data[1])
+        except ValueError as error:
+            raise ValueError(f"validation_data: {error}") from None
+        return cls(training, validation)
+
+    @property
+    def directions(self) -> dict[str, str]:
+        """Which values are better, "higher" or "lower", of all entries of the history."""
+        on_training = [metric for metric in self.training.metrics if metric not in self.training.others]
+        entries = {"loss": "lower"} | {metric.name: metric.direction for metric in on_training}
+        if self.validation is not None:
+            entries |= {"val_loss": "lower"}
+            entries |= {f"val_{metric.name}": metric.direction for metric in self.validation.metrics}
+        return entries
+
+    def check_monitor(self, optimizer: Optimizer) -> None:
+        """Raise ValueError if a schedule monitors a value that is not recorded."""
+        schedule = getattr(optimizer, "learning_rate", None)
+        if isinstance(schedule, ReduceOnPlateau) and schedule.monitor not in self.directions:
+            raise ValueError(
+                f"monitor must be among what this fit records, {', '.join(self.directions)}, got {schedule.monitor!r}: "
+                "validation_data adds val_loss, and metrics=[...] adds metrics"
+            )
 
 
 class _Run:
@@ -295,14 +333,13 @@ class _Run:
         batch: int,
         total: int,
         optimizer: Optimizer,
-        counts: str | float | None,
+        recorded: _Recorded,
         validation: Validation | None,
         callbacks: Sequence[Callable[[Any, History], Any]],
     ) -> None:
         self.network, self.owner, self.training, self.optimizer = network, owner, training, optimizer
         self.n, self.batch, self.per_epoch, self.total = n, batch, history.steps_per_epoch, total
-        self.counts, self.validation, self.callbacks = counts, validation, callbacks
-        self.validation_counts = None if validation is None else network.output_loss.counting(validation[1])
+        self.metrics, self.validation, self.callbacks = recorded, validation, callbacks
         self.history = history
         self.epochs_before = network.built.epochs
         self.diverged = False
@@ -372,7 +409,7 @@ class _Run:
         """Return the learning rates of at most `count` next steps, and their momenta or None."""
         program = self.network.built
         if isinstance(schedule, ReduceOnPlateau):
-            _check_monitor(self.network, self.optimizer, self.counts, self.validation)  # a callback may have set it
+            self.metrics.check_monitor(self.optimizer)  # a callback may have set it
             program.plateau = schedule.begun(program.plateau)
             return np.full(min(count, BLOCK), program.plateau["rate"]), None
         assert isinstance(schedule, TimedSchedule)
@@ -391,10 +428,9 @@ class _Run:
         """Reduce the learning rate of `ReduceOnPlateau` if the values of an epoch have not improved."""
         schedule, program = getattr(self.optimizer, "learning_rate", None), self.network.built
         if isinstance(schedule, ReduceOnPlateau):
+            higher_is_better = self.metrics.directions[schedule.monitor] == "higher"
             for value in values[schedule.monitor]:
-                program.plateau = schedule.after(
-                    schedule.begun(program.plateau), value, schedule.monitor.endswith("accuracy")
-                )
+                program.plateau = schedule.after(schedule.begun(program.plateau), value, higher_is_better)
 
     def record(self, done: int) -> bool:
         """Add to the history the epochs that `done` steps have completed; return whether there were any.
@@ -428,15 +464,12 @@ class _Run:
         # not a matrix product, whose bits depend on the memory addresses of its operands
         losses = self.training.step_loss[steps].reshape(-1, per_epoch)
         values = {"loss": _means(losses, sizes, seen)}
-        if self.counts is not None:
-            answers = seen if self.counts == "classes" else seen * self.network.units
-            correct = self.training.step_correct[steps].reshape(-1, per_epoch)
-            values["accuracy"] = (correct.sum(axis=1) / answers).tolist()
-        if self.validation is not None:  # then it is one epoch at a time
-            val_loss, val_accuracy = self.network.evaluate(*self.validation, self.validation_counts)
-            values["val_loss"] = [val_loss]
-            if val_accuracy is not None:
-                values["val_accuracy"] = [val_accuracy]
+        metrics = self.metrics.training
+        totals = self.training.step_scores[steps].reshape(len(losses), per_epoch, len(metrics.scorings)).sum(axis=1)
+        values |= {name: mean.tolist() for name, mean in metrics.averages(totals, seen).items()}
+        if self.validation is not None and self.metrics.validation is not None:  # then it is one epoch at a time
+            found = self.network.evaluate(*self.validation, self.metrics.validation)
+            values |= {f"val_{name}": [value] for name, value in found.items()}
         self.history._extend(values)
         self.count_epochs()
         self.look_for_plateau(values)

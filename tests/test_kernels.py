@@ -447,9 +447,6 @@ CASES = {
         lambda rng, dtype, m, k, n: (normal(rng, dtype, n), normal(rng, dtype, n), 0.1, 0.2), has_out=False
     ),
     "all_finite": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n),), has_out=False),
-    "count_correct": Case(
-        lambda rng, dtype, m, k, n: (normal(rng, dtype, m, max(n, 1)), labels(rng, m, max(n, 1))), has_out=False
-    ),
     "score": Case(
         lambda rng, dtype, m, k, n: (normal(rng, dtype, m, max(n, 1)), labels(rng, m, max(n, 1)), "top_k_accuracy"),
         has_out=False,
@@ -726,17 +723,6 @@ def test_all_finite_sees_every_place():
             x[n - 1] = 0
 
 
-@given(m=sizes_or_none, n=sizes, dtype=dtypes, seed=seeds)
-def test_count_correct(m, n, dtype, seed):
-    """Values from a short list, so that there are many ties for the largest; some NaN."""
-    rng = np.random.default_rng(seed)
-    prediction = rng.choice(np.array([-1, 0, 0.25, 0.5, 2, np.nan], dtype), (m, n))
-    target = labels(rng, m, n)
-    soft = rng.choice(np.array([0, 0.5, 1], dtype), (m, n))
-    for arguments in ((prediction, target), (prediction, soft), (prediction, soft, 0.5), (prediction, soft, 0.0)):
-        assert kernels.count_correct(*arguments) == reference.count_correct(*arguments)
-
-
 @given(n=st.integers(0, 300), seed=seeds)
 def test_shuffle(n, seed):
     orders, generators = [np.arange(n), np.arange(n)], [np.random.PCG64(seed), np.random.PCG64(seed)]
@@ -994,15 +980,8 @@ class TestKnownValues:
         module.average(a, p, 0.25)
         np.testing.assert_array_equal(a, [3.125, 2.5, 3])
 
-    def test_counts(self, module, dtype):
-        prediction = np.array([[1, 3, 2], [5, 5, 0], [-1, -2, -3]], dtype)
-        assert module.count_correct(prediction, np.array([1, 0, 0])) == 3
-        assert module.count_correct(prediction, np.array([1, 1, 2])) == 1  # of equal values, the first is the largest
-        assert module.count_correct(prediction, np.eye(3, dtype=dtype)) == 0
-        assert module.count_correct(row(dtype, 0.5, 0.6, 0.4), row(dtype, 0, 1, 1), 0.5) == 2
-        assert module.count_correct(row(dtype, 0.5, 0.6, 0.4), row(dtype, 0, 1, 1), 0.0) == 2
-        assert module.count_correct(row(dtype, -1, 1, 0), row(dtype, 0, 1, 0), 0.0) == 3
-        assert module.all_finite(prediction)
+    def test_all_finite(self, module, dtype):
+        assert module.all_finite(np.array([1, -1], dtype))
         assert not module.all_finite(np.array([1, np.inf], dtype))
 
 
@@ -1439,7 +1418,7 @@ def test_wrong_shapes_are_refused(dtype):
         lambda: kernels.sgd(v, v, 0.1, buffer=np.ones(4, dtype)),
         lambda: kernels.average(a, b, 0.9),
         lambda: kernels.add_penalty(a, b, 0.1, 0.1),
-        lambda: kernels.count_correct(a, np.zeros(3, np.int64)),
+        lambda: kernels.score(a, np.zeros(3, np.int64), "class_accuracy"),
     ):
         with pytest.raises(ValueError, match=r"shape|cannot multiply"):
             call()
@@ -1467,11 +1446,12 @@ def test_read_only_outputs_are_refused():
 @pytest.mark.parametrize("label", [-1, 3, 2**62, -(2**62)])
 def test_labels_out_of_range_are_refused(dtype, label):
     prediction, target = np.full((4, 3), 0.5, dtype), np.array([0, 1, label, 2])
-    for name in (*OF_CLASSES, *(f"{name}_backward" for name in OF_CLASSES), "count_correct"):
-        with pytest.raises(ValueError, match=rf"labels must be in 0\.\.2, got {label}$"):
+    told = rf"labels must be in 0\.\.2, got {label}$"
+    for name in (*OF_CLASSES, *(f"{name}_backward" for name in OF_CLASSES)):
+        with pytest.raises(ValueError, match=told):
             getattr(kernels, name)(prediction, target)
-    with pytest.raises(ValueError, match="a threshold needs targets of the prediction's shape, got labels"):
-        kernels.count_correct(prediction, np.zeros(4, np.int64), 0.5)
+    with pytest.raises(ValueError, match=told):
+        kernels.score(prediction, target, "class_accuracy")
 
 
 def test_unknown_operations_are_refused():
@@ -1559,8 +1539,6 @@ NOT_MATRICES = [
     "k.add_penalty(None, v, 0.1, 0.1)",
     "k.add_penalty(v, None, 0.1, 0.1)",
     "k.all_finite(None)",
-    "k.count_correct(None, v)",
-    "k.count_correct(v, None)",
     "k.score(None, v, 'absolute_error')",
     "k.score(v, None, 'absolute_error')",
     "k.score(v, v, 'absolute_error', weights=v)",

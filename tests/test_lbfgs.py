@@ -324,7 +324,7 @@ def test_a_step_too_far_is_turned_back():
     """Where the loss overflows, the line search gets a large finite value instead of infinity, which would break it."""
     net = nf.Sequential([nf.Dense(6, "relu"), nf.Dense(1)], input_shape=3, dtype="float32", seed=0)
     x, y = X.astype(np.float32), X[:, :1].astype(np.float32)
-    run = Minimization(net._network, x, y, None, 50, "backpropagation", None)
+    run = Minimization(net._network, x, y, None, 50, "backpropagation", ())
     far = np.full(net.n_parameters, 1e30)
     loss, gradient = run._loss_and_gradient(far)
     assert not np.isfinite(net.loss(x, y))

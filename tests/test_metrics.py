@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -195,21 +197,7 @@ SHARES = np.array([[0.2, 0.5, 0.3], [0.1, 0.8, 0.1]])
 CLASSES = np.array([1, 1])
 
 
-OUTPUT_LAYERS = [
-    ("softmax", None),
-    ("softmax", "mean_squared_error"),
-    ("softmax", "kl_divergence"),
-    ("log_softmax", None),
-    ("log_softmax", "mean_squared_error"),
-    ("sigmoid", None),
-    ("sigmoid", "sum_squared_error"),
-    ("step", "huber"),
-    ("tanh", "hinge"),
-    ("identity", "hinge"),
-    ("relu", None),
-    ("sigmoid", nf.losses.Quantile(0.5)),
-    ("sigmoid", nf.losses.Poisson(log_input=False)),
-]
+KINDS = (metrics.Accuracy, metrics.SubsetAccuracy, metrics.TopKAccuracy, metrics.MeanAbsoluteError)
 
 
 def at(activation, loss=None, n_out=3):
@@ -217,18 +205,19 @@ def at(activation, loss=None, n_out=3):
 
 
 def test_names_and_directions():
-    found = [(metric.name, metric.direction) for metric in (kind() for kind in metrics.METRICS)]
+    found = [(metric.name, metric.direction) for metric in (kind() for kind in KINDS)]
     assert found == [
         ("accuracy", "higher"),
         ("subset_accuracy", "higher"),
         ("top_5_accuracy", "higher"),
         ("mean_absolute_error", "lower"),
     ]
-    assert set(metrics.__all__) == {kind.__name__ for kind in metrics.METRICS}
+    assert set(metrics.__all__) == {"Metric", *(kind.__name__ for kind in KINDS)}
+    assert set(metrics.Metric.registry.values()) == set(KINDS) - {metrics.TopKAccuracy}
 
 
 def test_metrics_are_resolved_by_name():
-    for kind in metrics.METRICS:
+    for kind in KINDS:
         assert metrics.resolve_metric(kind().name) == kind()
     assert metrics.resolve_metric("top_12_accuracy") == metrics.TopKAccuracy(12) != metrics.TopKAccuracy(5)
     mine = metrics.TopKAccuracy(2)
@@ -323,9 +312,290 @@ def test_metrics_that_do_not_fit(metric, output, targets, message):
 
 
 @pytest.mark.parametrize(
-    ("activation", "loss", "targets"),
-    [(*layer, targets) for layer in OUTPUT_LAYERS for targets in (SHARES, ANSWERS)],
+    ("activation", "loss", "shares", "answers"),
+    [
+        ("softmax", None, True, True),
+        ("softmax", "mean_squared_error", True, True),
+        ("softmax", "kl_divergence", True, True),
+        ("log_softmax", None, True, True),
+        ("log_softmax", "mean_squared_error", False, False),  # the targets are logarithms
+        ("sigmoid", None, True, True),
+        ("sigmoid", "sum_squared_error", False, True),  # a squared error is of classes only if the targets are
+        ("step", "huber", False, True),
+        ("tanh", "hinge", True, True),
+        ("identity", "hinge", True, True),
+        ("relu", None, False, False),
+        ("sigmoid", nf.losses.Quantile(0.5), False, False),
+        ("sigmoid", nf.losses.Poisson(log_input=False), False, True),
+    ],
 )
-def test_accuracy_applies_where_it_always_did(activation, loss, targets):
-    output = at(activation, loss)
-    assert (metrics.Accuracy().misfit(output, targets) == "") == (output.counting(targets) is not None)
+def test_where_accuracy_is_the_default(activation, loss, shares, answers):
+    for targets, expected in ((SHARES, shares), (ANSWERS, answers)):
+        chosen = metrics.MetricSet.chosen(None, at(activation, loss), targets)
+        assert chosen.metrics == ((metrics.Accuracy(),) if expected else ())
+
+
+# ---- in evaluate and fit
+
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(23, 4))
+WEIGHTS = RNG.choice([0.0, 0.5, 1.0, 3.0], 23)
+BINARY = RNG.integers(0, 2, (23, 3)).astype(float)
+CASES = {
+    "classes": ("softmax", None, RNG.integers(0, 3, 23), ["accuracy", "top_2_accuracy", "mean_absolute_error"]),
+    "probabilities": (
+        "softmax",
+        "mean_squared_error",
+        np.eye(3)[RNG.integers(0, 3, 23)],
+        ["accuracy", "top_1_accuracy"],
+    ),
+    "answers": ("sigmoid", None, BINARY, ["subset_accuracy", "mean_absolute_error", "accuracy"]),
+    "margins": ("identity", "hinge", 2 * BINARY - 1, ["accuracy", "subset_accuracy"]),
+    "regression": ("identity", None, RNG.normal(size=(23, 3)), ["mean_absolute_error"]),
+}
+EVERY_CASE = pytest.mark.parametrize("case", CASES)
+
+
+def make_net(case, dtype="float64", **arguments):
+    output, loss, _, _ = CASES[case]
+    layers = [nf.Dense(6, "tanh"), nf.Dense(3, output)]
+    return nf.Sequential(layers, input_shape=4, loss=loss, dtype=dtype, seed=3, **arguments)
+
+
+def expected_metrics(case, outputs, y, weights=None):
+    """From the outputs, in plain NumPy."""
+    found = {}
+    weights = np.ones(len(outputs)) if weights is None else weights
+    for name in CASES[case][3]:
+        per_row = 1
+        if case in ("classes", "probabilities"):
+            of_class = y if y.ndim == 1 else y.argmax(axis=1)
+            rank = (outputs > outputs[np.arange(len(y)), of_class][:, None]).sum(axis=1)
+            scores = rank < {"top_2_accuracy": 2}.get(name, 1)
+            if name == "mean_absolute_error":
+                scores, per_row = np.abs(outputs - np.eye(3)[y]).sum(axis=1), 3
+        elif name == "mean_absolute_error":
+            scores, per_row = np.abs(outputs - y).sum(axis=1), 3
+        else:
+            right = (outputs > (0 if case == "margins" else 0.5)) == (y > 0.5)
+            scores, per_row = (right.all(axis=1), 1) if name == "subset_accuracy" else (right.sum(axis=1), 3)
+        found[name] = (weights * scores).sum() / (weights.sum() * per_row)
+    return found
+
+
+@EVERY_CASE
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["rows", "weighted"])
+def test_evaluate(case, weights):
+    net, y, names = make_net(case), *CASES[case][2:]
+    values = net.evaluate(X, y, metrics=names, sample_weight=weights)
+    assert list(values) == ["loss", *names]
+    assert values["loss"] == net.loss(X, y, sample_weight=weights)
+    for name, value in expected_metrics(case, net.predict(X), y, weights).items():
+        assert values[name] == pytest.approx(value, rel=1e-13)
+    if "accuracy" in names:
+        assert values["accuracy"] == net.accuracy(X, y, sample_weight=weights)
+    assert net.evaluate(X, y, metrics=[]) == {"loss": net.loss(X, y)}
+
+
+@EVERY_CASE
+def test_evaluation_by_default(case):
+    net, y, names = make_net(case), *CASES[case][2:]
+    assert list(net.evaluate(X, y)) == ["loss", *(["accuracy"] if "accuracy" in names else [])]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("case", ["classes", "answers"])
+def test_the_number_of_threads_does_not_matter(case, weighted):
+    _, _, y, names = CASES[case]
+    rng = np.random.default_rng(0)
+    chosen = rng.integers(0, 23, 20_000)
+    x, y, weights = X[chosen] + rng.normal(size=(20_000, 4)), y[chosen], rng.random(20_000) if weighted else None
+    net = nf.Sequential([nf.Dense(64, "relu"), nf.Dense(3, CASES[case][0])], input_shape=4, seed=3)
+    found = []
+    for threads in (1, 2, 3):
+        with nf.num_threads(threads):
+            twin = net.copy()
+            history = twin.fit(x, y, batch_size=5000, metrics=names, sample_weight=weights, verbose=0)
+            found.append((twin.evaluate(x, y, metrics=names, sample_weight=weights), dict(history)))
+    assert found[0] == found[1] == found[2]
+
+
+@EVERY_CASE
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["rows", "weighted"])
+@pytest.mark.parametrize("gradient", ["backpropagation", "numerical"])
+def test_running_metrics_are_those_of_the_mini_batches(case, weights, gradient):
+    """Each mini-batch before its update."""
+    net, y, names = make_net(case), *CASES[case][2:]
+    twin, expected, sums = net.copy(), [], []
+    for first in range(0, 23, 5):
+        batch = slice(first, first + 5)
+        part = None if weights is None else weights[batch]
+        expected.append(expected_metrics(case, twin.predict(X[batch]), y[batch], part))
+        sums.append(len(X[batch]) if part is None else part.sum())
+        twin.fit(
+            X[batch], y[batch], steps=1, batch_size=5, shuffle=False, sample_weight=part, optimizer=nf.SGD(0.5),
+            gradient=gradient, verbose=0
+        )  # fmt: skip
+    history = net.fit(
+        X, y, batch_size=5, shuffle=False, sample_weight=weights, metrics=names, optimizer=nf.SGD(0.5),
+        gradient=gradient, verbose=0
+    )  # fmt: skip
+    assert list(history) == ["loss", *names]
+    for name in names:
+        mean = np.average([values[name] for values in expected], weights=sums)
+        assert history[name] == [pytest.approx(mean, rel=1e-12)]
+
+
+@pytest.mark.filterwarnings("ignore:L-BFGS did not converge")
+@EVERY_CASE
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_metrics_do_not_change_the_training(case, optimizer, dtype):
+    """To the bit, although the last activation is applied where the loss was computed without it."""
+    _, _, y, names = CASES[case]
+    nets = [make_net(case, dtype) for _ in range(2)]
+    histories = [
+        net.fit(X, y, epochs=4, optimizer=optimizer, metrics=metrics, verbose=0, validation_data=(X, y))
+        for net, metrics in zip(nets, ([], names), strict=True)
+    ]
+    for array, other in zip(nets[0].params.values(), nets[1].params.values(), strict=True):
+        assert array.tobytes() == other.tobytes()
+    assert list(histories[0]) == ["loss", "val_loss"]
+    assert list(histories[1]) == ["loss", *names, "val_loss", *(f"val_{name}" for name in names)]
+    assert histories[0]["val_loss"] == histories[1]["val_loss"]
+    last = nets[1].evaluate(X, y, metrics=names)
+    assert [histories[1][f"val_{name}"][-1] for name in names] == [last[name] for name in names]
+    if optimizer == "lbfgs":  # which records the whole data after each iteration
+        assert histories[1]["val_loss"] == pytest.approx(histories[1]["loss"], rel=1e-6)
+        for name in names:
+            assert histories[1][f"val_{name}"] == pytest.approx(histories[1][name], rel=1e-6)
+
+
+def test_layers_that_reshape_outputs():
+    net = nf.Sequential([nf.Dense(6), nf.Reshape((2, 3))], input_shape=4, dtype="float64", seed=0)
+    y = RNG.normal(size=(23, 2, 3))
+    found = net.evaluate(X, y, metrics=["mean_absolute_error", Bias()])
+    assert found["mean_absolute_error"] == pytest.approx(np.abs(net.predict(X) - y).mean(), rel=1e-13)
+    assert found["bias"] == pytest.approx((net.predict(X) - y).mean())
+
+
+class Bias(metrics.Metric):
+    name = "bias"
+    direction = "lower"
+
+    def compute(self, outputs, targets, sample_weight):
+        assert outputs.shape == targets.shape
+        return np.average((outputs - targets).reshape(len(outputs), -1).mean(axis=1), weights=sample_weight)
+
+
+def test_a_metric_of_ones_own():
+    net, y = make_net("regression"), CASES["regression"][2]
+    names = [Bias(), "mean_absolute_error"]
+    found = net.evaluate(X, y, metrics=names)
+    assert list(found) == ["loss", "bias", "mean_absolute_error"]
+    assert found["bias"] == pytest.approx((net.predict(X) - y).mean())
+    weighted = net.evaluate(X, y, metrics=names, sample_weight=WEIGHTS)["bias"]
+    assert weighted == pytest.approx((WEIGHTS @ (net.predict(X) - y)).sum() / WEIGHTS.sum() / 3)
+    history = net.fit(X, y, epochs=3, metrics=names, validation_data=(X, y), verbose=0)
+    assert list(history) == ["loss", "mean_absolute_error", "val_loss", "val_bias", "val_mean_absolute_error"]
+    assert history["val_bias"][-1] == pytest.approx((net.predict(X) - y).mean())
+
+
+def test_a_metric_of_labels_sees_labels():
+    seen = []
+
+    class Seen(metrics.Metric):
+        name = "seen"
+
+        def compute(self, outputs, targets, sample_weight):
+            seen.append((outputs.dtype, outputs.shape, targets.dtype, targets.tolist(), sample_weight))
+            return 1
+
+    net, y = make_net("classes", "float32"), CASES["classes"][2]
+    assert net.evaluate(X, y, metrics=[Seen()])["seen"] == 1.0
+    assert seen == [(np.float32, (23, 3), np.int64, y.tolist(), None)]
+
+
+@pytest.mark.parametrize("value", [None, "1", np.ones(2), 1j, [1.0]])
+def test_a_metric_must_return_a_number(value):
+    class Odd(metrics.Metric):
+        name = "odd"
+
+        def compute(self, outputs, targets, sample_weight):
+            return value
+
+    with pytest.raises(TypeError, match=r"^Odd\.compute must return a number, got"):
+        make_net("regression").evaluate(X, CASES["regression"][2], metrics=[Odd()])
+
+
+def test_metrics_that_cannot_be_used():
+    net, y = make_net("regression"), CASES["regression"][2]
+    before = net.params["W1"].copy()
+
+    class WithoutCompute(metrics.Metric):
+        name = "nothing"
+
+    for name in ("loss", "val_bias", "", 3):
+        odd = type("Odd", (Bias,), {"name": name})()
+        with pytest.raises(ValueError, match=r"^Odd\.name must be a string other than 'loss' that does not begin with"):
+            net.evaluate(X, y, metrics=[odd])
+    with pytest.raises(ValueError, match=r"^Nameless\.name must be a string .*, got None"):
+        net.evaluate(X, y, metrics=[type("Nameless", (metrics.Metric,), {})()])
+    with pytest.raises(ValueError, match=r"direction must be one of 'higher', 'lower', got 'up'"):
+        net.evaluate(X, y, metrics=[type("Odd", (Bias,), {"direction": "up"})()])
+    with pytest.raises(NotImplementedError, match=r"WithoutCompute has no compute\(outputs, targets, sample_weight\)"):
+        net.evaluate(X, y, metrics=[WithoutCompute()])
+    with pytest.raises(ValueError, match=r"metrics must not contain duplicates, got 'accuracy' twice"):
+        net.evaluate(X, y, metrics=["accuracy", type("Own", (Bias,), {"name": "accuracy"})()])
+    for call in (net.evaluate, net.fit):
+        with pytest.raises(ValueError, match="^metric 'accuracy' needs an output layer with softmax"):
+            call(X, y, metrics=["accuracy"])
+        with pytest.raises(TypeError, match=r"^metrics must be a sequence of metrics, got 'accuracy'"):
+            call(X, y, metrics="accuracy")
+    with pytest.raises(ValueError, match="^metric 'bias' is computed on whole data sets, not .*: give validation_data"):
+        net.fit(X, y, metrics=[Bias()])
+    np.testing.assert_array_equal(net.params["W1"], before)
+    assert net.history is None
+
+
+def test_validation_targets_that_a_metric_cannot_take():
+    net = nf.Sequential([nf.Dense(3, "sigmoid")], input_shape=4, loss="mean_squared_error", seed=0)
+    with pytest.raises(ValueError, match="^validation_data: metric 'accuracy' needs targets of 0 and 1"):
+        net.fit(X, BINARY, metrics=["accuracy"], validation_data=(X, BINARY / 2), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "metric"),
+    [("mean_absolute_error", "mean_absolute_error"), ("val_bias", Bias()), ("val_accuracy", "accuracy")],
+)
+def test_plateaus_of_metrics(monitor, metric):
+    """The rate falls after each epoch without improvement in the metric's direction."""
+    case = "classes" if metric == "accuracy" else "regression"
+    net, y = make_net(case), CASES[case][2]
+    schedule = nf.schedules.ReduceOnPlateau(4.0, monitor=monitor, patience=0, factor=0.5)
+    history = net.fit(
+        X, y, epochs=8, batch_size=23, optimizer=nf.SGD(schedule), metrics=[metric], validation_data=(X, y), verbose=0
+    )
+    best, rate, rates = None, 4.0, []
+    for value in history[monitor]:
+        rates.append(rate)
+        sign = 1 if case == "classes" else -1
+        if best is None or sign * value > sign * best + 1e-4 * best:
+            best = value
+        else:
+            rate *= 0.5
+    np.testing.assert_allclose(history.learning_rate, rates)
+    assert rate < 4.0
+
+
+def test_a_plateau_of_a_metric_that_is_not_recorded():
+    net, y = make_net("classes"), CASES["classes"][2]
+    schedule = nf.schedules.ReduceOnPlateau(0.1, monitor="val_top_2_accuracy")
+    with pytest.raises(ValueError, match=r"what this fit records, loss, accuracy, got 'val_top_2_accuracy': val"):
+        net.fit(X, y, optimizer=nf.SGD(schedule), verbose=0)
+
+
+def test_progress_shows_the_metrics(capsys):
+    make_net("classes").fit(X, CASES["classes"][2], metrics=["top_2_accuracy", "accuracy"])
+    shown = capsys.readouterr().err
+    assert re.fullmatch(r"epoch 1/1: top_2_accuracy [01]\.\d{4}, accuracy [01]\.\d{4}\n", shown)

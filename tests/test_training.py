@@ -171,8 +171,9 @@ def test_running_accuracy_is_what_the_reference_counts(output, units, loss, argu
     correct, rows = [], []
     for batch in twin.batches(N, BATCH, len(history.step_loss)):
         outputs = twin.forward(X[batch])[-1]
-        threshold = None if output == "softmax" else 0.0 if twin.activations[-1] == "identity" else 0.5
-        correct.append(reference.count_correct(outputs, y[batch], threshold))
+        kind = "class_accuracy" if output == "softmax" else "binary_accuracy"
+        threshold = 0.0 if twin.activations[-1] == "identity" else 0.5
+        correct.append(reference.score(outputs, y[batch], kind, threshold, total=True))
         rows.append(len(batch) * (1 if output == "softmax" else units))
         twin.train_step(X[batch], y[batch], nf.SGD(0.5))
     counted = [sum(correct[i : i + 5]) / sum(rows[i : i + 5]) for i in range(0, len(rows), 5)]

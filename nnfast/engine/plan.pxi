@@ -100,8 +100,20 @@ cdef struct Workspace:
     char* targets
     double* weights       # of a shuffled mini-batch
     double* row_loss
-    double* row_correct   # right answers, where rows have weights
     char* scratch         # of all threads
+
+
+cdef struct Scored:
+    MetricSpec spec
+    bint from_outputs     # also where the loss is computed from what the last activation is applied to
+    bint by_row           # else counted
+
+cdef struct Scores:
+    int n                 # metrics
+    const Scored* metrics
+    Py_ssize_t rows       # capacity of `row_scores` for each metric
+    double* row_scores    # of a metric after the other
+    int64_t* counts       # of a thread after the other: one for each metric
 
 
 cdef struct Job:
@@ -151,12 +163,10 @@ cdef struct Job:
     bint interrupted      # Ctrl-C has come in the middle of a step, which changes nothing then
     # the results
     double* step_loss
-    double* step_correct
+    double* step_scores   # the totals of each metric
     double* step_weight   # the sum of a mini-batch's weights, or NULL
-    bint counts, classes
-    double threshold
+    Scores scores
     double penalty
-    Py_ssize_t correct[MAX_THREADS]
     barrier meeting
 
 

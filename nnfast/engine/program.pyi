@@ -5,6 +5,7 @@ import numpy as np
 from numpy.random import BitGenerator
 
 _Loss = tuple[str, tuple[float, ...], np.ndarray | None]
+_Metrics = Sequence[tuple[Any, ...]]  # of `nnfast.metrics.Scoring`, which is read by name
 _Optimizer = tuple[Any, ...]  # `nnfast.optimizers.Hyperparameters`, which is read by name
 
 def aligned_zeros(n: int, dtype: Any) -> np.ndarray: ...
@@ -62,17 +63,17 @@ class Program:
     def predict(self, x: np.ndarray, out: np.ndarray, threads: int, fused: bool = False) -> None: ...
     def predict_one(self, x: Any, out: Any) -> bool: ...
     def evaluate(
-        self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, counts: str | float | None, threads: int
-    ) -> tuple[float, float]: ...
+        self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, metrics: _Metrics, threads: int
+    ) -> tuple[float, np.ndarray]: ...
     def training_loss(
         self,
         x: np.ndarray,
         targets: np.ndarray,
         weights: np.ndarray | None,
-        counts: str | float | None,
+        metrics: _Metrics,
         threads: int,
         lasting: bool = False,
-    ) -> tuple[float, float]: ...
+    ) -> tuple[float, np.ndarray]: ...
     def gradient(
         self,
         x: np.ndarray,
@@ -104,7 +105,7 @@ class Training:
     rows: slice | np.ndarray
     step: int
     step_loss: np.ndarray
-    step_correct: np.ndarray
+    step_scores: np.ndarray
     step_weight: np.ndarray | None
     rates: np.ndarray
     momenta: np.ndarray | None
@@ -118,13 +119,13 @@ class Training:
         total: int,
         optimizer: _Optimizer,
         bit_generator: BitGenerator | None,
-        counts: str | float | None,
+        metrics: _Metrics,
         threads: int,
     ) -> None: ...
     def schedule(self, rates: np.ndarray, momenta: np.ndarray | None) -> None: ...
     def run(self, until: int, optimizer: _Optimizer, scheduled: bool = False, seconds: float = 0.1) -> int: ...
     def take(
-        self, gradient: np.ndarray, loss: float, correct: float, optimizer: _Optimizer, scheduled: bool
+        self, gradient: np.ndarray, loss: float, scores: np.ndarray, optimizer: _Optimizer, scheduled: bool
     ) -> None: ...
 
 class Differences:

@@ -22,14 +22,14 @@ from nnfast.kernels.arrays cimport bitgen_t, fill_hyperparameters, generator_of,
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
     IDENTITY, MAX_MOMENTS, Kernels, LossSpec, Optimizer, SUM_BLOCK, Targets, advance, from_logits, keeps, mixes,
-    noise_key, over_elements,
+    MetricSpec, is_count, noise_key, over_elements,
 )
 
 from math import prod
 
 import numpy as np
 
-from nnfast.kernels.arrays import ACTIVATIONS, LOSSES
+from nnfast.kernels.arrays import ACTIVATIONS, LOSSES, METRICS
 
 cnp.import_array()
 
@@ -90,6 +90,7 @@ include "stages/rescaling.pxi"
 include "stages/noise.pxi"
 include "stages/norms.pxi"
 include "stages/add.pxi"
+include "scores.pxi"
 include "run.pxi"
 include "tiles.pxi"
 include "differences.pxi"
@@ -256,7 +257,6 @@ cdef class Program:
             rows*max(plan.n_out*plan.z, <Py_ssize_t>sizeof(int64_t)),
             rows*sizeof(double),
             rows*sizeof(double),
-            rows*sizeof(double),
         ]
         sizes = [-(-size//ALIGNMENT)*ALIGNMENT + ALIGNMENT for size in sizes]
         cdef char* memory = NULL
@@ -277,7 +277,6 @@ cdef class Program:
         ws.targets = ws.columns + <size_t>sizes[4]
         ws.weights = <double*>(ws.targets + <size_t>sizes[5])
         ws.row_loss = <double*>(<char*>ws.weights + <size_t>sizes[6])
-        ws.row_correct = <double*>(<char*>ws.row_loss + <size_t>sizes[7])
         return 0
 
     cdef int reserve_scratch(self, Workspace* ws, int threads) except -1:
@@ -439,30 +438,32 @@ cdef class Program:
         memset(&job, 0, sizeof(TileJob))
         job.out = data(out)
         job.linear = fused and self.plan.from_logits
-        self.walk(&job, x, threads)
+        self.walk(&job, x, self.threads_for(x.shape[0]/3.0, threads))  # forward alone is a third of a step
 
-    def evaluate(self, x, targets, weights, counts, int threads):
-        """Return the loss and, if `counts` is not None, the number of correct predictions, each times its row's weight.
-        `counts`: None, "classes", or a threshold."""
+    def evaluate(self, x, targets, weights, metrics, int threads):
+        """Return the loss, and the total of each metric over rows, whose scores are multiplied by their weights.
+
+        `metrics`: a sequence of `nnfast.metrics.Scoring`."""
         cdef TileJob job
+        cdef ScoreMemory memory
         memset(&job, 0, sizeof(TileJob))
         job.n = x.shape[0]
         job.labels = self.expect_targets(targets, job.n)
         expect(x, self.dtype, (job.n, self.plan.n_in), False)
         job.targets = data(targets)
         job.weights = self.expect_weights(weights, job.n)
-        job.counts = counts is not None
-        job.classes = counts == "classes"
-        job.threshold = 0 if job.classes or counts is None else counts
         row_loss = np.empty(job.n)
-        row_correct = np.zeros(0 if weights is None or counts is None else job.n)
         job.row_loss = <double*>data(row_loss)
-        job.row_correct = <double*>data(row_correct)
+        totals = np.zeros(len(metrics))
+        threads = self.threads_for(job.n/3.0, threads)
+        if metrics:
+            memory = ScoreMemory(metrics, job.n, weights is not None, threads)
+            job.scores = memory.scores
         self.walk(&job, x, threads)
-        cdef double correct = job.correct + sum_of_rows(job.row_correct, len(row_correct))
+        add_scores(&job.scores, job.n, threads, <double*>data(totals))
         cdef double total = sum_of_rows(job.row_loss, job.n)
         total = averaged(&self.plan, total, sum_of_weights(job.weights, job.n))
-        return total + penalties(&self.plan, job.parameters), correct
+        return total + penalties(&self.plan, job.parameters), totals
 
     cdef int walk(self, TileJob* job, x, int threads) except -1:
         job.plan = &self.plan
@@ -471,7 +472,6 @@ cdef class Program:
         job.statistics = data(self.statistics)
         job.x = data(x)
         job.n = x.shape[0]
-        threads = self.threads_for(job.n/3.0, threads)  # forward alone is a third of a step
         while job.next*self.plan.tile_rows < job.n:
             job.deadline = seconds_now() + SLICE
             with nogil:
@@ -547,21 +547,24 @@ cdef class Program:
             free_memory(ws.scratch)
         return loss
 
-    def training_loss(self, x, targets, weights, counts, int threads, bint lasting=False):
+    def training_loss(self, x, targets, weights, metrics, int threads, bint lasting=False):
         """Like `evaluate`, for one batch as in a training step; `lasting`: with the side effects of the step's forward
         pass."""
         cdef Job job
         cdef Workspace ws
+        cdef ScoreMemory memory
         cdef double loss = 0
-        cdef double correct = 0
+        totals = np.zeros(len(metrics))
         memset(&ws, 0, sizeof(Workspace))
         threads = self.threads_for(x.shape[0]/3.0, threads)
         try:
             self.reserve(&ws, x.shape[0], threads)
             self.fill(&job, &ws, FORWARD | LOSS, x, targets, weights)
             job.training, job.lasting = True, lasting
-            job.step_loss, job.step_correct = &loss, &correct
-            fill_counts(&job, counts)
+            job.step_loss, job.step_scores = &loss, <double*>data(totals)
+            if metrics:
+                memory = ScoreMemory(metrics, job.n, weights is not None, threads)
+                job.scores = memory.scores
             with nogil:
                 run_team(threads, run_stages, &job)
             raise_if(job.interrupted)
@@ -570,7 +573,7 @@ cdef class Program:
             free_memory(ws.scratch)
         if lasting:
             self.noise_steps = job.noise_steps
-        return loss, correct
+        return loss, totals
 
     def forward(self, x, out, int threads):
         """Write the outputs for the rows of `x` to `out`; keep what `backward` needs."""
@@ -692,13 +695,6 @@ cdef class Program:
         self.graded = False
 
 
-cdef void fill_counts(Job* job, counts):
-    """Set how correct predictions are counted: None, "classes", or a threshold."""
-    job.counts = counts is not None
-    job.classes = counts == "classes"
-    job.threshold = 0 if job.classes or counts is None else counts
-
-
 cdef class Training:
     """A run of mini-batch steps, which can stop and continue at any step.
 
@@ -714,27 +710,36 @@ cdef class Training:
         Returned by `Optimizer.values`; as for `Program.train_step`.
     bit_generator : BitGenerator or None
         Shuffles the rows before each epoch; None keeps their order.
-    counts : None, "classes" or float
-        How correct predictions are counted, if at all.
+    metrics : sequence of nnfast.metrics.Scoring
+        Computed from the outputs of each step, before its update.
+
+    Attributes
+    ----------
+    step_loss : ndarray of shape (total,)
+        The loss of each step.
+    step_scores : ndarray of shape (total, metrics)
+        The total of each metric over the rows of each step, whose scores are multiplied by their weights.
     """
 
     cdef Job job
     cdef readonly Program program
     cdef int threads
     cdef object order, bit_generator
-    cdef readonly object x, targets, weights, step_loss, step_correct, step_weight, rates, momenta
+    cdef ScoreMemory memory
+    cdef readonly object x, targets, weights, step_loss, step_scores, step_weight, rates, momenta
 
     def __init__(
-        self, Program program, x, targets, weights, batch, total, optimizer, bit_generator, counts, int threads
+        self, Program program, x, targets, weights, batch, total, optimizer, bit_generator, metrics, int threads
     ):
         # all memory first, then changes
         self.step_loss = np.empty(total)
         self.rates = np.empty(total)
-        self.step_correct = np.zeros(0 if counts is None else total)
+        self.step_scores = np.zeros((total, len(metrics)))
         self.step_weight = None if weights is None else np.empty(total)
         self.order = None if bit_generator is None else np.arange(x.shape[0], dtype=np.int64)
         moments = program.moments_for(optimizer)
         self.threads = program.threads_for(batch, threads)
+        self.memory = ScoreMemory(metrics, batch, weights is not None, self.threads)
         program.reserve(&program.ws, batch, self.threads)
         program.fill(&self.job, &program.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
         self.job.asked = &program.guard.turn
@@ -743,10 +748,10 @@ cdef class Training:
         self.job.training = self.job.lasting = True
         self.job.batch = batch
         self.job.total = total
-        fill_counts(&self.job, counts)
+        self.job.scores = self.memory.scores
         self.job.step_loss = <double*>data(self.step_loss)
         self.job.rates = <double*>data(self.rates)
-        self.job.step_correct = <double*>data(self.step_correct)
+        self.job.step_scores = <double*>data(self.step_scores)
         if weights is not None:
             self.job.step_weight = <double*>data(self.step_weight)
         program.guard.hold()
@@ -819,15 +824,14 @@ cdef class Training:
         rows = slice(self.job.position, self.job.position + self.job.batch)
         return rows if self.order is None else self.order[rows]
 
-    def take(self, gradient, double loss, double correct, optimizer, bint scheduled):
+    def take(self, gradient, double loss, scores, optimizer, bint scheduled):
         """Do one step with a gradient computed elsewhere; Ctrl-C never leaves it half done."""
         self.program.guard.hold()
         try:
             self.go_on(optimizer, scheduled)
             self.program.gradients[:] = gradient
             self.job.step_loss[self.job.step] = loss
-            if self.job.counts:
-                self.job.step_correct[self.job.step] = correct
+            self.step_scores[self.job.step] = scores
             self.job.work = UPDATE
             self.job.lasting = False  # the forward pass was done elsewhere
             self.job.until = self.job.step + 1

@@ -103,28 +103,8 @@ cdef void loss_rows(
         &plan.loss, m, plan.n_out, out, last.ld, &t, averaged(plan, 1, weight), job.ws.row_loss + first,
         gradients(plan, job.ws, last, first), last.ld
     )
-    if job.counts and t.weights != NULL:
-        count_weighted(plan, job.classes, job.threshold, m, out, last.ld, &t, job.ws.row_correct + first)
-    elif job.counts:
-        job.correct[id] += plan.K.count_correct(job.classes, job.threshold, m, plan.n_out, out, last.ld, &t)
-
-
-cdef void count_weighted(
-        const Plan* plan, bint classes, double threshold, Py_ssize_t m, const char* out, Py_ssize_t ld,
-        const Targets* targets, double* row_correct
-) noexcept nogil:
-    """Count the correct predictions of each row, times its weight; they are added in row order, whichever thread
-    counted them."""
-    cdef Targets t = targets[0]
-    cdef Py_ssize_t r
-    for r in range(m):
-        if t.labels != NULL:
-            t.labels = targets.labels + r
-        else:
-            t.values = <const char*>targets.values + r*t.ld*plan.z
-        row_correct[r] = targets.weights[r]*plan.K.count_correct(
-            classes, threshold, 1, plan.n_out, out + r*ld*plan.z, ld, &t
-        )
+    if job.scores.n:
+        score_rows(plan, &job.scores, id, first, m, out, last.ld, &t)
 
 
 cdef inline void add_from_residuals(
@@ -231,7 +211,7 @@ cdef void rows_share(
     cdef int n = job.plan.n_stages, begin = 0, end = next_from_batch(job, 0), work = job.work
     if job.layer_by_layer:
         work &= ~BACKWARD
-    job.correct[id] = 0
+    forget_counts(&job.scores, id)
     while work & FORWARD and end < n:
         walk_rows(job, id, FORWARD, begin, end, end, x, targets, m, first, last)
         barrier_wait(&job.meeting, count)
@@ -393,16 +373,10 @@ cdef void leave_behind(Job* job, Py_ssize_t m) noexcept nogil:
 cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int count) noexcept nogil:
     """Record the loss and advance the position in the run, on one thread; the others read them only after the next
     barrier."""
-    cdef double correct = 0, weight = batch_weight(job, m)
-    cdef int id
+    cdef double weight = batch_weight(job, m)
     if job.work & LOSS:
-        for id in range(count):
-            correct += job.correct[id]
         job.step_loss[job.step] = averaged(job.plan, sum_of_rows(job.ws.row_loss, m), weight) + job.penalty
-        if job.counts and job.weights != NULL:
-            correct += sum_of_rows(job.ws.row_correct, m)
-        if job.counts:
-            job.step_correct[job.step] = correct
+        add_scores(&job.scores, m, count, job.step_scores + job.step*job.scores.n)
     if job.rates != NULL and not job.scheduled:
         job.rates[job.step] = job.optimizer.learning_rate
     if job.step_weight != NULL:

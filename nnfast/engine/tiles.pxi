@@ -11,12 +11,11 @@ cdef struct TileJob:
     const char* targets
     bint linear           # return the outputs before the last activation
     const double* weights  # of rows, or NULL
-    bint labels, counts, classes
-    double threshold
+    bint labels
+    Scores scores
     double* row_loss
-    double* row_correct   # correct predictions, if rows have weights
     Py_ssize_t n
-    int64_t next, correct
+    int64_t next
     double deadline
     bint failed
 
@@ -80,15 +79,13 @@ cdef void forward_tile(
         rows.x, rows.ldx = rows.out, rows.ldo
 
 
-cdef void evaluate_tile(TileJob* job, Py_ssize_t first, Py_ssize_t m, const char* out) noexcept nogil:
+cdef void evaluate_tile(TileJob* job, int id, Py_ssize_t first, Py_ssize_t m, char* out) noexcept nogil:
     cdef const Plan* plan = job.plan
     cdef Py_ssize_t ld = plan.stages[plan.n_stages - 1].ld
     cdef Targets t = targets_at(plan, job.labels, job.targets, job.weights, first)
     plan.K.loss(&plan.loss, m, plan.n_out, out, ld, &t, 1, job.row_loss + first, NULL, 0)
-    if job.counts and job.weights != NULL:
-        count_weighted(plan, job.classes, job.threshold, m, out, ld, &t, job.row_correct + first)
-    elif job.counts:
-        fetch_add(&job.correct, plan.K.count_correct(job.classes, job.threshold, m, plan.n_out, out, ld, &t))
+    if job.scores.n:
+        score_rows(plan, &job.scores, id, first, m, out, ld, &t)
 
 
 cdef void walk_tiles(void* argument, int id, int count) noexcept nogil:
@@ -116,7 +113,7 @@ cdef void walk_tiles(void* argument, int id, int count) noexcept nogil:
                 plan, job.parameters, job.statistics, plan.from_logits, m, job.x + first*plan.n_in*plan.z, tile, out,
                 plan.stages[plan.n_stages - 1].ld
             )
-            evaluate_tile(job, first, m, out)
+            evaluate_tile(job, id, first, m, out)
         if seconds_now() > job.deadline:
             break
     give_tile(job.pool, tile)

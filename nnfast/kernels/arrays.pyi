@@ -43,7 +43,6 @@ def loss_backward(
     numbers: tuple[float, ...] = (),
     out: np.ndarray | None = None,
 ) -> np.ndarray: ...
-def count_correct(prediction: np.ndarray, target: np.ndarray, threshold: float | None = None) -> int: ...
 def score(
     prediction: np.ndarray,
     target: np.ndarray,

@@ -270,19 +270,6 @@ def loss_backward(kind, prediction, target, per_output=None, numbers=(), out=Non
     return gradient
 
 
-def count_correct(prediction, target, threshold=None):
-    cdef cnp.ndarray x = prediction
-    cdef const Kernels* K = kernels_for(x)
-    cdef Targets targets
-    check(x, x.dtype, None, False)
-    fill_targets(&targets, x, target)
-    if threshold is not None and targets.labels != NULL:
-        raise ValueError("a threshold needs targets of the prediction's shape, got labels")
-    return K.count_correct(
-        threshold is None, threshold or 0, rows_of(x), columns_of(x), cnp.PyArray_DATA(x), columns_of(x), &targets
-    )
-
-
 # ---- metrics
 
 def score(prediction, target, metric, threshold=0.5, k=1, weights=None, total=False):

@@ -21,7 +21,6 @@ kernels.apply_keep = kernel_apply_keep
 kernels.apply_backward = kernel_apply_backward
 kernels.multiply = kernel_multiply
 kernels.loss = kernel_loss
-kernels.count_correct = kernel_count_correct
 kernels.score = kernel_score
 kernels.matmul = kernel_matmul
 kernels.dense = kernel_dense

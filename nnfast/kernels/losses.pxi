@@ -430,25 +430,3 @@ cdef inline Py_ssize_t first_largest(Py_ssize_t n, const real* x) noexcept nogil
         if x[j] > x[best]:
             best = j
     return best
-
-
-cdef Py_ssize_t kernel_count_correct(
-        bint classes, double threshold, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx,
-        const Targets* targets
-) noexcept nogil:
-    # NaN is never right
-    cdef Py_ssize_t i, j, answer, correct = 0
-    cdef const real* row
-    cdef const real* t = NULL
-    for i in range(m):
-        row = <const real*>x + i*ldx
-        if targets.labels == NULL:
-            t = <const real*>targets.values + i*targets.ld
-        if not classes:
-            for j in range(n):
-                correct += (row[j] == row[j]) & ((row[j] > <real>threshold) == (t[j] > <real>0.5))
-            continue
-        answer = first_largest(n, row)
-        if row[answer] == row[answer]:
-            correct += answer == (targets.labels[i] if targets.labels != NULL else first_largest(n, t))
-    return correct

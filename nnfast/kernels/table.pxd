@@ -222,11 +222,6 @@ cdef struct Kernels:
         const LossSpec* loss, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const Targets* targets,
         double scale, double* row_loss, void* gradient, Py_ssize_t ldg
     ) noexcept nogil
-    # rows whose largest output is the target's class (classes), or values on the target's side of the threshold
-    Py_ssize_t (*count_correct)(
-        bint classes, double threshold, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx,
-        const Targets* targets
-    ) noexcept nogil
     # the score of each row, times its weight if there are weights; for counts without weights it returns the total, and
     # row_scores may be NULL
     Py_ssize_t (*score)(

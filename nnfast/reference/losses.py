@@ -226,16 +226,3 @@ def softmax_kl_divergence_backward(
     prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None
 ) -> np.ndarray:
     return softmax_cross_entropy_backward(prediction, target, out=out)
-
-
-def count_correct(prediction: np.ndarray, target: np.ndarray, threshold: float | None = None) -> int:
-    """Count correct predictions.
-
-    Without a threshold, count the rows whose largest value is at the target's class; with one, the elements of
-    `prediction` that lie above it exactly where `target` is above one half. NaN is never right, nor is a row of classes
-    with NaN.
-    """
-    if threshold is not None:
-        return int(np.sum(~np.isnan(prediction) & ((prediction > threshold) == (target > 0.5))))
-    labels = target.argmax(axis=-1) if target.ndim == prediction.ndim else target
-    return int(np.sum(~np.isnan(prediction).any(axis=-1) & (prediction.argmax(axis=-1) == labels)))

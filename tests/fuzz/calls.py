@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import nnfast as nf
-from nnfast import activations, functions, losses, perceptron, schedules
+from nnfast import activations, functions, losses, metrics, perceptron, schedules
 
 X = np.random.default_rng(1).normal(size=(8, 3))
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1])
@@ -86,6 +86,7 @@ GIVEN: dict[str, Sequence[Any]] = {
     "base_momentum": (0.5,),
     "max_momentum": (0.75,),
     "minimum": (0.0, 1e-4),
+    "k": (1, 5),
     "monitor": ("loss", "val_accuracy"),
     "threshold_mode": ("rel", "abs"),
     "patience": (0, 3),
@@ -123,7 +124,7 @@ OPTIMIZERS = (nf.SGD, nf.Adam, nf.AdamW, nf.NAdam, nf.Adagrad, nf.RMSprop, nf.Ad
 KINDS = (
     *LAYERS,
     *OPTIMIZERS,
-    *(getattr(module, name) for module in (activations, losses, schedules) for name in module.__all__),
+    *(getattr(module, name) for module in (activations, losses, metrics, schedules) for name in module.__all__),
 )
 
 # ---- functions on arrays
@@ -153,12 +154,13 @@ def function_on_arrays(name: str) -> Call:
 
 # ---- networks and perceptrons
 
+METRICS = (None, [], ["accuracy", metrics.TopKAccuracy(2)], ("mean_absolute_error",))
 DATA = {"x": (X, X.astype("f4"), X.tolist()), "y": (LABELS, np.eye(3)[LABELS])}
 TARGETS = {"sample_weight": (None, WEIGHTS), "training": (False, True)}
 FIT = {
     "epochs": (1, 2), "steps": (None,), "batch_size": (32,), "optimizer": ("sgd", nf.Adam(0.01), "lbfgs"),
     "gradient": ("backpropagation", "numerical"), "sample_weight": (None, WEIGHTS),
-    "validation_data": (None, (X, LABELS)), "shuffle": (True,), "verbose": (0,),
+    "validation_data": (None, (X, LABELS)), "metrics": METRICS, "shuffle": (True,), "verbose": (0,),
     "callbacks": ((), [lambda net, history: None]),
 }  # fmt: skip
 SEQUENTIAL = plain(
@@ -197,6 +199,7 @@ NETWORKS = [
     of_network("predict_class", {"x": DATA["x"]}),
     of_network("loss", DATA, TARGETS),
     of_network("accuracy", DATA, {"sample_weight": (None, WEIGHTS)}),
+    of_network("evaluate", DATA, {"metrics": METRICS, "sample_weight": (None, WEIGHTS)}),
     of_network("gradient", DATA, {"wrt": (None, "W1", ["x", "0.b"]), **TARGETS}),
     of_network("numerical_gradient", DATA, {"h": (1e-4,), "wrt": (None, "x"), "verbose": (0,), **TARGETS}),
     of_network("check_gradient", DATA, {"tolerance": (1e-3,), "verbose": (0,), **TARGETS}, "float64"),
