@@ -15,10 +15,10 @@ from nnfast import functions, reference
 
 DTYPES = (np.float32, np.float64)
 BOOK = ("identity", "relu", "sigmoid", "softmax", "step", "tanh")
-TOLD = ("elu", "hard_sigmoid", "leaky_relu", "log_softmax", "selu")  # their derivative is computed from the output
-KEPT = ("gelu", "silu", "softplus")  # these from the input
+FROM_OUTPUT = ("elu", "hard_sigmoid", "leaky_relu", "log_softmax", "selu")  # derivative from the output
+FROM_INPUT = ("gelu", "silu", "softplus")  # from the input
 WITH_PARAMETER = ("elu", "gelu", "leaky_relu", "softplus")  # the parameter comes before `out`
-ACTIVATIONS = (*BOOK, *TOLD, *KEPT)
+ACTIVATIONS = (*BOOK, *FROM_OUTPUT, *FROM_INPUT)
 LOSSES = (
     "binary_cross_entropy",
     "cross_entropy",
@@ -117,7 +117,7 @@ def test_of_one_array(name, shape, dtype, seed, layout):
         assert isinstance(result, np.floating)
         x = x.reshape(1)  # the twin of softmax sums along an axis
     expected = getattr(reference, name)(x).reshape(shape)
-    sums = name in ("softmax", "log_softmax", *KEPT)
+    sums = name in ("softmax", "log_softmax", *FROM_INPUT)
     assert_close(result, expected, scale=1 + np.abs(expected) if sums else None)
 
 
@@ -134,8 +134,8 @@ def test_of_two_arrays(name, shape, dtype, seed, first, second):
     assert result.dtype == dtype
     # each of these has a few terms of either sign, none larger than this sum
     terms = np.abs(a) + np.abs(b) + (np.abs(a) * np.abs(b)).sum(axis=-1, keepdims=True) + b.sum(axis=-1, keepdims=True)
-    told = ("poisson", "gelu", "log_softmax")
-    summed = name.startswith(told) or (name.startswith("s") and "sum_squared" not in name)
+    sums = ("poisson", "gelu", "log_softmax")
+    summed = name.startswith(sums) or (name.startswith("s") and "sum_squared" not in name)
     assert_close(result, expected_of_two(name, a, b), scale=terms if summed else None)
 
 
@@ -294,7 +294,7 @@ BAD_OUT = {
 
 @pytest.mark.parametrize("name", [*ONE, *TWO])
 @pytest.mark.parametrize("kind", list(BAD_OUT))
-def test_out_that_does_not_fit_is_refused(name, kind):
+def test_out_that_does_not_fit_raises_an_error(name, kind):
     out, error, message = BAD_OUT[kind]
     arguments = [values(i, (2, 3), np.float64) for i in range(1 if name in ONE else 2)]
     with pytest.raises(error, match=message):
@@ -302,7 +302,7 @@ def test_out_that_does_not_fit_is_refused(name, kind):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_out_that_does_not_fit_a_loss_is_refused(name):
+def test_out_that_does_not_fit_a_loss_raises_an_error(name):
     x = values(0, (2, 3), np.float64)
     with pytest.raises(ValueError, match=r"^out must have shape \(\), got \(2, 3\)$"):
         getattr(functions, name)(x, x, out=np.empty((2, 3)))
@@ -316,7 +316,7 @@ NO_NUMBERS = [None, "1", ["a"], 1j, [1, None], np.zeros(2, complex), np.zeros(2,
 
 
 @pytest.mark.parametrize("bad", NO_NUMBERS, ids=repr)
-def test_what_is_no_number_is_refused(bad):
+def test_what_is_not_a_number_raises_an_error(bad):
     good = np.ones(2)
     for name in ONE:
         with pytest.raises(TypeError, match=r"^x must hold real numbers, got "):
@@ -324,7 +324,7 @@ def test_what_is_no_number_is_refused(bad):
     for name in ACTIVATIONS:
         with pytest.raises(TypeError, match=r"^gradient must hold real numbers, got "):
             getattr(functions, f"{name}_backward")(bad, good)
-        at = "x" if name in KEPT else "output"
+        at = "x" if name in FROM_INPUT else "output"
         with pytest.raises(TypeError, match=f"^{at} must hold real numbers, got "):
             getattr(functions, f"{name}_backward")(good, bad)
     for loss in LOSSES:
@@ -333,7 +333,7 @@ def test_what_is_no_number_is_refused(bad):
                 getattr(functions, name)(bad, good)
 
 
-def test_targets_pass_the_same_gate():
+def test_targets_pass_the_same_checks():
     for target, message in (
         ([[1], [0, 0]], "rectangular"),
         (np.ma.masked_equal([[1, 0], [0, 1]], 0), "not have masked values"),
@@ -342,7 +342,7 @@ def test_targets_pass_the_same_gate():
             functions.cross_entropy([[0.5, 0.5], [0.5, 0.5]], target)
 
 
-def test_ragged_lists_are_refused():
+def test_ragged_lists_raise_an_error():
     with pytest.raises(ValueError, match=r"^x must be a rectangular array of numbers: "):
         functions.relu([[1, 2], [3]])
 
@@ -366,7 +366,7 @@ def test_shapes_of_targets_are_not_broadcast(name):
 
 
 @pytest.mark.parametrize("name", [name + end for name in OF_CLASSES for end in ("", "_backward")])
-def test_labels_that_are_none_are_refused(name):
+def test_labels_that_are_not_classes_raise_an_error(name):
     function, prediction = getattr(functions, name), np.full((2, 3), 0.5)
     with pytest.raises(
         ValueError, match=r"^target holds labels up to 3, which need at least 4 outputs, but there are 3$"
@@ -393,7 +393,7 @@ def test_labels_are_for_losses_over_classes(name):
         getattr(functions, name)(np.full((2, 3), 0.5), [0, 1])
 
 
-def test_inputs_are_left_alone():
+def test_inputs_do_not_change():
     for name in [*ONE, *TWO, *LOSSES]:
         arguments = [values(i, (5, 7), np.float32) for i in range(1 if name in ONE else 2)]
         copies = [a.copy() for a in arguments]
