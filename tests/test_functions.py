@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -451,3 +454,54 @@ def test_parameters_that_float32_does_not_hold(name, parameter, end, value):
     ):
         function(*arguments, **{parameter: value})
     function(*(argument.astype(np.float64) for argument in arguments), **{parameter: value})
+
+
+# ---- docstrings, which are completed at import
+
+
+def sections(name):
+    """The sections of a docstring by title, in order."""
+    _, *parts = re.split(r"^(\w+)\n-+\n", inspect.cleandoc(getattr(functions, name).__doc__), flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def entries(name):
+    """What a docstring says about each parameter, in order."""
+    texts = re.findall(r"^(\S.*?)(?: : .*)?\n((?:    .*\n)+)", sections(name)["Parameters"], flags=re.MULTILINE)
+    return {parameter: text for names, text in texts for parameter in names.split(", ")}
+
+
+@pytest.mark.parametrize("name", functions.__all__)
+def test_docstrings_are_complete(name):
+    found = sections(name)
+    assert [title for title in found if title != "Notes"] == ["Parameters", "Returns", "Raises", "Examples"]
+    assert list(entries(name)) == list(inspect.signature(getattr(functions, name)).parameters)
+    assert re.fullmatch(r"\S+\n    \S[^\n]*\.\n\n", found["Returns"])
+    assert re.fullmatch(r"TypeError, ValueError\n(    \S[^\n]*\n)+\n", found["Raises"])
+    assert re.match(
+        rf">>> from nnfast\.functions import {name}\n(>>> import numpy as np\n)?>>> {name}\(", found["Examples"]
+    )
+    assert "%" not in getattr(functions, name).__doc__
+
+
+@pytest.mark.parametrize("name", [*ACTIVATIONS, *LOSSES, "quantile"])
+def test_docstrings_of_derivatives_describe_the_parameters_of_the_function(name):
+    shared = ("x", "output", "gradient", "prediction", "target", "out")
+    own, also = (
+        {parameter: text for parameter, text in entries(function).items() if parameter not in shared}
+        for function in (name, f"{name}_backward")
+    )
+    assert own == also
+    errors, raised = sections(name)["Raises"], sections(f"{name}_backward")["Raises"]
+    if name in ACTIVATIONS:
+        conditions = re.findall(r",\n    or (.*)\.", errors)
+        assert conditions == re.findall(r",\n    or (.*)\.", raised)
+        assert len(conditions) == len(own)
+    else:
+        assert raised == f"TypeError, ValueError\n    As for `{name}`.\n\n"
+
+
+def test_functions_without_docstrings():
+    code = "from nnfast import functions as f; print([f.elu.__doc__, f.elu(2.0), float(f.huber([1.0], [0.0]))])"
+    done = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[None, np.float64(2.0), 0.5]\n"
