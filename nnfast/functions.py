@@ -11,8 +11,7 @@ determine the derivative, from the input ``x``.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike
+
+F = TypeVar("F", bound="Callable[..., Any]")
 
 __all__ = [
     "binary_cross_entropy",
@@ -96,20 +97,20 @@ __all__ = [
 
 def _run(
     kernel: Callable[..., Any],
-    inputs: tuple[np.ndarray | None, ...],
+    arguments: tuple[Any, ...],
     out: np.ndarray | None,
     shape: tuple[int, ...],
     dtype: np.dtype,
 ) -> Any:
     """Write a kernel's result to `out`, through a new array where the kernel cannot safely write to `out` directly."""
     if out is None:
-        return kernel(*inputs)
+        result = kernel(*arguments)
+        return result if shape else result[()]
     check_out("out", out, shape, dtype)
-    arrays = [a for a in inputs if a is not None]
-    direct = out.flags.carray and out.dtype.isnative and not any(np.may_share_memory(out, a) for a in arrays)
-    if direct:
-        return kernel(*inputs, out=out)
-    out[...] = kernel(*inputs)
+    overlap = any(isinstance(a, np.ndarray) and np.may_share_memory(out, a) for a in arguments)
+    if out.flags.carray and out.dtype.isnative and not overlap:
+        return kernel(*arguments, out=out)
+    out[...] = kernel(*arguments)
     return out
 
 
@@ -121,16 +122,9 @@ def _numbers(parameters: dict[str, float], dtype: np.dtype) -> tuple[float, ...]
     return tuple(parameters.values())
 
 
-def _alpha(parameters: dict[str, float], dtype: np.dtype) -> float:
-    """Return the parameter of a function, or 0 if it has none."""
-    return _numbers(parameters, dtype)[0] if parameters else 0.0
-
-
 def _activate(name: str, x: ArrayLike, out: np.ndarray | None, **parameters: float) -> np.ndarray:
     x = as_array("x", x)
-    kernel = partial(kernels.apply, name, alpha=_alpha(parameters, x.dtype))
-    result = _run(kernel, (x,), out, x.shape, x.dtype)
-    return result if x.ndim or out is not None else result[()]
+    return _run(kernels.apply, (name, x, *_numbers(parameters, x.dtype)), out, x.shape, x.dtype)
 
 
 def _activate_backward(
@@ -144,9 +138,8 @@ def _activate_backward(
     """`name` says what the derivative is computed from."""
     at = as_array(name, at)
     gradient = as_array("gradient", gradient, at.dtype, shape=at.shape)
-    kernel = partial(kernels.apply_backward, activation, alpha=_alpha(parameters, at.dtype))
-    result = _run(kernel, (gradient, at), out, at.shape, at.dtype)
-    return result if at.ndim or out is not None else result[()]
+    arguments = activation, gradient, at, *_numbers(parameters, at.dtype)
+    return _run(kernels.apply_backward, arguments, out, at.shape, at.dtype)
 
 
 def _gelu(approximate: str) -> str:
@@ -176,11 +169,11 @@ def _loss(
     prediction = as_array("prediction", prediction)
     if prediction.ndim == 0 or prediction.size == 0:
         raise ValueError(f"prediction must have at least one row of outputs, got shape {prediction.shape}")
-    inputs = prediction, _targets(target, prediction, labels), per_output
-    kernel = partial(
-        kernels.loss_backward if backward else kernels.loss, kind, numbers=_numbers(parameters, prediction.dtype)
-    )
-    return _run(kernel, inputs, out, prediction.shape if backward else (), prediction.dtype)
+    target = _targets(target, prediction, labels)
+    arguments = kind, prediction, target, per_output, _numbers(parameters, prediction.dtype)
+    if backward:
+        return _run(kernels.loss_backward, arguments, out, prediction.shape, prediction.dtype)
+    return _run(kernels.loss, arguments, out, (), prediction.dtype)
 
 
 def _quantiles(quantiles: ArrayLike, prediction: ArrayLike) -> np.ndarray:
@@ -199,25 +192,146 @@ def _smoothing(label_smoothing: float) -> float:
     return check_float("label_smoothing", label_smoothing, 0.0, 1.0)
 
 
-def step(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
-    """The Heaviside step function: 1 where ``x > 0``, else 0.
+# ---- the sections that the docstrings of a family share, which `_documented` inserts
+
+_ACTIVATION = """\
+Parameters
+----------
+x : array_like
+    Input of any shape.%(own)s
+out : ndarray, optional
+    Array to write the result to.
+
+Returns
+-------
+ndarray
+    Array of the same shape as `x`.
+
+Raises
+------
+TypeError, ValueError
+    If `x` does not contain real numbers%(either)s `out` does not match the result's shape and dtype%(errors)s.
+
+"""
+_FROM_OUTPUT = """\
+Parameters
+----------
+gradient : array_like
+    The gradient of a loss with respect to ``%(of)s(x)``.
+output : array_like
+    ``%(of)s(x)``, of the same shape.%(own)s
+out : ndarray, optional
+    Array to write the result to.
+
+Returns
+-------
+ndarray
+    The gradient with respect to ``x``.
+
+Raises
+------
+TypeError, ValueError
+    If the arguments do not contain real numbers%(either)s the shapes differ%(errors)s.
+
+"""
+_FROM_INPUT = _FROM_OUTPUT.replace(
+    "output : array_like\n    ``%(of)s(x)``", "x : array_like\n    The input of the function"
+)
+_LOSS = """\
+Parameters
+----------
+prediction : array_like
+    %(prediction)s, along the last axis.
+target : array_like
+    %(target)s%(own)s
+out : ndarray of shape (), optional
+    Array to write the loss to.
+
+Returns
+-------
+numpy.floating
+    The loss; `out` if given.
+
+Raises
+------
+TypeError, ValueError
+    If the shapes differ%(either)s the arrays are empty%(errors)s.
+
+"""
+_LOSS_BACKWARD = """\
+Parameters
+----------
+prediction, target : array_like
+    As for `%(of)s`.%(own)s
+out : ndarray, optional
+    Array to write the gradient to.
+
+Returns
+-------
+ndarray
+    Gradient, of the same shape as `prediction`.
+
+Raises
+------
+TypeError, ValueError
+    As for `%(of)s`.
+
+"""
+_LABELS = "Targets of the same shape, or integer labels, one for each row."
+
+_particular: dict[str, tuple[str, str]] = {}  # the parameters and errors of `f` that not all of its family have
+
+
+def _documented(
+    family: str,
+    *,
+    errors: str = "",
+    prediction: str = "Rows of outputs",
+    target: str = "Targets, of the same shape.",
+) -> Callable[[F], F]:
+    """Return a decorator that completes the docstring of a function with the sections its family shares.
+
+    The function's own docstring has a summary, the parameters that not all of its family have, notes and examples. The
+    examples get the line that imports the function. `f_backward` is described with the parameters and errors of `f`,
+    which must come first.
 
     Parameters
     ----------
-    x : array_like
-        Input of any shape.
-    out : ndarray, optional
-        Array to write the result to.
+    family : str
+        The shared sections.
+    errors : str
+        When `f` raises an error, in addition to what its family says.
+    prediction, target : str
+        What these arguments of a loss contain.
+    """
 
-    Returns
-    -------
-    ndarray
-        Array of the same shape as `x`.
+    def complete(function: F) -> F:
+        doc = function.__doc__
+        if doc is None:  # python -OO
+            return function
+        name = function.__name__
+        of = name.removesuffix("_backward")
+        if doc.endswith("\n    "):  # before Python 3.13, docstrings are indented like the code
+            doc = doc.replace("\n    ", "\n")
+        start = doc.rindex("\n", 0, doc.index("\n---")) + 1  # of the first section
+        summary, sections, own = doc[:start], doc[start:], ""
+        if sections.startswith("Parameters"):
+            own, _, sections = sections.removeprefix("Parameters\n----------").partition("\n\n")
+        if of == name:
+            _particular[of] = own, f",\n    {errors}" if errors else ""
+        own, more = _particular[of]
+        either = "," if more else " or"
+        words = {"of": of, "own": own, "prediction": prediction, "target": target, "either": either, "errors": more}
+        sections = sections.replace(">>> ", f">>> from {__name__} import {name}\n>>> ", 1)
+        function.__doc__ = f"{summary}{family % words}{sections}"
+        return function
 
-    Raises
-    ------
-    TypeError, ValueError
-        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
+    return complete
+
+
+@_documented(_ACTIVATION)
+def step(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """The Heaviside step function: 1 where ``x > 0``, else 0.
 
     Notes
     -----
@@ -225,63 +339,27 @@ def step(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
 
     Examples
     --------
-    >>> from nnfast.functions import step
     >>> step([-1.0, 0.0, 2.0])
     array([0., 0., 1.])
     """
     return _activate("step", x, out)
 
 
+@_documented(_FROM_OUTPUT)
 def step_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """Zero: `step` is flat wherever it has a derivative.
 
-    Parameters
-    ----------
-    gradient : array_like
-        The gradient of a loss with respect to ``step(x)``.
-    output : array_like
-        ``step(x)``, of the same shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        The gradient with respect to ``x``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the arguments do not contain real numbers or the shapes differ.
-
     Examples
     --------
-    >>> from nnfast.functions import step_backward
     >>> step_backward([1.0, 1.0], [0.0, 1.0])
     array([0., 0.])
     """
     return _activate_backward("step", gradient, output, out)
 
 
+@_documented(_ACTIVATION)
 def identity(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """A copy of ``x``: the output activation of a regression network.
-
-    Parameters
-    ----------
-    x : array_like
-        Input of any shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        Array of the same shape as `x`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
@@ -289,63 +367,27 @@ def identity(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
 
     Examples
     --------
-    >>> from nnfast.functions import identity
     >>> identity([-1.0, 0.0, 2.0])
     array([-1.,  0.,  2.])
     """
     return _activate("identity", x, out)
 
 
+@_documented(_FROM_OUTPUT)
 def identity_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """A copy of ``gradient``.
 
-    Parameters
-    ----------
-    gradient : array_like
-        The gradient of a loss with respect to ``identity(x)``.
-    output : array_like
-        ``identity(x)``, of the same shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        The gradient with respect to ``x``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the arguments do not contain real numbers or the shapes differ.
-
     Examples
     --------
-    >>> from nnfast.functions import identity_backward
     >>> identity_backward([1.0, 2.0], [3.0, 4.0])
     array([1., 2.])
     """
     return _activate_backward("identity", gradient, output, out)
 
 
+@_documented(_ACTIVATION)
 def sigmoid(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """The logistic function ``1 / (1 + exp(-x))``.
-
-    Parameters
-    ----------
-    x : array_like
-        Input of any shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        Array of the same shape as `x`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
@@ -353,63 +395,27 @@ def sigmoid(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
 
     Examples
     --------
-    >>> from nnfast.functions import sigmoid
     >>> sigmoid([-1.0, 0.0, 2.0]).round(4)
     array([0.2689, 0.5   , 0.8808])
     """
     return _activate("sigmoid", x, out)
 
 
+@_documented(_FROM_OUTPUT)
 def sigmoid_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """``gradient * output * (1 - output)``.
 
-    Parameters
-    ----------
-    gradient : array_like
-        The gradient of a loss with respect to ``sigmoid(x)``.
-    output : array_like
-        ``sigmoid(x)``, of the same shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        The gradient with respect to ``x``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the arguments do not contain real numbers or the shapes differ.
-
     Examples
     --------
-    >>> from nnfast.functions import sigmoid_backward
     >>> sigmoid_backward([1.0, 1.0], [0.5, 0.75])
     array([0.25  , 0.1875])
     """
     return _activate_backward("sigmoid", gradient, output, out)
 
 
+@_documented(_ACTIVATION)
 def tanh(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """The hyperbolic tangent.
-
-    Parameters
-    ----------
-    x : array_like
-        Input of any shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        Array of the same shape as `x`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
@@ -417,63 +423,27 @@ def tanh(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
 
     Examples
     --------
-    >>> from nnfast.functions import tanh
     >>> tanh([-1.0, 0.0, 2.0]).round(4)
     array([-0.7616,  0.    ,  0.964 ])
     """
     return _activate("tanh", x, out)
 
 
+@_documented(_FROM_OUTPUT)
 def tanh_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """``gradient * (1 - output**2)``.
 
-    Parameters
-    ----------
-    gradient : array_like
-        The gradient of a loss with respect to ``tanh(x)``.
-    output : array_like
-        ``tanh(x)``, of the same shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        The gradient with respect to ``x``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the arguments do not contain real numbers or the shapes differ.
-
     Examples
     --------
-    >>> from nnfast.functions import tanh_backward
     >>> tanh_backward([1.0, 1.0], [0.0, 0.5])
     array([1.  , 0.75])
     """
     return _activate_backward("tanh", gradient, output, out)
 
 
+@_documented(_ACTIVATION)
 def relu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """The rectified linear unit ``max(x, 0)``.
-
-    Parameters
-    ----------
-    x : array_like
-        Input of any shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        Array of the same shape as `x`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
@@ -481,63 +451,27 @@ def relu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
 
     Examples
     --------
-    >>> from nnfast.functions import relu
     >>> relu([-1.0, 0.0, 2.0])
     array([0., 0., 2.])
     """
     return _activate("relu", x, out)
 
 
+@_documented(_FROM_OUTPUT)
 def relu_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """``gradient`` where ``output > 0``, else 0: the derivative at zero is taken as 0.
 
-    Parameters
-    ----------
-    gradient : array_like
-        The gradient of a loss with respect to ``relu(x)``.
-    output : array_like
-        ``relu(x)``, of the same shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        The gradient with respect to ``x``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the arguments do not contain real numbers or the shapes differ.
-
     Examples
     --------
-    >>> from nnfast.functions import relu_backward
     >>> relu_backward([1.0, 1.0], [0.0, 2.0])
     array([0., 1.])
     """
     return _activate_backward("relu", gradient, output, out)
 
 
+@_documented(_ACTIVATION)
 def softmax(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """``exp(x)`` divided by its sum along the last axis: class probabilities.
-
-    Parameters
-    ----------
-    x : array_like
-        Input of any shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        Array of the same shape as `x`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
@@ -545,63 +479,27 @@ def softmax(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
 
     Examples
     --------
-    >>> from nnfast.functions import softmax
     >>> softmax([0.3, 2.9, 4.0]).round(4)
     array([0.0182, 0.2452, 0.7366])
     """
     return _activate("softmax", x, out)
 
 
+@_documented(_FROM_OUTPUT)
 def softmax_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """``output * (gradient - sum(gradient * output))``, the sum along the last axis.
 
-    Parameters
-    ----------
-    gradient : array_like
-        The gradient of a loss with respect to ``softmax(x)``.
-    output : array_like
-        ``softmax(x)``, of the same shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        The gradient with respect to ``x``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the arguments do not contain real numbers or the shapes differ.
-
     Examples
     --------
-    >>> from nnfast.functions import softmax_backward
     >>> softmax_backward([1.0, 0.0], [0.25, 0.75])
     array([ 0.1875, -0.1875])
     """
     return _activate_backward("softmax", gradient, output, out)
 
 
+@_documented(_ACTIVATION)
 def log_softmax(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """The logarithm of `softmax` along the last axis.
-
-    Parameters
-    ----------
-    x : array_like
-        Input of any shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        Array of the same shape as `x`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
@@ -610,66 +508,32 @@ def log_softmax(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
 
     Examples
     --------
-    >>> from nnfast.functions import log_softmax
     >>> log_softmax([0.3, 2.9, 4.0]).round(4)
     array([-4.0057, -1.4057, -0.3057])
     """
     return _activate("log_softmax", x, out)
 
 
+@_documented(_FROM_OUTPUT)
 def log_softmax_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """``gradient - exp(output) * sum(gradient)``, the sum along the last axis.
 
-    Parameters
-    ----------
-    gradient : array_like
-        The gradient of a loss with respect to ``log_softmax(x)``.
-    output : array_like
-        ``log_softmax(x)``, of the same shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        The gradient with respect to ``x``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the arguments do not contain real numbers or the shapes differ.
-
     Examples
     --------
-    >>> from nnfast.functions import log_softmax_backward
     >>> log_softmax_backward([1.0, 0.0], [0.0, 0.0])
     array([ 0., -1.])
     """
     return _activate_backward("log_softmax", gradient, output, out)
 
 
+@_documented(_ACTIVATION, errors="or `negative_slope` is negative")
 def leaky_relu(x: ArrayLike, negative_slope: float = 0.01, out: np.ndarray | None = None) -> np.ndarray:
     """``x`` for positive ``x``, else ``negative_slope * x``.
 
     Parameters
     ----------
-    x : array_like
-        Input of any shape.
     negative_slope : float
         Slope below zero; must not be negative.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        Array of the same shape as `x`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `x` does not contain real numbers, `out` does not match the result's shape and dtype, or `negative_slope` is
-        negative.
 
     Notes
     -----
@@ -677,7 +541,6 @@ def leaky_relu(x: ArrayLike, negative_slope: float = 0.01, out: np.ndarray | Non
 
     Examples
     --------
-    >>> from nnfast.functions import leaky_relu
     >>> leaky_relu([-1.0, 0.0, 2.0], 0.1)
     array([-0.1,  0. ,  2. ])
     """
@@ -685,35 +548,14 @@ def leaky_relu(x: ArrayLike, negative_slope: float = 0.01, out: np.ndarray | Non
     return _activate("leaky_relu", x, out, negative_slope=negative_slope)
 
 
+@_documented(_FROM_OUTPUT)
 def leaky_relu_backward(
     gradient: ArrayLike, output: ArrayLike, negative_slope: float = 0.01, out: np.ndarray | None = None
 ) -> np.ndarray:
     """``gradient`` where ``output > 0``, else ``negative_slope * gradient``, also at zero.
 
-    Parameters
-    ----------
-    gradient : array_like
-        The gradient of a loss with respect to ``leaky_relu(x)``.
-    output : array_like
-        ``leaky_relu(x)``, of the same shape.
-    negative_slope : float
-        Slope below zero; must not be negative.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        The gradient with respect to ``x``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the arguments do not contain real numbers, the shapes differ, or `negative_slope` is negative.
-
     Examples
     --------
-    >>> from nnfast.functions import leaky_relu_backward
     >>> leaky_relu_backward([1.0, 1.0], [-3.0, 2.0], 0.1)
     array([0.1, 1. ])
     """
@@ -721,27 +563,14 @@ def leaky_relu_backward(
     return _activate_backward("leaky_relu", gradient, output, out, negative_slope=negative_slope)
 
 
+@_documented(_ACTIVATION, errors="or `alpha` is negative")
 def elu(x: ArrayLike, alpha: float = 1.0, out: np.ndarray | None = None) -> np.ndarray:
     """``x`` for positive ``x``, else ``alpha * (exp(x) - 1)``.
 
     Parameters
     ----------
-    x : array_like
-        Input of any shape.
     alpha : float
         The function tends to ``-alpha`` as ``x`` tends to minus infinity; must not be negative.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        Array of the same shape as `x`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `x` does not contain real numbers, `out` does not match the result's shape and dtype, or `alpha` is negative.
 
     Notes
     -----
@@ -749,7 +578,6 @@ def elu(x: ArrayLike, alpha: float = 1.0, out: np.ndarray | None = None) -> np.n
 
     Examples
     --------
-    >>> from nnfast.functions import elu
     >>> elu([-1.0, 0.0, 2.0]).round(4)
     array([-0.6321,  0.    ,  2.    ])
     """
@@ -757,35 +585,14 @@ def elu(x: ArrayLike, alpha: float = 1.0, out: np.ndarray | None = None) -> np.n
     return _activate("elu", x, out, alpha=alpha)
 
 
+@_documented(_FROM_OUTPUT)
 def elu_backward(
     gradient: ArrayLike, output: ArrayLike, alpha: float = 1.0, out: np.ndarray | None = None
 ) -> np.ndarray:
     """``gradient`` where ``output > 0``, else ``gradient * (output + alpha)``.
 
-    Parameters
-    ----------
-    gradient : array_like
-        The gradient of a loss with respect to ``elu(x)``.
-    output : array_like
-        ``elu(x)``, of the same shape.
-    alpha : float
-        The function tends to ``-alpha`` as ``x`` tends to minus infinity; must not be negative.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        The gradient with respect to ``x``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the arguments do not contain real numbers, the shapes differ, or `alpha` is negative.
-
     Examples
     --------
-    >>> from nnfast.functions import elu_backward
     >>> elu_backward([1.0, 1.0], [-0.5, 2.0])
     array([0.5, 1. ])
     """
@@ -793,25 +600,9 @@ def elu_backward(
     return _activate_backward("elu", gradient, output, out, alpha=alpha)
 
 
+@_documented(_ACTIVATION)
 def selu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """``scale * x`` for positive ``x``, else ``scale * alpha * (exp(x) - 1)``.
-
-    Parameters
-    ----------
-    x : array_like
-        Input of any shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        Array of the same shape as `x`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
@@ -820,63 +611,27 @@ def selu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
 
     Examples
     --------
-    >>> from nnfast.functions import selu
     >>> selu([-1.0, 0.0, 2.0]).round(4)
     array([-1.1113,  0.    ,  2.1014])
     """
     return _activate("selu", x, out)
 
 
+@_documented(_FROM_OUTPUT)
 def selu_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """``gradient * scale`` where ``output > 0``, else ``gradient * (output + scale * alpha)``.
 
-    Parameters
-    ----------
-    gradient : array_like
-        The gradient of a loss with respect to ``selu(x)``.
-    output : array_like
-        ``selu(x)``, of the same shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        The gradient with respect to ``x``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the arguments do not contain real numbers or the shapes differ.
-
     Examples
     --------
-    >>> from nnfast.functions import selu_backward
     >>> selu_backward([1.0, 1.0], [0.0, 2.0]).round(4)
     array([1.7581, 1.0507])
     """
     return _activate_backward("selu", gradient, output, out)
 
 
+@_documented(_ACTIVATION)
 def hard_sigmoid(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """``(x + 3) / 6`` clipped to [0, 1].
-
-    Parameters
-    ----------
-    x : array_like
-        Input of any shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        Array of the same shape as `x`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
@@ -884,66 +639,32 @@ def hard_sigmoid(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
 
     Examples
     --------
-    >>> from nnfast.functions import hard_sigmoid
     >>> hard_sigmoid([-4.0, 0.0, 1.5, 3.0])
     array([0.  , 0.5 , 0.75, 1.  ])
     """
     return _activate("hard_sigmoid", x, out)
 
 
+@_documented(_FROM_OUTPUT)
 def hard_sigmoid_backward(gradient: ArrayLike, output: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """``gradient / 6`` where ``0 < output < 1``, else 0, also at the corners.
 
-    Parameters
-    ----------
-    gradient : array_like
-        The gradient of a loss with respect to ``hard_sigmoid(x)``.
-    output : array_like
-        ``hard_sigmoid(x)``, of the same shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        The gradient with respect to ``x``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the arguments do not contain real numbers or the shapes differ.
-
     Examples
     --------
-    >>> from nnfast.functions import hard_sigmoid_backward
     >>> hard_sigmoid_backward([6.0, 6.0], [0.5, 1.0])
     array([1., 0.])
     """
     return _activate_backward("hard_sigmoid", gradient, output, out)
 
 
+@_documented(_ACTIVATION, errors="or `approximate` is not one of the two")
 def gelu(x: ArrayLike, approximate: str = "none", out: np.ndarray | None = None) -> np.ndarray:
     """``x`` times the standard normal cumulative distribution function of ``x``.
 
     Parameters
     ----------
-    x : array_like
-        Input of any shape.
     approximate : {"none", "tanh"}
         Which of the two formulas to use.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        Array of the same shape as `x`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `x` does not contain real numbers, `out` does not match the result's shape and dtype, or `approximate` is not
-        one of the two.
 
     Notes
     -----
@@ -953,7 +674,6 @@ def gelu(x: ArrayLike, approximate: str = "none", out: np.ndarray | None = None)
 
     Examples
     --------
-    >>> from nnfast.functions import gelu
     >>> gelu([-1.0, 0.0, 2.0]).round(4)
     array([-0.1587,  0.    ,  1.9545])
     >>> gelu([-1.0, 0.0, 2.0], "tanh").round(4)
@@ -962,60 +682,23 @@ def gelu(x: ArrayLike, approximate: str = "none", out: np.ndarray | None = None)
     return _activate(_gelu(approximate), x, out)
 
 
+@_documented(_FROM_INPUT)
 def gelu_backward(
     gradient: ArrayLike, x: ArrayLike, approximate: str = "none", out: np.ndarray | None = None
 ) -> np.ndarray:
     """``gradient`` times the derivative of `gelu` at ``x``.
 
-    Parameters
-    ----------
-    gradient : array_like
-        The gradient of a loss with respect to ``gelu(x)``.
-    x : array_like
-        The input of the function, of the same shape.
-    approximate : {"none", "tanh"}
-        Which of the two formulas to use.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        The gradient with respect to ``x``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the arguments do not contain real numbers, the shapes differ, or `approximate` is not one of the two.
-
     Examples
     --------
-    >>> from nnfast.functions import gelu_backward
     >>> gelu_backward([1.0, 1.0], [0.0, 2.0]).round(4)
     array([0.5   , 1.0852])
     """
     return _activate_backward(_gelu(approximate), gradient, x, out, "x")
 
 
+@_documented(_ACTIVATION)
 def silu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """``x / (1 + exp(-x))``, also known as swish.
-
-    Parameters
-    ----------
-    x : array_like
-        Input of any shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        Array of the same shape as `x`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `x` does not contain real numbers or `out` does not match the result's shape and dtype.
 
     Notes
     -----
@@ -1023,66 +706,32 @@ def silu(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
 
     Examples
     --------
-    >>> from nnfast.functions import silu
     >>> silu([-1.0, 0.0, 2.0]).round(4)
     array([-0.2689,  0.    ,  1.7616])
     """
     return _activate("silu", x, out)
 
 
+@_documented(_FROM_INPUT)
 def silu_backward(gradient: ArrayLike, x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """``gradient`` times the derivative of `silu` at ``x``.
 
-    Parameters
-    ----------
-    gradient : array_like
-        The gradient of a loss with respect to ``silu(x)``.
-    x : array_like
-        The input of the function, of the same shape.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        The gradient with respect to ``x``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the arguments do not contain real numbers or the shapes differ.
-
     Examples
     --------
-    >>> from nnfast.functions import silu_backward
     >>> silu_backward([1.0, 1.0], [0.0, 2.0]).round(4)
     array([0.5   , 1.0908])
     """
     return _activate_backward("silu", gradient, x, out, "x")
 
 
+@_documented(_ACTIVATION, errors="or `beta` is not positive")
 def softplus(x: ArrayLike, beta: float = 1.0, out: np.ndarray | None = None) -> np.ndarray:
     """``log(1 + exp(beta * x)) / beta``, a smooth relu.
 
     Parameters
     ----------
-    x : array_like
-        Input of any shape.
     beta : float
         Positive; the larger, the sharper the bend.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        Array of the same shape as `x`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `x` does not contain real numbers, `out` does not match the result's shape and dtype, or `beta` is not
-        positive.
 
     Notes
     -----
@@ -1091,7 +740,6 @@ def softplus(x: ArrayLike, beta: float = 1.0, out: np.ndarray | None = None) -> 
 
     Examples
     --------
-    >>> from nnfast.functions import softplus
     >>> softplus([-1.0, 0.0, 2.0]).round(4)
     array([0.3133, 0.6931, 2.1269])
     """
@@ -1099,35 +747,14 @@ def softplus(x: ArrayLike, beta: float = 1.0, out: np.ndarray | None = None) -> 
     return _activate("softplus", x, out, beta=beta)
 
 
+@_documented(_FROM_INPUT)
 def softplus_backward(
     gradient: ArrayLike, x: ArrayLike, beta: float = 1.0, out: np.ndarray | None = None
 ) -> np.ndarray:
     """``gradient * sigmoid(beta * x)``.
 
-    Parameters
-    ----------
-    gradient : array_like
-        The gradient of a loss with respect to ``softplus(x)``.
-    x : array_like
-        The input of the function, of the same shape.
-    beta : float
-        Positive; the larger, the sharper the bend.
-    out : ndarray, optional
-        Array to write the result to.
-
-    Returns
-    -------
-    ndarray
-        The gradient with respect to ``x``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the arguments do not contain real numbers, the shapes differ, or `beta` is not positive.
-
     Examples
     --------
-    >>> from nnfast.functions import softplus_backward
     >>> softplus_backward([1.0, 1.0], [0.0, 2.0]).round(4)
     array([0.5   , 0.8808])
     """
@@ -1135,27 +762,9 @@ def softplus_backward(
     return _activate_backward("softplus", gradient, x, out, "x", beta=beta)
 
 
+@_documented(_LOSS)
 def sum_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
     """Half the sum of squared errors, averaged over rows.
-
-    Parameters
-    ----------
-    prediction : array_like
-        Rows of outputs, along the last axis.
-    target : array_like
-        Targets, of the same shape.
-    out : ndarray of shape (), optional
-        Array to write the loss to.
-
-    Returns
-    -------
-    numpy.floating
-        The loss; `out` if given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes differ or the arrays are empty.
 
     Notes
     -----
@@ -1164,7 +773,6 @@ def sum_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray 
 
     Examples
     --------
-    >>> from nnfast.functions import sum_squared_error
     >>> sum_squared_error([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0],
     ...                   [0, 0, 1, 0, 0, 0, 0, 0, 0, 0]).round(4)
     np.float64(0.0975)
@@ -1172,58 +780,23 @@ def sum_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray 
     return _loss("sum_squared_error", prediction, target, out)
 
 
+@_documented(_LOSS_BACKWARD)
 def sum_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """Return the gradient of `sum_squared_error` with respect to `prediction`.
 
     It is ``(prediction - target) / rows``.
 
-    Parameters
-    ----------
-    prediction, target : array_like
-        As for `sum_squared_error`.
-    out : ndarray, optional
-        Array to write the gradient to.
-
-    Returns
-    -------
-    ndarray
-        Gradient, of the same shape as `prediction`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `sum_squared_error`.
-
     Examples
     --------
-    >>> from nnfast.functions import sum_squared_error_backward
     >>> sum_squared_error_backward([1.0, 2.0], [0.0, 4.0])
     array([ 1., -2.])
     """
     return _loss("sum_squared_error", prediction, target, out, backward=True)
 
 
+@_documented(_LOSS)
 def mean_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
     """The mean of squared errors over all elements, as in PyTorch's ``MSELoss``.
-
-    Parameters
-    ----------
-    prediction : array_like
-        Rows of outputs, along the last axis.
-    target : array_like
-        Targets, of the same shape.
-    out : ndarray of shape (), optional
-        Array to write the loss to.
-
-    Returns
-    -------
-    numpy.floating
-        The loss; `out` if given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes differ or the arrays are empty.
 
     Notes
     -----
@@ -1231,65 +804,29 @@ def mean_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray
 
     Examples
     --------
-    >>> from nnfast.functions import mean_squared_error
     >>> mean_squared_error([1.0, 2.0, 4.0], [1.0, 2.0, 1.0])
     np.float64(3.0)
     """
     return _loss("mean_squared_error", prediction, target, out)
 
 
+@_documented(_LOSS_BACKWARD)
 def mean_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """Return the gradient of `mean_squared_error` with respect to `prediction`.
 
     It is ``2 * (prediction - target) / size``.
 
-    Parameters
-    ----------
-    prediction, target : array_like
-        As for `mean_squared_error`.
-    out : ndarray, optional
-        Array to write the gradient to.
-
-    Returns
-    -------
-    ndarray
-        Gradient, of the same shape as `prediction`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `mean_squared_error`.
-
     Examples
     --------
-    >>> from nnfast.functions import mean_squared_error_backward
     >>> mean_squared_error_backward([1.0, 2.0], [0.0, 4.0])
     array([ 1., -2.])
     """
     return _loss("mean_squared_error", prediction, target, out, backward=True)
 
 
+@_documented(_LOSS)
 def mean_absolute_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
     """The mean of absolute errors over all elements, as in PyTorch's ``L1Loss``.
-
-    Parameters
-    ----------
-    prediction : array_like
-        Rows of outputs, along the last axis.
-    target : array_like
-        Targets, of the same shape.
-    out : ndarray of shape (), optional
-        Array to write the loss to.
-
-    Returns
-    -------
-    numpy.floating
-        The loss; `out` if given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes differ or the arrays are empty.
 
     Notes
     -----
@@ -1297,67 +834,34 @@ def mean_absolute_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarra
 
     Examples
     --------
-    >>> from nnfast.functions import mean_absolute_error
     >>> mean_absolute_error([1.0, 2.0, 4.0], [1.0, 3.0, 2.0])
     np.float64(1.0)
     """
     return _loss("mean_absolute_error", prediction, target, out)
 
 
+@_documented(_LOSS_BACKWARD)
 def mean_absolute_error_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """Return the gradient of `mean_absolute_error` with respect to `prediction`.
 
     It is ``sign(prediction - target) / size``: zero where they are equal.
 
-    Parameters
-    ----------
-    prediction, target : array_like
-        As for `mean_absolute_error`.
-    out : ndarray, optional
-        Array to write the gradient to.
-
-    Returns
-    -------
-    ndarray
-        Gradient, of the same shape as `prediction`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `mean_absolute_error`.
-
     Examples
     --------
-    >>> from nnfast.functions import mean_absolute_error_backward
     >>> mean_absolute_error_backward([1.0, 2.0, 4.0, 4.0], [1.0, 3.0, 2.0, 2.0])
     array([ 0.  , -0.25,  0.25,  0.25])
     """
     return _loss("mean_absolute_error", prediction, target, out, backward=True)
 
 
+@_documented(_LOSS, errors="or `delta` is not positive")
 def huber(prediction: ArrayLike, target: ArrayLike, delta: float = 1.0, out: np.ndarray | None = None) -> np.floating:
     """Half the squared error up to `delta` and its tangent beyond, averaged over all elements.
 
     Parameters
     ----------
-    prediction : array_like
-        Rows of outputs, along the last axis.
-    target : array_like
-        Targets, of the same shape.
     delta : float
         Threshold between the two regimes; positive.
-    out : ndarray of shape (), optional
-        Array to write the loss to.
-
-    Returns
-    -------
-    numpy.floating
-        The loss; `out` if given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes differ, the arrays are empty, or `delta` is not positive.
 
     Notes
     -----
@@ -1366,13 +870,14 @@ def huber(prediction: ArrayLike, target: ArrayLike, delta: float = 1.0, out: np.
 
     Examples
     --------
-    >>> from nnfast.functions import huber
     >>> huber([1.0, 0.0], [0.0, 4.0])
     np.float64(2.0)
     """
-    return _loss("huber", prediction, target, out, delta=check_float("delta", delta, 0.0, float("inf"), open_ends=True))
+    delta = check_float("delta", delta, 0.0, float("inf"), open_ends=True)
+    return _loss("huber", prediction, target, out, delta=delta)
 
 
+@_documented(_LOSS_BACKWARD)
 def huber_backward(
     prediction: ArrayLike, target: ArrayLike, delta: float = 1.0, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -1380,60 +885,18 @@ def huber_backward(
 
     It is ``clip(prediction - target, -delta, delta) / size``.
 
-    Parameters
-    ----------
-    prediction, target, delta : array_like
-        As for `huber`.
-    out : ndarray, optional
-        Array to write the gradient to.
-
-    Returns
-    -------
-    ndarray
-        Gradient, of the same shape as `prediction`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `huber`.
-
     Examples
     --------
-    >>> from nnfast.functions import huber_backward
     >>> huber_backward([1.0, 0.0], [0.5, 4.0])
     array([ 0.25, -0.5 ])
     """
-    return _loss(
-        "huber",
-        prediction,
-        target,
-        out,
-        delta=check_float("delta", delta, 0.0, float("inf"), open_ends=True),
-        backward=True,
-    )
+    delta = check_float("delta", delta, 0.0, float("inf"), open_ends=True)
+    return _loss("huber", prediction, target, out, backward=True, delta=delta)
 
 
+@_documented(_LOSS)
 def log_cosh(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
     """The logarithm of the hyperbolic cosine of errors, averaged over all elements, as in Keras.
-
-    Parameters
-    ----------
-    prediction : array_like
-        Rows of outputs, along the last axis.
-    target : array_like
-        Targets, of the same shape.
-    out : ndarray of shape (), optional
-        Array to write the loss to.
-
-    Returns
-    -------
-    numpy.floating
-        The loss; `out` if given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes differ or the arrays are empty.
 
     Notes
     -----
@@ -1442,44 +905,27 @@ def log_cosh(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = 
 
     Examples
     --------
-    >>> from nnfast.functions import log_cosh
     >>> log_cosh([1.0, -1000.0], [0.0, 0.0]).round(4)
     np.float64(499.8703)
     """
     return _loss("log_cosh", prediction, target, out)
 
 
+@_documented(_LOSS_BACKWARD)
 def log_cosh_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """Return the gradient of `log_cosh` with respect to `prediction`.
 
     It is ``tanh(prediction - target) / size``.
 
-    Parameters
-    ----------
-    prediction, target : array_like
-        As for `log_cosh`.
-    out : ndarray, optional
-        Array to write the gradient to.
-
-    Returns
-    -------
-    ndarray
-        Gradient, of the same shape as `prediction`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `log_cosh`.
-
     Examples
     --------
-    >>> from nnfast.functions import log_cosh_backward
     >>> log_cosh_backward([1.0, -1000.0], [0.0, 0.0]).round(4)
     array([ 0.3808, -0.5   ])
     """
     return _loss("log_cosh", prediction, target, out, backward=True)
 
 
+@_documented(_LOSS, target="Counts, of the same shape.")
 def poisson(
     prediction: ArrayLike, target: ArrayLike, log_input: bool = True, out: np.ndarray | None = None
 ) -> np.floating:
@@ -1487,24 +933,8 @@ def poisson(
 
     Parameters
     ----------
-    prediction : array_like
-        Rows of outputs, along the last axis.
-    target : array_like
-        Counts, of the same shape.
     log_input : bool
         Whether predictions are the logarithms of rates.
-    out : ndarray of shape (), optional
-        Array to write the loss to.
-
-    Returns
-    -------
-    numpy.floating
-        The loss; `out` if given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes differ or the arrays are empty.
 
     Notes
     -----
@@ -1513,13 +943,13 @@ def poisson(
 
     Examples
     --------
-    >>> from nnfast.functions import poisson
     >>> poisson([0.0, 1.0], [1, 2]).round(4)
     np.float64(0.8591)
     """
     return _loss("poisson", prediction, target, out, log_input=check_bool("log_input", log_input))
 
 
+@_documented(_LOSS_BACKWARD)
 def poisson_backward(
     prediction: ArrayLike, target: ArrayLike, log_input: bool = True, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -1527,32 +957,15 @@ def poisson_backward(
 
     It is ``(exp(prediction) - target) / size``, or ``(1 - target / (prediction + 1e-8)) / size`` for rates.
 
-    Parameters
-    ----------
-    prediction, target, log_input : array_like
-        As for `poisson`.
-    out : ndarray, optional
-        Array to write the gradient to.
-
-    Returns
-    -------
-    ndarray
-        Gradient, of the same shape as `prediction`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `poisson`.
-
     Examples
     --------
-    >>> from nnfast.functions import poisson_backward
     >>> poisson_backward([2.0, 4.0], [1, 4], log_input=False).round(4)
     array([0.25, 0.  ])
     """
     return _loss("poisson", prediction, target, out, log_input=check_bool("log_input", log_input), backward=True)
 
 
+@_documented(_LOSS, errors="or a quantile is out of range")
 def quantile(
     prediction: ArrayLike, target: ArrayLike, quantiles: ArrayLike, out: np.ndarray | None = None
 ) -> np.floating:
@@ -1560,24 +973,8 @@ def quantile(
 
     Parameters
     ----------
-    prediction : array_like
-        Rows of outputs, along the last axis.
-    target : array_like
-        Targets, of the same shape.
     quantiles : float or array_like of shape (outputs,)
         Quantiles to predict, in (0, 1).
-    out : ndarray of shape (), optional
-        Array to write the loss to.
-
-    Returns
-    -------
-    numpy.floating
-        The loss; `out` if given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes differ, the arrays are empty, or a quantile is out of range.
 
     Notes
     -----
@@ -1585,13 +982,13 @@ def quantile(
 
     Examples
     --------
-    >>> from nnfast.functions import quantile
     >>> quantile([[1.0, 1.0]], [[2.0, 2.0]], [0.25, 0.75])
     np.float64(0.5)
     """
     return _loss("quantile", prediction, target, out, per_output=_quantiles(quantiles, prediction))
 
 
+@_documented(_LOSS_BACKWARD)
 def quantile_backward(
     prediction: ArrayLike, target: ArrayLike, quantiles: ArrayLike, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -1600,53 +997,17 @@ def quantile_backward(
     It is ``-q / size`` where the target is above the prediction, ``(1 - q) / size`` where it is below, and zero where
     they are equal.
 
-    Parameters
-    ----------
-    prediction, target, quantiles : array_like
-        As for `quantile`.
-    out : ndarray, optional
-        Array to write the gradient to.
-
-    Returns
-    -------
-    ndarray
-        Gradient, of the same shape as `prediction`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `quantile`.
-
     Examples
     --------
-    >>> from nnfast.functions import quantile_backward
     >>> quantile_backward([[1.0, 3.0]], [[2.0, 2.0]], [0.25, 0.75])
     array([[-0.125,  0.125]])
     """
     return _loss("quantile", prediction, target, out, per_output=_quantiles(quantiles, prediction), backward=True)
 
 
+@_documented(_LOSS, target="Targets of -1 or 1, of the same shape.")
 def hinge(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
     """How far outputs fall short of a margin of one, averaged over all elements.
-
-    Parameters
-    ----------
-    prediction : array_like
-        Rows of outputs, along the last axis.
-    target : array_like
-        Targets of -1 or 1, of the same shape.
-    out : ndarray of shape (), optional
-        Array to write the loss to.
-
-    Returns
-    -------
-    numpy.floating
-        The loss; `out` if given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes differ or the arrays are empty.
 
     Notes
     -----
@@ -1654,44 +1015,27 @@ def hinge(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = Non
 
     Examples
     --------
-    >>> from nnfast.functions import hinge
     >>> hinge([0.5, -0.5, 3.0, -2.0], [1, 1, 1, 1])
     np.float64(1.25)
     """
     return _loss("hinge", prediction, target, out)
 
 
+@_documented(_LOSS_BACKWARD)
 def hinge_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """Return the gradient of `hinge` with respect to `prediction`.
 
     It is ``-target / size`` where ``target * prediction < 1``, else 0: also at the kink.
 
-    Parameters
-    ----------
-    prediction, target : array_like
-        As for `hinge`.
-    out : ndarray, optional
-        Array to write the gradient to.
-
-    Returns
-    -------
-    ndarray
-        Gradient, of the same shape as `prediction`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `hinge`.
-
     Examples
     --------
-    >>> from nnfast.functions import hinge_backward
     >>> hinge_backward([0.5, 1.0, 3.0, -2.0], [1, 1, 1, -1])
     array([-0.25,  0.  ,  0.  ,  0.  ])
     """
     return _loss("hinge", prediction, target, out, backward=True)
 
 
+@_documented(_LOSS, target=_LABELS, errors="a label is not a class, or `label_smoothing` is out of range")
 def cross_entropy(
     prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.floating:
@@ -1699,24 +1043,8 @@ def cross_entropy(
 
     Parameters
     ----------
-    prediction : array_like
-        Rows of outputs, along the last axis.
-    target : array_like
-        Targets of the same shape, or integer labels, one for each row.
     label_smoothing : float
         The fraction of each target that is spread evenly over all classes, as in PyTorch; in [0, 1].
-    out : ndarray of shape (), optional
-        Array to write the loss to.
-
-    Returns
-    -------
-    numpy.floating
-        The loss; `out` if given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes differ, the arrays are empty, a label is not a class, or `label_smoothing` is out of range.
 
     Notes
     -----
@@ -1725,13 +1053,14 @@ def cross_entropy(
 
     Examples
     --------
-    >>> from nnfast.functions import cross_entropy
     >>> cross_entropy([[0.1, 0.6, 0.3]], [1]).round(4)
     np.float64(0.5108)
     """
-    return _loss("cross_entropy", prediction, target, out, label_smoothing=_smoothing(label_smoothing), labels=True)
+    label_smoothing = _smoothing(label_smoothing)
+    return _loss("cross_entropy", prediction, target, out, labels=True, label_smoothing=label_smoothing)
 
 
+@_documented(_LOSS_BACKWARD)
 def cross_entropy_backward(
     prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -1739,40 +1068,16 @@ def cross_entropy_backward(
 
     It is ``-target / prediction / rows``, at the clipped prediction.
 
-    Parameters
-    ----------
-    prediction, target, label_smoothing
-        As for `cross_entropy`.
-    out : ndarray, optional
-        Array to write the gradient to.
-
-    Returns
-    -------
-    ndarray
-        Gradient, of the same shape as `prediction`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `cross_entropy`.
-
     Examples
     --------
-    >>> from nnfast.functions import cross_entropy_backward
     >>> cross_entropy_backward([0.25, 0.75], [0.0, 1.0]).round(4)
     array([-0.    , -1.3333])
     """
-    return _loss(
-        "cross_entropy",
-        prediction,
-        target,
-        out,
-        label_smoothing=_smoothing(label_smoothing),
-        labels=True,
-        backward=True,
-    )
+    label_smoothing = _smoothing(label_smoothing)
+    return _loss("cross_entropy", prediction, target, out, labels=True, backward=True, label_smoothing=label_smoothing)
 
 
+@_documented(_LOSS, errors="or `label_smoothing` is out of range")
 def binary_cross_entropy(
     prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.floating:
@@ -1780,24 +1085,8 @@ def binary_cross_entropy(
 
     Parameters
     ----------
-    prediction : array_like
-        Rows of outputs, along the last axis.
-    target : array_like
-        Targets, of the same shape.
     label_smoothing : float
         Moves targets towards one half: ``target * (1 - label_smoothing) + label_smoothing / 2``; in [0, 1].
-    out : ndarray of shape (), optional
-        Array to write the loss to.
-
-    Returns
-    -------
-    numpy.floating
-        The loss; `out` if given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes differ, the arrays are empty, or `label_smoothing` is out of range.
 
     Notes
     -----
@@ -1806,13 +1095,14 @@ def binary_cross_entropy(
 
     Examples
     --------
-    >>> from nnfast.functions import binary_cross_entropy
     >>> binary_cross_entropy([0.9, 0.2], [1, 0]).round(4)
     np.float64(0.1643)
     """
-    return _loss("binary_cross_entropy", prediction, target, out, label_smoothing=_smoothing(label_smoothing))
+    label_smoothing = _smoothing(label_smoothing)
+    return _loss("binary_cross_entropy", prediction, target, out, label_smoothing=label_smoothing)
 
 
+@_documented(_LOSS_BACKWARD)
 def binary_cross_entropy_backward(
     prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -1820,60 +1110,18 @@ def binary_cross_entropy_backward(
 
     It is ``(prediction - target) / (prediction * (1 - prediction)) / size``, at the clipped prediction.
 
-    Parameters
-    ----------
-    prediction, target, label_smoothing
-        As for `binary_cross_entropy`.
-    out : ndarray, optional
-        Array to write the gradient to.
-
-    Returns
-    -------
-    ndarray
-        Gradient, of the same shape as `prediction`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `binary_cross_entropy`.
-
     Examples
     --------
-    >>> from nnfast.functions import binary_cross_entropy_backward
     >>> binary_cross_entropy_backward([0.5, 0.25], [1.0, 0.0]).round(4)
     array([-1.    ,  0.6667])
     """
-    return _loss(
-        "binary_cross_entropy",
-        prediction,
-        target,
-        out,
-        label_smoothing=_smoothing(label_smoothing),
-        backward=True,
-    )
+    label_smoothing = _smoothing(label_smoothing)
+    return _loss("binary_cross_entropy", prediction, target, out, backward=True, label_smoothing=label_smoothing)
 
 
+@_documented(_LOSS, prediction="Rows of log-probabilities", target="Rows of probabilities, of the same shape.")
 def kl_divergence(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
     """The Kullback-Leibler divergence of predicted log-probabilities from the target, averaged over rows.
-
-    Parameters
-    ----------
-    prediction : array_like
-        Rows of log-probabilities, along the last axis.
-    target : array_like
-        Rows of probabilities, of the same shape.
-    out : ndarray of shape (), optional
-        Array to write the loss to.
-
-    Returns
-    -------
-    numpy.floating
-        The loss; `out` if given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes differ or the arrays are empty.
 
     Notes
     -----
@@ -1882,7 +1130,6 @@ def kl_divergence(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | No
 
     Examples
     --------
-    >>> from nnfast.functions import kl_divergence
     >>> import numpy as np
     >>> kl_divergence(np.log([[0.25, 0.75]]), [[0.5, 0.5]]).round(4)
     np.float64(0.1438)
@@ -1890,37 +1137,21 @@ def kl_divergence(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | No
     return _loss("kl_divergence", prediction, target, out)
 
 
+@_documented(_LOSS_BACKWARD)
 def kl_divergence_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
     """Return the gradient of `kl_divergence` with respect to `prediction`.
 
     It is ``-target / rows``.
 
-    Parameters
-    ----------
-    prediction, target : array_like
-        As for `kl_divergence`.
-    out : ndarray, optional
-        Array to write the gradient to.
-
-    Returns
-    -------
-    ndarray
-        Gradient, of the same shape as `prediction`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `kl_divergence`.
-
     Examples
     --------
-    >>> from nnfast.functions import kl_divergence_backward
     >>> kl_divergence_backward([[-1.0, -2.0]], [[0.5, 0.5]])
     array([[-0.5, -0.5]])
     """
     return _loss("kl_divergence", prediction, target, out, backward=True)
 
 
+@_documented(_LOSS, target=_LABELS, errors="a label is not a class, or `label_smoothing` is out of range")
 def softmax_cross_entropy(
     prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.floating:
@@ -1928,24 +1159,8 @@ def softmax_cross_entropy(
 
     Parameters
     ----------
-    prediction : array_like
-        Rows of outputs, along the last axis.
-    target : array_like
-        Targets of the same shape, or integer labels, one for each row.
     label_smoothing : float
         The fraction of each target that is spread evenly over all classes, as in PyTorch; in [0, 1].
-    out : ndarray of shape (), optional
-        Array to write the loss to.
-
-    Returns
-    -------
-    numpy.floating
-        The loss; `out` if given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes differ, the arrays are empty, a label is not a class, or `label_smoothing` is out of range.
 
     Notes
     -----
@@ -1953,15 +1168,14 @@ def softmax_cross_entropy(
 
     Examples
     --------
-    >>> from nnfast.functions import softmax_cross_entropy
     >>> softmax_cross_entropy([[1.0, 2.0, 0.0]], [1]).round(4)
     np.float64(0.4076)
     """
-    return _loss(
-        "softmax_cross_entropy", prediction, target, out, label_smoothing=_smoothing(label_smoothing), labels=True
-    )
+    label_smoothing = _smoothing(label_smoothing)
+    return _loss("softmax_cross_entropy", prediction, target, out, labels=True, label_smoothing=label_smoothing)
 
 
+@_documented(_LOSS_BACKWARD)
 def softmax_cross_entropy_backward(
     prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -1969,40 +1183,18 @@ def softmax_cross_entropy_backward(
 
     It is ``(softmax(prediction) - target) / rows`` for target rows that sum to one.
 
-    Parameters
-    ----------
-    prediction, target, label_smoothing
-        As for `softmax_cross_entropy`.
-    out : ndarray, optional
-        Array to write the gradient to.
-
-    Returns
-    -------
-    ndarray
-        Gradient, of the same shape as `prediction`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `softmax_cross_entropy`.
-
     Examples
     --------
-    >>> from nnfast.functions import softmax_cross_entropy_backward
     >>> softmax_cross_entropy_backward([0.0, 0.0], [1.0, 0.0])
     array([-0.5,  0.5])
     """
+    label_smoothing = _smoothing(label_smoothing)
     return _loss(
-        "softmax_cross_entropy",
-        prediction,
-        target,
-        out,
-        label_smoothing=_smoothing(label_smoothing),
-        labels=True,
-        backward=True,
+        "softmax_cross_entropy", prediction, target, out, labels=True, backward=True, label_smoothing=label_smoothing
     )
 
 
+@_documented(_LOSS, errors="or `label_smoothing` is out of range")
 def sigmoid_binary_cross_entropy(
     prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.floating:
@@ -2010,24 +1202,8 @@ def sigmoid_binary_cross_entropy(
 
     Parameters
     ----------
-    prediction : array_like
-        Rows of outputs, along the last axis.
-    target : array_like
-        Targets, of the same shape.
     label_smoothing : float
         Moves targets towards one half: ``target * (1 - label_smoothing) + label_smoothing / 2``; in [0, 1].
-    out : ndarray of shape (), optional
-        Array to write the loss to.
-
-    Returns
-    -------
-    numpy.floating
-        The loss; `out` if given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes differ, the arrays are empty, or `label_smoothing` is out of range.
 
     Notes
     -----
@@ -2035,13 +1211,14 @@ def sigmoid_binary_cross_entropy(
 
     Examples
     --------
-    >>> from nnfast.functions import sigmoid_binary_cross_entropy
     >>> sigmoid_binary_cross_entropy([2.0, -1.0], [1, 0]).round(4)
     np.float64(0.2201)
     """
-    return _loss("sigmoid_binary_cross_entropy", prediction, target, out, label_smoothing=_smoothing(label_smoothing))
+    label_smoothing = _smoothing(label_smoothing)
+    return _loss("sigmoid_binary_cross_entropy", prediction, target, out, label_smoothing=label_smoothing)
 
 
+@_documented(_LOSS_BACKWARD)
 def sigmoid_binary_cross_entropy_backward(
     prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -2049,60 +1226,20 @@ def sigmoid_binary_cross_entropy_backward(
 
     It is ``(sigmoid(prediction) - target) / size``.
 
-    Parameters
-    ----------
-    prediction, target, label_smoothing
-        As for `sigmoid_binary_cross_entropy`.
-    out : ndarray, optional
-        Array to write the gradient to.
-
-    Returns
-    -------
-    ndarray
-        Gradient, of the same shape as `prediction`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `sigmoid_binary_cross_entropy`.
-
     Examples
     --------
-    >>> from nnfast.functions import sigmoid_binary_cross_entropy_backward
     >>> sigmoid_binary_cross_entropy_backward([0.0, 0.0], [1.0, 0.0])
     array([-0.25,  0.25])
     """
+    label_smoothing = _smoothing(label_smoothing)
     return _loss(
-        "sigmoid_binary_cross_entropy",
-        prediction,
-        target,
-        out,
-        label_smoothing=_smoothing(label_smoothing),
-        backward=True,
+        "sigmoid_binary_cross_entropy", prediction, target, out, backward=True, label_smoothing=label_smoothing
     )
 
 
+@_documented(_LOSS, target="Rows of probabilities, of the same shape.")
 def softmax_kl_divergence(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
     """The Kullback-Leibler divergence of ``softmax(prediction)`` from the target, averaged over rows.
-
-    Parameters
-    ----------
-    prediction : array_like
-        Rows of outputs, along the last axis.
-    target : array_like
-        Rows of probabilities, of the same shape.
-    out : ndarray of shape (), optional
-        Array to write the loss to.
-
-    Returns
-    -------
-    numpy.floating
-        The loss; `out` if given.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shapes differ or the arrays are empty.
 
     Notes
     -----
@@ -2110,13 +1247,13 @@ def softmax_kl_divergence(prediction: ArrayLike, target: ArrayLike, out: np.ndar
 
     Examples
     --------
-    >>> from nnfast.functions import softmax_kl_divergence
     >>> softmax_kl_divergence([[0.0, 0.0]], [[1.0, 0.0]]).round(4)
     np.float64(0.6931)
     """
     return _loss("softmax_kl_divergence", prediction, target, out)
 
 
+@_documented(_LOSS_BACKWARD)
 def softmax_kl_divergence_backward(
     prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -2124,26 +1261,8 @@ def softmax_kl_divergence_backward(
 
     It is ``(softmax(prediction) - target) / rows`` for target rows that sum to one.
 
-    Parameters
-    ----------
-    prediction, target : array_like
-        As for `softmax_kl_divergence`.
-    out : ndarray, optional
-        Array to write the gradient to.
-
-    Returns
-    -------
-    ndarray
-        Gradient, of the same shape as `prediction`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `softmax_kl_divergence`.
-
     Examples
     --------
-    >>> from nnfast.functions import softmax_kl_divergence_backward
     >>> softmax_kl_divergence_backward([[0.0, 0.0]], [[1.0, 0.0]])
     array([[-0.5,  0.5]])
     """

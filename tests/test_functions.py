@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,10 +18,10 @@ from nnfast import functions, reference
 
 DTYPES = (np.float32, np.float64)
 BOOK = ("identity", "relu", "sigmoid", "softmax", "step", "tanh")
-TOLD = ("elu", "hard_sigmoid", "leaky_relu", "log_softmax", "selu")  # their derivative is computed from the output
-KEPT = ("gelu", "silu", "softplus")  # these from the input
+FROM_OUTPUT = ("elu", "hard_sigmoid", "leaky_relu", "log_softmax", "selu")  # derivative from the output
+FROM_INPUT = ("gelu", "silu", "softplus")  # from the input
 WITH_PARAMETER = ("elu", "gelu", "leaky_relu", "softplus")  # the parameter comes before `out`
-ACTIVATIONS = (*BOOK, *TOLD, *KEPT)
+ACTIVATIONS = (*BOOK, *FROM_OUTPUT, *FROM_INPUT)
 LOSSES = (
     "binary_cross_entropy",
     "cross_entropy",
@@ -117,7 +120,7 @@ def test_of_one_array(name, shape, dtype, seed, layout):
         assert isinstance(result, np.floating)
         x = x.reshape(1)  # the twin of softmax sums along an axis
     expected = getattr(reference, name)(x).reshape(shape)
-    sums = name in ("softmax", "log_softmax", *KEPT)
+    sums = name in ("softmax", "log_softmax", *FROM_INPUT)
     assert_close(result, expected, scale=1 + np.abs(expected) if sums else None)
 
 
@@ -134,8 +137,8 @@ def test_of_two_arrays(name, shape, dtype, seed, first, second):
     assert result.dtype == dtype
     # each of these has a few terms of either sign, none larger than this sum
     terms = np.abs(a) + np.abs(b) + (np.abs(a) * np.abs(b)).sum(axis=-1, keepdims=True) + b.sum(axis=-1, keepdims=True)
-    told = ("poisson", "gelu", "log_softmax")
-    summed = name.startswith(told) or (name.startswith("s") and "sum_squared" not in name)
+    sums = ("poisson", "gelu", "log_softmax")
+    summed = name.startswith(sums) or (name.startswith("s") and "sum_squared" not in name)
     assert_close(result, expected_of_two(name, a, b), scale=terms if summed else None)
 
 
@@ -294,7 +297,7 @@ BAD_OUT = {
 
 @pytest.mark.parametrize("name", [*ONE, *TWO])
 @pytest.mark.parametrize("kind", list(BAD_OUT))
-def test_out_that_does_not_fit_is_refused(name, kind):
+def test_out_that_does_not_fit_raises_an_error(name, kind):
     out, error, message = BAD_OUT[kind]
     arguments = [values(i, (2, 3), np.float64) for i in range(1 if name in ONE else 2)]
     with pytest.raises(error, match=message):
@@ -302,7 +305,7 @@ def test_out_that_does_not_fit_is_refused(name, kind):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_out_that_does_not_fit_a_loss_is_refused(name):
+def test_out_that_does_not_fit_a_loss_raises_an_error(name):
     x = values(0, (2, 3), np.float64)
     with pytest.raises(ValueError, match=r"^out must have shape \(\), got \(2, 3\)$"):
         getattr(functions, name)(x, x, out=np.empty((2, 3)))
@@ -316,7 +319,7 @@ NO_NUMBERS = [None, "1", ["a"], 1j, [1, None], np.zeros(2, complex), np.zeros(2,
 
 
 @pytest.mark.parametrize("bad", NO_NUMBERS, ids=repr)
-def test_what_is_no_number_is_refused(bad):
+def test_what_is_not_a_number_raises_an_error(bad):
     good = np.ones(2)
     for name in ONE:
         with pytest.raises(TypeError, match=r"^x must hold real numbers, got "):
@@ -324,7 +327,7 @@ def test_what_is_no_number_is_refused(bad):
     for name in ACTIVATIONS:
         with pytest.raises(TypeError, match=r"^gradient must hold real numbers, got "):
             getattr(functions, f"{name}_backward")(bad, good)
-        at = "x" if name in KEPT else "output"
+        at = "x" if name in FROM_INPUT else "output"
         with pytest.raises(TypeError, match=f"^{at} must hold real numbers, got "):
             getattr(functions, f"{name}_backward")(good, bad)
     for loss in LOSSES:
@@ -333,7 +336,7 @@ def test_what_is_no_number_is_refused(bad):
                 getattr(functions, name)(bad, good)
 
 
-def test_targets_pass_the_same_gate():
+def test_targets_pass_the_same_checks():
     for target, message in (
         ([[1], [0, 0]], "rectangular"),
         (np.ma.masked_equal([[1, 0], [0, 1]], 0), "not have masked values"),
@@ -342,7 +345,7 @@ def test_targets_pass_the_same_gate():
             functions.cross_entropy([[0.5, 0.5], [0.5, 0.5]], target)
 
 
-def test_ragged_lists_are_refused():
+def test_ragged_lists_raise_an_error():
     with pytest.raises(ValueError, match=r"^x must be a rectangular array of numbers: "):
         functions.relu([[1, 2], [3]])
 
@@ -366,7 +369,7 @@ def test_shapes_of_targets_are_not_broadcast(name):
 
 
 @pytest.mark.parametrize("name", [name + end for name in OF_CLASSES for end in ("", "_backward")])
-def test_labels_that_are_none_are_refused(name):
+def test_labels_that_are_not_classes_raise_an_error(name):
     function, prediction = getattr(functions, name), np.full((2, 3), 0.5)
     with pytest.raises(
         ValueError, match=r"^target holds labels up to 3, which need at least 4 outputs, but there are 3$"
@@ -393,7 +396,7 @@ def test_labels_are_for_losses_over_classes(name):
         getattr(functions, name)(np.full((2, 3), 0.5), [0, 1])
 
 
-def test_inputs_are_left_alone():
+def test_inputs_do_not_change():
     for name in [*ONE, *TWO, *LOSSES]:
         arguments = [values(i, (5, 7), np.float32) for i in range(1 if name in ONE else 2)]
         copies = [a.copy() for a in arguments]
@@ -451,3 +454,54 @@ def test_parameters_that_float32_does_not_hold(name, parameter, end, value):
     ):
         function(*arguments, **{parameter: value})
     function(*(argument.astype(np.float64) for argument in arguments), **{parameter: value})
+
+
+# ---- docstrings, which are completed at import
+
+
+def sections(name):
+    """The sections of a docstring by title, in order."""
+    _, *parts = re.split(r"^(\w+)\n-+\n", inspect.cleandoc(getattr(functions, name).__doc__), flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def entries(name):
+    """What a docstring says about each parameter, in order."""
+    texts = re.findall(r"^(\S.*?)(?: : .*)?\n((?:    .*\n)+)", sections(name)["Parameters"], flags=re.MULTILINE)
+    return {parameter: text for names, text in texts for parameter in names.split(", ")}
+
+
+@pytest.mark.parametrize("name", functions.__all__)
+def test_docstrings_are_complete(name):
+    found = sections(name)
+    assert [title for title in found if title != "Notes"] == ["Parameters", "Returns", "Raises", "Examples"]
+    assert list(entries(name)) == list(inspect.signature(getattr(functions, name)).parameters)
+    assert re.fullmatch(r"\S+\n    \S[^\n]*\.\n\n", found["Returns"])
+    assert re.fullmatch(r"TypeError, ValueError\n(    \S[^\n]*\n)+\n", found["Raises"])
+    assert re.match(
+        rf">>> from nnfast\.functions import {name}\n(>>> import numpy as np\n)?>>> {name}\(", found["Examples"]
+    )
+    assert "%" not in getattr(functions, name).__doc__
+
+
+@pytest.mark.parametrize("name", [*ACTIVATIONS, *LOSSES, "quantile"])
+def test_docstrings_of_derivatives_describe_the_parameters_of_the_function(name):
+    shared = ("x", "output", "gradient", "prediction", "target", "out")
+    own, also = (
+        {parameter: text for parameter, text in entries(function).items() if parameter not in shared}
+        for function in (name, f"{name}_backward")
+    )
+    assert own == also
+    errors, raised = sections(name)["Raises"], sections(f"{name}_backward")["Raises"]
+    if name in ACTIVATIONS:
+        conditions = re.findall(r",\n    or (.*)\.", errors)
+        assert conditions == re.findall(r",\n    or (.*)\.", raised)
+        assert len(conditions) == len(own)
+    else:
+        assert raised == f"TypeError, ValueError\n    As for `{name}`.\n\n"
+
+
+def test_functions_without_docstrings():
+    code = "from nnfast import functions as f; print([f.elu.__doc__, f.elu(2.0), float(f.huber([1.0], [0.0]))])"
+    done = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[None, np.float64(2.0), 0.5]\n"
