@@ -339,7 +339,7 @@ class Network:
             array = array.reshape(len(array), self.units)
         return array
 
-    def warn_of_steps(self) -> None:
+    def warn_of_zero_gradients(self) -> None:
         """Warn if an activation whose gradient is zero keeps its layer, and those before it, from learning."""
         for path, layer in walk(self.layers):
             if layer.function.flat:

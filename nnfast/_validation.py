@@ -24,7 +24,7 @@ SHOWN = 5  # most columns of a data frame that a message describes
 
 # Decorator for functions that compute with NumPy, so that the caller's `np.seterr` has no effect on them. Not for a
 # function that calls user code, which must see the user's own error state.
-own_error_state = np.errstate(all="ignore")
+ignore_float_errors = np.errstate(all="ignore")
 
 
 def describe(value: Any) -> str:
@@ -442,7 +442,7 @@ def warn_of_lost_digits(x: np.ndarray, y: np.ndarray, targets: np.ndarray, dtype
             warn(f'{lost}, or give the network dtype="float64"', UserWarning)
 
 
-@own_error_state
+@ignore_float_errors
 def lost_in_float32(name: str, array: np.ndarray) -> str | None:
     """Return a warning if a column holds values that float32 cannot tell apart though float64 can; None otherwise.
 

@@ -24,7 +24,7 @@ from nnfast._validation import (
     check_int,
     choose,
     describe,
-    own_error_state,
+    ignore_float_errors,
     to_array,
     where_not_finite,
 )
@@ -329,7 +329,7 @@ def gradient_descent(
     return Descent(path[-1], values[-1], np.array(path), np.array(values), taken, reason, converged, bool(trouble))
 
 
-@own_error_state
+@ignore_float_errors
 def _went_up(path: list[np.ndarray], values: list[float]) -> bool:
     """Whether a descent ends higher than it began, and not only because of rounding in `f` or its gradient."""
     first, last = path[0].astype(np.float64), path[-1].astype(np.float64)
@@ -338,12 +338,12 @@ def _went_up(path: list[np.ndarray], values: list[float]) -> bool:
     return bool(away and values[-1] - values[0] > small * abs(values[0]))
 
 
-@own_error_state
+@ignore_float_errors
 def _downhill(x: np.ndarray, rate: float, slope: np.ndarray) -> np.ndarray:
     return np.asarray(x - np.asarray(rate * slope, x.dtype))
 
 
-@own_error_state
+@ignore_float_errors
 def _length(slope: np.ndarray) -> float:
     return float(np.sqrt(np.sum(np.square(slope, dtype=np.float64))))
 
@@ -374,12 +374,12 @@ def _wide(dtype: np.dtype) -> np.dtype:
     return np.result_type(dtype, np.float64)
 
 
-@own_error_state
+@ignore_float_errors
 def _width(right: np.ndarray, left: np.ndarray) -> np.ndarray:
     return np.asarray(np.subtract(right, left, dtype=_wide(right.dtype)))
 
 
-@own_error_state
+@ignore_float_errors
 def _points(x: np.ndarray, h: float | None, method: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers to the right and to the left of each element."""
     if h is None:
@@ -390,7 +390,7 @@ def _points(x: np.ndarray, h: float | None, method: str) -> tuple[np.ndarray, np
     return moved(x, size), moved(x, -size) if method == "central" else np.array(x, x.dtype.newbyteorder("="))
 
 
-@own_error_state
+@ignore_float_errors
 def moved(x: np.ndarray, h: Any) -> np.ndarray:
     """Return ``x + h``; ValueError if an element does not change or becomes infinite."""
     there = np.add(x, h, dtype=_wide(x.dtype)).astype(x.dtype.newbyteorder("="))
@@ -469,7 +469,7 @@ def one_sided_slopes(
     return (above - here) / (right - centers), (here - below) / (centers - left)
 
 
-@own_error_state
+@ignore_float_errors
 def _slopes(above: np.ndarray, below: np.ndarray, right: np.ndarray, left: np.ndarray) -> np.ndarray:
     width = _width(right, left).reshape(-1, *[1] * (above.ndim - 1))
     return np.asarray((above - below) / width, right.dtype)

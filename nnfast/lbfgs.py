@@ -11,15 +11,15 @@ import numpy as np
 from nnfast import numerical
 from nnfast._network import Network
 from nnfast._threads import get_num_threads
-from nnfast._validation import own_error_state
+from nnfast._validation import ignore_float_errors
 from nnfast.engine.program import aligned_zeros
 from nnfast.layers import Dropout, GaussianNoise, walk
 from nnfast.optimizers import LBFGS
 
-STEEP = 1e100  # returned to the line search in place of a loss that is not finite
+HUGE_LOSS = 1e100  # returned to the line search in place of a loss that is not finite
 
 
-class _Enough(Exception):
+class _Stop(Exception):
     """Ends the minimization."""
 
 
@@ -73,7 +73,7 @@ class Minimization:
         self.rates = np.empty(0)
         self.vector = aligned_zeros(len(self.program.parameters), network.dtype)  # the gradient
         self._done = (0, self.program.parameters.copy())  # assigned together, so that Ctrl-C cannot separate them
-        if self._loss_and_gradient(self.program.parameters.astype(np.float64))[0] == STEEP:
+        if self._loss_and_gradient(self.program.parameters.astype(np.float64))[0] == HUGE_LOSS:
             raise ValueError("the loss is not finite to begin with: L-BFGS has no way down from there")
 
     @property
@@ -103,11 +103,11 @@ class Minimization:
                     with np.errstate(**state):
                         going_on = after(self.step)
                 except StopIteration as error:  # a callback's own, which SciPy would take for a request to stop
-                    raise _Enough from error
+                    raise _Stop from error
                 finally:
                     change.resume()
                 if not going_on and self.step < len(self.step_loss):
-                    raise _Enough
+                    raise _Stop
 
             try:
                 start = parameters.astype(np.float64)
@@ -117,9 +117,9 @@ class Minimization:
                     )
                 if not self.step:
                     self._clear_slot()
-            except _Enough as enough:
-                if enough.__cause__ is not None:
-                    raise enough.__cause__ from None
+            except _Stop as stop:
+                if stop.__cause__ is not None:
+                    raise stop.__cause__ from None
                 return self._cut_off()
             finally:
                 parameters[:] = self._done[1]
@@ -136,18 +136,18 @@ class Minimization:
             "give more epochs, or scale x and y to about 1"
         )
 
-    @own_error_state
+    @ignore_float_errors
     def _loss_and_gradient(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the loss and its gradient at a point; where they are not finite, a large loss and a zero gradient."""
         if self.step == len(self.step_loss):
-            raise _Enough
+            raise _Stop
         self.program.parameters[:] = vector  # may overflow float32
         loss = self._by_backpropagation() if self.double is None else self._by_differences(self.double)
         gradient = self.vector.astype(np.float64)
         gradient[self.frozen] = 0
         if np.isfinite(loss) and np.isfinite(gradient).all():
             return loss, gradient
-        return STEEP, np.zeros_like(gradient)
+        return HUGE_LOSS, np.zeros_like(gradient)
 
     def _by_backpropagation(self) -> float:
         data = self.rows, self.targets, self.weights
@@ -158,7 +158,7 @@ class Minimization:
         self.vector[:], loss, _ = numerical.gradient_and_loss(double, self.rows, self.targets, self.weights, None)
         return loss
 
-    @own_error_state
+    @ignore_float_errors
     def _finish(self, vector: np.ndarray) -> None:
         """Record the point that an iteration has reached."""
         step, parameters = self.step, self.program.parameters

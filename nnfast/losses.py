@@ -97,10 +97,10 @@ class Loss(Description, noun="a loss", tag="name"):
             wanted = " or ".join(map(repr, self.outputs))
             raise ValueError(
                 f"loss {self.name!r} needs an output layer with activation {wanted}, "
-                f"got {activation!r}{self.instead(activation, n_out)}"
+                f"got {activation!r}{self.hint(activation, n_out)}"
             )
 
-    def instead(self, activation: str, n_out: int) -> str:
+    def hint(self, activation: str, n_out: int) -> str:
         """Return what the error for an output layer that does not fit says in addition."""
         return ""
 
@@ -193,7 +193,7 @@ class CrossEntropy(Loss, name="cross_entropy"):
         """Return `label_smoothing`, which the kernel takes."""
         return (self.label_smoothing,)
 
-    def instead(self, activation: str, n_out: int) -> str:
+    def hint(self, activation: str, n_out: int) -> str:
         """Return which pair is right."""
         return " (and for one output 'binary_cross_entropy' with 'sigmoid')" if n_out == 1 else ""
 
@@ -234,7 +234,7 @@ class BinaryCrossEntropy(Loss, name="binary_cross_entropy"):
         """Return `label_smoothing`, which the kernel takes."""
         return (self.label_smoothing,)
 
-    def instead(self, activation: str, n_out: int) -> str:
+    def hint(self, activation: str, n_out: int) -> str:
         """Return which pair is right."""
         return " (softmax goes with 'cross_entropy')" if resolve_activation(activation).classes else ""
 
@@ -367,7 +367,7 @@ class Poisson(Loss, name="poisson"):
         """Return 1.0 if outputs are logarithms, else 0.0."""
         return (float(self.log_input),)
 
-    def instead(self, activation: str, n_out: int) -> str:
+    def hint(self, activation: str, n_out: int) -> str:
         """Return which Poisson fits the output layer, if one does."""
         if self.log_input and resolve_activation(activation).not_negative:
             return ": its outputs are rates, not their logarithms, and go with Poisson(log_input=False)"
@@ -462,7 +462,7 @@ class Hinge(Loss, name="hinge"):
     threshold = 0.0  # the sign of an output is the answer
     outputs = ("identity", "tanh")
 
-    def instead(self, activation: str, n_out: int) -> str:
+    def hint(self, activation: str, n_out: int) -> str:
         """Return which pair is right."""
         return " (sigmoid goes with 'binary_cross_entropy')" if activation == "sigmoid" else ""
 

@@ -13,7 +13,7 @@ import numpy as np
 from nnfast._network import Network
 from nnfast._progress import share_of_work
 from nnfast._threads import get_num_threads
-from nnfast._validation import describe, own_error_state
+from nnfast._validation import describe, ignore_float_errors
 from nnfast.engine.program import Differences, Training
 from nnfast.layers import walk
 
@@ -101,7 +101,7 @@ def slopes(
     return found
 
 
-@own_error_state
+@ignore_float_errors
 def _slope_of_penalty(network: Network, name: str, path: str, h: float) -> np.ndarray | float:
     """Return what the penalty on a layer's weights adds to the slopes; the engine's differences omit it."""
     place, role = path.rsplit(".", 1)

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast._validation import as_array, as_tuple, check_float, check_int, choose, describe, own_error_state, require
+from nnfast._validation import (
+    as_array,
+    as_tuple,
+    check_float,
+    check_int,
+    choose,
+    describe,
+    ignore_float_errors,
+    require,
+)
 from nnfast.perceptron import Perceptron
 from nnfast.schedules import MAX_TIME, TimedSchedule
 
@@ -31,7 +40,7 @@ __all__ = [
     "plot_schedule",
 ]
 
-# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), which colour-blind people can tell apart too.
+# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), which colour-blind people can also distinguish.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
 MARKERS = "osD^vPX"
 DASHES = ("--", ":", "-.")
@@ -122,7 +131,7 @@ def plot_decision_boundary(
     return ax
 
 
-@own_error_state
+@ignore_float_errors
 def _draw_classes(
     ax: Axes,
     across: NDArray[np.float64],
@@ -161,7 +170,7 @@ def _draw_classes(
         )
 
 
-@own_error_state
+@ignore_float_errors
 def plot_activations(
     names: Sequence[str] = ("step", "sigmoid", "tanh", "relu"), *, axes: ArrayLike | None = None
 ) -> NDArray[Any]:
@@ -213,7 +222,7 @@ def plot_activations(
     return panels
 
 
-@own_error_state
+@ignore_float_errors
 def plot_history(history: Any, /, *, axes: ArrayLike | None = None) -> NDArray[Any]:
     """Draw the history of a training: the loss over iterations, and the accuracy over epochs.
 
@@ -282,7 +291,7 @@ def plot_history(history: Any, /, *, axes: ArrayLike | None = None) -> NDArray[A
     return panels
 
 
-@own_error_state
+@ignore_float_errors
 def plot_schedule(
     schedule: Any, steps: int, steps_per_epoch: int | None = None, *, axes: ArrayLike | None = None
 ) -> NDArray[Any]:
@@ -404,7 +413,7 @@ def plot_descent(
     return ax
 
 
-@own_error_state
+@ignore_float_errors
 def _draw_descent(
     ax: Axes,
     across: NDArray[np.float64],
@@ -479,7 +488,7 @@ def plot_gradient_field(
     return ax
 
 
-@own_error_state
+@ignore_float_errors
 def plot_gradient_report(report: Any, /, *, axes: ArrayLike | None = None) -> NDArray[Any]:
     """Draw a map of the errors found by a gradient check: a panel for each array, a cell for each number.
 
@@ -519,7 +528,7 @@ def plot_gradient_report(report: Any, /, *, axes: ArrayLike | None = None) -> ND
         cells = np.atleast_2d(np.clip(np.where(left_out, np.nan, array.errors), scale.vmin, scale.vmax))
         cells = cells.reshape(-1, cells.shape[-1])
         image = ax.imshow(cells, aspect="auto", cmap="viridis", norm=scale, interpolation="nearest")
-        for marker, label, where in (("x", "kink", array.kinks), ("$?$", "cannot be told", array.undecided)):
+        for marker, label, where in (("x", "kink", array.kinks), ("$?$", "undecided", array.undecided)):
             if where.any():
                 rows, columns = np.nonzero(where.reshape(cells.shape))
                 ax.plot(columns, rows, linestyle="", marker=marker, color=COLORS[4], markersize=4, label=label)
@@ -556,7 +565,7 @@ def _values_on_grid(
     return across, up, np.array([float(value.item()) for value in values]).reshape(grid.shape[:-1])
 
 
-@own_error_state
+@ignore_float_errors
 def _grid(
     low: NDArray[np.float64], high: NDArray[np.float64], resolution: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -611,7 +620,7 @@ def _palette(n: int) -> list[Any]:
     return list(colormap(np.linspace(0, 1, n)))
 
 
-@own_error_state
+@ignore_float_errors
 def _frame(x: NDArray[np.float64], margin: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the lower left and the upper right corner of a view with a margin around the points."""
     low, high = x.min(axis=0), x.max(axis=0)
@@ -619,7 +628,7 @@ def _frame(x: NDArray[np.float64], margin: float) -> tuple[NDArray[np.float64], 
     return low - room, high + room
 
 
-@own_error_state
+@ignore_float_errors
 def _draw_lines(
     ax: Axes,
     model: Perceptron,

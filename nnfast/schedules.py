@@ -26,7 +26,7 @@ from nnfast._validation import (
     check_int,
     choose,
     describe,
-    own_error_state,
+    ignore_float_errors,
     to_array,
 )
 
@@ -123,7 +123,7 @@ class TimedSchedule(Schedule, ABC):
 
     by: str = Field(_one_of("step", "epoch"), default="step", kw_only=True)
 
-    @own_error_state
+    @ignore_float_errors
     def rates(self, steps: ArrayLike, steps_per_epoch: int | None = None) -> np.ndarray:
         """Compute the learning rate of each update.
 
@@ -152,7 +152,7 @@ class TimedSchedule(Schedule, ABC):
         """
         return self._rates(self._times(steps, steps_per_epoch))
 
-    @own_error_state
+    @ignore_float_errors
     def momenta(self, steps: ArrayLike, steps_per_epoch: int | None = None) -> np.ndarray | None:
         """Compute the momentum of each update.
 
@@ -223,7 +223,7 @@ class TimedSchedule(Schedule, ABC):
 
 
 @lru_cache(maxsize=8)
-@own_error_state
+@ignore_float_errors
 def _block(schedule: TimedSchedule, number: int) -> tuple[np.ndarray, np.ndarray | None]:
     times = np.arange(number * BLOCK, (number + 1) * BLOCK)
     return schedule._rates(times), schedule._momenta(times)

@@ -20,7 +20,7 @@ from nnfast._validation import (
     check_float,
     check_out,
     check_verbose,
-    own_error_state,
+    ignore_float_errors,
     warn,
 )
 from nnfast.engine.program import aligned_zeros
@@ -493,7 +493,7 @@ class Sequential:
             found[numerical.INPUT] = gx.reshape(len(rows), *network.built_shape)
         return ArrayViews({name: found[name] for name in names}, paths(network.built.layout))
 
-    @own_error_state
+    @ignore_float_errors
     def numerical_gradient(
         self,
         x: ArrayLike,
@@ -564,7 +564,7 @@ class Sequential:
             found[numerical.INPUT] = found[numerical.INPUT].reshape(len(rows), *network.built_shape)
         return ArrayViews(found, paths(network.built.layout))
 
-    @own_error_state
+    @ignore_float_errors
     def check_gradient(
         self,
         x: ArrayLike,
@@ -811,7 +811,7 @@ class Sequential:
         weights = as_weights(sample_weight, len(rows), all_zero=True)
         network.check_trainable()
         network.check_batch(len(rows))
-        network.warn_of_steps()
+        network.warn_of_zero_gradients()
         with network.guard:
             scheduled = rate_at(chosen, program.steps_of(chosen.kind))
             loss = program.train_step(rows, targets, weights, values, get_num_threads(), scheduled)
@@ -925,7 +925,7 @@ class Sequential:
                 )
             gout = as_array("gradient", gradient, network.dtype, shape=(n, *network.output_shape))
             gout = gout.reshape(n, network.units)
-            network.warn_of_steps()
+            network.warn_of_zero_gradients()
             gx = np.empty((n, prod(shape)), network.dtype)
             program.backward(gout, gx, parameters, accumulate, get_num_threads())
         return gx.reshape(n, *shape)

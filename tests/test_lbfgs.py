@@ -14,7 +14,7 @@ from numpy_network import state, unchanged
 from tolerances import assert_close
 
 import nnfast as nf
-from nnfast.lbfgs import STEEP, Minimization
+from nnfast.lbfgs import HUGE_LOSS, Minimization
 
 # most end early; test_it_warns_where_it_is_cut_off tests the warning
 pytestmark = pytest.mark.filterwarnings("ignore:L-BFGS did not converge")
@@ -328,7 +328,7 @@ def test_a_step_too_far_is_turned_back():
     far = np.full(net.n_parameters, 1e30)
     loss, gradient = run._loss_and_gradient(far)
     assert not np.isfinite(net.loss(x, y))
-    assert loss == STEEP
+    assert loss == HUGE_LOSS
     assert not gradient.any()
 
 

@@ -1448,7 +1448,7 @@ def test_methods_of_a_subclass_are_what_is_checked(dtype):
     net = Doubled([nf.Dense(3, "tanh"), nf.Dense(2, "softmax")], input_shape=2, dtype=dtype, seed=0)
     report = net.check_gradient([[1.0, 2.0], [0.5, -1.0]], [0, 1])
     assert not report
-    assert report["W1"].why == "is 2 times the numerical one: a factor is off"
+    assert report["W1"].why == "is 2 times the numerical one: a factor is wrong"
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
