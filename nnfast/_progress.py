@@ -40,7 +40,7 @@ def _terminal_has_no_size() -> bool:
 
 @contextmanager
 def share_of_work(what: str, verbose: int) -> Iterator[Callable[[float], None]]:
-    """Yield a function to call now and then with the fraction of the work done; short work shows nothing."""
+    """Yield a function to call repeatedly with the fraction of the work done; short work shows nothing."""
     if not verbose or stderr_unavailable():
         yield lambda share: None
         return

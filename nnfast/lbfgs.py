@@ -16,11 +16,11 @@ from nnfast.engine.program import aligned_zeros
 from nnfast.layers import Dropout, GaussianNoise, walk
 from nnfast.optimizers import LBFGS
 
-HUGE_LOSS = 1e100  # returned to the line search in place of a loss that is not finite
+HUGE_LOSS = 1e100  # returned to the line search instead of a loss that is not finite
 
 
 class _Stop(Exception):
-    """Ends the minimization."""
+    """Raised to end the minimization."""
 
 
 class Minimization:
@@ -58,8 +58,7 @@ class Minimization:
         for path, layer in layers.items():
             if isinstance(layer, (Dropout, GaussianNoise)):
                 raise ValueError(
-                    "L-BFGS needs a loss that is the same each time, but "
-                    f"layers[{path}] is random in training: {layer!r}"
+                    f"L-BFGS needs a loss that is not random, but layers[{path}] is random in training: {layer!r}"
                 )
         self.program, self.counts = network.built, counts
         self.rows, self.targets, self.weights = rows, targets, weights
@@ -74,7 +73,7 @@ class Minimization:
         self.vector = aligned_zeros(len(self.program.parameters), network.dtype)  # the gradient
         self._done = (0, self.program.parameters.copy())  # assigned together, so that Ctrl-C cannot separate them
         if self._loss_and_gradient(self.program.parameters.astype(np.float64))[0] == HUGE_LOSS:
-            raise ValueError("the loss is not finite to begin with: L-BFGS has no way down from there")
+            raise ValueError("the initial loss is not finite: L-BFGS cannot start from there")
 
     @property
     def step(self) -> int:
@@ -89,11 +88,11 @@ class Minimization:
         """
         from scipy import optimize
 
-        state = np.geterr()  # the user's, for callbacks
+        state = np.geterr()  # the user's settings, for callbacks
         parameters = self.program.parameters
         # one more than wanted: SciPy tests an iteration for convergence when it begins the next one
         options = optimizer.options() | {"maxiter": len(self.step_loss) + 1, "maxfun": 2**31 - 1}
-        minimize: Any = optimize.minimize  # its overloads are too many to type
+        minimize: Any = optimize.minimize  # it has too many overloads to type
         with self.program.guard.change as change:
 
             def finished(intermediate_result: optimize.OptimizeResult) -> None:
@@ -102,7 +101,7 @@ class Minimization:
                 try:
                     with np.errstate(**state):
                         going_on = after(self.step)
-                except StopIteration as error:  # a callback's own, which SciPy would take for a request to stop
+                except StopIteration as error:  # from a callback: SciPy would take it for a request to stop
                     raise _Stop from error
                 finally:
                     change.resume()
@@ -126,13 +125,13 @@ class Minimization:
         if end.success:
             return ""
         return (
-            f"L-BFGS did not converge: after {self.step} iterations it found no lower loss. If that is near the "
-            "minimum, rounding hides it: use dtype='float64', or a larger tolerance; else scale x and y to about 1"
+            f"L-BFGS did not converge: after {self.step} iterations it found no lower loss. Near the minimum, "
+            "rounding hides it: use dtype='float64', or a larger tolerance; otherwise scale x and y to about 1"
         )
 
     def _cut_off(self) -> str:
         return (
-            f"L-BFGS did not converge in {self.step} iterations, which is what epochs allows: "
+            f"L-BFGS did not converge in {self.step} iterations, the limit set by epochs: "
             "give more epochs, or scale x and y to about 1"
         )
 

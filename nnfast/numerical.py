@@ -20,7 +20,7 @@ from nnfast.layers import walk
 if TYPE_CHECKING:
     from numpy.random import BitGenerator
 
-INPUT = "x"  # the input's name among those of the arrays
+INPUT = "x"  # the name of the input among those of the arrays
 H = 1e-4  # the difference used for training
 
 
@@ -37,7 +37,7 @@ def chosen_names(network: Network, wrt: str | Sequence[str] | None) -> list[str]
         return names
     asked = [wrt] if isinstance(wrt, str) else wrt
     if not isinstance(asked, Sequence) or not all(isinstance(name, str) for name in asked):
-        raise TypeError(f"wrt must be names of arrays, got {describe(wrt)}")
+        raise TypeError(f"wrt must be a name or a sequence of names, got {describe(wrt)}")
     chosen = list(dict.fromkeys(network.params.name_of(name) for name in asked))
     for name in chosen:
         if name not in (*names, INPUT):
@@ -154,7 +154,7 @@ class NumericalTraining(Training):
     ) -> None:
         self.double, self.counts, self.h = network.in_double(), counts, h
         first = _in_double(rows[:batch]), _in_double(targets[:batch])
-        # raises MemoryError, if it must, before anything has changed
+        # any MemoryError is raised here, before anything has changed
         Differences(self.double.built, *first, None, [], h, get_num_threads(), training=True)
         super().__init__(network.built, rows, targets, weights, batch, total, optimizer, bit_generator, counts, 1)
 

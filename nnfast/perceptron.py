@@ -1,6 +1,6 @@
 """The perceptron, its learning rule and the logic gates it can and cannot represent.
 
-A perceptron fires (1) where the weighted sum of its inputs plus a bias is greater than zero, and stays silent (0)
+A perceptron fires (1) where the weighted sum of its inputs plus a bias is greater than zero, and does not fire (0)
 elsewhere. A single perceptron draws one straight line, which is enough for AND, NAND and OR; XOR needs two whose
 outputs feed a third. See chapter 2 of Saito's "Deep Learning from Scratch".
 """
@@ -389,7 +389,7 @@ def _linearly_separable(x: NDArray[np.float64], fires: NDArray[np.bool_]) -> boo
 
 def _gate(weights: ArrayLike, bias: float) -> Perceptron:
     gate = Perceptron(weights, bias)
-    gate.weights.flags.writeable = False  # changing a gate would change it for everybody
+    gate.weights.flags.writeable = False  # changing a gate would change it everywhere
     return gate
 
 

@@ -864,7 +864,7 @@ KNOWN = "W1, b1, W2, b2, x"
         (lambda g: g["W1"], {}, TypeError, "gradient must be a mapping from names to arrays, got an array"),
         (lambda g: None, {"wrt": "W3"}, ValueError, f"wrt must hold names among {KNOWN}, got 'W3'"),
         (lambda g: None, {"wrt": []}, ValueError, f"wrt must hold at least one of {KNOWN}, got none"),
-        (lambda g: None, {"wrt": 3}, TypeError, "wrt must be names of arrays, got 3 (int)"),
+        (lambda g: None, {"wrt": 3}, TypeError, "wrt must be a name or a sequence of names, got 3 (int)"),
         (lambda g: g, {"wrt": "W3"}, ValueError, f"wrt must hold names among {KNOWN}, got 'W3'"),
         (lambda g: None, {"h": 0}, ValueError, "h must be a finite number in (0.0, inf), got 0.0"),
         (lambda g: None, {"tolerance": 2}, ValueError, "tolerance must be a finite number in (0.0, 1.0), got 2.0"),

@@ -1081,7 +1081,7 @@ def test_a_network_that_gives_no_answers_is_refused(capsys):
     net.params["b1"][1] = np.nan
     net.save("nan.npz")
     np.save("rows.npy", np.ones((4, 2)))
-    told = "nnfast predict: error: rows.npy: outputs must be numbers to tell a class, got NaN in 4 of 4 rows"
+    told = "nnfast predict: error: rows.npy: outputs must be numbers to determine a class, got NaN in 4 of 4 rows"
     assert refused(capsys, "predict", "nan.npz", "rows.npy").startswith(told)
 
 

@@ -490,7 +490,7 @@ def test_misspelt_hyperparameters_are_refused():
 
 
 def test_optimizers_that_the_engine_does_not_know():
-    message = f"^{re.escape('optimizer must be an optimizer, as nf.SGD(0.1), or one of')} {NAMES}, got "
+    message = f"^{re.escape('optimizer must be an optimizer, such as nf.SGD(0.1), or one of')} {NAMES}, got "
     with pytest.raises(TypeError, match=message + r"Optimizer\(learning_rate=0.1\)"):
         nf.optimizers.Optimizer(0.1)
 
@@ -531,7 +531,7 @@ def test_unknown_optimizers(method):
     with pytest.raises(ValueError, match=f"^optimizer must be one of {NAMES}, got 'SGD'"):
         getattr(net, method)(*data, optimizer="SGD")
     for wrong in (None, 0.1, nf.SGD):
-        with pytest.raises(TypeError, match="^optimizer must be an optimizer, as nf.SGD"):
+        with pytest.raises(TypeError, match="^optimizer must be an optimizer, such as nf.SGD"):
             getattr(net, method)(*data, optimizer=wrong)
 
 
