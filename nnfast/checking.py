@@ -661,19 +661,19 @@ def _mistake_everywhere(gradient: np.ndarray, slope: np.ndarray, compared: np.nd
         return ""
     apart = np.abs(gradient - slope)[compared].max()
 
-    def is_it(other: np.ndarray) -> bool:
+    def explains(other: np.ndarray) -> bool:
         return bool((np.abs(other - slope)[compared] <= 0.01 * apart).all())
 
     if not gradient[compared].any():
         return "is zero: a term is missing"
-    if is_it(-gradient):
+    if explains(-gradient):
         return "has the wrong sign"
     size = np.abs(slope[compared])
     if np.count_nonzero(size > FLOOR * size.max()) > 1:
         factor = float(np.sum((gradient * slope)[compared]) / np.sum(size**2))
-        if factor and is_it(gradient / factor):
+        if factor and explains(gradient / factor):
             return f"is {factor:.5g} times the numerical one: a factor is wrong"
-    if gradient.ndim == 2 and min(gradient.shape) > 1 and is_it(gradient.reshape(gradient.shape[::-1]).T):
+    if gradient.ndim == 2 and min(gradient.shape) > 1 and explains(gradient.reshape(gradient.shape[::-1]).T):
         return "is transposed"
     return ""
 

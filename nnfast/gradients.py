@@ -72,7 +72,7 @@ def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, /, h: float | None = 1
     Notes
     -----
     Chapter 4.3.1 of Saito's *Deep Learning from Scratch*. The difference of the values is divided by the
-    distance between the two points as they are rounded, so a float32 `x` adds no error. The error of the formula is of
+    distance between the two points after rounding, so a float32 `x` adds no error. The error of the formula is of
     order ``h**2``.
 
     Examples
@@ -491,7 +491,7 @@ def _values(
 
     def value() -> Any:
         found = f(x)
-        # a copy: the next call may overwrite an array that f keeps
+        # a copy: the next call may overwrite an array that f reuses
         result = number("f", found) if scalar else np.array(as_array("the result of f", found, dtype))
         _check_unchanged(x, expected)
         return result
@@ -564,7 +564,7 @@ def _values_of_stack(f: Any, stack: np.ndarray, scalar: bool) -> np.ndarray:
     if values.ndim == 0 or len(values) != len(stack) or (scalar and values.size != len(stack)):
         wanted = f"({len(stack)},)" if scalar else f"({len(stack)}, ...)"
         raise ValueError(f"f must return values of shape {wanted} for {len(stack)} points, got shape {values.shape}")
-    return np.array(values.reshape(len(stack)) if scalar else values)  # f may overwrite it at the next call
+    return np.array(values.reshape(len(stack)) if scalar else values)  # f may overwrite it in the next call
 
 
 # ---- compiled functions

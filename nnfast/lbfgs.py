@@ -126,7 +126,7 @@ class Minimization:
             return ""
         return (
             f"L-BFGS did not converge: after {self.step} iterations it found no lower loss. Near the minimum, "
-            "rounding hides it: use dtype='float64', or a larger tolerance; otherwise scale x and y to about 1"
+            "this is due to rounding: use dtype='float64', or a larger tolerance; otherwise scale x and y to about 1"
         )
 
     def _cut_off(self) -> str:

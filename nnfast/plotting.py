@@ -127,7 +127,7 @@ def plot_decision_boundary(
     if isinstance(model, Perceptron):
         _draw_lines(ax, model, biases.tolist(), x, low, high)
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="$x_1$", ylabel="$x_2$")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False)  # beside, never over the data
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False)  # never over the data
     return ax
 
 
@@ -144,7 +144,7 @@ def _draw_classes(
     colors = require("matplotlib.colors", "plot")
     classes = np.union1d(y, regions)
     palette = _palette(len(classes))
-    # Colours go by the index of a class, not by its number.
+    # The index of a class determines its colour, not its number.
     ax.pcolormesh(
         across,
         up,
@@ -203,8 +203,8 @@ def plot_activations(
     """
     from nnfast import functions
 
-    asked = [names] if isinstance(names, str) else as_tuple("names", names, "names")
-    names = [choose("names", name, ACTIVATIONS) for name in asked]
+    given = [names] if isinstance(names, str) else as_tuple("names", names, "names")
+    names = [choose("names", name, ACTIVATIONS) for name in given]
     if not names:
         raise ValueError(f"names must hold at least one of {', '.join(ACTIVATIONS)}, got none")
     panels = _panels(axes, len(names))
@@ -399,7 +399,7 @@ def plot_descent(
     'all 20 steps were taken'
     """
     path = as_array("descent.path", getattr(descent, "path", None), np.float64, shape=(None, 2))
-    shown = path[:SHOWN_IF_DIVERGED] if descent.diverged else path  # with the rest, these would shrink to a dot
+    shown = path[:SHOWN_IF_DIVERGED] if descent.diverged else path  # the rest would shrink them to a dot
     resolution = check_int("resolution", resolution, 2, MAX_RESOLUTION)
     frame = _frame(shown, check_float("margin", margin, 0))
     low, high = _corners(frame[0] if low is None else low, frame[1] if high is None else high)
@@ -605,12 +605,12 @@ def _as_classes(name: str, value: ArrayLike, n: int) -> NDArray[np.int64]:
 
 def _classes(model: Any, points: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the model's class for each point."""
-    ask: Callable[[NDArray[np.float64]], Any] | None = getattr(model, "predict_class", None)
-    if ask is None and callable(model):
-        ask = model
-    if ask is None:
+    predict: Callable[[NDArray[np.float64]], Any] | None = getattr(model, "predict_class", None)
+    if predict is None and callable(model):
+        predict = model
+    if predict is None:
         raise TypeError(f"model must be a network, a perceptron or a function of points, got {describe(model)}")
-    return _as_classes("the result of model", ask(points.copy()), len(points))  # a copy, which the model may change
+    return _as_classes("the result of model", predict(points.copy()), len(points))  # the model may change it
 
 
 def _palette(n: int) -> list[Any]:
