@@ -220,7 +220,7 @@ class _Ladder:
 
     @property
     def needs_smaller_h(self) -> bool:
-        """Whether a smaller h may help: not entries that agree, but too vaguely, for rounding would only grow."""
+        """Whether a smaller h may help; it does not if all entries agree, but too vaguely: rounding would only grow."""
         return bool(self.open.size and (self.has_larger_h or self.different[self.open].any()))
 
     def _differs(self, slope: np.ndarray, rounding: np.ndarray) -> np.ndarray:
