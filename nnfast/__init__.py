@@ -7,9 +7,9 @@ from typing import Any as _Any
 try:
     import nnfast.kernels.dispatch as _dispatch  # noqa: F401
 except ImportError as _error:
-    from nnfast._command import refuse as _refuse
+    from nnfast._command import exit_if_command as _exit_if_command
 
-    _refuse(_error)
+    _exit_if_command(_error)
     raise
 
 from nnfast import activations, functions, losses, metrics, schedules

@@ -15,8 +15,8 @@ def is_command() -> bool:
     return os.path.splitext(os.path.basename(sys.argv[0]))[0] in ("nnfast", "nnfast-script")
 
 
-def refuse(error: ImportError) -> None:
-    """Exit with code 2 if this process is the command line: the kernels cannot be used as the environment asks."""
+def exit_if_command(error: ImportError) -> None:
+    """Exit with code 2 if this process is the command line: the kernels cannot be used as the environment requests."""
     if is_command():
         if sys.stderr is not None:
             print(f"nnfast: error: {error}", file=sys.stderr)

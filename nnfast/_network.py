@@ -179,7 +179,8 @@ class Network:
         outputs = output_shape(self.layers, shape)
         if outputs is None:
             raise ValueError(
-                "a network without a Dense layer of its own has as many outputs as inputs: give its input_shape"
+                "a network without a Dense layer outside residual layers has as many outputs as inputs: "
+                "give input_shape"
             )
         self.output_shape = outputs
         self.units = prod(outputs)
@@ -229,7 +230,7 @@ class Network:
             self.input_shape = sizes
 
     def _initialize(self, program: Program, compiler: Compiler) -> None:
-        """Give the parameters their initial values."""
+        """Set the initial values of the parameters."""
         arrays = (array for stage in compiler.stages for array in stage["arrays"])
         for array, (_, path, at, shape) in zip(arrays, program.layout, strict=True):
             values = array.initial(self.initial_stream) if callable(array.initial) else array.initial
@@ -242,7 +243,7 @@ class Network:
         return [stream.bit_generator.state for stream in (self.initial_stream, self.shuffle_stream)]
 
     def restore_streams(self, states: Sequence[Any], seed: int, steps: int) -> None:
-        """Continue the random streams and the noise of a copy or a file."""
+        """Restore the random streams and the noise from a copy or a file."""
         for stream, state in zip((self.initial_stream, self.shuffle_stream), states, strict=True):
             stream.bit_generator.state = state
         self.noise_seed = check_int("the seed of noise", seed, 0, 2**63 - 1)
@@ -261,7 +262,7 @@ class Network:
         """The compiled network; RuntimeError if there is none."""
         if self.program is None:
             raise RuntimeError(
-                "the network does not know its input shape yet: give input_shape, or call fit or build first"
+                "the input shape of the network is not known yet: give input_shape, or call fit or build first"
             )
         return self.program
 
@@ -287,7 +288,7 @@ class Network:
         return ArrayViews(views(layout, program.statistics), paths(layout))
 
     def named(self, vector: np.ndarray) -> ArrayViews:
-        """Return the arrays in a vector laid out as the parameters are."""
+        """Return the arrays in a vector with the layout of the parameters."""
         layout = self.built.layout
         return ArrayViews(views(layout, vector), paths(layout))
 
@@ -308,7 +309,7 @@ class Network:
     # ---- arguments
 
     def rows(self, x: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
-        """Return `x` as a matrix with one flattened sample per row, of `shape`, by default the network's."""
+        """Return `x` as a matrix with one flattened sample per row; `shape` is by default that of the network."""
         shape = shape or self.built_shape
         array = as_array("x", x, self.dtype)
         if array.ndim == len(shape) and array.shape == shape:
@@ -331,7 +332,7 @@ class Network:
         return rows, self.output_loss.targets(self._flat(y), len(rows), self.dtype, finite=finite)
 
     def _flat(self, y: ArrayLike) -> ArrayLike:
-        """Targets of outputs with several axes as a matrix; labels as they are."""
+        """Return targets of outputs with several axes as a matrix; labels unchanged."""
         if len(self.output_shape) == 1:
             return y
         array = to_array("y", y)
@@ -340,8 +341,8 @@ class Network:
             array = array.reshape(len(array), self.units)
         return array
 
-    def warn_of_steps(self) -> None:
-        """Warn if an activation whose gradient is zero keeps its layer, and those before it, from learning."""
+    def warn_of_zero_gradients(self) -> None:
+        """Warn if a layer, and those before it, cannot learn because the gradient of its activation is zero."""
         for path, layer in walk(self.layers):
             if layer.function.flat:
                 warn(
@@ -352,10 +353,10 @@ class Network:
                 return
 
     def check_batch(self, rows: int, which: str = ": give it more rows") -> None:
-        """Raise ValueError if a batch norm would be trained on one row; `which` tells where, and what to do."""
+        """Raise ValueError if a batch norm would be trained on one row; `which` says where, and what to do."""
         if rows < 2 and any(isinstance(layer, BatchNorm) and layer.trainable for _, layer in walk(self.layers)):
             raise ValueError(
-                f"BatchNorm needs at least two rows in each mini-batch of a training, for one has no variance; "
+                f"BatchNorm needs at least two rows in each training mini-batch, since one row has no variance; "
                 f"got {rows}{which}"
             )
 
@@ -367,7 +368,7 @@ class Network:
             else any(layer.arrays((1,)) and layer.trainable for _, layer in walk(self.layers))
         )
         if not learns:
-            raise ValueError("there is nothing to train: no layer has parameters that are trainable")
+            raise ValueError("there is nothing to train: no layer has trainable parameters")
 
     # ---- running
 
@@ -380,12 +381,13 @@ class Network:
         if not all_finite(rows[missing]):
             why = "x is not finite there: remove these rows, or fill the values in"
         elif not all_finite(self.built.parameters):
-            why = "the parameters are not finite, as after a training that diverged: train again, with a smaller "
+            why = "the parameters are not finite, as after training that diverged: train again, with a smaller "
             why += "learning rate and x scaled to about 1"
         else:
-            why = f"they are beyond the range of {self.dtype}: scale x to about 1"
+            why = f"they exceed the range of {self.dtype}: scale x to about 1"
         raise ValueError(
-            f"outputs must be numbers to tell a class, got NaN in {len(missing)} of {len(rows)} rows ({listed}): {why}"
+            f"outputs must be numbers to determine a class, got NaN in {len(missing)} of {len(rows)} rows "
+            f"({listed}): {why}"
         )
 
     def warn_of_one_hot(self, targets: np.ndarray, metrics: MetricSet) -> None:
@@ -399,8 +401,8 @@ class Network:
             if not (ones.sum(axis=1) == 1).all():
                 return
         warn(
-            f"y has exactly one 1 in each row, but each of the {self.units} outputs is counted by itself: always "
-            f"answering 0 would be right in {1 - 1 / self.units:.0%}. For classes that exclude each other, end in "
+            f"y has exactly one 1 in each row, but each of the {self.units} outputs is counted separately: always "
+            f"predicting 0 would be right in {1 - 1 / self.units:.0%}. For mutually exclusive classes, end with "
             "Dense(..., activation='softmax') with loss 'cross_entropy'",
             UserWarning,
         )

@@ -15,15 +15,15 @@ from nnfast.metrics import names_in
 PATIENCE = 1.0  # seconds of work before any progress is shown
 
 
-def nobody_watches() -> bool:
+def stderr_unavailable() -> bool:
     """Return whether standard error is missing, as under pythonw, or closed, as in a daemon."""
     return sys.stderr is None or getattr(sys.stderr, "closed", False)
 
 
 def bar_class() -> Any:
     """Return tqdm if standard error can show a moving bar, else None."""
-    watched = getattr(sys.stderr, "isatty", lambda: False)()
-    if not (watched or "ipykernel" in sys.modules) or (watched and _knows_no_size()):
+    in_terminal = getattr(sys.stderr, "isatty", lambda: False)()
+    if not (in_terminal or "ipykernel" in sys.modules) or (in_terminal and _terminal_has_no_size()):
         return None
     try:
         from tqdm.auto import tqdm
@@ -32,7 +32,7 @@ def bar_class() -> Any:
     return tqdm
 
 
-def _knows_no_size() -> bool:
+def _terminal_has_no_size() -> bool:
     """Return whether the terminal reports zero columns or rows: tqdm would show nothing."""
     try:
         return 0 in os.get_terminal_size(sys.stderr.fileno())
@@ -42,8 +42,8 @@ def _knows_no_size() -> bool:
 
 @contextmanager
 def share_of_work(what: str, verbose: int) -> Iterator[Callable[[float], None]]:
-    """Yield a function to call now and then with the fraction of the work done; short work shows nothing."""
-    if not verbose or nobody_watches():
+    """Yield a function to call repeatedly with the fraction of the work done; short work shows nothing."""
+    if not verbose or stderr_unavailable():
         yield lambda share: None
         return
     tqdm = bar_class()
@@ -127,7 +127,7 @@ def _latest(history: Mapping[str, list[float]]) -> str:
 
 def progress_of(total: int, per_epoch: int, verbose: int) -> Progress:
     """Return a context manager that shows the progress of training for `total` steps."""
-    if not verbose or nobody_watches():
+    if not verbose or stderr_unavailable():
         return Progress()
     epochs = ceil(total / per_epoch)
     tqdm = bar_class()

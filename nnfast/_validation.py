@@ -20,11 +20,11 @@ import numpy as np
 
 MAX_SIZE = 2**31 - 1  # of one axis: the kernels are tested for sizes below it
 MAX_INT = 2**128  # default upper limit of an integer argument
-SHOWN = 5  # most columns of a data frame that a message describes
+SHOWN = 5  # maximum number of columns of a data frame in a message
 
 # Decorator for functions that compute with NumPy, so that the caller's `np.seterr` has no effect on them. Not for a
-# function that calls user code, which must see the user's own error state.
-own_error_state = np.errstate(all="ignore")
+# function that calls user code, which must run with the user's error state.
+ignore_float_errors = np.errstate(all="ignore")
 
 
 def describe(value: Any) -> str:
@@ -37,7 +37,7 @@ def describe(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return the shortened repr of `value`; some values have none, such as integers with too many digits to print."""
+    """Return the shortened repr of `value`, or a description if there is none, as for integers with too many digits."""
     try:
         return reprlib.repr(value)
     except Exception:
@@ -58,7 +58,7 @@ def as_array(
     Parameters
     ----------
     name : str
-        The name of the argument as the user knows it; error messages begin with it.
+        The name of the argument that the user knows; error messages begin with it.
     value : array_like
         Real numbers, booleans included.
     dtype : dtype, optional
@@ -151,7 +151,7 @@ def to_array(name: str, value: Any) -> np.ndarray:
         array = np.asarray(value)
     except MemoryError:
         raise
-    except Exception as error:  # of any kind: arrays of other libraries raise their own
+    except Exception as error:  # arrays of other libraries may raise any kind
         if isinstance(error, ValueError):
             raise ValueError(f"{name} must be a rectangular array of numbers: {_raggedness(value, error)}") from None
         raise TypeError(f"{name} cannot be read as an array of numbers, got {type(value).__name__}: {error}") from None
@@ -425,7 +425,7 @@ def check_holds(name: str, number: float, dtype: Any) -> None:
 
 
 def warn(message: str, category: type[Warning] = RuntimeWarning) -> None:
-    """Warn at the line of the user's code that has called nnfast, however deep in it this is."""
+    """Warn at the line of user code that called nnfast, however deep the call."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("nnfast", "numpy", "scipy"):
         level, frame = level + 1, frame.f_back
@@ -442,7 +442,7 @@ def warn_of_lost_digits(x: np.ndarray, y: np.ndarray, targets: np.ndarray, dtype
             warn(f'{lost}, or give the network dtype="float64"', UserWarning)
 
 
-@own_error_state
+@ignore_float_errors
 def lost_in_float32(name: str, array: np.ndarray) -> str | None:
     """Return a warning if a column holds values that float32 cannot tell apart though float64 can; None otherwise.
 
@@ -478,7 +478,7 @@ def lost_in_float32(name: str, array: np.ndarray) -> str | None:
 
 
 def content(value: Any) -> Any:
-    """Return a hashable key for a hyperparameter by which objects are compared: equal for equal arrays."""
+    """Return a hashable key by which hyperparameters are compared: equal for equal arrays."""
     if isinstance(value, np.ndarray):
         return value.shape, value.dtype.str, (value + 0.0).tobytes()  # -0.0 and 0.0 are equal
     return tuple(map(content, value)) if isinstance(value, (list, tuple)) else value
@@ -504,7 +504,7 @@ def choose(name: str, value: Any, choices: Sequence[str]) -> str:
         raise TypeError(f"{name} must be one of {', '.join(map(repr, choices))}, got {describe(value)}")
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {shown(value)}")
-    return str(value)  # a string of NumPy's would show in a repr
+    return str(value)  # the repr of a NumPy string differs
 
 
 def as_tuple(name: str, value: Any, of: str) -> tuple[Any, ...]:

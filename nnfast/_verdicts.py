@@ -23,28 +23,28 @@ from typing import Any
 
 import numpy as np
 
-from nnfast._validation import own_error_state
+from nnfast._validation import ignore_float_errors
 
 EPSILON = float(np.finfo(np.float64).eps)
 EPSILON32 = float(np.finfo(np.float32).eps)
 RATIO = 4.0  # of two neighbouring values of h
-FINER = 9  # values of h below the first one
-COARSER = 6  # values of h above it, for functions dominated by rounding
+SMALLER = 9  # values of h below the first one
+LARGER = 6  # values of h above it, for functions dominated by rounding
 SCATTER = 10.0  # times the measured rounding: the error that a slope may have
-VAGUE = 4.0  # times the tolerance: where rounding is larger, an agreement means nothing yet
+VAGUE = 4.0  # times the tolerance: with more rounding, agreement means nothing yet
 SMALL = 1e-4  # of the largest slope overall: smaller slopes need no more precision than one of this size
-OBVIOUS = 100.0  # times farther off than the first slopes of both sides are apart: wrong without further evaluation
-OBVIOUS_AFTER = 3  # smaller values of h
+OBVIOUS = 100.0  # times the distance between the first slopes of both sides: claims this far off are wrong
+OBVIOUS_AFTER = 3  # smaller values of h: no more are evaluated for obviously wrong claims
 SIDES = 3.0  # times the rounding, for the extrapolated slope of one side
-JUMP = 5  # smallest values of h, which all see the same change where the value jumps
+JUMP = 5  # smallest values of h: where the value jumps, it changes by the same amount for all of them
 WAVES = 0.05  # of the largest change: if the smallest values of h scatter by more, the function oscillates
 CALM = 100.0  # times less scatter than both sides together: this side is smooth, and the other one jumps
 BENT = 7  # values of h after the first one, by which a kink within the first h is out of reach
-UNSEEN = 16.0  # times the rounding of a value: rounding may hide smaller changes
+HIDDEN = 16.0  # times the rounding of a value: rounding may hide smaller changes
 EXCUSED = 1e-3  # of the largest slope overall: with a larger uncertainty, nothing can be concluded
 
 Sides = tuple[np.ndarray, np.ndarray, np.ndarray]  # slopes to the right and to the left, and the values of h
-Ask = Callable[[float, Mapping[str, np.ndarray]], Mapping[str, Sides]]
+Evaluate = Callable[[float, Mapping[str, np.ndarray]], Mapping[str, Sides]]
 
 
 @dataclass
@@ -87,20 +87,20 @@ class Verdict:
             if name != "claimed":
                 getattr(self, name)[entries[which]] = array[which]
 
-    def excuse_rounding(self, rounding: float) -> None:
+    def accept_rounding(self, rounding: float) -> None:
         """Accept claims that are off by no more than their own rounding."""
         excused = self.wrong & (self.distance <= rounding)
         self.wrong[excused] = self.outside[excused] = False
         self.uncertainty[excused] = np.maximum(self.uncertainty, self.distance)[excused]
 
     @property
-    @own_error_state
+    @ignore_float_errors
     def distance(self) -> np.ndarray:
         """The distance of the claims from the slopes; infinite where either is not finite."""
         distance = np.abs(self.claimed - self.slope)
         return np.where(np.isnan(distance), np.inf, distance)
 
-    @own_error_state
+    @ignore_float_errors
     def errors(self, tolerance: float) -> np.ndarray:
         """Return relative errors, scaled so that the uncertainty alone stays within the tolerance."""
         size = np.maximum(np.abs(self.claimed), np.abs(self.slope)) + self.uncertainty / tolerance
@@ -111,7 +111,7 @@ class Verdict:
 def judge(
     claimed: Mapping[str, np.ndarray],
     points: Mapping[str, np.ndarray],
-    ask: Ask,
+    evaluate: Evaluate,
     value: float,
     tolerance: float,
     quantum: Callable[[], float] | None = None,
@@ -122,52 +122,54 @@ def judge(
     ----------
     claimed, points : mapping of str to ndarray
         The claims, and the numbers that are varied, as flat arrays.
-    ask : callable
-        Given a factor for the usual h, and the indices of the entries to evaluate by array, it returns the slopes to
-        the right and to the left of each, and the values of h.
+    evaluate : callable
+        Takes a factor for the usual h and, by array, the indices of the entries to evaluate. Returns, by array, the
+        slopes to the right and to the left of each entry, and the values of h.
     value : float
         The function's value at the point.
     tolerance : float
         The largest relative error that counts as right.
     quantum : callable, optional
-        Returns, once there are values, the unit to which they are rounded; 0 if that is no more than their last place.
+        Returns, after all evaluations, the unit to which values are rounded; 0 if that is at most their last place.
         Omitted if nothing is rounded to less than double precision.
     """
-    sides = ask(1.0, {name: np.arange(claim.size) for name, claim in claimed.items()})
+    first = evaluate(1.0, {name: np.arange(claim.size) for name, claim in claimed.items()})
     ladders = {
-        name: _Ladder(claimed[name], points[name], sides[name], value, tolerance, quantum is not None)
+        name: _Ladder(claimed[name], points[name], first[name], value, tolerance, quantum is not None)
         for name in claimed
     }
     limit = EXCUSED * max((ladder.largest for ladder in ladders.values()), default=0.0)
     for ladder in ladders.values():
-        ladder.look_once(limit)
-    _look_closer(ask, ladders)
-    for power in range(1, COARSER + 1):
-        for name, coarser in _ask_open(ask, RATIO**power, ladders, ladders).items():
-            ladders[name].go_coarser(coarser)
-    _look_closer(ask, ladders)
+        ladder.accept_at_first_h(limit)
+    _add_smaller_h(evaluate, ladders)
+    for power in range(1, LARGER + 1):
+        for name, sides in _evaluate_open(evaluate, RATIO**power, ladders, ladders).items():
+            ladders[name].add_larger_h(sides)
+    _add_smaller_h(evaluate, ladders)
     for ladder in ladders.values():
         ladder.decide(limit, quantum() if quantum else 0.0)
     return {name: ladder.verdict for name, ladder in ladders.items()}
 
 
-def _look_closer(ask: Ask, ladders: Mapping[str, _Ladder]) -> None:
-    """Evaluate at smaller and smaller values of h, for as long as they may be informative."""
-    for power in range(1, FINER + 1):
-        due = [name for name, ladder in ladders.items() if ladder.finer == power - 1 and ladder.needs_finer]
-        for name, finer in _ask_open(ask, RATIO**-power, due, ladders).items():
-            ladders[name].look_closer(finer)
+def _add_smaller_h(evaluate: Evaluate, ladders: Mapping[str, _Ladder]) -> None:
+    """Evaluate at smaller and smaller values of h, as long as they may be informative."""
+    for power in range(1, SMALLER + 1):
+        due = [name for name, ladder in ladders.items() if ladder.n_smaller == power - 1 and ladder.needs_smaller_h]
+        for name, sides in _evaluate_open(evaluate, RATIO**-power, due, ladders).items():
+            ladders[name].add_smaller_h(sides)
 
 
-def _ask_open(ask: Ask, factor: float, names: Iterable[str], ladders: Mapping[str, _Ladder]) -> Mapping[str, Sides]:
-    questions = {name: ladders[name].open for name in names if ladders[name].open.size}
-    return ask(factor, questions) if questions else {}
+def _evaluate_open(
+    evaluate: Evaluate, factor: float, names: Iterable[str], ladders: Mapping[str, _Ladder]
+) -> Mapping[str, Sides]:
+    entries = {name: ladders[name].open for name in names if ladders[name].open.size}
+    return evaluate(factor, entries) if entries else {}
 
 
 class _Ladder:
     """The slopes of one array at all values of h so far, for the entries that are still open."""
 
-    @own_error_state
+    @ignore_float_errors
     def __init__(
         self,
         claimed: np.ndarray,
@@ -187,7 +189,7 @@ class _Ladder:
         self.first_gap, self.first_h = np.abs(right - left), h
         self.verdict.moved = (right != 0) | (left != 0)
         self.open = np.arange(claimed.size)
-        self.finer, self.went_coarser = 0, False
+        self.n_smaller, self.has_larger_h = 0, False
         self.right, self.left, self.hs = [right], [left], [h]
 
     def _rounding(self, right: np.ndarray, left: np.ndarray, h: np.ndarray, at: Any) -> np.ndarray:
@@ -207,8 +209,8 @@ class _Ladder:
         for kept in (self.right, self.left, self.hs):
             kept[:] = [array[which] for array in kept]
 
-    @own_error_state
-    def look_once(self, limit: float) -> None:
+    @ignore_float_errors
+    def accept_at_first_h(self, limit: float) -> None:
         """Accept the entries that agree at the first h."""
         verdict = self.verdict
         verdict.uncertainty = np.minimum(verdict.uncertainty, limit)
@@ -217,25 +219,25 @@ class _Ladder:
         self.keep(self.different | ~self._is_clear(verdict.claimed, verdict.slope, verdict.uncertainty))
 
     @property
-    def needs_finer(self) -> bool:
-        """Whether a smaller h may help; more rounding helps no entry that merely agrees too vaguely."""
-        return bool(self.open.size and (self.went_coarser or self.different[self.open].any()))
+    def needs_smaller_h(self) -> bool:
+        """Whether a smaller h may help; it does not if all entries agree, but too vaguely: rounding would only grow."""
+        return bool(self.open.size and (self.has_larger_h or self.different[self.open].any()))
 
     def _differs(self, slope: np.ndarray, rounding: np.ndarray) -> np.ndarray:
-        """Which open entries are farther off than the smallest possible rounding explains."""
+        """Return which open entries are farther off than the smallest possible rounding explains."""
         claimed = self.verdict.claimed[self.open]
         return np.asarray(~(np.abs(claimed - slope) <= self.tolerance * _size(claimed, slope) + rounding))
 
     def _is_clear(self, claimed: np.ndarray, slope: np.ndarray, rounding: np.ndarray) -> np.ndarray:
-        """Where rounding is small enough for an agreement to mean something."""
+        """Return where rounding is small enough for agreement to mean something."""
         size = _size(claimed, slope)
         return np.asarray(rounding <= VAGUE * self.tolerance * np.maximum(size, SMALL * self.scale))
 
-    @own_error_state
-    def go_coarser(self, sides: Sides) -> None:
+    @ignore_float_errors
+    def add_larger_h(self, sides: Sides) -> None:
         """Add the slopes at a larger h; accept entries that agree there and, as far as rounding allows, before."""
         self._add(sides, 0)
-        self.went_coarser = True
+        self.has_larger_h = True
         verdict, at = self.verdict, self.open
         central = [_central(self.right[k], self.left[k]) for k in (0, 1)]
         rounding = [self._rounding(self.right[k], self.left[k], self.hs[k], at) / self.hs[k] for k in (0, 1)]
@@ -248,10 +250,10 @@ class _Ladder:
         verdict.slope[at[done]], verdict.uncertainty[at[done]] = central[0][done], rounding[0][done]
         self.keep(~done)
 
-    @own_error_state
-    def look_closer(self, sides: Sides) -> None:
+    @ignore_float_errors
+    def add_smaller_h(self, sides: Sides) -> None:
         """Add the slopes at a smaller h; accept entries that agree there and at the one before."""
-        self.finer += 1
+        self.n_smaller += 1
         self._add(sides, len(self.hs))
         verdict, at = self.verdict, self.open
         claimed = verdict.claimed[at]
@@ -264,7 +266,7 @@ class _Ladder:
             rounding = self._rounding(self.right[k], self.left[k], self.hs[k], at) / self.hs[k]
             agrees &= rounding <= VAGUE * slack * allowed
         if self.may_round:
-            agrees &= ~self._is_blind(self.right, self.left)
+            agrees &= ~self._is_rounded_away(self.right, self.left)
         done = at[agrees]
         gap, share = np.abs(self.right[-2] - self.left[-2])[agrees], (self.hs[-2] / self.first_h[at])[agrees]
         verdict.slope[done] = _central(self.right[-2], self.left[-2])[agrees]
@@ -278,8 +280,8 @@ class _Ladder:
         self.keep(~agrees & ~wrong)
 
     def _obviously_wrong(self) -> np.ndarray:
-        """Which open claims are far off from slopes that hardly change over the first values of h."""
-        if self.finer != OBVIOUS_AFTER:
+        """Return which open claims are far off from slopes that hardly change over the first values of h."""
+        if self.n_smaller != OBVIOUS_AFTER:
             return np.zeros(self.open.size, bool)
         claimed = self.verdict.claimed[self.open]
         slopes = np.array(self.right[-1 - OBVIOUS_AFTER :] + self.left[-1 - OBVIOUS_AFTER :])
@@ -298,9 +300,9 @@ class _Ladder:
             kept.insert(place, new)
         self.verdict.moved[self.open] |= (sides[0] != 0) | (sides[1] != 0)
 
-    @own_error_state
+    @ignore_float_errors
     def decide(self, limit: float, rounding_of_value: float) -> None:
-        """Judge what is still open, each entry at its best h."""
+        """Judge the remaining open entries, each at its best h."""
         if not self.open.size:
             return
         verdict, at = self.verdict, self.open
@@ -309,7 +311,7 @@ class _Ladder:
         claimed = verdict.claimed[at]
         least = self._rounding(right, left, hs, at)
         rounding = np.maximum(least, rounding_of_value)
-        flat = self._forget_unseen(right, left, hs, rounding)
+        flat = self._drop_rounded_away(right, left, hs, rounding)
         central = _central(right, left)
         scatter = _scatter(central, hs)
         slope, about = _best(central, hs, np.maximum(scatter, rounding))
@@ -347,33 +349,35 @@ class _Ladder:
         verdict.jumps[at] = jumps
 
     def _bent_at_first(self, right: np.ndarray, left: np.ndarray, about: np.ndarray) -> np.ndarray:
-        """Where a kink lay within the first h, though smaller ones see none: curvature shrinks with h."""
+        """Return where a kink lies within the first h but not within smaller ones: curvature shrinks with h."""
         gap = np.abs(right - left)
-        return np.asarray(gap[-1 - FINER] > 4 * (gap[-1 - FINER + BENT] * RATIO**BENT + about))
+        return np.asarray(gap[-1 - SMALLER] > 4 * (gap[-1 - SMALLER + BENT] * RATIO**BENT + about))
 
-    def _forget_unseen(self, right: np.ndarray, left: np.ndarray, hs: np.ndarray, rounding: np.ndarray) -> np.ndarray:
+    def _drop_rounded_away(
+        self, right: np.ndarray, left: np.ndarray, hs: np.ndarray, rounding: np.ndarray
+    ) -> np.ndarray:
         """Drop values of h that change nothing where larger ones do: a function that rounds internally ignores them.
 
         Return where the function may instead have a flat part, with a slope of zero.
         """
         if not self.may_round:
             return np.zeros(right.shape[1], bool)
-        blind = self._is_blind(right, left)
-        seen = np.maximum(np.abs(right), np.abs(left))
-        expected = hs * np.min(seen, axis=0, initial=np.inf, where=seen > 0)
-        flat = blind & (((right == 0) | (left == 0)) & (expected > UNSEEN * rounding)).any(axis=0)
+        rounded_away = self._is_rounded_away(right, left)
+        larger = np.maximum(np.abs(right), np.abs(left))
+        expected = hs * np.min(larger, axis=0, initial=np.inf, where=larger > 0)
+        flat = rounded_away & (((right == 0) | (left == 0)) & (expected > HIDDEN * rounding)).any(axis=0)
         for side in (right, left):
-            side[(side == 0) & blind] = np.nan
+            side[(side == 0) & rounded_away] = np.nan
         still = (right == 0) & (left == 0) & (hs < 2 * EPSILON32 * np.abs(self.point[self.open]))
         still &= ((right != 0) | (left != 0)).any(axis=0)
         right[still] = left[still] = np.nan
         return flat
 
     @staticmethod
-    def _is_blind(right: Any, left: Any) -> np.ndarray:
-        """Where the smallest h changes nothing on one side, although the largest ones do on both."""
-        sees = (right[0] != 0) & (left[0] != 0) & (right[1] != 0) & (left[1] != 0)
-        return np.asarray(sees & ((right[-1] == 0) | (left[-1] == 0)))
+    def _is_rounded_away(right: Any, left: Any) -> np.ndarray:
+        """Return where the smallest h changes nothing on one side, although the largest ones do on both."""
+        moves = (right[0] != 0) & (left[0] != 0) & (right[1] != 0) & (left[1] != 0)
+        return np.asarray(moves & ((right[-1] == 0) | (left[-1] == 0)))
 
 
 def _extrapolated(side: np.ndarray, hs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -406,7 +410,7 @@ def _scatter(estimates: np.ndarray, hs: np.ndarray) -> np.ndarray:
 
 
 def _jumps(right: np.ndarray, left: np.ndarray, hs: np.ndarray, rounding: np.ndarray) -> np.ndarray:
-    """Where the value changes by about the same amount, with the same sign, however small h is; noise changes sign."""
+    """Return where the value changes by about the same signed amount however small h is; noise changes sign."""
     jumps = np.zeros(right.shape[1], bool)
     for side in (right, left):
         changes = (side * hs)[-JUMP:]
@@ -416,7 +420,7 @@ def _jumps(right: np.ndarray, left: np.ndarray, hs: np.ndarray, rounding: np.nda
 
 
 def _waves(right: np.ndarray, left: np.ndarray, hs: np.ndarray, scatter: np.ndarray, claimed: np.ndarray) -> np.ndarray:
-    """Where the value changes as much at the smallest values of h as at any other, and the claim is steep enough.
+    """Return where the value changes as much at the smallest values of h as at any other, and the claim is steep.
 
     An example is sin(1e12 * x): no h is small enough to distinguish its slope from noise.
     """

@@ -1,6 +1,6 @@
-"""Activation functions, as descriptions: which function, and its parameter. The arithmetic is the kernels'.
+"""Activation functions as descriptions: the function and its parameter. The kernels do the arithmetic.
 
-A layer takes one by name, with the parameter at its default, or as an object. The functions themselves, on plain
+A layer accepts an activation by name, with its default parameter, or as an object. The functions themselves, for
 arrays, are in `nnfast.functions`. Definitions and defaults are PyTorch's.
 """
 
@@ -42,16 +42,16 @@ def _approximation(name: str, value: Any) -> str:
 
 
 class Activation(Description, noun="an activation", tag="name"):
-    """An activation function: what all of them have in common.
+    """Base class of activation functions.
 
-    Objects do not change, and are equal if they are the same function with the same parameter.
+    Objects are immutable, and equal if they are the same function with the same parameter.
 
     Attributes
     ----------
     name : str
         The name of the function, as in ``Dense(8, activation=name)``.
     alpha : float
-        Its parameter; 0.0 of a function that has none.
+        The parameter; 0.0 for a function without one.
     """
 
     name: ClassVar[str] = ""
@@ -61,13 +61,13 @@ class Activation(Description, noun="an activation", tag="name"):
     flat: ClassVar[bool] = False  # the derivative is zero everywhere
     from_input: ClassVar[bool] = False  # the derivative is computed from the input, not from the output
     mixes: ClassVar[bool] = False  # each output is computed from all inputs of the row
-    classes: ClassVar[bool] = False  # the outputs are of classes that exclude each other
+    classes: ClassVar[bool] = False  # the outputs are of mutually exclusive classes
     logarithms: ClassVar[bool] = False  # ... and are the logarithms of their probabilities
-    threshold: ClassVar[float | None] = None  # an output above it is the answer yes
-    not_negative: ClassVar[bool] = False  # outputs may be rates: any number from zero on, or up to one
+    threshold: ClassVar[float | None] = None  # the prediction is 1 if the output is above it
+    not_negative: ClassVar[bool] = False  # outputs may be rates: not negative
     unbounded: ClassVar[bool] = False  # outputs may be logarithms of rates: any number
-    initializer: ClassVar[str] = "glorot_uniform"  # of a layer's weights, by default
-    loss: ClassVar[str] = "mean_squared_error"  # of an output layer, by default
+    initializer: ClassVar[str] = "glorot_uniform"  # default for the weights of a layer
+    loss: ClassVar[str] = "mean_squared_error"  # default for an output layer
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Activation):
@@ -79,15 +79,15 @@ class Activation(Description, noun="an activation", tag="name"):
 
     @classmethod
     def named(cls) -> tuple[Activation, ...]:
-        """Return the objects that names stand for: the function with its defaults."""
+        """Return the objects that can be given by name: the function with its defaults."""
         return (cls(),)
 
     def given(self) -> str | Activation:
-        """Return its name if that says all, else itself."""
+        """Return the name if the parameter is the default, else the object."""
         return self.name if self == _BY_NAME[self.name] else self
 
     def config(self) -> str | list[Any]:
-        """Return what a file holds of it: its name, and the parameter where it is not the default."""
+        """Return what a file stores: the name, and the parameter if it is not the default."""
         return self.name if self == _BY_NAME[self.name] else [self.name, self.alpha]
 
 
@@ -105,7 +105,7 @@ class Identity(Activation, name="identity"):
 
 
 class Step(Activation, name="step"):
-    """1 above zero, else 0 (McCulloch and Pitts 1943): it has no slope to train through.
+    """1 above zero, else 0 (McCulloch and Pitts 1943): its derivative is zero, so no gradient passes through it.
 
     Examples
     --------
@@ -145,7 +145,7 @@ class Tanh(Activation, name="tanh"):
 
 
 class ReLU(Activation, name="relu"):
-    """``max(x, 0)`` (Nair and Hinton 2010); its derivative at zero is taken as 0.
+    """``max(x, 0)`` (Nair and Hinton 2010); its derivative at zero is defined as 0.
 
     Examples
     --------
@@ -186,7 +186,7 @@ class LeakyReLU(Activation, name="leaky_relu"):
     negative_slope: float = Field(_not_negative, default=0.01)
 
     def settle(self) -> None:
-        """Keep the parameter under the name that kernels know."""
+        """Store the parameter under the name that the kernels use."""
         vars(self).update(alpha=self.negative_slope)
 
 
@@ -198,7 +198,7 @@ class ELU(Activation, name="elu"):
     Parameters
     ----------
     alpha : float
-        Minus the limit to the left; not negative.
+        Minus the limit for ``x`` toward minus infinity; not negative.
 
     Raises
     ------
@@ -219,8 +219,8 @@ class ELU(Activation, name="elu"):
 class SELU(Activation, name="selu"):
     """``1.0507 * x`` above zero and ``1.0507 * 1.6733 * (exp(x) - 1)`` below (Klambauer et al. 2017).
 
-    The two constants, here to four digits, keep mean 0 and variance 1 from layer to layer if weights have the variance
-    1 / inputs: initializer ``"lecun_normal"``, the default of a layer with this activation.
+    The two constants, rounded here to four digits, preserve mean 0 and variance 1 from layer to layer if the variance
+    of weights is 1 / inputs: initializer ``"lecun_normal"``, the default of a layer with this activation.
 
     Examples
     --------
@@ -234,18 +234,18 @@ class SELU(Activation, name="selu"):
 
 
 class GELU(Activation, name="gelu"):
-    """``x`` times the normal distribution function of ``x`` (Hendrycks and Gimpel 2016).
+    """``x`` times the standard normal distribution function of ``x`` (Hendrycks and Gimpel 2016).
 
     Parameters
     ----------
     approximate : {"none", "tanh"}
-        ``"none"`` is exact, ``x * (1 + erf(x / sqrt(2))) / 2``; ``"tanh"`` is the paper's approximation of it,
+        ``"none"`` is exact, ``x * (1 + erf(x / sqrt(2))) / 2``; ``"tanh"`` is the approximation in the paper,
         ``x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2``, named ``"gelu_tanh"``.
 
     Raises
     ------
     TypeError, ValueError
-        If `approximate` is neither.
+        If `approximate` is neither of these.
 
     Examples
     --------
@@ -259,7 +259,7 @@ class GELU(Activation, name="gelu"):
     approximate: str = Field(_approximation, default="none")
 
     def settle(self) -> None:
-        """Take the name of the approximation."""
+        """Set the name if it is the approximation."""
         if self.approximate == "tanh":
             vars(self).update(name="gelu_tanh")
 
@@ -286,13 +286,13 @@ class SiLU(Activation, name="silu"):
 class Softplus(Activation, name="softplus"):
     """``log(1 + exp(beta * x)) / beta``, a smooth relu (Dugas et al. 2000).
 
-    PyTorch takes ``x`` itself from ``beta * x = 20`` on; here the formula holds everywhere, which is up to
-    ``2.1e-9 / beta`` more.
+    PyTorch returns ``x`` itself where ``beta * x > 20``; here the formula is used everywhere, with results larger by up
+    to ``2.1e-9 / beta``.
 
     Parameters
     ----------
     beta : float
-        Above zero; the larger, the sharper the bend.
+        Above zero: the larger, the sharper the bend.
 
     Raises
     ------
@@ -311,14 +311,14 @@ class Softplus(Activation, name="softplus"):
     beta: float = Field(_positive, default=1.0)
 
     def settle(self) -> None:
-        """Keep the parameter under the name that kernels know."""
+        """Store the parameter under the name that the kernels use."""
         vars(self).update(alpha=self.beta)
 
 
 class HardSigmoid(Activation, name="hard_sigmoid"):
-    """``(x + 3) / 6`` held within 0 and 1 (Howard et al. 2019): a sigmoid of straight lines, with PyTorch's slope.
+    """``(x + 3) / 6``, clipped to [0, 1] (Howard et al. 2019): a piecewise linear sigmoid, with PyTorch's slope.
 
-    The derivative at the corners is taken as 0.
+    The derivative at the corners is defined as 0.
 
     Examples
     --------
@@ -331,7 +331,7 @@ class HardSigmoid(Activation, name="hard_sigmoid"):
 
 
 class Softmax(Activation, name="softmax"):
-    """``exp(x)`` over its sum along a row (Bridle 1990): probabilities of classes.
+    """``exp(x)`` divided by its sum over the row (Bridle 1990): probabilities of classes.
 
     Examples
     --------
@@ -345,7 +345,7 @@ class Softmax(Activation, name="softmax"):
 
 
 class LogSoftmax(Activation, name="log_softmax"):
-    """The logarithm of `Softmax`, ``x - log(sum(exp(x)))``, also where the probability is too small for a number.
+    """The logarithm of `Softmax`, ``x - log(sum(exp(x)))``, also where the probability underflows.
 
     Examples
     --------
@@ -370,7 +370,7 @@ def activation_from(config: Any) -> Activation:
     Raises
     ------
     TypeError, ValueError
-        If it describes none.
+        If it does not describe an activation.
 
     Examples
     --------
@@ -381,24 +381,24 @@ def activation_from(config: Any) -> Activation:
     if not isinstance(config, list):
         return resolve_activation(config)
     name, alpha = config
-    kind: Any = type(resolve_activation(name))  # one with a parameter, then
+    kind: Any = type(resolve_activation(name))  # a class whose constructor takes the parameter
     return kind(alpha)
 
 
 def resolve_activation(activation: Any, name: str = "activation") -> Activation:
-    """Return the object for a name; return an object unchanged.
+    """Return the activation for a name; return an object unchanged.
 
     Parameters
     ----------
     activation : str or Activation
-        A name stands for the function with its default parameter.
+        A name means the function with its default parameter.
     name : str
-        What the caller's user calls the argument.
+        The name of the argument in error messages.
 
     Raises
     ------
     TypeError, ValueError
-        If it is neither, or no activation has that name.
+        If it is neither a name nor an activation, or no activation has that name.
 
     Examples
     --------

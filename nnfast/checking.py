@@ -14,7 +14,7 @@ import numpy as np
 
 from nnfast import numerical
 from nnfast._network import Network
-from nnfast._validation import as_array, as_weights, check_float, describe, own_error_state
+from nnfast._validation import as_array, as_weights, check_float, describe, ignore_float_errors
 from nnfast._verdicts import EPSILON, RATIO, Sides, Verdict, judge
 from nnfast.gradients import number, one_sided_slopes
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrayReport", "GradientReport", "assert_gradient_correct", "check_gradient"]
 
-STEP = float(np.finfo(np.float64).eps ** (1 / 3))  # balances rounding and the error of a central difference
+H = float(np.finfo(np.float64).eps ** (1 / 3))  # balances rounding and the error of a central difference
 TOLERANCE = 1e-6
 FLOOR = 1e-3  # of an array's largest slope: smaller ones do not determine a factor
-BESIDE = RATIO**-6  # of the difference: so near that only a kink at the point itself changes a claim much
+BESIDE = RATIO**-6  # of h: so near that only a kink at the point itself changes a claim much
 SUMMED = 32  # units in the last place of the largest entry: the error of sums in the precision of a claim
 CHEAP = 256  # entries, of an array as large as the network, up to which single losses cost less than all differences
 FEW = 200  # wrong claims examined beside the point
@@ -91,8 +91,8 @@ class GradientReport(Mapping[str, ArrayReport]):
     tolerance : float
         The largest relative error that counts as right.
     random : str
-        The results of two calls of the function with the same argument, if they differ by more than rounding: the
-        gradient of such a function cannot be checked, and the report is false. Otherwise empty.
+        The results of two calls of the function with the same argument, if they differ by more than rounding: then
+        its gradient cannot be checked, and the report is false. Otherwise empty.
 
     Examples
     --------
@@ -128,17 +128,17 @@ class GradientReport(Mapping[str, ArrayReport]):
         verdict = self._verdict(undecided)
         if kinks:
             verdict += f", {_entries(kinks)} at kinks left out"
-        if undecided and not verdict.startswith("cannot"):
-            verdict += f", {_entries(undecided)} cannot be told"
+        if undecided and verdict != "undecided":
+            verdict += f", {_entries(undecided)} undecided"
         rows: list[tuple[str, ...]] = [
             ("array", "shape", "relative error", "at", "gradient", "numerical", "absolute error", "kinks", "verdict")
         ]
         rows += [_row(array) for array in self.values()]
         columns = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        columns[-1] = len("verdict")  # the last column may be long, but not its rule
+        columns[-1] = len("verdict")  # the last column may be long, but not the line below its title
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, columns, strict=True)).rstrip() for row in rows]
         lines.insert(1, "  ".join("-" * w for w in columns))
-        head = f"gradient of {self.subject}: {verdict} (step {self.h:.2g}, tolerance {self.tolerance:.2g})"
+        head = f"gradient of {self.subject}: {verdict} (h = {self.h:.2g}, tolerance = {self.tolerance:.2g})"
         return "\n".join([head, *lines])
 
     __repr__ = __str__
@@ -146,10 +146,10 @@ class GradientReport(Mapping[str, ArrayReport]):
     def _verdict(self, undecided: int) -> str:
         bad = [name for name, array in self.items() if not array]
         if self.random:
-            return f"NO GRADIENT CAN BE CHECKED: the function is random: {self.random}"
+            return f"CANNOT BE CHECKED: the function is random: {self.random}"
         if bad:
             return f"WRONG in {', '.join(bad)}"
-        return "cannot be told" if undecided and undecided == sum(a.wrong.size for a in self.values()) else "right"
+        return "undecided" if undecided and undecided == sum(a.wrong.size for a in self.values()) else "right"
 
     def plot(self, axes: Any = None) -> Any:
         """Draw a map of the errors of each array, with matplotlib.
@@ -211,7 +211,8 @@ def check_gradient(
     -------
     GradientReport
         True if nothing is wrong; when printed, it shows what is wrong, by how much and, as far as the numbers show,
-        why, and what cannot be decided. Also false if `f` is random: if it gives different values for one argument.
+        why, and what cannot be decided. Also false if `f` is random: if it returns different values for the same
+        argument.
 
     Raises
     ------
@@ -242,14 +243,14 @@ def check_gradient(
     given = gradient(point.copy()) if callable(gradient) else gradient
     claimed, rounding = {"x": _claimed(what, given, point.shape)}, {"x": _rounding_of(given)}
     probe = _Probe(f, point)
-    check = _Check(claimed, {"x": point}, probe.ask, probe.value, tolerance, rounding=rounding)
-    usual = STEP * np.maximum(1.0, np.abs(point.ravel()))
-    found = check.run({"x": usual} if h is None else {"x": np.full(point.size, _checked_step(h))}, probe.quantum)
+    check = _Check(claimed, {"x": point}, probe.evaluate, probe.value, tolerance, rounding=rounding)
+    usual = H * np.maximum(1.0, np.abs(point.ravel()))
+    found = check.run({"x": usual} if h is None else {"x": np.full(point.size, _checked_h(h))}, probe.quantum)
     if h is not None:
         check.run_again(found, {"x": usual}, probe.quantum)
     subject = getattr(f, "__name__", type(f).__name__)
     reports = {"x": _report("x", found["x"], point.shape, tolerance, probe.is_single())}
-    return GradientReport(subject, reports, STEP if h is None else float(h), tolerance, probe.randomness())
+    return GradientReport(subject, reports, H if h is None else float(h), tolerance, probe.randomness())
 
 
 def check_network(
@@ -273,7 +274,7 @@ def check_network(
     checked. `subject` is its name in the report.
     """
     tolerance = _checked_tolerance(tolerance)
-    own_step = None if h is None else _checked_step(h)
+    h = None if h is None else _checked_h(h)
     names = numerical.chosen_names(double, wrt if gradient is None else _claimed_names(double, gradient, wrt))
     rows, targets = double.data(x, y)
     weights = as_weights(sample_weight, len(rows))
@@ -293,30 +294,30 @@ def check_network(
         given, what = _by_name(double, gradient), "gradient"
     claimed = {name: _claimed(f"{what}[{name!r}]", given[name], points[name].shape) for name in names}
 
-    def ask(steps: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], coarser: bool) -> dict[str, Sides]:
-        step = max(float(steps[name].max(initial=0)) for name in wanted) or STEP  # the same for all
+    def evaluate(hs: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], larger: bool) -> dict[str, Sides]:
+        h = max(float(hs[name].max(initial=0)) for name in wanted) or H  # the same for all
         size = sum(points[name].size for name in wanted)
         if sum(map(len, wanted.values())) * len(double.built.parameters) <= CHEAP * size:
-            return {name: one_by_one(name, entries, step) for name, entries in wanted.items()}
+            return {name: one_by_one(name, entries, h) for name, entries in wanted.items()}
         found = {}
-        slopes = numerical.slopes(double, rows, targets, weights, list(wanted), step, verbose, training=training)
+        slopes = numerical.slopes(double, rows, targets, weights, list(wanted), h, verbose, training=training)
         for name, entries in wanted.items():
             right, left = (side.reshape(-1)[entries] for side in slopes[name])
-            found[name] = (right, left, np.full(len(entries), step))
+            found[name] = (right, left, np.full(len(entries), h))
         return found
 
-    def one_by_one(name: str, entries: np.ndarray, step: float) -> Sides:
+    def one_by_one(name: str, entries: np.ndarray, h: float) -> Sides:
         at = np.array(rows.reshape(len(rows), *double.built_shape)) if name == numerical.INPUT else rows
         moved = (at if name == numerical.INPUT else double.params[name]).reshape(-1)
         sides = np.empty((2, len(entries)))
         for place, entry in enumerate(entries):
             center = moved[entry]
-            for side, delta in enumerate((step, -step)):
+            for side, delta in enumerate((h, -h)):
                 moved[entry] = center + delta
                 width = moved[entry] - center
                 sides[side, place] = (model.loss(at, y, **options) - value) / width if width else 0.0
             moved[entry] = center
-        return sides[0], sides[1], np.full(len(entries), step)
+        return sides[0], sides[1], np.full(len(entries), h)
 
     def beside(name: str, entry: int, delta: float) -> float:
         twin, at = model.copy(), np.array(rows.reshape(len(rows), *double.built_shape))
@@ -324,16 +325,16 @@ def check_network(
         return float(twin.gradient(at, y, wrt=name, **options)[name].flat[entry])
 
     rounding = {name: _rounding_of(given[name]) for name in names}
-    check = _Check(claimed, points, ask, value, tolerance, beside, rounding)
+    check = _Check(claimed, points, evaluate, value, tolerance, beside, rounding)
 
-    def steps_of(step: float) -> dict[str, np.ndarray]:
-        return {name: np.full(claim.size, step) for name, claim in claimed.items()}
+    def for_all(h: float) -> dict[str, np.ndarray]:
+        return {name: np.full(claim.size, h) for name, claim in claimed.items()}
 
-    found = check.run(steps_of(own_step or STEP))
-    if own_step is not None:
-        check.run_again(found, steps_of(STEP))
+    found = check.run(for_all(h or H))
+    if h is not None:
+        check.run_again(found, for_all(H))
     reports = {name: _report(name, found[name], points[name].shape, tolerance) for name in claimed}
-    return GradientReport(subject, reports, own_step or STEP, tolerance)
+    return GradientReport(subject, reports, h or H, tolerance)
 
 
 def _by_name(network: Network, gradient: Mapping[str, Any]) -> dict[str, Any]:
@@ -355,7 +356,7 @@ def _claimed_names(network: Network, gradient: Any, wrt: Any) -> list[str]:
     chosen = held if wrt is None else numerical.chosen_names(network, wrt)
     for name in chosen:
         if name not in held:
-            raise ValueError(f"gradient must hold {name!r}, which wrt asks for, got {', '.join(held)}")
+            raise ValueError(f"gradient must hold {name!r}, which wrt lists, got {', '.join(held)}")
     return chosen
 
 
@@ -384,8 +385,8 @@ def assert_gradient_correct(subject: Any, first: Any, second: Any, /, **options:
     >>> net = nf.Sequential([nf.Dense(3, "tanh"), nf.Dense(2, "softmax")], input_shape=2, seed=0)
     >>> nf.assert_gradient_correct(net, [[1.0, 2.0]], [1])
     """
-    own = getattr(subject, "check_gradient", None)
-    report = check_gradient(subject, first, second, **options) if own is None else own(first, second, **options)
+    method = getattr(subject, "check_gradient", None)
+    report = check_gradient(subject, first, second, **options) if method is None else method(first, second, **options)
     if not report:
         raise AssertionError(str(report))
 
@@ -393,7 +394,7 @@ def assert_gradient_correct(subject: Any, first: Any, second: Any, /, **options:
 # ---- the comparison
 
 
-def _checked_step(h: Any) -> float:
+def _checked_h(h: Any) -> float:
     return check_float("h", h, 0.0, float("inf"), open_ends=True)
 
 
@@ -433,7 +434,7 @@ class _Probe:
         return value
 
     def _beside(self, at: np.ndarray) -> float:
-        """Return the value at a point that may be just outside the domain: warnings are of interest."""
+        """Return the value at a point that may be just outside the domain, where warnings are of interest."""
         try:
             return self(at)
         except Exception:
@@ -444,14 +445,16 @@ class _Probe:
         try:
             with np.errstate(all="ignore"):
                 return self(at)
-        except Exception:  # an index out of range, an assertion, a complex root: it was fine at the point
+        except Exception:  # an index out of range, an assertion, a complex root: there was none at the point
             return float("nan")
 
-    def ask(self, steps: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], coarser: bool) -> dict[str, Sides]:
+    def evaluate(
+        self, hs: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], larger: bool
+    ) -> dict[str, Sides]:
         """Return the slopes on both sides of some entries."""
-        entries, step = wanted["x"], steps["x"]
-        f = self._far if coarser else self._beside
-        return {"x": (*one_sided_slopes(f, self.point, self.value, step, entries), step)}
+        entries, h = wanted["x"], hs["x"]
+        f = self._far if larger else self._beside
+        return {"x": (*one_sided_slopes(f, self.point, self.value, h, entries), h)}
 
     def is_single(self) -> bool:
         """Return whether all values are exact in float32, but not all in float16."""
@@ -460,9 +463,9 @@ class _Probe:
         single, half = (values == _rounded(values, dtype) for dtype in (np.float32, np.float16))
         return bool(single.all() and not half.all())
 
-    @own_error_state
+    @ignore_float_errors
     def quantum(self) -> float:
-        """Return what values are rounded to: some are equal, all others differ by multiples of it. 0 if none."""
+        """Return the unit to which values are rounded, or 0: some are equal, all others differ by multiples of it."""
         changes = np.abs(np.array(self.values) - self.value)
         same = int(np.count_nonzero(changes == 0))
         changes = changes[np.isfinite(changes) & (changes > 0)]
@@ -476,34 +479,34 @@ class _Probe:
         return max(single, least) if whole else single
 
     def randomness(self) -> str:
-        """Describe the result of another call at the point, if it differs."""
+        """Describe the result of another call at the point if it differs."""
         again = self(self.point)
         if abs(again - self.value) <= 64 * EPSILON * abs(self.value):
             return ""
-        return f"for the same argument it gave {self.value!r} and {again!r}"
+        return f"for the same argument it returned {self.value!r} and {again!r}"
 
 
-@own_error_state
+@ignore_float_errors
 def _rounded(values: np.ndarray, dtype: Any) -> np.ndarray:
     return np.asarray(values.astype(dtype).astype(np.float64))
 
 
-Asked = Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray], bool], Mapping[str, Sides]]
+Evaluate = Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray], bool], Mapping[str, Sides]]
 
 
 class _Check:
-    """Claims about some arrays, judged with various differences.
+    """Claims about some arrays, judged with various values of h.
 
-    `ask` receives the difference of each entry in question, their indices, and whether the differences are larger than
-    usual; `beside`, if given, returns the result of backpropagation for one entry after moving it; `rounding` is the
-    possible error of claims due to their precision.
+    `evaluate` receives h for each entry in question, their indices, and whether h is larger than usual; `beside`, if
+    given, returns the result of backpropagation for one entry after moving it; `rounding` is the possible error of
+    claims due to their precision.
     """
 
     def __init__(
         self,
         claimed: Mapping[str, np.ndarray],
         points: Mapping[str, np.ndarray],
-        ask: Asked,
+        evaluate: Evaluate,
         value: float,
         tolerance: float,
         beside: Callable[[str, int, float], float] | None = None,
@@ -512,19 +515,19 @@ class _Check:
         self.rounding = rounding or {}
         self.claimed = {name: claim.ravel() for name, claim in claimed.items()}
         self.points = {name: np.array(points[name]).ravel() for name in claimed}
-        self.ask, self.value, self.tolerance, self.beside = ask, value, tolerance, beside
+        self.evaluate, self.value, self.tolerance, self.beside = evaluate, value, tolerance, beside
 
-    def run(self, steps: Mapping[str, np.ndarray], quantum: Callable[[], float] | None = None) -> dict[str, Verdict]:
+    def run(self, hs: Mapping[str, np.ndarray], quantum: Callable[[], float] | None = None) -> dict[str, Verdict]:
         """Judge all claims."""
-        return self._run(self.claimed, self.points, steps, quantum)
+        return self._run(self.claimed, self.points, hs, quantum)
 
     def run_again(
         self,
         found: Mapping[str, Verdict],
-        steps: Mapping[str, np.ndarray],
+        hs: Mapping[str, np.ndarray],
         quantum: Callable[[], float] | None = None,
     ) -> None:
-        """Judge again, with other differences, all entries that a poor difference may have misjudged."""
+        """Judge again, with other values of h, all entries that a poor h may have misjudged."""
         left = {
             name: np.flatnonzero(verdict.undecided | verdict.wrong | verdict.kinks) for name, verdict in found.items()
         }
@@ -532,7 +535,7 @@ class _Check:
         if left:
             claims, points, usual = (
                 {name: array[name][entries] for name, entries in left.items()}
-                for array in (self.claimed, self.points, steps)
+                for array in (self.claimed, self.points, hs)
             )
             for name, verdict in self._run(claims, points, usual, quantum, left).items():
                 entries = left[name]
@@ -542,22 +545,22 @@ class _Check:
         self,
         claims: Mapping[str, np.ndarray],
         points: Mapping[str, np.ndarray],
-        steps: Mapping[str, np.ndarray],
+        hs: Mapping[str, np.ndarray],
         quantum: Callable[[], float] | None,
         places: Mapping[str, np.ndarray] | None = None,
     ) -> dict[str, Verdict]:
-        def ask(factor: float, wanted: Mapping[str, np.ndarray]) -> Mapping[str, Sides]:
-            these = {name: _steps(points[name], steps[name], factor)[entries] for name, entries in wanted.items()}
-            asked = wanted if places is None else {name: places[name][entries] for name, entries in wanted.items()}
-            return self.ask(these, asked, factor > 1)
+        def evaluate(factor: float, wanted: Mapping[str, np.ndarray]) -> Mapping[str, Sides]:
+            these = {name: _scaled(points[name], hs[name], factor)[entries] for name, entries in wanted.items()}
+            placed = wanted if places is None else {name: places[name][entries] for name, entries in wanted.items()}
+            return self.evaluate(these, placed, factor > 1)
 
-        found = judge(claims, points, ask, self.value, self.tolerance, quantum)
+        found = judge(claims, points, evaluate, self.value, self.tolerance, quantum)
         for name, verdict in found.items():
-            verdict.excuse_rounding(self.rounding.get(name, 0.0))
-            self._excuse_conventions(name, verdict, None if places is None else places[name])
+            verdict.accept_rounding(self.rounding.get(name, 0.0))
+            self._accept_conventions(name, verdict, None if places is None else places[name])
         return found
 
-    def _excuse_conventions(self, name: str, verdict: Verdict, places: np.ndarray | None) -> None:
+    def _accept_conventions(self, name: str, verdict: Verdict, places: np.ndarray | None) -> None:
         """Treat claims that hold on both sides of the point, but not at it, as claims at a kink.
 
         At u = 0, the slope of relu(u) - relu(-u) is 1, but backpropagation, by convention, returns 0.
@@ -571,7 +574,7 @@ class _Check:
             claim, by_convention = verdict.claimed[i], self.beside(name, entry, 0.0)
             if not abs(claim - by_convention) <= self.tolerance * max(abs(claim), abs(by_convention)):
                 break
-            delta = BESIDE * STEP * max(1.0, abs(float(self.points[name][entry])))
+            delta = BESIDE * H * max(1.0, abs(float(self.points[name][entry])))
             both = [self.beside(name, entry, side * delta) for side in (1, -1)]
             allowed = 1e-3 * abs(claim - verdict.slope[i])
             if not abs(sum(both) / 2 - verdict.slope[i]) <= allowed:
@@ -582,13 +585,13 @@ class _Check:
         verdict.wrong[excused], verdict.kinks[excused] = False, True
 
 
-@own_error_state
-def _steps(points: np.ndarray, steps: np.ndarray, factor: float) -> np.ndarray:
-    """Return differences that change each element, but not to infinity."""
+@ignore_float_errors
+def _scaled(points: np.ndarray, hs: np.ndarray, factor: float) -> np.ndarray:
+    """Return values of h that change each element, but not to infinity."""
     if factor == 1:
-        return steps
+        return hs
     most = (np.finfo(np.float64).max - np.abs(points)) / 2
-    return np.asarray(np.maximum(np.minimum(steps * factor, most), 4 * np.spacing(np.abs(points))))
+    return np.asarray(np.maximum(np.minimum(hs * factor, most), 4 * np.spacing(np.abs(points))))
 
 
 def _report(name: str, found: Verdict, shape: tuple[int, ...], tolerance: float, single: bool = False) -> ArrayReport:
@@ -622,7 +625,7 @@ def _why(found: Verdict, shape: Place, single: bool) -> str:
     if wrong.any():
         return _mistake(found, shape)
     if found.undecided.any():
-        return f"cannot be told: {_obstacle(found, shape, single)}"
+        return f"undecided: {_obstacle(found, shape, single)}"
     return ""
 
 
@@ -635,17 +638,17 @@ def _obstacle(found: Verdict, shape: Place, single: bool) -> str:
     if jumps.any():
         return f"f jumps at {_places(jumps)}"
     if single:
-        return "f computes in float32, whose rounding hides its slopes: compute in float64, or take a larger h"
-    return f"rounding of f hides its slope at {_places(undecided)}: take a larger h"
+        return "f computes in float32, whose rounding hides its slopes: compute in float64, or use a larger h"
+    return f"rounding of f hides its slope at {_places(undecided)}: use a larger h"
 
 
-@own_error_state
+@ignore_float_errors
 def _mistake(found: Verdict, shape: Place) -> str:
     gradient, slope, wrong = (array.reshape(shape) for array in (found.claimed, found.slope, found.wrong))
     if not np.isfinite(gradient).all():
         return f"is not finite at {_places(~np.isfinite(gradient))}"
     if not found.moved.any():
-        return "is not zero, but f gave the same value wherever x was moved: does it look at another array?"
+        return "is not zero, but f returned the same value wherever x was moved: does it read another array?"
     if (found.wrong <= found.outside).all():
         return f"is not between the slopes on both sides of the kink at {_places(wrong)}"
     compared = ~(found.kinks | found.undecided | found.outside).reshape(shape) & np.isfinite(slope)
@@ -653,24 +656,24 @@ def _mistake(found: Verdict, shape: Place) -> str:
 
 
 def _mistake_everywhere(gradient: np.ndarray, slope: np.ndarray, compared: np.ndarray) -> str:
-    """Name the change that turns one into the other, away from kinks; empty if there is none."""
+    """Describe the change that turns one into the other, away from kinks; empty if there is none."""
     if not compared.any():
         return ""
     apart = np.abs(gradient - slope)[compared].max()
 
-    def is_it(other: np.ndarray) -> bool:
+    def explains(other: np.ndarray) -> bool:
         return bool((np.abs(other - slope)[compared] <= 0.01 * apart).all())
 
     if not gradient[compared].any():
-        return "is zero: a term is forgotten"
-    if is_it(-gradient):
+        return "is zero: a term is missing"
+    if explains(-gradient):
         return "has the wrong sign"
     size = np.abs(slope[compared])
     if np.count_nonzero(size > FLOOR * size.max()) > 1:
         factor = float(np.sum((gradient * slope)[compared]) / np.sum(size**2))
-        if factor and is_it(gradient / factor):
-            return f"is {factor:.5g} times the numerical one: a factor is off"
-    if gradient.ndim == 2 and min(gradient.shape) > 1 and is_it(gradient.reshape(gradient.shape[::-1]).T):
+        if factor and explains(gradient / factor):
+            return f"is {factor:.5g} times the numerical one: a factor is wrong"
+    if gradient.ndim == 2 and min(gradient.shape) > 1 and explains(gradient.reshape(gradient.shape[::-1]).T):
         return "is transposed"
     return ""
 
@@ -681,7 +684,7 @@ def _mistake_somewhere(wrong: np.ndarray) -> str:
     for axis, what in ((0, "column"), (1, "row")) if wrong.ndim == 2 else ():
         lines = np.flatnonzero(wrong.any(axis=axis))
         if len(lines) <= min(3, count // 2, wrong.shape[1 - axis] - 1):
-            return f"differs in {what}{'s'[: len(lines) > 1]} {', '.join(map(str, lines))} alone"
+            return f"differs only in {what}{'s'[: len(lines) > 1]} {', '.join(map(str, lines))}"
     if count <= 3:
         return f"differs at {_places(wrong)}" if wrong.ndim else "differs"
     return f"differs in {count:,} of {wrong.size:,} entries"
@@ -704,14 +707,14 @@ def _places(where: np.ndarray) -> str:
 
 def _row(array: ArrayReport) -> tuple[str, ...]:
     at = array.relative_at
-    told = array.gradient.size > 0 and not (array.kinks[at] or array.undecided[at])
+    shown = array.gradient.size > 0 and not (array.kinks[at] or array.undecided[at])
     return (
         array.name,
         str(array.gradient.shape),
         f"{array.relative_error:.1e}",
-        _place(at) if told else "",
-        f"{array.gradient[at]:.6g}" if told else "",
-        f"{array.numerical[at]:.6g}" if told else "",
+        _place(at) if shown else "",
+        f"{array.gradient[at]:.6g}" if shown else "",
+        f"{array.numerical[at]:.6g}" if shown else "",
         f"{array.absolute_error:.1e}",
         f"{array.kinks.sum():,}",
         (array.why or "right") if array else f"WRONG: {array.why}",

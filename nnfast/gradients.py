@@ -24,7 +24,7 @@ from nnfast._validation import (
     check_int,
     choose,
     describe,
-    own_error_state,
+    ignore_float_errors,
     to_array,
     where_not_finite,
 )
@@ -72,7 +72,7 @@ def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, /, h: float | None = 1
     Notes
     -----
     Chapter 4.3.1 of Saito's *Deep Learning from Scratch*. The difference of the values is divided by the
-    distance between the two points as they are rounded, so a float32 `x` adds no error. The error of the formula is of
+    distance between the two points after rounding, so a float32 `x` adds no error. The error of the formula is of
     order ``h**2``.
 
     Examples
@@ -329,7 +329,7 @@ def gradient_descent(
     return Descent(path[-1], values[-1], np.array(path), np.array(values), taken, reason, converged, bool(trouble))
 
 
-@own_error_state
+@ignore_float_errors
 def _went_up(path: list[np.ndarray], values: list[float]) -> bool:
     """Whether a descent ends higher than it began, and not only because of rounding in `f` or its gradient."""
     first, last = path[0].astype(np.float64), path[-1].astype(np.float64)
@@ -338,12 +338,12 @@ def _went_up(path: list[np.ndarray], values: list[float]) -> bool:
     return bool(away and values[-1] - values[0] > small * abs(values[0]))
 
 
-@own_error_state
+@ignore_float_errors
 def _downhill(x: np.ndarray, rate: float, slope: np.ndarray) -> np.ndarray:
     return np.asarray(x - np.asarray(rate * slope, x.dtype))
 
 
-@own_error_state
+@ignore_float_errors
 def _length(slope: np.ndarray) -> float:
     return float(np.sqrt(np.sum(np.square(slope, dtype=np.float64))))
 
@@ -374,12 +374,12 @@ def _wide(dtype: np.dtype) -> np.dtype:
     return np.result_type(dtype, np.float64)
 
 
-@own_error_state
+@ignore_float_errors
 def _width(right: np.ndarray, left: np.ndarray) -> np.ndarray:
     return np.asarray(np.subtract(right, left, dtype=_wide(right.dtype)))
 
 
-@own_error_state
+@ignore_float_errors
 def _points(x: np.ndarray, h: float | None, method: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers to the right and to the left of each element."""
     if h is None:
@@ -390,7 +390,7 @@ def _points(x: np.ndarray, h: float | None, method: str) -> tuple[np.ndarray, np
     return moved(x, size), moved(x, -size) if method == "central" else np.array(x, x.dtype.newbyteorder("="))
 
 
-@own_error_state
+@ignore_float_errors
 def moved(x: np.ndarray, h: Any) -> np.ndarray:
     """Return ``x + h``; ValueError if an element does not change or becomes infinite."""
     there = np.add(x, h, dtype=_wide(x.dtype)).astype(x.dtype.newbyteorder("="))
@@ -469,7 +469,7 @@ def one_sided_slopes(
     return (above - here) / (right - centers), (here - below) / (centers - left)
 
 
-@own_error_state
+@ignore_float_errors
 def _slopes(above: np.ndarray, below: np.ndarray, right: np.ndarray, left: np.ndarray) -> np.ndarray:
     width = _width(right, left).reshape(-1, *[1] * (above.ndim - 1))
     return np.asarray((above - below) / width, right.dtype)
@@ -491,7 +491,7 @@ def _values(
 
     def value() -> Any:
         found = f(x)
-        # a copy: the next call may overwrite an array that f keeps
+        # a copy: the next call may overwrite an array that f reuses
         result = number("f", found) if scalar else np.array(as_array("the result of f", found, dtype))
         _check_unchanged(x, expected)
         return result
@@ -564,7 +564,7 @@ def _values_of_stack(f: Any, stack: np.ndarray, scalar: bool) -> np.ndarray:
     if values.ndim == 0 or len(values) != len(stack) or (scalar and values.size != len(stack)):
         wanted = f"({len(stack)},)" if scalar else f"({len(stack)}, ...)"
         raise ValueError(f"f must return values of shape {wanted} for {len(stack)} points, got shape {values.shape}")
-    return np.array(values.reshape(len(stack)) if scalar else values)  # f may overwrite it at the next call
+    return np.array(values.reshape(len(stack)) if scalar else values)  # f may overwrite it in the next call
 
 
 # ---- compiled functions

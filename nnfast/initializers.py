@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._validation import as_array, check_shape, choose, describe, own_error_state, to_array
+from nnfast._validation import as_array, check_shape, choose, describe, ignore_float_errors, to_array
 from nnfast.activations import resolve_activation
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def default_initializer(activation: str) -> str:
     return resolve_activation(activation).initializer
 
 
-@own_error_state
+@ignore_float_errors
 def initial_weights(initializer: Any, shape: tuple[int, int], generator: Generator) -> np.ndarray:
     """Draw weights of `shape` (inputs, outputs) in float64.
 

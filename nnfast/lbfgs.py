@@ -11,17 +11,17 @@ import numpy as np
 from nnfast import numerical
 from nnfast._network import Network
 from nnfast._threads import get_num_threads
-from nnfast._validation import own_error_state
+from nnfast._validation import ignore_float_errors
 from nnfast.engine.program import aligned_zeros
 from nnfast.layers import Dropout, GaussianNoise, walk
 from nnfast.metrics import Scoring
 from nnfast.optimizers import LBFGS
 
-STEEP = 1e100  # returned to the line search in place of a loss that is not finite
+HUGE_LOSS = 1e100  # returned to the line search instead of a loss that is not finite
 
 
-class _Enough(Exception):
-    """Ends the minimization."""
+class _Stop(Exception):
+    """Raised to end the minimization."""
 
 
 class Minimization:
@@ -59,8 +59,7 @@ class Minimization:
         for path, layer in layers.items():
             if isinstance(layer, (Dropout, GaussianNoise)):
                 raise ValueError(
-                    "L-BFGS needs a loss that is the same each time, but "
-                    f"layers[{path}] is random in training: {layer!r}"
+                    f"L-BFGS needs a loss that is not random, but layers[{path}] is random in training: {layer!r}"
                 )
         self.program, self.metrics = network.built, metrics
         self.rows, self.targets, self.weights = rows, targets, weights
@@ -74,8 +73,8 @@ class Minimization:
         self.rates = np.empty(0)
         self.vector = aligned_zeros(len(self.program.parameters), network.dtype)  # the gradient
         self._done = (0, self.program.parameters.copy())  # assigned together, so that Ctrl-C cannot separate them
-        if self._loss_and_gradient(self.program.parameters.astype(np.float64))[0] == STEEP:
-            raise ValueError("the loss is not finite to begin with: L-BFGS has no way down from there")
+        if self._loss_and_gradient(self.program.parameters.astype(np.float64))[0] == HUGE_LOSS:
+            raise ValueError("the initial loss is not finite: L-BFGS cannot start from there")
 
     @property
     def step(self) -> int:
@@ -90,11 +89,11 @@ class Minimization:
         """
         from scipy import optimize
 
-        state = np.geterr()  # the user's, for callbacks
+        state = np.geterr()  # the user's settings, for callbacks
         parameters = self.program.parameters
         # one more than wanted: SciPy tests an iteration for convergence when it begins the next one
         options = optimizer.options() | {"maxiter": len(self.step_loss) + 1, "maxfun": 2**31 - 1}
-        minimize: Any = optimize.minimize  # its overloads are too many to type
+        minimize: Any = optimize.minimize  # it has too many overloads to type
         with self.program.guard.change as change:
 
             def finished(intermediate_result: optimize.OptimizeResult) -> None:
@@ -103,12 +102,12 @@ class Minimization:
                 try:
                     with np.errstate(**state):
                         going_on = after(self.step)
-                except StopIteration as error:  # a callback's own, which SciPy would take for a request to stop
-                    raise _Enough from error
+                except StopIteration as error:  # from a callback: SciPy would take it for a request to stop
+                    raise _Stop from error
                 finally:
                     change.resume()
                 if not going_on and self.step < len(self.step_loss):
-                    raise _Enough
+                    raise _Stop
 
             try:
                 start = parameters.astype(np.float64)
@@ -118,37 +117,37 @@ class Minimization:
                     )
                 if not self.step:
                     self._clear_slot()
-            except _Enough as enough:
-                if enough.__cause__ is not None:
-                    raise enough.__cause__ from None
+            except _Stop as stop:
+                if stop.__cause__ is not None:
+                    raise stop.__cause__ from None
                 return self._cut_off()
             finally:
                 parameters[:] = self._done[1]
         if end.success:
             return ""
         return (
-            f"L-BFGS did not converge: after {self.step} iterations it found no lower loss. If that is near the "
-            "minimum, rounding hides it: use dtype='float64', or a larger tolerance; else scale x and y to about 1"
+            f"L-BFGS did not converge: after {self.step} iterations it found no lower loss. Near the minimum, "
+            "this is due to rounding: use dtype='float64', or a larger tolerance; otherwise scale x and y to about 1"
         )
 
     def _cut_off(self) -> str:
         return (
-            f"L-BFGS did not converge in {self.step} iterations, which is what epochs allows: "
+            f"L-BFGS did not converge in {self.step} iterations, the limit set by epochs: "
             "give more epochs, or scale x and y to about 1"
         )
 
-    @own_error_state
+    @ignore_float_errors
     def _loss_and_gradient(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the loss and its gradient at a point; where they are not finite, a large loss and a zero gradient."""
         if self.step == len(self.step_loss):
-            raise _Enough
+            raise _Stop
         self.program.parameters[:] = vector  # may overflow float32
         loss = self._by_backpropagation() if self.double is None else self._by_differences(self.double)
         gradient = self.vector.astype(np.float64)
         gradient[self.frozen] = 0
         if np.isfinite(loss) and np.isfinite(gradient).all():
             return loss, gradient
-        return STEEP, np.zeros_like(gradient)
+        return HUGE_LOSS, np.zeros_like(gradient)
 
     def _by_backpropagation(self) -> float:
         data = self.rows, self.targets, self.weights
@@ -159,7 +158,7 @@ class Minimization:
         self.vector[:], loss, _ = numerical.gradient_and_loss(double, self.rows, self.targets, self.weights, ())
         return loss
 
-    @own_error_state
+    @ignore_float_errors
     def _finish(self, vector: np.ndarray) -> None:
         """Record the point that an iteration has reached."""
         step, parameters = self.step, self.program.parameters

@@ -1,7 +1,7 @@
-"""Losses, as descriptions: which fits which output layer, and what targets they take.
+"""Losses as descriptions: which output layers they fit, and which targets they accept.
 
-A loss is named, or an object such as ``nf.losses.Huber(delta=2.0)`` where it has parameters. `OutputLoss` is one of
-them at a given output layer.
+A loss is given by name or, to set its parameters, as an object such as ``nf.losses.Huber(delta=2.0)``. `OutputLoss` is
+a loss combined with an output layer.
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ MAX_QUANTILES = 10_000
 
 
 class Loss(Description, noun="a loss", tag="name"):
-    """What every loss has: a name, parameters, the output layers that it fits, and the kernel behind it.
+    """Base class of losses: the name, the parameters, the output layers that the loss fits, and its kernel.
 
     Attributes
     ----------
     name : str
-        In files, and of the kernel that takes outputs.
+        The name in files, and of the kernel that takes outputs.
     fused : dict
-        Kernels that take what the last activation would be applied to, by the activation.
+        By activation, the kernels that take the inputs of the last activation instead of its outputs.
     kinks : bool
-        Whether the derivative with respect to outputs, or its derivative, jumps somewhere.
+        Whether the first or second derivative with respect to outputs jumps somewhere.
     takes_labels : bool
-        Whether the kernel takes labels of classes as they are; otherwise they become rows of 0 and 1.
+        Whether the kernel takes class labels directly; otherwise they are one-hot encoded.
     threshold : float or None
-        What the loss is computed from is the answer yes above it; None leaves that to the activation.
+        The prediction is 1 if the input of the loss is above this; None if the activation determines the threshold.
     answers : bool
         Whether outputs can be right or wrong.
     example : str
-        How it is made if its name is not enough.
+        How to create the loss, if its name is not enough.
     """
 
     name: ClassVar[str]
@@ -75,41 +75,41 @@ class Loss(Description, noun="a loss", tag="name"):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters by name, as JSON can hold them."""
+        """The parameters by name, in a form that JSON can represent."""
         return {name: getattr(self, name) for name in self.fields}
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The activations of output layers that the loss fits; an empty tuple stands for all."""
+        """The activations of output layers that the loss fits; an empty tuple means all."""
         return tuple(self.fused)
 
     def numbers(self) -> tuple[float, ...]:
-        """Return the numbers that the kernel takes: two at most."""
+        """Return the numbers that the kernel takes: at most two."""
         return ()
 
     def per_output(self) -> tuple[float, ...] | None:
-        """Return the numbers that each target is repeated for, one for each of its outputs; usually None."""
+        """Return one number for each output of a target, if targets have several outputs; usually None."""
         return None
 
     def check_output(self, activation: str, n_out: int) -> None:
-        """Raise ValueError unless the loss fits the output layer; the message says which pair is right."""
+        """Raise ValueError unless the loss fits the output layer; the message names a combination that fits."""
         if self.outputs and activation not in self.outputs:
             wanted = " or ".join(map(repr, self.outputs))
             raise ValueError(
                 f"loss {self.name!r} needs an output layer with activation {wanted}, "
-                f"got {activation!r}{self.instead(activation, n_out)}"
+                f"got {activation!r}{self.hint(activation, n_out)}"
             )
 
-    def instead(self, activation: str, n_out: int) -> str:
-        """Return what the error for an output layer that does not fit says in addition."""
+    def hint(self, activation: str, n_out: int) -> str:
+        """Return what to add to the error message for an output layer that does not fit."""
         return ""
 
     def checked_targets(self, target: np.ndarray) -> np.ndarray:
-        """Return an array of targets as the kernel takes it; ValueError if the loss cannot take them."""
+        """Return an array of targets in the kernel's format; ValueError if the loss does not accept them."""
         return target
 
     def config(self) -> str | dict[str, Any]:
-        """Return what a file holds: the name where that is enough, else the name and all parameters."""
+        """Return what a file stores: the name if that is enough, else the name and all parameters."""
         return {"name": self.name, **self.parameters} if self.changed() else self.name
 
     def __repr__(self) -> str:
@@ -132,7 +132,7 @@ def _check_shares(loss: str, target: np.ndarray) -> None:
 def _smoothing(name: str, value: Any) -> float:
     smoothing = check_float(name, value, 0.0, 1.0)
     if smoothing == 1:
-        raise ValueError(f"{name} must be below 1, got 1.0: nothing would be left of the labels")
+        raise ValueError(f"{name} must be below 1, got 1.0, which would erase the labels")
     return smoothing
 
 
@@ -149,24 +149,24 @@ def _quantiles(name: str, value: Any) -> tuple[float, ...]:
     if not each:
         raise ValueError(f"{name} must hold at least one number in (0, 1), got none")
     if len(set(each)) < len(each):
-        raise ValueError(f"{name} must hold each once, got {each}")
+        raise ValueError(f"{name} must not hold duplicates, got {each}")
     return tuple(each)
 
 
-def _activations(fact: str) -> tuple[str, ...]:
-    """Return the names of the activations of which a fact is true."""
-    return tuple(name for name in NAMES_OF_ACTIVATIONS if getattr(resolve_activation(name), fact))
+def _activations(attribute: str) -> tuple[str, ...]:
+    """Return the names of the activations for which an attribute is true."""
+    return tuple(name for name in NAMES_OF_ACTIVATIONS if getattr(resolve_activation(name), attribute))
 
 
 class CrossEntropy(Loss, name="cross_entropy"):
-    """The cross entropy of classes that exclude each other, averaged over rows, as PyTorch's ``CrossEntropyLoss``.
+    """Cross entropy for mutually exclusive classes, averaged over rows, as PyTorch's ``CrossEntropyLoss``.
 
-    Follows an output layer with softmax or log-softmax, and is computed from what these are applied to.
+    Requires an output layer with softmax or log-softmax, and is computed from the inputs of that activation.
 
     Parameters
     ----------
     label_smoothing : float
-        The part of each target that is spread evenly over all classes; in [0, 1).
+        The fraction of each target that is spread evenly over all classes; in [0, 1).
 
     Raises
     ------
@@ -175,8 +175,8 @@ class CrossEntropy(Loss, name="cross_entropy"):
 
     Notes
     -----
-    ``-sum(t * log(p))`` with ``t = target * (1 - label_smoothing) + label_smoothing / classes``. The loss that is
-    reported is the smoothed one, as in PyTorch.
+    ``-sum(t * log(p))`` with ``t = target * (1 - label_smoothing) + label_smoothing / classes``. The reported
+    loss is the smoothed one, as in PyTorch.
 
     Examples
     --------
@@ -193,9 +193,9 @@ class CrossEntropy(Loss, name="cross_entropy"):
         """Return `label_smoothing`, which the kernel takes."""
         return (self.label_smoothing,)
 
-    def instead(self, activation: str, n_out: int) -> str:
-        """Return which pair is right."""
-        return " (and for one output 'binary_cross_entropy' with 'sigmoid')" if n_out == 1 else ""
+    def hint(self, activation: str, n_out: int) -> str:
+        """Return a combination that fits."""
+        return " (for one output, use 'binary_cross_entropy' with 'sigmoid')" if n_out == 1 else ""
 
     def checked_targets(self, target: np.ndarray) -> np.ndarray:
         """Return the targets; ValueError if rows are not probabilities."""
@@ -204,14 +204,14 @@ class CrossEntropy(Loss, name="cross_entropy"):
 
 
 class BinaryCrossEntropy(Loss, name="binary_cross_entropy"):
-    """The cross entropy of outputs that each say yes or no, averaged over all elements, as PyTorch's ``BCELoss``.
+    """Cross entropy for independent binary outputs, averaged over all elements, as PyTorch's ``BCELoss``.
 
-    Follows an output layer with sigmoid, and is computed from what that is applied to.
+    Requires an output layer with sigmoid, and is computed from the inputs of the sigmoid.
 
     Parameters
     ----------
     label_smoothing : float
-        Moves targets towards one half: ``target * (1 - label_smoothing) + label_smoothing / 2``, as in Keras; in
+        Moves targets toward one half: ``target * (1 - label_smoothing) + label_smoothing / 2``, as in Keras; in
         [0, 1).
 
     Raises
@@ -227,16 +227,16 @@ class BinaryCrossEntropy(Loss, name="binary_cross_entropy"):
     """
 
     fused = {"sigmoid": "sigmoid_binary_cross_entropy"}  # noqa: RUF012
-    threshold = 0.0  # of what the sigmoid is applied to
+    threshold = 0.0  # of the inputs of the sigmoid
     label_smoothing: float = Field(_smoothing, default=0.0)
 
     def numbers(self) -> tuple[float, ...]:
         """Return `label_smoothing`, which the kernel takes."""
         return (self.label_smoothing,)
 
-    def instead(self, activation: str, n_out: int) -> str:
-        """Return which pair is right."""
-        return " (softmax goes with 'cross_entropy')" if resolve_activation(activation).classes else ""
+    def hint(self, activation: str, n_out: int) -> str:
+        """Return a combination that fits."""
+        return " (with softmax, use 'cross_entropy')" if resolve_activation(activation).classes else ""
 
     def checked_targets(self, target: np.ndarray) -> np.ndarray:
         """Return the targets; ValueError if they are not in [0, 1]."""
@@ -245,7 +245,7 @@ class BinaryCrossEntropy(Loss, name="binary_cross_entropy"):
 
 
 class MeanSquaredError(Loss, name="mean_squared_error"):
-    """The mean of squared errors over all elements, as PyTorch's ``MSELoss``. Fits any output layer.
+    """Mean of squared errors over all elements, as PyTorch's ``MSELoss``. Fits any output layer.
 
     Examples
     --------
@@ -271,7 +271,7 @@ class SumSquaredError(Loss, name="sum_squared_error"):
 
 
 class MeanAbsoluteError(Loss, name="mean_absolute_error"):
-    """The mean of absolute errors over all elements, as PyTorch's ``L1Loss``. Fits any output layer.
+    """Mean of absolute errors over all elements, as PyTorch's ``L1Loss``. Fits any output layer.
 
     Examples
     --------
@@ -284,7 +284,7 @@ class MeanAbsoluteError(Loss, name="mean_absolute_error"):
 
 
 class Huber(Loss, name="huber"):
-    """Half the squared error up to `delta`, and its tangent from there on: large errors pull no harder than `delta`.
+    """Half the squared error up to `delta`, and its tangent beyond: the derivative is at most `delta` in magnitude.
 
     Averaged over all elements, as PyTorch's ``HuberLoss``. Fits any output layer.
 
@@ -318,9 +318,9 @@ class Huber(Loss, name="huber"):
 
 
 class LogCosh(Loss, name="log_cosh"):
-    """The logarithm of the error's hyperbolic cosine, averaged over all elements, as Keras' ``LogCosh``.
+    """Logarithm of the hyperbolic cosine of the error, averaged over all elements, as Keras' ``LogCosh``.
 
-    About half the square of small errors and the size of large ones. Fits any output layer.
+    Close to half the square of small errors and to the absolute value of large ones. Fits any output layer.
 
     Examples
     --------
@@ -331,13 +331,13 @@ class LogCosh(Loss, name="log_cosh"):
 
 
 class Poisson(Loss, name="poisson"):
-    """The negative log-likelihood of counts, averaged over all elements, as PyTorch's ``PoissonNLLLoss``.
+    """Negative log-likelihood of counts, averaged over all elements, as PyTorch's ``PoissonNLLLoss``.
 
     Parameters
     ----------
     log_input : bool
-        Whether the outputs are the logarithms of rates, which an output layer with the identity gives; otherwise they
-        are rates and must not be negative, as from softplus.
+        Whether the outputs are the logarithms of rates, as with an identity output layer; otherwise they are rates and
+        must not be negative, as with softplus.
 
     Raises
     ------
@@ -346,8 +346,8 @@ class Poisson(Loss, name="poisson"):
 
     Notes
     -----
-    ``exp(output) - target * output``, or ``output - target * log(output + 1e-8)`` of rates; the part that depends on
-    the targets alone is left out.
+    ``exp(output) - target * output``, or ``output - target * log(output + 1e-8)`` for rates; the part that depends only
+    on the targets is omitted.
 
     Examples
     --------
@@ -367,28 +367,28 @@ class Poisson(Loss, name="poisson"):
         """Return 1.0 if outputs are logarithms, else 0.0."""
         return (float(self.log_input),)
 
-    def instead(self, activation: str, n_out: int) -> str:
-        """Return which Poisson fits the output layer, if one does."""
+    def hint(self, activation: str, n_out: int) -> str:
+        """Return which variant of the loss fits the output layer, if any."""
         if self.log_input and resolve_activation(activation).not_negative:
-            return ": its outputs are rates, not their logarithms, and go with Poisson(log_input=False)"
+            return ": its outputs are rates, not their logarithms, so use Poisson(log_input=False)"
         if not self.log_input and resolve_activation(activation).unbounded:
-            return ": its outputs may be negative, as the logarithms of rates, and go with Poisson(log_input=True)"
+            return ": its outputs may be negative, as logarithms of rates are, so use Poisson(log_input=True)"
         return ""
 
     def checked_targets(self, target: np.ndarray) -> np.ndarray:
         """Return the targets; ValueError if one is negative."""
         if target.size and not target.min() >= 0:
-            raise ValueError(f"y holds counts for loss 'poisson' and must not be negative, got {target.min()}")
+            raise ValueError(f"y must not be negative for loss 'poisson', got {target.min()}")
         return target
 
 
 class Quantile(Loss, name="quantile"):
-    """Quantiles of the target, several at once: the pinball loss, averaged over all elements.
+    """Pinball loss, for one or more quantiles of the target, averaged over all elements.
 
     Parameters
     ----------
     quantiles : float or sequence of float
-        In (0, 1); each once, at most 10,000.
+        Distinct numbers in (0, 1), at most 10,000.
 
     Raises
     ------
@@ -413,16 +413,16 @@ class Quantile(Loss, name="quantile"):
     """
 
     kinks = True
-    answers = False  # they are numbers, whatever the activation
+    answers = False  # outputs are quantiles, whatever the activation
     example = "Quantile([0.1, 0.5, 0.9])"
     quantiles: tuple[float, ...] = Field(_quantiles)
 
-    def __init__(self, quantiles: float | Sequence[float]) -> None:  # it takes more than it keeps
+    def __init__(self, quantiles: float | Sequence[float]) -> None:  # accepts more than it stores
         super().__init__(quantiles)
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters by name, as JSON can hold them."""
+        """The parameters by name, in a form that JSON can represent."""
         return {"quantiles": list(self.quantiles)}
 
     def per_output(self) -> tuple[float, ...]:
@@ -432,23 +432,25 @@ class Quantile(Loss, name="quantile"):
     def check_output(self, activation: str, n_out: int) -> None:
         """Raise ValueError unless there is an output for each quantile of each target."""
         if resolve_activation(activation).mixes:
-            raise ValueError(f"loss 'quantile' needs independent outputs, such as of 'identity', got {activation!r}")
+            raise ValueError(
+                f"loss 'quantile' needs independent outputs, such as those of 'identity', got {activation!r}"
+            )
         if n_out % len(self.quantiles):
             raise ValueError(
-                f"loss 'quantile' needs an output for each of {len(self.quantiles)} quantiles of each target, "
-                f"and so a multiple of {len(self.quantiles)}, got {n_out} outputs"
+                f"loss 'quantile' needs {len(self.quantiles)} outputs for each target, one for each quantile, "
+                f"so their number must be a multiple of {len(self.quantiles)}, got {n_out} outputs"
             )
 
 
 class Hinge(Loss, name="hinge"):
-    """How far outputs are from being right by a margin of one, averaged over all elements: support vector machines'.
+    """Hinge loss of support vector machines: by how much outputs miss a margin of one, averaged over all elements.
 
-    Fits an output layer with the identity or tanh. Targets are -1 and 1, or 0 and 1; the sign of an output is the
-    answer.
+    Fits an output layer with identity or tanh. Targets are -1 and 1, or 0 and 1; the sign of an output is the
+    prediction.
 
     Notes
     -----
-    ``max(0, 1 - target * output)``; its derivative at the kink is taken as 0, as PyTorch's ``relu`` has it.
+    ``max(0, 1 - target * output)``; its derivative at the kink is defined as 0, as for PyTorch's ``relu``.
 
     Examples
     --------
@@ -459,15 +461,15 @@ class Hinge(Loss, name="hinge"):
     """
 
     kinks = True
-    threshold = 0.0  # the sign of an output is the answer
+    threshold = 0.0  # the sign of an output is the prediction
     outputs = ("identity", "tanh")
 
-    def instead(self, activation: str, n_out: int) -> str:
-        """Return which pair is right."""
-        return " (sigmoid goes with 'binary_cross_entropy')" if activation == "sigmoid" else ""
+    def hint(self, activation: str, n_out: int) -> str:
+        """Return a combination that fits."""
+        return " (with sigmoid, use 'binary_cross_entropy')" if activation == "sigmoid" else ""
 
     def checked_targets(self, target: np.ndarray) -> np.ndarray:
-        """Return the targets as -1 and 1; ValueError if they are neither that nor 0 and 1."""
+        """Return the targets as -1 and 1; ValueError unless they are -1 and 1, or 0 and 1."""
         low = -1 if (target == -1).any() else 0
         wrong = ~((target == low) | (target == 1))
         if wrong.any():
@@ -476,15 +478,15 @@ class Hinge(Loss, name="hinge"):
 
 
 class KLDivergence(Loss, name="kl_divergence"):
-    """The Kullback-Leibler divergence from the targets, rows of probabilities, averaged over rows.
+    """Kullback-Leibler divergence from targets that are rows of probabilities, averaged over rows.
 
-    PyTorch's ``KLDivLoss(reduction="batchmean")``. Follows an output layer with softmax or log-softmax, and is computed
-    from what these are applied to.
+    As PyTorch's ``KLDivLoss(reduction="batchmean")``. Requires an output layer with softmax or log-softmax, and is
+    computed from the inputs of that activation.
 
     Notes
     -----
-    ``sum(t * (log(t) - log(p)))``, where a target of zero costs nothing. Its gradient is that of the cross entropy,
-    from which it differs by what depends on the targets alone.
+    ``sum(t * (log(t) - log(p)))``, where a target of zero contributes nothing. It differs from the cross entropy by
+    a term that depends only on the targets, so the gradient is the same.
 
     Examples
     --------
@@ -507,31 +509,33 @@ NAMES = tuple(LOSSES)
 
 
 def resolve_loss(loss: Any) -> Loss:
-    """Return the loss; a name means its defaults.
+    """Return the loss as an object; a name means the loss with its defaults.
 
     Raises
     ------
     TypeError, ValueError
-        If it is neither a loss nor the name of one, or a name is not enough.
+        If it is neither a loss nor the name of one, or the loss has required parameters.
     """
     if isinstance(loss, Loss) and type(loss) in LOSSES.values():
         return loss
     if not isinstance(loss, str):
-        raise TypeError(f"loss must be one of {', '.join(map(repr, NAMES))} or of nf.losses, got {describe(loss)}")
+        raise TypeError(
+            f"loss must be one of {', '.join(map(repr, NAMES))} or an object of nf.losses, got {describe(loss)}"
+        )
     name = choose("loss", loss, NAMES)
     kind = LOSSES[name]
     if kind.example:
-        raise ValueError(f"loss {name!r} needs its {', '.join(kind.fields)}: give nf.losses.{kind.example}")
+        raise ValueError(f"loss {name!r} needs {', '.join(kind.fields)}: use nf.losses.{kind.example}")
     return kind()
 
 
 def loss_from(config: Any) -> Loss:
-    """Return the loss that its `config` describes.
+    """Return the loss that `Loss.config` describes.
 
     Raises
     ------
     KeyError, TypeError, ValueError
-        If it describes no loss.
+        If it does not describe a loss.
     """
     if isinstance(config, str):
         return resolve_loss(config)
@@ -542,21 +546,21 @@ def loss_from(config: Any) -> Loss:
 
 
 class OutputLoss:
-    """A loss at a given output layer.
+    """A loss combined with an output layer.
 
     Parameters
     ----------
     loss : Loss, str or None
-        None picks the one that belongs to the activation.
+        None means the default loss of the activation.
     activation : str
-        Of the output layer.
+        The activation of the output layer.
     n_out : int
-        Outputs.
+        The number of outputs.
 
     Raises
     ------
     TypeError, ValueError
-        If `loss` is not a loss, or does not fit the output layer; the message says which pair is right.
+        If `loss` is not a loss, or does not fit the output layer; the message names a combination that fits.
     """
 
     def __init__(self, loss: Loss | str | None, activation: str, n_out: int) -> None:
@@ -569,33 +573,33 @@ class OutputLoss:
 
     @property
     def fused(self) -> bool:
-        """Whether the loss is computed from what the last activation is applied to."""
+        """Whether the loss is computed from the inputs of the last activation."""
         return self.activation in self.loss.fused
 
     @property
     def outputs_per_target(self) -> int:
-        """How many outputs stand for one target: usually one."""
+        """The number of outputs for each target: usually one."""
         return len(self.loss.per_output() or (0,))
 
     def kernel(self, dtype: np.dtype) -> tuple[str, tuple[float, ...], np.ndarray | None]:
-        """Return what the engine needs: the kernel's name, its numbers, and those that the outputs have in turn."""
+        """Return what the engine needs: the kernel's name, its numbers, and the numbers for the outputs of a target."""
         each = self.loss.per_output()
         name = self.loss.fused.get(self.activation, self.name)
         return name, self.loss.numbers(), None if each is None else np.array(each, dtype)
 
     @property
     def takes_classes(self) -> bool:
-        """Whether the outputs exclude each other, so that integer labels make sense."""
+        """Whether the outputs are of mutually exclusive classes, so that integer labels make sense."""
         return self.function.classes and (self.fused or not self.function.logarithms)
 
     def targets(self, y: Any, n: int, dtype: np.dtype, *, finite: bool = False) -> np.ndarray:
-        """Return `y` as the engine takes it: int64 labels, or an array of `dtype` and shape (n, outputs).
+        """Return `y` in the engine's format: int64 labels, or an array of `dtype` and shape (n, outputs).
 
         Raises
         ------
         TypeError, ValueError
-            If `y` has the wrong shape, a label is not a class, the loss cannot take the values, or (with `finite`) a
-            value is not finite.
+            If `y` has the wrong shape, a label is not a class, the loss does not accept the values, or (with
+            `finite`) a value is not finite.
         """
         array = to_array("y", y)
         if array.ndim == 0 or len(array) != n:
@@ -605,12 +609,13 @@ class OutputLoss:
             return self._labels(array, dtype)
         if array.shape == (n, 1) and columns > 1 and self.takes_classes:
             raise ValueError(
-                f"y must have shape ({n},) of labels or ({n}, {columns}), got {array.shape}: for labels, np.ravel(y)"
+                f"y must have shape ({n},) of labels or ({n}, {columns}), got {array.shape}: "
+                "for labels, use np.ravel(y)"
             )
         if array.ndim == 1 and columns > 1 and array.dtype.kind in "iub":
             raise ValueError(
                 f"y must have shape ({n}, {columns}), got {array.shape}: labels need an output layer with "
-                f"activation 'softmax', for each output of {self.activation!r} is a value of its own"
+                f"activation 'softmax', since each output of {self.activation!r} is a separate value"
             )
         target = as_array("y", array if array.dtype.kind in "fiub" else y, dtype, ndim=(1, 2))
         if target.ndim == 1 and columns == 1:
@@ -631,7 +636,7 @@ class OutputLoss:
 
     @property
     def answers(self) -> str | float | None:
-        """What answer the outputs give: "classes", the threshold of what the loss is computed from, or None."""
+        """How outputs are interpreted: "classes", the threshold for the input of the loss, or None."""
         if not self.loss.answers:
             return None
         if self.function.classes:

@@ -13,7 +13,7 @@ import numpy as np
 from nnfast._network import Network
 from nnfast._progress import share_of_work
 from nnfast._threads import get_num_threads
-from nnfast._validation import describe, own_error_state
+from nnfast._validation import describe, ignore_float_errors
 from nnfast.engine.program import Differences, Training
 from nnfast.layers import walk
 from nnfast.metrics import Scoring
@@ -21,7 +21,7 @@ from nnfast.metrics import Scoring
 if TYPE_CHECKING:
     from numpy.random import BitGenerator
 
-INPUT = "x"  # the input's name among those of the arrays
+INPUT = "x"  # the name of the input among those of the arrays
 H = 1e-4  # the difference used for training
 
 
@@ -38,7 +38,7 @@ def chosen_names(network: Network, wrt: str | Sequence[str] | None) -> list[str]
         return names
     asked = [wrt] if isinstance(wrt, str) else wrt
     if not isinstance(asked, Sequence) or not all(isinstance(name, str) for name in asked):
-        raise TypeError(f"wrt must be names of arrays, got {describe(wrt)}")
+        raise TypeError(f"wrt must be a name or a sequence of names, got {describe(wrt)}")
     chosen = list(dict.fromkeys(network.params.name_of(name) for name in asked))
     for name in chosen:
         if name not in (*names, INPUT):
@@ -102,7 +102,7 @@ def slopes(
     return found
 
 
-@own_error_state
+@ignore_float_errors
 def _slope_of_penalty(network: Network, name: str, path: str, h: float) -> np.ndarray | float:
     """Return what the penalty on a layer's weights adds to the slopes; the engine's differences omit it."""
     place, role = path.rsplit(".", 1)
@@ -155,7 +155,7 @@ class NumericalTraining(Training):
     ) -> None:
         self.double, self.metrics, self.h = network.in_double(), metrics, h
         first = _in_double(rows[:batch]), _in_double(targets[:batch])
-        # raises MemoryError, if it must, before anything has changed
+        # any MemoryError is raised here, before anything has changed
         Differences(self.double.built, *first, None, [], h, get_num_threads(), training=True)
         super().__init__(network.built, rows, targets, weights, batch, total, optimizer, bit_generator, metrics, 1)
 

@@ -1,4 +1,4 @@
-"""Optimizers, as descriptions: hyperparameters only. Their state is part of the network that they train.
+"""Optimizers as descriptions: hyperparameters only. Their state is part of the network that they train.
 
 Hyperparameters may be changed at any time and are read at each call; one object can be shared by many networks.
 Definitions and defaults are PyTorch's.
@@ -114,7 +114,7 @@ class Optimizer(Description, noun="an optimizer"):
         times `weight_decay`, is added to the loss. If the decay is decoupled, the parameters are shrunk by
         ``1 - learning_rate * weight_decay`` at each step instead.
     decay_biases : bool
-        Whether biases and the parameters of normalization layers decay too, as in PyTorch.
+        Whether biases and the parameters of normalization layers also decay, as in PyTorch.
     clip_value : float, optional
         Positive: each element of the gradient is clipped to ``-clip_value..clip_value``.
     clip_norm : float, optional
@@ -200,7 +200,7 @@ class Optimizer(Description, noun="an optimizer"):
         self._check_cycle(checked)
         moments = (*self.moments(checked), None, None, None)[:MAX_MOMENTS]
         values = Hyperparameters(self.kind, moments, **checked, **self.constants)
-        # a subclass may have properties, and an array may change, unseen
+        # not for properties of a subclass and for arrays, which may change unnoticed
         if self._is_built_in() and all(
             isinstance(v, (float, int, np.generic, NoneType, Schedule)) for v in vars(self).values()
         ):
@@ -212,8 +212,8 @@ class Optimizer(Description, noun="an optimizer"):
         rate = self.learning_rate
         if isinstance(rate, Schedule) and rate.cycle_momentum and not (checked.get("momentum") or "beta1" in checked):
             raise ValueError(
-                f"learning_rate cycles the momentum too, and {type(self).__name__} has none: "
-                f"give {type(rate).__name__} cycle_momentum=False"
+                f"learning_rate cycles the momentum too, but {type(self).__name__} has none: "
+                f"pass cycle_momentum=False to {type(rate).__name__}"
             )
 
     def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
@@ -239,19 +239,19 @@ class Optimizer(Description, noun="an optimizer"):
 
 
 class SGD(Optimizer, name="sgd"):
-    """Stochastic gradient descent, with momentum if one is given: ``W -= learning_rate * gradient``.
+    """Stochastic gradient descent, optionally with momentum: ``W -= learning_rate * gradient``.
 
     Parameters
     ----------
     learning_rate : float or Schedule
         Above zero; or one of `nnfast.schedules`.
     momentum : float
-        In [0, 1). Above 0, steps follow ``v = momentum * v + (1 - dampening) * gradient``, which begins as the first
-        gradient, instead of the gradient.
+        In [0, 1). Above 0, steps follow ``v = momentum * v + (1 - dampening) * gradient`` instead of the gradient;
+        ``v`` starts as the first gradient.
     dampening : float
-        Dampening of the momentum, in [0, 1]; needs a momentum.
+        Dampening of the momentum, in [0, 1]; requires momentum.
     nesterov : bool
-        Follow ``gradient + momentum * v``; needs a momentum, and no dampening.
+        Follow ``gradient + momentum * v``; requires momentum without dampening.
     weight_decay, decay_biases, clip_value, clip_norm, average_decay
         See `Optimizer`.
 
@@ -264,7 +264,7 @@ class SGD(Optimizer, name="sgd"):
     -----
     Chapters 4.4.1 and 6.1 of Saito's *Deep Learning from Scratch*, whose ``v`` includes the learning rate. Nesterov's
     momentum is that of Sutskever et al., "On the importance of initialization and momentum in deep learning" (2013), as
-    PyTorch has it.
+    in PyTorch.
 
     Examples
     --------
@@ -298,7 +298,7 @@ class Adam(Optimizer, name="adam"):
     beta1, beta2 : float
         Decay of the two running means, in [0, 1).
     epsilon : float
-        Added to the root of the second mean; above zero.
+        Added to the square root of the second mean; above zero.
     amsgrad : bool
         Divide by the maximum of all second means so far.
     decoupled_weight_decay : bool
@@ -313,9 +313,9 @@ class Adam(Optimizer, name="adam"):
 
     Notes
     -----
-    Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1, with epsilon where PyTorch has it:
+    Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1, with epsilon as in PyTorch:
     ``W -= learning_rate / (1 - beta1**t) * m / (sqrt(v) / sqrt(1 - beta2**t) + epsilon)``. With `amsgrad`, Reddi, Kale
-    and Kumar, "On the convergence of Adam and beyond" (2018), with PyTorch's corrections, which are not in the paper.
+    and Kumar, "On the convergence of Adam and beyond" (2018), with PyTorch's bias corrections, not in the paper.
 
     Examples
     --------
@@ -344,7 +344,7 @@ class AdamW(Optimizer, name="adamw"):
     beta1, beta2 : float
         Decay of the two running means, in [0, 1).
     epsilon : float
-        Added to the root of the second mean; above zero.
+        Added to the square root of the second mean; above zero.
     amsgrad : bool
         Divide by the maximum of all second means so far.
     weight_decay : float
@@ -359,8 +359,8 @@ class AdamW(Optimizer, name="adamw"):
 
     Notes
     -----
-    Loshchilov and Hutter, "Decoupled weight decay regularization" (2019), algorithm 2; with the decay times the
-    learning rate, as PyTorch has it.
+    Loshchilov and Hutter, "Decoupled weight decay regularization" (2019), algorithm 2; with the decay multiplied
+    by the learning rate, as in PyTorch.
 
     Examples
     --------
@@ -381,7 +381,7 @@ class AdamW(Optimizer, name="adamw"):
 
 
 class NAdam(Optimizer, name="nadam"):
-    """Adam with Nesterov's momentum, which grows from step to step.
+    """Adam with Nesterov's momentum, which grows with each step.
 
     Parameters
     ----------
@@ -390,7 +390,7 @@ class NAdam(Optimizer, name="nadam"):
     beta1, beta2 : float
         Decay of the two running means, in [0, 1).
     epsilon : float
-        Added to the root of the second mean; above zero.
+        Added to the square root of the second mean; above zero.
     momentum_decay : float
         At least 0: the momentum of step ``t`` is ``beta1 * (1 - 0.5 * 0.96**(t * momentum_decay))``.
     decoupled_weight_decay : bool
@@ -405,8 +405,8 @@ class NAdam(Optimizer, name="nadam"):
 
     Notes
     -----
-    Dozat, "Incorporating Nesterov momentum into Adam" (2016), with the momentum of its section 3.2, and epsilon where
-    PyTorch has it. The product of all momenta is kept in double precision, in PyTorch in its default dtype.
+    Dozat, "Incorporating Nesterov momentum into Adam" (2016), with the momentum of its section 3.2, and epsilon as in
+    PyTorch. The product of all momenta is kept in double precision; PyTorch keeps it in its default dtype.
 
     Examples
     --------
@@ -427,18 +427,18 @@ class NAdam(Optimizer, name="nadam"):
 
 
 class Adagrad(Optimizer, name="adagrad"):
-    """AdaGrad: steps divided by the root of the sum of all squared gradients.
+    """AdaGrad: steps divided by the square root of the sum of all squared gradients.
 
     Parameters
     ----------
     learning_rate : float or Schedule
         Above zero; or one of `nnfast.schedules`.
     learning_rate_decay : float
-        At least 0: in step ``t`` the learning rate is ``learning_rate / (1 + (t - 1) * learning_rate_decay)``.
+        At least 0: at step ``t`` the learning rate is ``learning_rate / (1 + (t - 1) * learning_rate_decay)``.
     initial_accumulator_value : float
-        Where the sum begins; at least 0.
+        The initial value of the sum; at least 0.
     epsilon : float
-        Added to the root; above zero.
+        Added to the square root; above zero.
     weight_decay, decay_biases, clip_value, clip_norm, average_decay
         See `Optimizer`.
 
@@ -449,8 +449,8 @@ class Adagrad(Optimizer, name="adagrad"):
 
     Notes
     -----
-    Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and stochastic optimization" (2011), with
-    the diagonal.
+    Duchi, Hazan and Singer, "Adaptive subgradient methods for online learning and stochastic optimization" (2011), in
+    its diagonal form.
 
     Examples
     --------
@@ -469,7 +469,7 @@ class Adagrad(Optimizer, name="adagrad"):
 
 
 class RMSprop(Optimizer, name="rmsprop"):
-    """RMSprop: steps divided by the root of a running mean of the squared gradient.
+    """RMSprop: steps divided by the square root of a running mean of the squared gradient.
 
     Parameters
     ----------
@@ -478,11 +478,11 @@ class RMSprop(Optimizer, name="rmsprop"):
     alpha : float
         Decay of the running means, in [0, 1).
     epsilon : float
-        Added to the root; above zero.
+        Added to the square root; above zero.
     momentum : float
-        In [0, 1): this part of the step before is added to each.
+        In [0, 1): this fraction of the previous step is added to each step.
     centered : bool
-        Divide by the standard deviation of the gradient: a running mean of the gradient is kept too.
+        Divide by the standard deviation of the gradient, for which a running mean of the gradient is kept too.
     weight_decay, decay_biases, clip_value, clip_norm, average_decay
         See `Optimizer`.
 
@@ -494,8 +494,8 @@ class RMSprop(Optimizer, name="rmsprop"):
     Notes
     -----
     Tieleman and Hinton, lecture 6.5 of "Neural networks for machine learning" (2012); centered as in Graves,
-    "Generating sequences with recurrent neural networks" (2013), with PyTorch's epsilon outside of the root. Where
-    rounding takes the variance below zero it counts as zero; PyTorch's parameters turn NaN there.
+    "Generating sequences with recurrent neural networks" (2013), with PyTorch's epsilon outside the root. A variance
+    that is negative because of rounding counts as zero; in PyTorch, parameters become NaN.
 
     Examples
     --------
@@ -515,14 +515,14 @@ class RMSprop(Optimizer, name="rmsprop"):
 
 
 class Adadelta(Optimizer, name="adadelta"):
-    """Adadelta: steps as long, on average, as the changes before them.
+    """Adadelta: steps as long, on average, as the previous changes of the parameters.
 
     Parameters
     ----------
     learning_rate : float or Schedule
-        A factor of each step, above zero; the paper has none.
+        A factor for each step, above zero; not in the paper.
     rho : float
-        Decay of the running means of the squares of gradient and change, in [0, 1).
+        Decay of the running means of the squared gradient and the squared change, in [0, 1).
     epsilon : float
         Added to both means; above zero.
     weight_decay, decay_biases, clip_value, clip_norm, average_decay
@@ -553,7 +553,7 @@ class Adadelta(Optimizer, name="adadelta"):
 
 
 def rate_at(optimizer: Optimizer, step: int) -> tuple[float, float | None] | None:
-    """Return the learning rate of update number `step`, from 0, and its momentum or None; None without a schedule.
+    """Return the learning rate and the momentum or None for update `step`, from 0; None without a schedule.
 
     Raises
     ------
@@ -565,8 +565,8 @@ def rate_at(optimizer: Optimizer, step: int) -> tuple[float, float | None] | Non
         return None
     if not isinstance(schedule, TimedSchedule) or schedule.by == "epoch":
         raise ValueError(
-            f"learning_rate must be a number or a schedule by step outside of fit, which alone knows epochs, "
-            f"got {schedule!r}: change a number yourself, after each epoch"
+            f"learning_rate must be a number or a schedule by step outside fit, since only fit counts epochs, "
+            f"got {schedule!r}: use a number, and change it after each epoch"
         )
     return schedule.at(step)
 
@@ -580,21 +580,21 @@ def _tolerance(name: str, value: Any) -> float:
 
 
 class LBFGS(Optimizer, name="lbfgs", inherit=False):
-    """L-BFGS: a quasi-Newton method on the whole data at once, through SciPy. For small data and smooth networks.
+    """L-BFGS: SciPy's quasi-Newton method on the whole data at once, for small data and smooth networks.
 
-    For `fit` alone, where ``epochs`` is the largest number of iterations, 200 if it is left out: fit ends earlier when
-    the loss has converged. Each iteration is one epoch of the history, whose loss and accuracy are those after it.
-    There are no mini-batches, so ``steps``, ``batch_size`` and ``shuffle`` are left alone. An iteration may need the
-    gradient several times. No state is kept for a later fit, and what another optimizer has left is cleared.
+    Only for `fit`, where ``epochs`` is the maximum number of iterations, by default 200: `fit` ends earlier if the loss
+    has converged. Each iteration is one epoch of the history, with the loss and accuracy after it. There are no
+    mini-batches, so ``steps``, ``batch_size`` and ``shuffle`` must not be given. An iteration may compute the gradient
+    several times. No state is kept for a later `fit`, and the state of other optimizers is cleared.
 
     Parameters
     ----------
     history_size : int
-        How many pairs of steps and changes of the gradient approximate the curvature.
+        The number of pairs of steps and changes of the gradient that approximate the curvature.
     tolerance : float
-        Converged when an iteration lowers the loss by less than this part of it (of 1, if the loss is below 1).
+        Converged when an iteration lowers the loss by less than this fraction of it (of 1, if the loss is below 1).
     gradient_tolerance : float
-        Converged when no entry of the gradient is larger.
+        Converged when no element of the gradient is larger.
 
     Raises
     ------
@@ -603,9 +603,9 @@ class LBFGS(Optimizer, name="lbfgs", inherit=False):
 
     Notes
     -----
-    Byrd, Lu, Nocedal and Zhu, "A limited memory algorithm for bound constrained optimization" (1995), as
-    ``scipy.optimize.minimize(method="L-BFGS-B")`` has it, tolerances included. In float32 it ends when rounding hides
-    the way down: float64 gets closer.
+    Byrd, Lu, Nocedal and Zhu, "A limited memory algorithm for bound constrained optimization" (1995), as in
+    ``scipy.optimize.minimize(method="L-BFGS-B")``, including the tolerances. In float32 it ends when rounding hides
+    further progress; float64 gets closer to the minimum.
 
     Examples
     --------
@@ -632,7 +632,7 @@ class LBFGS(Optimizer, name="lbfgs", inherit=False):
         self.options()
 
     def options(self) -> dict[str, Any]:
-        """Return what SciPy needs, checked.
+        """Return the checked options for SciPy.
 
         Raises
         ------
@@ -654,7 +654,7 @@ class LBFGS(Optimizer, name="lbfgs", inherit=False):
         Parameters
         ----------
         dtype : dtype
-            Of the network.
+            The dtype of the network.
 
         Raises
         ------
@@ -666,10 +666,10 @@ class LBFGS(Optimizer, name="lbfgs", inherit=False):
         >>> import nnfast as nf
         >>> nf.LBFGS().values()
         Traceback (most recent call last):
-        TypeError: LBFGS minimises the loss over the whole data: use fit(x, y, optimizer=LBFGS(...)), not single steps
+        TypeError: LBFGS minimizes the loss over the whole data: use fit(x, y, optimizer=LBFGS(...)), not single steps
         """
         raise TypeError(
-            f"{type(self).__name__} minimises the loss over the whole data: "
+            f"{type(self).__name__} minimizes the loss over the whole data: "
             "use fit(x, y, optimizer=LBFGS(...)), not single steps"
         )
 
@@ -680,12 +680,12 @@ OPTIMIZERS = {name: kind for name, kind in NAMES.items() if kind.steps}
 
 @cache
 def _default(name: str) -> Optimizer:
-    """Return the optimizer of this name with its defaults: always the same object, which the engine recognizes."""
+    """Return the optimizer of this name with its defaults: always the same object, so that the engine recognizes it."""
     return NAMES[name]()
 
 
 def resolve_optimizer(optimizer: Any) -> Optimizer:
-    """Return the optimizer; a name means its defaults.
+    """Return the optimizer as an object; a name means the optimizer with its defaults.
 
     Raises
     ------
@@ -697,6 +697,6 @@ def resolve_optimizer(optimizer: Any) -> Optimizer:
     if isinstance(optimizer, str):
         return _default(choose("optimizer", optimizer, tuple(NAMES)))
     raise TypeError(
-        f"optimizer must be an optimizer, as nf.SGD(0.1), or one of {', '.join(map(repr, NAMES))}, "
+        f"optimizer must be an optimizer, such as nf.SGD(0.1), or one of {', '.join(map(repr, NAMES))}, "
         f"got {describe(optimizer)}"
     )

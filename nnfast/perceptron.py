@@ -1,6 +1,6 @@
 """The perceptron, its learning rule and the logic gates it can and cannot represent.
 
-A perceptron fires (1) where the weighted sum of its inputs plus a bias is greater than zero, and stays silent (0)
+A perceptron fires (1) where the weighted sum of its inputs plus a bias is greater than zero, and does not fire (0)
 elsewhere. A single perceptron draws one straight line, which is enough for AND, NAND and OR; XOR needs two whose
 outputs feed a third. See chapter 2 of Saito's "Deep Learning from Scratch".
 """
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast._validation import as_array, check_float, check_int, own_error_state
+from nnfast._validation import as_array, check_float, check_int, ignore_float_errors
 
 __all__ = ["AND", "NAND", "OR", "XOR", "ConvergenceWarning", "Perceptron"]
 
@@ -152,7 +152,7 @@ class Perceptron:
             raise ValueError(f"input 1 to input {len(arrays)} must have shapes that broadcast, got {shapes}") from None
         return self.predict(np.stack(arrays, axis=-1))
 
-    @own_error_state
+    @ignore_float_errors
     def decision_function(self, x: ArrayLike, /) -> float | NDArray[np.float64]:
         """Return the weighted sum of the inputs plus the bias: positive where the neuron fires.
 
@@ -355,7 +355,7 @@ def _epoch(
     return bias, mistakes
 
 
-@own_error_state
+@ignore_float_errors
 def _linearly_separable(x: NDArray[np.float64], fires: NDArray[np.bool_]) -> bool | None:
     """Return whether some line strictly separates the rows that fire from the others; None if unknown.
 
@@ -389,7 +389,7 @@ def _linearly_separable(x: NDArray[np.float64], fires: NDArray[np.bool_]) -> boo
 
 def _gate(weights: ArrayLike, bias: float) -> Perceptron:
     gate = Perceptron(weights, bias)
-    gate.weights.flags.writeable = False  # changing a gate would change it for everybody
+    gate.weights.flags.writeable = False  # changing a gate would change it everywhere
     return gate
 
 

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast._validation import as_array, as_tuple, check_float, check_int, choose, describe, own_error_state, require
+from nnfast._validation import (
+    as_array,
+    as_tuple,
+    check_float,
+    check_int,
+    choose,
+    describe,
+    ignore_float_errors,
+    require,
+)
 from nnfast.metrics import names_in
 from nnfast.perceptron import Perceptron
 from nnfast.schedules import MAX_TIME, TimedSchedule
@@ -32,7 +41,7 @@ __all__ = [
     "plot_schedule",
 ]
 
-# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), which colour-blind people can tell apart too.
+# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), which colour-blind people can also distinguish.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
 MARKERS = "osD^vPX"
 DASHES = ("--", ":", "-.")
@@ -119,11 +128,11 @@ def plot_decision_boundary(
     if isinstance(model, Perceptron):
         _draw_lines(ax, model, biases.tolist(), x, low, high)
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="$x_1$", ylabel="$x_2$")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False)  # beside, never over the data
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False)  # never over the data
     return ax
 
 
-@own_error_state
+@ignore_float_errors
 def _draw_classes(
     ax: Axes,
     across: NDArray[np.float64],
@@ -136,7 +145,7 @@ def _draw_classes(
     colors = require("matplotlib.colors", "plot")
     classes = np.union1d(y, regions)
     palette = _palette(len(classes))
-    # Colours go by the index of a class, not by its number.
+    # The index of a class determines its colour, not its number.
     ax.pcolormesh(
         across,
         up,
@@ -162,7 +171,7 @@ def _draw_classes(
         )
 
 
-@own_error_state
+@ignore_float_errors
 def plot_activations(
     names: Sequence[str] = ("step", "sigmoid", "tanh", "relu"), *, axes: ArrayLike | None = None
 ) -> NDArray[Any]:
@@ -195,8 +204,8 @@ def plot_activations(
     """
     from nnfast import functions
 
-    asked = [names] if isinstance(names, str) else as_tuple("names", names, "names")
-    names = [choose("names", name, ACTIVATIONS) for name in asked]
+    given = [names] if isinstance(names, str) else as_tuple("names", names, "names")
+    names = [choose("names", name, ACTIVATIONS) for name in given]
     if not names:
         raise ValueError(f"names must hold at least one of {', '.join(ACTIVATIONS)}, got none")
     panels = _panels(axes, len(names))
@@ -214,7 +223,7 @@ def plot_activations(
     return panels
 
 
-@own_error_state
+@ignore_float_errors
 def plot_history(history: Any, /, *, axes: ArrayLike | None = None) -> NDArray[Any]:
     """Draw the history of a training: the loss over iterations, and each metric, such as the accuracy, over epochs.
 
@@ -291,7 +300,7 @@ def _plot_over_epochs(ax: Any, history: Mapping[str, Sequence[float]], name: str
     ax.set(title=f"{name.replace('_', ' ')} over epochs", xlabel="epoch")
 
 
-@own_error_state
+@ignore_float_errors
 def plot_schedule(
     schedule: Any, steps: int, steps_per_epoch: int | None = None, *, axes: ArrayLike | None = None
 ) -> NDArray[Any]:
@@ -399,7 +408,7 @@ def plot_descent(
     'all 20 steps were taken'
     """
     path = as_array("descent.path", getattr(descent, "path", None), np.float64, shape=(None, 2))
-    shown = path[:SHOWN_IF_DIVERGED] if descent.diverged else path  # with the rest, these would shrink to a dot
+    shown = path[:SHOWN_IF_DIVERGED] if descent.diverged else path  # the rest would shrink them to a dot
     resolution = check_int("resolution", resolution, 2, MAX_RESOLUTION)
     frame = _frame(shown, check_float("margin", margin, 0))
     low, high = _corners(frame[0] if low is None else low, frame[1] if high is None else high)
@@ -413,7 +422,7 @@ def plot_descent(
     return ax
 
 
-@own_error_state
+@ignore_float_errors
 def _draw_descent(
     ax: Axes,
     across: NDArray[np.float64],
@@ -488,7 +497,7 @@ def plot_gradient_field(
     return ax
 
 
-@own_error_state
+@ignore_float_errors
 def plot_gradient_report(report: Any, /, *, axes: ArrayLike | None = None) -> NDArray[Any]:
     """Draw a map of the errors found by a gradient check: a panel for each array, a cell for each number.
 
@@ -528,7 +537,7 @@ def plot_gradient_report(report: Any, /, *, axes: ArrayLike | None = None) -> ND
         cells = np.atleast_2d(np.clip(np.where(left_out, np.nan, array.errors), scale.vmin, scale.vmax))
         cells = cells.reshape(-1, cells.shape[-1])
         image = ax.imshow(cells, aspect="auto", cmap="viridis", norm=scale, interpolation="nearest")
-        for marker, label, where in (("x", "kink", array.kinks), ("$?$", "cannot be told", array.undecided)):
+        for marker, label, where in (("x", "kink", array.kinks), ("$?$", "undecided", array.undecided)):
             if where.any():
                 rows, columns = np.nonzero(where.reshape(cells.shape))
                 ax.plot(columns, rows, linestyle="", marker=marker, color=COLORS[4], markersize=4, label=label)
@@ -565,7 +574,7 @@ def _values_on_grid(
     return across, up, np.array([float(value.item()) for value in values]).reshape(grid.shape[:-1])
 
 
-@own_error_state
+@ignore_float_errors
 def _grid(
     low: NDArray[np.float64], high: NDArray[np.float64], resolution: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -605,12 +614,12 @@ def _as_classes(name: str, value: ArrayLike, n: int) -> NDArray[np.int64]:
 
 def _classes(model: Any, points: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the model's class for each point."""
-    ask: Callable[[NDArray[np.float64]], Any] | None = getattr(model, "predict_class", None)
-    if ask is None and callable(model):
-        ask = model
-    if ask is None:
+    predict: Callable[[NDArray[np.float64]], Any] | None = getattr(model, "predict_class", None)
+    if predict is None and callable(model):
+        predict = model
+    if predict is None:
         raise TypeError(f"model must be a network, a perceptron or a function of points, got {describe(model)}")
-    return _as_classes("the result of model", ask(points.copy()), len(points))  # a copy, which the model may change
+    return _as_classes("the result of model", predict(points.copy()), len(points))  # the model may change it
 
 
 def _palette(n: int) -> list[Any]:
@@ -620,7 +629,7 @@ def _palette(n: int) -> list[Any]:
     return list(colormap(np.linspace(0, 1, n)))
 
 
-@own_error_state
+@ignore_float_errors
 def _frame(x: NDArray[np.float64], margin: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the lower left and the upper right corner of a view with a margin around the points."""
     low, high = x.min(axis=0), x.max(axis=0)
@@ -628,7 +637,7 @@ def _frame(x: NDArray[np.float64], margin: float) -> tuple[NDArray[np.float64], 
     return low - room, high + room
 
 
-@own_error_state
+@ignore_float_errors
 def _draw_lines(
     ax: Axes,
     model: Perceptron,

@@ -26,7 +26,7 @@ from nnfast._validation import (
     check_int,
     choose,
     describe,
-    own_error_state,
+    ignore_float_errors,
     to_array,
 )
 
@@ -123,7 +123,7 @@ class TimedSchedule(Schedule, ABC):
 
     by: str = Field(_one_of("step", "epoch"), default="step", kw_only=True)
 
-    @own_error_state
+    @ignore_float_errors
     def rates(self, steps: ArrayLike, steps_per_epoch: int | None = None) -> np.ndarray:
         """Compute the learning rate of each update.
 
@@ -152,7 +152,7 @@ class TimedSchedule(Schedule, ABC):
         """
         return self._rates(self._times(steps, steps_per_epoch))
 
-    @own_error_state
+    @ignore_float_errors
     def momenta(self, steps: ArrayLike, steps_per_epoch: int | None = None) -> np.ndarray | None:
         """Compute the momentum of each update.
 
@@ -223,7 +223,7 @@ class TimedSchedule(Schedule, ABC):
 
 
 @lru_cache(maxsize=8)
-@own_error_state
+@ignore_float_errors
 def _block(schedule: TimedSchedule, number: int) -> tuple[np.ndarray, np.ndarray | None]:
     times = np.arange(number * BLOCK, (number + 1) * BLOCK)
     return schedule._rates(times), schedule._momenta(times)
@@ -264,7 +264,7 @@ class Constant(TimedSchedule):
     start_factor: float = Field(_part, default=1 / 3, kw_only=True)
 
     def _rates(self, times: np.ndarray) -> np.ndarray:
-        return self.learning_rate * _warmed(times, self.warmup, self.start_factor)
+        return self.learning_rate * _warmup_factors(times, self.warmup, self.start_factor)
 
 
 class Step(TimedSchedule):
@@ -426,7 +426,7 @@ class Cosine(TimedSchedule):
     def _rates(self, times: np.ndarray) -> np.ndarray:
         part = np.clip(times - self.warmup, 0, self.steps - self.warmup) / (self.steps - self.warmup)
         wave = self.minimum + (self.learning_rate - self.minimum) * ((1 + np.cos(np.pi * part)) / 2)
-        ramp = self.learning_rate * _warmed(times, self.warmup, self.start_factor)
+        ramp = self.learning_rate * _warmup_factors(times, self.warmup, self.start_factor)
         return np.where(times < self.warmup, ramp, wave)
 
 
@@ -631,7 +631,7 @@ def check_plateau(plateau: Any) -> None:
         _time(name, plateau[name])
 
 
-def _warmed(times: np.ndarray, warmup: int, start_factor: float) -> np.ndarray:
+def _warmup_factors(times: np.ndarray, warmup: int, start_factor: float) -> np.ndarray:
     """Return the fraction of the rate that a linear warm-up has reached."""
     part = np.minimum(times, warmup) / warmup if warmup else np.ones(times.shape)
     return start_factor + (1 - start_factor) * part

@@ -1,4 +1,4 @@
-"""The network a person holds: a chain of layers, compiled to a program when its input shape is known."""
+"""The network for users: a chain of layers, compiled to a program when its input shape is known."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nnfast._validation import (
     check_float,
     check_out,
     check_verbose,
-    own_error_state,
+    ignore_float_errors,
     warn,
 )
 from nnfast.engine.program import aligned_zeros
@@ -43,17 +43,17 @@ class Sequential:
     ----------
     layers : sequence of Layer
         From the input to the output: `Dense`, `Activation`, `Dropout`, `BatchNorm`, `Reshape`, ...; at most 10,000,
-        those within residual layers included.
+        including those within residual layers.
     input_shape : int or tuple of int, optional
-        The shape of one sample, such as ``(28, 28)``; left out, it is taken from the first `fit`.
+        The shape of one sample, such as ``(28, 28)``. By default it is taken from the first `fit`.
     loss : str or Loss, optional
         ``"cross_entropy"``, ``"binary_cross_entropy"``, ``"mean_squared_error"``, ``"sum_squared_error"``,
         ``"mean_absolute_error"``, ``"huber"``, ``"log_cosh"``, ``"poisson"``, ``"hinge"`` or ``"kl_divergence"``; or an
         object with parameters from `nnfast.losses`, such as ``nf.losses.Quantile([0.1, 0.5, 0.9])``. By default
-        the one that belongs to the last activation: cross entropy to softmax, binary cross entropy to sigmoid, the mean
-        squared error to any other.
+        it depends on the last activation: cross entropy for softmax, binary cross entropy for sigmoid, the mean squared
+        error for any other.
     dtype : {"float32", "float64"}
-        Of all parameters and all arithmetic.
+        The dtype of all parameters and all arithmetic.
     seed : int, numpy.random.Generator or None
         Determines the initial values, the shuffling and the noise. None uses fresh entropy.
 
@@ -69,10 +69,10 @@ class Sequential:
     A network may be used by many threads. One call at a time trains it: `fit`, `train_step`, ``forward(x,
     training=True)``, `backward`, `update`, `reset_optimizer` and `build` raise RuntimeError while another is running.
     `copy`, `save`, `averaged`, `numerical_gradient`, `check_gradient`, pickling and `os.fork` wait for the step that is
-    running (with L-BFGS the iteration), and see the network as that step leaves it; callbacks of `fit` run between
+    running (with L-BFGS, the iteration), and use the network as that step leaves it; callbacks of `fit` run between
     steps. `predict`, `loss`, `accuracy`, `gradient` and the arrays in `params` do not wait: while another thread trains
-    the network, they may see part of a step. In a forked process no other thread goes on, so none trains the network
-    there: it is free to be trained.
+    the network, they may see part of a step. In a forked process no other thread continues, so the network can be
+    trained there.
 
     Examples
     --------
@@ -99,9 +99,9 @@ class Sequential:
     # ---- building
 
     def build(self, input_shape: int | Sequence[int]) -> None:
-        """Set the shape of a sample, allocate the parameters and give them their initial values.
+        """Set the shape of a sample, allocate the parameters and set their initial values.
 
-        The constructor calls it if it is given the shape, else the first `fit` does.
+        The constructor calls it if `input_shape` is given, otherwise the first `fit` does.
 
         Parameters
         ----------
@@ -111,9 +111,9 @@ class Sequential:
         Raises
         ------
         RuntimeError
-            If the network is built already, or another thread is building it.
+            If the network is already built, or another thread is building it.
         TypeError, ValueError
-            If the shape is not one of positive integers, or an initial array does not fit it.
+            If the shape does not consist of positive integers, or an initial array does not fit it.
         MemoryError
             If there is not enough memory for the parameters.
 
@@ -128,7 +128,7 @@ class Sequential:
         network = self._network
         with network.guard:
             if network.program is not None:
-                raise RuntimeError(f"the network is built already, for input_shape {network.input_shape}")
+                raise RuntimeError(f"the network is already built, for input_shape {network.input_shape}")
             network.build(checked_shape(input_shape))
 
     @property
@@ -153,7 +153,7 @@ class Sequential:
 
     @property
     def history(self) -> training.History | None:
-        """What the last `fit` recorded; None before it."""
+        """What the last `fit` recorded; None if there was none."""
         return self._network.history
 
     @property
@@ -168,7 +168,7 @@ class Sequential:
 
     @property
     def n_parameters(self) -> int:
-        """How many numbers the network learns."""
+        """The number of parameters."""
         return len(self._network.built.parameters)
 
     # ---- arrays
@@ -190,7 +190,7 @@ class Sequential:
 
     @property
     def flat_grads(self) -> np.ndarray:
-        """All gradients as one vector: a view, valid as `grads` is."""
+        """All gradients as one vector: a view, valid like `grads`."""
         return self._network.built.gradients[:]
 
     @property
@@ -304,10 +304,10 @@ class Sequential:
         Returns
         -------
         ndarray of int64
-            Of shape (n,): the index of the largest output, or for one output whether it is above one half, with loss
-            'hinge' above zero. Several sigmoid, step or hinge outputs are labels of their own: 0 or 1 each, of shape
-            (n, outputs). Where outputs differ by less than their rounding, what they were made from decides, as in
-            `accuracy`.
+            Of shape (n,): the index of the largest output or, for one output, whether it is above one half (with loss
+            'hinge', above zero). Several sigmoid, step or hinge outputs are separate labels: 0 or 1 each, of shape
+            (n, outputs). Where outputs differ by less than their rounding, the inputs of the last activation decide, as
+            in `accuracy`.
 
         Raises
         ------
@@ -354,16 +354,16 @@ class Sequential:
         y : array_like
             Labels of shape (n,), or targets of shape (n, *output_shape); for one output also (n,).
         sample_weight : array_like of shape (n,), optional
-            The weight of each row, not negative: a row of weight 2 counts as two rows, one of weight 0 not at all
+            The weight of each row, not negative: a row of weight 2 counts as two rows, a row of weight 0 not at all
             (except in the statistics of a batch norm, which count each row once). Averages are weighted.
         training : bool
-            Whether to see the data as the next step of training would: with its dropout and noise, and with the
-            statistics of the batch in batch norms. Nothing is changed.
+            Whether to compute as in the next step of training: with its dropout and noise, and with the statistics of
+            the batch in batch norms. Nothing is changed.
 
         Returns
         -------
         float
-            The average that the loss is defined as, plus the penalties of layers with `l1` or `l2`.
+            The average by which the loss is defined, plus the penalties of layers with `l1` or `l2`.
 
         Raises
         ------
@@ -449,7 +449,7 @@ class Sequential:
         Returns
         -------
         float
-            Of rows, if the largest output is the answer; of elements, if each output is above or below one half.
+            Of rows, if the largest output is the prediction; of elements, if each output predicts 0 or 1.
 
         Raises
         ------
@@ -462,8 +462,8 @@ class Sequential:
         Warns
         -----
         UserWarning
-            If each output is counted by itself, but the targets are classes that exclude each other: then most outputs
-            are correct whatever the network has learned.
+            If each output is counted separately, but the targets are mutually exclusive classes: then most outputs are
+            correct whatever the network has learned.
 
         Examples
         --------
@@ -513,7 +513,7 @@ class Sequential:
         Returns
         -------
         Mapping of str to ndarray
-            By name, as in `params`; arrays of their own.
+            By name, as in `params`; new arrays.
 
         Raises
         ------
@@ -542,7 +542,7 @@ class Sequential:
             found[numerical.INPUT] = gx.reshape(len(rows), *network.built_shape)
         return ArrayViews({name: found[name] for name in names}, paths(network.built.layout))
 
-    @own_error_state
+    @ignore_float_errors
     def numerical_gradient(
         self,
         x: ArrayLike,
@@ -562,7 +562,7 @@ class Sequential:
         x, y : array_like
             As for `loss`.
         h : float
-            The step.
+            The difference.
         wrt : str or sequence of str, optional
             As for `gradient`.
         sample_weight : array_like of shape (n,), optional
@@ -570,7 +570,7 @@ class Sequential:
         training : bool
             As for `gradient`.
         verbose : {0, 1}
-            1 shows progress on the standard error if it takes longer than a second.
+            1 shows progress on standard error if it takes longer than a second.
 
         Returns
         -------
@@ -584,13 +584,13 @@ class Sequential:
         TypeError, ValueError
             If an argument does not fit.
         MemoryError
-            If there is no memory for the changed rows.
+            If there is not enough memory for the changed rows.
 
         Notes
         -----
-        Chapter 4.4.2 of Saito's *Deep Learning from Scratch*. The results are those of the book's loop to rounding, and
-        computed in float64 whatever the network's dtype; but what a change does not reach is not computed again: a
-        weight changes one unit of its layer, in rows whose input to it is not zero.
+        Chapter 4.4.2 of Saito's *Deep Learning from Scratch*. The results equal those of the book's loop up to
+        rounding, and are computed in float64 whatever the network's dtype; but only what a change affects is computed
+        again: a weight changes one unit of its layer, in rows whose input to it is not zero.
 
         Examples
         --------
@@ -613,7 +613,7 @@ class Sequential:
             found[numerical.INPUT] = found[numerical.INPUT].reshape(len(rows), *network.built_shape)
         return ArrayViews(found, paths(network.built.layout))
 
-    @own_error_state
+    @ignore_float_errors
     def check_gradient(
         self,
         x: ArrayLike,
@@ -628,7 +628,7 @@ class Sequential:
         training: bool = False,
         verbose: int = 1,
     ) -> GradientReport:
-        """Check the gradient by backpropagation, or one of your own, against the numerical one.
+        """Check the gradient by backpropagation, or a claimed one, against the numerical gradient.
 
         Parameters
         ----------
@@ -637,10 +637,10 @@ class Sequential:
         gradient : mapping of str to array_like, optional
             A claimed gradient, by name or path, instead of the network's own.
         wrt : str or sequence of str, optional
-            As for `gradient`; by default all that is claimed.
+            As for `gradient`; by default all arrays of the claimed gradient.
         h : float, optional
-            The step of the differences; by default the cube root of float64's epsilon. What fails is looked at again
-            with smaller and larger ones.
+            The difference; by default the cube root of float64's epsilon. Entries that fail are checked again with
+            smaller and larger differences.
         tolerance : float
             The largest relative error that counts as right.
         sample_weight : array_like of shape (n,), optional
@@ -653,7 +653,7 @@ class Sequential:
         Returns
         -------
         GradientReport
-            True if nothing is wrong. Printed, it shows what is wrong, by how much and, as far as the numbers show it,
+            True if nothing is wrong; when printed, it shows what is wrong, by how much and, as far as the numbers show,
             why. Entries at a kink, such as relu at zero, are reported separately, and so are those that cannot be
             decided because rounding hides their slopes: neither is an error.
 
@@ -666,7 +666,7 @@ class Sequential:
 
         Notes
         -----
-        A float32 network is checked in float64, with the same parameters: so that rounding is not taken for an error.
+        A float32 network is checked in float64, with the same parameters, so that rounding is not taken for an error.
         An entry is called wrong only if neither rounding nor a kink can explain the difference.
 
         Examples
@@ -720,20 +720,20 @@ class Sequential:
         y : array_like
             As for `loss`; finite.
         epochs : int, optional
-            How often each sample is used; 1 if neither `epochs` nor `steps` is given. The last mini-batch of an epoch
-            may be smaller.
+            The number of passes over the data; 1 if neither `epochs` nor `steps` is given. The last mini-batch of an
+            epoch may be smaller.
         steps : int, optional
-            How many mini-batches to train on, instead of `epochs`.
+            The number of mini-batches to train on, instead of `epochs`.
         batch_size : int
-            Samples in a mini-batch; all of them if there are fewer.
+            The number of samples in a mini-batch; all if there are fewer.
         optimizer : str or Optimizer
             ``"adam"``, ``"sgd"``, ``"lbfgs"``, ... or an object such as ``nf.SGD(learning_rate=0.1)``, whose learning
-            rate may be one of `nnfast.schedules`. One of the kind that the network was trained with last goes on with
-            its state. `LBFGS` takes the whole data at once; its iterations count as epochs, and there are up to 200 if
-            `epochs` is left out.
+            rate may be one of `nnfast.schedules`. An optimizer of the same kind as in the last training continues
+            with its state. `LBFGS` uses the whole data at once; its iterations count as epochs, and there are up to 200
+            if `epochs` is not given.
         gradient : {"backpropagation", "numerical"}
             How the gradient of each mini-batch is computed; ``"numerical"`` is `numerical_gradient`, a hundred times
-            slower and off by about the square of its step.
+            slower and with an error of about the square of its `h`.
         sample_weight : array_like of shape (n,), optional
             As for `loss`. The loss of a mini-batch, and so its gradient, is averaged over its weights.
         validation_data : (x, y) or (x, y, sample_weight), optional
@@ -745,7 +745,7 @@ class Sequential:
         shuffle : bool
             Visit the samples in a new order in each epoch.
         verbose : {0, 1}
-            1 shows progress on the standard error: a bar in a terminal or notebook where tqdm is there, else lines.
+            1 shows progress on standard error: a bar in a terminal or notebook if tqdm is installed, else lines.
         callbacks : sequence of callable
             Called after each epoch as ``callback(net, history)``. They may predict, copy and save the network, write to
             its parameters, change the optimizer's hyperparameters, and call `stop`. They must not change `x` or the
@@ -755,29 +755,29 @@ class Sequential:
         Returns
         -------
         History
-            Also kept as ``net.history``. After Ctrl-C the network is as the last finished step left it, and
-            ``net.history`` has what was recorded.
+            Also available as ``net.history``. After Ctrl-C the network is as the last finished step left it, and
+            ``net.history`` holds what was recorded.
 
         Raises
         ------
         KeyboardInterrupt
             On Ctrl-C.
         RuntimeError
-            If the network is being trained already, in another thread or further up.
+            If the network is already being trained, in another thread or by a caller.
         TypeError, ValueError
             If an argument does not fit; nothing has changed then.
         MemoryError
-            If there is no memory; nothing has changed then, unless steps were taken before: the network is as the last
-            finished step left it.
+            If there is not enough memory; nothing has changed then, unless steps were taken before: the network is as
+            the last finished step left it.
 
         Warns
         -----
         RuntimeWarning
-            Once, if the training diverges (a loss or the parameters become infinite or NaN), and if L-BFGS ends before
-            it has converged.
+            Once, if training diverges (a loss or the parameters become infinite or NaN), and if L-BFGS ends before it
+            has converged.
         UserWarning
-            If a layer cannot learn because its activation is ``"step"``; if each output is an answer of its own, but
-            the targets are classes that exclude each other; if `x` or `y` is float64 and holds values that float32, the
+            If a layer cannot learn because its activation is ``"step"``; if each output is counted separately, but the
+            targets are mutually exclusive classes; if `x` or `y` is float64 and holds values that float32, the
             network's dtype, cannot tell apart.
 
         Examples
@@ -798,8 +798,8 @@ class Sequential:
     def stop(self) -> None:
         """End the `fit` that is running, from a callback or another thread.
 
-        It returns within a tenth of a second, or after the step that is running, if that takes longer. The epoch that
-        it cuts off is recorded for the steps that were done.
+        `fit` returns within a tenth of a second, or after the current step if that takes longer. The unfinished epoch
+        is recorded for the steps that were taken.
 
         Examples
         --------
@@ -827,9 +827,9 @@ class Sequential:
         x, y : array_like
             As for `loss`.
         optimizer : str or Optimizer
-            As for `fit`, but none that needs the whole data or epochs: neither `LBFGS` nor a schedule by epoch.
+            As for `fit`, except those that need the whole data or epochs: `LBFGS` and schedules by epoch.
         sample_weight : array_like of shape (n,), optional
-            As for `loss`. All may be zero, as in a mini-batch of `fit`: the loss is then that of the penalties alone.
+            As for `loss`. All may be zero, as in a mini-batch of `fit`: the loss then consists only of the penalties.
 
         Returns
         -------
@@ -839,11 +839,11 @@ class Sequential:
         Raises
         ------
         RuntimeError
-            If the network is not built, or is being trained already.
+            If the network is not built, or is already being trained.
         TypeError, ValueError
             If an argument does not fit; nothing has changed then.
         MemoryError
-            If there is no memory; nothing has changed then.
+            If there is not enough memory; nothing has changed then.
 
         Warns
         -----
@@ -865,7 +865,7 @@ class Sequential:
         weights = as_weights(sample_weight, len(rows), all_zero=True)
         network.check_trainable()
         network.check_batch(len(rows))
-        network.warn_of_steps()
+        network.warn_of_zero_gradients()
         with network.guard:
             scheduled = rate_at(chosen, program.steps_of(chosen.kind))
             loss = program.train_step(rows, targets, weights, values, get_num_threads(), scheduled)
@@ -936,11 +936,11 @@ class Sequential:
         Parameters
         ----------
         gradient : array_like of shape (n, *output_shape)
-            With respect to what the last ``forward(x, training=True)`` returned.
+            The gradient with respect to what the last ``forward(x, training=True)`` returned.
         parameters : bool
-            Compute the gradients of the parameters, to be found in `grads`.
+            Whether to compute the gradients of the parameters, in `grads`.
         accumulate : bool
-            Add to `grads` rather than overwrite them.
+            Whether to add to `grads` rather than overwrite them.
 
         Returns
         -------
@@ -950,7 +950,7 @@ class Sequential:
         Raises
         ------
         RuntimeError
-            If there is no forward pass to use: each serves one backward, and none after an update.
+            If there was no forward pass since the last `backward` or update.
         TypeError, ValueError
             If `gradient` does not fit.
 
@@ -969,17 +969,17 @@ class Sequential:
         shape = network.built_shape
         parameters, accumulate = check_bool("parameters", parameters), check_bool("accumulate", accumulate)
         if accumulate and not parameters:
-            raise ValueError("accumulate=True needs parameters=True: without them there is nothing to add to")
+            raise ValueError("accumulate=True needs parameters=True: otherwise there is nothing to add to")
         with network.guard:
             n = program.saved_rows
             if n < 0:
                 raise RuntimeError(
                     "backward needs a forward(x, training=True) before it: "
-                    "each serves one backward, and none after an update"
+                    "call forward again after each backward or update"
                 )
             gout = as_array("gradient", gradient, network.dtype, shape=(n, *network.output_shape))
             gout = gout.reshape(n, network.units)
-            network.warn_of_steps()
+            network.warn_of_zero_gradients()
             gx = np.empty((n, prod(shape)), network.dtype)
             program.backward(gout, gx, parameters, accumulate, get_num_threads())
         return gx.reshape(n, *shape)
@@ -997,7 +997,7 @@ class Sequential:
         RuntimeError
             If there are no gradients: none were computed since the last update.
         TypeError, ValueError
-            If `optimizer` is none, or none for single steps.
+            If `optimizer` is not an optimizer, or not one for single steps.
 
         Examples
         --------
@@ -1044,12 +1044,12 @@ class Sequential:
         Returns
         -------
         Sequential
-            Independent of this network. Running statistics of batch norms are those of this network.
+            Independent of this network, with the same running statistics of batch norms.
 
         Raises
         ------
         RuntimeError
-            If no average is kept: no step was taken by an optimizer with an `average_decay`.
+            If there is no average: no step was taken by an optimizer with an `average_decay`.
 
         Notes
         -----
@@ -1080,10 +1080,10 @@ class Sequential:
                 twin.flat_params[part] = average[part]
         return twin
 
-    # ---- the network as a thing
+    # ---- printing, copying, saving
 
     def summary(self) -> None:
-        """Print the layers, their shapes and how many parameters each has.
+        """Print the layers, their shapes and their numbers of parameters.
 
         Examples
         --------
@@ -1121,11 +1121,11 @@ class Sequential:
 
     @property
     def _loss_text(self) -> str:
-        """The name of the loss if it has no other parameters than the defaults, else its repr."""
+        """The name of the loss if its parameters are the defaults, else its repr."""
         return self.loss_name if self.loss_function.config() == self.loss_name else repr(self.loss_function)
 
     def copy(self) -> Sequential:
-        """Return an independent network with the same parameters, optimizer state and stream of shuffles.
+        """Return an independent network with the same parameters, optimizer state and random streams.
 
         Returns
         -------
@@ -1144,7 +1144,7 @@ class Sequential:
         return self._twin()[0]
 
     def _twin(self) -> tuple[Sequential, dict[str, np.ndarray]]:
-        """Return a copy, and the arrays it was made of."""
+        """Return a copy, and the arrays from which it was created."""
         description, arrays = saving.to_state(self._network)
         return self._around(saving.from_state(description, arrays, self.layers), deepcopy(self._added())), arrays
 
@@ -1163,12 +1163,12 @@ class Sequential:
         return {name: value for name, value in vars(self).items() if name != "_network"}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network to a file, all at once: on failure an older file of that name is as it was.
+        """Write the network to a file atomically: on failure, an existing file of that name is unchanged.
 
         Parameters
         ----------
         path : path
-            By custom with the ending ``.npz``; no ending is added.
+            Usually with the extension ``.npz``; no extension is added.
 
         Raises
         ------
@@ -1177,7 +1177,7 @@ class Sequential:
         OSError
             If the file cannot be written.
         ValueError
-            If `load` would refuse the file: a sample has more than 64 axes, or a layer is not one of nnfast's.
+            If `load` could not read the file: a sample has more than 64 axes, or a layer is not one of nnfast's.
 
         Notes
         -----
@@ -1198,7 +1198,7 @@ class Sequential:
 
 
 def _holding(kind: type[Sequential], network: Network) -> Sequential:
-    """Make a `Sequential` of a class without its constructor, whose arguments are not known."""
+    """Create a `Sequential` of a class without calling its constructor, whose arguments are not known."""
     net = kind.__new__(kind)
     net._network = network
     return net
@@ -1207,7 +1207,7 @@ def _holding(kind: type[Sequential], network: Network) -> Sequential:
 def _restored(
     kind: type[Sequential], description: dict[str, Any], arrays: dict[str, np.ndarray], layers: Sequence[Layer]
 ) -> Sequential:
-    """Make what `Sequential.__reduce__` took apart."""
+    """Recreate a network from what `Sequential.__reduce__` returned."""
     return _holding(kind, saving.from_state(description, arrays, layers))
 
 
@@ -1217,21 +1217,21 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     Parameters
     ----------
     path : path
-        The file. Reading it runs no code, and takes at most 16 times its size of memory, and 16 MB.
+        The file. Reading it runs no code, and uses at most 16 times its size, plus 16 MB, of memory.
 
     Returns
     -------
     Sequential
-        It predicts, and goes on training, with the same bits as the one that was saved.
+        It predicts, and continues training, with the same bits as the network that was saved.
 
     Raises
     ------
     OSError
         If the file cannot be read.
     ValueError
-        If it is no network of nnfast, is damaged, or was written by a newer version; the message says which.
+        If it is not a network of nnfast, is damaged, or was written by a newer version; the message says which.
     MemoryError
-        If there is no memory for what is in the file.
+        If there is not enough memory for the contents of the file.
 
     Examples
     --------

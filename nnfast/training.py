@@ -20,7 +20,7 @@ from nnfast._validation import (
     check_verbose,
     choose,
     describe,
-    own_error_state,
+    ignore_float_errors,
     read_once,
     shown,
     warn,
@@ -175,7 +175,7 @@ def fit(
         raise MemoryError(f"no memory for the losses of {total} steps: at most {MAX_STEPS}")
     recorded = _Recorded.chosen(network, metrics, targets, validation)
     recorded.check_monitor(chosen)
-    network.warn_of_steps()
+    network.warn_of_zero_gradients()
     network.warn_of_one_hot(targets, recorded.training)
     history = History(per_epoch)  # allocates: all allocations precede any change
     with network.guard:
@@ -393,7 +393,7 @@ class _Run:
         """Whether validation or callbacks run after each epoch; they do not run after Ctrl-C."""
         return self.validation is not None or bool(self.callbacks)
 
-    @own_error_state
+    @ignore_float_errors
     def run_slice(self, training: Training) -> int:
         """Train for a tenth of a second, or until Python is needed; return the number of steps done so far."""
         schedule, values, done = self.optimizer.learning_rate, self.optimizer.values(self.network.dtype), training.step
@@ -512,7 +512,7 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     return array
 
 
-@own_error_state
+@ignore_float_errors
 def _means(losses: np.ndarray, sizes: np.ndarray, seen: np.ndarray) -> list[float]:
     """Return the mean loss of each epoch, which is not finite if the training has diverged."""
     return ((losses * sizes).sum(axis=1) / seen).tolist()

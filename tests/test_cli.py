@@ -766,18 +766,18 @@ def test_a_level_that_was_not_built_is_a_message():
 
 
 def test_a_level_that_the_processor_lacks_is_a_message(capsys, monkeypatch):
-    """`refuse` gets the errors of the import; here one that may not occur on this processor."""
-    from nnfast._command import is_command, refuse
+    """`exit_if_command` gets the errors of the import; here one that may not occur on this processor."""
+    from nnfast._command import exit_if_command, is_command
 
     error = ImportError("NNFAST_SIMD=avx512, but this processor or operating system runs only baseline")
     monkeypatch.setattr(sys, "argv", ["/usr/bin/nnfast", "info"])
     with pytest.raises(SystemExit) as ended:
-        refuse(error)
+        exit_if_command(error)
     assert ended.value.code == 2
     assert capsys.readouterr().err == f"nnfast: error: {error}\n"
     monkeypatch.setattr(sys, "stderr", None)
     with pytest.raises(SystemExit):
-        refuse(error)
+        exit_if_command(error)
     for argv, orig_argv, command in (
         (["/usr/bin/nnfast"], ["python", "/usr/bin/nnfast"], True),
         (["nnfast.exe", "info"], ["nnfast.exe", "info"], True),
@@ -792,7 +792,7 @@ def test_a_level_that_the_processor_lacks_is_a_message(capsys, monkeypatch):
         monkeypatch.setattr(sys, "argv", argv)
         monkeypatch.setattr(sys, "orig_argv", orig_argv)
         assert is_command() == command
-    assert refuse(error) is None  # a program gets the exception
+    assert exit_if_command(error) is None  # a program gets the exception
 
 
 def test_a_program_gets_an_exception_for_a_level_that_cannot_be_used():
@@ -1081,7 +1081,7 @@ def test_a_network_that_gives_no_answers_is_refused(capsys):
     net.params["b1"][1] = np.nan
     net.save("nan.npz")
     np.save("rows.npy", np.ones((4, 2)))
-    told = "nnfast predict: error: rows.npy: outputs must be numbers to tell a class, got NaN in 4 of 4 rows"
+    told = "nnfast predict: error: rows.npy: outputs must be numbers to determine a class, got NaN in 4 of 4 rows"
     assert refused(capsys, "predict", "nan.npz", "rows.npy").startswith(told)
 
 

@@ -131,7 +131,7 @@ def test_frames_of_pandas():
     labels = pd.Series([0, 1, 1, 0])
     for y in (labels, labels.astype("Int64"), labels.astype("category"), labels.astype(object), labels.astype(bool)):
         assert net.loss(np.zeros((4, 3)), y) == net.loss(np.zeros((4, 3)), labels.to_numpy())
-    with pytest.raises(ValueError, match=r"for labels, np\.ravel\(y\)$"):
+    with pytest.raises(ValueError, match=r"for labels, use np\.ravel\(y\)$"):
         net.loss(np.zeros((4, 3)), labels.to_frame())
 
 
@@ -193,7 +193,7 @@ RENUMBER = "classes, y = np.unique(y, return_inverse=True)"
     [
         (["cat", "dog"] * 4, TypeError, f"one integer label per row, got dtype <U3: use {RENUMBER}"),
         (np.array(["cat", "dog"] * 4, object), TypeError, f"label per row, got dtype object: use {RENUMBER}"),
-        (np.arange(8)[:, None], ValueError, "(8,) of labels or (8, 4), got (8, 1): for labels, np.ravel(y)"),
+        (np.arange(8)[:, None], ValueError, "(8,) of labels or (8, 4), got (8, 1): for labels, use np.ravel(y)"),
         ([0.0, 1.0] * 4, TypeError, "got dtype float64: use y.astype(int), or one-hot rows"),
         ([0.0, np.nan] * 4, ValueError, "got dtype float64 with NaN or infinity in 4 of 8, the first at index 1: drop "
          "these rows, and use y.astype(int)"),

@@ -456,7 +456,7 @@ def test_steps_keep_no_memory(name):
 # ---- bad input
 
 
-ONE_ROW = "BatchNorm needs at least two rows in each mini-batch of a training, for one has no variance; got"
+ONE_ROW = "BatchNorm needs at least two rows in each training mini-batch, since one row has no variance; got"
 X1, Y1 = np.ones((1, FEATURES), np.float32), np.zeros(1, int)
 
 
@@ -535,7 +535,7 @@ def test_a_network_of_nothing_trainable_is_refused(layers):
     net = nf.Sequential(layers, input_shape=FEATURES, dtype="float64", seed=0)
     x, y = make_data(net, 10)
     for use in (lambda: net.fit(x, y, verbose=0), lambda: net.train_step(x, y)):
-        with unchanged(net), pytest.raises(ValueError, match="^there is nothing to train: no layer has parameters"):
+        with unchanged(net), pytest.raises(ValueError, match="^there is nothing to train: no layer has trainable"):
             use()
     names = [*net.params, "x"]
     found, expected = net.gradient(x, y, wrt=names), net.numerical_gradient(x, y, wrt=names)
@@ -582,7 +582,7 @@ REFUSED = {
     "softmax of one unit": (
         lambda: nf.Sequential([D(1), A("softmax")], input_shape=2), ValueError, f"^{MIX}: it needs two inputs",
     ),
-    "no width": (lambda: nf.Sequential([nf.Dropout(0.1)]), ValueError, "^a network without a Dense layer of its own"),
+    "no width": (lambda: nf.Sequential([nf.Dropout(0.1)]), ValueError, "^a network without a Dense layer outside"),
     "a width beyond any array": (
         lambda: nf.Sequential([nf.Dropout(0.1)], input_shape=2**40), MemoryError, "^no layer can have more than",
     ),

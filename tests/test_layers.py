@@ -239,7 +239,7 @@ def test_cross_entropy_needs_softmax(activation):
 
 def test_cross_entropy_on_one_output_names_the_pair_for_two_classes():
     with pytest.raises(
-        ValueError, match=r"got 'sigmoid' \(and for one output 'binary_cross_entropy' with 'sigmoid'\)$"
+        ValueError, match=r"got 'sigmoid' \(for one output, use 'binary_cross_entropy' with 'sigmoid'\)$"
     ):
         nf.Sequential([nf.Dense(1, "sigmoid")], loss="cross_entropy")
 
@@ -249,7 +249,7 @@ def test_binary_cross_entropy_needs_sigmoid(activation):
     message = f"^loss 'binary_cross_entropy' needs an output layer with activation 'sigmoid', got '{activation}'"
     with pytest.raises(ValueError, match=message) as caught:
         nf.Sequential([nf.Dense(2, activation)], loss="binary_cross_entropy")
-    assert ("softmax goes with 'cross_entropy'" in str(caught.value)) == (activation == "softmax")
+    assert ("with softmax, use 'cross_entropy'" in str(caught.value)) == (activation == "softmax")
 
 
 @pytest.mark.parametrize("loss", ["mse", "categorical_crossentropy", ""])
@@ -492,7 +492,7 @@ def test_misspelt_hyperparameters_are_refused():
 
 
 def test_optimizers_that_the_engine_does_not_know():
-    message = f"^{re.escape('optimizer must be an optimizer, as nf.SGD(0.1), or one of')} {NAMES}, got "
+    message = f"^{re.escape('optimizer must be an optimizer, such as nf.SGD(0.1), or one of')} {NAMES}, got "
     with pytest.raises(TypeError, match=message + r"Optimizer\(learning_rate=0.1\)"):
         nf.optimizers.Optimizer(0.1)
 
@@ -533,7 +533,7 @@ def test_unknown_optimizers(method):
     with pytest.raises(ValueError, match=f"^optimizer must be one of {NAMES}, got 'SGD'"):
         getattr(net, method)(*data, optimizer="SGD")
     for wrong in (None, 0.1, nf.SGD):
-        with pytest.raises(TypeError, match="^optimizer must be an optimizer, as nf.SGD"):
+        with pytest.raises(TypeError, match="^optimizer must be an optimizer, such as nf.SGD"):
             getattr(net, method)(*data, optimizer=wrong)
 
 

@@ -14,7 +14,7 @@ from numpy_network import state, unchanged
 from tolerances import assert_close
 
 import nnfast as nf
-from nnfast.lbfgs import STEEP, Minimization
+from nnfast.lbfgs import HUGE_LOSS, Minimization
 
 # most end early; test_it_warns_where_it_is_cut_off tests the warning
 pytestmark = pytest.mark.filterwarnings("ignore:L-BFGS did not converge")
@@ -328,7 +328,7 @@ def test_a_step_too_far_is_turned_back():
     far = np.full(net.n_parameters, 1e30)
     loss, gradient = run._loss_and_gradient(far)
     assert not np.isfinite(net.loss(x, y))
-    assert loss == STEEP
+    assert loss == HUGE_LOSS
     assert not gradient.any()
 
 
@@ -347,7 +347,7 @@ def test_a_loss_that_is_not_finite_to_begin_with_is_refused():
     net.params["W2"][0, 0] = np.nan
     with (
         unchanged_but_history(net),
-        pytest.raises(ValueError, match="^the loss is not finite to begin with: L-BFGS has"),
+        pytest.raises(ValueError, match="^the initial loss is not finite: L-BFGS cannot"),
     ):
         fit(net)
 
@@ -379,7 +379,7 @@ def test_mini_batches_mean_nothing_to_it(arguments):
 def test_single_steps_are_refused():
     net = make_net()
     net.backward(net.forward(X, training=True))
-    message = r"^LBFGS minimises the loss over the whole data: use fit\(x, y, optimizer=LBFGS\(...\)\), not "
+    message = r"^LBFGS minimizes the loss over the whole data: use fit\(x, y, optimizer=LBFGS\(...\)\), not "
     for step in (lambda: net.train_step(X, LABELS, "lbfgs"), lambda: net.update(nf.LBFGS())):
         with unchanged(net), pytest.raises(TypeError, match=message):
             step()
@@ -425,7 +425,7 @@ def test_a_refused_start_keeps_the_history():
     net = make_net()
     history = fit(net, epochs=2)
     net.params["W1"] = np.full_like(net.params["W1"], np.inf)
-    with pytest.raises(ValueError, match="not finite to begin with"), np.errstate(all="ignore"):
+    with pytest.raises(ValueError, match="initial loss is not finite"), np.errstate(all="ignore"):
         fit(net)
     assert net.history is history
 

@@ -207,7 +207,7 @@ def test_a_name_means_the_defaults(name):
 
 
 def test_quantiles_are_asked_for():
-    with pytest.raises(ValueError, match=re.escape("needs its quantiles: give nf.losses.Quantile([0.1, 0.5, 0.9])")):
+    with pytest.raises(ValueError, match=re.escape("needs quantiles: use nf.losses.Quantile([0.1, 0.5, 0.9])")):
         nf.Sequential([nf.Dense(3)], loss="quantile")
 
 
@@ -219,7 +219,7 @@ def test_quantiles_are_asked_for():
         (lambda: nf.losses.Poisson(1), TypeError, "^log_input must be True or False"),
         (lambda: nf.losses.Quantile([]), ValueError, "^quantiles must hold at least one"),
         (lambda: nf.losses.Quantile([0.5, 1.0]), ValueError, "^quantiles must be a finite number in"),
-        (lambda: nf.losses.Quantile([0.5, 0.5]), ValueError, "^quantiles must hold each once"),
+        (lambda: nf.losses.Quantile([0.5, 0.5]), ValueError, "^quantiles must not hold duplicates"),
         (lambda: nf.losses.Quantile([[0.5]]), ValueError, "^quantiles must have 0 or 1 dimension"),
         (lambda: nf.losses.CrossEntropy(1.0), ValueError, "^label_smoothing must be below 1"),
         (lambda: nf.losses.BinaryCrossEntropy(-0.1), ValueError, "^label_smoothing must be a finite number"),
@@ -233,10 +233,10 @@ def test_parameters_are_checked(make_loss, error, message):
 @pytest.mark.parametrize(
     ("loss", "output", "units", "message"),
     [
-        ("poisson", "softplus", 1, r"needs .* 'identity' .*go with Poisson\(log_input=False\)"),
+        ("poisson", "softplus", 1, r"needs .* 'identity' .*use Poisson\(log_input=False\)"),
         ("poisson", "tanh", 1, "needs an output layer with activation 'identity' or 'leaky_relu', got 'tanh'$"),
-        (nf.losses.Poisson(False), "identity", 1, r"needs .*'softplus' .*go with Poisson\(log_input=True\)"),
-        ("hinge", "sigmoid", 1, r"needs .* 'identity' or 'tanh', got 'sigmoid' \(sigmoid goes with 'binary_cross"),
+        (nf.losses.Poisson(False), "identity", 1, r"needs .*'softplus' .*use Poisson\(log_input=True\)"),
+        ("hinge", "sigmoid", 1, r"needs .* 'identity' or 'tanh', got 'sigmoid' \(with sigmoid, use 'binary_cross"),
         ("kl_divergence", "identity", 3, "needs .* 'softmax' or 'log_softmax', got 'identity'$"),
         ("cross_entropy", "identity", 3, "needs .* 'softmax' or 'log_softmax', got 'identity'$"),
         (nf.losses.Quantile([0.1, 0.9]), "identity", 3, "a multiple of 2, got 3 outputs$"),
@@ -263,7 +263,7 @@ def test_log_softmax_is_fused_too(loss):
 @pytest.mark.parametrize(
     ("name", "y", "message"),
     [
-        ("poisson", -np.ones((12, 4)), "^y holds counts for loss 'poisson' and must not be negative, got -1"),
+        ("poisson", -np.ones((12, 4)), "^y must not be negative for loss 'poisson', got -1"),
         ("kl_divergence", np.full((12, 4), 0.5), "^each row of y must sum to 1 for loss 'kl_divergence', got 2"),
         ("kl_divergence", SCORE, r"^y must lie in \[0, 1\] for loss 'kl_divergence'"),
         ("hinge", np.full((12, 4), 0.5), "^y must hold -1 and 1, or 0 and 1, for loss 'hinge', got 0.5"),

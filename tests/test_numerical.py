@@ -346,11 +346,11 @@ THERE_ARE = "W1, b1, W2, b2, x"
         ("", ValueError, f"wrt must hold names among {THERE_ARE}, got ''"),
         (["W1", "2.W"], ValueError, f"wrt must hold names among {THERE_ARE}, got '2.W'"),
         ([], ValueError, f"wrt must hold at least one of {THERE_ARE}, got none"),
-        (b"W1", TypeError, r"wrt must be names of arrays, got b'W1' \(bytes\)"),
-        ({"W1"}, TypeError, "wrt must be names of arrays, got"),
-        (3, TypeError, r"wrt must be names of arrays, got 3 \(int\)"),
-        (["W1", 3], TypeError, r"wrt must be names of arrays, got \['W1', 3\] \(list\)"),
-        (np.array(["W1"]), TypeError, "wrt must be names of arrays, got an array of shape"),
+        (b"W1", TypeError, r"wrt must be a name or a sequence of names, got b'W1' \(bytes\)"),
+        ({"W1"}, TypeError, "wrt must be a name or a sequence of names, got"),
+        (3, TypeError, r"wrt must be a name or a sequence of names, got 3 \(int\)"),
+        (["W1", 3], TypeError, r"wrt must be a name or a sequence of names, got \['W1', 3\] \(list\)"),
+        (np.array(["W1"]), TypeError, "wrt must be a name or a sequence of names, got an array of shape"),
     ],
 )
 def test_unknown_names_are_refused(method, wrt, error, message):
@@ -388,7 +388,7 @@ def test_verbose_is_0_or_1(method, verbose):
 def test_a_network_that_is_not_built(method):
     net = nf.Sequential([nf.Dense(4, "softmax")])
     for wrt in (None, "x"):
-        with pytest.raises(RuntimeError, match="^the network does not know its input shape yet"):
+        with pytest.raises(RuntimeError, match="^the input shape of the network is not known yet"):
             getattr(net, method)(*make_data(6), wrt=wrt)
 
 

@@ -384,7 +384,7 @@ class TestSchedule:
         assert plt.get_fignums() == []
 
     @pytest.mark.parametrize("schedule", [None, 0.1, nf.schedules.ReduceOnPlateau(0.1)])
-    def test_what_is_not_told_by_time(self, schedule):
+    def test_schedules_that_do_not_depend_on_time(self, schedule):
         with pytest.raises(TypeError, match="schedule must be one of nnfast.schedules that depends on time alone"):
             plot_schedule(schedule, 10)
 
@@ -477,5 +477,5 @@ def test_functions_that_change_their_argument_are_drawn_as_they_are():
 def test_undecided_entries_are_marked():
     report = nf.check_gradient(lambda x: float(x[0] > 0) + x[1] ** 2, [5.0, 4.0], [0.0, 2.0])
     (ax,) = report.plot([Figure().subplots()])
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["cannot be told"]
-    assert ax.get_title().replace("\n", " ") == "x: cannot be told: f jumps at [0]"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["undecided"]
+    assert ax.get_title().replace("\n", " ") == "x: undecided: f jumps at [0]"

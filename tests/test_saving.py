@@ -168,7 +168,7 @@ def test_files_are_plain_arrays_and_a_description(content):
 
 
 def test_an_unbuilt_network_has_nothing_to_save(tmp_path):
-    with pytest.raises(RuntimeError, match="does not know its input shape yet"):
+    with pytest.raises(RuntimeError, match="input shape of the network is not known yet"):
         nf.Sequential([nf.Dense(2)]).save(tmp_path / "net.npz")
     assert not list(tmp_path.iterdir())
 

@@ -619,7 +619,7 @@ def test_nonsense_is_refused_with_the_reason(name):
 @pytest.mark.parametrize("schedule", [Constant(0.1, by="epoch"), ReduceOnPlateau(0.1)], ids=["by epoch", "plateau"])
 def test_epochs_are_unknown_outside_of_fit(schedule):
     net = make_net()
-    message = r"^learning_rate must be a number or a schedule by step outside of fit, which alone knows epochs, got "
+    message = r"^learning_rate must be a number or a schedule by step outside fit, since only fit counts epochs, got "
     with unchanged(net), pytest.raises(ValueError, match=message):
         net.train_step(X, LABELS, nf.SGD(schedule))
     net.backward(net.forward(X, training=True))
@@ -665,7 +665,7 @@ def test_a_callback_that_sets_such_a_plateau_gets_the_error():
 
 
 def test_a_momentum_that_is_not_there_is_not_cycled():
-    message = "^learning_rate cycles the momentum too, and SGD has none: give OneCycle cycle_momentum=False$"
+    message = "^learning_rate cycles the momentum too, but SGD has none: pass cycle_momentum=False to OneCycle$"
     with pytest.raises(ValueError, match=message):
         nf.SGD(OneCycle(0.1, steps=9))
     nf.SGD(OneCycle(0.1, steps=9, cycle_momentum=False))

@@ -47,7 +47,7 @@ cdef class Guard:
         """Mark the network busy; RuntimeError if it is."""
         cdef unsigned long me = PyThread_get_thread_ident()
         if self.owner == me or not try_lock(&self.busy):
-            self.refuse()
+            self.raise_busy()
         self.trainer = me
         return self
 
@@ -56,14 +56,14 @@ cdef class Guard:
             self.trainer = 0
             unlock(&self.busy)
 
-    cdef int refuse(self) except -1:
+    cdef int raise_busy(self) except -1:
         raise RuntimeError("the network is busy: another fit, train_step, backward or update has not returned yet")
 
     cdef int keep(self) except -1:
         """Continue a training that a callback has forked, in the child, where the fork has ended it."""
         if self.trainer != PyThread_get_thread_ident():
             if not try_lock(&self.busy):
-                self.refuse()
+                self.raise_busy()
             self.trainer = PyThread_get_thread_ident()
         return 0
 
