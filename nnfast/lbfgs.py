@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from nnfast import numerical
 from nnfast._network import Network
 from nnfast._threads import get_num_threads
 from nnfast._validation import own_error_state
 from nnfast.engine.program import aligned_zeros
+from nnfast.gradients.network import gradient_and_loss
 from nnfast.layers import Dropout, GaussianNoise, walk
 from nnfast.optimizers import LBFGS
 
@@ -155,7 +155,7 @@ class Minimization:
 
     def _by_differences(self, double: Network) -> float:
         double.built.parameters[:] = self.program.parameters
-        self.vector[:], loss, _ = numerical.gradient_and_loss(double, self.rows, self.targets, self.weights, None)
+        self.vector[:], loss, _ = gradient_and_loss(double, self.rows, self.targets, self.weights, None)
         return loss
 
     @own_error_state

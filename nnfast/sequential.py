@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast import numerical, saving, training
+from nnfast import saving, training
 from nnfast._network import ArrayViews, Network, checked_shape, paths, views
 from nnfast._threads import get_num_threads
 from nnfast._validation import (
@@ -24,6 +24,7 @@ from nnfast._validation import (
     warn,
 )
 from nnfast.engine.program import aligned_zeros
+from nnfast.gradients.network import INPUT, chosen_names, slopes
 from nnfast.layers import Dense, Layer, walk
 from nnfast.losses import Loss
 from nnfast.optimizers import Optimizer, rate_at, resolve_optimizer
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import ArrayLike
 
-    from nnfast.checking import GradientReport
+    from nnfast.gradients.checking import GradientReport
 
 
 class Sequential:
@@ -481,16 +482,16 @@ class Sequential:
         array([-0.6667,  0.3333,  0.3333], dtype=float32)
         """
         network = self._network
-        names = numerical.chosen_names(network, wrt)
+        names = chosen_names(network, wrt)
         rows, targets = network.data(x, y)
         weights = as_weights(sample_weight, len(rows))
         vector = aligned_zeros(self.n_parameters, network.dtype)
-        gx = np.empty_like(rows) if numerical.INPUT in names else None
+        gx = np.empty_like(rows) if INPUT in names else None
         training = network.in_training(training, len(rows))
         network.built.gradient(rows, targets, weights, vector, gx, get_num_threads(), training)
         found = views(network.built.layout, vector)
         if gx is not None:
-            found[numerical.INPUT] = gx.reshape(len(rows), *network.built_shape)
+            found[INPUT] = gx.reshape(len(rows), *network.built_shape)
         return ArrayViews({name: found[name] for name in names}, paths(network.built.layout))
 
     @own_error_state
@@ -554,14 +555,14 @@ class Sequential:
         h = check_float("h", h, 0.0, float("inf"), open_ends=True)
         verbose = check_verbose(verbose)
         double = network.in_double()
-        names = numerical.chosen_names(double, wrt)
+        names = chosen_names(double, wrt)
         rows, targets = double.data(x, y)
         weights = as_weights(sample_weight, len(rows))
         training = network.in_training(training, len(rows))
-        sides = numerical.slopes(double, rows, targets, weights, names, h, verbose, training=training)
+        sides = slopes(double, rows, targets, weights, names, h, verbose, training=training)
         found = {name: (right + left) / 2 for name, (right, left) in sides.items()}
-        if numerical.INPUT in found:
-            found[numerical.INPUT] = found[numerical.INPUT].reshape(len(rows), *network.built_shape)
+        if INPUT in found:
+            found[INPUT] = found[INPUT].reshape(len(rows), *network.built_shape)
         return ArrayViews(found, paths(network.built.layout))
 
     @own_error_state
@@ -631,7 +632,7 @@ class Sequential:
         >>> net.check_gradient(x, y, gradient=mine)["W1"].why
         'has the wrong sign'
         """
-        from nnfast.checking import check_network
+        from nnfast.gradients.checking import check_network
 
         training = check_bool("training", training)
         verbose = check_verbose(verbose)

@@ -27,9 +27,9 @@ from nnfast._validation import (
     warn_of_lost_digits,
 )
 from nnfast.engine.program import Training
+from nnfast.gradients.network import NumericalTraining
 from nnfast.kernels.arrays import all_finite
 from nnfast.lbfgs import Minimization
-from nnfast.numerical import NumericalTraining
 from nnfast.optimizers import LBFGS, Optimizer, resolve_optimizer
 from nnfast.schedules import BLOCK, ReduceOnPlateau, Schedule, TimedSchedule
 

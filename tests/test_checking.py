@@ -13,7 +13,7 @@ from numpy_network import state
 from tolerances import assert_close
 
 import nnfast as nf
-from nnfast.checking import ArrayReport, GradientReport
+from nnfast.gradients import ArrayReport, GradientReport
 
 
 def refuses(error, message):
@@ -988,7 +988,7 @@ def test_a_poor_h_raises_no_alarm(h):
 
 
 def test_a_few_open_entries_do_not_cost_the_differences_of_all(monkeypatch):
-    from nnfast import numerical
+    from nnfast.gradients import network as numerical
 
     calls, slopes = [], numerical.slopes
     monkeypatch.setattr(numerical, "slopes", lambda *args, **options: calls.append(1) or slopes(*args, **options))

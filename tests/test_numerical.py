@@ -21,8 +21,9 @@ from test_training import PROMISE, TRIES, Terminal, in_terminal
 from tolerances import assert_close
 
 import nnfast as nf
-from nnfast import _progress, numerical
+from nnfast import _progress
 from nnfast.engine.program import Differences
+from nnfast.gradients import network as numerical
 
 SEED = 7
 H = 1e-4

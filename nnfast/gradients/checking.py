@@ -1,7 +1,7 @@
 """Comparison of claimed with numerical gradients, with a report of where, by how much and why they differ.
 
 Each entry is right, wrong, at a kink (such as that of relu at zero, where any slope between those of both sides is
-equally right), or undecided, because rounding hides the slope or there is none: see `nnfast._verdicts`.
+equally right), or undecided, because rounding hides the slope or there is none: see `nnfast.gradients._verdicts`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast import numerical
 from nnfast._network import Network
 from nnfast._validation import as_array, as_weights, check_float, describe, own_error_state
-from nnfast._verdicts import EPSILON, RATIO, Sides, Verdict, judge
-from nnfast.gradients import number, one_sided_slopes
+from nnfast.gradients import network as numerical
+from nnfast.gradients._verdicts import EPSILON, RATIO, Sides, Verdict, judge
+from nnfast.gradients.functions import number, one_sided_slopes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
