@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast import saving, training
+from nnfast import training
 from nnfast._network import ArrayViews, Network, checked_shape, paths, views
 from nnfast._threads import get_num_threads
 from nnfast._validation import (
@@ -24,6 +24,7 @@ from nnfast._validation import (
     warn,
 )
 from nnfast.engine.program import aligned_zeros
+from nnfast.files import npz
 from nnfast.gradients.network import INPUT, chosen_names, slopes
 from nnfast.layers import Dense, Layer, walk
 from nnfast.losses import Loss
@@ -1092,8 +1093,8 @@ class Sequential:
 
     def _twin(self) -> tuple[Sequential, dict[str, np.ndarray]]:
         """Return a copy, and the arrays it was made of."""
-        description, arrays = saving.to_state(self._network)
-        return self._around(saving.from_state(description, arrays, self.layers), deepcopy(self._added())), arrays
+        description, arrays = npz.to_state(self._network)
+        return self._around(npz.from_state(description, arrays, self.layers), deepcopy(self._added())), arrays
 
     def _around(self, network: Network, added: dict[str, Any]) -> Sequential:
         """Return a `Sequential` of this class that holds another network."""
@@ -1103,7 +1104,7 @@ class Sequential:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle, and so copy, what `copy` copies."""
-        return _restored, (type(self), *saving.to_state(self._network), self.layers), self._added()
+        return _restored, (type(self), *npz.to_state(self._network), self.layers), self._added()
 
     def _added(self) -> dict[str, Any]:
         """The attributes that a subclass has added."""
@@ -1141,7 +1142,7 @@ class Sequential:
         ...     os.listdir(folder)
         ['net.npz']
         """
-        saving.save(self._network, path)
+        npz.save(self._network, path)
 
 
 def _holding(kind: type[Sequential], network: Network) -> Sequential:
@@ -1155,7 +1156,7 @@ def _restored(
     kind: type[Sequential], description: dict[str, Any], arrays: dict[str, np.ndarray], layers: Sequence[Layer]
 ) -> Sequential:
     """Make what `Sequential.__reduce__` took apart."""
-    return _holding(kind, saving.from_state(description, arrays, layers))
+    return _holding(kind, npz.from_state(description, arrays, layers))
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:
@@ -1191,4 +1192,4 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     >>> bool((again.flat_params == net.flat_params).all())
     True
     """
-    return _holding(Sequential, saving.load(path))
+    return _holding(Sequential, npz.load(path))

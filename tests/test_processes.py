@@ -67,7 +67,7 @@ import time
 import warnings
 import numpy as np
 import nnfast as nf
-from nnfast import saving
+from nnfast.files import npz
 
 warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
 x, y = np.random.default_rng(0).normal(size=(200, 40)), np.arange(200) % 10
@@ -78,7 +78,7 @@ def make():
     return nf.Sequential(layers, input_shape=40, seed=0)
 
 def state(net):
-    description, arrays = saving.to_state(net._network)
+    description, arrays = npz.to_state(net._network)
     return str(description), {name: array.tobytes() for name, array in arrays.items()}
 
 def train(net, **arguments):

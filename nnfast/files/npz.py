@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._files import replacing
 from nnfast._network import Network
 from nnfast._validation import MAX_SIZE
+from nnfast.files.writing import replacing
 from nnfast.layers import Compiler, Layer, layers_from
 from nnfast.losses import loss_from
 from nnfast.optimizers import OPTIMIZERS
@@ -19,7 +19,7 @@ from nnfast.schedules import check_plateau
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nnfast._archives import Archive
+    from nnfast.files.archives import Archive
 
 FORMAT = "nnfast"
 VERSION = 1
@@ -165,7 +165,7 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
     network.built  # noqa: B018  raises RuntimeError if there is nothing to save
     import json
 
-    from nnfast._archives import write_archive
+    from nnfast.files.archives import write_archive
 
     with network.guard.whole:  # training waits in the meantime, so that no copies are needed
         description, arrays = _live_state(network)
@@ -184,7 +184,7 @@ def load(path: str | os.PathLike[str]) -> Network:
     """Implement `nnfast.load`."""
     import zipfile
 
-    from nnfast._archives import Archive, short
+    from nnfast.files.archives import Archive, short
 
     path = os.fsdecode(path)
     with open(path, "rb") as file:
