@@ -174,5 +174,5 @@ class Minimization:
         self._done = done
 
     def _clear_slot(self) -> None:
-        self.program.reset_optimizer()
+        self.program.slot.reset()
         self.program.forget()

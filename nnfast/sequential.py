@@ -815,7 +815,7 @@ class Sequential:
         network.check_batch(len(rows))
         network.warn_of_steps()
         with network.guard:
-            scheduled = rate_at(chosen, program.steps_of(chosen.kind))
+            scheduled = rate_at(chosen, program.slot)
             loss = program.train_step(rows, targets, weights, values, get_num_threads(), scheduled)
         if not isfinite(loss):
             self._warn_of_divergence(chosen, values, scheduled, loss)
@@ -827,7 +827,7 @@ class Sequential:
         """Warn of a loss that `train_step` returns."""
         network = self._network
         rate = values.learning_rate if scheduled is None else scheduled[0]
-        what = f"the loss of step {network.built.optimizer_steps} with {type(optimizer).__name__} is {loss}"
+        what = f"the loss of step {network.built.slot.steps} with {type(optimizer).__name__} is {loss}"
         warn(training.divergence(what, rate))
 
     def forward(self, x: ArrayLike, /, *, training: bool = False) -> np.ndarray:
@@ -964,7 +964,7 @@ class Sequential:
         with network.guard:
             if not program.has_gradients:
                 raise RuntimeError("update needs gradients: call backward first")
-            program.update(values, rate_at(chosen, program.steps_of(chosen.kind)))
+            program.update(values, rate_at(chosen, program.slot))
 
     def reset_optimizer(self) -> None:
         """Clear the optimizer's state; the next training starts without it.
@@ -984,7 +984,7 @@ class Sequential:
         network = self._network
         program = network.built
         with network.guard:
-            program.reset_optimizer()
+            program.slot.reset()
 
     def averaged(self) -> Sequential:
         """Return a copy whose parameters are the average that the optimizer keeps with an `average_decay`.

@@ -304,7 +304,7 @@ class _Run:
         self.counts, self.validation, self.callbacks = counts, validation, callbacks
         self.validation_counts = None if validation is None else network.output_loss.counting(validation[1])
         self.history = history
-        self.epochs_before = network.built.epochs
+        self.epochs_before = network.built.slot.epochs
         self.diverged = False
 
     @property
@@ -370,13 +370,13 @@ class _Run:
 
     def rates(self, schedule: Schedule, count: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the learning rates of at most `count` next steps, and their momenta or None."""
-        program = self.network.built
+        slot = self.network.built.slot
         if isinstance(schedule, ReduceOnPlateau):
             _check_monitor(self.network, self.optimizer, self.counts, self.validation)  # a callback may have set it
-            program.plateau = schedule.begun(program.plateau)
-            return np.full(min(count, BLOCK), program.plateau["rate"]), None
+            slot.plateau = schedule.begun(slot.plateau)
+            return np.full(min(count, BLOCK), slot.plateau["rate"]), None
         assert isinstance(schedule, TimedSchedule)
-        first = program.optimizer_steps
+        first = slot.steps
         if schedule.by == "epoch":  # epochs start anew with each fit, even after an incomplete one
             first = self.epochs_before * self.per_epoch + self.training.step
         return schedule.following(first, first + count, self.per_epoch)
@@ -385,15 +385,15 @@ class _Run:
         """Store in the optimizer's slot how many epochs a schedule by epoch has seen."""
         schedule = getattr(self.optimizer, "learning_rate", None)
         if isinstance(schedule, TimedSchedule) and schedule.by == "epoch":
-            self.network.built.epochs = self.epochs_before + self.recorded
+            self.network.built.slot.epochs = self.epochs_before + self.recorded
 
     def look_for_plateau(self, values: dict[str, list[float]]) -> None:
         """Reduce the learning rate of `ReduceOnPlateau` if the values of an epoch have not improved."""
-        schedule, program = getattr(self.optimizer, "learning_rate", None), self.network.built
+        schedule, slot = getattr(self.optimizer, "learning_rate", None), self.network.built.slot
         if isinstance(schedule, ReduceOnPlateau):
             for value in values[schedule.monitor]:
-                program.plateau = schedule.after(
-                    schedule.begun(program.plateau), value, schedule.monitor.endswith("accuracy")
+                slot.plateau = schedule.after(
+                    schedule.begun(slot.plateau), value, schedule.monitor.endswith("accuracy")
                 )
 
     def record(self, done: int) -> bool:
