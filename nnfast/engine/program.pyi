@@ -143,5 +143,6 @@ class Differences:
         h: float,
         threads: int,
         training: bool = False,
+        structured: bool = True,
     ) -> None: ...
     def run(self, seconds: float = 0.1) -> bool: ...

@@ -164,6 +164,8 @@ cdef class Program:
         Name, path, offset and shape of each array of parameters.
     statistics_layout : list of (str, str, int, tuple)
         The same for running statistics.
+    slot : Slot
+        The state of the optimizer.
     """
 
     cdef Plan plan
@@ -179,7 +181,7 @@ cdef class Program:
     cdef object per_output
     cdef public uint64_t seed
     cdef public int64_t noise_steps  # training passes so far; noise depends on it and the seed
-    cdef readonly Slot slot   # of the optimizer
+    cdef readonly Slot slot
 
     def __cinit__(self, dtype, stages, loss, seed, Guard guard not None):
         self.saved = -1
