@@ -34,8 +34,16 @@ from nnfast.training import History
 
 if _TYPE_CHECKING:
     from nnfast import datasets, perceptron, plotting
-    from nnfast.checking import GradientReport, assert_gradient_correct, check_gradient
-    from nnfast.gradients import Descent, gradient_descent, numerical_diff, numerical_gradient, numerical_jacobian
+    from nnfast.gradients import (
+        Descent,
+        GradientReport,
+        assert_gradient_correct,
+        check_gradient,
+        gradient_descent,
+        numerical_diff,
+        numerical_gradient,
+        numerical_jacobian,
+    )
     from nnfast.perceptron import Perceptron
 
 __all__ = [
@@ -88,10 +96,10 @@ __all__ = [
 _LAZY_MODULES = ("datasets", "perceptron", "plotting")
 _LAZY_NAMES = {
     "Descent": "gradients",
-    "GradientReport": "checking",
+    "GradientReport": "gradients",
     "Perceptron": "perceptron",
-    "assert_gradient_correct": "checking",
-    "check_gradient": "checking",
+    "assert_gradient_correct": "gradients",
+    "check_gradient": "gradients",
     "gradient_descent": "gradients",
     "numerical_diff": "gradients",
     "numerical_gradient": "gradients",

@@ -15,9 +15,9 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 
 import nnfast
-from nnfast._archives import Archive, read_npy, short
-from nnfast._files import KEPT_NAME, check_writable, target_of
 from nnfast._validation import as_array, lost_in_float32, require
+from nnfast.files.archives import Archive, read_npy, short
+from nnfast.files.writing import KEPT_NAME, check_writable, target_of
 
 if TYPE_CHECKING:
     import argparse

@@ -35,9 +35,9 @@ from nnfast._cli_files import (
     say,
     write,
 )
-from nnfast._files import replacing
 from nnfast._threads import MAX_THREADS
 from nnfast.activations import NAMES
+from nnfast.files.writing import replacing
 from nnfast.kernels.arrays import all_finite
 from nnfast.layers import output_activation
 from nnfast.optimizers import OPTIMIZERS

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from nnfast import numerical
 from nnfast._network import Network
 from nnfast._threads import get_num_threads
 from nnfast._validation import ignore_float_errors
 from nnfast.engine.program import aligned_zeros
+from nnfast.gradients.network import gradient_and_loss
 from nnfast.layers import Dropout, GaussianNoise, walk
 from nnfast.metrics import Scoring
 from nnfast.optimizers import LBFGS
@@ -155,7 +155,7 @@ class Minimization:
 
     def _by_differences(self, double: Network) -> float:
         double.built.parameters[:] = self.program.parameters
-        self.vector[:], loss, _ = numerical.gradient_and_loss(double, self.rows, self.targets, self.weights, ())
+        self.vector[:], loss, _ = gradient_and_loss(double, self.rows, self.targets, self.weights, ())
         return loss
 
     @ignore_float_errors
@@ -173,5 +173,5 @@ class Minimization:
         self._done = done
 
     def _clear_slot(self) -> None:
-        self.program.reset_optimizer()
+        self.program.slot.reset()
         self.program.forget()

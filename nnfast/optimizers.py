@@ -16,6 +16,9 @@ from nnfast._description import Description, Field
 from nnfast._validation import check_bool, check_float, check_int, choose, describe, range_of
 from nnfast.schedules import Schedule, TimedSchedule
 
+if TYPE_CHECKING:
+    from nnfast.engine.program import Slot
+
 INFINITY = float("inf")
 MAX_MOMENTS = 3
 
@@ -552,8 +555,8 @@ class Adadelta(Optimizer, name="adadelta"):
         return 0.0, 0.0
 
 
-def rate_at(optimizer: Optimizer, step: int) -> tuple[float, float | None] | None:
-    """Return the learning rate and the momentum or None for update `step`, from 0; None without a schedule.
+def rate_at(optimizer: Optimizer, slot: Slot) -> tuple[float, float | None] | None:
+    """Return the learning rate of the next update, and its momentum or None; None without a schedule.
 
     Raises
     ------
@@ -568,7 +571,7 @@ def rate_at(optimizer: Optimizer, step: int) -> tuple[float, float | None] | Non
             f"learning_rate must be a number or a schedule by step outside fit, since only fit counts epochs, "
             f"got {schedule!r}: use a number, and change it after each epoch"
         )
-    return schedule.at(step)
+    return schedule.at(slot.steps_of(optimizer.kind))
 
 
 def _history(name: str, value: Any) -> int:

@@ -480,7 +480,7 @@ def plot_gradient_field(
     >>> ax.get_xlabel()
     '$x_0$'
     """
-    from nnfast.gradients import numerical_gradient
+    from nnfast.gradients.functions import numerical_gradient
 
     low, high = _corners(low, high)
     resolution = check_int("resolution", resolution, 2, MAX_RESOLUTION)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast import numerical, saving, training
+from nnfast import training
 from nnfast._network import ArrayViews, Network, checked_shape, paths, views
 from nnfast._threads import get_num_threads
 from nnfast._validation import (
@@ -24,6 +24,8 @@ from nnfast._validation import (
     warn,
 )
 from nnfast.engine.program import aligned_zeros
+from nnfast.files import npz
+from nnfast.gradients.network import INPUT, chosen_names, slopes
 from nnfast.layers import Dense, Layer, walk
 from nnfast.losses import Loss
 from nnfast.metrics import Metric, MetricSet
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import ArrayLike
 
-    from nnfast.checking import GradientReport
+    from nnfast.gradients.checking import GradientReport
 
 
 class Sequential:
@@ -530,16 +532,16 @@ class Sequential:
         array([-0.6667,  0.3333,  0.3333], dtype=float32)
         """
         network = self._network
-        names = numerical.chosen_names(network, wrt)
+        names = chosen_names(network, wrt)
         rows, targets = network.data(x, y)
         weights = as_weights(sample_weight, len(rows))
         vector = aligned_zeros(self.n_parameters, network.dtype)
-        gx = np.empty_like(rows) if numerical.INPUT in names else None
+        gx = np.empty_like(rows) if INPUT in names else None
         training = network.in_training(training, len(rows))
         network.built.gradient(rows, targets, weights, vector, gx, get_num_threads(), training)
         found = views(network.built.layout, vector)
         if gx is not None:
-            found[numerical.INPUT] = gx.reshape(len(rows), *network.built_shape)
+            found[INPUT] = gx.reshape(len(rows), *network.built_shape)
         return ArrayViews({name: found[name] for name in names}, paths(network.built.layout))
 
     @ignore_float_errors
@@ -603,14 +605,14 @@ class Sequential:
         h = check_float("h", h, 0.0, float("inf"), open_ends=True)
         verbose = check_verbose(verbose)
         double = network.in_double()
-        names = numerical.chosen_names(double, wrt)
+        names = chosen_names(double, wrt)
         rows, targets = double.data(x, y)
         weights = as_weights(sample_weight, len(rows))
         training = network.in_training(training, len(rows))
-        sides = numerical.slopes(double, rows, targets, weights, names, h, verbose, training=training)
+        sides = slopes(double, rows, targets, weights, names, h, verbose, training=training)
         found = {name: (right + left) / 2 for name, (right, left) in sides.items()}
-        if numerical.INPUT in found:
-            found[numerical.INPUT] = found[numerical.INPUT].reshape(len(rows), *network.built_shape)
+        if INPUT in found:
+            found[INPUT] = found[INPUT].reshape(len(rows), *network.built_shape)
         return ArrayViews(found, paths(network.built.layout))
 
     @ignore_float_errors
@@ -680,7 +682,7 @@ class Sequential:
         >>> net.check_gradient(x, y, gradient=mine)["W1"].why
         'has the wrong sign'
         """
-        from nnfast.checking import check_network
+        from nnfast.gradients.checking import check_network
 
         training = check_bool("training", training)
         verbose = check_verbose(verbose)
@@ -867,7 +869,7 @@ class Sequential:
         network.check_batch(len(rows))
         network.warn_of_zero_gradients()
         with network.guard:
-            scheduled = rate_at(chosen, program.steps_of(chosen.kind))
+            scheduled = rate_at(chosen, program.slot)
             loss = program.train_step(rows, targets, weights, values, get_num_threads(), scheduled)
         if not isfinite(loss):
             self._warn_of_divergence(chosen, values, scheduled, loss)
@@ -879,7 +881,7 @@ class Sequential:
         """Warn of a loss that `train_step` returns."""
         network = self._network
         rate = values.learning_rate if scheduled is None else scheduled[0]
-        what = f"the loss of step {network.built.optimizer_steps} with {type(optimizer).__name__} is {loss}"
+        what = f"the loss of step {network.built.slot.steps} with {type(optimizer).__name__} is {loss}"
         warn(training.divergence(what, rate))
 
     def forward(self, x: ArrayLike, /, *, training: bool = False) -> np.ndarray:
@@ -1016,7 +1018,7 @@ class Sequential:
         with network.guard:
             if not program.has_gradients:
                 raise RuntimeError("update needs gradients: call backward first")
-            program.update(values, rate_at(chosen, program.steps_of(chosen.kind)))
+            program.update(values, rate_at(chosen, program.slot))
 
     def reset_optimizer(self) -> None:
         """Clear the optimizer's state; the next training starts without it.
@@ -1036,7 +1038,7 @@ class Sequential:
         network = self._network
         program = network.built
         with network.guard:
-            program.reset_optimizer()
+            program.slot.reset()
 
     def averaged(self) -> Sequential:
         """Return a copy whose parameters are the average that the optimizer keeps with an `average_decay`.
@@ -1145,8 +1147,8 @@ class Sequential:
 
     def _twin(self) -> tuple[Sequential, dict[str, np.ndarray]]:
         """Return a copy, and the arrays from which it was created."""
-        description, arrays = saving.to_state(self._network)
-        return self._around(saving.from_state(description, arrays, self.layers), deepcopy(self._added())), arrays
+        description, arrays = npz.to_state(self._network)
+        return self._around(npz.from_state(description, arrays, self.layers), deepcopy(self._added())), arrays
 
     def _around(self, network: Network, added: dict[str, Any]) -> Sequential:
         """Return a `Sequential` of this class that holds another network."""
@@ -1156,7 +1158,7 @@ class Sequential:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle, and so copy, what `copy` copies."""
-        return _restored, (type(self), *saving.to_state(self._network), self.layers), self._added()
+        return _restored, (type(self), *npz.to_state(self._network), self.layers), self._added()
 
     def _added(self) -> dict[str, Any]:
         """The attributes that a subclass has added."""
@@ -1194,7 +1196,7 @@ class Sequential:
         ...     os.listdir(folder)
         ['net.npz']
         """
-        saving.save(self._network, path)
+        npz.save(self._network, path)
 
 
 def _holding(kind: type[Sequential], network: Network) -> Sequential:
@@ -1208,7 +1210,7 @@ def _restored(
     kind: type[Sequential], description: dict[str, Any], arrays: dict[str, np.ndarray], layers: Sequence[Layer]
 ) -> Sequential:
     """Recreate a network from what `Sequential.__reduce__` returned."""
-    return _holding(kind, saving.from_state(description, arrays, layers))
+    return _holding(kind, npz.from_state(description, arrays, layers))
 
 
 def load(path: str | os.PathLike[str]) -> Sequential:
@@ -1244,4 +1246,4 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     >>> bool((again.flat_params == net.flat_params).all())
     True
     """
-    return _holding(Sequential, saving.load(path))
+    return _holding(Sequential, npz.load(path))

@@ -27,10 +27,10 @@ from nnfast._validation import (
     warn_of_lost_digits,
 )
 from nnfast.engine.program import Training
+from nnfast.gradients.network import NumericalTraining
 from nnfast.kernels.arrays import all_finite
 from nnfast.lbfgs import Minimization
 from nnfast.metrics import Metric, MetricSet
-from nnfast.numerical import NumericalTraining
 from nnfast.optimizers import LBFGS, Optimizer, resolve_optimizer
 from nnfast.schedules import BLOCK, ReduceOnPlateau, Schedule, TimedSchedule
 
@@ -341,7 +341,7 @@ class _Run:
         self.n, self.batch, self.per_epoch, self.total = n, batch, history.steps_per_epoch, total
         self.metrics, self.validation, self.callbacks = recorded, validation, callbacks
         self.history = history
-        self.epochs_before = network.built.epochs
+        self.epochs_before = network.built.slot.epochs
         self.diverged = False
 
     @property
@@ -407,13 +407,13 @@ class _Run:
 
     def rates(self, schedule: Schedule, count: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the learning rates of at most `count` next steps, and their momenta or None."""
-        program = self.network.built
+        slot = self.network.built.slot
         if isinstance(schedule, ReduceOnPlateau):
             self.metrics.check_monitor(self.optimizer)  # a callback may have set it
-            program.plateau = schedule.begun(program.plateau)
-            return np.full(min(count, BLOCK), program.plateau["rate"]), None
+            slot.plateau = schedule.begun(slot.plateau)
+            return np.full(min(count, BLOCK), slot.plateau["rate"]), None
         assert isinstance(schedule, TimedSchedule)
-        first = program.optimizer_steps
+        first = slot.steps
         if schedule.by == "epoch":  # epochs start anew with each fit, even after an incomplete one
             first = self.epochs_before * self.per_epoch + self.training.step
         return schedule.following(first, first + count, self.per_epoch)
@@ -422,15 +422,15 @@ class _Run:
         """Store in the optimizer's slot how many epochs a schedule by epoch has seen."""
         schedule = getattr(self.optimizer, "learning_rate", None)
         if isinstance(schedule, TimedSchedule) and schedule.by == "epoch":
-            self.network.built.epochs = self.epochs_before + self.recorded
+            self.network.built.slot.epochs = self.epochs_before + self.recorded
 
     def look_for_plateau(self, values: dict[str, list[float]]) -> None:
         """Reduce the learning rate of `ReduceOnPlateau` if the values of an epoch have not improved."""
-        schedule, program = getattr(self.optimizer, "learning_rate", None), self.network.built
+        schedule, slot = getattr(self.optimizer, "learning_rate", None), self.network.built.slot
         if isinstance(schedule, ReduceOnPlateau):
             higher_is_better = self.metrics.directions[schedule.monitor] == "higher"
             for value in values[schedule.monitor]:
-                program.plateau = schedule.after(schedule.begun(program.plateau), value, higher_is_better)
+                slot.plateau = schedule.after(schedule.begun(slot.plateau), value, higher_is_better)
 
     def record(self, done: int) -> bool:
         """Add to the history the epochs that `done` steps have completed; return whether there were any.

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import nnfast as nf
-from nnfast import reference, saving
+from nnfast import reference
+from nnfast.files import npz
 
 WITH_PARAMETER = ("leaky_relu", "elu", "softplus")
 KEPT = ("gelu", "gelu_tanh", "silu", "softplus")  # their derivative is computed from the input
@@ -307,7 +308,7 @@ def away_from_kinks(net: nf.Sequential, x: np.ndarray, margin: float) -> np.ndar
 
 def state(net: nf.Sequential) -> tuple[str, dict[str, bytes], object]:
     """The whole state of a network, for comparison: parameters, optimizer, random streams, and its history object."""
-    description, arrays = saving.to_state(net._network)
+    description, arrays = npz.to_state(net._network)
     return json.dumps(description), {name: array.tobytes() for name, array in arrays.items()}, net.history
 
 

@@ -13,7 +13,7 @@ from numpy_network import state
 from tolerances import assert_close
 
 import nnfast as nf
-from nnfast.checking import ArrayReport, GradientReport
+from nnfast.gradients import ArrayReport, GradientReport
 
 
 def refuses(error, message):
@@ -988,10 +988,10 @@ def test_a_poor_h_raises_no_alarm(h):
 
 
 def test_a_few_open_entries_do_not_cost_the_differences_of_all(monkeypatch):
-    from nnfast import numerical
+    from nnfast.gradients import checking
 
-    calls, slopes = [], numerical.slopes
-    monkeypatch.setattr(numerical, "slopes", lambda *args, **options: calls.append(1) or slopes(*args, **options))
+    calls, slopes = [], checking.slopes
+    monkeypatch.setattr(checking, "slopes", lambda *args, **options: calls.append(1) or slopes(*args, **options))
     net = nf.Sequential([nf.Dense(50), nf.Dense(10, "softmax")], input_shape=300, seed=0)
     x, y = rng().random((20, 300)), rng().integers(0, 10, 20)
     gradient = {name: np.array(g) for name, g in net._around(net._network.in_double(), {}).gradient(x, y).items()}

@@ -492,7 +492,7 @@ def test_results_must_be_writable(capsys, untrainable, monkeypatch):
                 raise PermissionError(13, "Permission denied")
             return open(path, mode)
 
-        monkeypatch.setattr(nnfast._files, "open", guarded_open, raising=False)
+        monkeypatch.setattr(nnfast.files.writing, "open", guarded_open, raising=False)
         for name in names:
             for option in ("--save", "--plot"):
                 path = name if option == "--save" else name.replace("npz", "png")

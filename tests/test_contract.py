@@ -218,6 +218,29 @@ def test_a_room_imports_only_what_lies_below(where, allowed):
     assert not upward
 
 
+# From the bottom to the top. A room may import others on its own storey, but not in a circle.
+STOREYS = [
+    {"kernels"},
+    {"engine"},
+    {"layers", "activations", "losses", "metrics", "optimizers", "schedules", "initializers"},
+    {"_network"},
+    {"gradients", "training", "files"},
+    {"sequential"},
+]
+
+
+def test_nothing_imports_upward():
+    storey = {name: number for number, rooms in enumerate(STOREYS) for name in rooms}
+    assert set(storey) <= {room(module) for module in IMPORTS}
+    upward = {
+        (module, target)
+        for module, targets in IMPORTS.items()
+        for target, _ in targets
+        if storey.get(room(target), 0) > storey.get(room(module), len(STOREYS))
+    }
+    assert not upward
+
+
 def test_the_reference_imports_itself_by_dots():
     """So that it can be read and moved without nnfast."""
     for path, module, _ in sources():

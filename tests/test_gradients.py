@@ -26,7 +26,7 @@ from hypothesis.extra import numpy as npst
 from tolerances import assert_close
 
 import nnfast as nf
-from nnfast import gradients
+from nnfast.gradients import functions
 
 SIGNATURE = "double (int, double *, void *)"
 
@@ -492,7 +492,7 @@ def test_vectorized_gives_the_same(kind, method):
 def test_large_stacks_come_in_parts(points, method, monkeypatch):
     x = np.linspace(-1, 1, 7)
     whole = nf.numerical_gradient(rows_of_sines, x, method=method, vectorized=True)
-    monkeypatch.setattr(gradients, "STACK_BYTES", points * x.nbytes + 7)
+    monkeypatch.setattr(functions, "STACK_BYTES", points * x.nbytes + 7)
     sizes = []
     parts = nf.numerical_gradient(
         lambda stack: sizes.append(stack.shape) or rows_of_sines(stack), x, method=method, vectorized=True
@@ -504,7 +504,7 @@ def test_large_stacks_come_in_parts(points, method, monkeypatch):
 
 
 def test_a_point_larger_than_a_part(monkeypatch):
-    monkeypatch.setattr(gradients, "STACK_BYTES", 1)
+    monkeypatch.setattr(functions, "STACK_BYTES", 1)
     found = nf.numerical_gradient(rows_of_sines, np.zeros((2, 2)), vectorized=True)
     assert_close(found, np.full((2, 2), 2.0), scale=np.full((2, 2), 8.0), kind="difference")
 
@@ -614,7 +614,7 @@ def test_jacobian_needs_one_shape(method):
 
 @pytest.mark.parametrize("method", ["central", "forward"])
 def test_jacobian_needs_one_shape_of_all_stacks(method, monkeypatch):
-    monkeypatch.setattr(gradients, "STACK_BYTES", 8)
+    monkeypatch.setattr(functions, "STACK_BYTES", 8)
     with refuses(ValueError, "f must return arrays of the same shape, got (1,) and (2,)"):
         nf.numerical_jacobian(lambda stack: growing(stack)[None], [1.0], method=method, vectorized=True)
     with refuses(ValueError, "f must return arrays of the same shape, got (1,) and (2,)"):

@@ -94,6 +94,20 @@ def test_modules_that_are_imported_when_asked_for(name):
     assert run(f"import nnfast; print(nnfast.{name}.__name__)") == f"nnfast.{name}\n"
 
 
+def test_what_has_to_do_with_gradients_is_in_one_package():
+    from nnfast import gradients
+    from nnfast.gradients import checking, functions
+
+    assert dir(gradients) == gradients.__all__ == sorted([*functions.__all__, *checking.__all__])
+    for name in gradients.__all__:
+        assert getattr(gradients, name) is getattr(functions if name in functions.__all__ else checking, name)
+        assert getattr(nf, name, getattr(gradients, name)) is getattr(gradients, name)
+    with pytest.raises(AttributeError, match="module 'nnfast.gradients' has no attribute 'numerical_slope'"):
+        gradients.numerical_slope  # noqa: B018
+    code = "from nnfast.gradients import *; print(numerical_gradient.__name__, ArrayReport.__name__)"
+    assert run(code) == "numerical_gradient ArrayReport\n"
+
+
 def test_the_version():
     parts = nf.__version__.split(".")
     assert len(parts) >= 3
@@ -133,7 +147,8 @@ def test_import_brings_only_what_it_needs():
     assert "nnfast.sequential" in brought
     for name in (
         "scipy", "matplotlib", "tqdm", "pooch", "numpy.random", "nnfast.reference", "nnfast.plotting",
-        "nnfast.datasets", "nnfast.perceptron", "nnfast.cli", "argparse", "zipfile", "json", "subprocess",
+        "nnfast.datasets", "nnfast.perceptron", "nnfast.cli", "nnfast.gradients.functions", "nnfast.gradients.checking",
+        "argparse", "zipfile", "json", "subprocess",
         "multiprocessing", "asyncio",
     ):  # fmt: skip
         assert not [module for module in brought if module == name or module.startswith(f"{name}.")], name

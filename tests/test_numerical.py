@@ -21,8 +21,9 @@ from test_training import PROMISE, TRIES, Terminal, in_terminal
 from tolerances import assert_close
 
 import nnfast as nf
-from nnfast import _progress, numerical
+from nnfast import _progress
 from nnfast.engine.program import Differences
+from nnfast.gradients import network as numerical
 
 SEED = 7
 H = 1e-4
@@ -462,7 +463,7 @@ def test_training_goes_on_where_backpropagation_was():
         for net, gradient in zip(nets, gradients, strict=True):
             net.fit(x, y, epochs=2, batch_size=5, optimizer=adam, gradient=gradient, verbose=0)
     assert_close(nets[0].flat_params, nets[1].flat_params, scale=1.0, kind="difference")
-    assert nets[0]._network.built.optimizer_steps == nets[1]._network.built.optimizer_steps == 20
+    assert nets[0]._network.built.slot.steps == nets[1]._network.built.slot.steps == 20
 
 
 def test_after_training_there_is_no_forward_and_there_are_no_gradients():
@@ -598,7 +599,7 @@ def test_ctrl_c_leaves_whole_steps(dtype):
         steps = len(net.history.step_loss)
         assert steps > 0
         assert len(net.history["loss"]) == steps // 6
-        assert net._network.built.optimizer_steps == steps
+        assert net._network.built.slot.steps == steps
         twin = make_net(40, 4, features=30, dtype=dtype)
         history = twin.fit(x, y, steps=steps, **arguments)
         assert net.flat_params.tobytes() == twin.flat_params.tobytes()
@@ -634,7 +635,7 @@ def test_ctrl_c_between_two_lines_of_a_step(name, place, dtype, monkeypatch):
     twin.fit(x, y, steps=steps, batch_size=5, gradient="numerical", verbose=0)
     assert net.flat_params.tobytes() == twin.flat_params.tobytes()
     assert net.history.step_loss.tolist() == twin.history.step_loss.tolist()
-    assert net._network.built.optimizer_steps == steps
+    assert net._network.built.slot.steps == steps
 
 
 # ---- memory

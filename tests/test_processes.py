@@ -67,7 +67,7 @@ import time
 import warnings
 import numpy as np
 import nnfast as nf
-from nnfast import saving
+from nnfast.files import npz
 
 warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
 x, y = np.random.default_rng(0).normal(size=(200, 40)), np.arange(200) % 10
@@ -78,7 +78,7 @@ def make():
     return nf.Sequential(layers, input_shape=40, seed=0)
 
 def state(net):
-    description, arrays = saving.to_state(net._network)
+    description, arrays = npz.to_state(net._network)
     return str(description), {name: array.tobytes() for name, array in arrays.items()}
 
 def train(net, **arguments):
@@ -86,7 +86,7 @@ def train(net, **arguments):
 
 def look(net):
     twin = make()
-    for _ in range(net._network.built.optimizer_steps):
+    for _ in range(net._network.built.slot.steps):
         twin.train_step(x, y, adam)
     assert state(net) == state(twin), "not of one step"
     for one in (net, twin):
@@ -133,10 +133,10 @@ else:  # the child goes on with the fit that its callback came from
             net.train_step(x, y, adam)
     train(net, epochs=5, callbacks=[go_on])
     if os.getpid() != parent:
-        ok = net._network.built.optimizer_steps == 6 and len(net.history["loss"]) == 5
+        ok = net._network.built.slot.steps == 6 and len(net.history["loss"]) == 5
         os._exit(not ok)
     assert os.wait()[1] == 0
-    assert net._network.built.optimizer_steps == 5
+    assert net._network.built.slot.steps == 5
 look(net)
 print("whole")
 """

@@ -21,8 +21,8 @@ import pytest
 from numpy_network import state, unchanged
 
 import nnfast as nf
-from nnfast import _files
 from nnfast import layers as layers_module
+from nnfast.files import writing
 
 X = np.random.default_rng(0).normal(size=(20, 3))
 LABELS = np.random.default_rng(1).integers(0, 4, 20)
@@ -193,9 +193,9 @@ def test_a_failure_leaves_the_older_file_and_no_rest(failing, error, older, tmp_
             raise error
 
     if failing == "open":
-        monkeypatch.setattr(_files, "open", fail, raising=False)
+        monkeypatch.setattr(writing, "open", fail, raising=False)
     elif failing == "write":
-        monkeypatch.setattr(_files, "open", lambda path, mode: Full(path, mode.replace("b", "")), raising=False)
+        monkeypatch.setattr(writing, "open", lambda path, mode: Full(path, mode.replace("b", "")), raising=False)
     else:
         monkeypatch.setattr(os, failing, fail)
     net = make_net()

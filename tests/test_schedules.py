@@ -449,7 +449,7 @@ def test_an_epoch_that_steps_cut_off_counts_as_it_is_recorded():
     plateau = schedule.begun(None)
     for loss in history["loss"]:
         plateau = schedule.after(plateau, loss, False)
-    assert net._network.built.plateau == plateau
+    assert net._network.built.slot.plateau == plateau
 
 
 def test_a_callback_may_exchange_the_schedule():

@@ -15,7 +15,8 @@ from numpy_network import NumpyNetwork, state, unchanged
 from tolerances import assert_close
 
 import nnfast as nf
-from nnfast import reference, saving
+from nnfast import reference
+from nnfast.files import npz
 
 X = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
 LABELS = np.array([0, 1, 3, 2, 1, 0, 3, 3, 2])
@@ -1129,20 +1130,20 @@ def test_options_may_be_turned_on_and_off(switch):
     """State needed with and without an option continues; state needed only for it begins when it is turned on."""
     plain, option = SWITCHES[switch]
     net = steps(make_net(dtype="float64"), option, 2)
-    begun = [moment is not None for moment in net._network.program.moments]
+    begun = [moment is not None for moment in net._network.program.slot.moments]
     steps(net, plain, 2)
-    kept = [moment is not None for moment in net._network.program.moments]
+    kept = [moment is not None for moment in net._network.program.slot.moments]
     assert sum(begun) == sum(kept) + 1
-    assert net._network.program.optimizer_steps == 4
+    assert net._network.program.slot.steps == 4
     twin = net.copy()
     steps(net, option, 1)
-    assert net._network.program.optimizer_steps == 5
+    assert net._network.program.slot.steps == 5
     new = next(i for i in range(3) if begun[i] and not kept[i])
     steps(twin, plain, 1)
     for i in range(3):
         if kept[i]:
-            np.testing.assert_array_equal(net._network.program.moments[i], twin._network.program.moments[i])
-    assert net._network.program.moments[new].any()
+            np.testing.assert_array_equal(net._network.program.slot.moments[i], twin._network.program.slot.moments[i])
+    assert net._network.program.slot.moments[new].any()
     if isinstance(plain, nf.SGD):  # its first momentum is the whole gradient, here too
         np.testing.assert_array_equal(net.flat_params, twin.flat_params)
         steps(net, option, 1)
@@ -1153,13 +1154,13 @@ def test_options_may_be_turned_on_and_off(switch):
 def test_kinds_of_the_same_state_do_not_share_it():
     net = steps(make_net(), nf.Adam(0.01), 2)
     net.train_step(X, LABELS, nf.NAdam(0.01))
-    assert (net._network.program.optimizer_kind, net._network.program.optimizer_steps) == ("nadam", 1)
+    assert (net._network.program.slot.kind, net._network.program.slot.steps) == ("nadam", 1)
     fresh = without_state(steps(make_net(), nf.Adam(0.01), 2))
     assert equal(net.flat_params, steps(fresh, nf.NAdam(0.01), 1).flat_params)
     steps(net, nf.NAdam(0.01), 2)
-    assert 0 < net._network.program.optimizer_product < 1
+    assert 0 < net._network.program.slot.product < 1
     steps(net, nf.Adam(0.01), 1)
-    assert net._network.program.optimizer_product == 1
+    assert net._network.program.slot.product == 1
 
 
 def test_reset_optimizer_starts_afresh():
@@ -1397,7 +1398,7 @@ def test_batches_beyond_memory():
         with pytest.raises(MemoryError, match=f"^no memory for the activations of {n} rows"):
             call()
         assert net.history is None
-        assert saving.to_state(net._network)[0]["optimizer"] is None
+        assert npz.to_state(net._network)[0]["optimizer"] is None
     assert not net.flat_params.any()
     late = nf.Sequential(wide, seed=0)
     for gradient in ("backpropagation", "numerical"):

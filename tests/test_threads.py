@@ -455,10 +455,10 @@ def test_a_copy_while_another_thread_trains_is_of_one_step(how, method, tmp_path
 
     taken = while_training(train, lambda: COPIES[how](net, tmp_path / "net.npz"))
     for one in taken:  # the same bits as a twin has after so many steps: parameters, moments, statistics and noise
-        if not one._network.built.optimizer_steps:  # the optimizer's slot may be empty, or ready for the first step
+        if not one._network.built.slot.steps:  # the optimizer's slot may be empty, or ready for the first step
             assert one.flat_params.tobytes() == twin.flat_params.tobytes()
             continue
-        ahead = one._network.built.optimizer_steps - twin._network.built.optimizer_steps
+        ahead = one._network.built.slot.steps - twin._network.built.slot.steps
         if numerical and ahead:
             twin.fit(x, y, steps=ahead, shuffle=False, optimizer=adam, verbose=0, **numerical)
         elif not numerical:
@@ -551,7 +551,7 @@ def test_two_threads_that_fit_a_network_without_a_shape():
                 return False
 
         steps = sum(in_threads(2, train)) * 3
-        assert net._network.built.optimizer_steps == steps
+        assert net._network.built.slot.steps == steps
         if steps == 3:
             assert net.flat_params.tobytes() == calm.flat_params.tobytes()
 
@@ -578,9 +578,7 @@ def test_a_signal_handler_in_the_middle_of_a_step_gets_a_whole_copy():
     for _ in range(12):
         twin.train_step(x, y)
         reached.append(state(twin)[:2])
-    copies = [
-        one for one in copies if one._network.built.optimizer_steps
-    ]  # before, the slot is ready for the first step
+    copies = [one for one in copies if one._network.built.slot.steps]  # before, the slot is ready for the first step
     assert copies
     assert all(state(one)[:2] in reached for one in copies)
 

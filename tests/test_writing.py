@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from nnfast import _files
-from nnfast._files import check_writable, replacing
+from nnfast.files import writing
+from nnfast.files.writing import check_writable, replacing
 
 posix = pytest.mark.skipif(os.name != "posix", reason="locks and links of POSIX")
 
@@ -168,7 +168,7 @@ def test_an_error_in_the_block_leaves_the_older_file(error, tmp_path):
 
 WRITER = """
 import sys
-from nnfast._files import replacing
+from nnfast.files.writing import replacing
 with replacing(sys.argv[1]) as file:
     file.write(b"half")
     print("writing", flush=True)
@@ -228,7 +228,7 @@ def test_what_a_thread_is_writing_stays(tmp_path):
 
 def leave(path, age=0.0):
     """Create what a killed process leaves behind, and files that only look like it."""
-    start = _files._start_of_name(os.path.realpath(path))
+    start = writing._start_of_name(os.path.realpath(path))
     left = f"{start}01234567.part"
     Path(left).touch()
     Path(f"{start}01234567.more").touch()
@@ -240,7 +240,7 @@ def leave(path, age=0.0):
 @posix
 def test_what_is_no_rest_of_ours_stays(tmp_path):
     left = leave(tmp_path / "net.npz")
-    os.mkfifo(f"{_files._start_of_name(os.path.realpath(tmp_path / 'net.npz'))}fifo.part")
+    os.mkfifo(f"{writing._start_of_name(os.path.realpath(tmp_path / 'net.npz'))}fifo.part")
     before = names(tmp_path)
     write(tmp_path / "net.npz")
     assert names(tmp_path) == sorted({*before, "net.npz"} - {left})
@@ -252,13 +252,13 @@ def test_without_locks_nothing_is_removed_that_may_be_anothers(tmp_path, monkeyp
         raise OSError(95, "Operation not supported")
 
     left = leave(tmp_path / "net.npz")
-    monkeypatch.setattr(_files.fcntl, "flock", no_locks)
+    monkeypatch.setattr(writing.fcntl, "flock", no_locks)
     write(tmp_path / "net.npz")
     assert left in names(tmp_path)
     assert (tmp_path / "net.npz").read_bytes() == b"new"
 
 
-@pytest.mark.parametrize(("age", "stays"), [(0, True), (2 * _files.FORGOTTEN, False)])
+@pytest.mark.parametrize(("age", "stays"), [(0, True), (2 * writing.FORGOTTEN, False)])
 def test_on_windows_old_ones_are_removed(age, stays, tmp_path, monkeypatch):
     left = leave(tmp_path / "net.npz", age)
     monkeypatch.setattr(sys, "platform", "win32")
@@ -270,7 +270,7 @@ def test_on_windows_old_ones_are_removed(age, stays, tmp_path, monkeypatch):
 @posix
 def test_a_temporary_file_that_was_taken_for_a_rest_is_made_anew(tmp_path, monkeypatch):
     """Between its creation and its lock another process may have removed it."""
-    flock, seen = _files.fcntl.flock, []
+    flock, seen = writing.fcntl.flock, []
 
     def removed_before(file, operation):
         seen.append(names(tmp_path))
@@ -278,7 +278,7 @@ def test_a_temporary_file_that_was_taken_for_a_rest_is_made_anew(tmp_path, monke
             os.remove(tmp_path / seen[0][0])
         flock(file, operation)
 
-    monkeypatch.setattr(_files.fcntl, "flock", removed_before)
+    monkeypatch.setattr(writing.fcntl, "flock", removed_before)
     write(tmp_path / "net.npz")
     assert names(tmp_path) == ["net.npz"]
     assert len(seen) == 2

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from nnfast._archives import read_at_most
 from nnfast._validation import describe
+from nnfast.files.archives import read_at_most
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MAX_AXES = 64  # of a NumPy array

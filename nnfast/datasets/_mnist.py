@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nnfast._files import replacing
 from nnfast._validation import require
 from nnfast.datasets._idx import as_path, open_idx, read_data, read_header
 from nnfast.datasets._images import arrange, check_options
+from nnfast.files.writing import replacing
 
 MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",

@@ -24,31 +24,18 @@ class Guard:
 
 STAGES: dict[str, int]
 
-class Program:
-    guard: Guard
-    dtype: np.dtype[Any]
-    layout: list[tuple[str, str, int, tuple[int, ...]]]
-    parameters: np.ndarray
-    gradients: np.ndarray
-    optimizer_kind: str | None
-    optimizer_steps: int
-    plateau: dict[str, Any] | None
-    epochs: int
+class Slot:
+    kind: str | None
+    steps: int
+    moments: list[np.ndarray | None]
+    product: float
     average: np.ndarray | None
     averaged: bool
-    seed: int
-    noise_steps: int
-    statistics: np.ndarray
-    statistics_layout: list[tuple[str, str, int, tuple[int, ...]]]
-    optimizer_product: float
-    moments: list[np.ndarray | None]
-    saved_rows: int
-    has_gradients: bool
-    learns: bool
-    def __init__(self, dtype: Any, stages: Sequence[dict[str, Any]], loss: _Loss, seed: int, guard: Guard) -> None: ...
-    def settle(self) -> None: ...
-    def reset_optimizer(self) -> None: ...
-    def restore_optimizer(
+    epochs: int
+    plateau: dict[str, Any] | None
+    def steps_of(self, kind: str) -> int: ...
+    def reset(self) -> None: ...
+    def restore(
         self,
         kind: str,
         steps: int,
@@ -58,7 +45,23 @@ class Program:
         average: np.ndarray | None,
         plateau: dict[str, Any] | None,
     ) -> None: ...
-    def steps_of(self, kind: str) -> int: ...
+
+class Program:
+    guard: Guard
+    dtype: np.dtype[Any]
+    layout: list[tuple[str, str, int, tuple[int, ...]]]
+    parameters: np.ndarray
+    gradients: np.ndarray
+    slot: Slot
+    seed: int
+    noise_steps: int
+    statistics: np.ndarray
+    statistics_layout: list[tuple[str, str, int, tuple[int, ...]]]
+    saved_rows: int
+    has_gradients: bool
+    learns: bool
+    def __init__(self, dtype: Any, stages: Sequence[dict[str, Any]], loss: _Loss, seed: int, guard: Guard) -> None: ...
+    def settle(self) -> None: ...
     def forget(self) -> None: ...
     def predict(self, x: np.ndarray, out: np.ndarray, threads: int, fused: bool = False) -> None: ...
     def predict_one(self, x: Any, out: Any) -> bool: ...
@@ -141,5 +144,6 @@ class Differences:
         h: float,
         threads: int,
         training: bool = False,
+        structured: bool = True,
     ) -> None: ...
     def run(self, seconds: float = 0.1) -> bool: ...

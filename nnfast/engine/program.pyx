@@ -95,6 +95,7 @@ include "run.pxi"
 include "tiles.pxi"
 include "differences.pxi"
 include "layout.pxi"
+include "slot.pxi"
 
 STAGES = stage_codes()
 
@@ -164,6 +165,8 @@ cdef class Program:
         Name, path, offset and shape of each array of parameters.
     statistics_layout : list of (str, str, int, tuple)
         The same for running statistics.
+    slot : Slot
+        The state of the optimizer.
     """
 
     cdef Plan plan
@@ -179,19 +182,7 @@ cdef class Program:
     cdef object per_output
     cdef public uint64_t seed
     cdef public int64_t noise_steps  # training passes so far; noise depends on it and the seed
-    # the optimizer's slot; those of its MAX_MOMENTS moments that it does not keep are None
-    cdef readonly object optimizer_kind, moments
-    cdef readonly int64_t optimizer_steps
-    cdef readonly double optimizer_product
-    cdef readonly object average  # of the parameters, or None
-    cdef readonly bint averaged   # averaging has begun
-    cdef double average_decay, clip_norm
-    cdef bint decays_biases
-    cdef object norm_parts        # space for sums of squares
-    cdef object hyperparameters  # the values in `optimizer`
-    cdef Optimizer optimizer
-    cdef public object plateau  # the state of a schedule that waits for a plateau, or None
-    cdef public int64_t epochs  # of fits with the slot's optimizer, for schedules per epoch
+    cdef readonly Slot slot
 
     def __cinit__(self, dtype, stages, loss, seed, Guard guard not None):
         self.saved = -1
@@ -213,8 +204,7 @@ cdef class Program:
         for array, (_, _, at, shape) in zip(kept, self.statistics_layout):
             self.statistics[at : at + prod(shape)] = array.initial
         self.seed = seed
-        self.norm_parts = np.empty(self.plan.n_parameters//NORM_BLOCK + self.plan.n_stages)
-        self.reset_optimizer()
+        self.slot = Slot(self.parameters, self.plan.n_parameters//NORM_BLOCK + self.plan.n_stages, guard)
 
     cdef fill_loss(self, description):
         cdef LossSpec* loss = &self.plan.loss
@@ -295,100 +285,14 @@ cdef class Program:
         cdef double useful = self.plan.flops_per_row*rows/FLOPS_PER_THREAD
         return max(1, min(most, <int>min(useful, <double>MAX_THREADS)))
 
-    # ---- the optimizer's slot
-
-    cdef object moments_for(self, hyperparameters):
-        """Return the slot's moments, and new ones where it has none of this kind: memory is allocated before anything
-        changes."""
-        if hyperparameters is self.hyperparameters:
-            return self.moments
-        mine = self.moments if hyperparameters.kind == self.optimizer_kind else [None]*MAX_MOMENTS
-        moments = []
-        for moment, initial in zip(mine, hyperparameters.moments):
-            if initial is None:
-                moment = None
-            elif moment is None:
-                moment = aligned_zeros(self.plan.n_parameters, self.dtype)
-                if initial:
-                    moment[:] = initial
-            moments.append(moment)
-        average = None
-        if hyperparameters.average_decay is not None:
-            average = self.average if hyperparameters.kind == self.optimizer_kind else None
-            if average is None:
-                average = aligned_zeros(self.plan.n_parameters, self.dtype)
-                average[:] = self.parameters  # frozen ones keep this value
-        return [*moments, average]
-
-    cdef int fill_optimizer(self, Job* job, hyperparameters, moments) except -1:
-        """Continue with the slot's state, or reset it for another kind, with the moments from `moments_for`."""
-        cdef int k
-        if hyperparameters is not self.hyperparameters:
-            self.adopt(hyperparameters, moments)
-        job.optimizer = self.optimizer
-        job.optimizer.product = self.optimizer_product
-        job.optimizer_steps = self.optimizer_steps
-        for k in range(MAX_MOMENTS):
-            job.moments[k] = NULL if self.moments[k] is None else data(self.moments[k])
-        job.average = NULL if self.average is None else data(self.average)
-        job.averaged = self.averaged
-        job.average_decay = self.average_decay
-        job.clip_norm = self.clip_norm
-        job.decays_biases = self.decays_biases
-        job.norm_parts = <double*>data(self.norm_parts)
-        return 0
-
-    cdef int adopt(self, values, moments) except -1:
-        if values.kind != self.optimizer_kind:
-            self.optimizer_kind = values.kind
-            self.optimizer_steps = self.epochs = 0
-            self.plateau = None
-        if any([new is not None and new is not mine for mine, new in zip(self.moments, moments)]):
-            self.optimizer_product = 1
-        *self.moments, average = moments
-        self.averaged = self.averaged and average is self.average
-        self.average = average
-        self.average_decay = values.average_decay or 0
-        self.clip_norm = values.clip_norm
-        self.decays_biases = values.decay_biases
-        self.hyperparameters = values
-        fill_hyperparameters(&self.optimizer, values)
-        return 0
-
-    cdef void keep_optimizer(self, const Job* job) noexcept:
-        """Store the optimizer's state after a run."""
-        self.optimizer_steps = job.optimizer_steps
-        self.optimizer_product = job.optimizer.product
-        self.averaged = job.averaged
+    # ---- running
 
     cpdef void settle(self) noexcept:
         """Store the state of the run in progress: at the end of a slice, or when a signal handler copies the network
         in the middle of one."""
         if self.running != NULL:
-            self.keep_optimizer(self.running)
+            self.slot.keep(self.running)
             self.noise_steps = self.running.noise_steps
-
-    def reset_optimizer(self):
-        self.guard.hold()
-        try:
-            self.restore_optimizer(None, 0, 0, 1.0, [None]*MAX_MOMENTS, None, None)
-        finally:
-            self.guard.release()
-
-    def restore_optimizer(self, kind, steps, epochs, product, moments, average, plateau):
-        """Restore the slot from a copy or a file."""
-        mine = [None if moment is None else aligned_zeros(self.plan.n_parameters, self.dtype) for moment in moments]
-        for k, moment in enumerate(moments):
-            if moment is not None:
-                mine[k][:] = moment
-        self.average, self.averaged = None, average is not None
-        if average is not None:
-            self.average = aligned_zeros(self.plan.n_parameters, self.dtype)
-            self.average[:] = average
-        self.hyperparameters, self.plateau, self.epochs = None, plateau, epochs
-        self.optimizer_kind, self.optimizer_steps, self.optimizer_product, self.moments = kind, steps, product, mine
-
-    # ---- running
 
     cdef bint expect_targets(self, targets, n) except -1:
         """Check the targets of `n` rows; return whether they are labels."""
@@ -639,27 +543,23 @@ cdef class Program:
         """Whether there are parameters that training changes."""
         return self.plan.first_trained < self.plan.n_stages
 
-    def steps_of(self, kind):
-        """Return the updates made so far by an optimizer of this kind that continues with the slot's state."""
-        return self.optimizer_steps if kind == self.optimizer_kind else 0
-
     def update(self, optimizer, scheduled=None):
         """Do one step of the optimizer with the current gradients.
 
         `scheduled`: the learning rate of a schedule for this update, and the momentum or None."""
         cdef Job job
         cdef double rate, momentum
-        moments = self.moments_for(optimizer)
+        moments = self.slot.moments_for(optimizer)
         self.fill(&job, &self.ws, UPDATE, None, None, None)
         self.guard.hold()
         try:
-            self.fill_optimizer(&job, optimizer, moments)
+            self.slot.fill(&job, optimizer, moments)
             if scheduled is not None:
                 follow(&job, scheduled, &rate, &momentum)
             job.n = job.batch = 1
             with nogil:
                 run_team(1, run_stages, &job)
-            self.keep_optimizer(&job)
+            self.slot.keep(&job)
             self.forget()
         finally:
             self.guard.release()
@@ -668,20 +568,20 @@ cdef class Program:
         """Do one training step on one mini-batch; return its loss. `scheduled`: as for `update`."""
         cdef Job job
         cdef double loss = 0, rate, momentum
-        moments = self.moments_for(optimizer)
+        moments = self.slot.moments_for(optimizer)
         threads = self.threads_for(x.shape[0], threads)
         self.reserve(&self.ws, x.shape[0], threads)
         self.fill(&job, &self.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
         self.guard.hold()
         try:
-            self.fill_optimizer(&job, optimizer, moments)
+            self.slot.fill(&job, optimizer, moments)
             job.training = job.lasting = True
             if scheduled is not None:
                 follow(&job, scheduled, &rate, &momentum)
             job.step_loss = &loss
             with nogil:
                 run_team(threads, run_stages, &job)
-            self.keep_optimizer(&job)
+            self.slot.keep(&job)
             self.noise_steps = job.noise_steps
             self.forget()
         finally:
@@ -737,7 +637,7 @@ cdef class Training:
         self.step_scores = np.zeros((total, len(metrics)))
         self.step_weight = None if weights is None else np.empty(total)
         self.order = None if bit_generator is None else np.arange(x.shape[0], dtype=np.int64)
-        moments = program.moments_for(optimizer)
+        moments = program.slot.moments_for(optimizer)
         self.threads = program.threads_for(batch, threads)
         self.memory = ScoreMemory(metrics, batch, weights is not None, self.threads)
         program.reserve(&program.ws, batch, self.threads)
@@ -757,7 +657,7 @@ cdef class Training:
         program.guard.hold()
         try:
             program.forget()
-            program.fill_optimizer(&self.job, optimizer, moments)
+            program.slot.fill(&self.job, optimizer, moments)
             self.shuffle()
         finally:
             program.guard.release()
@@ -788,8 +688,9 @@ cdef class Training:
 
     cdef int go_on(self, optimizer, bint scheduled) except -1:
         """Set up the optimizer for the next updates."""
+        cdef Slot slot = self.program.slot
         self.program.guard.keep()
-        self.program.fill_optimizer(&self.job, optimizer, self.program.moments_for(optimizer))
+        slot.fill(&self.job, optimizer, slot.moments_for(optimizer))
         self.job.first_update = self.job.optimizer_steps - self.job.step
         self.job.scheduled = scheduled
         return 0
@@ -837,141 +738,9 @@ cdef class Training:
             self.job.until = self.job.step + 1
             with nogil:
                 run_team(1, run_stages, &self.job)
-            self.program.keep_optimizer(&self.job)
+            self.program.slot.keep(&self.job)
         finally:
             self.program.guard.release()
 
 
-cdef class Differences:
-    """Finite differences of the loss, in slices of time.
-
-    Parameters
-    ----------
-    program : Program
-        A float64 program, whose parameters must not change meanwhile.
-    x, targets, weights : ndarray
-        The data, in the form the program expects; at least one row. Weights may be None.
-    arrays : list of int
-        Arrays to differentiate with respect to: indices into `Program.layout`, and -1 for the input.
-    h : float
-        The difference.
-    training : bool
-        Whether to use the loss of the next training step.
-    structured : bool
-        If False, take the generic path for all parameters, even where a structured one exists.
-
-    Attributes
-    ----------
-    slopes : ndarray of shape (numbers, 2)
-        To the right and to the left of each number: for all parameters, zero for those not in `arrays`, then for the
-        input if it is.
-    done : float
-        The fraction of the work that is done.
-    """
-
-    cdef DifferenceJob job
-    cdef Job base
-    cdef Workspace ws
-    cdef Program program
-    cdef int threads
-    cdef double count
-    cdef bint defined
-    cdef object x, targets, weights, sums
-
-    def __init__(
-        self, Program program, x, targets, weights, arrays, double h, int threads, bint training=False,
-        bint structured=True
-    ):
-        cdef Plan* plan = &program.plan
-        cdef double loss = 0
-        n = x.shape[0]
-        expect(x, np.dtype(np.float64), (n, plan.n_in), False)
-        self.program, self.x, self.targets, self.weights = program, x, targets, weights
-        self.sums = np.zeros((plan.n_parameters + (n*plan.n_in if -1 in arrays else 0), 2))
-        self.threads = program.threads_for(2.0*n*self.sums.shape[0]/3, threads)
-        program.reserve(&self.ws, n, self.threads)
-        program.fill(&self.base, &self.ws, FORWARD | LOSS, x, targets, weights)
-        self.base.training = training
-        self.base.step_loss = &loss
-        self.job.plan = plan
-        self.job.base = &self.base
-        self.job.x = <const double*>data(x)
-        self.job.n = n
-        self.job.h = h
-        self.job.sums = <double*>data(self.sums)
-        self.job.segments = <Segment*>calloc(len(arrays) + 1, sizeof(Segment))
-        if self.job.segments == NULL:
-            raise MemoryError(f"no memory for the differences of {n} rows")
-        for array in arrays:
-            self.add_segment(array, structured)
-        all_rows = last_from_batch(&self.base, plan.n_stages) >= 0
-        self.job.capacity = max(plan.tile_rows, n) if all_rows else plan.tile_rows
-        self.job.words = words_for(plan, n, self.job.capacity, self.job.generic)
-        self.job.memory = <double*>aligned_memory(self.threads*self.job.words*sizeof(double))
-        if self.job.memory == NULL:
-            raise MemoryError(f"no memory for the differences of {n} rows")
-        self.count = sum_of_weights(self.base.weights, n)*(plan.n_out if plan.over_elements else 1)
-        self.pass_unchanged()
-        self.defined = loss - loss == 0
-
-    cdef int pass_unchanged(self) except -1:
-        self.base.next_look = self.job.next_look = seconds_now() + SLICE
-        with nogil:
-            run_team(self.threads, run_stages, &self.base)
-        raise_if(self.base.interrupted)
-        with nogil:
-            run_team(self.threads, compute_all_unchanged, &self.job)
-        raise_if(self.job.interrupted)
-        self.job.next = 0
-        return 0
-
-    cdef int add_segment(self, int number, bint structured) except -1:
-        cdef DifferenceJob* job = &self.job
-        cdef Segment* segment = &job.segments[job.n_segments]
-        segment.first = job.items
-        segment.inputs = segment.chunks = 1
-        if number < 0:
-            segment.layer, segment.inputs, segment.slot = -1, job.n, job.plan.n_parameters
-        else:
-            _, _, segment.slot, shape = self.program.layout[number]
-            segment.layer, segment.array = self.program.owners[number]
-            segment.path = job.plan.stages[segment.layer].kind.paths[segment.array] if structured else GENERIC
-            if segment.path == GENERIC:
-                segment.chunks = prod(shape)
-                job.generic = True
-            else:
-                if segment.path == ONE_OUTPUT_BY_INPUT:
-                    segment.inputs = shape[0]
-                segment.units = max(1, ITEM_ROWS//2//job.n)
-                segment.chunks = -(-shape[len(shape) - 1]//segment.units)
-        job.items += segment.inputs*segment.chunks
-        job.n_segments += 1
-        return 0
-
-    def __dealloc__(self):
-        free_memory(self.ws.memory)
-        free_memory(self.ws.scratch)
-        free_memory(self.job.memory)
-        free(self.job.segments)
-
-    @property
-    def done(self):
-        return min(1.0, self.job.next/<double>self.job.items) if self.job.items else 1.0
-
-    @property
-    def slopes(self):
-        count = self.count or 1.0  # a total weight of zero: the sums are zero too
-        both = self.sums/count/np.array([self.job.h, -self.job.h])
-        if not self.defined:  # the loss is not finite, so no difference is defined, not even where no row changed
-            both[:self.job.plan.n_parameters] = np.nan
-        return both
-
-    def run(self, double seconds=SLICE):
-        """Continue until all work is done or the time is up; return whether all is done."""
-        self.job.next_look = seconds_now() + SLICE
-        self.job.deadline = seconds_now() + seconds
-        self.job.ended = 0
-        with nogil:
-            run_team(self.threads, run_differences, &self.job)
-        raise_if(self.job.interrupted)
-        return self.job.next >= self.job.items
+include "numerical.pxi"

@@ -40,7 +40,7 @@ end, errors = time.monotonic() + 1, []
 
 def whole(one):
     if one._network.program is not None:
-        for vector in (one.flat_params, one._network.built.average, *one._network.built.moments):
+        for vector in (one.flat_params, one._network.built.slot.average, *one._network.built.slot.moments):
             assert vector is None or (vector == vector[0]).all(), "of two steps"
 
 def busy(call):

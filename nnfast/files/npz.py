@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._files import replacing
 from nnfast._network import Network
 from nnfast._validation import MAX_SIZE
+from nnfast.files.writing import replacing
 from nnfast.layers import Compiler, Layer, layers_from
 from nnfast.losses import loss_from
 from nnfast.optimizers import OPTIMIZERS
@@ -19,7 +19,8 @@ from nnfast.schedules import check_plateau
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nnfast._archives import Archive
+    from nnfast.engine.program import Slot
+    from nnfast.files.archives import Archive
 
 FORMAT = "nnfast"
 VERSION = 1
@@ -57,25 +58,30 @@ def _live_state(network: Network) -> tuple[dict[str, Any], dict[str, np.ndarray]
     }
     arrays: dict[str, np.ndarray] = {}
     if program is not None:
-        arrays = _arrays(network)
-        if program.optimizer_kind is not None:
-            kept = {i: moment for i, moment in enumerate(program.moments) if moment is not None}
-            slot: dict[str, Any] = {
-                "kind": program.optimizer_kind,
-                "steps": program.optimizer_steps,
-                "product": program.optimizer_product,
-                "moments": list(kept),
-                "averaged": program.averaged,
-            }
-            if program.epochs:
-                slot["epochs"] = program.epochs
-            if program.plateau is not None:
-                slot["plateau"] = program.plateau
-            if program.average is not None and program.averaged:
-                arrays["optimizer.average"] = program.average
-            description["optimizer"] = slot
-            arrays |= {f"optimizer.{i}": moment for i, moment in kept.items()}
+        slot, vectors = _slot_state(program.slot)
+        description["optimizer"] = slot
+        arrays = _arrays(network) | vectors
     return description, arrays
+
+
+def _slot_state(slot: Slot) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
+    """Return the state of an optimizer's slot as a description, None if it is empty, and its vectors by path."""
+    if slot.kind is None:
+        return None, {}
+    kept = {i: moment for i, moment in enumerate(slot.moments) if moment is not None}
+    state: dict[str, Any] = {
+        "kind": slot.kind,
+        "steps": slot.steps,
+        "product": slot.product,
+        "moments": list(kept),
+        "averaged": slot.averaged,
+    }
+    if slot.epochs:
+        state["epochs"] = slot.epochs
+    if slot.plateau is not None:
+        state["plateau"] = slot.plateau
+    vectors = {"optimizer.average": slot.average} if slot.average is not None and slot.averaged else {}
+    return state, vectors | {f"optimizer.{i}": moment for i, moment in kept.items()}
 
 
 def from_state(
@@ -114,43 +120,43 @@ def _arrays(network: Network) -> dict[str, np.ndarray]:
     return found
 
 
-def _restore_optimizer(network: Network, slot: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+def _restore_optimizer(network: Network, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     program = network.built
-    vectors = [arrays[f"optimizer.{name}"] for name in _vectors(slot)]
+    vectors = [arrays[f"optimizer.{name}"] for name in _vectors(state)]
     for vector in vectors:
         shape = program.parameters.shape
         if vector.shape != shape or vector.dtype != network.dtype:
             raise ValueError(f"the optimizer's state must have shape {shape} and dtype {network.dtype}")
-    moments: list[np.ndarray | None] = [None] * len(program.moments)
-    for i in _moments(slot):
+    moments: list[np.ndarray | None] = [None] * len(program.slot.moments)
+    for i in _moments(state):
         moments[i] = arrays[f"optimizer.{i}"]
-    epochs = slot.get("epochs", 0)
-    for name, count in (("steps", slot["steps"]), ("epochs", epochs)):
+    epochs = state.get("epochs", 0)
+    for name, count in (("steps", state["steps"]), ("epochs", epochs)):
         if type(count) is not int or count < 0:
             raise ValueError(f"the optimizer's {name} must be a count, got {count!r}")
-    product = slot["product"]
+    product = state["product"]
     if type(product) is not float or not 0 <= product <= 1:
         raise ValueError(f"the product of the optimizer's momenta must be from 0 to 1, got {product!r}")
-    plateau = slot.get("plateau")
+    plateau = state.get("plateau")
     if plateau is not None:
         check_plateau(plateau)
     average = arrays.get("optimizer.average")
-    program.restore_optimizer(slot["kind"], slot["steps"], epochs, product, moments, average, plateau)
+    program.slot.restore(state["kind"], state["steps"], epochs, product, moments, average, plateau)
 
 
-def _vectors(slot: dict[str, Any]) -> list[str]:
+def _vectors(state: dict[str, Any]) -> list[str]:
     """Return the names of the vectors in an optimizer's state."""
-    averaged = slot["averaged"]
+    averaged = state["averaged"]
     if type(averaged) is not bool:
         raise ValueError(f"averaged must be true or false, got {averaged!r}")
-    return [*map(str, _moments(slot)), *(["average"] if averaged else [])]
+    return [*map(str, _moments(state)), *(["average"] if averaged else [])]
 
 
-def _moments(slot: dict[str, Any]) -> list[int]:
+def _moments(state: dict[str, Any]) -> list[int]:
     """Return the indices of the moments in an optimizer's state: all that its kind requires, and optional ones."""
-    initial = OPTIMIZERS[slot["kind"]]().values().moments
+    initial = OPTIMIZERS[state["kind"]]().values().moments
     always = [i for i, value in enumerate(initial) if value is not None]
-    moments, possible = slot["moments"], range(len(initial))
+    moments, possible = state["moments"], range(len(initial))
     if type(moments) is not list or any(type(i) is not int or i not in possible for i in moments):
         raise ValueError(f"the optimizer's moments must be some of {[*possible]}, got {moments!r}")
     if len(set(moments)) < len(moments):
@@ -165,7 +171,7 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
     network.built  # noqa: B018  raises RuntimeError if there is nothing to save
     import json
 
-    from nnfast._archives import write_archive
+    from nnfast.files.archives import write_archive
 
     with network.guard.whole:  # training waits in the meantime, so that no copies are needed
         description, arrays = _live_state(network)
@@ -184,7 +190,7 @@ def load(path: str | os.PathLike[str]) -> Network:
     """Implement `nnfast.load`."""
     import zipfile
 
-    from nnfast._archives import Archive, short
+    from nnfast.files.archives import Archive, short
 
     path = os.fsdecode(path)
     with open(path, "rb") as file:

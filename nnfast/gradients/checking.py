@@ -1,7 +1,7 @@
 """Comparison of claimed with numerical gradients, with a report of where, by how much and why they differ.
 
 Each entry is right, wrong, at a kink (such as that of relu at zero, where any slope between those of both sides is
-equally right), or undecided, because rounding hides the slope or there is none: see `nnfast._verdicts`.
+equally right), or undecided, because rounding hides the slope or there is none: see `nnfast.gradients._verdicts`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast import numerical
 from nnfast._network import Network
 from nnfast._validation import as_array, as_weights, check_float, describe, ignore_float_errors
-from nnfast._verdicts import EPSILON, RATIO, Sides, Verdict, judge
-from nnfast.gradients import number, one_sided_slopes
+from nnfast.gradients._verdicts import EPSILON, RATIO, Sides, Verdict, judge
+from nnfast.gradients.functions import number, one_sided_slopes
+from nnfast.gradients.network import INPUT, chosen_names, slopes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -275,57 +275,17 @@ def check_network(
     """
     tolerance = _checked_tolerance(tolerance)
     h = None if h is None else _checked_h(h)
-    names = numerical.chosen_names(double, wrt if gradient is None else _claimed_names(double, gradient, wrt))
-    rows, targets = double.data(x, y)
-    weights = as_weights(sample_weight, len(rows))
-    options: dict[str, Any] = {} if weights is None else {"sample_weight": weights}
-    if training:
-        options["training"] = True  # only when requested: a subclass's methods may not accept it
-    value = model.loss(x, y, **options)
-    if not np.isfinite(value):
-        raise ValueError(f"the loss must be finite, got {value}")
-    points = {name: double.params[name] for name in names if name != numerical.INPUT}
-    if numerical.INPUT in names:
-        points[numerical.INPUT] = rows.reshape(len(rows), *double.built_shape)
+    names = chosen_names(double, wrt if gradient is None else _claimed_names(double, gradient, wrt))
+    probe = _NetworkProbe(double, model, x, y, sample_weight, training, verbose)
     given: Mapping[str, Any]
     if gradient is None:
-        given, what = model.gradient(x, y, wrt=names, **options), "the network's gradient"
+        given, what = model.gradient(x, y, wrt=names, **probe.options), "the network's gradient"
     else:
         given, what = _by_name(double, gradient), "gradient"
+    points = {name: probe.array(name) for name in names}
     claimed = {name: _claimed(f"{what}[{name!r}]", given[name], points[name].shape) for name in names}
-
-    def evaluate(hs: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], larger: bool) -> dict[str, Sides]:
-        h = max(float(hs[name].max(initial=0)) for name in wanted) or H  # the same for all
-        size = sum(points[name].size for name in wanted)
-        if sum(map(len, wanted.values())) * len(double.built.parameters) <= CHEAP * size:
-            return {name: one_by_one(name, entries, h) for name, entries in wanted.items()}
-        found = {}
-        slopes = numerical.slopes(double, rows, targets, weights, list(wanted), h, verbose, training=training)
-        for name, entries in wanted.items():
-            right, left = (side.reshape(-1)[entries] for side in slopes[name])
-            found[name] = (right, left, np.full(len(entries), h))
-        return found
-
-    def one_by_one(name: str, entries: np.ndarray, h: float) -> Sides:
-        at = np.array(rows.reshape(len(rows), *double.built_shape)) if name == numerical.INPUT else rows
-        moved = (at if name == numerical.INPUT else double.params[name]).reshape(-1)
-        sides = np.empty((2, len(entries)))
-        for place, entry in enumerate(entries):
-            center = moved[entry]
-            for side, delta in enumerate((h, -h)):
-                moved[entry] = center + delta
-                width = moved[entry] - center
-                sides[side, place] = (model.loss(at, y, **options) - value) / width if width else 0.0
-            moved[entry] = center
-        return sides[0], sides[1], np.full(len(entries), h)
-
-    def beside(name: str, entry: int, delta: float) -> float:
-        twin, at = model.copy(), np.array(rows.reshape(len(rows), *double.built_shape))
-        (at if name == numerical.INPUT else twin.params[name]).flat[entry] += delta
-        return float(twin.gradient(at, y, wrt=name, **options)[name].flat[entry])
-
     rounding = {name: _rounding_of(given[name]) for name in names}
-    check = _Check(claimed, points, evaluate, value, tolerance, beside, rounding)
+    check = _Check(claimed, points, probe.evaluate, probe.value, tolerance, probe.beside, rounding)
 
     def for_all(h: float) -> dict[str, np.ndarray]:
         return {name: np.full(claim.size, h) for name, claim in claimed.items()}
@@ -345,7 +305,7 @@ def _claimed_names(network: Network, gradient: Any, wrt: Any) -> list[str]:
     """Return the names to check: those in `wrt`, or all in `gradient`."""
     if not isinstance(gradient, Mapping):
         raise TypeError(f"gradient must be a mapping from names to arrays, got {describe(gradient)}")
-    known, held = (*network.params, numerical.INPUT), list(_by_name(network, gradient))
+    known, held = (*network.params, INPUT), list(_by_name(network, gradient))
     for name in gradient:
         if network.params.name_of(name) not in known:
             raise ValueError(f"gradient must have names among {', '.join(known)}, got {name!r}")
@@ -353,7 +313,7 @@ def _claimed_names(network: Network, gradient: Any, wrt: Any) -> list[str]:
         raise ValueError(f"gradient must hold at least one of {', '.join(known)}, got none")
     if len(held) < len(gradient):
         raise ValueError(f"gradient must hold each array once, got {', '.join(map(repr, gradient))}")
-    chosen = held if wrt is None else numerical.chosen_names(network, wrt)
+    chosen = held if wrt is None else chosen_names(network, wrt)
     for name in chosen:
         if name not in held:
             raise ValueError(f"gradient must hold {name!r}, which wrt lists, got {', '.join(held)}")
@@ -484,6 +444,85 @@ class _Probe:
         if abs(again - self.value) <= 64 * EPSILON * abs(self.value):
             return ""
         return f"for the same argument it returned {self.value!r} and {again!r}"
+
+
+class _NetworkProbe:
+    """Evaluates the loss and the gradient of a network at and beside its parameters and its input.
+
+    Parameters
+    ----------
+    double, model, x, y, sample_weight, training, verbose
+        As in `check_network`.
+
+    Raises
+    ------
+    ValueError
+        If the loss is not finite.
+    """
+
+    def __init__(
+        self,
+        double: Network,
+        model: Any,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        training: bool,
+        verbose: int,
+    ) -> None:
+        self.double, self.model, self.y, self.training, self.verbose = double, model, y, training, verbose
+        self.rows, self.targets = double.data(x, y)
+        self.weights = as_weights(sample_weight, len(self.rows))
+        self.options: dict[str, Any] = {} if self.weights is None else {"sample_weight": self.weights}
+        if training:
+            self.options["training"] = True  # only when requested: a subclass's methods may not accept it
+        self.value = model.loss(x, y, **self.options)
+        if not np.isfinite(self.value):
+            raise ValueError(f"the loss must be finite, got {self.value}")
+
+    def array(self, name: str) -> np.ndarray:
+        """Return a view of an array of parameters, or of the input."""
+        if name == INPUT:
+            return self.rows.reshape(len(self.rows), *self.double.built_shape)
+        return self.double.params[name]
+
+    def evaluate(
+        self, hs: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], larger: bool
+    ) -> dict[str, Sides]:
+        """Return the slopes on both sides of some entries."""
+        h = max(float(hs[name].max(initial=0)) for name in wanted) or H  # the same for all
+        size = sum(self.array(name).size for name in wanted)
+        if sum(map(len, wanted.values())) * len(self.double.built.parameters) <= CHEAP * size:
+            return {name: self._one_by_one(name, entries, h) for name, entries in wanted.items()}
+        both = slopes(
+            self.double, self.rows, self.targets, self.weights, list(wanted), h, self.verbose, training=self.training
+        )
+        found = {}
+        for name, entries in wanted.items():
+            right, left = (side.reshape(-1)[entries] for side in both[name])
+            found[name] = (right, left, np.full(len(entries), h))
+        return found
+
+    def _one_by_one(self, name: str, entries: np.ndarray, h: float) -> Sides:
+        """Return the same from single losses, changing one entry at a time."""
+        at = np.array(self.array(INPUT)) if name == INPUT else self.rows
+        moved = (at if name == INPUT else self.double.params[name]).reshape(-1)
+        sides = np.zeros((2, len(entries)))
+        for place, entry in enumerate(entries):
+            center = moved[entry]
+            for side, delta in enumerate((h, -h)):
+                moved[entry] = center + delta
+                width = moved[entry] - center
+                if width:
+                    sides[side, place] = (self.model.loss(at, self.y, **self.options) - self.value) / width
+            moved[entry] = center
+        return sides[0], sides[1], np.full(len(entries), h)
+
+    def beside(self, name: str, entry: int, delta: float) -> float:
+        """Return the result of backpropagation for one entry after moving it."""
+        twin, at = self.model.copy(), np.array(self.array(INPUT))
+        (at if name == INPUT else twin.params[name]).flat[entry] += delta
+        return float(twin.gradient(at, self.y, wrt=name, **self.options)[name].flat[entry])
 
 
 @ignore_float_errors
