@@ -47,7 +47,7 @@ def busy(call):
     try:
         return call()
     except RuntimeError as error:
-        if not any(word in str(error) for word in ("busy", "does not know", "needs", "built", "no average")):
+        if not any(word in str(error) for word in ("busy", "not known", "needs", "built", "no average")):
             raise
 
 def train():
