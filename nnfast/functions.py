@@ -11,7 +11,8 @@ determine the derivative, from the input ``x``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,10 +31,11 @@ from nnfast.kernels import arrays as kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeVar
 
     from numpy.typing import ArrayLike
 
-F = TypeVar("F", bound="Callable[..., Any]")
+    F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = [
     "binary_cross_entropy",
@@ -194,7 +196,16 @@ def _smoothing(label_smoothing: float) -> float:
 
 # ---- the sections that the docstrings of a family share, which `_documented` inserts
 
-_ACTIVATION = """\
+# Between two lines of a docstring: from version 3.13 on, Python removes the indentation of the code.
+_NEWLINE = "\n    " if sys.version_info < (3, 13) else "\n"
+
+
+def _indented(text: str) -> str:
+    """Indent the text like the docstrings it is inserted into, except for blank lines."""
+    return text.replace("\n", _NEWLINE).replace(f"{_NEWLINE}\n", "\n\n")
+
+
+_ACTIVATION = _indented("""\
 Parameters
 ----------
 x : array_like
@@ -212,8 +223,8 @@ Raises
 TypeError, ValueError
     If `x` does not contain real numbers%(either)s `out` does not match the result's shape and dtype%(errors)s.
 
-"""
-_FROM_OUTPUT = """\
+""")
+_FROM_OUTPUT = _indented("""\
 Parameters
 ----------
 gradient : array_like
@@ -233,11 +244,11 @@ Raises
 TypeError, ValueError
     If the arguments do not contain real numbers%(either)s the shapes differ%(errors)s.
 
-"""
+""")
 _FROM_INPUT = _FROM_OUTPUT.replace(
-    "output : array_like\n    ``%(of)s(x)``", "x : array_like\n    The input of the function"
+    f"output : array_like{_NEWLINE}    ``%(of)s(x)``", f"x : array_like{_NEWLINE}    The input of the function"
 )
-_LOSS = """\
+_LOSS = _indented("""\
 Parameters
 ----------
 prediction : array_like
@@ -257,8 +268,8 @@ Raises
 TypeError, ValueError
     If the shapes differ%(either)s the arrays are empty%(errors)s.
 
-"""
-_LOSS_BACKWARD = """\
+""")
+_LOSS_BACKWARD = _indented("""\
 Parameters
 ----------
 prediction, target : array_like
@@ -276,7 +287,7 @@ Raises
 TypeError, ValueError
     As for `%(of)s`.
 
-"""
+""")
 _LABELS = "Targets of the same shape, or integer labels, one for each row."
 
 _particular: dict[str, tuple[str, str]] = {}  # the parameters and errors of `f` that not all of its family have
@@ -311,19 +322,17 @@ def _documented(
             return function
         name = function.__name__
         of = name.removesuffix("_backward")
-        if doc.endswith("\n    "):  # before Python 3.13, docstrings are indented like the code
-            doc = doc.replace("\n    ", "\n")
-        start = doc.rindex("\n", 0, doc.index("\n---")) + 1  # of the first section
-        summary, sections, own = doc[:start], doc[start:], ""
-        if sections.startswith("Parameters"):
-            own, _, sections = sections.removeprefix("Parameters\n----------").partition("\n\n")
+        notes = doc.find("Notes\n")
+        end = notes if notes >= 0 else doc.index("Examples\n")
+        summary, _, own = doc[:end].partition(f"Parameters{_NEWLINE}----------")
         if of == name:
-            _particular[of] = own, f",\n    {errors}" if errors else ""
+            _particular[of] = own.rstrip(), f",{_NEWLINE}    {errors}" if errors else ""
         own, more = _particular[of]
         either = "," if more else " or"
         words = {"of": of, "own": own, "prediction": prediction, "target": target, "either": either, "errors": more}
-        sections = sections.replace(">>> ", f">>> from {__name__} import {name}\n>>> ", 1)
-        function.__doc__ = f"{summary}{family % words}{sections}"
+        before, prompt, example = doc[end:].partition(">>> ")
+        start = f"{prompt}from {__name__} import {name}{_NEWLINE}{prompt}"
+        function.__doc__ = f"{summary}{family % words}{before}{start}{example}"
         return function
 
     return complete
