@@ -13,8 +13,7 @@ import nnfast as nf
 from nnfast import reference
 from nnfast.files import npz
 
-WITH_PARAMETER = ("leaky_relu", "elu", "softplus")
-KEPT = ("gelu", "gelu_tanh", "silu", "softplus")  # their derivative is computed from the input
+FUNCTIONS = {name: nf.activations.resolve_activation(name) for name in nf.activations.NAMES}
 KINKS = {"step": (0,), "relu": (0,), "leaky_relu": (0,), "selu": (0,), "hard_sigmoid": (-3, 3)}
 
 
@@ -88,7 +87,7 @@ class NumpyNetwork:
         return getattr(reference, self.activations[s])(x, *self.parameter(s))
 
     def parameter(self, s: int) -> tuple[float, ...]:
-        return (self.stages[s].layer.function.alpha,) if self.activations[s] in WITH_PARAMETER else ()
+        return (self.stages[s].layer.function.alpha,) if FUNCTIONS[self.activations[s]].alpha else ()
 
     def key(self, s: int) -> int:
         return reference.noise_key(self.noise_seed, self.noise_steps, s)
@@ -164,7 +163,7 @@ class NumpyNetwork:
 
     def back_through_function(self, s: int, z: np.ndarray, out: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         activation = self.activations[s]
-        source = z if activation in KEPT else out
+        source = z if FUNCTIONS[activation].from_input else out
         return getattr(reference, f"{activation}_backward")(gradient, source, *self.parameter(s))
 
     # ---- a network

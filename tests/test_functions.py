@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from tolerances import assert_close
 
-from nnfast import functions, reference
+from nnfast import activations, functions, reference
+from nnfast.activations import resolve_activation
 
 DTYPES = (np.float32, np.float64)
-BOOK = ("identity", "relu", "sigmoid", "softmax", "step", "tanh")
-FROM_OUTPUT = ("elu", "hard_sigmoid", "leaky_relu", "log_softmax", "selu")  # derivative from the output
-FROM_INPUT = ("gelu", "silu", "softplus")  # from the input
-WITH_PARAMETER = ("elu", "gelu", "leaky_relu", "softplus")  # the parameter comes before `out`
-ACTIVATIONS = (*BOOK, *FROM_OUTPUT, *FROM_INPUT)
+ACTIVATIONS = [name for name in activations.NAMES if name != "gelu_tanh"]  # which is gelu(x, "tanh")
+FROM_INPUT = [name for name in ACTIVATIONS if resolve_activation(name).from_input]  # the derivative
+WITH_PARAMETER = {name for name in ACTIVATIONS if resolve_activation(name).fields}  # which comes before `out`
 LOSSES = (
     "binary_cross_entropy",
     "cross_entropy",

@@ -340,8 +340,8 @@ def batch_norm_backward_scale(gradient, x, mean, variance, gamma, sums, count, e
     return terms * (1 if gamma is None else np.abs(gamma)) / np.sqrt(variance + epsilon)
 
 
-TOLD = ("leaky_relu", "elu", "selu", "hard_sigmoid")  # their derivative is computed from the output
-KEPT = ("gelu", "gelu_tanh", "silu", "softplus")  # these from the input
+KEPT = sorted(kernels.FROM_INPUT)  # the derivative is computed from the input
+OTHERS = sorted(kernels.ACTIVATIONS.keys() - kernels.FROM_INPUT - kernels.MIXING - set(ACTIVATIONS))
 
 
 def tail_scale(name):
@@ -361,9 +361,9 @@ def log_softmax_backward_scale(gradient, y):
 
 
 CASES = {
-    **{name: activation_case(name) for name in TOLD},
+    **{name: activation_case(name) for name in OTHERS},
     **{name: activation_case(name, tail_scale(name)) for name in KEPT},
-    **{f"{name}_backward": backward_case(name, lambda g, y: 2 * np.abs(g)) for name in TOLD},
+    **{f"{name}_backward": backward_case(name, lambda g, y: 2 * np.abs(g)) for name in OTHERS},
     **{f"{name}_backward": kept_backward_case(name) for name in KEPT},
     "log_softmax": activation_case("log_softmax", lambda x: depth(x) + np.log(x.shape[-1] or 1)),
     "log_softmax_backward": backward_case("log_softmax", log_softmax_backward_scale),

@@ -7,7 +7,7 @@ import pytest
 from tolerances import assert_close
 
 import nnfast as nf
-from nnfast.activations import ELU, LeakyReLU, Softplus
+from nnfast.activations import ELU, NAMES, LeakyReLU, Softplus, resolve_activation
 
 torch = pytest.importorskip("torch", reason="the trajectories of PyTorch need torch")
 
@@ -21,17 +21,17 @@ class HardSigmoid(torch.nn.Module):
 
 RATE = 2e-3  # small enough for the steepest activation
 
+IN_THE_BOOK = {"identity", "step", "sigmoid", "tanh", "relu", "softmax"}  # tests/test_trajectory.py has these
+# PyTorch's modules are of the same name, but for some.
 MODULES = {
-    "leaky_relu": ("leaky_relu", torch.nn.LeakyReLU),
+    name: (name, getattr(torch.nn, type(resolve_activation(name)).__name__, None))
+    for name in NAMES
+    if name not in IN_THE_BOOK
+} | {
     "leaky_relu 0.3": (LeakyReLU(0.3), lambda: torch.nn.LeakyReLU(0.3)),
-    "elu": ("elu", torch.nn.ELU),
     "elu 0.5": (ELU(0.5), lambda: torch.nn.ELU(0.5)),
-    "selu": ("selu", torch.nn.SELU),
     "hard_sigmoid": ("hard_sigmoid", HardSigmoid),
-    "gelu": ("gelu", torch.nn.GELU),
     "gelu_tanh": ("gelu_tanh", lambda: torch.nn.GELU("tanh")),
-    "silu": ("silu", torch.nn.SiLU),
-    "softplus": ("softplus", torch.nn.Softplus),
     "softplus 3": (Softplus(3.0), lambda: torch.nn.Softplus(3.0, threshold=1000)),
     "log_softmax": ("log_softmax", lambda: torch.nn.LogSoftmax(-1)),
 }
