@@ -29,10 +29,10 @@ from nnfast._validation import (
 from nnfast.engine.program import Training
 from nnfast.gradients.network import NumericalTraining
 from nnfast.kernels.arrays import all_finite
-from nnfast.lbfgs import Minimization
 from nnfast.metrics import Metric, MetricSet
 from nnfast.optimizers import LBFGS, Optimizer, resolve_optimizer
 from nnfast.schedules import BLOCK, ReduceOnPlateau, Schedule, TimedSchedule
+from nnfast.training.lbfgs import Minimization
 
 MAX_STEPS = 2**40
 GRADIENTS = ("backpropagation", "numerical")
