@@ -116,8 +116,8 @@ class FitArguments:
         self.shape = network.input_shape or _shape_of_samples(x)
         self.data = Data.checked(network, x, y, sample_weight, self.shape)
         self.validation = _validation(network, validation_data, self.shape)
-        warn_of_lost_digits(x, y, self.data.targets, network.dtype)
-        n = len(self.data.rows)
+        n, targets = len(self.data.rows), self.data.targets
+        warn_of_lost_digits(x, y, targets, network.dtype)
         self.batch = n if whole else min(batch_size, n)
         self.per_epoch = ceil(n / self.batch)
         self.total = count if steps is not None else count * self.per_epoch
@@ -126,10 +126,10 @@ class FitArguments:
         if self.total > MAX_STEPS:
             raise MemoryError(f"no memory for the losses of {self.total} steps: at most {MAX_STEPS}")
         validation_targets = None if self.validation is None else self.validation.targets
-        self.metrics = RecordedMetrics.chosen(metrics, network.output_loss, self.data.targets, validation_targets)
+        self.metrics = RecordedMetrics.chosen(metrics, network.output_loss, targets, validation_targets)
         self.metrics.check_monitor(self.optimizer)
         network.warn_of_zero_gradients()
-        network.warn_of_one_hot(self.data.targets, self.metrics.training)
+        network.warn_of_one_hot(targets, self.metrics.training)
 
 
 def _check_default_batches(steps: Any, batch_size: Any, shuffle: Any) -> None:
@@ -179,9 +179,12 @@ def _validation(network: Network, data: Any, shape: tuple[int, ...]) -> Data | N
 
 def _check_batches(network: Network, n: int, batch: int, *, whole_epoch: bool) -> None:
     """Raise ValueError if a batch norm would get a mini-batch of one row; suggest a batch size that avoids it."""
+    single_at_end = n % batch == 1 and whole_epoch
+    if batch > 1 and not single_at_end:
+        return
     remedy = f": use batch_size={_without_single_row(n, batch)}" if n > 1 else ": give it more rows"
     network.check_batch(batch, remedy)
-    if n % batch == 1 and whole_epoch:
+    if single_at_end:
         network.check_batch(1, f" in the last of each epoch, of {n} rows in mini-batches of {batch}{remedy}")
 
 

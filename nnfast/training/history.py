@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,6 @@ def add_epochs(history: History, values: Mapping[str, list[float]]) -> None:
     history._epochs.extend(list(zip(*values.values(), strict=True)))
 
 
-def epochs_in(history: History) -> int:
-    """Return the number of epochs recorded."""
-    return len(history._epochs)
+def epochs_of(history: History) -> Sequence[tuple[float, ...]]:
+    """Return the record itself, which grows by `add_epochs`."""
+    return history._epochs

@@ -17,7 +17,7 @@ from nnfast.kernels.arrays import all_finite
 from nnfast.optimizers import LBFGS
 from nnfast.schedules import BLOCK, ReduceOnPlateau, Schedule, TimedSchedule
 from nnfast.training.arguments import FitArguments
-from nnfast.training.history import History, add_epochs, epochs_in
+from nnfast.training.history import History, add_epochs, epochs_of
 from nnfast.training.lbfgs import Minimization
 
 DIVERGED = "the training diverged"
@@ -68,13 +68,14 @@ class _Run:
         self.n, self.batch = len(arguments.data.rows), arguments.batch
         self.per_epoch, self.total = arguments.per_epoch, arguments.total
         self.validation = arguments.validation
+        self.epochs = epochs_of(history)
         self.epochs_before = self.network.built.slot.epochs
         self.diverged = False
 
     @property
     def recorded(self) -> int:
         """Number of epochs in the history, the only count: Ctrl-C may come between any two lines."""
-        return epochs_in(self.history)
+        return len(self.epochs)
 
     def go(self, verbose: int) -> History:
         self.network.history = self.history
@@ -164,9 +165,9 @@ class _Run:
 
         If the last step, or the last before `stop`, falls in the middle of an epoch, that epoch is added as well.
         """
-        epochs = done // self.per_epoch
-        begun = self.recorded
-        self.record_epochs(begun * self.per_epoch, epochs * self.per_epoch, self.per_epoch)
+        epochs, begun = done // self.per_epoch, self.recorded
+        if epochs > begun:
+            self.record_epochs(begun * self.per_epoch, epochs * self.per_epoch, self.per_epoch)
         ended = done == self.total or self.network.stopping
         if ended and done % self.per_epoch and self.recorded == epochs:
             self.record_epochs(epochs * self.per_epoch, done, done % self.per_epoch)
@@ -182,12 +183,10 @@ class _Run:
 
     def record_epochs(self, first: int, last: int, per_epoch: int) -> None:
         """Add the epochs of steps `first` up to `last` to the history; validate, and call the callbacks."""
-        if first >= last:
-            return
         steps = slice(first, last)
         sizes = self.sizes(steps, per_epoch)
         seen = sizes.sum(axis=1)
-        seen = np.where(seen == 0, 1, seen)  # an epoch cut off by `stop` may have no weight: its losses are zero
+        seen[seen == 0] = 1  # an epoch cut off by `stop` may have no weight: its losses are zero
         # not a matrix product, whose bits depend on the memory addresses of its operands
         losses = self.training.step_loss[steps].reshape(-1, per_epoch)
         values = {"loss": _means(losses, sizes, seen)}
