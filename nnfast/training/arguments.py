@@ -78,7 +78,7 @@ class FitArguments:
     per_epoch, total : int
         Number of steps in an epoch, and in the whole fit.
     metrics : RecordedMetrics
-        The metrics on both.
+        The metrics recorded for both.
     """
 
     def __init__(
