@@ -189,7 +189,7 @@ class Network:
         self.initial_stream, self.shuffle_stream, noise = streams(seed)
         self.noise_seed = int(noise.integers(2**63))
         self.input_shape: tuple[int, ...] | None = None
-        self.history: Any = None  # a History; its module imports this one
+        self.history: Any = None  # a History; its package imports this module
         self.program: Program | None = None
         self.row_program: Program | None = None
         self.stopping = False

@@ -791,11 +791,12 @@ class Sequential:
         >>> len(history["loss"]), history["accuracy"][-1]
         (200, 1.0)
         """
-        return training.fit(
-            self._network, self, x, y, epochs=epochs, steps=steps, batch_size=batch_size, optimizer=optimizer,
+        arguments = training.FitArguments(
+            self._network, x, y, epochs=epochs, steps=steps, batch_size=batch_size, optimizer=optimizer,
             gradient=gradient, sample_weight=sample_weight,
             validation_data=validation_data, metrics=metrics, shuffle=shuffle, verbose=verbose, callbacks=callbacks,
         )  # fmt: skip
+        return training.fit(arguments, self)
 
     def stop(self) -> None:
         """End the `fit` that is running, from a callback or another thread.

@@ -14,7 +14,7 @@ from numpy_network import state, unchanged
 from tolerances import assert_close
 
 import nnfast as nf
-from nnfast.lbfgs import HUGE_LOSS, Minimization
+from nnfast.training.lbfgs import HUGE_LOSS, Minimization
 
 # most end early; test_it_warns_where_it_is_cut_off tests the warning
 pytestmark = pytest.mark.filterwarnings("ignore:L-BFGS did not converge")

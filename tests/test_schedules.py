@@ -12,7 +12,8 @@ from numpy_network import NumpyNetwork, state, unchanged
 from tolerances import assert_close
 
 import nnfast as nf
-from nnfast import schedules, training
+from nnfast import schedules
+from nnfast.engine.program import Training
 from nnfast.schedules import Constant, Cosine, Exponential, InverseTime, OneCycle, ReduceOnPlateau, Step
 
 N, BATCH, PER_EPOCH = 23, 5, 5
@@ -322,13 +323,13 @@ SCHEDULES = {
 
 def quiet_slices(monkeypatch):
     """Interrupt each run of the engine after a step or two, as a slow machine would."""
-    run = training.Training.run
+    run = Training.run
 
-    class Sliced(training.Training):
+    class Sliced(Training):
         def run(self, until, optimizer, scheduled=False, seconds=0.1):
             return run(self, until, optimizer, scheduled, 0.0)
 
-    monkeypatch.setattr(training, "Training", Sliced)
+    monkeypatch.setattr("nnfast.training.loop.Training", Sliced)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

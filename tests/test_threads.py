@@ -21,7 +21,7 @@ import pytest
 from numpy_network import state
 
 import nnfast as nf
-from nnfast.lbfgs import Minimization
+from nnfast.training.lbfgs import Minimization
 
 on_linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc/self/task")
 

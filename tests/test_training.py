@@ -21,6 +21,7 @@ from tolerances import assert_close
 
 import nnfast as nf
 from nnfast import _progress, reference
+from nnfast.training.history import add_epochs
 
 SEED = 5
 N, BATCH = 23, 5  # four full mini-batches and one of three rows
@@ -453,7 +454,7 @@ def test_history_is_kept_in_linear_time():
     history = nf.History(1)
     loss = history["loss"]
     for i in range(3):
-        history._extend({"loss": [i], "accuracy": [i / 2]})
+        add_epochs(history, {"loss": [i], "accuracy": [i / 2]})
         assert history["loss"] is loss
     assert dict(history) == {"loss": [0, 1, 2], "accuracy": [0, 0.5, 1]}
     assert repr(history) == "History(3 epochs, 0 steps: loss 2, accuracy 1)"
@@ -656,15 +657,15 @@ def test_without_memory_for_the_optimizer_forward_and_gradients_are_as_they_were
 @pytest.mark.parametrize("after", [1, 2])
 def test_ctrl_c_between_two_lines_of_the_record(after, monkeypatch):
     """What was recorded once is not recorded again."""
-    extend, calls = nf.History._extend, []
+    calls = []
 
     def interrupted(history, values):
-        extend(history, values)
+        add_epochs(history, values)
         calls.append(values)
         if len(calls) == after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(nf.History, "_extend", interrupted)
+    monkeypatch.setattr("nnfast.training.loop.add_epochs", interrupted)
     net = make_net()
     callback = [lambda net, history: None]  # epochs are recorded one by one
     with pytest.raises(KeyboardInterrupt):

@@ -123,8 +123,9 @@ class Minimization:
                 return self._cut_off()
             finally:
                 parameters[:] = self._done[1]
-        if end.success:
-            return ""
+        return "" if end.success else self._stuck()
+
+    def _stuck(self) -> str:
         return (
             f"L-BFGS did not converge: after {self.step} iterations it found no lower loss. Near the minimum, "
             "this is due to rounding: use dtype='float64', or a larger tolerance; otherwise scale x and y to about 1"

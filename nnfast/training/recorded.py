@@ -1,0 +1,70 @@
+"""Which metrics a training records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from nnfast.losses import OutputLoss
+from nnfast.metrics import Metric, MetricSet
+from nnfast.optimizers import Optimizer
+from nnfast.schedules import ReduceOnPlateau
+
+
+class RecordedMetrics(NamedTuple):
+    """What a fit records besides the loss.
+
+    Attributes
+    ----------
+    training : MetricSet
+        On the mini-batches.
+    validation : MetricSet or None
+        On the validation data.
+    """
+
+    training: MetricSet
+    validation: MetricSet | None
+
+    @classmethod
+    def chosen(
+        cls,
+        metrics: Sequence[str | Metric] | None,
+        output: OutputLoss,
+        targets: np.ndarray,
+        validation_targets: np.ndarray | None,
+    ) -> RecordedMetrics:
+        """Return what is asked for, or the accuracy where it can be computed; ValueError if a metric cannot be."""
+        training = MetricSet.chosen(metrics, output, targets)
+        if validation_targets is None:
+            if training.others:
+                raise ValueError(
+                    f"metric {training.others[0].name!r} is computed on whole data sets, not on mini-batches: "
+                    "give validation_data"
+                )
+            return cls(training, None)
+        try:
+            validation = MetricSet.chosen(None if metrics is None else training.metrics, output, validation_targets)
+        except ValueError as error:
+            raise ValueError(f"validation_data: {error}") from None
+        return cls(training, validation)
+
+    @property
+    def directions(self) -> dict[str, str]:
+        """Which values are better, "higher" or "lower", of all entries of the history."""
+        on_training = [metric for metric in self.training.metrics if metric not in self.training.others]
+        entries = {"loss": "lower"} | {metric.name: metric.direction for metric in on_training}
+        if self.validation is not None:
+            entries |= {"val_loss": "lower"}
+            entries |= {f"val_{metric.name}": metric.direction for metric in self.validation.metrics}
+        return entries
+
+    def check_monitor(self, optimizer: Optimizer) -> None:
+        """Raise ValueError if a schedule monitors a value that is not recorded."""
+        schedule = getattr(optimizer, "learning_rate", None)
+        if isinstance(schedule, ReduceOnPlateau) and schedule.monitor not in self.directions:
+            raise ValueError(
+                f"monitor must be among what this fit records, {', '.join(self.directions)}, got {schedule.monitor!r}: "
+                "validation_data adds val_loss, and metrics=[...] adds metrics"
+            )
