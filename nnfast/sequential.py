@@ -49,9 +49,8 @@ class Sequential:
     input_shape : int or tuple of int, optional
         The shape of one sample, such as ``(28, 28)``. By default it is taken from the first `fit`.
     loss : str or Loss, optional
-        ``"cross_entropy"``, ``"binary_cross_entropy"``, ``"mean_squared_error"``, ``"sum_squared_error"``,
-        ``"mean_absolute_error"``, ``"huber"``, ``"log_cosh"``, ``"poisson"``, ``"hinge"`` or ``"kl_divergence"``; or an
-        object with parameters from `nnfast.losses`, such as ``nf.losses.Quantile([0.1, 0.5, 0.9])``. By default
+        A name such as ``"cross_entropy"`` or ``"mean_squared_error"``, or an object with parameters from
+        `nnfast.losses`, such as ``nf.losses.Quantile([0.1, 0.5, 0.9])``; `nnfast.losses` lists all. By default
         it depends on the last activation: cross entropy for softmax, binary cross entropy for sigmoid, the mean squared
         error for any other.
     dtype : {"float32", "float64"}

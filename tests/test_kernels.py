@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import gradient_cases
 import kernel_calls as kernels
 import numpy as np
 import pytest
@@ -29,23 +30,14 @@ from nnfast.kernels import arrays
 DTYPES = (np.float32, np.float64)
 ACTIVATIONS = ("identity", "step", "sigmoid", "tanh", "relu", "softmax")
 ELEMENTWISE = ("exp", "log", "step", "identity", "sigmoid", "tanh", "relu")
-LOSSES = (
-    "sum_squared_error",
-    "mean_squared_error",
-    "cross_entropy",
-    "binary_cross_entropy",
-    "softmax_cross_entropy",
-    "sigmoid_binary_cross_entropy",
-    "mean_absolute_error",
-    "huber",
-    "log_cosh",
-    "poisson",
-    "hinge",
-    "kl_divergence",
-    "softmax_kl_divergence",
-)
-OF_CLASSES = ("cross_entropy", "softmax_cross_entropy")
-OF_PROBABILITIES = ("cross_entropy", "binary_cross_entropy")
+LOSSES = [name for name in kernels.LOSSES if name != "quantile"]  # which has a third array
+OF_CLASSES = sorted(kernels.OF_LABELS)
+OF_PROBABILITIES = [  # their predictions are probabilities
+    name
+    for row in gradient_cases.LOSSES.values()
+    for name, made in row.kernels.items()
+    if made in (gradient_cases.shares, gradient_cases.chances)
+]
 OF_SHARES = ("kl_divergence", "softmax_kl_divergence")  # their targets are rows of probabilities
 
 # every loss with every kind of target it takes
@@ -187,6 +179,21 @@ def softmax_kl_divergence_scale(x, t):
 def quantile_arguments(rng, dtype, m, k, n):
     n = max(n, 1)
     return normal(rng, dtype, m, n), normal(rng, dtype, m, n), probabilities(rng, dtype, n)
+
+
+EXACT_BACKWARD = (
+    "sum_squared_error", "mean_squared_error", "cross_entropy", "binary_cross_entropy", "mean_absolute_error", "hinge",
+    "kl_divergence",
+)  # fmt: skip
+
+
+def any_loss_scale(x, t):
+    """Of losses without a scale of their own: the magnitude of what they are computed from, and of the result."""
+    return 1 + np.abs(x).max(initial=0)
+
+
+def any_loss_backward_scale(x, t):
+    return any_loss_scale(x, t) * (1 + (1 / x if x.size and x.min() > 0 else 0)) / max(len(x), 1)
 
 
 def backward_difference_scale(x, t, *_):
@@ -373,6 +380,8 @@ CASES = {
     **{f"{name}_backward": backward_case(name) for name in ACTIVATIONS[:-1]},
     "softmax": activation_case("softmax", softmax_scale),
     "softmax_backward": backward_case("softmax", softmax_backward_scale),
+    **{name: loss_case(name, any_loss_scale) for name in LOSSES},
+    **{f"{name}_backward": loss_case(name, any_loss_backward_scale) for name in LOSSES},
     "sum_squared_error": loss_case("sum_squared_error", reference.sum_squared_error),
     "mean_squared_error": loss_case("mean_squared_error", reference.mean_squared_error),
     "cross_entropy": loss_case("cross_entropy", cross_entropy_scale),
@@ -387,7 +396,7 @@ CASES = {
     "hinge": loss_case("hinge", hinge_scale),
     "kl_divergence": loss_case("kl_divergence", kl_divergence_scale),
     "softmax_kl_divergence": loss_case("softmax_kl_divergence", softmax_kl_divergence_scale),
-    **{f"{name}_backward": loss_case(name) for name in (*LOSSES[:4], "mean_absolute_error", "hinge", "kl_divergence")},
+    **{f"{name}_backward": loss_case(name) for name in EXACT_BACKWARD},
     **{f"{name}_backward": loss_case(name, backward_difference_scale) for name in ("huber", "log_cosh")},
     "poisson_backward": loss_case("poisson", lambda x, t: (np.exp(x) + np.abs(t)) / max(x.size, 1)),
     "quantile_backward": Case(quantile_arguments, backward_difference_scale),

@@ -200,13 +200,6 @@ def test_layers_draw_one_after_another_from_one_stream():
 # ---- losses
 
 
-def test_the_names_of_losses():
-    assert set(LOSSES) == {
-        "cross_entropy", "binary_cross_entropy", "mean_squared_error", "sum_squared_error", "mean_absolute_error",
-        "huber", "log_cosh", "poisson", "quantile", "hinge", "kl_divergence",
-    }  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("activation", "loss"),
     [
