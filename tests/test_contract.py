@@ -16,10 +16,11 @@ import pytest
 from hypothesis import settings
 
 import nnfast
-from nnfast import functions, reference
+from nnfast import activations, functions, losses, reference
 from nnfast.kernels import arrays, dispatch
 
 PACKAGE = Path(nnfast.__file__).parent
+README = Path(__file__).parent.parent / "README.md"
 
 
 def public(module):
@@ -48,6 +49,28 @@ def test_every_kernel_has_a_twin():
 @pytest.mark.parametrize("name", sorted({*public(kernels), *public(reference)}))
 def test_twins_have_one_signature(name):
     assert parameters(getattr(kernels, name)) == parameters(getattr(reference, name))
+
+
+def test_every_kernel_has_a_description():
+    missing = sorted(kernels.ACTIVATIONS.keys() - set(activations.NAMES))
+    assert not missing, f"nnfast/activations.py lacks {missing}"
+    described = {name for kind in losses.LOSSES.values() for name in (kind.name, *kind.fused.values())}
+    missing = sorted(kernels.LOSSES.keys() - described)
+    assert not missing, f"nnfast/losses.py lacks {missing}"
+
+
+def test_every_activation_and_loss_has_its_functions():
+    wanted = {*kernels.ACTIVATIONS, *kernels.LOSSES} - {"gelu_tanh"}  # which is gelu(x, "tanh")
+    missing = sorted({name + end for name in wanted for end in ("", "_backward")} - set(functions.__all__))
+    assert not missing, f"nnfast/functions.py lacks {missing}"
+
+
+@pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
+@pytest.mark.parametrize(("what", "names"), [("activations", activations.NAMES), ("losses", losses.NAMES)])
+def test_readme_lists_what_there_is(what, names):
+    (row,) = re.findall(rf"^\| {what}.* \| (.*) \|$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    missing = sorted(set(names) - set(re.findall(r"\w+", row)))
+    assert not missing, f"the table in README.md lacks {missing}"
 
 
 def test_every_function_has_a_kernel():
