@@ -363,7 +363,9 @@ cdef inline double row_loss_of(
         return elementwise_row(KL_DIVERGENCE, spec, n, x, t, scale, gradient, value)
     if loss == BINARY_CROSS_ENTROPY:
         return elementwise_row(BINARY_CROSS_ENTROPY, spec, n, x, t, scale, gradient, value)
-    return elementwise_row(SIGMOID_BINARY_CROSS_ENTROPY, spec, n, x, t, scale, gradient, value)
+    if loss == SIGMOID_BINARY_CROSS_ENTROPY:
+        return elementwise_row(SIGMOID_BINARY_CROSS_ENTROPY, spec, n, x, t, scale, gradient, value)
+    return NAN  # a loss without a branch
 
 
 cdef void drop_rows(

@@ -126,5 +126,7 @@ cdef Py_ssize_t kernel_score(
         return count_rows(SUBSET_ACCURACY, metric, m, n, outputs, ldx, targets, row_scores)
     if metric.kind == TOP_K_ACCURACY:
         return count_rows(TOP_K_ACCURACY, metric, m, n, outputs, ldx, targets, row_scores)
-    absolute_errors(m, n, outputs, ldx, targets, row_scores)  # ABSOLUTE_ERROR
-    return 0
+    if metric.kind == ABSOLUTE_ERROR:
+        absolute_errors(m, n, outputs, ldx, targets, row_scores)
+        return 0
+    return -1  # a metric without a branch
