@@ -109,6 +109,15 @@ def test_of_one_array(name, shape, dtype, seed, layout):
     assert_close(result, expected, scale=1 + np.abs(expected) if sums else None)
 
 
+OF_ONE_TERM = [
+    f"{name}_backward"
+    for name in (
+        "elu", "hard_sigmoid", "identity", "leaky_relu", "relu", "tanh", "cross_entropy", "binary_cross_entropy",
+        "hinge", "huber", "kl_divergence", "log_cosh", "mean_absolute_error", "mean_squared_error", "sum_squared_error",
+    )
+]  # fmt: skip
+
+
 def expected_of_two(name, a, b):
     """Computed by the reference, which needs an axis to sum along."""
     return getattr(reference, name)(np.atleast_1d(a), np.atleast_1d(b)).reshape(a.shape)
@@ -120,11 +129,9 @@ def test_of_two_arrays(name, shape, dtype, seed, first, second):
     a, b = values(seed, shape, dtype), values(seed + 1, shape, dtype)
     result = getattr(functions, name)(LAYOUTS[first](a), LAYOUTS[second](b))
     assert result.dtype == dtype
-    # each of these has a few terms of either sign, none larger than this sum
+    # each but these has a few terms of either sign, none larger than this sum
     terms = np.abs(a) + np.abs(b) + (np.abs(a) * np.abs(b)).sum(axis=-1, keepdims=True) + b.sum(axis=-1, keepdims=True)
-    sums = ("poisson", "gelu", "log_softmax")
-    summed = name.startswith(sums) or (name.startswith("s") and "sum_squared" not in name)
-    assert_close(result, expected_of_two(name, a, b), scale=terms if summed else None)
+    assert_close(result, expected_of_two(name, a, b), scale=None if name in OF_ONE_TERM else terms)
 
 
 @pytest.mark.parametrize("name", [f"{name}_backward" for name in ACTIVATIONS])

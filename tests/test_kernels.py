@@ -193,7 +193,9 @@ def any_loss_scale(x, t):
 
 
 def any_loss_backward_scale(x, t):
-    return any_loss_scale(x, t) * (1 + (1 / x if x.size and x.min() > 0 else 0)) / max(len(x), 1)
+    """Slopes at probabilities are divided by them, or by what is missing to one."""
+    steep = 1 / x + 1 / (1 - x) if x.size and x.min() > 0 and x.max() < 1 else 0
+    return (any_loss_scale(x, t) + steep) / max(len(x), 1)
 
 
 def backward_difference_scale(x, t, *_):
