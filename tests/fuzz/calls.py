@@ -130,7 +130,7 @@ KINDS = (
 # ---- functions on arrays
 
 SHARES = np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
-PARAMETERS = {"negative_slope": (0.1,), "alpha": (1.5,), "beta": (2.0,), "approximate": ("none", "tanh"),
+PARAMETERS = {"negative_slope": (0.1,), "alpha": (0.5,), "beta": (2.0,), "approximate": ("none", "tanh"),
               "delta": (0.5,), "log_input": (True, False), "quantiles": (0.5, [0.1, 0.5, 0.9]),
               "label_smoothing": (0.0, 0.1)}  # fmt: skip
 
@@ -147,7 +147,8 @@ def function_on_arrays(name: str) -> Call:
         "out": (None,),
         **PARAMETERS,
     }
-    positional = {p: values[p] for p in inspect.signature(function).parameters if p != "out"}
+    parameters = inspect.signature(function).parameters.items()
+    positional = {name: values.get(name, (p.default,)) for name, p in parameters if name != "out"}
     positional = {p: ((SHARES,) if p == "x" and "gradient" in positional else v) for p, v in positional.items()}
     return plain(function, positional, {"out": (None, np.zeros(3))}, name=f"functions.{name}")
 
