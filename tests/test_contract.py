@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 import nnfast
-from nnfast import activations, functions, losses, reference
+from nnfast import activations, functions, losses, metrics, reference
 from nnfast.kernels import arrays, dispatch
 
 PACKAGE = Path(nnfast.__file__).parent
@@ -66,7 +66,10 @@ def test_every_activation_and_loss_has_its_functions():
 
 
 @pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
-@pytest.mark.parametrize(("what", "names"), [("activations", activations.NAMES), ("losses", losses.NAMES)])
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [("activations", activations.NAMES), ("losses", losses.NAMES), ("metrics", metrics.Metric.registry)],
+)
 def test_readme_lists_what_there_is(what, names):
     (row,) = re.findall(rf"^\| {what}.* \| (.*) \|$", README.read_text(encoding="utf-8"), re.MULTILINE)
     missing = sorted(set(names) - set(re.findall(r"\w+", row)))
