@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -310,7 +311,13 @@ def test_an_error_in_a_callback_passes_and_leaves_the_last_iteration(error):
 def test_ctrl_c_leaves_the_network_as_the_last_iteration_did():
     net = nf.Sequential([nf.Dense(80, "tanh"), nf.Dense(10, "softmax")], input_shape=50, dtype="float64", seed=0)
     x, y = rng.normal(size=(3000, 50)), rng.integers(0, 10, 3000)
-    timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
+
+    def interrupt():
+        while net.history is None or not net.history["loss"]:  # the first iteration may be late: it imports SciPy
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Thread(target=interrupt)
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         net.fit(x, y, epochs=10**6, optimizer=nf.LBFGS(tolerance=0, gradient_tolerance=0), verbose=0)
