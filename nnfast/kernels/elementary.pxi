@@ -49,6 +49,7 @@ cdef extern from "simd.h" nogil:
     vuint vucount(uint32_t)
     vint vuge(vuint, vuint)
     vreal vupper(vuint)
+    void trap "__builtin_trap" ()  # ends the process
 
 cdef enum:
     MAX_VW = 16  # over all levels and dtypes, for arrays on the stack

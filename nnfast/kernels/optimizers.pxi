@@ -179,10 +179,12 @@ cdef void update_vectors(
         adadelta_steps(n, p, g, a, b, &o)
     elif o.kind == NADAM:
         nadam_steps(n, p, g, a, b, &o)
-    elif plain and c == NULL:
+    elif (o.kind == ADAM or o.kind == ADAMW) and plain and c == NULL:
         adam_steps(True, n, p, g, a, b, NULL, &o)
-    else:
+    elif o.kind == ADAM or o.kind == ADAMW:
         adam_steps(False, n, p, g, a, b, c, &o)
+    else:  # a kind without a loop
+        trap()
 
 
 cdef void kernel_update(
