@@ -1,6 +1,6 @@
-"""One table of everything that has a gradient: each layer, activation, loss and optimizer is a row.
+"""One table of everything that has a gradient: each layer, activation and loss is a row.
 
-Each addition to nnfast needs a row here; tests/test_gradient_cases.py reports what has none, and builds networks from
+Each addition needs a row here; tests/test_gradient_cases.py reports what has none, and builds networks from
 the rows.
 """
 
@@ -13,7 +13,6 @@ import numpy as np
 from numpy.random import default_rng
 
 import nnfast as nf
-from nnfast.optimizers import Optimizer
 
 # ---- the table
 
@@ -133,18 +132,6 @@ def loss_of(name: str) -> nf.losses.Loss | str:
     make = LOSSES[name].make
     return name if make is None else make()
 
-
-# Large learning rates, but log_softmax, which is unbounded below, diverges at larger ones. Epsilon keeps Adam from
-# dividing the error of a difference by an equally small gradient.
-OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
-    "sgd": lambda: nf.SGD(0.1),
-    "adam": lambda: nf.Adam(0.02, beta1=0.8, beta2=0.9, epsilon=1e-2),
-    "adamw": lambda: nf.AdamW(0.02, beta1=0.8, beta2=0.9, epsilon=1e-2, weight_decay=0.5),
-    "nadam": lambda: nf.NAdam(0.02, beta1=0.8, beta2=0.9, epsilon=1e-2, weight_decay=0.01),
-    "adagrad": lambda: nf.Adagrad(0.05, epsilon=1e-2, initial_accumulator_value=0.1, learning_rate_decay=0.1),
-    "rmsprop": lambda: nf.RMSprop(0.01, alpha=0.9, epsilon=1e-1, momentum=0.5, centered=True),
-    "adadelta": lambda: nf.Adadelta(0.5, rho=0.8, epsilon=1e-2),
-}
 
 # ---- networks from the table
 

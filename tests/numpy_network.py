@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
+from optimizer_cases import begun, update
 
 import nnfast as nf
 from nnfast import reference
 from nnfast.files import npz
+from nnfast.optimizers import Optimizer
+from nnfast.schedules import Schedule
 
 FUNCTIONS = {name: nf.activations.resolve_activation(name) for name in nf.activations.NAMES}
 KINKS = {"step": (0,), "relu": (0,), "leaky_relu": (0,), "selu": (0,), "hard_sigmoid": (-3, 3)}
@@ -74,8 +77,8 @@ class NumpyNetwork:
         self.parameters = {name: view.copy() for name, view in net.params.items()}
         self.statistics = {name: view.copy() for name, view in net.statistics.items()}
         self.noise_seed, self.noise_steps = net._network.noise_seed, net._network.built.noise_steps
-        self.moments = {name: (np.zeros_like(p), np.zeros_like(p)) for name, p in self.parameters.items()}
-        self.updates = 0
+        self.moments: dict[str, list[np.ndarray | None]] = {}
+        self.updates, self.product = 0, 1.0
         self.bit_generator = None if seed is None else shuffle_stream(seed)
 
     # ---- one stage, forward and backward
@@ -233,22 +236,21 @@ class NumpyNetwork:
         return loss, gradients | {"x": gx}
 
     def train_step(
-        self, x: np.ndarray, y: np.ndarray, optimizer: nf.SGD | nf.Adam, weights: np.ndarray | None = None
+        self, x: np.ndarray, y: np.ndarray, optimizer: Optimizer, weights: np.ndarray | None = None
     ) -> float:
+        """Make one step, always with the same kind of optimizer, without options for the network as a whole."""
+        values = optimizer.values()
+        assert not isinstance(values.learning_rate, Schedule)
+        assert values.decay_biases and values.clip_norm == np.inf and values.average_decay is None
         loss, gradients = self.loss_and_gradient(x, y, training=True, weights=weights)
         self.go_on(self.forward(x, training=True))
         self.updates += 1
         frozen = {name for stage in self.stages if not stage.layer.trainable for name in stage.names.values()}
+        before = self.product
         for name, parameters in self.parameters.items():
-            if name in frozen:
-                continue
-            if isinstance(optimizer, nf.SGD):
-                reference.sgd(parameters, gradients[name], optimizer.learning_rate)
-            else:
-                reference.adam(
-                    parameters, gradients[name], *self.moments[name], optimizer.learning_rate, optimizer.beta1,
-                    optimizer.beta2, optimizer.epsilon, self.updates,
-                )  # fmt: skip
+            if name not in frozen:
+                moments = self.moments.setdefault(name, begun(values, parameters))
+                self.product = update(reference, values, parameters, gradients[name], moments, self.updates, before)
         return loss
 
     def go_on(self, chain: list[np.ndarray]) -> None:
@@ -270,9 +272,7 @@ class NumpyNetwork:
                 reference.shuffle(order, self.bit_generator)
             yield order[at : at + batch_size]
 
-    def fit(
-        self, x: np.ndarray, y: np.ndarray, *, steps: int, batch_size: int, optimizer: nf.SGD | nf.Adam
-    ) -> list[float]:
+    def fit(self, x: np.ndarray, y: np.ndarray, *, steps: int, batch_size: int, optimizer: Optimizer) -> list[float]:
         """The loss of each step."""
         return [self.train_step(x[rows], y[rows], optimizer) for rows in self.batches(len(x), batch_size, steps)]
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy_network import NumpyNetwork, state
+from optimizer_cases import OPTIMIZERS
 from tolerances import assert_close
 
 import nnfast as nf
 
 DTYPES = ("float32", "float64")
 ACTIVATIONS = ("identity", "step", "sigmoid", "tanh", "relu", "softmax")
-OPTIMIZERS = {"sgd": lambda: nf.SGD(0.1), "adam": lambda: nf.Adam(0.01)}
 
 # Widths around a vector, a register tile and a whole image. The last has work for six threads with 32 rows.
 SHAPES = {
@@ -166,8 +166,8 @@ def test_training_does_not_depend_on_threads(output, dtype, optimizer):
         nets.append(make_net("threads", output=output, dtype=dtype))
         x, y = make_data(nets[-1], 107)
         with nf.num_threads(threads):
-            history = nets[-1].fit(x, y, epochs=3, batch_size=32, optimizer=OPTIMIZERS[optimizer](), verbose=0)
-            loss = nets[-1].train_step(x, y, OPTIMIZERS[optimizer]())
+            history = nets[-1].fit(x, y, epochs=3, batch_size=32, optimizer=OPTIMIZERS[optimizer].make(), verbose=0)
+            loss = nets[-1].train_step(x, y, OPTIMIZERS[optimizer].make())
         histories.append((dict(history), history.step_loss.tobytes(), loss))
     assert histories[1:] == histories[:1] * 3
     for net in nets[1:]:
@@ -219,13 +219,13 @@ def test_long_steps_are_steps():
 def test_two_fits_with_one_seed_are_one(dtype, optimizer):
     nets = [make_net("odd", dtype=dtype, seed=3) for _ in range(2)]
     x, y = make_data(nets[0], 100)
-    histories = [net.fit(x, y, epochs=4, optimizer=OPTIMIZERS[optimizer](), verbose=0) for net in nets]
+    histories = [net.fit(x, y, epochs=4, optimizer=OPTIMIZERS[optimizer].make(), verbose=0) for net in nets]
     assert_same_networks(*nets)
     assert equal_bits(histories[0].step_loss, histories[1].step_loss)
     assert dict(histories[0]) == dict(histories[1])
     other = make_net("odd", dtype=dtype, seed=4)
     other.flat_params[:] = make_net("odd", dtype=dtype, seed=3).flat_params
-    other.fit(x, y, epochs=4, optimizer=OPTIMIZERS[optimizer](), verbose=0)
+    other.fit(x, y, epochs=4, optimizer=OPTIMIZERS[optimizer].make(), verbose=0)
     assert not equal_bits(other.flat_params, nets[0].flat_params), "the seed must also tell the order of samples"
 
 
@@ -235,7 +235,7 @@ def test_two_fits_with_one_seed_are_one(dtype, optimizer):
 def test_a_copy_and_a_loaded_net_go_on_with_the_same_bits(by, optimizer, dtype, tmp_path):
     net = make_net("odd", dtype=dtype)
     x, y = make_data(net, 100)
-    net.fit(x, y, epochs=2, optimizer=OPTIMIZERS[optimizer](), verbose=0)
+    net.fit(x, y, epochs=2, optimizer=OPTIMIZERS[optimizer].make(), verbose=0)
     if by == "copy":
         twin = net.copy()
     else:
@@ -246,11 +246,11 @@ def test_a_copy_and_a_loaded_net_go_on_with_the_same_bits(by, optimizer, dtype, 
     assert equal_bits(net.predict(x), twin.predict(x))
 
     before = state(net)
-    twin.fit(x, y, epochs=2, optimizer=OPTIMIZERS[optimizer](), verbose=0)
+    twin.fit(x, y, epochs=2, optimizer=OPTIMIZERS[optimizer].make(), verbose=0)
     assert state(net) == before
-    net.fit(x, y, epochs=2, optimizer=OPTIMIZERS[optimizer](), verbose=0)
+    net.fit(x, y, epochs=2, optimizer=OPTIMIZERS[optimizer].make(), verbose=0)
     assert_same_networks(net, twin)
-    assert net.train_step(x, y, OPTIMIZERS[optimizer]()) == twin.train_step(x, y, OPTIMIZERS[optimizer]())
+    assert net.train_step(x, y, OPTIMIZERS[optimizer].make()) == twin.train_step(x, y, OPTIMIZERS[optimizer].make())
     assert_same_networks(net, twin)
 
 
@@ -259,9 +259,9 @@ def test_fits_one_after_another_are_one_fit(optimizer):
     """Without shuffling, where the order of samples is the same from the start."""
     once, twice = make_net("odd"), make_net("odd")
     x, y = make_data(once, 100)
-    once.fit(x, y, epochs=5, shuffle=False, optimizer=OPTIMIZERS[optimizer](), verbose=0)
-    twice.fit(x, y, epochs=2, shuffle=False, optimizer=OPTIMIZERS[optimizer](), verbose=0)
-    twice.fit(x, y, epochs=3, shuffle=False, optimizer=OPTIMIZERS[optimizer](), verbose=0)
+    once.fit(x, y, epochs=5, shuffle=False, optimizer=OPTIMIZERS[optimizer].make(), verbose=0)
+    twice.fit(x, y, epochs=2, shuffle=False, optimizer=OPTIMIZERS[optimizer].make(), verbose=0)
+    twice.fit(x, y, epochs=3, shuffle=False, optimizer=OPTIMIZERS[optimizer].make(), verbose=0)
     assert_same_networks(once, twice)
 
 
@@ -270,7 +270,7 @@ def test_callbacks_validation_and_the_progress_bar_change_no_bits(optimizer, cap
     """In the network and in the history: with them epochs are recorded one by one, without them many at a time."""
     plain, watched = make_net("odd", dtype="float64"), make_net("odd", dtype="float64")
     x, y = make_data(plain, 100)
-    arguments = {"epochs": 30, "batch_size": 7, "optimizer": OPTIMIZERS[optimizer]()}
+    arguments = {"epochs": 30, "batch_size": 7, "optimizer": OPTIMIZERS[optimizer].make()}
     alone = plain.fit(x, y, verbose=0, **arguments)
     seen = watched.fit(x, y, validation_data=(x, y), callbacks=[lambda net, history: net.predict(x)], **arguments)
     assert_same_networks(plain, watched)
@@ -287,8 +287,10 @@ def test_callbacks_validation_and_the_progress_bar_change_no_bits(optimizer, cap
 def test_train_step_is_a_step_of_fit(optimizer, dtype):
     fitted, stepped = make_net("odd", dtype=dtype), make_net("odd", dtype=dtype)
     x, y = make_data(fitted, 50)
-    history = fitted.fit(x, y, epochs=3, batch_size=16, shuffle=False, optimizer=OPTIMIZERS[optimizer](), verbose=0)
-    chosen = OPTIMIZERS[optimizer]()
+    history = fitted.fit(
+        x, y, epochs=3, batch_size=16, shuffle=False, optimizer=OPTIMIZERS[optimizer].make(), verbose=0
+    )
+    chosen = OPTIMIZERS[optimizer].make()
     losses = [stepped.train_step(x[i : i + 16], y[i : i + 16], chosen) for _ in range(3) for i in range(0, 50, 16)]
     assert_same_networks(fitted, stepped)
     assert history.step_loss.tolist() == losses
@@ -302,11 +304,11 @@ def test_train_step_is_gradient_and_update(dtype, optimizer):
     x, y = make_data(together, 50)
     for _ in range(3):
         gradient = np.concatenate([g.ravel() for g in apart.gradient(x, y).values()])
-        together.train_step(x, y, OPTIMIZERS[optimizer]())
+        together.train_step(x, y, OPTIMIZERS[optimizer].make())
         apart.forward(x, training=True)
         apart.backward(np.zeros((50, 5)))
         apart.flat_grads[:] = gradient
-        apart.update(OPTIMIZERS[optimizer]())
+        apart.update(OPTIMIZERS[optimizer].make())
         assert_same_networks(together, apart)
 
 
@@ -338,11 +340,11 @@ def test_train_step_is_forward_backward_update(output, loss, optimizer, dtype):
     x, y = make_data(fused, 50)
     if output == "softmax":
         y = np.eye(5, dtype=dtype)[y]
-    fused_loss = fused.train_step(x, y, OPTIMIZERS[optimizer]())
+    fused_loss = fused.train_step(x, y, OPTIMIZERS[optimizer].make())
     out = separate.forward(x, training=True)
     separate.backward(getattr(nf.functions, f"{loss}_backward")(out, y))
     gradient = separate.flat_grads.copy()
-    separate.update(OPTIMIZERS[optimizer]())
+    separate.update(OPTIMIZERS[optimizer].make())
 
     assert_close(np.dtype(dtype).type(fused_loss), getattr(nf.functions, loss)(out, y), scale=1 + fused_loss)
     flat = np.concatenate(

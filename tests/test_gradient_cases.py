@@ -16,16 +16,16 @@ from gradient_cases import (
     LAYER_CASES,
     LAYERS,
     LOSSES,
-    OPTIMIZERS,
     Case,
     LayerCase,
     loss_of,
 )
 from numpy_network import NumpyNetwork, away_from_kinks, book_gradient, unchanged
+from optimizer_cases import OPTIMIZERS
 from tolerances import assert_close, tolerance
 
 import nnfast as nf
-from nnfast import layers, losses, optimizers, reference
+from nnfast import layers, losses, reference
 
 H = 1e-5  # its square, and the rounding of the loss divided by it, are both about 1e-10
 
@@ -60,12 +60,6 @@ def test_descriptions_and_kernels_agree() -> None:
     assert {kernel for kind in kinds for kernel in kind.fused.values()} - set(losses.NAMES) == kernels.FUSED
     of_labels = [kind for kind in kinds if kind.takes_labels]
     assert {kernel for kind in of_labels for kernel in (kind.name, *kind.fused.values())} == kernels.OF_LABELS
-
-
-def test_every_optimizer_has_a_row() -> None:
-    assert set(kernels.OPTIMIZERS) == set(optimizers.OPTIMIZERS) == set(OPTIMIZERS)
-    for name, make in OPTIMIZERS.items():
-        assert type(make()) is optimizers.OPTIMIZERS[name]
 
 
 @pytest.mark.parametrize("units", [1, 3])
@@ -273,8 +267,8 @@ def test_training_by_numerical_gradients_is_training(case: Case, optimizer: str,
     for steps in (5, 6):
         history = {
             gradient: net.fit(
-                x, y, steps=steps, batch_size=4, optimizer=OPTIMIZERS[optimizer](), gradient=gradient, shuffle=shuffle,
-                verbose=0,
+                x, y, steps=steps, batch_size=4, optimizer=OPTIMIZERS[optimizer].make(), gradient=gradient,
+                shuffle=shuffle, verbose=0,
             )
             for gradient, net in nets.items()
         }  # fmt: skip

@@ -22,6 +22,7 @@ import pytest
 import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optimizer_cases import NOT_NEGATIVE, OPTIMIZERS, required
 from tolerances import assert_close, tolerance
 
 from nnfast import reference
@@ -221,48 +222,29 @@ def dense_scale(x, w, b, activation="identity"):
     return terms + 1  # no other activation has a slope above 1
 
 
-# The moments of each optimizer, and its hyperparameters up to the keyword-only ones.
-OPTIMIZERS = {
-    "sgd": (0, (0.1,)),
-    "adagrad": (1, (0.1, 0.01, 1e-6, 3)),
-    "rmsprop": (1, (0.1, 0.9, 1e-6)),
-    "adadelta": (2, (0.5, 0.9, 1e-6)),
-    "adam": (2, (0.1, 0.9, 0.99, 1e-6, 3)),
-    "adamw": (2, (0.1, 0.9, 0.99, 1e-6, 3)),
-    "nadam": (2, (0.1, 0.9, 0.99, 1e-6, 0.004, 0.3, 3)),
-}
-# Options by optimizer; the moment that an option needs is None here and created for each test.
+# Options that every optimizer has.
 COMMON_OPTIONS = (
     {},
     {"weight_decay": 0.1},
     {"clip_value": 0.5},
     {"gradient_scale": 0.25},
-    {"weight_decay": 0.1, "clip_value": 0.5, "gradient_scale": 0.7},
+    {"weight_decay": 0.1, "clip_value": 0.5, "gradient_scale": 0.75},
 )
-MOMENTUM = ({"momentum": 0.9, "step": 2}, {"momentum": 0.9, "dampening": 0.25, "step": 2})
-OPTIONS = {
-    "sgd": (
-        *({"buffer": None, **options} for options in MOMENTUM),
-        {"buffer": None, "momentum": 0.9, "dampening": 0.25, "step": 1},
-        {"buffer": None, "momentum": 0.9, "nesterov": True, "step": 2, "weight_decay": 0.1, "clip_value": 0.5},
-    ),
-    "rmsprop": (
-        {"mean": None},
-        {"buffer": None, "momentum": 0.9},
-        {"mean": None, "buffer": None, "momentum": 0.9, "weight_decay": 0.1},
-    ),
-    "adam": ({"largest": None}, {"decoupled_weight_decay": True, "weight_decay": 0.1, "clip_value": 0.5}),
-    "adamw": ({"largest": None, "weight_decay": 0.1},),
-    "nadam": ({"decoupled_weight_decay": True, "weight_decay": 0.1},),
-}
-OPTIMIZER_CASES = [(name, options) for name in OPTIMIZERS for options in (*COMMON_OPTIONS, *OPTIONS.get(name, ()))]
+OPTIMIZER_CASES = [(name, options) for name, row in OPTIMIZERS.items() for options in (*COMMON_OPTIONS, *row.options)]
 
 
 def optimizer_arguments(name):
-    """Parameters, gradient, non-negative moments, and hyperparameters."""
-    count, values = OPTIMIZERS[name]
+    """Parameters, gradient, moments, and hyperparameters."""
+    moments, numbers = required(name, getattr(reference, name))
+
+    def draw(rng, dtype, n):
+        x = normal(rng, dtype, n)
+        return np.round(64 * x) / 64 if OPTIMIZERS[name].jumps else x
+
     return lambda rng, dtype, m, k, n: (
-        normal(rng, dtype, n), normal(rng, dtype, n), *(1 + normal(rng, dtype, n) ** 2 for _ in range(count)), *values,
+        draw(rng, dtype, n), draw(rng, dtype, n),
+        *(1 + draw(rng, dtype, n) ** 2 if moment in NOT_NEGATIVE else draw(rng, dtype, n) for moment in moments),
+        *numbers.values(),
     )  # fmt: skip
 
 
@@ -655,8 +637,9 @@ def test_optimizers(name, options, n, dtype, seed):
     mine = list(CASES[name].arguments(rng, dtype, 0, 0, n))
     # a mean whose variance is far from zero, and as large as a momentum may be
     options = {key: normal(rng, dtype, n) / 8 if value is None else value for key, value in options.items()}
-    if "largest" in options:
-        options["largest"] = 1 + options["largest"] ** 2
+    for key in NOT_NEGATIVE:
+        if key in options:
+            options[key] = 1 + options[key] ** 2
     theirs, wide = widened(mine), dict(zip(options, widened(options.values()), strict=True))
     sizes = [np.abs(a) if isinstance(a, np.ndarray) else a for a in theirs]
     begin, original = sizes[0].copy(), mine[1].copy()
@@ -911,62 +894,13 @@ class TestKnownValues:
         np.testing.assert_array_equal(module.dense_backward_weights(a, gradient), [[13, -2], [17, -1], [21, 0]])
         np.testing.assert_array_equal(module.dense_backward_input(gradient, b), [[1, 3, 2.5], [3, -5, 0.5]])
 
-    def test_optimizers(self, module, dtype):
-        parameters, gradient = np.array([1, -2], dtype), np.array([4, -8], dtype)
-        module.sgd(parameters, gradient, 0.25)
-        np.testing.assert_array_equal(parameters, [0, 0])
-        # first step of Adam: both corrected moments are those of the gradient alone, so it moves by the learning rate
-        first, second = np.zeros(2, dtype), np.zeros(2, dtype)
-        module.adam(parameters, gradient, first, second, 0.5, 0.75, 0.9375, 0, 1)
-        np.testing.assert_array_equal(first, [1, -2])
-        np.testing.assert_array_equal(second, [1, 4])
-        assert_close(parameters, [-0.5, 0.5])
-        # second: m = 0.75 m + 0.25 g, v = 0.9375 v + 0.0625 g**2, corrections 0.4375 and 0.12109375, epsilon 1
-        module.adam(parameters, np.zeros(2, dtype), first, second, 0.5, 0.75, 0.9375, 1.0, 2)
-        np.testing.assert_array_equal(first, [0.75, -1.5])
-        np.testing.assert_array_equal(second, [0.9375, 3.75])
-        step = [0.5 * 0.75 / 0.4375 / (math.sqrt(0.9375 / 0.12109375) + 1)]
-        step += [0.5 * -1.5 / 0.4375 / (math.sqrt(3.75 / 0.12109375) + 1)]
-        assert_close(parameters, [-0.5 - step[0], 0.5 - step[1]], scale=[1.0])
-
-    def test_options_of_optimizers(self, module, dtype):
-        """The second step of momentum, dampened by a half; decay, clipping and scaling, in their order."""
-        p, v = np.array([1, -2], dtype), np.array([4, -8], dtype)
-        module.sgd(p, np.array([2, 4], dtype), 0.5, buffer=v, momentum=0.5, dampening=0.5, step=2)
-        np.testing.assert_array_equal(v, [3, -2])
-        np.testing.assert_array_equal(p, [-0.5, -1])
-        module.sgd(p, np.array([1, 2], dtype), 0.5, buffer=v, momentum=0.5, nesterov=True, step=3)
-        np.testing.assert_array_equal(v, [2.5, 1])
-        np.testing.assert_array_equal(p, [-1.625, -2.25])
-        p = np.array([1, -2, 4], dtype)
-        module.sgd(p, np.array([4, -8, 1], dtype), 1.0, gradient_scale=0.5, clip_value=3.0, weight_decay=0.25)
-        np.testing.assert_array_equal(p, [1 - 2 - 0.25, -2 + 3 + 0.5, 4 - 0.5 - 1])
-        p, zeros = np.array([1, -2], dtype), np.zeros((2, 2), dtype)
-        module.adamw(p, zeros[0], *zeros, 0.5, 0.5, 0.5, 1.0, 1, weight_decay=0.5)
-        np.testing.assert_array_equal(p, [0.75, -1.5])
-
-    def test_adaptive_optimizers(self, module, dtype):
-        p, total = np.array([1.0], dtype), np.array([9.0], dtype)
-        module.adagrad(p, np.array([4.0], dtype), total, 3.0, 0.5, 1.0, 3)  # a rate of 3 / (1 + 2 * 0.5)
-        assert_close(p, [0.0], scale=[1.0])
-        assert total == 25
-        p, square, mean, buffer = (np.array([x], dtype) for x in (1.0, 8.0, 0.0, 1.0))
-        module.rmsprop(p, np.array([4.0], dtype), square, 0.5, 0.75, 1.0, mean=mean, buffer=buffer, momentum=0.5)
-        np.testing.assert_array_equal((square[0], mean[0]), (10, 1))
-        assert_close(buffer, [0.5 + 4 / (3 + 1)])  # the root of 10 - 1
-        assert_close(p, [1 - 0.5 * 1.5], scale=[1.0])
-        p, square, change = (np.array([x], dtype) for x in (1.0, 4.0, 3.0))
-        module.adadelta(p, np.array([2.0 * math.sqrt(2.0)], dtype), square, change, 0.5, 0.25, 1.0)
-        assert_close(square, [7.0], scale=[8.0])  # a quarter of 4 and three of 8
-        step = math.sqrt((3 + 1) / (7 + 1)) * 2 * math.sqrt(2)
-        assert_close(p, [1 - 0.5 * step], scale=[2.0])
-        assert_close(change, [0.25 * 3 + 0.75 * step**2], scale=[4.0])
-        # NAdam without decay of the momentum, which is half of beta1 then; the first step
-        p, first, second = (np.array([x], dtype) for x in (1.0, 0.0, 0.0))
-        gradient, rate = np.array([4.0], dtype), 0.5
-        assert module.nadam(p, gradient, first, second, rate, 0.5, 0.75, 1.0, 0.0, 1.0, 1) == 0.25
-        step = rate * (0.75 / 0.75 * 4 + 0.25 / (1 - 0.25 * 0.25) * 2) / (4 + 1)
-        assert_close(p, [1 - step], scale=[1.0])
+    @pytest.mark.parametrize("name", OPTIMIZERS)
+    def test_optimizers(self, module, dtype, name):
+        for step in OPTIMIZERS[name].by_hand:
+            arguments = {k: np.array(v, dtype) if isinstance(v, list) else v for k, v in step.arguments.items()}
+            assert getattr(module, name)(**arguments) == step.returned
+            for key, expected in step.after.items():
+                assert_close(arguments[key], np.array(expected, np.float64), scale=1 + np.abs(expected))
 
     def test_the_variance_of_rmsprop_is_not_negative(self, module, dtype):
         p, square, mean = (np.array([x], dtype) for x in (1.0, 1.0, 2.0))
@@ -975,12 +909,6 @@ class TestKnownValues:
         square[:] = np.nan
         module.rmsprop(p, np.zeros(1, dtype), square, 0.5, 0.5, 1.0, mean=mean)
         assert np.isnan(p)
-
-    def test_the_largest_of_amsgrad(self, module, dtype):
-        p, first, second = np.ones(2, dtype), np.zeros(2, dtype), np.array([2, 8], dtype)
-        largest = np.array([4, 2], dtype)
-        module.adam(p, np.zeros(2, dtype), first, second, 0.5, 0.5, 0.5, 1.0, 1, largest=largest)
-        np.testing.assert_array_equal(largest, [4, 4])
 
     def test_penalties(self, module, dtype):
         p, g = np.array([0.5, -2, 0], dtype), np.array([1, 1, 1], dtype)
@@ -1531,12 +1459,12 @@ NOT_MATRICES = [
     "k.rank_one(a, np.arange(2), v, None)",
     "k.sgd(None, v, 0.1)",
     "k.sgd(v, None, 0.1)",
-    "k.adagrad(v, v, None, 0.1, 0.9, 0.1, 1)",
-    "k.rmsprop(v, v, None, 0.1, 0.9, 0.1)",
-    "k.adadelta(v, v, v, None, 0.1, 0.9, 0.1)",
-    "k.adam(v, v, None, v, 0.1, 0.9, 0.9, 0.1, 1)",
-    "k.adamw(v, v, v, None, 0.1, 0.9, 0.9, 0.1, 1)",
-    "k.nadam(v, v, None, v, 0.1, 0.9, 0.9, 0.1, 0.1, 1.0, 1)",
+    *(
+        f"k.{name}(v, v, {', '.join('None' if other == moment else 'v' for other in moments)}, **{numbers})"
+        for name in OPTIMIZERS
+        for moments, numbers in [required(name, getattr(reference, name))]
+        for moment in moments
+    ),
     "e.update('adam', v, v, (v,), learning_rate=0.1)",
     "e.update('sgd', v, v, (v, v, v, v), learning_rate=0.1)",
     "e.loss('quantile', a, a)",

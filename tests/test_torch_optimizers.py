@@ -2,69 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
+
 import kernel_calls as kernels
 import numpy as np
 import pytest
+from optimizer_cases import OPTIMIZERS as ROWS
+from optimizer_cases import begun, noisy_gradient, update
 from tolerances import assert_close
 
 import nnfast as nf
 from nnfast import reference
-from nnfast.optimizers import OPTIMIZERS, Optimizer
+from nnfast.optimizers import OPTIMIZERS
 
 torch = pytest.importorskip("torch", reason="the trajectories of PyTorch need torch")
 
 STEPS = 100
 IN_PYTORCH = {"learning_rate": "lr", "learning_rate_decay": "lr_decay", "epsilon": "eps"}
-# Each kind with each of its options, and all of them together.
-OPTIONS = {
-    "sgd": [
-        {"learning_rate": 0.05},
-        {"learning_rate": 0.05, "momentum": 0.9},
-        {"learning_rate": 0.05, "momentum": 0.9, "dampening": 0.5},
-        {"learning_rate": 0.05, "momentum": 0.9, "nesterov": True},
-        {"learning_rate": 0.05, "weight_decay": 0.1},
-        {"learning_rate": 0.05, "momentum": 0.8, "nesterov": True, "weight_decay": 0.1},
-        {"learning_rate": 0.05, "momentum": 0.8, "dampening": 0.3, "weight_decay": 0.1},
-    ],
-    "adam": [
-        {"learning_rate": 0.01},
-        {"learning_rate": 0.01, "beta1": 0.7, "beta2": 0.9, "epsilon": 1e-3},
-        {"learning_rate": 0.01, "amsgrad": True, "beta2": 0.8},
-        {"learning_rate": 0.01, "weight_decay": 0.1},
-        {"learning_rate": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True},
-        {"learning_rate": 0.01, "amsgrad": True, "beta2": 0.8, "weight_decay": 0.1},
-    ],
-    "adamw": [
-        {"learning_rate": 0.01},
-        {"learning_rate": 0.01, "weight_decay": 0.0},
-        {"learning_rate": 0.01, "beta1": 0.7, "beta2": 0.9, "epsilon": 1e-3},
-        {"learning_rate": 0.01, "weight_decay": 0.5, "amsgrad": True, "beta2": 0.8},
-    ],
-    "nadam": [
-        {"learning_rate": 0.01},
-        {"learning_rate": 0.01, "momentum_decay": 0.1, "beta1": 0.8, "beta2": 0.95, "epsilon": 1e-3},
-        {"learning_rate": 0.01, "weight_decay": 0.1},
-        {"learning_rate": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True},
-    ],
-    "adagrad": [
-        {"learning_rate": 0.1},
-        {"learning_rate": 0.1, "learning_rate_decay": 0.05, "epsilon": 1e-3},
-        {"learning_rate": 0.1, "initial_accumulator_value": 0.5},
-        {"learning_rate": 0.1, "learning_rate_decay": 0.05, "initial_accumulator_value": 0.5, "weight_decay": 0.1},
-    ],
-    "rmsprop": [
-        {"learning_rate": 0.01},
-        {"learning_rate": 0.01, "alpha": 0.8, "epsilon": 1e-3},
-        {"learning_rate": 0.01, "momentum": 0.8},
-        {"learning_rate": 0.01, "centered": True, "epsilon": 1e-2},
-        {"learning_rate": 0.01, "momentum": 0.8, "centered": True, "epsilon": 1e-2, "weight_decay": 0.1},
-    ],
-    "adadelta": [
-        {"learning_rate": 1.0},
-        {"learning_rate": 0.5, "rho": 0.7, "epsilon": 1e-3},
-        {"learning_rate": 0.5, "epsilon": 1e-3, "weight_decay": 0.1},
-    ],
-}
+# Hyperparameters that PyTorch applies elsewhere, or does not have.
+OURS = {"decay_biases", "clip_value", "clip_norm", "average_decay"}
+OPTIONS = {name: row.pytorch for name, row in ROWS.items() if row.pytorch}
 CASES = [(name, options) for name, many in OPTIONS.items() for options in many]
 # Options that the engine applies around the kernel, for whole networks only.
 WHOLE = [(name, many[-1] | {"clip_norm": 0.05}) for name, many in OPTIONS.items()]
@@ -89,8 +46,7 @@ def named(case):
 
 def in_pytorch(name, parameters, options):
     """PyTorch's optimizer with these hyperparameters, in its single-tensor version."""
-    ours = ("clip_value", "clip_norm", "decay_biases")
-    own = {IN_PYTORCH.get(key, key): value for key, value in options.items() if key not in ours}
+    own = {IN_PYTORCH.get(key, key): value for key, value in options.items() if key not in OURS}
     if not options.get("decay_biases", True):
         weights, biases = ([p for p in parameters if p.ndim == ndim] for ndim in (2, 1))
         parameters = [{"params": weights}, {"params": biases, "weight_decay": 0.0}]
@@ -106,63 +62,30 @@ def clip(parameters, options):
         torch.nn.utils.clip_grad_value_(parameters, options["clip_value"])
 
 
-def test_every_hyperparameter_is_compared() -> None:
-    assert set(OPTIONS) == set(OPTIMIZERS)
-    for name, many in OPTIONS.items():
-        tried = {key for options in many for key in options}
-        own = set(OPTIMIZERS[name].fields)
-        assert own - tried == {"decay_biases", "clip_value", "clip_norm", "average_decay"}
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_of_pytorch_is_compared(name) -> None:
+    known = hasattr(torch.optim, OPTIMIZERS[name].__name__)
+    assert (name in OPTIONS) == known, (
+        f"tests/optimizer_cases.py: `pytorch` in the row of {name} must {'not ' * (not known)}have hyperparameters"
+    )
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_hyperparameter_is_compared(name) -> None:
+    tried = {key for options in OPTIONS[name] for key in options}
+    assert set(OPTIMIZERS[name].fields) - tried == OURS
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_defaults_are_those_of_pytorch(name) -> None:
+    mine, theirs = OPTIMIZERS[name](), inspect.signature(getattr(torch.optim, OPTIMIZERS[name].__name__)).parameters
+    betas = dict(zip(("beta1", "beta2"), theirs["betas"].default, strict=True)) if "betas" in theirs else {}
+    for field in mine.fields.keys() - OURS:
+        expected = betas[field] if field in betas else theirs[IN_PYTORCH.get(field, field)].default
+        assert getattr(mine, field) == expected, field
 
 
 # ---- single steps, from given gradients
-
-
-class Stepper:
-    """Steps of a kernel or its twin, with the state that an optimizer with these hyperparameters needs."""
-
-    def __init__(self, module, optimizer: Optimizer, parameters: np.ndarray) -> None:
-        self.function, self.values = getattr(module, optimizer.kind), optimizer.values()
-        self.parameters, self.step, self.product = parameters, 0, 1.0
-        self.moments = [None if v is None else np.full_like(parameters, v) for v in self.values.moments]
-
-    def __call__(self, gradient: np.ndarray) -> None:
-        self.step += 1
-        v, p, m = self.values, self.parameters, self.moments
-        common = {"weight_decay": v.weight_decay, "clip_value": None if np.isinf(v.clip_value) else v.clip_value}
-        adam = (v.learning_rate, v.beta1, v.beta2, v.epsilon)
-        decoupled = {"decoupled_weight_decay": v.decoupled_weight_decay}
-        match v.kind:
-            case "sgd":
-                self.function(
-                    p, gradient, v.learning_rate, buffer=m[0], momentum=v.momentum, dampening=v.dampening,
-                    nesterov=v.nesterov, step=self.step, **common,
-                )  # fmt: skip
-            case "adagrad":
-                self.function(p, gradient, m[0], v.learning_rate, v.learning_rate_decay, v.epsilon, self.step, **common)
-            case "rmsprop":
-                self.function(
-                    p, gradient, m[0], v.learning_rate, v.alpha, v.epsilon, mean=m[1], buffer=m[2],
-                    momentum=v.momentum, **common,
-                )  # fmt: skip
-            case "adadelta":
-                self.function(p, gradient, m[0], m[1], v.learning_rate, v.rho, v.epsilon, **common)
-            case "adam":
-                self.function(p, gradient, m[0], m[1], *adam, self.step, largest=m[2], **decoupled, **common)
-            case "adamw":
-                self.function(p, gradient, m[0], m[1], *adam, self.step, largest=m[2], **common)
-            case "nadam":
-                self.product = self.function(
-                    p, gradient, m[0], m[1], *adam, v.momentum_decay, self.product, self.step, **decoupled, **common
-                )
-
-
-def gradient_of(p: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """The gradient of a flattened Rosenbrock function, with noise."""
-    slope = np.zeros_like(p)
-    curve = p[1:] - p[:-1] ** 2
-    slope[:-1] = -4 * p[:-1] * curve - 2 * (1 - p[:-1])
-    slope[1:] += 2 * curve
-    return slope / (1 + np.abs(slope)) + noise
 
 
 @pytest.mark.parametrize("module", [kernels, reference], ids=lambda module: module.__name__)
@@ -171,15 +94,16 @@ def test_steps_are_those_of_pytorch(module, case) -> None:
     name, options = case
     rng = np.random.default_rng(3)
     begin, noise = rng.normal(size=19), 0.1 * rng.normal(size=(STEPS, 19))
-    mine = Stepper(module, OPTIMIZERS[name](**options), begin.copy())
+    values, mine, product = OPTIMIZERS[name](**options).values(), begin.copy(), 1.0
+    moments = begun(values, mine)
     theirs = torch.tensor(begin)
     optimizer = in_pytorch(name, [theirs], options)
     for step in range(STEPS):
-        theirs.grad = torch.tensor(gradient_of(theirs.numpy(), noise[step]))
+        theirs.grad = torch.tensor(noisy_gradient(theirs.numpy(), noise[step]))
         clip([theirs], options)
         optimizer.step()
-        mine(gradient_of(mine.parameters, noise[step]))
-    assert_close(mine.parameters, theirs.numpy(), scale=np.maximum(1, np.abs(theirs.numpy())), kind="trajectory")
+        product = update(module, values, mine, noisy_gradient(mine, noise[step]), moments, step + 1, product)
+    assert_close(mine, theirs.numpy(), scale=np.maximum(1, np.abs(theirs.numpy())), kind="trajectory")
     assert np.abs(theirs.numpy() - begin).max() > 0.01, "it hardly moved: the comparison says nothing"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy_network import NumpyNetwork, away_from_kinks, book_gradient
+from optimizer_cases import OPTIMIZERS
 from tolerances import assert_close
 
 import nnfast as nf
@@ -43,7 +44,6 @@ NETWORKS = {
     "regression": ("relu", "identity", 2, "sum_squared_error", False),
     "squares of softmax": ("softmax", "softmax", 3, "mean_squared_error", False),
 }
-OPTIMIZERS = {"sgd": lambda: nf.SGD(learning_rate=0.3), "adam": lambda: nf.Adam(learning_rate=0.01, beta1=0.8)}
 
 
 @pytest.mark.parametrize("shuffle", [True, False], ids=["shuffled", "in order"])
@@ -59,9 +59,9 @@ def test_a_trajectory_is_that_of_a_numpy_program(network, optimizer, shuffle):
     twin = NumpyNetwork(net, SEED if shuffle else None)
     begin = net.flat_params.copy()
     history = net.fit(
-        x, y, steps=STEPS, batch_size=BATCH, optimizer=OPTIMIZERS[optimizer](), shuffle=shuffle, verbose=0
+        x, y, steps=STEPS, batch_size=BATCH, optimizer=OPTIMIZERS[optimizer].make(), shuffle=shuffle, verbose=0
     )
-    losses = twin.fit(x, y, steps=STEPS, batch_size=BATCH, optimizer=OPTIMIZERS[optimizer]())
+    losses = twin.fit(x, y, steps=STEPS, batch_size=BATCH, optimizer=OPTIMIZERS[optimizer].make())
 
     assert_close(history.step_loss, losses, scale=1.0, kind="trajectory")
     for name, parameters in twin.parameters.items():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import nnfast as nf
-from nnfast import activations, functions, losses, metrics, perceptron, schedules
+from nnfast import activations, functions, losses, metrics, optimizers, perceptron, schedules
 
 X = np.random.default_rng(1).normal(size=(8, 3))
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1])
@@ -120,10 +120,9 @@ LAYERS = (
     nf.Dense, nf.Activation, nf.Rescaling, nf.Flatten, nf.Reshape, nf.Dropout, nf.GaussianNoise, nf.BatchNorm,
     nf.LayerNorm, nf.Residual,
 )  # fmt: skip
-OPTIMIZERS = (nf.SGD, nf.Adam, nf.AdamW, nf.NAdam, nf.Adagrad, nf.RMSprop, nf.Adadelta, nf.LBFGS)
 KINDS = (
     *LAYERS,
-    *OPTIMIZERS,
+    *optimizers.NAMES.values(),
     *(getattr(module, name) for module in (activations, losses, metrics, schedules) for name in module.__all__),
 )
 
