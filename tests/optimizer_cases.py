@@ -49,7 +49,7 @@ class Row:
         Hyperparameters with which it is compared with PyTorch's optimizer of the same name: each option, and all of
         them together. Empty if PyTorch has none.
     program
-        Its source, written out in plain NumPy, if PyTorch has none.
+        Its source, written out in plain NumPy: required if PyTorch has none.
     jumps
         Whether a step jumps where some sum passes through zero. The sums of its kernel are exact then if the
         hyperparameters are powers of two: it is compared with its twin on such numbers.
@@ -78,6 +78,21 @@ HYPERPARAMETERS = {
     "step": 3,
 }
 NOT_NEGATIVE = ("total", "square", "square_change", "second_moment", "largest")  # moments that are sums of squares
+
+
+def adam(
+    optimizer: nf.Adam, p: np.ndarray, gradient: Callable[[np.ndarray, int], np.ndarray], steps: int
+) -> np.ndarray:
+    """Kingma and Ba (2015), algorithm 1."""
+    m = v = np.zeros_like(p)
+    for t in range(1, steps + 1):
+        g = gradient(p, t)
+        m = optimizer.beta1 * m + (1 - optimizer.beta1) * g
+        v = optimizer.beta2 * v + (1 - optimizer.beta2) * g**2
+        corrected_m, corrected_v = m / (1 - optimizer.beta1**t), v / (1 - optimizer.beta2**t)
+        p = p - optimizer.learning_rate * corrected_m / (np.sqrt(corrected_v) + optimizer.epsilon)
+    return p
+
 
 ADAM_OPTIONS = {"learning_rate": 0.01, "beta1": 0.7, "beta2": 0.9, "epsilon": 1e-3}
 
@@ -172,6 +187,7 @@ OPTIMIZERS = {
             {"learning_rate": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True},
             {"learning_rate": 0.01, "amsgrad": True, "beta2": 0.8, "weight_decay": 0.1},
         ),
+        program=adam,
     ),
     "adamw": Row(
         make=lambda: nf.AdamW(0.02, beta1=0.8, beta2=0.9, epsilon=1e-2, weight_decay=0.5),

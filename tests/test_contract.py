@@ -14,13 +14,16 @@ from pathlib import Path
 import kernel_calls as kernels
 import pytest
 from hypothesis import settings
+from optimizer_cases import OPTIMIZERS
+from test_import import ALL
 
 import nnfast
-from nnfast import activations, functions, losses, metrics, reference
+from nnfast import activations, functions, losses, metrics, optimizers, reference
 from nnfast.kernels import arrays, dispatch
 
 PACKAGE = Path(nnfast.__file__).parent
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 
 
 def public(module):
@@ -450,6 +453,85 @@ def test_the_default_is_the_best_level_that_was_built():
         assert output(python(WITHOUT, *missing, NNFAST_SIMD=None)).split() == [level, *built]
     run = python(WITHOUT, *dispatch.LEVELS, NNFAST_SIMD=None)
     assert run.stderr.strip().splitlines()[-1] == "ImportError: nnfast was built without any level: it has none"
+
+
+# ---- what each optimizer has
+
+# Prints each optimizer after an update by it: one without a loop ends the process.
+UPDATES = """
+import sys
+import numpy as np
+from nnfast.kernels import arrays
+for name in sys.argv[1:]:
+    arrays.update(name, np.ones(3), np.ones(3), [np.ones(3) for _ in range(3)], learning_rate=0.1, epsilon=0.1)
+    print(name, flush=True)
+"""
+
+
+def with_a_loop(names):
+    found, left = set(), sorted(names)
+    while left:
+        ran = python(UPDATES, *left).stdout.split()
+        found |= set(ran)
+        left = left[len(ran) + 1 :]
+    return found
+
+
+def listed(names, path, line):
+    """The classes named in those lines of a file that contain `line`; all if the file is not beside the tests."""
+    if not path.exists():
+        return set(names)
+    text = "".join(part for part in re.split(r"\n(?=[-|#])", path.read_text(encoding="utf-8")) if line in part.lower())
+    return {name for name in names if re.search(rf"\b{names[name]}\b", text)}
+
+
+def signature(function):
+    return inspect.signature(function).parameters
+
+
+@pytest.fixture(scope="module")
+def places():
+    """What an optimizer needs, by the file in which it stands, and the names of those that have it."""
+    classes = {name: kind.__name__ for name, kind in optimizers.OPTIMIZERS.items()}
+    twins = public(reference.optimizers)
+    complete = {name for name, row in OPTIMIZERS.items() if row.by_hand and (row.pytorch or row.program)}
+    exported = {name for name, kind in optimizers.OPTIMIZERS.items() if getattr(nnfast, kind.__name__, None) is kind}
+    return {
+        "kernels/table.pxd": ("a code in OptimizerKind", set(kernels.OPTIMIZERS)),
+        "kernels/optimizers.pxi": ("a branch of update_vectors", with_a_loop(kernels.OPTIMIZERS)),
+        "reference/optimizers.py": ("a twin", {name for name in twins if "learning_rate" in signature(twins[name])}),
+        "optimizers.py": ("a class with this name", set(classes)),
+        "__init__.py": ("its class in __all__", {name for name in exported if classes[name] in nnfast.__all__}),
+        "tests/optimizer_cases.py": ("a row in OPTIMIZERS, with steps by hand and a program or PyTorch's", complete),
+        "tests/test_import.py": ("its class in ALL", {name for name in classes if classes[name] in ALL}),
+        "README.md": ("its class in the row of optimizers", listed(classes, ROOT / "README.md", "| optimizers |")),
+        "CHANGELOG.md": ("its class in the line of optimizers", listed(classes, ROOT / "CHANGELOG.md", "optimizer")),
+    }
+
+
+def forgotten(places):
+    names = set().union(*(found for _, found in places.values()))
+    return [f"{name} lacks {what}: {file}" for file, (what, found) in places.items() for name in sorted(names - found)]
+
+
+def test_every_optimizer_is_complete(places):
+    assert not forgotten(places)
+
+
+def test_rows_make_their_optimizers():
+    assert {name: type(row.make()) for name, row in OPTIMIZERS.items()} == optimizers.OPTIMIZERS
+
+
+def test_what_an_optimizer_lacks_is_named(places):
+    for file, (what, found) in places.items():
+        assert forgotten(places | {file: (what, found - {"adam"})}) == [f"adam lacks {what}: {file}"]
+
+
+@pytest.mark.skipif(not (ROOT / "CONTRIBUTING.md").exists(), reason="CONTRIBUTING.md is not beside the tests")
+def test_contributing_lists_what_an_optimizer_needs(places):
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    entry = re.search(r"^- \*\*an optimizer\*\*:.*\n(?:  .*\n)*", text, re.MULTILINE)[0]
+    assert set(re.findall(r"`([\w/]+\.\w+)`", entry)) == {*places, "tests/test_contract.py"}
 
 
 # ---- the tests themselves

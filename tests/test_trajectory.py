@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import kernel_calls as kernels
 import numpy as np
 import pytest
 from numpy_network import NumpyNetwork, away_from_kinks, book_gradient
-from optimizer_cases import OPTIMIZERS
+from optimizer_cases import OPTIMIZERS, begun, noisy_gradient, update
 from tolerances import assert_close
 
 import nnfast as nf
+from nnfast import reference
 
 SEED = 3
 STEPS = 200
@@ -78,6 +80,23 @@ def test_a_second_fit_goes_on_with_the_stream_of_shuffles():
         losses = twin.fit(x, y, steps=steps, batch_size=BATCH, optimizer=nf.SGD(0.1))
         assert_close(history.step_loss, losses, scale=1.0, kind="trajectory")
     assert_close(net.params["W1"], twin.parameters["W1"], scale=1.0, kind="trajectory")
+
+
+PROGRAMS = {name: row for name, row in OPTIMIZERS.items() if row.program}
+
+
+@pytest.mark.parametrize("module", [kernels, reference], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_steps_are_those_of_the_source(name, module):
+    rng = np.random.default_rng(3)
+    begin, noise = rng.normal(size=19), 0.1 * rng.normal(size=(STEPS + 1, 19))
+    optimizer, p, product = PROGRAMS[name].make(), begin.copy(), 1.0
+    moments = begun(optimizer.values(), p)
+    for step in range(1, STEPS + 1):
+        product = update(module, optimizer.values(), p, noisy_gradient(p, noise[step]), moments, step, product)
+    expected = PROGRAMS[name].program(optimizer, begin, lambda p, step: noisy_gradient(p, noise[step]), STEPS)
+    assert_close(p, expected, scale=np.maximum(1, np.abs(expected)), kind="trajectory")
+    assert np.abs(expected - begin).max() > 0.01, "it hardly moved: the comparison says nothing"
 
 
 # ---- gradients
