@@ -13,7 +13,7 @@ from optimizer_cases import begun, update
 import nnfast as nf
 from nnfast import reference
 from nnfast.files import npz
-from nnfast.optimizers import Optimizer
+from nnfast.optimizers import Hyperparameters, Optimizer
 from nnfast.schedules import Schedule
 
 FUNCTIONS = {name: nf.activations.resolve_activation(name) for name in nf.activations.NAMES}
@@ -78,6 +78,7 @@ class NumpyNetwork:
         self.statistics = {name: view.copy() for name, view in net.statistics.items()}
         self.noise_seed, self.noise_steps = net._network.noise_seed, net._network.built.noise_steps
         self.moments: dict[str, list[np.ndarray | None]] = {}
+        self.averages: dict[str, np.ndarray] = {}
         self.updates, self.product = 0, 1.0
         self.bit_generator = None if seed is None else shuffle_stream(seed)
 
@@ -238,20 +239,33 @@ class NumpyNetwork:
     def train_step(
         self, x: np.ndarray, y: np.ndarray, optimizer: Optimizer, weights: np.ndarray | None = None
     ) -> float:
-        """Make one step, always with the same kind of optimizer, without options for the network as a whole."""
-        values = optimizer.values()
-        assert not isinstance(values.learning_rate, Schedule)
-        assert values.decay_biases and values.clip_norm == np.inf and values.average_decay is None
+        """Make one step, always with the same kind of optimizer."""
+        values = self.hyperparameters(optimizer)
         loss, gradients = self.loss_and_gradient(x, y, training=True, weights=weights)
         self.go_on(self.forward(x, training=True))
         self.updates += 1
         frozen = {name for stage in self.stages if not stage.layer.trainable for name in stage.names.values()}
+        trained = {name: parameters for name, parameters in self.parameters.items() if name not in frozen}
+        norm = np.sqrt(sum(reference.square_sum(gradients[name]) for name in trained))
+        scale = min(1.0, values.clip_norm / (norm + 1e-6))
         before = self.product
-        for name, parameters in self.parameters.items():
-            if name not in frozen:
-                moments = self.moments.setdefault(name, begun(values, parameters))
-                self.product = update(reference, values, parameters, gradients[name], moments, self.updates, before)
+        for name, parameters in trained.items():
+            own = values if values.decay_biases or name[0] == "W" else values._replace(weight_decay=0.0)
+            moments = self.moments.setdefault(name, begun(values, parameters))
+            self.product = update(reference, own, parameters, gradients[name], moments, self.updates, before, scale)
+            if values.average_decay is not None:
+                average = self.averages.setdefault(name, parameters.copy())
+                reference.average(average, parameters, 1 - values.average_decay)
         return loss
+
+    def hyperparameters(self, optimizer: Optimizer) -> Hyperparameters:
+        """The hyperparameters of the next step, with those that a schedule by step computes."""
+        values = optimizer.values()
+        if not isinstance(optimizer.learning_rate, Schedule):
+            return values
+        rate, momentum = optimizer.learning_rate.at(self.updates)
+        values = values._replace(learning_rate=rate)
+        return values if momentum is None else values._replace(beta1=momentum, momentum=momentum)
 
     def go_on(self, chain: list[np.ndarray]) -> None:
         """Update the noise counter and the running statistics, as a forward pass in training does."""

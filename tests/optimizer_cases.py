@@ -327,10 +327,11 @@ def update(
     moments: list[np.ndarray | None],
     step: int,
     product: float,
+    gradient_scale: float = 1.0,
 ) -> float:
     """Make a step with the function of `module`, kernels or reference; return the product of momenta after it."""
     function, slots = getattr(module, values.kind), iter(moments)
-    known = {**values._asdict(), "step": step, "product": product}
+    known = {**values._asdict(), "step": step, "product": product, "gradient_scale": gradient_scale}
     arguments = {
         name: next(slots) if is_array else known[name]
         for name, (is_array, _) in arguments_of(function).items()

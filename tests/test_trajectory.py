@@ -82,6 +82,26 @@ def test_a_second_fit_goes_on_with_the_stream_of_shuffles():
     assert_close(net.params["W1"], twin.parameters["W1"], scale=1.0, kind="trajectory")
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_what_all_optimizers_have(optimizer):
+    """Clipping, decay of weights alone, an average, and a schedule that cycles the momentum or beta1."""
+    net = nf.Sequential([nf.Dense(7, "tanh"), nf.Dense(4, "softmax")], input_shape=FEATURES, dtype="float64", seed=SEED)
+    x, y = data(4, "cross_entropy", labels=True)
+    chosen = OPTIMIZERS[optimizer].make()
+    cycled = "beta1" in chosen.fields or getattr(chosen, "momentum", 0) > 0
+    chosen.learning_rate = nf.schedules.OneCycle(2 * chosen.learning_rate, steps=STEPS, cycle_momentum=cycled)
+    chosen.weight_decay, chosen.decay_biases = 0.3, False
+    chosen.clip_norm, chosen.clip_value, chosen.average_decay = 0.1, 0.02, 0.9
+    twin = NumpyNetwork(net, SEED)
+    begin = net.flat_params.copy()
+    losses = net.fit(x, y, steps=STEPS, batch_size=BATCH, optimizer=chosen, verbose=0).step_loss
+    assert_close(losses, twin.fit(x, y, steps=STEPS, batch_size=BATCH, optimizer=chosen), scale=1.0, kind="trajectory")
+    for found, expected in ((net, twin.parameters), (net.averaged(), twin.averages)):
+        for name, parameters in expected.items():
+            assert_close(found.params[name], parameters, scale=1.0, kind="trajectory")
+    assert np.abs(net.flat_params - begin).max() > 0.01, "it hardly moved: the comparison says nothing"
+
+
 PROGRAMS = {name: row for name, row in OPTIMIZERS.items() if row.program}
 
 
