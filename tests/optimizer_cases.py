@@ -50,6 +50,8 @@ class Row:
         them together. Empty if PyTorch has none.
     program
         Its source, written out in plain NumPy: required if PyTorch has none.
+    defaults
+        The hyperparameters that its source recommends: required if PyTorch has none.
     jumps
         Whether a step jumps where some sum passes through zero. The sums of its kernel are exact then if the
         hyperparameters are powers of two: it is compared with its twin on such numbers.
@@ -60,6 +62,7 @@ class Row:
     options: tuple[dict[str, Any], ...] = ()
     pytorch: tuple[dict[str, Any], ...] = ()
     program: Program | None = None
+    defaults: dict[str, float] = field(default_factory=dict)
     jumps: bool = False
     hyperparameters: dict[str, float] = field(default_factory=dict)  # in place of those below
 
@@ -188,6 +191,7 @@ OPTIMIZERS = {
             {"learning_rate": 0.01, "amsgrad": True, "beta2": 0.8, "weight_decay": 0.1},
         ),
         program=adam,
+        defaults={"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
     ),
     "adamw": Row(
         make=lambda: nf.AdamW(0.02, beta1=0.8, beta2=0.9, epsilon=1e-2, weight_decay=0.5),

@@ -22,8 +22,8 @@ from nnfast import activations, functions, losses, metrics, optimizers, referenc
 from nnfast.kernels import arrays, dispatch
 
 PACKAGE = Path(nnfast.__file__).parent
-ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
+BESIDE = Path(__file__).parent.parent  # README and others, unless the tests were copied without them
+README = BESIDE / "README.md"
 
 
 def public(module):
@@ -494,7 +494,7 @@ def places():
     """What an optimizer needs, by the file in which it stands, and the names of those that have it."""
     classes = {name: kind.__name__ for name, kind in optimizers.OPTIMIZERS.items()}
     twins = public(reference.optimizers)
-    complete = {name for name, row in OPTIMIZERS.items() if row.by_hand and (row.pytorch or row.program)}
+    sources = {name for name, row in OPTIMIZERS.items() if row.pytorch or (row.program and row.defaults)}
     exported = {name for name, kind in optimizers.OPTIMIZERS.items() if getattr(nnfast, kind.__name__, None) is kind}
     return {
         "kernels/table.pxd": ("a code in OptimizerKind", set(kernels.OPTIMIZERS)),
@@ -502,10 +502,13 @@ def places():
         "reference/optimizers.py": ("a twin", {name for name in twins if "learning_rate" in signature(twins[name])}),
         "optimizers.py": ("a class with this name", set(classes)),
         "__init__.py": ("its class in __all__", {name for name in exported if classes[name] in nnfast.__all__}),
-        "tests/optimizer_cases.py": ("a row in OPTIMIZERS, with steps by hand and a program or PyTorch's", complete),
+        "tests/optimizer_cases.py": (
+            "a row with steps by hand, and hyperparameters of PyTorch or a program and defaults",
+            {name for name in sources if OPTIMIZERS[name].by_hand},
+        ),
         "tests/test_import.py": ("its class in ALL", {name for name in classes if classes[name] in ALL}),
-        "README.md": ("its class in the row of optimizers", listed(classes, ROOT / "README.md", "| optimizers |")),
-        "CHANGELOG.md": ("its class in the line of optimizers", listed(classes, ROOT / "CHANGELOG.md", "optimizer")),
+        "README.md": ("its class in the row of optimizers", listed(classes, BESIDE / "README.md", "| optimizers |")),
+        "CHANGELOG.md": ("its class in the line of optimizers", listed(classes, BESIDE / "CHANGELOG.md", "optimizer")),
     }
 
 
@@ -527,9 +530,9 @@ def test_what_an_optimizer_lacks_is_named(places):
         assert forgotten(places | {file: (what, found - {"adam"})}) == [f"adam lacks {what}: {file}"]
 
 
-@pytest.mark.skipif(not (ROOT / "CONTRIBUTING.md").exists(), reason="CONTRIBUTING.md is not beside the tests")
+@pytest.mark.skipif(not (BESIDE / "CONTRIBUTING.md").exists(), reason="CONTRIBUTING.md is not beside the tests")
 def test_contributing_lists_what_an_optimizer_needs(places):
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    text = (BESIDE / "CONTRIBUTING.md").read_text(encoding="utf-8")
     entry = re.search(r"^- \*\*an optimizer\*\*:.*\n(?:  .*\n)*", text, re.MULTILINE)[0]
     assert set(re.findall(r"`([\w/]+\.\w+)`", entry)) == {*places, "tests/test_contract.py"}
 

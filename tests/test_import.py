@@ -226,7 +226,7 @@ def section(text, title):
 
 
 def test_there_is_something_to_document():
-    assert len(CLASSES) == 23
+    assert len(CLASSES) > 20
     assert len(FUNCTIONS) >= 4
     assert len(MODULES) == 8
     assert len(dict(documented())) > 50

@@ -10,6 +10,7 @@ import re
 import numpy as np
 import pytest
 from numpy_network import unchanged
+from optimizer_cases import OPTIMIZERS
 from tolerances import assert_close
 
 import nnfast as nf
@@ -308,6 +309,14 @@ def test_what_counts_as_right(name, activation, targets, counts):
 
 KINDS = tuple(optimizers.OPTIMIZERS.values())
 NAMES = ", ".join(map(repr, optimizers.NAMES))
+
+
+def test_defaults_are_those_of_the_source():
+    """Where it is not PyTorch, whose defaults are compared in test_torch_optimizers.py."""
+    for name, row in OPTIMIZERS.items():
+        optimizer = optimizers.OPTIMIZERS[name]()
+        assert {field: getattr(optimizer, field) for field in row.defaults} == row.defaults
+    assert any(row.defaults for row in OPTIMIZERS.values())
 
 
 @pytest.mark.parametrize("kind", KINDS)
