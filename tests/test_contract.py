@@ -15,7 +15,6 @@ import kernel_calls as kernels
 import pytest
 from hypothesis import settings
 from optimizer_cases import OPTIMIZERS
-from test_import import ALL
 
 import nnfast
 from nnfast import activations, functions, losses, metrics, optimizers, reference
@@ -485,6 +484,13 @@ def listed(names, path, line):
     return {name for name in names if re.search(rf"\b{names[name]}\b", text)}
 
 
+def assigned(path, name):
+    """The value of a variable in a file that is not run: tests that read it may not even be collected."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return ast.literal_eval(node.value)
+
+
 def signature(function):
     return inspect.signature(function).parameters
 
@@ -494,6 +500,7 @@ def places():
     """What an optimizer needs, by the file in which it stands, and the names of those that have it."""
     classes = {name: kind.__name__ for name, kind in optimizers.OPTIMIZERS.items()}
     twins = public(reference.optimizers)
+    snapshot = assigned(Path(__file__).with_name("test_import.py"), "ALL")
     sources = {name for name, row in OPTIMIZERS.items() if row.pytorch or (row.program and row.defaults)}
     exported = {name for name, kind in optimizers.OPTIMIZERS.items() if getattr(nnfast, kind.__name__, None) is kind}
     return {
@@ -506,7 +513,7 @@ def places():
             "a row with steps by hand, and hyperparameters of PyTorch or a program and defaults",
             {name for name in sources if OPTIMIZERS[name].by_hand},
         ),
-        "tests/test_import.py": ("its class in ALL", {name for name in classes if classes[name] in ALL}),
+        "tests/test_import.py": ("its class in ALL", {name for name in classes if classes[name] in snapshot}),
         "README.md": ("its class in the row of optimizers", listed(classes, BESIDE / "README.md", "| optimizers |")),
         "CHANGELOG.md": ("its class in the line of optimizers", listed(classes, BESIDE / "CHANGELOG.md", "optimizer")),
     }
@@ -526,8 +533,10 @@ def test_rows_make_their_optimizers():
 
 
 def test_what_an_optimizer_lacks_is_named(places):
+    known = forgotten(places)
     for file, (what, found) in places.items():
-        assert forgotten(places | {file: (what, found - {"adam"})}) == [f"adam lacks {what}: {file}"]
+        lacking = forgotten(places | {file: (what, found - {"adam"})})
+        assert [message for message in lacking if message not in known] == [f"adam lacks {what}: {file}"]
 
 
 @pytest.mark.skipif(not (BESIDE / "CONTRIBUTING.md").exists(), reason="CONTRIBUTING.md is not beside the tests")
