@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 MAX_SIZE = 2**31 - 1  # of one axis: the kernels are tested for sizes below it
+MAX_AXES = 64  # of a NumPy array
 MAX_INT = 2**128  # default upper limit of an integer argument
 SHOWN = 5  # maximum number of columns of a data frame in a message
 

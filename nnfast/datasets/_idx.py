@@ -20,11 +20,10 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from nnfast._validation import describe
+from nnfast._validation import MAX_AXES, describe
 from nnfast.files.archives import read_at_most
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-MAX_AXES = 64  # of a NumPy array
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:

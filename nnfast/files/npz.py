@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._network import Network
-from nnfast._validation import MAX_SIZE
+from nnfast._validation import MAX_AXES, MAX_SIZE
 from nnfast.files.writing import replacing
 from nnfast.layers import Compiler, Layer, layers_from
 from nnfast.losses import loss_from
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 FORMAT = "nnfast"
 VERSION = 1
 DESCRIPTION = "description"  # the archive's member that holds the JSON text
-MAX_AXES = 64  # in the shape of a sample
 MAX_HEADER = 1024  # bytes of a .npy header
 MAX_DESCRIPTION = 2**24  # bytes
 

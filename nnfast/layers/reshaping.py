@@ -7,10 +7,8 @@ from math import prod
 from typing import Any
 
 from nnfast._description import Field
-from nnfast._validation import MAX_SIZE, as_tuple, check_int
+from nnfast._validation import MAX_AXES, MAX_SIZE, as_tuple, check_int
 from nnfast.layers.base import Compiler, Layer
-
-MAX_AXES = 64
 
 
 class _Reshaping(Layer):
