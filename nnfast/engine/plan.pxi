@@ -222,13 +222,18 @@ cdef StageKind kinds[MAX_STAGE_KINDS]
 
 
 cdef int register_kind(
-        int code, const char* name, bint random, bint whole_batch, Path first_array, Path second_array,
+        int code, const char* name, size_t numbers, bint random, bint whole_batch, Path first_array, Path second_array,
         fill_type fill, infer_type infer, forward_type forward, backward_type backward, learn_type learn,
         learn_long_type learn_long, fuses_type fuses, fuse_type fuse, prepare_type prepare_forward,
         prepare_type prepare_backward, finish_type finish, unchanged_type unchanged, changed_type changed
 ) except -1:
-    """Make a kind of stage known. Each function must be given: where it has nothing to do, one that says so."""
+    """Make a kind of stage known. Each function must be given: where it has nothing to do, one that says so.
+
+    `numbers`: the size of the struct that the kind keeps in `Stage.numbers`, 0 if it has none."""
     cdef StageKind* kind = &kinds[code]
+    cdef size_t space = sizeof(double)*MAX_NUMBERS
+    if numbers > space:
+        raise SystemError(f"the stage {name.decode()} has {numbers} bytes of numbers of its own, more than {space}")
     if kind.name != NULL:
         raise SystemError(f"two kinds of stage have the code {code}")
     kind.name, kind.random, kind.whole_batch = name, random, whole_batch

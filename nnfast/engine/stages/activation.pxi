@@ -62,7 +62,7 @@ cdef void backward_activation(
 
 
 register_kind(
-    ACTIVATION, b"activation", False, False, GENERIC, GENERIC, fill_activation, infer_activation, forward_activation,
+    ACTIVATION, b"activation", 0, False, False, GENERIC, GENERIC, fill_activation, infer_activation, forward_activation,
     backward_activation, learn_nothing, no_long_part, fuses_always, fuse_in_turn, prepare_nothing, prepare_nothing,
     finish_nothing, unchanged_output, changed_as_inferred
 )

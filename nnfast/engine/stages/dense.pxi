@@ -211,7 +211,7 @@ cdef void unchanged_dense(
 
 
 register_kind(
-    DENSE, b"dense", False, False, ONE_OUTPUT_BY_INPUT, ONE_OUTPUT, fill_dense, infer_dense, forward_dense,
+    DENSE, b"dense", 0, False, False, ONE_OUTPUT_BY_INPUT, ONE_OUTPUT, fill_dense, infer_dense, forward_dense,
     backward_dense, learn_dense, learn_long_dense, fuses_dense, fuse_dense, prepare_nothing, prepare_nothing,
     finish_nothing, unchanged_dense, changed_as_inferred
 )

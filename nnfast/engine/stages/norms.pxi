@@ -199,9 +199,10 @@ cdef void changed_batch_norm(
 
 
 register_kind(
-    BATCH_NORM, b"batch_norm", False, True, ONE_OUTPUT_BY_NORMALIZED, ONE_OUTPUT, fill_batch_norm, infer_batch_norm,
-    forward_batch_norm, backward_batch_norm, learn_batch_norm, no_long_part, fuses_always, fuse_in_turn,
-    moments_of_columns, sums_of_columns, update_running_statistics, unchanged_batch_norm, changed_batch_norm
+    BATCH_NORM, b"batch_norm", sizeof(Norm), False, True, ONE_OUTPUT_BY_NORMALIZED, ONE_OUTPUT, fill_batch_norm,
+    infer_batch_norm, forward_batch_norm, backward_batch_norm, learn_batch_norm, no_long_part, fuses_always,
+    fuse_in_turn, moments_of_columns, sums_of_columns, update_running_statistics, unchanged_batch_norm,
+    changed_batch_norm
 )
 
 
@@ -279,7 +280,7 @@ cdef void unchanged_layer_norm(
 
 
 register_kind(
-    LAYER_NORM, b"layer_norm", False, False, ONE_OUTPUT_BY_NORMALIZED, ONE_OUTPUT, fill_layer_norm, infer_layer_norm,
-    forward_layer_norm, backward_layer_norm, learn_layer_norm, no_long_part, fuses_always, fuse_in_turn,
-    prepare_nothing, prepare_nothing, finish_nothing, unchanged_layer_norm, changed_as_inferred
+    LAYER_NORM, b"layer_norm", sizeof(Norm), False, False, ONE_OUTPUT_BY_NORMALIZED, ONE_OUTPUT, fill_layer_norm,
+    infer_layer_norm, forward_layer_norm, backward_layer_norm, learn_layer_norm, no_long_part, fuses_always,
+    fuse_in_turn, prepare_nothing, prepare_nothing, finish_nothing, unchanged_layer_norm, changed_as_inferred
 )
