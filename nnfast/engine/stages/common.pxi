@@ -147,3 +147,26 @@ cdef inline void update_range(
     """Update some numbers of an array with the gradients in their arena."""
     cdef Py_ssize_t offset = (array.at + first)*job.plan.z
     update_at(job, optimizer_for(job, optimizer, array), offset, n, job.gradients + offset)
+
+
+# ---- a factor and an offset for each column
+
+cdef enum:  # the arrays
+    GAMMA = 0
+    BETA = 1
+
+
+cdef void learn_columns(
+        const Job* job, int work, const Optimizer* optimizer, const Stage* stage, int id, int count
+) noexcept nogil:
+    """Penalties and update of this thread's share of the arrays that a stage has, with one number for each column."""
+    cdef Py_ssize_t first = share(stage.n_out, id, count, COLUMN_GRAIN)
+    cdef Py_ssize_t n = share(stage.n_out, id + 1, count, COLUMN_GRAIN) - first
+    cdef int array
+    for array in range(MAX_ARRAYS):
+        if stage.arrays[array].at < 0:
+            continue
+        if work & WEIGHTS:
+            penalize(job, &stage.arrays[array], first, n)
+        if work & UPDATE:
+            update_range(job, optimizer, &stage.arrays[array], first, n)

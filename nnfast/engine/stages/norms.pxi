@@ -1,9 +1,5 @@
 # out = gamma*(x - mean)/sqrt(variance + epsilon) + beta: by columns of the batch, or by rows
 
-cdef enum:  # the arrays
-    GAMMA = 0
-    BETA = 1
-
 cdef struct Norm:
     double epsilon
     double momentum  # of the running statistics
@@ -19,20 +15,6 @@ cdef enum Column:  # what a batch norm computes for each column
 
 cdef inline Norm* norm(const Stage* stage) noexcept nogil:
     return <Norm*>stage.numbers
-
-
-cdef void learn_columns(
-        const Job* job, int work, const Optimizer* optimizer, const Stage* stage, int id, int count
-) noexcept nogil:
-    """Penalties and update of this thread's share of two arrays with one number for each column."""
-    cdef Py_ssize_t first = share(stage.n_out, id, count, COLUMN_GRAIN)
-    cdef Py_ssize_t n = share(stage.n_out, id + 1, count, COLUMN_GRAIN) - first
-    cdef int array
-    for array in range(MAX_ARRAYS):
-        if work & WEIGHTS:
-            penalize(job, &stage.arrays[array], first, n)
-        if work & UPDATE:
-            update_range(job, optimizer, &stage.arrays[array], first, n)
 
 
 # ---- batch norm
