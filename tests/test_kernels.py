@@ -292,7 +292,7 @@ def batch_norm_moments_scale(x):
 
 
 def column_moments(rng, dtype, n):
-    return normal(rng, dtype, n), positive(rng, dtype, n)
+    return (None, None) if rng.random() < 0.2 else (normal(rng, dtype, n), positive(rng, dtype, n))
 
 
 def batch_norm_arguments(rng, dtype, m, k, n):
@@ -300,8 +300,12 @@ def batch_norm_arguments(rng, dtype, m, k, n):
     return normal(rng, dtype, m, n), *column_moments(rng, dtype, n), gamma, beta, 1e-5
 
 
+def deviation(variance, epsilon):
+    return 1 if variance is None else np.sqrt(variance + epsilon)
+
+
 def distance(x, mean, variance, epsilon):
-    return (np.abs(x) + np.abs(mean)) / np.sqrt(variance + epsilon)
+    return np.abs(x) if mean is None else (np.abs(x) + np.abs(mean)) / deviation(variance, epsilon)
 
 
 def batch_norm_scale(x, mean, variance, gamma, beta, epsilon):
@@ -328,7 +332,7 @@ def batch_norm_backward_scale(gradient, x, mean, variance, gamma, sums, count, e
     terms = np.abs(gradient)
     if sums is not None:
         terms = terms + np.abs(sums[0]) / count + distance(x, mean, variance, epsilon) * np.abs(sums[1]) / count
-    return terms * (1 if gamma is None else np.abs(gamma)) / np.sqrt(variance + epsilon)
+    return terms * (1 if gamma is None else np.abs(gamma)) / deviation(variance, epsilon)
 
 
 KEPT = sorted(kernels.FROM_INPUT)  # the derivative is computed from the input

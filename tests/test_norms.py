@@ -348,6 +348,38 @@ def test_it_does_not_matter_how_columns_are_shared(dtype, m, n, cuts, seed):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_without_moments_a_batch_norm_scales_and_shifts(dtype, shape):
+    """As with means of 0 and variances of 1, bit for bit, whatever epsilon is."""
+    rng = np.random.default_rng(7)
+    x, gradient = normal(rng, dtype, *shape), normal(rng, dtype, *shape)
+    gamma, beta = normal(rng, dtype, shape[1]), normal(rng, dtype, shape[1])
+    moments, n = (np.zeros(shape[1], dtype), np.ones(shape[1], dtype)), len(x)
+    y = kernels.batch_norm(x, None, None, gamma, beta, EPSILON)
+    assert_close(y, x * gamma + beta, scale=np.abs(x * gamma) + np.abs(beta))
+    np.testing.assert_array_equal(y, kernels.batch_norm(x, *moments, gamma, beta, 0.0))
+    back = kernels.batch_norm_backward(gradient, x, None, None, gamma, None, n, EPSILON)
+    np.testing.assert_array_equal(back, gradient * gamma)
+    sums = kernels.batch_norm_sums(gradient, x, None, None, EPSILON)
+    np.testing.assert_array_equal(sums, kernels.batch_norm_sums(gradient, x, *moments, 0.0))
+    expected = np.stack([gradient.sum(axis=0, dtype=float), (gradient * x).sum(axis=0, dtype=float)])
+    assert_close(sums, expected, scale=np.stack([np.abs(gradient).sum(axis=0), np.abs(gradient * x).sum(axis=0)]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_of_a_batch_norm_accumulate(dtype):
+    rng = np.random.default_rng(8)
+    x, gradient = normal(rng, dtype, 20, 37), normal(rng, dtype, 20, 37)
+    fresh, before = kernels.batch_norm_sums(gradient, x, None, None, EPSILON), normal(rng, dtype, 2, 37)
+    total = before.copy()
+    kernels.batch_norm_sums(gradient, x, None, None, EPSILON, total, accumulate=True)
+    np.testing.assert_array_equal(total, before + fresh)
+    total = before.copy()
+    reference.batch_norm_sums(gradient, x, None, None, EPSILON, total, accumulate=True)
+    assert_close(total, before + fresh, scale=np.abs(before) + np.abs(gradient).sum(axis=0) * (1 + np.abs(x).max()))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_parameters_accumulate_and_may_be_left_out(dtype):
     rng = np.random.default_rng(6)
     x, gradient = normal(rng, dtype, 20, 37), normal(rng, dtype, 20, 37)

@@ -110,8 +110,8 @@ def batch_norm_moments(
 ) -> np.ndarray: ...
 def batch_norm(
     x: np.ndarray,
-    mean: np.ndarray,
-    variance: np.ndarray,
+    mean: np.ndarray | None,
+    variance: np.ndarray | None,
     gamma: np.ndarray | None,
     beta: np.ndarray | None,
     epsilon: float,
@@ -120,18 +120,19 @@ def batch_norm(
 def batch_norm_sums(
     gradient: np.ndarray,
     x: np.ndarray,
-    mean: np.ndarray,
-    variance: np.ndarray,
+    mean: np.ndarray | None,
+    variance: np.ndarray | None,
     epsilon: float,
     out: np.ndarray | None = None,
     *,
     columns: tuple[int, int] | None = None,
+    accumulate: bool = False,
 ) -> np.ndarray: ...
 def batch_norm_backward(
     gradient: np.ndarray,
     x: np.ndarray,
-    mean: np.ndarray,
-    variance: np.ndarray,
+    mean: np.ndarray | None,
+    variance: np.ndarray | None,
     gamma: np.ndarray | None,
     sums: np.ndarray | None,
     count: int,

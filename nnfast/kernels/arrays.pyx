@@ -460,6 +460,13 @@ cdef cnp.ndarray optional_values(object array, object dtype, Py_ssize_t n):
     return None if array is None else column_values(array, dtype, n)
 
 
+cdef tuple moments_values(object mean, object variance, object dtype, Py_ssize_t n):
+    """Return copies of both, with slack; or None twice, if both are None."""
+    if mean is None and variance is None:
+        return None, None
+    return column_values(mean, dtype, n), column_values(variance, dtype, n)
+
+
 cdef void* data_of(cnp.ndarray array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(array)
 
@@ -538,29 +545,31 @@ def batch_norm(x, mean, variance, gamma, beta, epsilon, out=None):
     cdef const Kernels* K = kernels_for(X)
     cdef Py_ssize_t m = X.shape[0], n = X.shape[1]
     check(X, X.dtype, None, False)
-    cdef cnp.ndarray center = column_values(mean, X.dtype, n), square = column_values(variance, X.dtype, n)
+    cdef cnp.ndarray center, square
+    center, square = moments_values(mean, variance, X.dtype, n)
     cdef cnp.ndarray scale = optional_values(gamma, X.dtype, n), shift = optional_values(beta, X.dtype, n)
     cdef cnp.ndarray y = output(out, (m, n), X.dtype)
     K.batch_norm(
-        epsilon, m, n, cnp.PyArray_DATA(X), n, cnp.PyArray_DATA(center), cnp.PyArray_DATA(square), data_of(scale),
-        data_of(shift), cnp.PyArray_DATA(y), n
+        epsilon, m, n, cnp.PyArray_DATA(X), n, data_of(center), data_of(square), data_of(scale), data_of(shift),
+        cnp.PyArray_DATA(y), n
     )
     return y
 
 
-def batch_norm_sums(gradient, x, mean, variance, epsilon, out=None, *, columns=None):
+def batch_norm_sums(gradient, x, mean, variance, epsilon, out=None, *, columns=None, accumulate=False):
     cdef cnp.ndarray G = matrix(gradient), X = matrix(x)
     cdef const Kernels* K = kernels_for(X)
     cdef Py_ssize_t m = X.shape[0], n = X.shape[1]
     check(X, X.dtype, None, False)
     check(G, X.dtype, (m, n), False)
-    cdef cnp.ndarray center = column_values(mean, X.dtype, n), square = column_values(variance, X.dtype, n)
+    cdef cnp.ndarray center, square
+    center, square = moments_values(mean, variance, X.dtype, n)
     cdef cnp.ndarray result = output(np.zeros((2, n), X.dtype) if out is None else out, (2, n), X.dtype)
     first, last = range_of(columns, n)
     cdef char* sums = <char*>cnp.PyArray_DATA(result)
     K.batch_norm_sums(
-        epsilon, first, last, m, cnp.PyArray_DATA(G), n, cnp.PyArray_DATA(X), n, cnp.PyArray_DATA(center),
-        cnp.PyArray_DATA(square), sums, sums + n*K.itemsize
+        epsilon, first, last, m, cnp.PyArray_DATA(G), n, cnp.PyArray_DATA(X), n, data_of(center), data_of(square), sums,
+        sums + n*K.itemsize, accumulate
     )
     return result
 
@@ -571,16 +580,16 @@ def batch_norm_backward(gradient, x, mean, variance, gamma, sums, count, epsilon
     cdef Py_ssize_t m = X.shape[0], n = X.shape[1]
     check(X, X.dtype, None, False)
     check(G, X.dtype, (m, n), False)
-    cdef cnp.ndarray center = column_values(mean, X.dtype, n), square = column_values(variance, X.dtype, n)
+    cdef cnp.ndarray center, square
+    center, square = moments_values(mean, variance, X.dtype, n)
     cdef cnp.ndarray scale = optional_values(gamma, X.dtype, n), result = output(out, (m, n), X.dtype)
     cdef cnp.ndarray sum_gradient = None, sum_product = None
     if sums is not None:
         check(sums, X.dtype, (2, n), False)
         sum_gradient, sum_product = with_slack(sums[0]), with_slack(sums[1])
     K.batch_norm_backward(
-        epsilon, count, m, n, cnp.PyArray_DATA(G), n, cnp.PyArray_DATA(X), n, cnp.PyArray_DATA(center),
-        cnp.PyArray_DATA(square), data_of(scale), data_of(sum_gradient), data_of(sum_product),
-        cnp.PyArray_DATA(result), n
+        epsilon, count, m, n, cnp.PyArray_DATA(G), n, cnp.PyArray_DATA(X), n, data_of(center), data_of(square),
+        data_of(scale), data_of(sum_gradient), data_of(sum_product), cnp.PyArray_DATA(result), n
     )
     return result
 

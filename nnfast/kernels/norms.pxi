@@ -278,8 +278,8 @@ cdef struct Columns:  # what the sums of columns up to `last` read and write; `e
     Py_ssize_t ldg
     const real* g_end
     const real* stats  # of rows
-    real* mean  # of columns
-    real* variance
+    real* mean  # of columns; NULL: 0
+    real* variance  # NULL: 1, whatever epsilon is
     real epsilon
     real* sum_gradient
     real* sum_product
@@ -367,8 +367,12 @@ cdef inline void put_sum(const Columns* c, real* out, Py_ssize_t j, vreal value)
     store_columns(out, j, c.last, c.last, value)
 
 
-cdef inline vreal inverse_deviation(const real* variance, real epsilon) noexcept nogil:
-    return vset(<real>1)/vsqrt(vload(variance) + vset(epsilon))
+cdef inline vreal mean_at(const Columns* c, Py_ssize_t j) noexcept nogil:
+    return vzero() if c.mean == NULL else vload(c.mean + j)
+
+
+cdef inline vreal inverse_deviation_at(const Columns* c, Py_ssize_t j) noexcept nogil:
+    return vset(<real>1) if c.variance == NULL else vset(<real>1)/vsqrt(vload(c.variance + j) + vset(c.epsilon))
 
 
 cdef inline void strip(int kind, int NV, bint whole, const Columns* c, Py_ssize_t j) noexcept nogil:
@@ -383,7 +387,7 @@ cdef inline void strip(int kind, int NV, bint whole, const Columns* c, Py_ssize_
             mean[q] = a[q]/vset(<real>c.m)
     if kind == BATCH_NORM:
         for q in range(NV):
-            mean[q] = vload(c.mean + j + q*VW)
+            mean[q] = mean_at(c, j + q*VW)
     add_columns(kind, NV, whole, c, j, mean, a, b)
     for q in range(NV):
         if kind == VARIANCE:
@@ -392,7 +396,7 @@ cdef inline void strip(int kind, int NV, bint whole, const Columns* c, Py_ssize_
             put_sum(c, c.variance, j + q*VW, a[q])
             continue
         if kind == BATCH_NORM:
-            b[q] = b[q]*inverse_deviation(c.variance + j + q*VW, c.epsilon)
+            b[q] = b[q]*inverse_deviation_at(c, j + q*VW)
         put_sum(c, c.sum_gradient, j + q*VW, a[q])
         put_sum(c, c.sum_product, j + q*VW, b[q])
 
@@ -420,7 +424,8 @@ cdef void kernel_batch_norm_moments(
 
 cdef void kernel_batch_norm_sums(
         double epsilon, Py_ssize_t first, Py_ssize_t last, Py_ssize_t m, const void* gradient, Py_ssize_t ldg,
-        const void* x, Py_ssize_t ldx, const void* mean, const void* variance, void* sum_gradient, void* sum_product
+        const void* x, Py_ssize_t ldx, const void* mean, const void* variance, void* sum_gradient, void* sum_product,
+        bint accumulate
 ) noexcept nogil:
     cdef Columns c = columns_of(last, m, x, ldx, gradient, ldg)
     c.mean = <real*>mean
@@ -428,6 +433,7 @@ cdef void kernel_batch_norm_sums(
     c.epsilon = <real>epsilon
     c.sum_gradient = <real*>sum_gradient
     c.sum_product = <real*>sum_product
+    c.accumulate = accumulate
     strips(BATCH_NORM, first, &c)
 
 
@@ -486,8 +492,8 @@ cdef inline void map_strip(
     cdef int q
     for q in range(NV):
         k = j + q*VW
-        mean[q] = vload(c.mean + k)
-        factor[q] = inverse_deviation(c.variance + k, c.epsilon)
+        mean[q] = mean_at(c, k)
+        factor[q] = inverse_deviation_at(c, k)
         shift[q] = slope[q] = vzero()
         if kind == BACKWARD:
             shift[q] = vload(c.sum_gradient + k)/count

@@ -313,15 +313,18 @@ cdef struct Kernels:
     void (*batch_norm_moments)(
         Py_ssize_t first, Py_ssize_t last, Py_ssize_t m, const void* x, Py_ssize_t ldx, void* mean, void* variance
     ) noexcept nogil
-    # y = gamma xhat + beta, xhat = (x - mean)/sqrt(variance + epsilon) by columns; gamma, beta may be NULL; y may be x
+    # y = gamma xhat + beta, xhat = (x - mean)/sqrt(variance + epsilon) by columns; gamma, beta may be NULL; y may be x.
+    # mean and variance may be NULL, together, here and below: xhat = x
     void (*batch_norm)(
         double epsilon, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const void* mean,
         const void* variance, const void* gamma, const void* beta, void* y, Py_ssize_t ldy
     ) noexcept nogil
-    # columns first..last of sum(gradient) and of sum(gradient xhat): also the gradients of beta and gamma
+    # columns first..last of sum(gradient) and of sum(gradient xhat): also the gradients of beta and gamma; either may be
+    # NULL
     void (*batch_norm_sums)(
         double epsilon, Py_ssize_t first, Py_ssize_t last, Py_ssize_t m, const void* gradient, Py_ssize_t ldg,
-        const void* x, Py_ssize_t ldx, const void* mean, const void* variance, void* sum_gradient, void* sum_product
+        const void* x, Py_ssize_t ldx, const void* mean, const void* variance, void* sum_gradient, void* sum_product,
+        bint accumulate
     ) noexcept nogil
     # count: the rows that were summed; with sum_gradient NULL the moments are constants; out may be gradient or x
     void (*batch_norm_backward)(

@@ -1,7 +1,8 @@
 """Layer normalization (Ba, Kiros and Hinton 2016) and batch normalization (Ioffe and Szegedy 2015) of matrices.
 
 ``xhat = (x - mean)/sqrt(variance + epsilon)``, over a row or a column, with the biased variance, as in PyTorch; then
-``gamma*xhat + beta``, with one gamma and one beta per column. A gamma of None means one, a beta of None zero.
+``gamma*xhat + beta``, with one gamma and one beta per column. A gamma of None means one, a beta of None zero; and if
+mean and variance are None, xhat is x.
 """
 
 from __future__ import annotations
@@ -84,42 +85,53 @@ def batch_norm_moments(
     return out
 
 
+def _normalized(
+    x: np.ndarray, mean: np.ndarray | None, variance: np.ndarray | None, epsilon: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return xhat, and what the deviations were multiplied by."""
+    if mean is None or variance is None:
+        return x, np.ones(x.shape[1], x.dtype)
+    root = np.sqrt(variance + x.dtype.type(epsilon))
+    return (x - mean) / root, 1 / root
+
+
 def batch_norm(
     x: np.ndarray,
-    mean: np.ndarray,
-    variance: np.ndarray,
+    mean: np.ndarray | None,
+    variance: np.ndarray | None,
     gamma: np.ndarray | None,
     beta: np.ndarray | None,
     epsilon: float,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    return into(out, _scaled((x - mean) / np.sqrt(variance + x.dtype.type(epsilon)), gamma, beta))
+    return into(out, _scaled(_normalized(x, mean, variance, epsilon)[0], gamma, beta))
 
 
 def batch_norm_sums(
     gradient: np.ndarray,
     x: np.ndarray,
-    mean: np.ndarray,
-    variance: np.ndarray,
+    mean: np.ndarray | None,
+    variance: np.ndarray | None,
     epsilon: float,
     out: np.ndarray | None = None,
     *,
     columns: tuple[int, int] | None = None,
+    accumulate: bool = False,
 ) -> np.ndarray:
     """The sums of ``gradient`` and of ``gradient*xhat`` over the rows, as two rows: the gradients of beta and gamma."""
     out = np.zeros((2, x.shape[1]), x.dtype) if out is None else out
     some = slice(*columns or (0, x.shape[1]))
-    xhat = (x - mean) / np.sqrt(variance + x.dtype.type(epsilon))
-    out[0, some] = gradient.sum(axis=0, dtype=np.float64)[some]
-    out[1, some] = (gradient * xhat).sum(axis=0, dtype=np.float64)[some]
+    xhat, _ = _normalized(x, mean, variance, epsilon)
+    sums = np.stack([terms.sum(axis=0, dtype=np.float64)[some] for terms in (gradient, gradient * xhat)])
+    out[:, some] = out[:, some] + sums if accumulate else sums
     return out
 
 
 def batch_norm_backward(
     gradient: np.ndarray,
     x: np.ndarray,
-    mean: np.ndarray,
-    variance: np.ndarray,
+    mean: np.ndarray | None,
+    variance: np.ndarray | None,
     gamma: np.ndarray | None,
     sums: np.ndarray | None,
     count: int,
@@ -127,7 +139,7 @@ def batch_norm_backward(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """`sums` are over all `count` rows of the batch; without them mean and variance are constants."""
-    inverse = 1 / np.sqrt(variance + x.dtype.type(epsilon))
+    xhat, inverse = _normalized(x, mean, variance, epsilon)
     if sums is not None:
-        gradient = gradient - sums[0] / count - (x - mean) * inverse * (sums[1] / count)
+        gradient = gradient - sums[0] / count - xhat * (sums[1] / count)
     return into(out, _scaled(gradient, gamma) * inverse)

@@ -108,7 +108,7 @@ cdef void sums_of_columns(const Job* job, int s, int id, int count, const char* 
         norm(stage).epsilon, share(stage.n_out, id, count, COLUMN_GRAIN),
         share(stage.n_out, id + 1, count, COLUMN_GRAIN),
         m, gradients(job.plan, job.ws, stage, 0), stage.ld, x, ldx, mean_of(job, stage), variance_of(job, stage),
-        column(job, stage, SUM_GRADIENT), column(job, stage, SUM_PRODUCT)
+        column(job, stage, SUM_GRADIENT), column(job, stage, SUM_PRODUCT), False
     )
 
 
