@@ -147,6 +147,8 @@ class Layer(Description, noun="a layer", tag="kind"):
         The shape of its output, if that does not depend on the input.
     reshapes : bool
         Whether it changes nothing but the shape.
+    random : bool
+        Whether it is random in training.
     depth, size : int
         How deep residual layers are nested in it; the number of layers, itself and those within it.
     """
@@ -160,6 +162,7 @@ class Layer(Description, noun="a layer", tag="kind"):
     size = 1
     fixed_shape = None  # type: tuple[int, ...] | None
     reshapes = False
+    random = False
     trainable = True
     l1 = 0.0
     l2 = 0.0

@@ -48,6 +48,7 @@ class Dropout(Layer, name="dropout"):
     array([[1., 1., 1., 1., 1., 1., 1., 1.]], dtype=float32)
     """
 
+    random = True
     rate: float = Field(_rate)
 
     def add_stages(self, to: Compiler, path: str) -> None:
@@ -80,6 +81,7 @@ class GaussianNoise(Layer, name="gaussian_noise"):
     False
     """
 
+    random = True
     stddev: float = Field(check_penalty)
 
     def add_stages(self, to: Compiler, path: str) -> None:

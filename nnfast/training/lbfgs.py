@@ -13,7 +13,7 @@ from nnfast._threads import get_num_threads
 from nnfast._validation import ignore_float_errors
 from nnfast.engine.program import aligned_zeros
 from nnfast.gradients.network import gradient_and_loss
-from nnfast.layers import Dropout, GaussianNoise, walk
+from nnfast.layers import walk
 from nnfast.metrics import Scoring
 from nnfast.optimizers import LBFGS
 
@@ -57,7 +57,7 @@ class Minimization:
 
         layers = dict(walk(network.layers))
         for path, layer in layers.items():
-            if isinstance(layer, (Dropout, GaussianNoise)):
+            if layer.random:
                 raise ValueError(
                     f"L-BFGS needs a loss that is not random, but layers[{path}] is random in training: {layer!r}"
                 )
