@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from nnfast._description import Description
-from nnfast._validation import MAX_SIZE, check_float, shown
+from nnfast._validation import MAX_SIZE, as_array, check_float, shown
 from nnfast.activations import resolve_activation
 
 if TYPE_CHECKING:
@@ -138,7 +140,7 @@ class Layer(Description, noun="a layer", tag="kind"):
     kind : str
         Its name in files.
     numbered_as : str
-        Layers with the same arrays are numbered together: W1, W2, ...; gamma1, ...
+        The first of its arrays: layers with the same arrays are numbered together, W1, W2, ...; gamma1, ...
     function : Activation
         The activation that it ends in.
     layers : tuple of Layer
@@ -266,3 +268,9 @@ class Layer(Description, noun="a layer", tag="kind"):
 def check_penalty(name: str, value: Any) -> float:
     """Return a factor of a penalty: a finite number that is not negative."""
     return check_float(name, value, 0.0)
+
+
+def check_values(name: str, value: Any) -> float | np.ndarray:
+    """Return initial values: a finite number, or a vector of them."""
+    array = as_array(name, value, np.float64, ndim=(0, 1), finite=True)
+    return array.copy() if array.ndim else float(array)

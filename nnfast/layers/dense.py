@@ -11,7 +11,7 @@ from nnfast._description import Field
 from nnfast._validation import as_array, check_bool, check_int
 from nnfast.activations import Activation, activation_from, resolve_activation
 from nnfast.initializers import check_initializer, initial_weights
-from nnfast.layers.base import Array, Compiler, Layer, check_penalty
+from nnfast.layers.base import Array, Compiler, Layer, check_penalty, check_values
 from nnfast.layers.elementwise import check_mixing
 
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ def _activation(name: str, value: Any) -> Activation:
 
 def _initializer(name: str, value: Any) -> Any:
     return None if value is None else check_initializer(value)
-
-
-def _biases(name: str, value: Any) -> np.ndarray:
-    return as_array(name, value, np.float64, ndim=(0, 1), finite=True).copy()
 
 
 class Dense(Layer, name="dense"):
@@ -81,7 +77,7 @@ class Dense(Layer, name="dense"):
     LeakyReLU(negative_slope=0.2)
     """
 
-    numbered_as = "dense"
+    numbered_as = "W"
     units: int = Field(_units)
     activation: str | Activation = Field(_activation, default="identity")  # type: ignore[assignment]
     use_bias: bool = Field(check_bool, default=True, kw_only=True)
@@ -89,7 +85,7 @@ class Dense(Layer, name="dense"):
     l2: float = Field(check_penalty, default=0.0, kw_only=True)
     trainable: bool = Field(check_bool, default=True, kw_only=True)
     initializer: str | float | ArrayLike | None = Field(_initializer, default=None, kw_only=True, in_files=False)
-    bias_initializer: float | ArrayLike = Field(_biases, default=0.0, kw_only=True, in_files=False, shown=False)
+    bias_initializer: float | ArrayLike = Field(check_values, default=0.0, kw_only=True, in_files=False, shown=False)
 
     def settle(self) -> None:
         own = vars(self)
@@ -100,9 +96,9 @@ class Dense(Layer, name="dense"):
         if self.initializer is None:
             own["initializer"] = function.initializer
         biases = own["bias_initializer"]
-        if biases.ndim:
+        if np.ndim(biases):
             as_array("bias_initializer", biases, shape=(self.units,))
-        if not self.use_bias and biases.any():
+        if not self.use_bias and np.any(biases):
             raise ValueError("bias_initializer has no effect with use_bias=False")
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

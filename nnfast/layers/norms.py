@@ -21,7 +21,7 @@ def _momentum(name: str, value: Any) -> float:
 class _Norm(Layer):
     """What batch and layer normalization have in common."""
 
-    numbered_as = "norm"
+    numbered_as = "gamma"
     epsilon: float = Field(_positive, default=1e-5, kw_only=True)
     affine: bool = Field(check_bool, default=True, kw_only=True)
     l1: float = Field(check_penalty, default=0.0, kw_only=True)
