@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ class Stage:
 def stages_of(layers: Sequence[nf.layers.Layer]) -> list[Stage]:
     """The stages that layers become, with the names of their arrays."""
     stages: list[Stage] = []
-    numbers = {"W": 0, "gamma": 0}
+    numbers: Counter[str] = Counter()
 
     def add(layer: nf.layers.Layer) -> None:
         if layer.reshapes:
@@ -49,11 +50,10 @@ def stages_of(layers: Sequence[nf.layers.Layer]) -> list[Stage]:
                 add(inner)
             stages.append(Stage("add", layer, other=other))
             return
-        roles = {"dense": ("W", "b"), "layer_norm": ("gamma", "beta")}.get(layer.kind, ())
-        roles = ("gamma", "beta", "mean", "variance") if layer.kind == "batch_norm" else roles
-        if roles:
-            numbers[roles[0]] += 1
-        stages.append(Stage(layer.kind, layer, {role: f"{role}{numbers[roles[0]]}" for role in roles}))
+        numbers[layer.numbered_as] += 1
+        arrays = (*layer.arrays((1,)), *layer.statistics((1,)))
+        names = {array.role: f"{array.role}{numbers[layer.numbered_as]}" for array in arrays}
+        stages.append(Stage(layer.kind, layer, names))
 
     for layer in layers:
         add(layer)
@@ -85,7 +85,7 @@ class NumpyNetwork:
     # ---- one stage, forward and backward
 
     def array(self, stage: Stage, role: str) -> np.ndarray | None:
-        return self.parameters.get(stage.names[role])
+        return self.parameters.get(stage.names.get(role, ""))
 
     def function(self, s: int, x: np.ndarray) -> np.ndarray:
         return getattr(reference, self.activations[s])(x, *self.parameter(s))
@@ -128,20 +128,25 @@ class NumpyNetwork:
                 return reference.layer_norm(x, self.array(stage, "gamma"), self.array(stage, "beta"), layer.epsilon)
             case "add":
                 return x + chain[stage.other]
-        return x
+            case "dropout" | "gaussian_noise":
+                return x
+        raise NotImplementedError(f"NumpyNetwork.through needs a case for {stage.kind!r}")
 
     def back(
         self, s: int, chain: list[np.ndarray], gradient: np.ndarray, training: bool, found: dict[str, np.ndarray]
     ) -> np.ndarray:
         """The gradient with respect to the input of stage `s`; those of parameters are written to `found`."""
         stage, x = self.stages[s], chain[s]
+
+        def keep(**gradients: np.ndarray) -> None:
+            found.update({stage.names[role]: g for role, g in gradients.items() if role in stage.names})
+
         layer = stage.layer
         match stage.kind:
             case "dense":
                 z = reference.dense(x, self.array(stage, "W"), self.array(stage, "b"))
                 gradient = self.back_through_function(s, z, chain[s + 1], gradient)
-                found[stage.names["W"]] = reference.dense_backward_weights(x, gradient)
-                found[stage.names["b"]] = reference.dense_backward_bias(gradient)
+                keep(W=reference.dense_backward_weights(x, gradient), b=reference.dense_backward_bias(gradient))
                 return reference.dense_backward_input(gradient, self.array(stage, "W"))
             case "activation":
                 return self.back_through_function(s, x, chain[s + 1], gradient)
@@ -152,7 +157,7 @@ class NumpyNetwork:
             case "batch_norm":
                 moments = self.column_moments(stage, x, training)
                 sums = reference.batch_norm_sums(gradient, x, *moments, layer.epsilon)
-                found[stage.names["beta"]], found[stage.names["gamma"]] = sums
+                keep(beta=sums[0], gamma=sums[1])
                 sums = sums if self.from_batch(stage, training) else None
                 return reference.batch_norm_backward(
                     gradient, x, *moments, self.array(stage, "gamma"), sums, len(x), layer.epsilon
@@ -161,9 +166,11 @@ class NumpyNetwork:
                 stats, gamma, beta = np.empty((len(x), 2)), np.empty(x.shape[1]), np.empty(x.shape[1])
                 reference.layer_norm(x, None, None, layer.epsilon, stats)
                 reference.layer_norm_backward_parameters(gradient, x, stats, gamma, beta)
-                found[stage.names["gamma"]], found[stage.names["beta"]] = gamma, beta
+                keep(gamma=gamma, beta=beta)
                 return reference.layer_norm_backward(gradient, x, self.array(stage, "gamma"), stats)
-        return gradient
+            case "dropout" | "gaussian_noise" | "add":
+                return gradient
+        raise NotImplementedError(f"NumpyNetwork.back needs a case for {stage.kind!r}")
 
     def back_through_function(self, s: int, z: np.ndarray, out: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         activation = self.activations[s]
@@ -202,8 +209,9 @@ class NumpyNetwork:
 
     def penalised(self) -> Iterator[tuple[str, float, float]]:
         for stage in self.stages:
-            if stage.kind != "add" and (stage.layer.l1 or stage.layer.l2):
-                yield stage.names.get("W") or stage.names["gamma"], stage.layer.l1, stage.layer.l2
+            for array in stage.layer.arrays((1,)):
+                if array.l1 or array.l2:
+                    yield stage.names[array.role], array.l1, array.l2
 
     def loss_of(
         self, x: np.ndarray, y: np.ndarray, *, training: bool = False, weights: np.ndarray | None = None

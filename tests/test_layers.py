@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 import pytest
+from gradient_cases import LAYERS
 from numpy_network import unchanged
 from optimizer_cases import OPTIMIZERS
 from tolerances import assert_close
@@ -591,13 +592,9 @@ def test_layers_compare_by_value():
             nf.Dense(2, initializer=[[1.0, 2.0]]),
             nf.Dense(2, initializer=[[1.0], [2.0]]),
             nf.Dense(2, bias_initializer=[1.0, 2.0]),
-            nf.Activation("relu"),
-            nf.Rescaling(2.0),
-            nf.Dropout(0.5),
-            nf.GaussianNoise(0.5),
             nf.BatchNorm(),
-            nf.BatchNorm(momentum=0.5),
             nf.LayerNorm(),
+            *(make(3) for make in LAYERS.values()),
             nf.Residual([nf.Dense(2)]),
             nf.Residual([nf.Dense(2), nf.Dense(2)]),
         ]

@@ -116,10 +116,7 @@ def constructor(kind: type) -> Call:
     return plain(kind, positional, keywords)
 
 
-LAYERS = (
-    nf.Dense, nf.Activation, nf.Rescaling, nf.Flatten, nf.Reshape, nf.Dropout, nf.GaussianNoise, nf.BatchNorm,
-    nf.LayerNorm, nf.Residual,
-)  # fmt: skip
+LAYERS = tuple(nf.layers.Layer.registry.values())
 KINDS = (
     *LAYERS,
     *optimizers.NAMES.values(),

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from gradient_cases import LAYERS
 from numpy_network import state
 from rounds import seeds
 
@@ -159,9 +160,7 @@ HOSTILE = [
     {"kind": "residual"},
     {"kind": "dense", "units": 2**28, "activation": "relu"}, {"name": "quantile", "quantiles": [0.5]},
     {"name": "quantile", "quantiles": [i / 20_001 for i in range(1, 20_001)]},
-    {"kind": "activation", "function": "relu"}, {"kind": "rescaling", "scale": 1.0},
-    {"kind": "layer_norm", "affine": False},
-    {"kind": "residual", "layers": [{"kind": "dropout", "rate": 0.1}]},
+    *(make(4).config() for make in LAYERS.values()),
 ]  # fmt: skip
 
 
