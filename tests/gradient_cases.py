@@ -1,7 +1,7 @@
 """One table of everything that has a gradient: each layer, activation and loss is a row.
 
-Each addition needs a row here; tests/test_gradient_cases.py reports what has none, and builds networks from
-the rows.
+Each addition to nnfast needs a row here; tests/test_gradient_cases.py and tests/test_contract.py report what has none,
+and all tests of layers build their networks from the rows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The package's structure: twins with equal names and signatures, imports in one direction, the choice of a level."""
+"""The package's structure: twins with equal names and signatures, what belongs to a layer, imports in one direction,
+the choice of a level."""
 
 from __future__ import annotations
 
@@ -11,13 +12,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gradient_cases
 import kernel_calls as kernels
 import pytest
 from hypothesis import settings
 from optimizer_cases import OPTIMIZERS
 
 import nnfast
-from nnfast import activations, functions, losses, metrics, optimizers, reference
+from nnfast import activations, functions, layers, losses, metrics, optimizers, reference
+from nnfast.engine.program import STAGES
 from nnfast.kernels import arrays, dispatch
 
 PACKAGE = Path(nnfast.__file__).parent
@@ -108,6 +111,102 @@ def test_stubs_say_what_the_compiled_modules_are(module):
     for node in body:
         if isinstance(node, ast.AnnAssign):
             assert hasattr(module, node.target.id)
+
+
+# ---- what is to be added with a layer: the list in CONTRIBUTING.md
+
+ROOT = Path(__file__).parent.parent
+
+
+def in_backquotes(name, pattern=".*"):
+    """The words in backquotes in the part of a document that `pattern` finds; the test is skipped without it."""
+    path = ROOT / name
+    if not path.exists():
+        pytest.skip(f"{name} is not beside the tests")
+    return set(re.findall(r"`(\w+)`", re.search(pattern, path.read_text(encoding="utf-8"), re.DOTALL)[0]))
+
+
+PLACES_OF_LAYERS = {
+    "__all__ of nnfast/layers/__init__.py": lambda: set(layers.__all__),
+    "__all__ of nnfast/__init__.py": lambda: set(nnfast.__all__),
+    "LAYERS of tests/gradient_cases.py": lambda: {name.split()[0] for name in gradient_cases.LAYERS},
+    "the table in README.md": lambda: in_backquotes("README.md", r"\n\| layers \|[^\n]*"),
+    "CHANGELOG.md": lambda: in_backquotes("CHANGELOG.md"),
+}
+
+
+def layers_missing_from(place):
+    return sorted({kind.__name__ for kind in layers.Layer.registry.values()} - PLACES_OF_LAYERS[place]())
+
+
+@pytest.mark.parametrize("place", PLACES_OF_LAYERS)
+def test_every_layer_is_in(place):
+    assert not layers_missing_from(place), f"add to {place}"
+
+
+@pytest.mark.parametrize("place", PLACES_OF_LAYERS)
+def test_a_layer_that_was_forgotten_is_named(place, monkeypatch):
+    class Forgotten(layers.Layer):
+        pass
+
+    monkeypatch.setitem(layers.Layer.registry, "forgotten", Forgotten)
+    assert "Forgotten" in layers_missing_from(place)
+
+
+ENGINE = PACKAGE / "engine"
+KINDS = {path.name: path.read_text(encoding="utf-8") for path in (ENGINE / "stages").glob("*.pxi")}
+PROGRAM = (ENGINE / "program.pyx").read_text(encoding="utf-8")
+PLAN = (ENGINE / "plan.pxi").read_text(encoding="utf-8")
+
+
+def registered(files):
+    """The kinds of stages that files register: whether each is random, by name."""
+    pattern = re.compile(r'^register_kind\(\s*(\w+), b"(\w+)", [^,]+, (True|False),', re.MULTILINE)
+    kinds = [kind for text in files.values() for kind in pattern.findall(text)]
+    assert all(code == name.upper() for code, name, _ in kinds)
+    return {name: random == "True" for _, name, random in kinds}
+
+
+def stages_missing(files, program):
+    """What is wrong with the files of engine/stages: one sentence for each kind or file."""
+    codes = re.search(r"^cpdef enum StageCode:\n((?:    \w+\n)+)", PLAN, re.MULTILINE)[1].lower().split()
+    included = re.findall(r'^include "stages/(\w+\.pxi)"', program, re.MULTILINE)
+    missing = [f"no file in engine/stages registers {name.upper()} of plan.pxi" for name in codes]
+    found = registered(files)
+    return [text for name, text in zip(codes, missing, strict=True) if name not in found] + [
+        f"program.pyx does not include stages/{name}" for name in sorted(set(files) - set(included))
+    ]
+
+
+def test_every_stage_has_a_file():
+    assert stages_missing(KINDS, PROGRAM) == []
+    assert set(registered(KINDS)) == set(STAGES)
+
+
+def test_a_stage_without_a_file_is_named():
+    others = {name: text for name, text in KINDS.items() if name != "rescaling.pxi"}
+    assert stages_missing(others, PROGRAM) == ["no file in engine/stages registers RESCALING of plan.pxi"]
+    program = PROGRAM.replace('include "stages/rescaling.pxi"\n', "")
+    assert stages_missing(KINDS, program) == ["program.pyx does not include stages/rescaling.pxi"]
+
+
+def test_a_layer_is_random_where_its_stage_is():
+    random = registered(KINDS)
+    kinds = {name: kind for name, kind in layers.Layer.registry.items() if name in random}
+    assert {name: kind.random for name, kind in kinds.items()} == {name: random[name] for name in kinds}
+    assert True in random.values()
+
+
+def stages_of_cases():
+    """The kinds of stages in the networks of gradient_cases.py."""
+    for make in gradient_cases.LAYERS.values():
+        compiler = layers.Compiler((4,))
+        compiler.add_layers([make(4)])
+        yield from (stage["kind"] for stage in compiler.stages)
+
+
+def test_every_stage_has_gradient_cases():
+    assert set(STAGES) == set(stages_of_cases()), "LAYERS of tests/gradient_cases.py needs a layer with each stage"
 
 
 # ---- imports run in one direction
