@@ -48,7 +48,23 @@ def everything(width: int = 24, *, l2: float = 1e-3) -> list[nf.layers.Layer]:
     ]
 
 
+def every_layer(width: int) -> list[nf.layers.Layer]:
+    """Each row of gradient_cases.py."""
+    return [*(make(width) for make in LAYERS.values()), D(CLASSES, "softmax")]
+
+
+def every_layer_that_fuses(width: int) -> list[nf.layers.Layer]:
+    """Without batch norms and penalised weights: in small batches each layer is updated in its backward pass."""
+    return [
+        layer
+        for layer in every_layer(width)
+        if not any(isinstance(part, BN) or (isinstance(part, D) and part.l2) for _, part in walk([layer]))
+    ]
+
+
 CHAINS = {
+    "every layer": lambda: every_layer(FEATURES),
+    "every layer that fuses": lambda: every_layer_that_fuses(FEATURES),
     "everything": everything,
     "no batch norm": lambda: [
         nf.Dropout(0.3), R([LN(), D(FEATURES, "gelu")]), D(9, "relu"), LN(), D(CLASSES, "softmax"),
@@ -90,9 +106,18 @@ by_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 @by_dtype
 @pytest.mark.parametrize("rows", [3, 64, 302])
-def test_any_number_of_threads_gives_the_same_bits(rows, dtype):
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: everything(200),
+        lambda: [D(200), *every_layer(200)],
+        lambda: [D(200), *every_layer_that_fuses(200)],
+    ],
+    ids=["everything", "every layer", "every layer that fuses"],
+)
+def test_any_number_of_threads_gives_the_same_bits(layers, rows, dtype):
     """Wide layers: there is work for several threads."""
-    net = nf.Sequential(everything(200), input_shape=FEATURES, dtype=dtype, seed=3)
+    net = nf.Sequential(layers(), input_shape=FEATURES, dtype=dtype, seed=3)
     x, y = make_data(net, rows)
     weights = np.random.default_rng(0).random(rows)
     seen = []
@@ -152,7 +177,11 @@ def test_a_step_is_its_parts(chain, rows, dtype):
     assert state(net)[:2] == state(twin)[:2] == state(clipped)[:2]
 
 
-@pytest.mark.parametrize("chain", [name for name in CHAINS if name != "everything"])
+def is_penalised(chain):
+    return any(layer.l1 or layer.l2 for _, layer in walk(CHAINS[chain]()))
+
+
+@pytest.mark.parametrize("chain", [name for name in CHAINS if not is_penalised(name)])
 def test_a_loop_of_ones_own_is_training(chain):
     """With the sum of squared errors, whose gradient is one subtraction."""
     layers = CHAINS[chain]()
