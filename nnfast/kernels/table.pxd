@@ -319,8 +319,8 @@ cdef struct Kernels:
         double epsilon, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const void* mean,
         const void* variance, const void* gamma, const void* beta, void* y, Py_ssize_t ldy
     ) noexcept nogil
-    # columns first..last of sum(gradient) and of sum(gradient xhat): also the gradients of beta and gamma; either may be
-    # NULL
+    # columns first..last of sum(gradient) and of sum(gradient xhat), also the gradients of beta and gamma; either may
+    # be NULL
     void (*batch_norm_sums)(
         double epsilon, Py_ssize_t first, Py_ssize_t last, Py_ssize_t m, const void* gradient, Py_ssize_t ldg,
         const void* x, Py_ssize_t ldx, const void* mean, const void* variance, void* sum_gradient, void* sum_product,
