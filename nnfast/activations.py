@@ -19,6 +19,7 @@ __all__ = [
     "Identity",
     "LeakyReLU",
     "LogSoftmax",
+    "Mish",
     "ReLU",
     "SiLU",
     "Sigmoid",
@@ -313,6 +314,20 @@ class Softplus(Activation, name="softplus"):
     def settle(self) -> None:
         """Store the parameter under the name that the kernels use."""
         vars(self).update(alpha=self.beta)
+
+
+class Mish(Activation, name="mish"):
+    """``x * tanh(log(1 + exp(x)))``, smooth and not monotonic (Misra 2019).
+
+    Examples
+    --------
+    >>> from nnfast.activations import Mish
+    >>> Mish().name
+    'mish'
+    """
+
+    from_input = True
+    initializer = "he_normal"
 
 
 class HardSigmoid(Activation, name="hard_sigmoid"):

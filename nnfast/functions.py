@@ -5,8 +5,8 @@ computed in float32; everything else (float64, integers, lists) in float64. Any 
 writable array of the result's shape and dtype, and may overlap the input.
 
 Every ``f_backward`` returns the gradient that flows back through ``f``. Those of activations are computed from the
-*output* ``f(x)``, which a forward pass has at hand; those of `gelu`, `silu` and `softplus`, whose output does not
-determine the derivative, from the input ``x``.
+*output* ``f(x)``, which a forward pass has at hand; those of `gelu`, `silu`, `softplus` and `mish`, whose
+output does not determine the derivative, from the input ``x``.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ __all__ = [
     "mean_absolute_error_backward",
     "mean_squared_error",
     "mean_squared_error_backward",
+    "mish",
+    "mish_backward",
     "poisson",
     "poisson_backward",
     "quantile",
@@ -769,6 +771,34 @@ def softplus_backward(
     """
     beta = check_float("beta", beta, 0.0, open_ends=True)
     return _activate_backward("softplus", gradient, x, out, "x", beta=beta)
+
+
+@_documented(_ACTIVATION)
+def mish(x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """``x * tanh(log(1 + exp(x)))``.
+
+    Notes
+    -----
+    Misra (2019).
+
+    Examples
+    --------
+    >>> mish([-1.0, 0.0, 2.0]).round(4)
+    array([-0.3034,  0.    ,  1.944 ])
+    """
+    return _activate("mish", x, out)
+
+
+@_documented(_FROM_INPUT)
+def mish_backward(gradient: ArrayLike, x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """``gradient`` times the derivative of `mish` at ``x``.
+
+    Examples
+    --------
+    >>> mish_backward([1.0, 1.0], [0.0, 2.0]).round(4)
+    array([0.6   , 1.0693])
+    """
+    return _activate_backward("mish", gradient, x, out, "x")
 
 
 @_documented(_LOSS)

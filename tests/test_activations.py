@@ -42,6 +42,7 @@ EXACT = {
     "gelu_tanh": lambda x: x * scipy.special.expit(np.sqrt(8 / np.pi) * (x + 0.044715 * x**3)),
     "silu": lambda x: x * scipy.special.expit(x),
     "softplus": softplus,
+    "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
     "log_softmax": lambda x: scipy.special.log_softmax(x, axis=-1),
 }
 
@@ -82,6 +83,8 @@ def test_hand_computed_values(module, dtype):
     assert_close(module.silu(np.ones(1, dtype)), [0.7310585786300049])
     assert_close(derivative(module, "silu", np.ones(1, dtype), ()), [0.9276705118714869])
     assert_close(module.softplus(np.zeros(1, dtype), 2.0), [0.34657359027997264])
+    assert_close(module.mish(np.array([1, -1], dtype)), [0.8650983882673103, -0.30340146137410895])
+    assert_close(derivative(module, "mish", np.array([0, 1], dtype), ()), [0.6, 1.0490362200997922])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -153,6 +156,7 @@ def test_error_in_float64(name):
         "gelu_tanh": lambda x: x / (1 + mp.exp(-mp.sqrt(8 / mp.pi) * (x + mp.mpf("0.044715") * x**3))),
         "silu": lambda x: x / (1 + mp.exp(-x)),
         "softplus": lambda x: mp.log1p(mp.exp(-abs(x))) + max(x, 0),
+        "mish": lambda x: x * mp.tanh(mp.log1p(mp.exp(x))),
     }[name]
     rng = np.random.default_rng(5)
     x = np.concatenate(

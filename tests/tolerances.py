@@ -6,7 +6,9 @@ import numpy as np
 
 # The largest error of a compiled elementary function, in units in the last place: the bounds that
 # nnfast/kernels/elementary.pxi and activations.pxi state, at every level and in both dtypes.
-ULPS = {"exp": 2, "log": 2, "tanh": 4, "sigmoid": 4, "elu": 2, "selu": 3, "gelu": 6, "silu": 4, "softplus": 3}
+ULPS = {
+    "exp": 2, "log": 2, "tanh": 4, "sigmoid": 4, "elu": 2, "selu": 3, "gelu": 6, "silu": 4, "softplus": 3, "mish": 5,
+}  # fmt: skip
 
 # The largest error of a result, relative to its scale. The scale of an elementwise result is its own magnitude; of a
 # sum, the sum of the magnitudes of its terms; of a central difference, that of the function and its derivative.

@@ -29,6 +29,7 @@ cpdef enum Function:  # elementwise functions and, before EXP, activations
     GELU_TANH
     SILU
     SOFTPLUS
+    MISH
     SOFTMAX
     LOG_SOFTMAX
     EXP

@@ -194,6 +194,15 @@ def softplus_backward(
     return into(out, gradient * sigmoid(beta * x))
 
 
+def mish(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    return into(out, np.copysign(_weighed(np.abs(x), np.tanh(softplus(x))), x))
+
+
+def mish_backward(gradient: np.ndarray, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    t = np.tanh(softplus(x))
+    return into(out, gradient * (t + _weighed(x, sigmoid(x) * (1 - t * t))))
+
+
 def apply_keep(
     x: np.ndarray,
     activation: str,
