@@ -28,7 +28,7 @@ from nnfast.layers import (
     Reshape,
     Residual,
 )
-from nnfast.optimizers import LBFGS, SGD, Adadelta, Adagrad, Adam, AdamW, NAdam, RMSprop
+from nnfast.optimizers import LBFGS, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, NAdam, RMSprop
 from nnfast.sequential import Sequential, load
 from nnfast.training import History
 
@@ -63,6 +63,7 @@ __all__ = [
     "GradientReport",
     "History",
     "LayerNorm",
+    "Lion",
     "NAdam",
     "Perceptron",
     "RMSprop",

@@ -1,7 +1,7 @@
 """Optimizers as descriptions: hyperparameters only. Their state is part of the network that they train.
 
 Hyperparameters may be changed at any time and are read at each call; one object can be shared by many networks.
-Definitions and defaults are PyTorch's.
+Definitions and defaults are PyTorch's; those of `Lion`, which PyTorch does not have, are its paper's.
 """
 
 from __future__ import annotations
@@ -427,6 +427,51 @@ class NAdam(Optimizer, name="nadam"):
 
     def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
         return 0.0, 0.0
+
+
+class Lion(Optimizer, name="lion"):
+    """Lion: a step moves each parameter by the learning rate, against the sign of a mean of its gradients.
+
+    Parameters
+    ----------
+    learning_rate : float or Schedule
+        The length of a step, above zero; or one of `nnfast.schedules`. The paper recommends a third to a tenth of the
+        learning rate that is right for `AdamW`, with a weight decay that is as many times larger.
+    beta1 : float
+        Weight of the running mean in the direction of a step, in [0, 1); the gradient has weight ``1 - beta1``.
+    beta2 : float
+        Decay of the running mean, in [0, 1).
+    weight_decay : float
+        At least 0: each step begins with ``W *= 1 - learning_rate * weight_decay``.
+    decay_biases, clip_value, clip_norm, average_decay
+        See `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a hyperparameter is out of its range.
+
+    Notes
+    -----
+    Chen et al., "Symbolic discovery of optimization algorithms" (2023), https://arxiv.org/abs/2302.06675, algorithm 2:
+    ``W -= learning_rate * (sign(beta1 * m + (1 - beta1) * gradient) + weight_decay * W)``, then
+    ``m = beta2 * m + (1 - beta2) * gradient``. The sign of zero is zero: a parameter that never had a gradient does not
+    move. The sign of NaN is NaN.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.Lion(weight_decay=0.01)
+    Lion(learning_rate=0.0001, weight_decay=0.01)
+    """
+
+    constants = {"decoupled_weight_decay": True}  # noqa: RUF012
+    learning_rate: float | Schedule = Field(_rate, default=1e-4)
+    beta1: float = Field(_below_one, default=0.9, kw_only=True)
+    beta2: float = Field(_below_one, default=0.99, kw_only=True)
+
+    def moments(self, checked: dict[str, Any]) -> tuple[float | None, ...]:
+        return (0.0,)
 
 
 class Adagrad(Optimizer, name="adagrad"):

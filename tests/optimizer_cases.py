@@ -97,6 +97,19 @@ def adam(
     return p
 
 
+def lion(
+    optimizer: nf.Lion, p: np.ndarray, gradient: Callable[[np.ndarray, int], np.ndarray], steps: int
+) -> np.ndarray:
+    """Chen et al. (2023), algorithm 2."""
+    m = np.zeros_like(p)
+    for t in range(1, steps + 1):
+        g = gradient(p, t)
+        c = optimizer.beta1 * m + (1 - optimizer.beta1) * g
+        p = p - optimizer.learning_rate * (np.where(c > 0, 1, np.where(c < 0, -1, 0)) + optimizer.weight_decay * p)
+        m = optimizer.beta2 * m + (1 - optimizer.beta2) * g
+    return p
+
+
 ADAM_OPTIONS = {"learning_rate": 0.01, "beta1": 0.7, "beta2": 0.9, "epsilon": 1e-3}
 
 OPTIMIZERS = {
@@ -236,6 +249,29 @@ OPTIMIZERS = {
             {"learning_rate": 0.01, "weight_decay": 0.1},
             {"learning_rate": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True},
         ),
+    ),
+    "lion": Row(
+        make=lambda: nf.Lion(0.01, beta1=0.8, beta2=0.9, weight_decay=0.5),
+        by_hand=(
+            ByHand(  # the signs of 0, -3, 4 and 0
+                {
+                    "parameters": [1, -2, 3, 0.5], "gradient": [4, -8, 6, 0], "mean": [-4, 2, 2, 0],
+                    "learning_rate": 0.5, "beta1": 0.5, "beta2": 0.75,
+                },
+                {"parameters": [1, -1.5, 2.5, 0.5], "mean": [-2, -0.5, 3, 0]},
+            ),
+            ByHand(  # the gradients are 2 and -1; the parameters first shrink by a quarter
+                {
+                    "parameters": [1, -2], "gradient": [8, -1], "mean": [0, 0], "learning_rate": 0.5, "beta1": 0.5,
+                    "beta2": 0.75, "clip_value": 2.0, "weight_decay": 0.5,
+                },
+                {"parameters": [0.75 - 0.5, -1.5 + 0.5], "mean": [0.5, -0.25]},
+            ),
+        ),
+        program=lion,
+        defaults={"learning_rate": 1e-4, "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.0},
+        jumps=True,
+        hyperparameters={"beta1": 0.75},
     ),
     "adagrad": Row(
         make=lambda: nf.Adagrad(0.05, epsilon=1e-2, initial_accumulator_value=0.1, learning_rate_decay=0.1),

@@ -31,6 +31,7 @@ ALL = [
     "GradientReport",
     "History",
     "LayerNorm",
+    "Lion",
     "NAdam",
     "Perceptron",
     "RMSprop",

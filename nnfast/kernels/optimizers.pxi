@@ -1,5 +1,6 @@
 # One step of an optimizer: a loop over a range of the arenas, a whole vector at a time. The last, partial vector runs
-# the same code on padded copies. The formulas, and the order of operations on the gradient, are PyTorch's.
+# the same code on padded copies. The formulas, and the order of operations on the gradient, are PyTorch's; Lion, which
+# PyTorch does not have, follows its paper.
 #
 # `plain` is a constant wherever a loop is inlined: the gradient is neither scaled nor clipped, and there is no weight
 # decay. The most common optimizers have a separate loop for it.
@@ -99,6 +100,25 @@ cdef inline void rmsprop_steps(
         i += VW
 
 
+cdef inline vreal vsign(vreal x) noexcept nogil:
+    """Return -1, 0 or 1; zero and NaN are returned unchanged."""
+    return vselect(vlt(vzero(), vabs(x)), vcopysign(vset(<real>1), x), x)
+
+
+cdef inline void lion_steps(Py_ssize_t n, real* p, const real* g, real* mean, const Optimizer* o) noexcept nogil:
+    """Chen et al. (2023), algorithm 2."""
+    cdef vreal P, G, M, C
+    cdef Py_ssize_t i = 0
+    while i < n:
+        P = vload(p + i)
+        G = vgradient(False, g + i, P, o)
+        M = vload(mean + i)
+        C = vfma(vset(<real>(1 - o.beta1)), G - M, M)
+        vmean(o.beta2, mean + i, G)
+        vstore(p + i, vfma(vset(<real>(-o.learning_rate)), vsign(C), vdecayed(P, o)))
+        i += VW
+
+
 cdef inline void adadelta_steps(
         Py_ssize_t n, real* p, const real* g, real* square, real* change, const Optimizer* o
 ) noexcept nogil:
@@ -175,6 +195,8 @@ cdef void update_vectors(
         adagrad_steps(n, p, g, a, &o)
     elif o.kind == RMSPROP:
         rmsprop_steps(n, p, g, a, b, c, &o)
+    elif o.kind == LION:
+        lion_steps(n, p, g, a, &o)
     elif o.kind == ADADELTA:
         adadelta_steps(n, p, g, a, b, &o)
     elif o.kind == NADAM:

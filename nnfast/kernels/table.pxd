@@ -131,6 +131,7 @@ cpdef enum OptimizerKind:
     SGD
     ADAGRAD
     RMSPROP
+    LION
     ADADELTA
     ADAM
     ADAMW
@@ -259,8 +260,8 @@ cdef struct Kernels:
     ) noexcept nogil
     # one step of an optimizer on n parameters. The moments that are not NULL, of MAX_MOMENTS, are those it keeps:
     # SGD the momentum; ADAGRAD the sum of squares; RMSPROP the mean of squares, the mean (if centered) and the
-    # momentum; ADADELTA the mean squares of gradient and change; ADAM, ADAMW the mean, the mean of squares and its
-    # largest (with amsgrad); NADAM the mean and the mean of squares
+    # momentum; LION the mean; ADADELTA the mean squares of gradient and change; ADAM, ADAMW the mean, the mean of
+    # squares and its largest (with amsgrad); NADAM the mean and the mean of squares
     void (*update)(
         Py_ssize_t n, void* parameters, const void* gradient, void* const* moments, const Optimizer* optimizer
     ) noexcept nogil

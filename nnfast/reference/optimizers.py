@@ -1,8 +1,9 @@
 """One step of each optimizer, in place; averages and penalties of parameters; and the check for finite values.
 
-Definitions are PyTorch's. `step` counts from 1. All optimizers first prepare the gradient, in this order: it is
-multiplied by `gradient_scale`, which clips the norm of all gradients together; clipped to -clip_value..clip_value; and
-`weight_decay` times the parameters is added, unless the decay is decoupled, which shrinks the parameters themselves.
+Definitions are PyTorch's; Lion, which PyTorch does not have, follows its paper. `step` counts from 1. All optimizers
+first prepare the gradient, in this order: it is multiplied by `gradient_scale`, which clips the norm of all gradients
+together; clipped to -clip_value..clip_value; and `weight_decay` times the parameters is added, unless the decay is
+decoupled, which shrinks the parameters themselves.
 """
 
 from __future__ import annotations
@@ -97,6 +98,28 @@ def rmsprop(
         buffer += change
         change = buffer
     parameters -= learning_rate * change
+
+
+def lion(
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    mean: np.ndarray,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    *,
+    weight_decay: float = 0.0,
+    decoupled_weight_decay: bool = True,
+    clip_value: float | None = None,
+    gradient_scale: float = 1.0,
+) -> None:
+    """Chen et al. (2023), algorithm 2. The sign of zero is zero, and that of NaN is NaN."""
+    decay = 0.0 if decoupled_weight_decay else weight_decay
+    gradient = _prepared(parameters, gradient, decay, clip_value, gradient_scale)
+    if decoupled_weight_decay:
+        parameters *= 1 - learning_rate * weight_decay
+    parameters -= learning_rate * np.sign(mean + (1 - beta1) * (gradient - mean))
+    mean += (1 - beta2) * (gradient - mean)
 
 
 def adadelta(
