@@ -40,10 +40,14 @@ if TYPE_CHECKING:
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_backward",
+    "binary_focal",
+    "binary_focal_backward",
     "cross_entropy",
     "cross_entropy_backward",
     "elu",
     "elu_backward",
+    "focal",
+    "focal_backward",
     "gelu",
     "gelu_backward",
     "hard_sigmoid",
@@ -80,12 +84,16 @@ __all__ = [
     "sigmoid_backward",
     "sigmoid_binary_cross_entropy",
     "sigmoid_binary_cross_entropy_backward",
+    "sigmoid_binary_focal",
+    "sigmoid_binary_focal_backward",
     "silu",
     "silu_backward",
     "softmax",
     "softmax_backward",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
+    "softmax_focal",
+    "softmax_focal_backward",
     "softmax_kl_divergence",
     "softmax_kl_divergence_backward",
     "softplus",
@@ -194,6 +202,13 @@ def _quantiles(quantiles: ArrayLike, prediction: ArrayLike) -> np.ndarray:
 
 def _smoothing(label_smoothing: float) -> float:
     return check_float("label_smoothing", label_smoothing, 0.0, 1.0)
+
+
+def _focal(gamma: float, alpha: float) -> tuple[float, float]:
+    alpha = check_float("alpha", alpha, 0.0, 1.0)
+    if not alpha:
+        raise ValueError("alpha must be above 0, got 0.0")
+    return check_float("gamma", gamma, 0.0), alpha
 
 
 # ---- the sections that the docstrings of a family share, which `_documented` inserts
@@ -1158,6 +1173,90 @@ def binary_cross_entropy_backward(
     return _loss("binary_cross_entropy", prediction, target, out, backward=True, label_smoothing=label_smoothing)
 
 
+@_documented(_LOSS, target=_LABELS, errors="a label is not a class, or `gamma` or `alpha` is out of range")
+def focal(
+    prediction: ArrayLike, target: ArrayLike, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+) -> np.floating:
+    """The focal loss of predicted probabilities of classes, averaged over rows (Lin et al. 2017).
+
+    Parameters
+    ----------
+    gamma : float
+        The exponent, at least 0: the larger, the less likely answers count.
+    alpha : float
+        A factor; in (0, 1].
+
+    Notes
+    -----
+    ``-alpha * sum(target * (1 - prediction)**gamma * log(prediction)) / rows``. Probabilities are clipped to lie at
+    least the dtype's epsilon away from 0 and 1.
+
+    Examples
+    --------
+    >>> focal([[0.25, 0.75]], [1]).round(4)
+    np.float64(0.0045)
+    """
+    gamma, alpha = _focal(gamma, alpha)
+    return _loss("focal", prediction, target, out, labels=True, gamma=gamma, alpha=alpha)
+
+
+@_documented(_LOSS_BACKWARD)
+def focal_backward(
+    prediction: ArrayLike, target: ArrayLike, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the gradient of `focal` with respect to `prediction`.
+
+    Examples
+    --------
+    >>> focal_backward([[0.5, 0.5]], [[0.5, 0.5]], gamma=0.0, alpha=1.0)
+    array([[-1., -1.]])
+    """
+    gamma, alpha = _focal(gamma, alpha)
+    return _loss("focal", prediction, target, out, labels=True, backward=True, gamma=gamma, alpha=alpha)
+
+
+@_documented(_LOSS, errors="or `gamma` or `alpha` is out of range")
+def binary_focal(
+    prediction: ArrayLike, target: ArrayLike, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+) -> np.floating:
+    """The focal loss of predicted probabilities, averaged over all elements (Lin et al. 2017).
+
+    Parameters
+    ----------
+    gamma : float
+        The exponent, at least 0: the larger, the less likely answers count.
+    alpha : float
+        The weight of targets of 1; that of targets of 0 is ``1 - alpha``; in (0, 1].
+
+    Notes
+    -----
+    ``-alpha * target * (1 - p)**gamma * log(p) - (1 - alpha) * (1 - target) * p**gamma * log(1 - p)``. Probabilities
+    are clipped to lie at least the dtype's epsilon away from 0 and 1.
+
+    Examples
+    --------
+    >>> binary_focal([0.75, 0.5], [1, 0]).round(4)
+    np.float64(0.0672)
+    """
+    gamma, alpha = _focal(gamma, alpha)
+    return _loss("binary_focal", prediction, target, out, gamma=gamma, alpha=alpha)
+
+
+@_documented(_LOSS_BACKWARD)
+def binary_focal_backward(
+    prediction: ArrayLike, target: ArrayLike, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the gradient of `binary_focal` with respect to `prediction`.
+
+    Examples
+    --------
+    >>> binary_focal_backward([0.5], [1.0], gamma=0.0, alpha=1.0)
+    array([-2.])
+    """
+    gamma, alpha = _focal(gamma, alpha)
+    return _loss("binary_focal", prediction, target, out, backward=True, gamma=gamma, alpha=alpha)
+
+
 @_documented(_LOSS, prediction="Rows of log-probabilities", target="Rows of probabilities, of the same shape.")
 def kl_divergence(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
     """The Kullback-Leibler divergence of predicted log-probabilities from the target, averaged over rows.
@@ -1274,6 +1373,88 @@ def sigmoid_binary_cross_entropy_backward(
     return _loss(
         "sigmoid_binary_cross_entropy", prediction, target, out, backward=True, label_smoothing=label_smoothing
     )
+
+
+@_documented(_LOSS, target=_LABELS, errors="a label is not a class, or `gamma` or `alpha` is out of range")
+def softmax_focal(
+    prediction: ArrayLike, target: ArrayLike, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+) -> np.floating:
+    """`focal` of ``softmax(prediction)``, computed from the logits.
+
+    Parameters
+    ----------
+    gamma : float
+        The exponent, at least 0: the larger, the less likely answers count.
+    alpha : float
+        A factor; in (0, 1].
+
+    Notes
+    -----
+    Finite for any finite logits.
+
+    Examples
+    --------
+    >>> softmax_focal([[0.0, 0.0]], [1]).round(4)
+    np.float64(0.0433)
+    """
+    gamma, alpha = _focal(gamma, alpha)
+    return _loss("softmax_focal", prediction, target, out, labels=True, gamma=gamma, alpha=alpha)
+
+
+@_documented(_LOSS_BACKWARD)
+def softmax_focal_backward(
+    prediction: ArrayLike, target: ArrayLike, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the gradient of `softmax_focal` with respect to `prediction`.
+
+    Examples
+    --------
+    >>> softmax_focal_backward([[0.0, 0.0]], [1], gamma=0.0, alpha=1.0)
+    array([[ 0.5, -0.5]])
+    """
+    gamma, alpha = _focal(gamma, alpha)
+    return _loss("softmax_focal", prediction, target, out, labels=True, backward=True, gamma=gamma, alpha=alpha)
+
+
+@_documented(_LOSS, errors="or `gamma` or `alpha` is out of range")
+def sigmoid_binary_focal(
+    prediction: ArrayLike, target: ArrayLike, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+) -> np.floating:
+    """`binary_focal` of ``sigmoid(prediction)``, computed from the logits.
+
+    Parameters
+    ----------
+    gamma : float
+        The exponent, at least 0: the larger, the less likely answers count.
+    alpha : float
+        The weight of targets of 1; that of targets of 0 is ``1 - alpha``; in (0, 1].
+
+    Notes
+    -----
+    Finite for any finite logits; for targets of 0 and 1, torchvision's ``sigmoid_focal_loss``.
+
+    Examples
+    --------
+    >>> sigmoid_binary_focal([0.0], [1]).round(4)
+    np.float64(0.0433)
+    """
+    gamma, alpha = _focal(gamma, alpha)
+    return _loss("sigmoid_binary_focal", prediction, target, out, gamma=gamma, alpha=alpha)
+
+
+@_documented(_LOSS_BACKWARD)
+def sigmoid_binary_focal_backward(
+    prediction: ArrayLike, target: ArrayLike, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the gradient of `sigmoid_binary_focal` with respect to `prediction`.
+
+    Examples
+    --------
+    >>> sigmoid_binary_focal_backward([0.0], [1], gamma=0.0, alpha=1.0)
+    array([-0.5])
+    """
+    gamma, alpha = _focal(gamma, alpha)
+    return _loss("sigmoid_binary_focal", prediction, target, out, backward=True, gamma=gamma, alpha=alpha)
 
 
 @_documented(_LOSS, target="Rows of probabilities, of the same shape.")

@@ -29,7 +29,9 @@ from nnfast.kernels import arrays as kernels
 
 __all__ = [
     "BinaryCrossEntropy",
+    "BinaryFocal",
     "CrossEntropy",
+    "Focal",
     "Hinge",
     "Huber",
     "KLDivergence",
@@ -134,6 +136,17 @@ def _smoothing(name: str, value: Any) -> float:
     if smoothing == 1:
         raise ValueError(f"{name} must be below 1, got 1.0, which would erase the labels")
     return smoothing
+
+
+def _not_negative(name: str, value: Any) -> float:
+    return check_float(name, value, 0.0)
+
+
+def _share(name: str, value: Any) -> float:
+    share = check_float(name, value, 0.0, 1.0)
+    if not share:
+        raise ValueError(f"{name} must be above 0, got 0.0")
+    return share
 
 
 def _positive(name: str, value: Any) -> float:
@@ -475,6 +488,104 @@ class Hinge(Loss, name="hinge"):
         if wrong.any():
             raise ValueError(f"y must hold -1 and 1, or 0 and 1, for loss 'hinge', got {target[wrong][0]}")
         return target if low else 2 * target - 1
+
+
+class Focal(Loss, name="focal"):
+    """Cross entropy in which classes that are already likely count less (Lin et al. 2017), averaged over rows.
+
+    Requires an output layer with softmax or log-softmax, and is computed from the inputs of that activation.
+
+    Parameters
+    ----------
+    gamma : float
+        The exponent of ``1 - p``, at least 0: the larger, the less a likely class counts.
+    alpha : float
+        A factor, in (0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `gamma` or `alpha` is not a number in its range.
+
+    Notes
+    -----
+    ``-alpha * sum(target * (1 - p)**gamma * log(p))``, as Keras' ``CategoricalFocalCrossentropy``. With ``gamma=0`` and
+    ``alpha=1`` it is `CrossEntropy`.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> net = nf.Sequential([nf.Dense(2, "softmax", initializer=0.0)], input_shape=1, loss=nf.losses.Focal(gamma=1.0))
+    >>> round(net.loss([[1.0]], [0]), 4)  # 0.25 * 0.5 * log(2)
+    0.0866
+    """
+
+    fused = dict.fromkeys(("softmax", "log_softmax"), "softmax_focal")
+    takes_labels = True
+    gamma: float = Field(_not_negative, default=2.0)
+    alpha: float = Field(_share, default=0.25)
+
+    def numbers(self) -> tuple[float, ...]:
+        """Return `gamma` and `alpha`, which the kernel takes."""
+        return (self.gamma, self.alpha)
+
+    def hint(self, activation: str, n_out: int) -> str:
+        """Return a combination that fits."""
+        return " (for independent outputs, use 'binary_focal' with 'sigmoid')" if activation == "sigmoid" else ""
+
+    def checked_targets(self, target: np.ndarray) -> np.ndarray:
+        """Return the targets; ValueError if rows are not probabilities."""
+        _check_shares(self.name, target)
+        return target
+
+
+class BinaryFocal(Loss, name="binary_focal"):
+    """Binary cross entropy in which answers that are already likely count less, averaged over all elements.
+
+    Requires an output layer with sigmoid, and is computed from the inputs of the sigmoid. Made for rare positive
+    targets (Lin et al. 2017).
+
+    Parameters
+    ----------
+    gamma : float
+        The exponent of the probability of the wrong answer, at least 0: the larger, the less a likely answer counts.
+    alpha : float
+        The weight of targets of 1, in (0, 1]; that of targets of 0 is ``1 - alpha``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `gamma` or `alpha` is not a number in its range.
+
+    Notes
+    -----
+    ``-alpha * target * (1 - p)**gamma * log(p) - (1 - alpha) * (1 - target) * p**gamma * log(1 - p)``; for targets of 0
+    and 1, torchvision's ``sigmoid_focal_loss``.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.losses.BinaryFocal(alpha=0.5)
+    BinaryFocal(gamma=2.0, alpha=0.5)
+    """
+
+    fused = {"sigmoid": "sigmoid_binary_focal"}  # noqa: RUF012
+    threshold = 0.0  # of the inputs of the sigmoid
+    gamma: float = Field(_not_negative, default=2.0)
+    alpha: float = Field(_share, default=0.25)
+
+    def numbers(self) -> tuple[float, ...]:
+        """Return `gamma` and `alpha`, which the kernel takes."""
+        return (self.gamma, self.alpha)
+
+    def hint(self, activation: str, n_out: int) -> str:
+        """Return a combination that fits."""
+        return " (with softmax, use 'focal')" if resolve_activation(activation).classes else ""
+
+    def checked_targets(self, target: np.ndarray) -> np.ndarray:
+        """Return the targets; ValueError if they are not in [0, 1]."""
+        _check_range(self.name, target)
+        return target
 
 
 class KLDivergence(Loss, name="kl_divergence"):

@@ -121,6 +121,8 @@ LOSSES = {
         parameters=(np.array([0.1, 0.5, 0.8]),),
     ),
     "hinge": Loss({"hinge": values}, dict.fromkeys(("identity", "tanh"), (signs,))),
+    "focal": Loss({"focal": shares, "softmax_focal": values}, dict.fromkeys(MIXING, CLASSES)),
+    "binary_focal": Loss({"binary_focal": chances, "sigmoid_binary_focal": values}, {"sigmoid": ANSWERS}),
     "kl_divergence": Loss(
         {"kl_divergence": logarithms, "softmax_kl_divergence": values}, dict.fromkeys(MIXING, CLASSES)
     ),

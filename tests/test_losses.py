@@ -42,6 +42,9 @@ FITTING = {
     "quantile": (nf.losses.Quantile([0.2, 0.7]), "identity", SCORE[:, :2]),
     "hinge": (nf.losses.Hinge(), "identity", 2 * ANSWERS - 1),
     "kl_divergence": (nf.losses.KLDivergence(), "softmax", SHARES),
+    "focal": (nf.losses.Focal(gamma=1.5, alpha=0.6), "softmax", LABELS),
+    "focal shares": (nf.losses.Focal(gamma=0.5), "log_softmax", SHARES),
+    "binary_focal": (nf.losses.BinaryFocal(gamma=3.0, alpha=0.4), "sigmoid", ANSWERS),
 }
 by_loss = pytest.mark.parametrize("name", FITTING)
 
@@ -116,6 +119,43 @@ class TestValues:
         assert_close(module.softmax_kl_divergence(x, t), expected, scale=4.0)
         assert_close(module.softmax_kl_divergence_backward(x, t), (p - t) / 2, scale=2.0 + 0 * p)
 
+    def test_focal(self, module, dtype):
+        """Of the paper: with gamma 2, a class of probability 0.9 counts a hundredth of its cross entropy."""
+        p, t = np.array([[0.9, 0.1], [0.5, 0.5]], dtype), np.array([0, 1])
+        each = [0.01 * math.log(0.9), 0.25 * math.log(0.5)]
+        for target in (t, np.eye(2, dtype=dtype)[t]):
+            assert_close(module.focal(p, target), -0.25 * sum(each) / 2, scale=1.0)
+            assert_close(module.softmax_focal(np.log(p), target), -0.25 * sum(each) / 2, scale=1.0)
+        slopes = [2 * 0.1 * math.log(0.9) - 0.01 / 0.9, 2 * 0.5 * math.log(0.5) - 0.25 / 0.5]
+        expected = np.diag(slopes) * 0.25 / 2
+        assert_close(module.focal_backward(p, t), expected, scale=1 + 0 * p)
+        s = 0.25 / 2 * slopes[0] * 0.9 * 0.1
+        assert_close(module.softmax_focal_backward(np.log(p), t)[0], [s, -s], scale=np.ones(2))
+        assert_close(module.binary_focal(p, np.array([[1, 0], [1, 0]], dtype)), (
+            -0.25 * sum(each) - 0.75 * sum(each)
+        ) / 4, scale=1.0)  # fmt: skip
+        assert_close(module.binary_focal_backward(p[:1], np.ones((1, 2), dtype))[0, 0], 0.125 * slopes[0], scale=1.0)
+
+    @pytest.mark.parametrize("n", [3, 40])
+    @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+    def test_focal_losses_with_scipy(self, module, dtype, n, gamma):
+        rng = np.random.default_rng(n)
+        x, labels = rng.normal(0, 2, size=(5, n)).astype(dtype), rng.integers(0, n, 5)
+        logs = scipy.special.log_softmax(x.astype(float), axis=1)
+        for t in (labels, rng.dirichlet(np.ones(n), 5).astype(dtype)):
+            rows = np.eye(n)[t] if t.ndim == 1 else t.astype(float)
+            expected = -0.7 * (rows * (1 - np.exp(logs)) ** gamma * logs).sum() / 5
+            assert_close(module.softmax_focal(x, t, gamma, 0.7), expected, scale=20.0)
+            assert_close(module.focal(np.exp(logs).astype(dtype), t, gamma, 0.7), expected, scale=20.0)
+            if gamma == 0:
+                whole = module.softmax_cross_entropy_backward(x, t)
+                assert_close(module.softmax_focal_backward(x, t, 0.0, 1.0), whole, scale=1 + 0 * x)
+        t = rng.uniform(size=(5, n)).astype(dtype)
+        log_p, log_q = scipy.special.log_expit(x.astype(float)), scipy.special.log_expit(-x.astype(float))
+        each = 0.7 * t * np.exp(gamma * log_q) * log_p + 0.3 * (1 - t) * np.exp(gamma * log_p) * log_q
+        assert_close(module.sigmoid_binary_focal(x, t, gamma, 0.7), -each.mean(), scale=5.0)
+        assert_close(module.binary_focal(scipy.special.expit(x), t, gamma, 0.7), -each.mean(), scale=5.0)
+
     @pytest.mark.parametrize("n", [3, 40])
     def test_label_smoothing(self, module, dtype, n):
         """The loss of smoothed targets, which weight SciPy's logarithms."""
@@ -142,6 +182,24 @@ class TestValues:
         gradient = (p - smooth) / x.size
         assert_close(module.sigmoid_binary_cross_entropy_backward(x, t, s), gradient, scale=1.0 + 0 * x)
         assert_close(module.binary_cross_entropy_backward(p, t, s), gradient / (p * (1 - p)), scale=10.0 + 0 * x)
+
+
+@pytest.mark.parametrize("n", [3, 40, 5000])
+@pytest.mark.parametrize("name", ["focal", "softmax_focal", "binary_focal", "sigmoid_binary_focal"])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 3.5])
+def test_focal_kernels_are_their_twins_and_their_gradients_numerical_ones(name, n, gamma):
+    rng = np.random.default_rng(n)
+    x = rng.uniform(0.1, 0.9, size=(4, n))
+    for target in (rng.dirichlet(np.ones(n), 4), rng.integers(0, n, 4))[: 1 if "binary" in name else 2]:
+        arguments = x, target, gamma, 0.6
+        for suffix in ("", "_backward"):
+            found = getattr(kernels, name + suffix)(*arguments)
+            assert_close(found, getattr(reference, name + suffix)(*arguments), scale=20.0 + 0 * found)
+        if n < 5000:
+            numerical = nf.numerical_gradient(
+                lambda p, t=target: float(getattr(kernels, name)(p, t, gamma, 0.6)), x, h=1e-5
+            )
+            assert_close(found, numerical, scale=1 + np.abs(numerical), kind="difference")
 
 
 @pytest.mark.parametrize("n", [3, 40, 5000])
@@ -214,6 +272,9 @@ def test_quantiles_are_asked_for():
 @pytest.mark.parametrize(
     ("make_loss", "error", "message"),
     [
+        (lambda: nf.losses.Focal(gamma=-1), ValueError, "^gamma must be a finite number"),
+        (lambda: nf.losses.Focal(alpha=0), ValueError, "^alpha must be above 0, got 0.0"),
+        (lambda: nf.losses.BinaryFocal(alpha=1.5), ValueError, "^alpha must be a finite number"),
         (lambda: nf.losses.Huber(0), ValueError, "^delta must be a finite number"),
         (lambda: nf.losses.Huber("1"), TypeError, "^delta must be a number"),
         (lambda: nf.losses.Poisson(1), TypeError, "^log_input must be True or False"),

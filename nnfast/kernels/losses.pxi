@@ -21,6 +21,34 @@ cdef inline vreal vlog1p_exp(vreal x) noexcept nogil:
     return vlog(u) + (e - (u - vset(<real>1)))/u
 
 
+cdef inline vreal vlog_sigmoid(vreal x) noexcept nogil:
+    """log(1/(1 + exp(-x)))."""
+    return vselect(vlt(x, vzero()), x, vzero()) - vlog1p_exp(x)
+
+
+cdef inline vreal vpower(vreal logs, vreal exponent) noexcept nogil:
+    """exp(logs)**exponent, where 0**0 is 1; NaN stays NaN."""
+    cdef vreal p = vexp(exponent*logs)
+    return vselect(veq(exponent, vzero()), vselect(veq(logs, logs), vset(<real>1), logs), p)
+
+
+cdef inline vreal vnonzero(vreal t, vreal value) noexcept nogil:
+    """t times the value, and 0 where t is 0, even if the value is infinite."""
+    return vselect(veq(t, vzero()), vzero(), t*value)
+
+
+# The focal loss of a probability p of what is true is -(1 - p)^gamma log(p). Both functions take log(p) and log(1 - p),
+# so that nothing cancels.
+
+cdef inline vreal vfocal(vreal log_p, vreal log_q, vreal gamma) noexcept nogil:
+    return -vpower(log_q, gamma)*log_p
+
+
+cdef inline vreal vfocal_slope(vreal log_p, vreal log_q, vreal p, vreal q, vreal gamma) noexcept nogil:
+    """The derivative with respect to the logit, log(p) - log(1 - p): (1 - p)^gamma (gamma p log(p) - (1 - p))."""
+    return vpower(log_q, gamma)*(gamma*vnonzero(p, log_p) - q)
+
+
 cdef inline vreal vloss(int loss, vreal x, vreal t, vreal a, vreal b) noexcept nogil:
     """`a` and `b` are the parameters of the loss, in `LossSpec`."""
     cdef vreal p, d = x - t
@@ -47,6 +75,15 @@ cdef inline vreal vloss(int loss, vreal x, vreal t, vreal a, vreal b) noexcept n
     if loss == KL_DIVERGENCE:  # t (log(t) - x), and 0 where t is 0
         p = vselect(veq(x, x), vzero(), x)
         return vselect(veq(t, vzero()), p, t*(vlog(t) - x))
+    if loss == BINARY_FOCAL:
+        p = vclip(x)
+        d = vlog(vset(<real>1) - p)
+        p = vlog(p)
+        return b*t*vfocal(p, d, a) + (vset(<real>1) - b)*(vset(<real>1) - t)*vfocal(d, p, a)
+    if loss == SIGMOID_BINARY_FOCAL:
+        p = vlog_sigmoid(x)
+        d = vlog_sigmoid(-x)
+        return vnonzero(b*t, vfocal(p, d, a)) + vnonzero((vset(<real>1) - b)*(vset(<real>1) - t), vfocal(d, p, a))
     # a label smoothed by `a`
     t = vfma(a, vset(<real>0.5) - t, t)
     if loss == BINARY_CROSS_ENTROPY:  # -(t log(p) + (1 - t) log(1 - p))
@@ -60,7 +97,7 @@ cdef inline vreal vloss(int loss, vreal x, vreal t, vreal a, vreal b) noexcept n
 
 
 cdef inline vreal vloss_backward(int loss, vreal x, vreal t, vreal a, vreal b) noexcept nogil:
-    cdef vreal p, d = x - t
+    cdef vreal p, q, log_p, log_q, d = x - t
     if loss == SUM_SQUARED_ERROR:
         return d
     if loss == MEAN_SQUARED_ERROR:
@@ -83,6 +120,17 @@ cdef inline vreal vloss_backward(int loss, vreal x, vreal t, vreal a, vreal b) n
         return vselect(vlt(p, vset(<real>1)), -t, vselect(veq(p, p), vzero(), p))
     if loss == KL_DIVERGENCE:
         return vselect(veq(x, x), -t, x)
+    if loss == BINARY_FOCAL:
+        p = vclip(x)
+        q = vset(<real>1) - p
+        d = b*t*vfocal_slope(vlog(p), vlog(q), p, q, a)
+        d = d - (vset(<real>1) - b)*(vset(<real>1) - t)*vfocal_slope(vlog(q), vlog(p), q, p, a)
+        return d/(p*q)
+    if loss == SIGMOID_BINARY_FOCAL:
+        p, q = vsigmoid(x), vsigmoid(-x)
+        log_p, log_q = vlog_sigmoid(x), vlog_sigmoid(-x)
+        d = b*t*vfocal_slope(log_p, log_q, p, q, a)
+        return d - (vset(<real>1) - b)*(vset(<real>1) - t)*vfocal_slope(log_q, log_p, q, p, a)
     t = vfma(a, vset(<real>0.5) - t, t)
     if loss == BINARY_CROSS_ENTROPY:
         p = vclip(x)
@@ -196,6 +244,102 @@ cdef inline double cross_entropy_block(
             vstore_part(gradient + i, -vset(scale)*b/a, lanes)
         i += VW
     return vsum(total)
+
+
+cdef inline vreal target_lanes(const real* t, int64_t label, Py_ssize_t lanes) noexcept nogil:
+    """The first targets of a row; if t is NULL, 1 at the label and 0 elsewhere."""
+    cdef vreal result = vzero()
+    if t != NULL:
+        return vload_part(t, lanes, <real>0)
+    if 0 <= label < lanes:
+        (<real*>&result)[label] = 1
+    return result
+
+
+cdef inline double focal_row(
+        Py_ssize_t n, const real* p, const real* t, int64_t label, const LossSpec* spec, real scale, real* gradient
+) noexcept nogil:
+    cdef double total = 0
+    cdef Py_ssize_t i = 0
+    while i < n:
+        total += focal_block(
+            min(n - i, <Py_ssize_t>SUM_BLOCK), p + i, NULL if t == NULL else t + i, label - i, vset(<real>spec.a),
+            scale*<real>spec.b, NULL if gradient == NULL else gradient + i
+        )
+        i += SUM_BLOCK
+    return spec.b*total
+
+
+cdef inline double focal_block(
+        Py_ssize_t n, const real* x, const real* t, int64_t label, vreal gamma, real scale, real* gradient
+) noexcept nogil:
+    cdef vreal total = vzero(), p, q, b
+    cdef Py_ssize_t i = 0, lanes
+    while i < n:
+        lanes = min(n - i, <Py_ssize_t>VW)
+        p = vclip(vload_part(x + i, lanes, <real>1))
+        q = vset(<real>1) - p
+        b = target_lanes(NULL if t == NULL else t + i, label - i, lanes)
+        total = total + b*vfocal(vlog(p), vlog(q), gamma)
+        if gradient != NULL:
+            b = vset(scale)*b*vfocal_slope(vlog(p), vlog(q), p, q, gamma)/(p*q)
+            vstore_part(gradient + i, b, lanes)
+        i += VW
+    return vsum(total)
+
+
+cdef inline vreal vsoftmax_focal(vreal log_p, vreal gamma, vreal* slope) noexcept nogil:
+    """The focal loss of one class; write its derivative with respect to log(p)."""
+    cdef vreal p = vexp(log_p), q = -vexpm1_below(log_p)
+    cdef vreal log_q = vlog(q), ratio = vselect(veq(q, vzero()), vset(<real>-1), vnonzero(p, log_p)/q)
+    slope[0] = vpower(log_q, gamma)*vfma(gamma, ratio, vset(<real>-1))
+    return vfocal(log_p, log_q, gamma)
+
+
+cdef inline double softmax_focal_label(
+        Py_ssize_t n, const real* x, int64_t label, const LossSpec* spec, real scale, real* gradient
+) noexcept nogil:
+    cdef real top = row_max(n, x), at = x[label] - top, total = exp_row(n, x, top, gradient), s
+    cdef vreal slope
+    cdef double value = vfirst(vsoftmax_focal(vset(at) - vlog(vset(total)), vset(<real>spec.a), &slope))
+    if gradient != NULL:
+        s = scale*<real>spec.b*vfirst(slope)
+        scale_row(n, -s/total, gradient)
+        gradient[label] += s
+    return spec.b*value
+
+
+cdef inline double softmax_focal_row(
+        Py_ssize_t n, const real* x, const real* t, const LossSpec* spec, real scale, real* gradient
+) noexcept nogil:
+    """With slopes s, the gradient is t s - p sum(t s). `gradient` may be `x`."""
+    cdef real top = row_max(n, x)
+    cdef vreal log_sum = vlog(vset(exp_row(n, x, top, NULL))), gamma = vset(<real>spec.a), factor, a, b, values, slopes
+    cdef double total = 0, sum = 0
+    cdef Py_ssize_t i = 0, end, lanes
+    while i < n:
+        values = slopes = vzero()
+        end = min(n, i + SUM_BLOCK)
+        while i < end:
+            lanes = min(n - i, <Py_ssize_t>VW)
+            b = vload_part(t + i, lanes, <real>0)
+            a = (vload_part(x + i, lanes, top) - vset(top)) - log_sum
+            values = values + vnonzero(b, vsoftmax_focal(a, gamma, &a))
+            slopes = slopes + vnonzero(b, a)
+            i += VW
+        total += vsum(values)
+        sum += vsum(slopes)
+    i = 0
+    factor = vset(scale*<real>spec.b)
+    while gradient != NULL and i < n:
+        lanes = min(n - i, <Py_ssize_t>VW)
+        b = vload_part(t + i, lanes, <real>0)
+        a = (vload_part(x + i, lanes, top) - vset(top)) - log_sum
+        values = vexp(a)*vset(<real>sum)
+        vsoftmax_focal(a, gamma, &a)
+        vstore_part(gradient + i, factor*(vnonzero(b, a) - values), lanes)
+        i += VW
+    return spec.b*total + 0*vfirst(log_sum)  # NaN if it has one, even if no target is there
 
 
 cdef inline double softmax_cross_entropy_row(
@@ -339,6 +483,16 @@ cdef inline double row_loss_of(
         return cross_entropy_row(n, x, t, label, spec.a, scale, gradient)
     if loss == SOFTMAX_CROSS_ENTROPY:
         return softmax_cross_entropy_row(n, x, t, label, spec.a, scale, gradient)
+    if loss == FOCAL:
+        return focal_row(n, x, t, label, spec, scale, gradient)
+    if loss == SOFTMAX_FOCAL and t == NULL:
+        return softmax_focal_label(n, x, label, spec, scale, gradient)
+    if loss == SOFTMAX_FOCAL:
+        return softmax_focal_row(n, x, t, spec, scale, gradient)
+    if loss == BINARY_FOCAL:
+        return elementwise_row(BINARY_FOCAL, spec, n, x, t, scale, gradient, value)
+    if loss == SIGMOID_BINARY_FOCAL:
+        return elementwise_row(SIGMOID_BINARY_FOCAL, spec, n, x, t, scale, gradient, value)
     if loss == SOFTMAX_KL_DIVERGENCE:
         return (sum_of_logs(n, t) if value else 0) + softmax_cross_entropy_row(n, x, t, 0, 0, scale, gradient)
     if loss == SUM_SQUARED_ERROR:

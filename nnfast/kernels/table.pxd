@@ -55,10 +55,14 @@ cpdef enum Loss:
     QUANTILE
     HINGE
     BINARY_CROSS_ENTROPY
+    BINARY_FOCAL
     SIGMOID_BINARY_CROSS_ENTROPY
+    SIGMOID_BINARY_FOCAL
     SOFTMAX_KL_DIVERGENCE
     SOFTMAX_CROSS_ENTROPY
+    SOFTMAX_FOCAL
     CROSS_ENTROPY
+    FOCAL
     KL_DIVERGENCE
     SUM_SQUARED_ERROR
 
@@ -67,8 +71,9 @@ cdef enum:
 
 cdef struct LossSpec:
     int kind
-    double a                # delta of huber; label smoothing; of poisson nonzero if outputs are logarithms of rates
-    double b                # the second parameter of losses that have two
+    # delta of huber; gamma of focal losses; label smoothing; of poisson nonzero if outputs are logarithms of rates
+    double a
+    double b                # alpha of focal losses
     const void* per_output  # of quantile: `period` numbers, for the outputs in turn, and SUM_BLOCK more; else NULL
     Py_ssize_t period
 

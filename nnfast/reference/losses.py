@@ -1,7 +1,7 @@
 """Losses and their gradients with respect to the prediction.
 
-The last axis holds the outputs of one row. `target` has the shape of `prediction` or, for the two cross entropies over
-classes, may hold integer labels with one axis less. `sum_squared_error`, the cross entropies over classes and the
+The last axis holds the outputs of one row. `target` has the shape of `prediction` or, for the cross entropies and the
+focal losses over classes, may hold integer labels with one axis less. `sum_squared_error`, these four and the
 Kullback-Leibler divergences are averaged over rows; all others over all elements, as in PyTorch.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .activations import exp, log, sigmoid, softmax, tanh
+from .activations import exp, log, log_softmax, sigmoid, softmax, tanh
 from .shared import into
 
 
@@ -167,6 +167,44 @@ def binary_cross_entropy_backward(
     return into(out, (p - t) / (p * (1 - p)) / prediction.size)
 
 
+def _focal_slope(p: np.ndarray, gamma: float) -> np.ndarray:
+    """The derivative of -(1 - p)**gamma log(p) with respect to p."""
+    return gamma * (1 - p) ** (gamma - 1) * np.log(p) - (1 - p) ** gamma / p
+
+
+def focal(
+    prediction: np.ndarray, target: np.ndarray, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+) -> np.ndarray:
+    """-alpha sum(t (1 - p)**gamma log(p)) of probabilities, clipped as in `cross_entropy`."""
+    p, t = _clip(prediction), _one_hot(prediction, target)
+    total = -np.sum(t * (1 - p) ** gamma * np.log(p), dtype=np.float64)
+    return _scalar(alpha * total / _rows(prediction), prediction, out)
+
+
+def focal_backward(
+    prediction: np.ndarray, target: np.ndarray, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+) -> np.ndarray:
+    t = _one_hot(prediction, target)
+    return into(out, alpha * t * _focal_slope(_clip(prediction), gamma) / _rows(prediction))
+
+
+def binary_focal(
+    prediction: np.ndarray, target: np.ndarray, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+) -> np.ndarray:
+    """The focal loss of p where t is 1, times alpha, and of 1 - p where t is 0, times 1 - alpha."""
+    p, t = _clip(prediction), target
+    positive, negative = (1 - p) ** gamma * np.log(p), p**gamma * np.log(1 - p)
+    return _mean(-alpha * t * positive - (1 - alpha) * (1 - t) * negative, out)
+
+
+def binary_focal_backward(
+    prediction: np.ndarray, target: np.ndarray, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+) -> np.ndarray:
+    p, t = _clip(prediction), target
+    slope = alpha * t * _focal_slope(p, gamma) - (1 - alpha) * (1 - t) * _focal_slope(1 - p, gamma)
+    return into(out, slope / prediction.size)
+
+
 def kl_divergence(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """sum(t (log(t) - x)) of log-probabilities x; a class with target probability zero contributes nothing."""
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -213,6 +251,54 @@ def sigmoid_binary_cross_entropy_backward(
 ) -> np.ndarray:
     t = target * (1 - label_smoothing) + label_smoothing / 2
     return into(out, (sigmoid(prediction) - t) / prediction.size)
+
+
+def softmax_focal(
+    prediction: np.ndarray, target: np.ndarray, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+) -> np.ndarray:
+    """The focal loss of softmax(prediction), computed from the logits."""
+    t, logs = _one_hot(prediction, target), log_softmax(prediction)
+    each = np.where(t == 0, 0, t * (-np.expm1(logs)) ** gamma * np.where(t == 0, 0, logs))
+    each = np.where(np.isnan(logs), logs, each)  # NaN stays NaN where the target is 0
+    return _scalar(-alpha * np.sum(each, dtype=np.float64) / _rows(prediction), prediction, out)
+
+
+def softmax_focal_backward(
+    prediction: np.ndarray, target: np.ndarray, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+) -> np.ndarray:
+    """With p = softmax(prediction) and s the derivative with respect to log(p): t s - p sum(t s)."""
+    t, logs = _one_hot(prediction, target), log_softmax(prediction)
+    p, q = np.exp(logs), -np.expm1(logs)
+    products = p * np.where(p == 0, 0, logs)
+    s = q**gamma * (gamma * np.where(q == 0, -1, products / np.where(q == 0, 1, q)) - 1)
+    each = np.where(t == 0, 0, t * s)
+    return into(out, alpha * (each - p * each.sum(axis=-1, keepdims=True)) / _rows(prediction))
+
+
+def _log_sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.minimum(x, 0) - np.log1p(exp(-np.abs(x)))
+
+
+def sigmoid_binary_focal(
+    prediction: np.ndarray, target: np.ndarray, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+) -> np.ndarray:
+    """The binary focal loss of sigmoid(prediction), computed from the logits."""
+    each = np.zeros_like(prediction)
+    for share, x in ((alpha * target, prediction), ((1 - alpha) * (1 - target), -prediction)):
+        value = sigmoid(-x) ** gamma * np.where(share == 0, 0, _log_sigmoid(x))
+        each = each - np.where((share == 0) & ~np.isnan(x), 0, share * value)
+    return _mean(each, out)
+
+
+def sigmoid_binary_focal_backward(
+    prediction: np.ndarray, target: np.ndarray, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+) -> np.ndarray:
+    gradient = np.zeros_like(prediction)
+    for sign, share, x in ((1, alpha * target, prediction), (-1, (1 - alpha) * (1 - target), -prediction)):
+        p, q = sigmoid(x), sigmoid(-x)
+        products = p * np.where(p == 0, 0, _log_sigmoid(x))
+        gradient += sign * share * q**gamma * (gamma * products - q)
+    return into(out, gradient / prediction.size)
 
 
 def softmax_kl_divergence(prediction: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
