@@ -27,6 +27,7 @@ from nnfast.layers import (
     Rescaling,
     Reshape,
     Residual,
+    Scale,
 )
 from nnfast.optimizers import LBFGS, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, NAdam, RMSprop
 from nnfast.sequential import Sequential, load
@@ -70,6 +71,7 @@ __all__ = [
     "Rescaling",
     "Reshape",
     "Residual",
+    "Scale",
     "Sequential",
     "__version__",
     "activations",

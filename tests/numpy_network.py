@@ -126,6 +126,9 @@ class NumpyNetwork:
                 )
             case "layer_norm":
                 return reference.layer_norm(x, self.array(stage, "gamma"), self.array(stage, "beta"), layer.epsilon)
+            case "scale":
+                beta = self.array(stage, "beta")
+                return x * self.array(stage, "gamma") + (0 if beta is None else beta)
             case "add":
                 return x + chain[stage.other]
             case "dropout" | "gaussian_noise":
@@ -168,6 +171,9 @@ class NumpyNetwork:
                 reference.layer_norm_backward_parameters(gradient, x, stats, gamma, beta)
                 keep(gamma=gamma, beta=beta)
                 return reference.layer_norm_backward(gradient, x, self.array(stage, "gamma"), stats)
+            case "scale":
+                keep(gamma=(gradient * x).sum(axis=0), beta=gradient.sum(axis=0))
+                return gradient * self.array(stage, "gamma")
             case "dropout" | "gaussian_noise" | "add":
                 return gradient
         raise NotImplementedError(f"NumpyNetwork.back needs a case for {stage.kind!r}")

@@ -38,6 +38,7 @@ ALL = [
     "Rescaling",
     "Reshape",
     "Residual",
+    "Scale",
     "Sequential",
     "__version__",
     "activations",

@@ -11,6 +11,7 @@ cpdef enum StageCode:
     GAUSSIAN_NOISE
     BATCH_NORM
     LAYER_NORM
+    SCALE
     ADD
 
 cdef enum:

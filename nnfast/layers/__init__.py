@@ -19,6 +19,7 @@ from nnfast.layers.residual import (
     output_shape,
     walk,
 )
+from nnfast.layers.scale import Scale
 
 __all__ = [
     "MAX_DEPTH",
@@ -36,6 +37,7 @@ __all__ = [
     "Rescaling",
     "Reshape",
     "Residual",
+    "Scale",
     "check_layers",
     "layers_from",
     "output_activation",
