@@ -280,18 +280,21 @@ class Sequential:
         >>> net.predict_one(np.ones(2, np.float32), out=out).round(4)
         array([0.3333, 0.3333, 0.3333], dtype=float32)
         """
-        network = self._network
-        if out is not None and network.row_program is not None and network.row_program.predict_one(row, out):
+        program = self._network.row_program
+        if out is not None and program is not None and program.predict_one(row, out):
             return out
-        program = network.built
-        sample = as_array("row", row, network.dtype, shape=network.input_shape).reshape(-1)
+        network = self._network
+        sample = as_array("row", row, network.dtype, shape=network.built_shape)
         if out is None:
             out = np.empty(network.output_shape, network.dtype)
         else:
             check_out("out", out, network.output_shape, network.dtype)
             if not out.flags.carray:
                 raise ValueError("out must be C-contiguous and aligned")
-        program.predict_one(sample, np.asarray(out).reshape(-1))
+        if program is None:  # several axes
+            network.built.predict_one(sample.reshape(-1), np.asarray(out).reshape(-1))
+        else:
+            program.predict_one(sample, np.asarray(out))
         return out
 
     def predict_class(self, x: ArrayLike, /) -> np.ndarray:

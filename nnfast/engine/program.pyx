@@ -341,6 +341,7 @@ cdef class Program:
         expect(out, self.dtype, (x.shape[0], self.plan.n_out), True)
         cdef TileJob job
         memset(&job, 0, sizeof(TileJob))
+        job.work = predict_tile
         job.out = data(out)
         job.linear = fused and self.plan.from_logits
         self.walk(&job, x, self.threads_for(x.shape[0]/3.0, threads))  # forward alone is a third of a step
@@ -352,6 +353,7 @@ cdef class Program:
         cdef TileJob job
         cdef ScoreMemory memory
         memset(&job, 0, sizeof(TileJob))
+        job.work = evaluate_tile
         job.n = x.shape[0]
         job.labels = self.expect_targets(targets, job.n)
         expect(x, self.dtype, (job.n, self.plan.n_in), False)
@@ -407,6 +409,7 @@ cdef class Program:
             raise ValueError("out must not overlap the network's parameters")
         cdef TileJob job
         cdef bint failed = False
+        job.work = predict_tile
         job.plan = &self.plan
         job.pool = self.pool
         job.parameters = parameters

@@ -19,27 +19,34 @@ cdef class ScoreMemory:
     """
 
     cdef Scores scores
-    cdef object metrics, row_scores, counts  # own the memory
+    cdef Scored* metrics
 
-    def __cinit__(self, metrics, rows, bint weighted, int threads):
-        cdef Scored* scored
+    def __cinit__(self, metrics, Py_ssize_t rows, bint weighted, int threads):
         cdef Scores* scores = &self.scores
+        cdef Scored* scored
         cdef bint by_row = False
         scores.n = len(metrics)
-        self.metrics = np.zeros(scores.n*sizeof(Scored), np.uint8)
-        scored = <Scored*>data(self.metrics)
+        scored = self.metrics = <Scored*>calloc(scores.n + 1, sizeof(Scored))
+        scores.counts = <int64_t*>calloc(scores.n*threads + 1, sizeof(int64_t))
+        if scored == NULL or scores.counts == NULL:
+            raise MemoryError(f"no memory for {scores.n} metrics")
+        scores.metrics = scored
         for metric in metrics:
             scored.spec = MetricSpec(METRICS[metric.kernel], metric.threshold, metric.k)
             scored.from_outputs = metric.from_outputs
             scored.by_row = weighted or not is_count(scored.spec.kind)
             by_row = by_row or scored.by_row
             scored += 1
-        scores.metrics = <const Scored*>data(self.metrics)
-        scores.rows = rows if by_row else 0
-        self.row_scores = np.empty((scores.n, scores.rows))
-        self.counts = np.zeros((threads, scores.n), np.int64)
-        scores.row_scores = <double*>data(self.row_scores)
-        scores.counts = <int64_t*>data(self.counts)
+        if by_row:
+            scores.rows = rows
+            scores.row_scores = <double*>aligned_memory(<size_t>rows*scores.n*sizeof(double))
+            if scores.row_scores == NULL:
+                raise MemoryError(f"no memory for {scores.n} metrics of {rows} rows")
+
+    def __dealloc__(self):
+        free(self.metrics)
+        free(self.scores.counts)
+        free_memory(self.scores.row_scores)
 
 
 cdef inline void score(

@@ -1,13 +1,18 @@
 # Predict and evaluate: tiles of rows that stay in the cache, which any number of threads take in turn. Included by
 # program.pyx.
 
+cdef struct TileJob
+
+ctypedef void (*tile_work)(TileJob*, int id, char* tile, Py_ssize_t first, Py_ssize_t m) noexcept nogil
+
 cdef struct TileJob:
+    tile_work work        # a pointer, so that what evaluation needs does not slow down a prediction of one row
     const Plan* plan
     void** pool
     const char* parameters
     const char* statistics
     const char* x
-    char* out             # the outputs, or NULL to evaluate
+    char* out             # the outputs of a prediction
     const char* targets
     bint linear           # return the outputs before the last activation
     const double* weights  # of rows, or NULL
@@ -79,9 +84,22 @@ cdef void forward_tile(
         rows.x, rows.ldx = rows.out, rows.ldo
 
 
-cdef void evaluate_tile(TileJob* job, int id, Py_ssize_t first, Py_ssize_t m, char* out) noexcept nogil:
+cdef void predict_tile(TileJob* job, int id, char* tile, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
     cdef const Plan* plan = job.plan
-    cdef Py_ssize_t ld = plan.stages[plan.n_stages - 1].ld
+    forward_tile(
+        plan, job.parameters, job.statistics, job.linear, m, job.x + first*plan.n_in*plan.z, tile,
+        job.out + first*plan.n_out*plan.z, plan.n_out
+    )
+
+
+cdef void evaluate_tile(TileJob* job, int id, char* tile, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
+    cdef const Plan* plan = job.plan
+    cdef const Stage* last = &plan.stages[plan.n_stages - 1]
+    cdef Py_ssize_t ld = last.ld
+    cdef char* out = slot_of(plan, tile, last)
+    forward_tile(
+        plan, job.parameters, job.statistics, plan.from_logits, m, job.x + first*plan.n_in*plan.z, tile, out, ld
+    )
     cdef Targets t = targets_at(plan, job.labels, job.targets, job.weights, first)
     plan.K.loss(&plan.loss, m, plan.n_out, out, ld, &t, 1, job.row_loss + first, NULL, 0)
     if job.scores.n:
@@ -92,8 +110,7 @@ cdef void walk_tiles(void* argument, int id, int count) noexcept nogil:
     cdef TileJob* job = <TileJob*>argument
     cdef const Plan* plan = job.plan
     cdef char* tile = <char*>take_tile(plan, job.pool)
-    cdef char* out
-    cdef Py_ssize_t first, m
+    cdef Py_ssize_t first
     if tile == NULL:
         job.failed = True
         return
@@ -101,19 +118,7 @@ cdef void walk_tiles(void* argument, int id, int count) noexcept nogil:
         first = fetch_add(&job.next, 1)*plan.tile_rows
         if first >= job.n:
             break
-        m = min(plan.tile_rows, job.n - first)
-        if job.out != NULL:
-            forward_tile(
-                plan, job.parameters, job.statistics, job.linear, m, job.x + first*plan.n_in*plan.z, tile,
-                job.out + first*plan.n_out*plan.z, plan.n_out
-            )
-        else:
-            out = slot_of(plan, tile, &plan.stages[plan.n_stages - 1])
-            forward_tile(
-                plan, job.parameters, job.statistics, plan.from_logits, m, job.x + first*plan.n_in*plan.z, tile, out,
-                plan.stages[plan.n_stages - 1].ld
-            )
-            evaluate_tile(job, id, first, m, out)
-        if seconds_now() > job.deadline:
+        job.work(job, id, tile, first, min(plan.tile_rows, job.n - first))
+        if first + plan.tile_rows >= job.n or seconds_now() > job.deadline:  # reading the clock costs 25 ns
             break
     give_tile(job.pool, tile)
