@@ -12,7 +12,7 @@ except ImportError as _error:
     _exit_if_command(_error)
     raise
 
-from nnfast import activations, functions, losses, metrics, schedules
+from nnfast import activations, losses, metrics, schedules
 from nnfast._config import show_config
 from nnfast._threads import get_num_threads, num_threads, set_num_threads
 from nnfast._version import __version__
@@ -34,7 +34,7 @@ from nnfast.sequential import Sequential, load
 from nnfast.training import History
 
 if _TYPE_CHECKING:
-    from nnfast import datasets, perceptron, plotting
+    from nnfast import datasets, functions, perceptron, plotting
     from nnfast.gradients import (
         Descent,
         GradientReport,
@@ -96,7 +96,7 @@ __all__ = [
 ]
 
 # Imported when first asked for, to keep `import nnfast` quick.
-_LAZY_MODULES = ("datasets", "perceptron", "plotting")
+_LAZY_MODULES = ("datasets", "functions", "perceptron", "plotting")
 _LAZY_NAMES = {
     "Descent": "gradients",
     "GradientReport": "gradients",
