@@ -53,8 +53,11 @@ class ArrayViews(Mapping[str, np.ndarray]):
         self._paths = paths
 
     def __getitem__(self, name: str) -> np.ndarray:
+        view = self._views.get(name)
+        if view is not None:
+            return view[...]  # a new view, whose shape the caller may change
         try:
-            return self._views[self.name_of(name)]
+            return self._views[self.name_of(name)][...]
         except KeyError:
             raise KeyError(f"no array {name!r}: there are {', '.join(self._views)}") from None
 
@@ -195,6 +198,8 @@ class Network:
         self.stopping = False
         self.guard = Guard()
         self._state_before_build: Any = None
+        self._params: ArrayViews | None = None  # views of the program's parameters, made when first asked for
+        self._flat_layer = next((place for place in walk(self.layers) if place[1].function.flat), None)
         if shape is not None:
             self.build(shape)
 
@@ -225,7 +230,7 @@ class Network:
                 self.initial_stream.bit_generator.state = before
                 raise
             self._state_before_build = before
-            self.program = program
+            self.program, self._params = program, None
             self.row_program = program if len(sizes) == len(self.output_shape) == 1 else None
             self.input_shape = sizes
 
@@ -255,7 +260,7 @@ class Network:
         """Undo `build`."""
         with self.guard.change:
             self.initial_stream.bit_generator.state = self._state_before_build
-            self.program = self.row_program = self.input_shape = None
+            self.program = self.row_program = self.input_shape = self._params = None
 
     @property
     def built(self) -> Program:
@@ -278,7 +283,9 @@ class Network:
     @property
     def params(self) -> ArrayViews:
         """The parameters by name."""
-        return self.named(self.built.parameters)
+        if self._params is None:
+            self._params = self.named(self.built.parameters)
+        return self._params
 
     @property
     def statistics(self) -> ArrayViews:
@@ -324,6 +331,13 @@ class Network:
         self, x: ArrayLike, y: ArrayLike, shape: tuple[int, ...] | None = None, *, finite: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return `x` as a matrix and `y` in the engine's format; both have at least one row."""
+        if (
+            shape is None
+            and not finite
+            and self.row_program is not None
+            and self.row_program.accepts(x, y, self.output_loss.takes_any)
+        ):
+            return x, y  # type: ignore[return-value]  # arrays
         rows = self.rows(x, shape)
         if not len(rows):
             raise ValueError(f"x must have at least one row, got shape {np.shape(x)}")
@@ -343,14 +357,13 @@ class Network:
 
     def warn_of_zero_gradients(self) -> None:
         """Warn if a layer, and those before it, cannot learn because the gradient of its activation is zero."""
-        for path, layer in walk(self.layers):
-            if layer.function.flat:
-                warn(
-                    f"layers[{path}] has activation {layer.activation!r}, whose gradient is zero: "
-                    "neither it nor any layer before it learns",
-                    UserWarning,
-                )
-                return
+        if self._flat_layer is not None:
+            path, layer = self._flat_layer
+            warn(
+                f"layers[{path}] has activation {layer.activation!r}, whose gradient is zero: "
+                "neither it nor any layer before it learns",
+                UserWarning,
+            )
 
     def check_batch(self, rows: int, which: str = ": give it more rows") -> None:
         """Raise ValueError if a batch norm would be trained on one row; `which` says where, and what to do."""

@@ -668,6 +668,11 @@ class OutputLoss:
     n_out : int
         The number of outputs.
 
+    Attributes
+    ----------
+    takes_any : bool
+        Whether any numbers may be targets, as they are.
+
     Raises
     ------
     TypeError, ValueError
@@ -681,6 +686,7 @@ class OutputLoss:
         self.name = self.loss.name
         self.activation = activation
         self.n_out = n_out
+        self.takes_any = type(self.loss).checked_targets is Loss.checked_targets and self.outputs_per_target == 1
 
     @property
     def fused(self) -> bool:

@@ -275,7 +275,7 @@ class MeanAbsoluteError(Metric, name="mean_absolute_error"):
         return ""
 
 
-_ACCURACY = Accuracy()
+ACCURACY = Accuracy()
 _TOP_K = re.compile(r"top_([1-9][0-9]{0,8})_accuracy")
 
 
@@ -361,7 +361,7 @@ class MetricSet:
             If `metrics` is not valid, or one of them cannot be computed from the targets.
         """
         if metrics is None:
-            return cls(() if _ACCURACY.misfit(output, targets) else (_ACCURACY,), output)
+            return cls(() if ACCURACY.misfit(output, targets) else (ACCURACY,), output)
         chosen = resolve_metrics(metrics)
         for metric in chosen:
             metric.check(output, targets)

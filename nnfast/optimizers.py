@@ -723,6 +723,7 @@ class LBFGS(Optimizer, name="lbfgs", inherit=False):
 
 
 NAMES: dict[str, type[Optimizer]] = Optimizer.registry
+_KINDS = frozenset(NAMES.values())
 OPTIMIZERS = {name: kind for name, kind in NAMES.items() if kind.steps}
 
 
@@ -740,6 +741,8 @@ def resolve_optimizer(optimizer: Any) -> Optimizer:
     TypeError, ValueError
         If it is neither an optimizer nor the name of one.
     """
+    if type(optimizer) in _KINDS:
+        return optimizer
     if isinstance(optimizer, Optimizer) and isinstance(optimizer, NAMES.get(getattr(optimizer, "kind", ""), ())):
         return optimizer
     if isinstance(optimizer, str):

@@ -28,7 +28,7 @@ from nnfast.files import npz
 from nnfast.gradients.network import INPUT, chosen_names, slopes
 from nnfast.layers import Dense, Layer, walk
 from nnfast.losses import Loss
-from nnfast.metrics import Metric, MetricSet
+from nnfast.metrics import ACCURACY, Metric, MetricSet
 from nnfast.optimizers import Optimizer, rate_at, resolve_optimizer
 
 if TYPE_CHECKING:
@@ -281,8 +281,13 @@ class Sequential:
         array([0.3333, 0.3333, 0.3333], dtype=float32)
         """
         program = self._network.row_program
-        if out is not None and program is not None and program.predict_one(row, out):
-            return out
+        if program is not None:
+            if out is None:
+                result = program.predict_row(row)
+                if result is not None:
+                    return result
+            elif program.predict_one(row, out):
+                return out
         network = self._network
         sample = as_array("row", row, network.dtype, shape=network.built_shape)
         if out is None:
@@ -479,7 +484,8 @@ class Sequential:
         network = self._network
         rows, targets = network.data(x, y)
         weights = as_weights(sample_weight, len(rows))
-        metrics = MetricSet.chosen(["accuracy"], network.output_loss, targets)
+        ACCURACY.check(network.output_loss, targets)
+        metrics = MetricSet((ACCURACY,), network.output_loss)
         values = network.evaluate(rows, targets, weights, metrics)
         if isnan(values["loss"]):
             outputs = np.empty((len(rows), network.units), network.dtype)
@@ -867,9 +873,10 @@ class Sequential:
         chosen = resolve_optimizer(optimizer)
         values = chosen.values(network.dtype)
         rows, targets = network.data(x, y)
-        weights = as_weights(sample_weight, len(rows), all_zero=True)
+        weights = None if sample_weight is None else as_weights(sample_weight, len(rows), all_zero=True)
         network.check_trainable()
-        network.check_batch(len(rows))
+        if len(rows) < 2:
+            network.check_batch(len(rows))
         network.warn_of_zero_gradients()
         with network.guard:
             scheduled = rate_at(chosen, program.slot)

@@ -22,7 +22,7 @@ from nnfast.kernels.arrays cimport bitgen_t, fill_hyperparameters, generator_of,
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
     IDENTITY, MAX_MOMENTS, Kernels, LossSpec, Optimizer, SUM_BLOCK, Targets, advance, from_logits, keeps, mixes,
-    MetricSpec, is_count, noise_key, over_elements,
+    MetricSpec, is_count, noise_key, over_classes, over_elements,
 )
 
 from math import prod
@@ -58,6 +58,7 @@ cdef extern from "sync.h" nogil:
 
 cdef enum:
     ALIGNMENT = 64
+    MAX_SIZE = 2147483647  # of an axis of data, as in nnfast._validation
     POOL = 16                  # idle tile buffers that are kept for `predict`
     TILE_BYTES = 196608         # activations of one layer in a tile of `predict`
     FLOPS_PER_THREAD = 2000000  # below this a thread costs more than it saves (33 us to start and release one)
@@ -116,6 +117,22 @@ def aligned_zeros(n, dtype):
 
 cdef inline char* data(object array):
     return <char*>cnp.PyArray_DATA(<cnp.ndarray>array)
+
+
+cdef inline bint has_layout(cnp.ndarray array, int ndim, int dtype) noexcept:
+    """Whether the engine can read an array as it is."""
+    return (
+        cnp.PyArray_TYPE(array) == dtype and cnp.PyArray_NDIM(array) == ndim and cnp.PyArray_ISCARRAY_RO(array)
+    )
+
+
+cdef inline bint are_classes(const int64_t* labels, Py_ssize_t n, Py_ssize_t classes) noexcept nogil:
+    """Whether all labels are from 0 to `classes` - 1: negative ones are huge without a sign."""
+    cdef Py_ssize_t i
+    cdef bint bad = False
+    for i in range(n):
+        bad |= <uint64_t>labels[i] >= <uint64_t>classes
+    return not bad
 
 
 cdef int expect(object array, object dtype, object shape, bint writes) except -1:
@@ -295,8 +312,16 @@ cdef class Program:
             self.slot.keep(self.running)
             self.noise_steps = self.running.noise_steps
 
-    cdef bint expect_targets(self, targets, n) except -1:
+    cdef Py_ssize_t expect_rows(self, x) except -1:
+        """Check the rows of `x`; return their number."""
+        if not (self.is_plain(x, 2) and cnp.PyArray_DIM(x, 1) == self.plan.n_in):
+            expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
+        return cnp.PyArray_DIM(x, 0)
+
+    cdef bint expect_targets(self, targets, Py_ssize_t n) except -1:
         """Check the targets of `n` rows; return whether they are labels."""
+        if type(targets) is np.ndarray and has_layout(targets, 1, cnp.NPY_INT64) and cnp.PyArray_DIM(targets, 0) == n:
+            return True
         if targets.ndim == 1:
             expect(targets, np.dtype(np.int64), (n,), False)
             return True
@@ -326,8 +351,7 @@ cdef class Program:
         job.deadline = float("inf")
         job.next_look = seconds_now() + SLICE
         if x is not None:
-            expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
-            job.n = job.batch = x.shape[0]
+            job.n = job.batch = self.expect_rows(x)
             job.x = data(x)
         if targets is not None:
             job.labels = self.expect_targets(targets, job.n)
@@ -388,35 +412,42 @@ cdef class Program:
             PyErr_CheckSignals()
         return 0
 
-    def predict_one(self, x, out):
-        """Write the output for one row to `out`, without allocation; return False if the arrays need conversion or
-        checks first."""
-        if not (type(x) is np.ndarray and type(out) is np.ndarray):
+    cdef bint is_plain(self, object array, int ndim) noexcept:
+        """Whether this is an array, not of a subclass, of the network's dtype that the engine can read as it is."""
+        return type(array) is np.ndarray and has_layout(
+            <cnp.ndarray>array, ndim, cnp.NPY_FLOAT64 if self.plan.z == 8 else cnp.NPY_FLOAT32
+        )
+
+    def accepts(self, x, targets, bint any_targets):
+        """Return whether rows and targets need neither conversion nor further checks: those that a step trains on.
+
+        `any_targets`: the loss takes any numbers, so that an array of targets needs no look at its values."""
+        if not self.is_plain(x, 2):
             return False
-        cdef cnp.ndarray row = x, result = out
-        cdef int dtype = cnp.NPY_FLOAT64 if self.plan.z == 8 else cnp.NPY_FLOAT32
-        if not (cnp.PyArray_TYPE(row) == dtype and cnp.PyArray_TYPE(result) == dtype
-                and cnp.PyArray_NDIM(row) == 1 and cnp.PyArray_NDIM(result) == 1
-                and cnp.PyArray_DIM(row, 0) == self.plan.n_in and cnp.PyArray_DIM(result, 0) == self.plan.n_out
-                and cnp.PyArray_ISCARRAY_RO(row) and cnp.PyArray_ISCARRAY(result)):
+        cdef cnp.ndarray rows = x
+        cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0)
+        if not 0 < n < MAX_SIZE or cnp.PyArray_DIM(rows, 1) != self.plan.n_in:
             return False
-        cdef const char* from_ = cnp.PyArray_BYTES(row)
-        cdef char* to = cnp.PyArray_BYTES(result)
-        cdef const char* parameters = data(self.parameters)
-        if from_ < to + self.plan.n_out*self.plan.z and to < from_ + self.plan.n_in*self.plan.z:
-            raise ValueError("out must not overlap the row")
-        if parameters < to + self.plan.n_out*self.plan.z and to < parameters + self.plan.n_parameters*self.plan.z:
-            raise ValueError("out must not overlap the network's parameters")
+        if any_targets and self.is_plain(targets, 2):
+            return cnp.PyArray_DIM(targets, 0) == n and cnp.PyArray_DIM(targets, 1) == self.plan.n_out
+        if type(targets) is not np.ndarray or not has_layout(targets, 1, cnp.NPY_INT64):
+            return False
+        if self.plan.n_out < 2 or not over_classes(self.plan.loss.kind) or cnp.PyArray_DIM(targets, 0) != n:
+            return False
+        return are_classes(<const int64_t*>data(targets), n, self.plan.n_out)
+
+    cdef int predict_into(self, const char* row, char* out) except -1:
+        """Write the output for one row, without allocation."""
         cdef TileJob job
         cdef bint failed = False
         job.work = predict_tile
         job.plan = &self.plan
         job.pool = self.pool
-        job.parameters = parameters
+        job.parameters = data(self.parameters)
         job.statistics = data(self.statistics)
         job.linear = False
-        job.x = from_
-        job.out = to
+        job.x = row
+        job.out = out
         job.n = 1
         job.next = 0
         job.deadline = 0
@@ -426,6 +457,30 @@ cdef class Program:
             failed = job.failed
         if failed:
             raise MemoryError("no memory for one row")
+        return 0
+
+    def predict_row(self, x):
+        """Return the output for one row; None if the row needs conversion or checks first."""
+        cdef cnp.npy_intp n = self.plan.n_out
+        if not (self.is_plain(x, 1) and cnp.PyArray_DIM(x, 0) == self.plan.n_in):
+            return None
+        out = cnp.PyArray_EMPTY(1, &n, cnp.NPY_FLOAT64 if self.plan.z == 8 else cnp.NPY_FLOAT32, 0)
+        self.predict_into(data(x), data(out))
+        return out
+
+    def predict_one(self, x, out):
+        """Write the output for one row to `out`; return False if the arrays need conversion or checks first."""
+        if not (self.is_plain(x, 1) and self.is_plain(out, 1) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out)
+                and cnp.PyArray_DIM(x, 0) == self.plan.n_in and cnp.PyArray_DIM(out, 0) == self.plan.n_out):
+            return False
+        cdef const char* from_ = data(x)
+        cdef char* to = data(out)
+        cdef const char* parameters = data(self.parameters)
+        if from_ < to + self.plan.n_out*self.plan.z and to < from_ + self.plan.n_in*self.plan.z:
+            raise ValueError("out must not overlap the row")
+        if parameters < to + self.plan.n_out*self.plan.z and to < parameters + self.plan.n_parameters*self.plan.z:
+            raise ValueError("out must not overlap the network's parameters")
+        self.predict_into(from_, to)
         return True
 
     def gradient(self, x, targets, weights, out, gx, int threads, bint training=False):
@@ -572,9 +627,10 @@ cdef class Program:
         """Do one training step on one mini-batch; return its loss. `scheduled`: as for `update`."""
         cdef Job job
         cdef double loss = 0, rate, momentum
+        cdef Py_ssize_t n = self.expect_rows(x)
         moments = self.slot.moments_for(optimizer)
-        threads = self.threads_for(x.shape[0], threads)
-        self.reserve(&self.ws, x.shape[0], threads)
+        threads = self.threads_for(n, threads)
+        self.reserve(&self.ws, n, threads)
         self.fill(&job, &self.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
         self.guard.hold()
         try:
