@@ -50,8 +50,8 @@ class Scoring(NamedTuple):
 class Metric(Description, noun="a metric", tag="name"):
     """Base class of metrics: a name, a direction, and how to compute it.
 
-    A metric of your own is a subclass with `name`, `direction` and `compute`. It is computed for whole data sets, in
-    `Sequential.evaluate` and for the validation data of `Sequential.fit`, not for mini-batches.
+    A metric of your own is a subclass with `name`, `direction` and `compute`, and any attributes. It is computed for
+    whole data sets, in `Sequential.evaluate` and for the validation data of `Sequential.fit`, not for mini-batches.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class Metric(Description, noun="a metric", tag="name"):
     direction: ClassVar[str] = "higher"
 
     def compute(self, outputs: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None) -> float:
-        """Compute the metric over a data set.
+        """Compute the metric over a data set; all arrays are read-only.
 
         Parameters
         ----------
@@ -93,7 +93,18 @@ class Metric(Description, noun="a metric", tag="name"):
         -------
         float
         """
-        raise NotImplementedError(f"{type(self).__name__} has no compute(outputs, targets, sample_weight)")
+        raise NotImplementedError(f"{type(self).__name__} is computed by the engine")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if self.has_own_compute:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    @property
+    def has_own_compute(self) -> bool:
+        """Whether the metric is computed in Python; otherwise the engine does it."""
+        return type(self).compute is not Metric.compute
 
     def scoring(self, output: OutputLoss) -> Scoring | None:
         """Return the metric for a compatible output layer in the engine's format; None if the engine has no such."""
@@ -295,6 +306,8 @@ def resolve_metric(metric: Any) -> Metric:
                 f"got {describe(name)}"
             )
         choose(f"{type(metric).__name__}.direction", metric.direction, DIRECTIONS)
+        if type(metric).scoring is Metric.scoring and not metric.has_own_compute:
+            raise TypeError(f"{type(metric).__name__} must define compute(outputs, targets, sample_weight)")
         return metric
     known = f"one of {', '.join(map(repr, sorted((*Metric.registry, 'top_5_accuracy'))))}"
     if not isinstance(metric, str):
@@ -346,7 +359,7 @@ class MetricSet:
 
     def __init__(self, metrics: Iterable[Metric], output: OutputLoss) -> None:
         self.metrics = tuple(metrics)
-        scorings = [(metric, metric.scoring(output)) for metric in self.metrics]
+        scorings = [(m, None if m.has_own_compute else m.scoring(output)) for m in self.metrics]
         self.scorings = tuple(scoring for _, scoring in scorings if scoring is not None)
         self.names = tuple(metric.name for metric, scoring in scorings if scoring is not None)
         self.others = tuple(metric for metric, scoring in scorings if scoring is None)
@@ -388,13 +401,22 @@ class MetricSet:
         TypeError
             If one of them returns something other than a number.
         """
+        given = [None if array is None else _read_only(array) for array in (outputs, targets, weights)]
         found = {}
         for metric in self.others:
-            value: Any = metric.compute(outputs, targets, weights)
-            if np.ndim(value) or np.asarray(value).dtype.kind not in "iufb":
+            value: Any = metric.compute(*given)  # type: ignore[arg-type]  # only the weights may be None
+            if not isinstance(value, (int, float, np.number, np.bool_, np.ndarray)) or np.asarray(value).ndim:
                 raise TypeError(f"{type(metric).__name__}.compute must return a number, got {describe(value)}")
+            if np.asarray(value).dtype.kind not in "iufb":
+                raise TypeError(f"{type(metric).__name__}.compute must return a real number, got {describe(value)}")
             found[metric.name] = float(value)
         return found
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def names_in(history: Iterable[str]) -> list[str]:

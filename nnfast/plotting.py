@@ -280,7 +280,7 @@ def plot_history(history: Any, /, *, axes: ArrayLike | None = None) -> NDArray[A
         _plot_over_epochs(ax, history, name)
 
     for ylabel, ax in zip(["loss", *names], panels, strict=True):
-        ax.set_ylabel(ylabel)
+        ax.set_ylabel(_plain(ylabel))
         ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True, min_n_ticks=1))
         ax.grid(color="0.92")
         if ax.lines:
@@ -297,7 +297,12 @@ def _plot_over_epochs(ax: Any, history: Mapping[str, Sequence[float]], name: str
             epochs = np.arange(1, len(values) + 1)
             markersize = 4 if len(values) <= 50 else 0
             ax.plot(epochs, values, color=COLORS[color], marker=marker, markersize=markersize, label=label)
-    ax.set(title=f"{name.replace('_', ' ')} over epochs", xlabel="epoch")
+    ax.set(title=f"{_plain(name)} over epochs", xlabel="epoch")
+
+
+def _plain(name: str) -> str:
+    """The name as text, which matplotlib does not take for mathematics."""
+    return name.replace("_", " ").replace("$", r"\$")
 
 
 @ignore_float_errors

@@ -538,8 +538,8 @@ class ReduceOnPlateau(Schedule):
     learning_rate : float
         The initial rate; positive.
     monitor : str
-        The entry of `fit`'s history that should improve: ``"val_loss"``, ``"loss"``, ``"accuracy"`` or
-        ``"val_accuracy"``. A loss is better if it is lower, an accuracy if it is higher.
+        The entry of `fit`'s history that should improve: ``"loss"``, a metric such as ``"accuracy"``, or one of these
+        for the validation data, such as ``"val_loss"``. A loss is better if it is lower; a metric has its direction.
     factor : float
         The factor by which the rate is multiplied: in (0, 1).
     patience : int
@@ -612,9 +612,9 @@ class ReduceOnPlateau(Schedule):
     def _is_better(self, value: float, best: float | None, higher_is_better: bool) -> bool:
         if best is None:
             return not isnan(value)
-        sign = 1 if higher_is_better else -1
-        room = self.threshold * (best if self.threshold_mode == "rel" else 1)
-        return sign * value > sign * best + room
+        change = self.threshold if higher_is_better else -self.threshold
+        bar = best * (1 + change) if self.threshold_mode == "rel" else best + change
+        return value > bar if higher_is_better else value < bar
 
 
 def check_plateau(plateau: Any) -> None:

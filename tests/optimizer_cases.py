@@ -267,6 +267,13 @@ OPTIMIZERS = {
                 },
                 {"parameters": [0.75 - 0.5, -1.5 + 0.5], "mean": [0.5, -0.25]},
             ),
+            ByHand(  # with beta1 = 0 the gradient alone decides, however small it is beside the mean
+                {
+                    "parameters": [1], "gradient": [2.0**-100], "mean": [-1], "learning_rate": 0.5, "beta1": 0.0,
+                    "beta2": 1.0,
+                },
+                {"parameters": [0.5], "mean": [-1]},
+            ),
         ),
         program=lion,
         defaults={"learning_rate": 1e-4, "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.0},

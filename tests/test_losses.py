@@ -184,6 +184,14 @@ class TestValues:
         assert_close(module.binary_cross_entropy_backward(p, t, s), gradient / (p * (1 - p)), scale=10.0 + 0 * x)
 
 
+@pytest.mark.parametrize("module", [kernels, reference], ids=["kernels", "reference"])
+def test_focal_losses_without_weight_keep_nan(module):
+    for name in ("binary_focal", "sigmoid_binary_focal"):
+        for suffix in ("", "_backward"):
+            function = getattr(module, name + suffix)
+            assert np.isnan(function(np.array([[np.nan, 0.5]]), np.zeros((1, 2)), 2.0, 1.0)).any()
+
+
 @pytest.mark.parametrize("n", [3, 40, 5000])
 @pytest.mark.parametrize("name", ["focal", "softmax_focal", "binary_focal", "sigmoid_binary_focal"])
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 3.5])

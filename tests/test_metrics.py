@@ -516,7 +516,58 @@ def test_a_metric_of_labels_sees_labels():
     assert seen == [(np.float32, (23, 3), np.int64, y.tolist(), None)]
 
 
-@pytest.mark.parametrize("value", [None, "1", np.ones(2), 1j, [1.0]])
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_a_metric_cannot_change_the_data(written):
+    class Writing(metrics.Metric):
+        name = "writing"
+
+        def compute(self, *arrays):
+            arrays[written][...] = 0
+            return 1.0
+
+    net, y, weights = make_net("regression"), CASES["regression"][2].copy(), WEIGHTS.copy()
+    with pytest.raises(ValueError, match="read-only"):
+        net.evaluate(X, y, metrics=[Writing()], sample_weight=weights)
+    np.testing.assert_array_equal(y, CASES["regression"][2])
+    np.testing.assert_array_equal(weights, WEIGHTS)
+    y[0] = weights[0] = 1  # the caller may still write to them
+
+
+def test_a_metric_may_have_attributes():
+    class Within(metrics.Metric):
+        def __init__(self, limit):
+            self.limit, self.name = limit, f"within_{limit}"
+
+        def compute(self, outputs, targets, sample_weight):
+            self.calls = getattr(self, "calls", 0) + 1
+            return (np.abs(outputs - targets) <= self.limit).mean()
+
+    one, two = Within(1), Within(2)
+    found = make_net("regression").evaluate(X, CASES["regression"][2], metrics=[one, two])
+    assert 0 < found["within_1"] < found["within_2"] <= 1
+    assert (one.calls, two.calls) == (1, 1)
+
+
+def test_a_subclass_of_a_metric_of_the_engine_may_compute():
+    class Strict(metrics.Accuracy):
+        name = "strict"
+
+        def compute(self, outputs, targets, sample_weight):
+            return 42
+
+    assert make_net("classes").evaluate(X, CASES["classes"][2], metrics=[Strict()])["strict"] == 42
+
+
+def test_metrics_that_overflow_leak_no_floating_point_errors():
+    net = nf.Sequential([nf.Dense(1, initializer=0.0)], input_shape=1, loss="mean_absolute_error", dtype="float64")
+    with np.errstate(all="raise"), pytest.warns(RuntimeWarning, match="diverged"):
+        history = net.fit(
+            np.zeros((4, 1)), np.full(4, 1.5e308), batch_size=1, metrics=["mean_absolute_error"], verbose=0
+        )
+    assert history["mean_absolute_error"] == [np.inf]
+
+
+@pytest.mark.parametrize("value", [None, "1", np.ones(2), 1j, [1.0], [[1], [1, 2]]])
 def test_a_metric_must_return_a_number(value):
     class Odd(metrics.Metric):
         name = "odd"
@@ -543,8 +594,9 @@ def test_metrics_that_cannot_be_used():
         net.evaluate(X, y, metrics=[type("Nameless", (metrics.Metric,), {})()])
     with pytest.raises(ValueError, match=r"direction must be one of 'higher', 'lower', got 'up'"):
         net.evaluate(X, y, metrics=[type("Odd", (Bias,), {"direction": "up"})()])
-    with pytest.raises(NotImplementedError, match=r"WithoutCompute has no compute\(outputs, targets, sample_weight\)"):
-        net.evaluate(X, y, metrics=[WithoutCompute()])
+    for call in (net.evaluate, net.fit):
+        with pytest.raises(TypeError, match=r"^WithoutCompute must define compute\(outputs, targets, sample_weight\)$"):
+            call(X, y, metrics=[WithoutCompute()])
     with pytest.raises(ValueError, match=r"metrics must not contain duplicates, got 'accuracy' twice"):
         net.evaluate(X, y, metrics=["accuracy", type("Own", (Bias,), {"name": "accuracy"})()])
     for call in (net.evaluate, net.fit):

@@ -324,6 +324,13 @@ class TestHistory:
         low, high = by_epoch.get_xlim()
         assert [tick for tick in by_epoch.get_xticks() if low <= tick <= high] == [1]
 
+    def test_each_metric_has_its_panel(self):
+        history = History([3, 2], loss=[3, 2], top_2_accuracy=[0.5, 1.0], **{"$x_1$": [2.0, 1.0], "val_$x_1$": [3, 2]})
+        panels = plot_history(history)
+        assert [ax.get_ylabel() for ax in panels] == ["loss", "top 2 accuracy", r"\$x 1\$"]
+        assert [len(ax.lines) for ax in panels] == [1, 1, 2]
+        panels[0].figure.canvas.draw()  # a name is not mathematics
+
     def test_a_long_curve_has_its_running_mean(self):
         losses = np.arange(1000.0)
         by_step, _ = plot_history(History(losses, loss=[losses.mean()]))

@@ -141,3 +141,17 @@ def test_targets_and_gradients_of_another_shape():
 def test_a_residual_block_keeps_the_shape():
     with pytest.raises(ValueError, match=r"must keep the shape of their input: \(4, 5, 2\) goes in at layer 0, and"):
         nf.Sequential([nf.Residual([nf.Flatten()])], input_shape=(4, 5, 2))
+
+
+def test_gradients_are_checked_with_several_axes():
+    """Entry by entry, as for small networks and for entries that are in doubt."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 8, 8))
+    small = nf.Sequential([nf.Flatten(), nf.Dense(2)], input_shape=(2, 3), seed=0)
+    assert small.check_gradient(x[:, :2, :3], rng.normal(size=(4, 2)), verbose=0)
+    net = nf.Sequential([nf.Flatten(), nf.Dense(50, "tanh"), nf.Dense(3, "softmax")], input_shape=(8, 8), seed=0)
+    gradient = dict(net.gradient(x, [0, 1, 2, 0]))
+    gradient["W1"][3, 4] += 0.5
+    report = net.check_gradient(x, [0, 1, 2, 0], gradient=gradient, verbose=0)
+    assert not report
+    assert np.argwhere(report["W1"].wrong).tolist() == [[3, 4]]

@@ -432,6 +432,17 @@ def test_one_schedule_serves_many_networks():
     assert state(one)[:2] == state(other)[:2]
 
 
+@pytest.mark.parametrize("mode", ["rel", "abs"])
+@pytest.mark.parametrize("higher", [False, True])
+def test_every_number_is_better_than_an_infinite_one(mode, higher):
+    schedule = ReduceOnPlateau(0.1, patience=0, threshold_mode=mode)
+    plateau = schedule.begun(None)
+    worst = -np.inf if higher else np.inf
+    for value in (worst, *(np.arange(1.0, 6) if higher else np.arange(6.0, 1, -1))):
+        plateau = schedule.after(plateau, value, higher)
+    assert plateau["rate"] == 0.1
+
+
 @pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy"])
 def test_a_plateau_of_validation(monitor):
     schedule = ReduceOnPlateau(0.5, monitor=monitor, patience=0, factor=0.5)

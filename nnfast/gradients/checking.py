@@ -505,7 +505,7 @@ class _NetworkProbe:
 
     def _one_by_one(self, name: str, entries: np.ndarray, h: float) -> Sides:
         """Return the same from single losses, changing one entry at a time."""
-        at = np.array(self.array(INPUT)) if name == INPUT else self.rows
+        at = self.array(INPUT).copy() if name == INPUT else self.array(INPUT)
         moved = (at if name == INPUT else self.double.params[name]).reshape(-1)
         sides = np.zeros((2, len(entries)))
         for place, entry in enumerate(entries):

@@ -83,7 +83,9 @@ cdef inline vreal vloss(int loss, vreal x, vreal t, vreal a, vreal b) noexcept n
     if loss == SIGMOID_BINARY_FOCAL:
         p = vlog_sigmoid(x)
         d = vlog_sigmoid(-x)
-        return vnonzero(b*t, vfocal(p, d, a)) + vnonzero((vset(<real>1) - b)*(vset(<real>1) - t), vfocal(d, p, a))
+        p, d = vfocal(p, d, a), vfocal(d, p, a)
+        p = vnonzero(b*t, p) + vnonzero((vset(<real>1) - b)*(vset(<real>1) - t), d)
+        return vselect(veq(x, x), p, x)
     # a label smoothed by `a`
     t = vfma(a, vset(<real>0.5) - t, t)
     if loss == BINARY_CROSS_ENTROPY:  # -(t log(p) + (1 - t) log(1 - p))

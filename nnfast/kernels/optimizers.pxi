@@ -113,7 +113,7 @@ cdef inline void lion_steps(Py_ssize_t n, real* p, const real* g, real* mean, co
         P = vload(p + i)
         G = vgradient(False, g + i, P, o)
         M = vload(mean + i)
-        C = vfma(vset(<real>(1 - o.beta1)), G - M, M)
+        C = vfma(vset(<real>(1 - o.beta1)), G, vset(<real>o.beta1)*M)
         vmean(o.beta2, mean + i, G)
         vstore(p + i, vfma(vset(<real>(-o.learning_rate)), vsign(C), vdecayed(P, o)))
         i += VW

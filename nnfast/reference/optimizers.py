@@ -118,7 +118,7 @@ def lion(
     gradient = _prepared(parameters, gradient, decay, clip_value, gradient_scale)
     if decoupled_weight_decay:
         parameters *= 1 - learning_rate * weight_decay
-    parameters -= learning_rate * np.sign(mean + (1 - beta1) * (gradient - mean))
+    parameters -= learning_rate * np.sign(beta1 * mean + (1 - beta1) * gradient)
     mean += (1 - beta2) * (gradient - mean)
 
 

@@ -14,6 +14,7 @@ from nnfast._validation import ignore_float_errors, warn
 from nnfast.engine.program import Training
 from nnfast.gradients.network import NumericalTraining
 from nnfast.kernels.arrays import all_finite
+from nnfast.metrics import MetricSet
 from nnfast.optimizers import LBFGS
 from nnfast.schedules import BLOCK, ReduceOnPlateau, Schedule, TimedSchedule
 from nnfast.training.arguments import FitArguments
@@ -190,9 +191,7 @@ class _Run:
         # not a matrix product, whose bits depend on the memory addresses of its operands
         losses = self.training.step_loss[steps].reshape(-1, per_epoch)
         values = {"loss": _means(losses, sizes, seen)}
-        metrics = self.metrics.training
-        totals = self.training.step_scores[steps].reshape(len(losses), per_epoch, len(metrics.scorings)).sum(axis=1)
-        values |= {name: mean.tolist() for name, mean in metrics.averages(totals, seen).items()}
+        values |= _averages(self.metrics.training, self.training.step_scores[steps], per_epoch, seen)
         if self.validation is not None and self.metrics.validation is not None:  # then it is one epoch at a time
             found = self.network.evaluate(*self.validation, self.metrics.validation)
             values |= {f"val_{name}": [value] for name, value in found.items()}
@@ -236,6 +235,13 @@ def divergence(what: str, rate: float | None) -> str:
 def _read_only(array: np.ndarray) -> np.ndarray:
     array.flags.writeable = False
     return array
+
+
+@ignore_float_errors
+def _averages(metrics: MetricSet, scores: np.ndarray, per_epoch: int, seen: np.ndarray) -> dict[str, list[float]]:
+    """Return the metrics of each epoch, from the totals of its mini-batches."""
+    totals = scores.reshape(len(scores) // per_epoch, per_epoch, scores.shape[1]).sum(axis=1)
+    return {name: mean.tolist() for name, mean in metrics.averages(totals, seen).items()}
 
 
 @ignore_float_errors
