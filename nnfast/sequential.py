@@ -989,8 +989,10 @@ class Sequential:
                     "backward needs a forward(x, training=True) before it: "
                     "call forward again after each backward or update"
                 )
-            gout = as_array("gradient", gradient, network.dtype, shape=(n, *network.output_shape))
-            gout = gout.reshape(n, network.units)
+            gout: Any = gradient
+            if network.row_program is None or not program.accepts_outputs(gradient, n):
+                gout = as_array("gradient", gradient, network.dtype, shape=(n, *network.output_shape))
+                gout = gout.reshape(n, network.units)
             network.warn_of_zero_gradients()
             gx = np.empty((n, prod(shape)), network.dtype)
             program.backward(gout, gx, parameters, accumulate, get_num_threads())

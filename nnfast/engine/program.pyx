@@ -418,18 +418,29 @@ cdef class Program:
             <cnp.ndarray>array, ndim, cnp.NPY_FLOAT64 if self.plan.z == 8 else cnp.NPY_FLOAT32
         )
 
+    def accepts_rows(self, x):
+        """Return whether rows need neither conversion nor further checks."""
+        return (
+            self.is_plain(x, 2) and cnp.PyArray_DIM(x, 1) == self.plan.n_in and cnp.PyArray_DIM(x, 0) <= MAX_SIZE
+        )
+
+    def accepts_outputs(self, outputs, Py_ssize_t n):
+        """The same for `n` rows like the network's outputs."""
+        return self.is_plain(outputs, 2) and cnp.PyArray_DIM(outputs, 0) == n and (
+            cnp.PyArray_DIM(outputs, 1) == self.plan.n_out
+        )
+
     def accepts(self, x, targets, bint any_targets):
         """Return whether rows and targets need neither conversion nor further checks: those that a step trains on.
 
         `any_targets`: the loss takes any numbers, so that an array of targets needs no look at its values."""
-        if not self.is_plain(x, 2):
+        if not self.accepts_rows(x):
             return False
-        cdef cnp.ndarray rows = x
-        cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0)
-        if not 0 < n < MAX_SIZE or cnp.PyArray_DIM(rows, 1) != self.plan.n_in:
+        cdef Py_ssize_t n = cnp.PyArray_DIM(x, 0)
+        if n == 0:
             return False
-        if any_targets and self.is_plain(targets, 2):
-            return cnp.PyArray_DIM(targets, 0) == n and cnp.PyArray_DIM(targets, 1) == self.plan.n_out
+        if any_targets and self.accepts_outputs(targets, n):
+            return True
         if type(targets) is not np.ndarray or not has_layout(targets, 1, cnp.NPY_INT64):
             return False
         if self.plan.n_out < 2 or not over_classes(self.plan.loss.kind) or cnp.PyArray_DIM(targets, 0) != n:
