@@ -333,19 +333,24 @@ class Network:
         self, x: ArrayLike, y: ArrayLike, shape: tuple[int, ...] | None = None, *, finite: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return `x` as a matrix and `y` in the engine's format; both have at least one row."""
-        if (
-            shape is None
-            and not finite
-            and self.row_program is not None
-            and self.row_program.accepts(x, y, self.output_loss.takes_any)
-        ):
-            return x, y  # type: ignore[return-value]  # arrays
+        program = self.row_program
+        if program is not None and shape in (None, self.input_shape):
+            ready = program.accepts(x, y, self.output_loss.takes_any)
+            if ready and not (finite and y.ndim == 2):  # type: ignore[union-attr]  # an array
+                if finite:
+                    self._check_finite(x)  # type: ignore[arg-type]
+                return x, y  # type: ignore[return-value]
         rows = self.rows(x, shape)
         if not len(rows):
             raise ValueError(f"x must have at least one row, got shape {np.shape(x)}")
-        if finite and not all_finite(rows):
-            raise ValueError(f"x must be finite, got NaN or infinity {where_not_finite(rows)}")
+        if finite:
+            self._check_finite(rows)
         return rows, self.output_loss.targets(self._flat(y), len(rows), self.dtype, finite=finite)
+
+    @staticmethod
+    def _check_finite(rows: np.ndarray) -> None:
+        if not all_finite(rows):
+            raise ValueError(f"x must be finite, got NaN or infinity {where_not_finite(rows)}")
 
     def _flat(self, y: ArrayLike) -> ArrayLike:
         """Return targets of outputs with several axes as a matrix; labels unchanged."""

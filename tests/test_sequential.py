@@ -1473,3 +1473,46 @@ def test_callbacks_get_the_network_that_is_trained(optimizer, gradient):
         assert twin.label == net.label
         assert twin.history is None
         assert state(twin)[:2] == state(net)[:2]
+
+
+# ---- arrays that need no conversion take a short way, with the same results and errors
+
+
+def pairs_of_data():
+    """Data as the engine takes it, and the same as it must be converted."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(7, 3)).astype(np.float32)
+    labels, one_hot = np.array([0, 1, 2, 3, 2, 1, 0]), np.eye(4, dtype=np.float32)[[0, 1, 2, 3, 2, 1, 0]]
+    for loss, y in ((None, labels), (None, one_hot), ("mean_squared_error", one_hot), ("mean_squared_error", labels)):
+        for rows in (x, x.astype(np.float64), x.tolist(), x[::-1][::-1], np.asfortranarray(x)):
+            for targets in (y, y.tolist(), y.astype(np.int32 if y.ndim == 1 else np.float64), y[::-1][::-1]):
+                yield loss, (x, y), (rows, targets)
+
+
+def test_a_short_way_has_the_same_results():
+    for loss, ready, converted in pairs_of_data():
+        found = []
+        for x, y in (ready, converted):
+            net = make_net(loss=loss)
+            net.fit(x, y, epochs=2, batch_size=3, verbose=0)
+            out = net.forward(x, training=True)
+            values = [net.train_step(x, y), net.loss(x, y), *(g.tobytes() for g in net.gradient(x, y).values())]
+            found.append((out.tobytes(), *values, net.predict(x).tobytes(), net.predict_one(x[1]).tobytes()))
+        assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("label", [-1, 4, 2**62, -(2**62)])
+@pytest.mark.parametrize("method", ["loss", "train_step", "gradient", "accuracy"])
+def test_a_short_way_sees_labels_out_of_range(method, label):
+    net, x, y = make_net(), np.ones((3, 3), np.float32), np.array([0, label, 3])
+    with pytest.raises(ValueError, match=r"^y holds labels (and must not be negative|up to)"):
+        getattr(net, method)(x, y)
+
+
+def test_a_view_of_parameters_may_be_reshaped():
+    net = make_net()
+    view = net.params["W1"]
+    view.shape = (-1,)
+    assert net.params["W1"].ndim == 2
+    view[0] = 7
+    assert net.params["W1"].flat[0] == 7
