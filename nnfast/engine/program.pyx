@@ -775,7 +775,7 @@ cdef class Training:
         program.guard.hold()
         try:
             self.job.until = until
-            self.job.done = self.job.layer_by_layer = False  # the team before may have been of one, for want of threads
+            self.job.done = self.job.layer_by_layer = False  # the last team may have been of one thread
             self.go_on(optimizer, scheduled)
             self.job.interrupted = False
             self.job.deadline = seconds_now() + seconds
