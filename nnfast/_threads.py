@@ -9,22 +9,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from nnfast._validation import check_int
+from nnfast._validation import check_bool, check_int
 
-_everywhere: int | None = None
-_here: ContextVar[int | None] = ContextVar("nnfast_num_threads", default=None)
+_everywhere: tuple[int, bool] | None = None  # the number, and whether it is fixed
+_here: ContextVar[tuple[int, bool] | None] = ContextVar("nnfast_num_threads", default=None)
 
 
 MAX_THREADS = 1024  # more than any call uses
 
 
-def set_num_threads(n: int) -> None:
+def set_num_threads(n: int, *, fixed: bool = False) -> None:
     """Set the maximum number of threads a call may use, for the whole process.
 
     Parameters
     ----------
     n : int
         At least 1. Small calls use fewer: a thread that would cost more than it saves is not started.
+    fixed : bool
+        By default `fit` measures while it runs whether fewer threads are faster, as beside another busy program, and
+        uses as many as pay. If True, it always uses `n`, except in small steps.
 
     Raises
     ------
@@ -41,17 +44,19 @@ def set_num_threads(n: int) -> None:
     >>> nf.set_num_threads(before)
     """
     global _everywhere
-    _everywhere = check_int("n", n, 1, MAX_THREADS)
+    _everywhere = check_int("n", n, 1, MAX_THREADS), check_bool("fixed", fixed)
 
 
 @contextmanager
-def num_threads(n: int) -> Iterator[None]:
+def num_threads(n: int, *, fixed: bool = False) -> Iterator[None]:
     """Set the maximum number of threads for calls inside a ``with`` block, in the current thread or task only.
 
     Parameters
     ----------
     n : int
         At least 1.
+    fixed : bool
+        As for `set_num_threads`.
 
     Raises
     ------
@@ -65,7 +70,7 @@ def num_threads(n: int) -> Iterator[None]:
     ...     nf.get_num_threads()
     1
     """
-    token = _here.set(check_int("n", n, 1, MAX_THREADS))
+    token = _here.set((check_int("n", n, 1, MAX_THREADS), check_bool("fixed", fixed)))
     try:
         yield
     finally:
@@ -94,12 +99,21 @@ def get_num_threads() -> int:
     >>> nf.get_num_threads() >= 1
     True
     """
+    return _current()[0]
+
+
+def threads_are_fixed() -> bool:
+    """Whether `fit` uses the number of threads that is set, instead of measuring which one is faster."""
+    return _current()[1]
+
+
+def _current() -> tuple[int, bool]:
     global _everywhere
     here = _here.get()
     if here is not None:
         return here
     if _everywhere is None:
-        _everywhere = _from_environment()
+        _everywhere = _from_environment(), False
     return _everywhere
 
 

@@ -601,3 +601,43 @@ def test_a_signal_handler_within_an_iteration_of_lbfgs_cannot_copy():
         net.fit(x, y, optimizer=nf.LBFGS(tolerance=1e-3), verbose=0)
     assert told
     net.copy()
+
+
+# ---- how many threads a fit uses
+
+
+def wide_net():
+    return nf.Sequential([nf.Dense(256, "relu"), nf.Dense(10, "softmax")], input_shape=200, seed=0)
+
+
+@pytest.mark.parametrize(("threads", "allowed"), [(1, {1}), (2, {1, 2}), (5, {1, 2, 5}), (8, {1, 2, 4, 8})])
+def test_a_fit_tries_fewer_threads_and_records_them(threads, allowed):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(640, 200)).astype("f4"), rng.integers(0, 10, 640)
+    nets = [wide_net(), wide_net()]
+    with nf.num_threads(threads):
+        history = nets[0].fit(x, y, epochs=60, batch_size=64, verbose=0)
+    with nf.num_threads(threads, fixed=True):
+        fixed = nets[1].fit(x, y, epochs=60, batch_size=64, verbose=0)
+    assert sum(history.threads.values()) == 600
+    assert set(history.threads) <= allowed
+    assert len(history.threads) >= min(2, len(allowed)), "none but the maximum was tried"
+    assert fixed.threads == {threads: 600}
+    assert nets[0].flat_params.tobytes() == nets[1].flat_params.tobytes()
+
+
+def test_small_steps_use_one_thread():
+    x, y = np.ones((50, 4), np.float32), np.arange(50) % 3
+    for fixed in (False, True):
+        net = nf.Sequential([nf.Dense(3, "softmax")], input_shape=4, seed=0)
+        with nf.num_threads(4, fixed=fixed):
+            assert net.fit(x, y, steps=3, batch_size=5, verbose=0).threads == {1: 3}
+
+
+def test_whether_the_number_is_fixed_must_be_a_bool():
+    before = nf.get_num_threads()
+    with pytest.raises(TypeError, match=r"^fixed must be True or False, got 'yes'"):
+        nf.set_num_threads(2, fixed="yes")
+    assert nf.get_num_threads() == before
+    with pytest.raises(TypeError, match=r"^fixed must be True or False, got 1"), nf.num_threads(2, fixed=1):
+        pass

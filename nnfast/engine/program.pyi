@@ -113,6 +113,7 @@ class Training:
     step: int
     step_loss: np.ndarray
     step_scores: np.ndarray
+    threads: dict[int, int]
     step_weight: np.ndarray | None
     rates: np.ndarray
     momenta: np.ndarray | None
@@ -128,6 +129,7 @@ class Training:
         bit_generator: BitGenerator | None,
         metrics: _Metrics,
         threads: int,
+        fixed: bool = False,
     ) -> None: ...
     def schedule(self, rates: np.ndarray, momenta: np.ndarray | None) -> None: ...
     def run(self, until: int, optimizer: _Optimizer, scheduled: bool = False, seconds: float = 0.1) -> int: ...

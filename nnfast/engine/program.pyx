@@ -93,6 +93,7 @@ include "stages/norms.pxi"
 include "stages/scale.pxi"
 include "stages/add.pxi"
 include "scores.pxi"
+include "crew.pxi"
 include "run.pxi"
 include "tiles.pxi"
 include "differences.pxi"
@@ -683,6 +684,10 @@ cdef class Training:
         Shuffles the rows before each epoch; None keeps their order.
     metrics : sequence of nnfast.metrics.Scoring
         Computed from the outputs of each step, before its update.
+    threads : int
+        The maximum number of threads.
+    fixed : bool
+        Whether to use this number, unless the steps are too small, instead of measuring which one is faster.
 
     Attributes
     ----------
@@ -694,13 +699,14 @@ cdef class Training:
 
     cdef Job job
     cdef readonly Program program
-    cdef int threads
+    cdef Crew crew
     cdef object order, bit_generator
     cdef ScoreMemory memory
     cdef readonly object x, targets, weights, step_loss, step_scores, step_weight, rates, momenta
 
     def __init__(
-        self, Program program, x, targets, weights, batch, total, optimizer, bit_generator, metrics, int threads
+        self, Program program, x, targets, weights, batch, total, optimizer, bit_generator, metrics, int threads,
+        bint fixed=False
     ):
         # all memory first, then changes
         self.step_loss = np.empty(total)
@@ -709,9 +715,10 @@ cdef class Training:
         self.step_weight = None if weights is None else np.empty(total)
         self.order = None if bit_generator is None else np.arange(x.shape[0], dtype=np.int64)
         moments = program.slot.moments_for(optimizer)
-        self.threads = program.threads_for(batch, threads)
-        self.memory = ScoreMemory(metrics, batch, weights is not None, self.threads)
-        program.reserve(&program.ws, batch, self.threads)
+        threads = program.threads_for(batch, threads)
+        enlist(&self.crew, threads, fixed)
+        self.memory = ScoreMemory(metrics, batch, weights is not None, threads)
+        program.reserve(&program.ws, batch, threads)
         program.fill(&self.job, &program.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
         self.job.asked = &program.guard.turn
         self.program, self.x, self.targets, self.weights = program, x, targets, weights
@@ -775,20 +782,39 @@ cdef class Training:
         program.guard.hold()
         try:
             self.job.until = until
-            self.job.done = self.job.layer_by_layer = False  # the last team may have been of one thread
             self.go_on(optimizer, scheduled)
             self.job.interrupted = False
-            self.job.deadline = seconds_now() + seconds
             program.running = &self.job
-            if self.job.step < self.job.until:
-                with nogil:
-                    run_team(self.threads, run_stages, &self.job)
+            self.run_slices(seconds)
             program.settle()
         finally:
             program.running = NULL
             program.guard.release()
         raise_if(self.job.interrupted)
         return self.job.step
+
+    cdef int run_slices(self, double seconds) except -1:
+        """Run slices of time, each with the number of threads that seems best, or that is being tried."""
+        cdef double now = seconds_now(), end = now + seconds, length
+        cdef int64_t before
+        cdef int threads
+        while self.job.step < self.job.until and now < end:
+            threads = next_threads(&self.crew, now, &length)
+            before = self.job.step
+            self.job.done = False
+            self.job.deadline = min(end, now + length)
+            with nogil:
+                run_team(threads, run_stages, &self.job)
+            learn_rate(&self.crew, self.job.step - before, seconds_now() - now, seconds_now())
+            if self.job.interrupted or is_locked(self.job.asked):
+                break
+            now = seconds_now()
+        return 0
+
+    @property
+    def threads(self):
+        """How many steps were done with each number of threads."""
+        return {self.crew.threads[i]: self.crew.steps[i] for i in range(self.crew.n) if self.crew.steps[i]}
 
     @property
     def rows(self):

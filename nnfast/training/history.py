@@ -23,6 +23,9 @@ class History(Mapping[str, list[float]]):
         The learning rate of each mini-batch; empty for L-BFGS, which does not have one.
     steps_per_epoch : int
         Number of mini-batches per epoch.
+    threads : dict
+        How many steps were done with each number of threads, which `fit` chooses while it runs (see
+        `nf.set_num_threads`); empty for L-BFGS and numerical gradients.
     converged : bool or None
         For L-BFGS, whether the loss converged; False if the last epoch or `Sequential.stop` came first. None for other
         optimizers.
@@ -32,6 +35,7 @@ class History(Mapping[str, list[float]]):
         self.steps_per_epoch = steps_per_epoch
         self.step_loss = np.empty(0)
         self.learning_rate = np.empty(0)
+        self.threads: dict[int, int] = {}
         self.converged: bool | None = None
         self._names: tuple[str, ...] = ("loss",)
         self._epochs: list[tuple[float, ...]] = []  # the record, never handed out: one row per epoch

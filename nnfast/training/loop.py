@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnfast._progress import Progress, progress_of
-from nnfast._threads import get_num_threads
+from nnfast._threads import get_num_threads, threads_are_fixed
 from nnfast._validation import ignore_float_errors, warn
 from nnfast.engine.program import Training
 from nnfast.gradients.network import NumericalTraining
@@ -55,7 +55,7 @@ def _training(arguments: FitArguments) -> Training | Minimization:
     given = (*arguments.data, arguments.batch, total, optimizer.values(network.dtype), bits, scorings)
     if arguments.gradient == "numerical":
         return NumericalTraining(network, *given)
-    return Training(network.built, *given, get_num_threads())
+    return Training(network.built, *given, get_num_threads(), threads_are_fixed())
 
 
 class _Run:
@@ -105,6 +105,8 @@ class _Run:
         finally:
             self.history.step_loss = self.training.step_loss[: self.training.step].copy()
             self.history.learning_rate = self.training.rates[: self.training.step].copy()
+            if isinstance(self.training, Training):
+                self.history.threads = self.training.threads
             if not self.needs_python:  # Ctrl-C may have come between steps and their record
                 self.record(self.training.step)
 
