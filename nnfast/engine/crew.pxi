@@ -33,6 +33,13 @@ cdef void enlist(Crew* crew, int most, bint fixed) noexcept:
         most = most//2
 
 
+cdef void begin_as(Crew* crew, const Crew* before) noexcept:
+    """Begin with the number that was best in another run with the same choices."""
+    if crew.n > 1 and crew.n == before.n and crew.threads[0] == before.threads[0]:
+        crew.settled = crew.trying = before.settled
+        crew.next_trial = seconds_now() + SETTLED
+
+
 cdef int next_threads(Crew* crew, double now, double* length) noexcept:
     """Return the number of threads for the next slice of time, and its length."""
     if crew.n == 1:

@@ -201,6 +201,8 @@ cdef class Program:
     cdef object per_output
     cdef public uint64_t seed
     cdef public int64_t noise_steps  # training passes so far; noise depends on it and the seed
+    cdef Crew crew            # of the last run, from whose choice the next one begins
+    cdef Py_ssize_t crew_batch
     cdef readonly Slot slot
 
     def __cinit__(self, dtype, stages, loss, seed, Guard guard not None):
@@ -717,6 +719,8 @@ cdef class Training:
         moments = program.slot.moments_for(optimizer)
         threads = program.threads_for(batch, threads)
         enlist(&self.crew, threads, fixed)
+        if batch == program.crew_batch:
+            begin_as(&self.crew, &program.crew)
         self.memory = ScoreMemory(metrics, batch, weights is not None, threads)
         program.reserve(&program.ws, batch, threads)
         program.fill(&self.job, &program.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
@@ -809,6 +813,7 @@ cdef class Training:
             if self.job.interrupted or is_locked(self.job.asked):
                 break
             now = seconds_now()
+        self.program.crew, self.program.crew_batch = self.crew, self.job.batch
         return 0
 
     @property
