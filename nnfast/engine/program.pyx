@@ -802,7 +802,7 @@ cdef class Training:
         cdef double now = seconds_now(), end = now + seconds, length
         cdef int64_t before
         cdef int threads
-        while self.job.step < self.job.until and now < end:
+        while self.job.step < self.job.until:  # at least one step, even if there is no time
             threads = next_threads(&self.crew, now, &length)
             before = self.job.step
             self.job.done = False
@@ -810,9 +810,9 @@ cdef class Training:
             with nogil:
                 run_team(threads, run_stages, &self.job)
             learn_rate(&self.crew, self.job.step - before, seconds_now() - now, seconds_now())
-            if self.job.interrupted or is_locked(self.job.asked):
-                break
             now = seconds_now()
+            if self.job.interrupted or is_locked(self.job.asked) or now >= end:
+                break
         self.program.crew, self.program.crew_batch = self.crew, self.job.batch
         return 0
 
