@@ -805,7 +805,7 @@ cdef class Training:
         while self.job.step < self.job.until:  # at least one step, even if there is no time
             threads = next_threads(&self.crew, now, &length)
             before = self.job.step
-            self.job.done = False
+            self.job.done = self.job.layer_by_layer = False  # the team before may have been of one
             self.job.deadline = min(end, now + length)
             with nogil:
                 run_team(threads, run_stages, &self.job)
