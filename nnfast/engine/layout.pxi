@@ -62,6 +62,7 @@ cdef int fill_stage(Plan* plan, Stage* stage, spec) except -1:
     stage.other = spec.get("other", -1)
     stage.keep = -1
     stage.flops = 24.0*stage.n_out
+    stage.parts, stage.grain = stage.n_out, COLUMN_GRAIN
     for i in range(MAX_ARRAYS):
         stage.arrays[i] = LearnedArray(-1, 0, 0, 0, False)
     if len(spec["arrays"]) > MAX_ARRAYS:

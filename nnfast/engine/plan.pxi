@@ -43,6 +43,7 @@ cdef struct Stage:
     Py_ssize_t n_in, n_out  # of a flattened sample
     Py_ssize_t ld         # n_out rounded up to whole vectors
     LearnedArray arrays[MAX_ARRAYS]
+    Py_ssize_t parts, grain  # of the parameters, which threads share: at least so many each
     Py_ssize_t at         # offset of its output in a workspace, in elements for each row
     Py_ssize_t keep, keep_ld  # what it keeps for the backward pass, in elements for each row; -1 if nothing
     Py_ssize_t columns, n_columns  # vectors with a number for each output, in a workspace: offset in elements, count
@@ -102,6 +103,8 @@ cdef struct Workspace:
     double* weights       # of a shuffled mini-batch
     double* row_loss
     char* scratch         # of all threads
+    char* sums            # arenas for gradients over some rows
+    int n_sums
 
 
 cdef struct Scored:
@@ -184,13 +187,15 @@ ctypedef void (*backward_type)(
     const Job*, int id, int s, const char* x, Py_ssize_t m_all, Py_ssize_t first, Py_ssize_t m, char* to,
     Py_ssize_t ldto
 ) noexcept nogil
-ctypedef void (*learn_type)(
-    const Job*, int work, const Optimizer*, int s, int id, int count, const char* x, Py_ssize_t m
+ctypedef void (*gradient_type)(
+    Job*, int id, int s, const char* x, Py_ssize_t first, Py_ssize_t m, Py_ssize_t begin, Py_ssize_t end, char* to
 ) noexcept nogil
-ctypedef void (*learn_long_type)(Job*, int s, int id, int count, const char* x, Py_ssize_t m) noexcept nogil
+ctypedef void (*learn_type)(
+    Job*, int work, const Optimizer*, int s, int id, int count, const char* x, Py_ssize_t m
+) noexcept nogil
 ctypedef bint (*fuses_type)(const Job*, int work, const Stage*, Py_ssize_t m) noexcept nogil
 ctypedef void (*fuse_type)(
-    const Job*, const Optimizer*, int s, const char* x, Py_ssize_t m, char* to, Py_ssize_t ldto
+    Job*, const Optimizer*, int s, const char* x, Py_ssize_t m, char* to, Py_ssize_t ldto
 ) noexcept nogil
 ctypedef void (*prepare_type)(const Job*, int s, int id, int count, const char* x, Py_ssize_t m) noexcept nogil
 ctypedef void (*finish_type)(Job*, const Stage*, Py_ssize_t m) noexcept nogil
@@ -210,8 +215,8 @@ cdef struct StageKind:
     infer_type infer          # outside of training: nothing is random, and a row does not depend on others
     forward_type forward      # in training: keep what the backward pass needs
     backward_type backward    # from the gradient of the output to that of the input, unless `to` is NULL
+    gradient_type gradient    # of parts `begin` to `end` of the parameters over some rows, to an arena
     learn_type learn          # one thread's share of the gradients of the parameters, and of their update
-    learn_long_type learn_long  # the part of these gradients that may take long, with looks at the clock
     fuses_type fuses          # whether `fuse` is quicker than the two phases, with the same bits
     fuse_type fuse            # backward, gradients and update on one thread, in a small batch
     prepare_type prepare_forward, prepare_backward  # one thread's share, where a stage needs the whole batch
@@ -224,8 +229,8 @@ cdef StageKind kinds[MAX_STAGE_KINDS]
 
 cdef int register_kind(
         int code, const char* name, size_t numbers, bint random, bint whole_batch, Path first_array, Path second_array,
-        fill_type fill, infer_type infer, forward_type forward, backward_type backward, learn_type learn,
-        learn_long_type learn_long, fuses_type fuses, fuse_type fuse, prepare_type prepare_forward,
+        fill_type fill, infer_type infer, forward_type forward, backward_type backward,
+        gradient_type gradient, learn_type learn, fuses_type fuses, fuse_type fuse, prepare_type prepare_forward,
         prepare_type prepare_backward, finish_type finish, unchanged_type unchanged, changed_type changed
 ) except -1:
     """Make a kind of stage known. Each function must be given: where it has nothing to do, one that says so.
@@ -240,7 +245,7 @@ cdef int register_kind(
     kind.name, kind.random, kind.whole_batch = name, random, whole_batch
     kind.paths[0], kind.paths[1] = first_array, second_array
     kind.fill, kind.infer, kind.forward, kind.backward = fill, infer, forward, backward
-    kind.learn, kind.learn_long, kind.fuses, kind.fuse = learn, learn_long, fuses, fuse
+    kind.gradient, kind.learn, kind.fuses, kind.fuse = gradient, learn, fuses, fuse
     kind.prepare_forward, kind.prepare_backward, kind.finish = prepare_forward, prepare_backward, finish
     kind.unchanged, kind.changed = unchanged, changed
     return 0
@@ -248,6 +253,12 @@ cdef int register_kind(
 
 cdef inline bint is_kind(const Stage* stage, int code) noexcept nogil:
     return stage.kind == &kinds[code]
+
+
+cdef void free_workspace(Workspace* ws) noexcept nogil:
+    free_memory(ws.memory)
+    free_memory(ws.scratch)
+    free_memory(ws.sums)
 
 
 # ---- where things are

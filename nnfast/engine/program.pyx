@@ -61,7 +61,7 @@ cdef enum:
     MAX_SIZE = 2147483647  # of an axis of data, as in nnfast._validation
     POOL = 16                  # idle tile buffers that are kept for `predict`
     TILE_BYTES = 196608         # activations of one layer in a tile of `predict`
-    FLOPS_PER_THREAD = 2000000  # below this a thread costs more than it saves (33 us to start and release one)
+    FLOPS_PER_THREAD = 100000  # below this a thread costs more than it saves (33 us to start and release one)
     PIECE_SAMPLES = 256        # in a piece of the weight gradients of a long step
     NORM_BLOCK = 16384         # gradients in a block of the sum of their squares
     COLUMN_GRAIN = 16          # minimum columns of a norm per thread
@@ -74,7 +74,6 @@ cdef enum:
     BACKWARD = 4
     WEIGHTS = 8
     UPDATE = 16
-    LONG_DONE = 32             # the long part of WEIGHTS is done
 
 cdef double SLICE = 0.1  # seconds between two checks for Ctrl-C
 cdef double BLOCK_FLOPS = 1e9  # of rows between two checks of the clock: usual mini-batches fit in one block
@@ -85,6 +84,7 @@ cdef double LONG_FLOPS = 1e9  # of a step whose weights change only after all it
 include "guard.pxi"
 include "plan.pxi"
 include "stages/common.pxi"
+include "chunks.pxi"
 include "stages/activation.pxi"
 include "stages/dense.pxi"
 include "stages/rescaling.pxi"
@@ -247,8 +247,7 @@ cdef class Program:
         cdef int i
         for i in range(POOL):
             free_memory(self.pool[i])
-        free_memory(self.ws.memory)
-        free_memory(self.ws.scratch)
+        free_workspace(&self.ws)
         free(self.plan.stages)
 
     # ---- memory
@@ -257,6 +256,7 @@ cdef class Program:
         """Make the workspace large enough for `rows` rows and `threads` threads; on failure it is unchanged."""
         cdef const Plan* plan = &self.plan
         self.reserve_scratch(ws, threads)
+        self.reserve_sums(ws, sums_needed(plan, rows, threads))
         if rows <= ws.rows:
             return 0
         sizes = [
@@ -300,6 +300,18 @@ cdef class Program:
             raise MemoryError(f"no scratch memory for {threads} threads: {threads*self.plan.scratch} bytes")
         free_memory(ws.scratch)
         ws.scratch, ws.threads = memory, threads
+        return 0
+
+    cdef int reserve_sums(self, Workspace* ws, int n) except -1:
+        """Make room for `n` arenas with sums over chunks of rows."""
+        cdef char* memory
+        if n <= ws.n_sums:
+            return 0
+        memory = <char*>aligned_memory(<size_t>n*<size_t>(self.plan.n_parameters*self.plan.z) + ALIGNMENT)
+        if memory == NULL:
+            raise MemoryError(f"no memory for the gradients of {n} parts of a mini-batch")
+        free_memory(ws.sums)
+        ws.sums, ws.n_sums = memory, n
         return 0
 
     cdef int threads_for(self, double rows, int most):
@@ -520,8 +532,7 @@ cdef class Program:
                 run_team(threads, run_stages, &job)
             raise_if(job.interrupted)
         finally:
-            free_memory(ws.memory)
-            free_memory(ws.scratch)
+            free_workspace(&ws)
         return loss
 
     def training_loss(self, x, targets, weights, metrics, int threads, bint lasting=False):
@@ -546,8 +557,7 @@ cdef class Program:
                 run_team(threads, run_stages, &job)
             raise_if(job.interrupted)
         finally:
-            free_memory(ws.memory)
-            free_memory(ws.scratch)
+            free_workspace(&ws)
         if lasting:
             self.noise_steps = job.noise_steps
         return loss, totals
@@ -602,6 +612,7 @@ cdef class Program:
         job.accumulate = accumulate and self.graded  # to gradients, not to what an update or a train_step left
         threads = self.threads_for(job.n, threads)
         self.reserve_scratch(&self.ws, threads)
+        self.reserve_sums(&self.ws, max(<int>job.accumulate, chunks_in(job.n)))
         cdef const char* from_ = data(gout)
         with nogil:
             for r in range(job.n):

@@ -254,10 +254,10 @@ cdef bint all_fuse(const Job* job, Py_ssize_t m) noexcept nogil:
         stage = &job.plan.stages[s]
         if not stage.kind.fuses(job, job.work, stage, m):
             return False
-    return m*job.plan.flops_per_row <= LONG_FLOPS and last_from_batch(job, job.plan.n_stages) < 0
+    return not takes_long(job) and last_from_batch(job, job.plan.n_stages) < 0
 
 
-cdef void back_and_update(const Job* job, const Optimizer* optimizer, const char* x, Py_ssize_t m) noexcept nogil:
+cdef void back_and_update(Job* job, const Optimizer* optimizer, const char* x, Py_ssize_t m) noexcept nogil:
     """Run the backward pass and the update of a small batch layer by layer, with the same results as in two phases."""
     cdef char* to
     cdef Py_ssize_t ldto
@@ -269,18 +269,8 @@ cdef void back_and_update(const Job* job, const Optimizer* optimizer, const char
             add_from_residuals(job, adds_of_input(job.plan, s), job.plan.stages[s].n_in, 0, m, to, ldto)
 
 
-cdef void learn_long(Job* job, int id, int count, const char* x, Py_ssize_t m) noexcept nogil:
-    """Compute this thread's share of the parameter gradients that may take long, before any parameter changes."""
-    cdef const Stage* stage
-    cdef int s
-    for s in range(job.lowest, job.plan.n_stages):
-        stage = &job.plan.stages[s]
-        if learns(job, stage):
-            stage.kind.learn_long(job, s, id, count, x, m)
-
-
 cdef void learn_all(
-        const Job* job, const Optimizer* optimizer, int work, int id, int count, const char* x, Py_ssize_t m
+        Job* job, const Optimizer* optimizer, int work, int id, int count, const char* x, Py_ssize_t m
 ) noexcept nogil:
     """Compute this thread's share of all parameter gradients and of the update, as selected by `work`."""
     cdef const Stage* stage
@@ -291,17 +281,22 @@ cdef void learn_all(
             stage.kind.learn(job, work, optimizer, s, id, count, x, m)
 
 
-cdef void learn_clipped(
-        Job* job, Optimizer* optimizer, int work, int id, int count, const char* x, Py_ssize_t m
+cdef bint learn_apart(
+        Job* job, Optimizer* optimizer, int id, int count, const char* x, Py_ssize_t m
 ) noexcept nogil:
-    """Like `learn_all`, where the norm of all gradients must be known before any is used."""
+    """Like `learn_all`, but no parameter changes before all gradients are computed: because their norm must be known,
+    or because Ctrl-C may come meanwhile. Return whether it came."""
     cdef int blocks
-    learn_all(job, optimizer, work & ~UPDATE, id, count, x, m)
+    learn_all(job, optimizer, job.work & ~UPDATE, id, count, x, m)
     barrier_wait(&job.meeting, count)
-    blocks = square_sums(job, id, count)
-    barrier_wait(&job.meeting, count)
-    optimizer[0].gradient_scale = optimizer[1].gradient_scale = clip_scale(job, blocks)
-    learn_all(job, optimizer, UPDATE, id, count, x, m)
+    if job.interrupted:
+        return True
+    if job.work & UPDATE and job.clip_norm < INFINITY:
+        blocks = square_sums(job, id, count)
+        barrier_wait(&job.meeting, count)
+        optimizer[0].gradient_scale = optimizer[1].gradient_scale = clip_scale(job, blocks)
+    learn_all(job, optimizer, job.work & UPDATE, id, count, x, m)
+    return False
 
 
 cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
@@ -402,7 +397,7 @@ cdef void run_stages(void* argument, int id, int count) noexcept nogil:
     """Run steps on one thread of the team."""
     cdef Job* job = <Job*>argument
     cdef const Plan* plan = job.plan
-    cdef int work
+    cdef bint apart
     cdef Py_ssize_t m, first, last, target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
     cdef const char* x
     cdef const char* targets
@@ -411,7 +406,7 @@ cdef void run_stages(void* argument, int id, int count) noexcept nogil:
         if job.work & UPDATE:
             set_optimizer(job, optimizer)
         m = min(job.batch, job.n - job.position)
-        first = share(m, id, count, 1)
+        first = share(m, id, count, 1)  # the rows of its chunks, if each thread owns some
         last = share(m, id + 1, count, 1)
         if job.order != NULL:
             gather(job, first, last)
@@ -425,20 +420,19 @@ cdef void run_stages(void* argument, int id, int count) noexcept nogil:
         if id == count - 1 and job.work & LOSS:  # before an update
             job.penalty = penalties(plan, job.parameters)
         rows_share(job, id, count, x, targets, m, first, last)
+        if count > 1 and job.work & WEIGHTS:
+            sum_own_chunks(job, id, count, x, m)
         barrier_wait(&job.meeting, count)
-        work = job.work
-        if work & WEIGHTS and m*plan.flops_per_row > LONG_FLOPS:
-            learn_long(job, id, count, x, m)
-            barrier_wait(&job.meeting, count)
-            work |= LONG_DONE
-        if job.interrupted:  # all threads know by now, and no parameter has changed
+        apart = takes_long(job) or (job.work & UPDATE and job.clip_norm < INFINITY)
+        if job.interrupted and not takes_long(job):  # all threads know by now, and no parameter has changed
             return
         if job.layer_by_layer:
             back_and_update(job, optimizer, x, m)
-        elif job.work & UPDATE and job.clip_norm < INFINITY:
-            learn_clipped(job, optimizer, work, id, count, x, m)
+        elif apart:
+            if learn_apart(job, optimizer, id, count, x, m):
+                return
         elif job.work & (WEIGHTS | UPDATE):
-            learn_all(job, optimizer, work, id, count, x, m)
+            learn_all(job, optimizer, job.work, id, count, x, m)
         if id == 0:
             finish_step(job, optimizer, m, count)
         barrier_wait(&job.meeting, count)

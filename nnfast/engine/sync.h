@@ -149,12 +149,44 @@ static inline void barrier_wait(barrier *b, int n) {
     while (__atomic_load_n(&b->generation, __ATOMIC_ACQUIRE) == generation) turn = pause_for(turn);
 }
 
+/* ---- places: two threads that find themselves on one processor would take turns there, sometimes for seconds, while another
+ * one is idle. The one that comes second moves to a processor of the process that no other thread of the team has taken; then
+ * it is free to go where the system wants it, so that it never stays beside another program. */
+#if defined(__linux__)
+enum { PROCESSORS = 1024, MOVES = 3 };
+typedef struct {
+    uint64_t bits[PROCESSORS / 64];
+} processors;
+static inline int take_processor(processors *taken, int cpu) { /* whether it was free */
+    if (cpu < 0 || cpu >= PROCESSORS) return 1;
+    uint64_t bit = (uint64_t)1 << cpu % 64;
+    return !(__atomic_fetch_or(&taken->bits[cpu / 64], bit, __ATOMIC_RELAXED) & bit);
+}
+static inline void move_apart(processors *taken) {
+    cpu_set_t all, free;
+    for (int move = 0; !take_processor(taken, sched_getcpu()) && move < MOVES; move++) {
+        if (sched_getaffinity(0, sizeof all, &all) != 0) return;
+        free = all;
+        for (int cpu = 0; cpu < PROCESSORS; cpu++)
+            if (__atomic_load_n(&taken->bits[cpu / 64], __ATOMIC_RELAXED) >> cpu % 64 & 1) CPU_CLR(cpu, &free);
+        if (CPU_COUNT(&free) == 0 || sched_setaffinity(0, sizeof free, &free) != 0) return;
+        sched_setaffinity(0, sizeof all, &all);
+    }
+}
+#else
+typedef struct {
+    char unused;
+} processors;
+static inline void move_apart(processors *taken) { (void)taken; }
+#endif
+
 /* ---- a team: work(job, id, n) on n threads, the caller being number 0; on fewer if the system provides fewer. */
 typedef void (*team_work)(void *job, int id, int n);
 typedef struct {
     team_work work;
     void *job;
     int size; /* 0 until all threads have been started */
+    processors taken;
 } team;
 typedef struct {
     team *of;
@@ -171,16 +203,18 @@ static inline os_result OS_CALL team_entry(void *argument) {
     member *m = (member *)argument;
     int n, turn = 0;
     while ((n = __atomic_load_n(&m->of->size, __ATOMIC_ACQUIRE)) == 0) turn = pause_for(turn);
+    move_apart(&m->of->taken);
     team_member(m->of, m->id, n);
     return 0;
 }
 
 static inline void run_team(int n, team_work work, void *job) {
-    team of = {work, job, 0};
+    team of = {.work = work, .job = job};
     os_thread threads[MAX_THREADS];
     member members[MAX_THREADS];
     int size = 1;
     if (n > MAX_THREADS) n = MAX_THREADS;
+    if (n > 1) move_apart(&of.taken);
     while (size < n) {
         members[size].of = &of;
         members[size].id = size;

@@ -60,7 +60,7 @@ cdef void kernel_dense_backward_input(
 
 cdef void kernel_dense_backward_weights(
         Py_ssize_t first, Py_ssize_t last, Py_ssize_t m, Py_ssize_t n_out, const void* x, Py_ssize_t ldx,
-        const void* gradient, Py_ssize_t ldg, void* out, bint accumulate
+        const void* gradient, Py_ssize_t ldg, void* out, int accumulate
 ) noexcept nogil:
     matmul(
         last - first, n_out, m, <const real*>x + first, 1, ldx, <const real*>gradient, ldg, 1,

@@ -23,7 +23,7 @@ cdef enum:
 
 cdef inline void tiles(
         int MR, int NV, Py_ssize_t count, Py_ssize_t columns, Py_ssize_t K, const real* A, Py_ssize_t ar,
-        Py_ssize_t ak, const real* B, Py_ssize_t bk, real* C, Py_ssize_t ldc, bint accumulate
+        Py_ssize_t ak, const real* B, Py_ssize_t bk, real* C, Py_ssize_t ldc, int accumulate
 ) noexcept nogil:
     """Compute `count` tiles, one below the other. `columns` of each row are written, or all NV vectors if whole."""
     # Flat loops over the tile, without calls, inside the loop over tiles: GCC unrolls only such loops before it decides
@@ -39,10 +39,10 @@ cdef inline void tiles(
     cdef int q
     for t in range(count):
         out = C if whole else narrow
-        if accumulate:
-            if not whole:  # C may end with its last column
-                for q in range(MR):
-                    memcpy(narrow + q*NV*VW, C + q*ldc, <size_t>columns*sizeof(real))
+        if accumulate and not whole:  # C may end with its last column
+            for q in range(MR):
+                memcpy(narrow + q*NV*VW, C + q*ldc, <size_t>columns*sizeof(real))
+        if accumulate == CONTINUE:
             for q in range(MR*NV):
                 c[q] = vload(out + q//NV*ldo + q%NV*VW)
         else:
@@ -57,6 +57,9 @@ cdef inline void tiles(
                 c[q] = vfma(vset(a[q//NV*ar]), b[q%NV], c[q])
             a += ak
             row += bk
+        if accumulate == ADD_SUM:
+            for q in range(MR*NV):
+                c[q] = vload(out + q//NV*ldo + q%NV*VW) + c[q]
         for q in range(MR*NV):
             vstore(out + q//NV*ldo + q%NV*VW, c[q])
         if not whole:
@@ -90,7 +93,7 @@ cdef int tile_rows(int vectors, Py_ssize_t left) noexcept nogil:
 
 cdef void run_tiles(
         int rows, int vectors, Py_ssize_t count, Py_ssize_t columns, Py_ssize_t K, const real* A, Py_ssize_t ar,
-        Py_ssize_t ak, const real* B, Py_ssize_t bk, real* C, Py_ssize_t ldc, bint accumulate
+        Py_ssize_t ak, const real* B, Py_ssize_t bk, real* C, Py_ssize_t ldc, int accumulate
 ) noexcept nogil:
     if vectors == 4:
         if rows == 6 and NNFAST_VECTOR_BYTES == 64:
@@ -157,7 +160,7 @@ cdef void pack(
 
 cdef void panel(
         Py_ssize_t m, int vectors, Py_ssize_t left, Py_ssize_t K, const real* A, Py_ssize_t ar, Py_ssize_t ak,
-        const real* B, Py_ssize_t bk, Py_ssize_t bc, real* C, Py_ssize_t room, Py_ssize_t ldc, bint accumulate
+        const real* B, Py_ssize_t bk, Py_ssize_t bc, real* C, Py_ssize_t room, Py_ssize_t ldc, int accumulate
 ) noexcept nogil:
     """Compute a panel of C, `vectors` wide or the remaining `left` columns; a row has `room` elements to its end."""
     cdef real buffer[PACKED + 16]
@@ -188,7 +191,7 @@ cdef void panel(
 
 cdef void turned(
         Py_ssize_t m, Py_ssize_t columns, Py_ssize_t K, const real* A, Py_ssize_t ak, const real* B, Py_ssize_t bk,
-        real* C, Py_ssize_t ldc, bint accumulate
+        real* C, Py_ssize_t ldc, int accumulate
 ) noexcept nogil:
     """A few columns of C, for an A whose rows are adjacent: the tile is transposed, so that vectors run down the rows.
 
@@ -377,7 +380,7 @@ cdef void one_row_turned(
 
 cdef void matmul(
         Py_ssize_t m, Py_ssize_t n, Py_ssize_t K, const real* A, Py_ssize_t ar, Py_ssize_t ak, const real* B,
-        Py_ssize_t bk, Py_ssize_t bc, real* C, Py_ssize_t ldc, bint accumulate
+        Py_ssize_t bk, Py_ssize_t bc, real* C, Py_ssize_t ldc, int accumulate
 ) noexcept nogil:
     cdef Py_ssize_t i, k = 0, r, rows, few, step, tail = n % VW
     if K == 0 and not accumulate:  # an empty sum
@@ -426,7 +429,7 @@ cdef void matmul(
 
 cdef void panels(
         Py_ssize_t m, Py_ssize_t n, Py_ssize_t K, const real* A, Py_ssize_t ar, Py_ssize_t ak, const real* B,
-        Py_ssize_t bk, Py_ssize_t bc, real* C, Py_ssize_t ldc, bint accumulate
+        Py_ssize_t bk, Py_ssize_t bc, real* C, Py_ssize_t ldc, int accumulate
 ) noexcept nogil:
     """All panels of C, for a block of A that stays in the cache."""
     cdef Py_ssize_t j = 0
@@ -439,6 +442,6 @@ cdef void panels(
 
 cdef void kernel_matmul(
         Py_ssize_t m, Py_ssize_t n, Py_ssize_t K, const void* A, Py_ssize_t ar, Py_ssize_t ak, const void* B,
-        Py_ssize_t bk, Py_ssize_t bc, void* C, Py_ssize_t ldc, bint accumulate
+        Py_ssize_t bk, Py_ssize_t bc, void* C, Py_ssize_t ldc, int accumulate
 ) noexcept nogil:
     matmul(m, n, K, <const real*>A, ar, ak, <const real*>B, bk, bc, <real*>C, ldc, accumulate)

@@ -200,6 +200,15 @@ cdef inline void advance(Optimizer* o, int64_t step) noexcept nogil:
         o.product *= o.momentum
 
 
+cdef enum Accumulate:  # what a product does with the numbers that are there already
+    OVERWRITE
+    CONTINUE                # goes on with their sums, in order
+    ADD_SUM                 # adds its finished sums to them
+
+cdef enum:
+    MAX_ADDED_TERMS = 128   # of each sum, for ADD_SUM
+
+
 cdef struct Kernels:
     int itemsize
     int vector_width  # elements in a vector
@@ -235,10 +244,10 @@ cdef struct Kernels:
         const MetricSpec* metric, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const Targets* targets,
         double* row_scores
     ) noexcept nogil
-    # C[m, n] (+)= A[m, K] B[K, n], with any strides for A (row, k) and B (k, column)
+    # C[m, n] (+)= A[m, K] B[K, n], with any strides for A (row, k) and B (k, column); `accumulate`: see Accumulate
     void (*matmul)(
         Py_ssize_t m, Py_ssize_t n, Py_ssize_t K, const void* A, Py_ssize_t ar, Py_ssize_t ak, const void* B,
-        Py_ssize_t bk, Py_ssize_t bc, void* C, Py_ssize_t ldc, bint accumulate
+        Py_ssize_t bk, Py_ssize_t bc, void* C, Py_ssize_t ldc, int accumulate
     ) noexcept nogil
     # out = f(x W + b); b may be NULL
     void (*dense)(
@@ -252,7 +261,7 @@ cdef struct Kernels:
     # rows first..last of the gradient of W; out points at row 0
     void (*dense_backward_weights)(
         Py_ssize_t first, Py_ssize_t last, Py_ssize_t m, Py_ssize_t n_out, const void* x, Py_ssize_t ldx,
-        const void* gradient, Py_ssize_t ldg, void* out, bint accumulate
+        const void* gradient, Py_ssize_t ldg, void* out, int accumulate
     ) noexcept nogil
     void (*dense_backward_bias)(
         Py_ssize_t m, Py_ssize_t n_out, const void* gradient, Py_ssize_t ldg, void* out, bint accumulate

@@ -63,6 +63,6 @@ cdef void backward_activation(
 
 register_kind(
     ACTIVATION, b"activation", 0, False, False, GENERIC, GENERIC, fill_activation, infer_activation, forward_activation,
-    backward_activation, learn_nothing, no_long_part, fuses_always, fuse_in_turn, prepare_nothing, prepare_nothing,
+    backward_activation, no_gradient, learn_nothing, fuses_always, fuse_in_turn, prepare_nothing, prepare_nothing,
     finish_nothing, unchanged_output, changed_as_inferred
 )

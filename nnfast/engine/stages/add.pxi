@@ -20,6 +20,6 @@ cdef void changed_add(
 
 register_kind(
     ADD, b"add", 0, False, False, GENERIC, GENERIC, fill_nothing, infer_add, forward_as_inferred, backward_copy,
-    learn_nothing, no_long_part, fuses_always, fuse_in_turn, prepare_nothing, prepare_nothing, finish_nothing,
+    no_gradient, learn_nothing, fuses_always, fuse_in_turn, prepare_nothing, prepare_nothing, finish_nothing,
     unchanged_output, changed_add
 )

@@ -40,15 +40,18 @@ cdef void backward_copy(
         copy_rows(job.plan, m, stage.n_out, gradients(job.plan, job.ws, stage, first), stage.ld, to, ldto)
 
 
-cdef void learn_nothing(
-        const Job* job, int work, const Optimizer* optimizer, int s, int id, int count, const char* x, Py_ssize_t m
+cdef void no_gradient(
+        Job* job, int id, int s, const char* x, Py_ssize_t first, Py_ssize_t m, Py_ssize_t begin, Py_ssize_t end,
+        char* to
 ) noexcept nogil:
     """There are no parameters."""
     pass
 
 
-cdef void no_long_part(Job* job, int s, int id, int count, const char* x, Py_ssize_t m) noexcept nogil:
-    """The gradients of the parameters never take long."""
+cdef void learn_nothing(
+        Job* job, int work, const Optimizer* optimizer, int s, int id, int count, const char* x, Py_ssize_t m
+) noexcept nogil:
+    """There are no parameters."""
     pass
 
 
@@ -58,7 +61,7 @@ cdef bint fuses_always(const Job* job, int work, const Stage* stage, Py_ssize_t 
 
 
 cdef void fuse_in_turn(
-        const Job* job, const Optimizer* optimizer, int s, const char* x, Py_ssize_t m, char* to, Py_ssize_t ldto
+        Job* job, const Optimizer* optimizer, int s, const char* x, Py_ssize_t m, char* to, Py_ssize_t ldto
 ) noexcept nogil:
     """First the backward pass, then the update."""
     cdef const Stage* stage = &job.plan.stages[s]
@@ -112,6 +115,11 @@ cdef inline bint learns(const Job* job, const Stage* stage) noexcept nogil:
     return has_arrays(stage) and not (stage.frozen and job.work & UPDATE)
 
 
+cdef inline bint takes_long(const Job* job) noexcept nogil:
+    """Whether to look for Ctrl-C while the gradients of the parameters are computed."""
+    return job.work & WEIGHTS and job.batch*job.plan.flops_per_row > LONG_FLOPS
+
+
 cdef inline void penalize(
         const Job* job, const LearnedArray* array, Py_ssize_t first, Py_ssize_t n
 ) noexcept nogil:
@@ -154,19 +162,3 @@ cdef inline void update_range(
 cdef enum:  # the arrays
     GAMMA = 0
     BETA = 1
-
-
-cdef void learn_columns(
-        const Job* job, int work, const Optimizer* optimizer, const Stage* stage, int id, int count
-) noexcept nogil:
-    """Penalties and update of this thread's share of the arrays that a stage has, with one number for each column."""
-    cdef Py_ssize_t first = share(stage.n_out, id, count, COLUMN_GRAIN)
-    cdef Py_ssize_t n = share(stage.n_out, id + 1, count, COLUMN_GRAIN) - first
-    cdef int array
-    for array in range(MAX_ARRAYS):
-        if stage.arrays[array].at < 0:
-            continue
-        if work & WEIGHTS:
-            penalize(job, &stage.arrays[array], first, n)
-        if work & UPDATE:
-            update_range(job, optimizer, &stage.arrays[array], first, n)

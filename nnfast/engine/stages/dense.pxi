@@ -8,6 +8,7 @@ cdef enum:  # the arrays
 cdef int fill_dense(Plan* plan, Stage* stage, object numbers) except -1:
     fill_activation(plan, stage, numbers)
     stage.flops = 6.0*stage.n_in*stage.n_out
+    stage.parts, stage.grain = stage.n_in, 12
     if piece_fits(plan, stage):
         stage.scratch = min(piece_rows(plan, stage), stage.n_in)*stage.n_out*plan.z + 2*ALIGNMENT
     return 0
@@ -65,72 +66,67 @@ cdef void backward_dense(
 
 # ---- gradients of the parameters, and their update
 
-cdef void learn_bias(
-        const Job* job, int work, const Optimizer* optimizer, const Stage* stage, Py_ssize_t m
+cdef void gradient_dense(
+        Job* job, int id, int s, const char* x, Py_ssize_t first, Py_ssize_t m, Py_ssize_t begin, Py_ssize_t end,
+        char* to
 ) noexcept nogil:
+    """A part is a row of weights; the bias, which is short, comes with the last one.
+
+    Where this takes long, in pieces, with a look at the clock after each: some rows of weights over some samples, which
+    the next piece adds to, so that the order of the sum is the same."""
+    cdef const Plan* plan = job.plan
+    cdef const Stage* stage = &plan.stages[s]
     cdef const LearnedArray* bias = &stage.arrays[BIAS]
-    if bias.at < 0:
-        return
-    if work & WEIGHTS:
-        job.plan.K.dense_backward_bias(
-            m, stage.n_out, gradients(job.plan, job.ws, stage, 0), stage.ld, job.gradients + bias.at*job.plan.z,
-            job.accumulate
+    cdef Py_ssize_t ldx, i, r = 0, samples = m, piece = end - begin
+    cdef const char* rows
+    if takes_long(job) and 2.0*m*(end - begin)*stage.n_out > PIECE_FLOPS:
+        samples = PIECE_SAMPLES
+        piece = (<Py_ssize_t>(PIECE_FLOPS/(2.0*PIECE_SAMPLES*stage.n_out))//12 + 1)*12
+    while r < m:
+        rows = input_of(job, s, x, first + r, &ldx)
+        i = begin
+        while i < end:
+            plan.K.dense_backward_weights(
+                i, min(i + piece, end), min(m - r, samples), stage.n_out, rows, ldx,
+                gradients(plan, job.ws, stage, first + r), stage.ld, to + stage.arrays[W].at*plan.z, r > 0
+            )
+            i += piece
+            if samples < m or piece < end - begin:
+                look_for_signals(id, &job.next_look, &job.interrupted)
+                if job.interrupted:
+                    return
+        r += samples
+    if bias.at >= 0 and end == stage.parts:
+        plan.K.dense_backward_bias(
+            m, stage.n_out, gradients(plan, job.ws, stage, first), stage.ld, to + bias.at*plan.z, False
         )
-    if work & UPDATE:
-        update_range(job, optimizer, bias, 0, stage.n_out)
 
 
 cdef void learn_dense(
-        const Job* job, int work, const Optimizer* optimizer, int s, int id, int count, const char* x, Py_ssize_t m
+        Job* job, int work, const Optimizer* optimizer, int s, int id, int count, const char* x, Py_ssize_t m
 ) noexcept nogil:
-    """Each thread takes some rows of weights, over all samples; the last one the bias, which is short."""
-    cdef const Plan* plan = job.plan
-    cdef const Stage* stage = &plan.stages[s]
-    cdef const LearnedArray* weights = &stage.arrays[W]
-    cdef Py_ssize_t ldx = 0, n = stage.n_out, first = share(stage.n_in, id, count, 12)
-    cdef Py_ssize_t last = share(stage.n_in, id + 1, count, 12)
-    cdef const char* g = NULL
-    cdef int weights_work = work & ~WEIGHTS if work & LONG_DONE else work
-    if weights_work & WEIGHTS:
-        x = input_of(job, s, x, 0, &ldx)
-        g = gradients(plan, job.ws, stage, 0)
-    if fuses_dense(job, weights_work, stage, m):
-        update_in_pieces(job, optimizer, stage, id, first, last, m, x, ldx, g, NULL, 0)
-    else:
-        if weights_work & WEIGHTS:
-            plan.K.dense_backward_weights(
-                first, last, m, n, x, ldx, g, stage.ld, job.gradients + weights.at*plan.z, job.accumulate
-            )
-            penalize(job, weights, first*n, (last - first)*n)
-        if work & UPDATE:
-            update_range(job, optimizer, weights, first*n, (last - first)*n)
+    cdef const Stage* stage = &job.plan.stages[s]
+    cdef Py_ssize_t ldx
+    if not fuses_dense(job, work, stage, m):
+        learn_parts(job, work, optimizer, s, id, count, x, m)
+        return
+    x = input_of(job, s, x, 0, &ldx)
+    update_in_pieces(
+        job, optimizer, stage, id, share(stage.n_in, id, count, stage.grain),
+        share(stage.n_in, id + 1, count, stage.grain), m, x, ldx, gradients(job.plan, job.ws, stage, 0), NULL, 0
+    )
     if id == count - 1:
-        learn_bias(job, work, optimizer, stage, m)
+        learn_bias(job, optimizer, stage, m)
 
 
-cdef void learn_long_dense(Job* job, int s, int id, int count, const char* x, Py_ssize_t m) noexcept nogil:
-    """This thread's share of the gradients of the weights, in pieces, with a look at the clock after each.
-
-    A piece is some rows of weights over some samples, which the next piece adds to: the order of the sum is the same.
-    """
-    cdef const Plan* plan = job.plan
-    cdef const Stage* stage = &plan.stages[s]
-    cdef Py_ssize_t ldx, i, r = 0, first = share(stage.n_in, id, count, 12), last = share(stage.n_in, id + 1, count, 12)
-    cdef Py_ssize_t piece = (<Py_ssize_t>(PIECE_FLOPS/(2.0*PIECE_SAMPLES*stage.n_out))//12 + 1)*12
-    cdef const char* rows
-    while r < m:
-        rows = input_of(job, s, x, r, &ldx)
-        i = first
-        while i < last and not job.interrupted:
-            plan.K.dense_backward_weights(
-                i, min(i + piece, last), min(m - r, <Py_ssize_t>PIECE_SAMPLES), stage.n_out, rows, ldx,
-                gradients(plan, job.ws, stage, r), stage.ld, job.gradients + stage.arrays[W].at*plan.z,
-                job.accumulate or r > 0
-            )
-            i += piece
-            look_for_signals(id, &job.next_look, &job.interrupted)
-        r += PIECE_SAMPLES
-    penalize(job, &stage.arrays[W], first*stage.n_out, (last - first)*stage.n_out)
+cdef void learn_bias(const Job* job, const Optimizer* optimizer, const Stage* stage, Py_ssize_t m) noexcept nogil:
+    cdef const LearnedArray* bias = &stage.arrays[BIAS]
+    if bias.at < 0:
+        return
+    job.plan.K.dense_backward_bias(
+        m, stage.n_out, gradients(job.plan, job.ws, stage, 0), stage.ld, job.gradients + bias.at*job.plan.z, False
+    )
+    update_range(job, optimizer, bias, 0, stage.n_out)
 
 
 # In a small batch most of the work is to write gradients to their arena and to read them again. There they are used, a
@@ -177,7 +173,7 @@ cdef void update_in_pieces(
 
 
 cdef void fuse_dense(
-        const Job* job, const Optimizer* optimizer, int s, const char* x, Py_ssize_t m, char* to, Py_ssize_t ldto
+        Job* job, const Optimizer* optimizer, int s, const char* x, Py_ssize_t m, char* to, Py_ssize_t ldto
 ) noexcept nogil:
     cdef const Stage* stage = &job.plan.stages[s]
     cdef Py_ssize_t ldx
@@ -188,7 +184,7 @@ cdef void fuse_dense(
     g = through_activation(job, s, 0, m)
     x = input_of(job, s, x, 0, &ldx)
     update_in_pieces(job, optimizer, stage, 0, 0, stage.n_in, m, x, ldx, g, to, ldto)
-    learn_bias(job, WEIGHTS | UPDATE, optimizer, stage, m)
+    learn_bias(job, optimizer, stage, m)
 
 
 # ---- differences
@@ -212,6 +208,6 @@ cdef void unchanged_dense(
 
 register_kind(
     DENSE, b"dense", 0, False, False, ONE_OUTPUT_BY_INPUT, ONE_OUTPUT, fill_dense, infer_dense, forward_dense,
-    backward_dense, learn_dense, learn_long_dense, fuses_dense, fuse_dense, prepare_nothing, prepare_nothing,
+    backward_dense, gradient_dense, learn_dense, fuses_dense, fuse_dense, prepare_nothing, prepare_nothing,
     finish_nothing, unchanged_dense, changed_as_inferred
 )

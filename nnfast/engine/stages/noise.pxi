@@ -73,7 +73,7 @@ cdef void changed_dropout(
 
 register_kind(
     DROPOUT, b"dropout", sizeof(Dropout), True, False, GENERIC, GENERIC, fill_dropout, infer_copy, forward_dropout,
-    backward_dropout, learn_nothing, no_long_part, fuses_always, fuse_in_turn, prepare_nothing, prepare_nothing,
+    backward_dropout, no_gradient, learn_nothing, fuses_always, fuse_in_turn, prepare_nothing, prepare_nothing,
     finish_nothing, unchanged_output, changed_dropout
 )
 
@@ -117,6 +117,6 @@ cdef void changed_gaussian_noise(
 
 register_kind(
     GAUSSIAN_NOISE, b"gaussian_noise", sizeof(GaussianNoise), True, False, GENERIC, GENERIC, fill_gaussian_noise,
-    infer_copy, forward_gaussian_noise, backward_copy, learn_nothing, no_long_part, fuses_always, fuse_in_turn,
+    infer_copy, forward_gaussian_noise, backward_copy, no_gradient, learn_nothing, fuses_always, fuse_in_turn,
     prepare_nothing, prepare_nothing, finish_nothing, unchanged_output, changed_gaussian_noise
 )

@@ -102,41 +102,40 @@ cdef void moments_of_columns(const Job* job, int s, int id, int count, const cha
 cdef void sums_of_columns(const Job* job, int s, int id, int count, const char* x, Py_ssize_t m) noexcept nogil:
     """This thread's share of the sums that the backward pass needs: the gradients of beta and gamma."""
     cdef const Stage* stage = &job.plan.stages[s]
-    cdef Py_ssize_t ldx
-    x = input_of(job, s, x, 0, &ldx)
-    job.plan.K.batch_norm_sums(
-        norm(stage).epsilon, share(stage.n_out, id, count, COLUMN_GRAIN),
-        share(stage.n_out, id + 1, count, COLUMN_GRAIN),
-        m, gradients(job.plan, job.ws, stage, 0), stage.ld, x, ldx, mean_of(job, stage), variance_of(job, stage),
-        column(job, stage, SUM_GRADIENT), column(job, stage, SUM_PRODUCT), False
+    write_sums(
+        job, s, x, 0, m, share(stage.n_out, id, count, COLUMN_GRAIN), share(stage.n_out, id + 1, count, COLUMN_GRAIN),
+        column(job, stage, SUM_GRADIENT), column(job, stage, SUM_PRODUCT)
     )
 
 
-cdef inline void take_column(
-        const Job* job, const Stage* stage, int which, int array, Py_ssize_t first, Py_ssize_t n
+cdef void write_sums(
+        const Job* job, int s, const char* x, Py_ssize_t first, Py_ssize_t m, Py_ssize_t begin, Py_ssize_t end,
+        char* gradient, char* product
 ) noexcept nogil:
-    """Take sums over the batch as the gradient of an array."""
-    cdef Py_ssize_t z = job.plan.z
-    cdef const char* sums = column(job, stage, which) + first*z
-    cdef char* gradient = job.gradients + (stage.arrays[array].at + first)*z
-    if job.accumulate:
-        job.plan.K.add(1, n, gradient, n, sums, n, gradient, n)
-    else:
-        copy_rows(job.plan, 1, n, sums, n, gradient, n)
-
-
-cdef void learn_batch_norm(
-        const Job* job, int work, const Optimizer* optimizer, int s, int id, int count, const char* x, Py_ssize_t m
-) noexcept nogil:
+    """For some columns, the sums over some rows of the gradient, and of its product with the normalized input."""
     cdef const Stage* stage = &job.plan.stages[s]
-    cdef Py_ssize_t first = share(stage.n_out, id, count, COLUMN_GRAIN)
-    cdef Py_ssize_t n = share(stage.n_out, id + 1, count, COLUMN_GRAIN) - first
-    if work & WEIGHTS:
-        if not from_batch(job, stage):  # otherwise the backward pass has computed them
-            sums_of_columns(job, s, id, count, x, m)
-        take_column(job, stage, SUM_PRODUCT, GAMMA, first, n)
-        take_column(job, stage, SUM_GRADIENT, BETA, first, n)
-    learn_columns(job, work, optimizer, stage, id, count)
+    cdef Py_ssize_t ldx
+    x = input_of(job, s, x, first, &ldx)
+    job.plan.K.batch_norm_sums(
+        norm(stage).epsilon, begin, end, m, gradients(job.plan, job.ws, stage, first), stage.ld, x, ldx,
+        mean_of(job, stage), variance_of(job, stage), gradient, product, False
+    )
+
+
+cdef void gradient_batch_norm(
+        Job* job, int id, int s, const char* x, Py_ssize_t first, Py_ssize_t m, Py_ssize_t begin, Py_ssize_t end,
+        char* to
+) noexcept nogil:
+    cdef const Plan* plan = job.plan
+    cdef const Stage* stage = &plan.stages[s]
+    cdef char* gamma = to + stage.arrays[GAMMA].at*plan.z
+    cdef char* beta = to + stage.arrays[BETA].at*plan.z
+    cdef Py_ssize_t n = end - begin, offset = begin*plan.z
+    if from_batch(job, stage):  # then the backward pass has computed the sums over the whole batch
+        copy_rows(plan, 1, n, column(job, stage, SUM_PRODUCT) + offset, n, gamma + offset, n)
+        copy_rows(plan, 1, n, column(job, stage, SUM_GRADIENT) + offset, n, beta + offset, n)
+    else:
+        write_sums(job, s, x, first, m, begin, end, beta, gamma)
 
 
 cdef void update_running_statistics(Job* job, const Stage* stage, Py_ssize_t m) noexcept nogil:
@@ -182,7 +181,7 @@ cdef void changed_batch_norm(
 
 register_kind(
     BATCH_NORM, b"batch_norm", sizeof(Norm), False, True, ONE_OUTPUT_BY_NORMALIZED, ONE_OUTPUT, fill_batch_norm,
-    infer_batch_norm, forward_batch_norm, backward_batch_norm, learn_batch_norm, no_long_part, fuses_always,
+    infer_batch_norm, forward_batch_norm, backward_batch_norm, gradient_batch_norm, learn_parts, fuses_always,
     fuse_in_turn, moments_of_columns, sums_of_columns, update_running_statistics, unchanged_batch_norm,
     changed_batch_norm
 )
@@ -234,20 +233,18 @@ cdef void backward_layer_norm(
     )
 
 
-cdef void learn_layer_norm(
-        const Job* job, int work, const Optimizer* optimizer, int s, int id, int count, const char* x, Py_ssize_t m
+cdef void gradient_layer_norm(
+        Job* job, int id, int s, const char* x, Py_ssize_t first, Py_ssize_t m, Py_ssize_t begin, Py_ssize_t end,
+        char* to
 ) noexcept nogil:
     cdef const Plan* plan = job.plan
     cdef const Stage* stage = &plan.stages[s]
     cdef Py_ssize_t ldx
-    if work & WEIGHTS:
-        x = input_of(job, s, x, 0, &ldx)
-        plan.K.layer_norm_backward_parameters(
-            share(stage.n_out, id, count, COLUMN_GRAIN), share(stage.n_out, id + 1, count, COLUMN_GRAIN), m,
-            gradients(plan, job.ws, stage, 0), stage.ld, x, ldx, kept(job, stage, 0),
-            job.gradients + stage.arrays[GAMMA].at*plan.z, job.gradients + stage.arrays[BETA].at*plan.z, job.accumulate
-        )
-    learn_columns(job, work, optimizer, stage, id, count)
+    x = input_of(job, s, x, first, &ldx)
+    plan.K.layer_norm_backward_parameters(
+        begin, end, m, gradients(plan, job.ws, stage, first), stage.ld, x, ldx, kept(job, stage, first),
+        to + stage.arrays[GAMMA].at*plan.z, to + stage.arrays[BETA].at*plan.z, False
+    )
 
 
 cdef void unchanged_layer_norm(
@@ -263,6 +260,6 @@ cdef void unchanged_layer_norm(
 
 register_kind(
     LAYER_NORM, b"layer_norm", sizeof(Norm), False, False, ONE_OUTPUT_BY_NORMALIZED, ONE_OUTPUT, fill_layer_norm,
-    infer_layer_norm, forward_layer_norm, backward_layer_norm, learn_layer_norm, no_long_part, fuses_always,
+    infer_layer_norm, forward_layer_norm, backward_layer_norm, gradient_layer_norm, learn_parts, fuses_always,
     fuse_in_turn, prepare_nothing, prepare_nothing, finish_nothing, unchanged_layer_norm, changed_as_inferred
 )

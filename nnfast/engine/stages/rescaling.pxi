@@ -34,6 +34,6 @@ cdef void backward_rescaling(
 
 register_kind(
     RESCALING, b"rescaling", sizeof(Rescaling), False, False, GENERIC, GENERIC, fill_rescaling, infer_rescaling,
-    forward_as_inferred, backward_rescaling, learn_nothing, no_long_part, fuses_always, fuse_in_turn, prepare_nothing,
+    forward_as_inferred, backward_rescaling, no_gradient, learn_nothing, fuses_always, fuse_in_turn, prepare_nothing,
     prepare_nothing, finish_nothing, unchanged_output, changed_as_inferred
 )

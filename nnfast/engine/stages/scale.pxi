@@ -23,22 +23,18 @@ cdef void backward_scale(
     )
 
 
-cdef void learn_scale(
-        const Job* job, int work, const Optimizer* optimizer, int s, int id, int count, const char* x, Py_ssize_t m
+cdef void gradient_scale(
+        Job* job, int id, int s, const char* x, Py_ssize_t first, Py_ssize_t m, Py_ssize_t begin, Py_ssize_t end,
+        char* to
 ) noexcept nogil:
-    """Each thread takes some columns, over all samples."""
     cdef const Plan* plan = job.plan
     cdef const Stage* stage = &plan.stages[s]
     cdef Py_ssize_t ldx
-    if work & WEIGHTS:
-        x = input_of(job, s, x, 0, &ldx)
-        plan.K.batch_norm_sums(
-            0, share(stage.n_out, id, count, COLUMN_GRAIN), share(stage.n_out, id + 1, count, COLUMN_GRAIN), m,
-            gradients(plan, job.ws, stage, 0), stage.ld, x, ldx, NULL, NULL,
-            <char*>array_of(plan, job.gradients, stage, BETA), <char*>array_of(plan, job.gradients, stage, GAMMA),
-            job.accumulate
-        )
-    learn_columns(job, work, optimizer, stage, id, count)
+    x = input_of(job, s, x, first, &ldx)
+    plan.K.batch_norm_sums(
+        0, begin, end, m, gradients(plan, job.ws, stage, first), stage.ld, x, ldx, NULL, NULL,
+        <char*>array_of(plan, to, stage, BETA), <char*>array_of(plan, to, stage, GAMMA), False
+    )
 
 
 cdef void unchanged_scale(
@@ -51,6 +47,6 @@ cdef void unchanged_scale(
 
 register_kind(
     SCALE, b"scale", 0, False, False, ONE_OUTPUT_BY_NORMALIZED, ONE_OUTPUT, fill_nothing, infer_scale,
-    forward_as_inferred, backward_scale, learn_scale, no_long_part, fuses_always, fuse_in_turn, prepare_nothing,
+    forward_as_inferred, backward_scale, gradient_scale, learn_parts, fuses_always, fuse_in_turn, prepare_nothing,
     prepare_nothing, finish_nothing, unchanged_scale, changed_as_inferred
 )
