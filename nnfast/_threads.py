@@ -26,8 +26,9 @@ def set_num_threads(n: int, *, fixed: bool = False) -> None:
     n : int
         At least 1. Small calls use fewer: a thread that would cost more than it saves is not started.
     fixed : bool
-        By default `fit` measures while it runs whether fewer threads are faster, as beside another busy program, and
-        uses as many as pay. If True, it always uses `n`, except in small steps.
+        By default `fit`, and a loop of `train_step` or `gradient`, measure while they run whether fewer threads are
+        faster, as for a small network or beside another busy program, and use as many as pay. If True, they always
+        use `n`.
 
     Raises
     ------
@@ -103,7 +104,7 @@ def get_num_threads() -> int:
 
 
 def threads_are_fixed() -> bool:
-    """Whether `fit` uses the number of threads that is set, instead of measuring which one is faster."""
+    """Whether training uses the number of threads that is set, instead of measuring which one is faster."""
     return _current()[1]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from nnfast import training
 from nnfast._network import ArrayViews, Network, checked_shape, paths, views
-from nnfast._threads import get_num_threads
+from nnfast._threads import get_num_threads, threads_are_fixed
 from nnfast._validation import (
     as_array,
     as_weights,
@@ -546,7 +546,7 @@ class Sequential:
         vector = aligned_zeros(self.n_parameters, network.dtype)
         gx = np.empty_like(rows) if INPUT in names else None
         training = network.in_training(training, len(rows))
-        network.built.gradient(rows, targets, weights, vector, gx, get_num_threads(), training)
+        network.built.gradient(rows, targets, weights, vector, gx, get_num_threads(), threads_are_fixed(), training)
         found = views(network.built.layout, vector)
         if gx is not None:
             found[INPUT] = gx.reshape(len(rows), *network.built_shape)
@@ -880,7 +880,7 @@ class Sequential:
         network.warn_of_zero_gradients()
         with network.guard:
             scheduled = rate_at(chosen, program.slot)
-            loss = program.train_step(rows, targets, weights, values, get_num_threads(), scheduled)
+            loss = program.train_step(rows, targets, weights, values, get_num_threads(), threads_are_fixed(), scheduled)
         if not isfinite(loss):
             self._warn_of_divergence(chosen, values, scheduled, loss)
         return loss

@@ -152,7 +152,7 @@ def test_labels_that_change_while_they_are_used() -> None:
             print(np.isnan(history["loss"]).any())
             rows, labels = net._network.data(x, np.zeros(40, int))
             labels.fill(wrong)
-            print(net.copy()._network.built.train_step(rows, labels, None, nf.SGD().values(), 1))
+            print(net.copy()._network.built.train_step(rows, labels, None, nf.SGD().values(), 1, False))
     """
     run = subprocess.run(
         [sys.executable, "-P", "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False

@@ -7,12 +7,15 @@
 
 cdef enum:
     MAX_CHUNKS = 8
-    CHUNK_ROWS = 32  # minimum: with fewer, the sums of a chunk cost one thread too much
+    ROWS_OF_TWO = 96   # minimum rows of a batch of two chunks; with fewer, one thread would pay for the second sum
+    CHUNK_ROWS = 128   # minimum rows of each of more than two chunks
 
 
 cdef inline int chunks_in(Py_ssize_t m) noexcept nogil:
     """Return the number of chunks in a batch of `m` rows."""
-    cdef int chunks = 1
+    cdef int chunks = 2
+    if m < ROWS_OF_TWO:
+        return 1
     while chunks < MAX_CHUNKS and m >= 2*chunks*CHUNK_ROWS:
         chunks *= 2
     return chunks
@@ -75,34 +78,20 @@ cdef void sum_chunks(
     `spare`: `levels(last - first)` more arenas."""
     cdef const Stage* stage = &job.plan.stages[s]
     cdef int k, middle = (first + last)//2, chunks = chunks_of(stage, m)
-    cdef Py_ssize_t at, n, row = share(m, first, chunks, 1)
+    cdef Py_ssize_t at, n, row = share(m, first, chunks, 1), half = share(m, middle, chunks, 1)
+    cdef Py_ssize_t after = share(m, last, chunks, 1)
     if last - first == 1:
-        stage.kind.gradient(job, id, s, x, row, share(m, last, chunks, 1) - row, begin, end, to)
+        stage.kind.gradient(job, id, s, x, row, after - row, begin, end, to, False)
         return
     sum_chunks(job, id, s, x, m, first, middle, begin, end, to, spare)
-    sum_chunks(
-        job, id, s, x, m, middle, last, begin, end, spare, spare + job.plan.n_parameters*job.plan.z
-    )
+    if last - middle == 1 and after - half <= MAX_ADDED_TERMS:  # without a way through memory
+        stage.kind.gradient(job, id, s, x, half, after - half, begin, end, to, True)
+        return
+    sum_chunks(job, id, s, x, m, middle, last, begin, end, spare, spare + job.plan.n_parameters*job.plan.z)
     for k in range(MAX_ARRAYS):
         if stage.arrays[k].at >= 0:
             range_of(stage, k, begin, end, &at, &n)
             add_sums(job.plan, to, spare, stage.arrays[k].at + at, n)
-
-
-cdef void sum_in_pieces(
-        Job* job, int id, int s, const char* x, Py_ssize_t m, int first, int last, Py_ssize_t begin, Py_ssize_t end,
-        char* to, char* spare
-) noexcept nogil:
-    """Like `sum_chunks`, a few parts at a time, so that the sums to add are still in the cache."""
-    cdef const Stage* stage = &job.plan.stages[s]
-    cdef Py_ssize_t piece = end - begin
-    if last - first > 1:
-        piece = max(PIECE_BYTES*stage.parts//(stage.arrays[0].size*job.plan.z)//24, <Py_ssize_t>1)*24
-    while True:
-        sum_chunks(job, id, s, x, m, first, last, begin, min(begin + piece, end), to, spare)
-        begin += piece
-        if begin >= end:
-            break
 
 
 cdef void sum_own_chunks(Job* job, int id, int count, const char* x, Py_ssize_t m) noexcept nogil:
@@ -113,7 +102,7 @@ cdef void sum_own_chunks(Job* job, int id, int count, const char* x, Py_ssize_t 
         stage = &job.plan.stages[s]
         chunks = chunks_of(stage, m)
         if learns(job, stage) and owns_chunks(chunks, count) and not job.interrupted:
-            sum_in_pieces(
+            sum_chunks(
                 job, id, s, x, m, id*own, (id + 1)*own, 0, stage.parts, sums(job, id*own), sums(job, id*own + 1)
             )
 
@@ -167,7 +156,7 @@ cdef void learn_parts(
         learn_own(job, work, optimizer, stage, id, count, m)
         return
     if work & WEIGHTS:
-        sum_in_pieces(
+        sum_chunks(
             job, id, s, x, m, 0, chunks, begin, end, sums(job, 0) if taken else job.gradients, sums(job, taken)
         )
     for k in range(MAX_ARRAYS):

@@ -1,8 +1,8 @@
 # How many threads a run of steps uses, which is measured while it runs. Included by program.pyx.
 #
-# Results do not depend on the number of threads, so it may change between two steps. A run begins with as many as it
-# may use, tries half as many for a moment, and goes on with what is faster; now and then it looks again, because other
-# programs come and go, and because the threads of a new team may land on other cores.
+# Results do not depend on the number of threads, so it may change between two steps. A run begins with a guess, tries
+# half or twice as many for a moment, and goes on with what is faster; now and then it looks again, because other
+# programs come and go.
 
 cdef enum:
     MAX_CHOICES = 8  # the maximum, half of it, ..., 1
@@ -19,18 +19,24 @@ cdef struct Crew:
     int settled, trying         # choices; the same unless another one is being tried
     int direction               # of the next trial: 1 is towards fewer threads
     double next_trial           # when
+    # where each step is a call: the slice in progress
+    int64_t calls
+    double busy, length         # seconds in calls, and at most
 
 
-cdef void enlist(Crew* crew, int most, bint fixed) noexcept:
-    """Begin with the maximum, which is the only choice if the number is fixed."""
+cdef void enlist(Crew* crew, int most, int guess, bint fixed) noexcept:
+    """Begin with the largest choice up to `guess`, or with `most`, the only choice, if the number is fixed."""
     memset(crew, 0, sizeof(Crew))
     crew.direction = 1
     while True:
         crew.threads[crew.n] = most
+        if most > guess and not fixed:
+            crew.settled = crew.trying = crew.n + 1
         crew.n += 1
         if most == 1 or fixed or crew.n == MAX_CHOICES:
             break
         most = most//2
+    crew.settled = crew.trying = min(crew.settled, crew.n - 1)
 
 
 cdef void begin_as(Crew* crew, const Crew* before) noexcept:
@@ -70,3 +76,20 @@ cdef void learn_rate(Crew* crew, int64_t steps, double seconds, double now) noex
         crew.direction = -crew.direction
         crew.next_trial = now + SETTLED
     crew.trying = crew.settled
+
+
+# Where each step is a call of its own, as in a loop of `train_step`, a slice of time is some calls.
+
+cdef int threads_of_call(Crew* crew, double now) noexcept:
+    """Return the number of threads for the next call."""
+    if crew.busy >= crew.length:
+        learn_rate(crew, crew.calls, crew.busy, now)
+        crew.calls, crew.busy = 0, 0
+        next_threads(crew, now, &crew.length)
+    return crew.threads[crew.trying]
+
+
+cdef inline void count_call(Crew* crew, int threads, double seconds) noexcept:
+    if crew.n and crew.threads[crew.trying] == threads:  # a call under another limit doesn't count
+        crew.calls += 1
+        crew.busy += seconds

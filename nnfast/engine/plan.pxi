@@ -188,7 +188,8 @@ ctypedef void (*backward_type)(
     Py_ssize_t ldto
 ) noexcept nogil
 ctypedef void (*gradient_type)(
-    Job*, int id, int s, const char* x, Py_ssize_t first, Py_ssize_t m, Py_ssize_t begin, Py_ssize_t end, char* to
+    Job*, int id, int s, const char* x, Py_ssize_t first, Py_ssize_t m, Py_ssize_t begin, Py_ssize_t end, char* to,
+    bint add
 ) noexcept nogil
 ctypedef void (*learn_type)(
     Job*, int work, const Optimizer*, int s, int id, int count, const char* x, Py_ssize_t m
@@ -215,7 +216,9 @@ cdef struct StageKind:
     infer_type infer          # outside of training: nothing is random, and a row does not depend on others
     forward_type forward      # in training: keep what the backward pass needs
     backward_type backward    # from the gradient of the output to that of the input, unless `to` is NULL
-    gradient_type gradient    # of parts `begin` to `end` of the parameters over some rows, to an arena
+    # the gradients of parts `begin` to `end` of the parameters, summed over some rows: written to an arena or, if these
+    # are at most MAX_ADDED_TERMS rows and `add` says so, added to the numbers there
+    gradient_type gradient
     learn_type learn          # one thread's share of the gradients of the parameters, and of their update
     fuses_type fuses          # whether `fuse` is quicker than the two phases, with the same bits
     fuse_type fuse            # backward, gradients and update on one thread, in a small batch

@@ -89,6 +89,7 @@ class Program:
         out: np.ndarray,
         gx: np.ndarray | None,
         threads: int,
+        fixed: bool,
         training: bool = False,
     ) -> float: ...
     def forward(self, x: np.ndarray, out: np.ndarray, threads: int) -> None: ...
@@ -101,6 +102,7 @@ class Program:
         weights: np.ndarray | None,
         optimizer: _Optimizer,
         threads: int,
+        fixed: bool,
         scheduled: tuple[float, float | None] | None = None,
     ) -> float: ...
 

@@ -21,7 +21,7 @@ from libc.string cimport memcpy, memset
 from nnfast.kernels.arrays cimport bitgen_t, fill_hyperparameters, generator_of, shuffle_order
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    IDENTITY, MAX_MOMENTS, Kernels, LossSpec, Optimizer, SUM_BLOCK, Targets, advance, from_logits, keeps, mixes,
+    ADD_SUM, CONTINUE, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, OVERWRITE, Kernels, LossSpec, Optimizer, SUM_BLOCK, Targets, advance, from_logits, keeps, mixes,
     MetricSpec, is_count, noise_key, over_classes, over_elements,
 )
 
@@ -43,6 +43,7 @@ cdef extern from "sync.h" nogil:
     ctypedef void (*team_work)(void* job, int id, int n) noexcept nogil
     void barrier_wait(barrier*, int)
     int pause_for(int turn)
+    int usable_processors()
     void run_team(int, team_work, void*)
     void* aligned_memory(size_t)
     void free_memory(void*)
@@ -61,13 +62,16 @@ cdef enum:
     MAX_SIZE = 2147483647  # of an axis of data, as in nnfast._validation
     POOL = 16                  # idle tile buffers that are kept for `predict`
     TILE_BYTES = 196608         # activations of one layer in a tile of `predict`
-    FLOPS_PER_THREAD = 100000  # below this a thread costs more than it saves (33 us to start and release one)
+    FLOPS_PER_THREAD = 2000000  # below this a thread costs more than it saves (33 us to start and release one)
     PIECE_SAMPLES = 256        # in a piece of the weight gradients of a long step
     NORM_BLOCK = 16384         # gradients in a block of the sum of their squares
     COLUMN_GRAIN = 16          # minimum columns of a norm per thread
     FUSED_ROWS = 16            # of a mini-batch whose gradients are used in pieces
     PIECE_BYTES = 16384        # approximate size of such a piece
     SCRATCH_BYTES = 65536      # maximum size of such a piece
+    # Calls that measure how many threads are faster.
+    STEP = 0
+    GRADIENT = 1
     # What a call does, in this order.
     FORWARD = 1
     LOSS = 2
@@ -203,6 +207,8 @@ cdef class Program:
     cdef public int64_t noise_steps  # training passes so far; noise depends on it and the seed
     cdef Crew crew            # of the last run, from whose choice the next one begins
     cdef Py_ssize_t crew_batch
+    cdef Crew callers[2]      # of a loop of `train_step`, and one of `gradient`
+    cdef Py_ssize_t callers_rows[2]
     cdef readonly Slot slot
 
     def __cinit__(self, dtype, stages, loss, seed, Guard guard not None):
@@ -317,6 +323,17 @@ cdef class Program:
     cdef int threads_for(self, double rows, int most):
         cdef double useful = self.plan.flops_per_row*rows/FLOPS_PER_THREAD
         return max(1, min(most, <int>min(useful, <double>MAX_THREADS)))
+
+    cdef int threads_to_call(self, int which, Py_ssize_t rows, int threads, bint fixed):
+        """Return the number of threads for one of many calls alike; large ones measure which is faster."""
+        cdef Crew* crew = &self.callers[which]
+        threads = min(threads, <int>MAX_THREADS) if fixed else self.threads_for(rows, threads)
+        if threads == 1 or fixed:
+            return threads
+        if crew.threads[0] != threads or self.callers_rows[which] != rows:
+            enlist(crew, threads, usable_processors(), False)
+            self.callers_rows[which] = rows
+        return threads_of_call(crew, seconds_now())
 
     # ---- running
 
@@ -509,16 +526,16 @@ cdef class Program:
         self.predict_into(from_, to)
         return True
 
-    def gradient(self, x, targets, weights, out, gx, int threads, bint training=False):
+    def gradient(self, x, targets, weights, out, gx, int threads, bint fixed, bint training=False):
         """Write the gradient of the loss to `out`, a vector like the arena of parameters, and the gradient with respect
         to the input to `gx` unless that is None; return the loss. `training`: with the dropout and noise of the next
         training step, and the statistics of this batch."""
         expect(out, self.dtype, (self.plan.n_parameters,), True)
         cdef Job job
         cdef Workspace ws
-        cdef double loss = 0
+        cdef double loss = 0, start
         memset(&ws, 0, sizeof(Workspace))
-        threads = self.threads_for(x.shape[0], threads)
+        threads = self.threads_to_call(GRADIENT, x.shape[0], threads, fixed)
         try:
             self.reserve(&ws, x.shape[0], threads)
             self.fill(&job, &ws, FORWARD | LOSS | BACKWARD | WEIGHTS, x, targets, weights)
@@ -528,8 +545,10 @@ cdef class Program:
                 expect(gx, self.dtype, (job.n, self.plan.n_in), True)
                 job.gx = data(gx)
             job.step_loss = &loss
+            start = seconds_now()
             with nogil:
                 run_team(threads, run_stages, &job)
+            count_call(&self.callers[GRADIENT], threads, seconds_now() - start)
             raise_if(job.interrupted)
         finally:
             free_workspace(&ws)
@@ -648,13 +667,13 @@ cdef class Program:
         finally:
             self.guard.release()
 
-    def train_step(self, x, targets, weights, optimizer, int threads, scheduled=None):
+    def train_step(self, x, targets, weights, optimizer, int threads, bint fixed, scheduled=None):
         """Do one training step on one mini-batch; return its loss. `scheduled`: as for `update`."""
         cdef Job job
-        cdef double loss = 0, rate, momentum
+        cdef double loss = 0, rate, momentum, start
         cdef Py_ssize_t n = self.expect_rows(x)
         moments = self.slot.moments_for(optimizer)
-        threads = self.threads_for(n, threads)
+        threads = self.threads_to_call(STEP, n, threads, fixed)
         self.reserve(&self.ws, n, threads)
         self.fill(&job, &self.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
         self.guard.hold()
@@ -664,8 +683,10 @@ cdef class Program:
             if scheduled is not None:
                 follow(&job, scheduled, &rate, &momentum)
             job.step_loss = &loss
+            start = seconds_now()
             with nogil:
                 run_team(threads, run_stages, &job)
+            count_call(&self.callers[STEP], threads, seconds_now() - start)
             self.slot.keep(&job)
             self.noise_steps = job.noise_steps
             self.forget()
@@ -700,7 +721,7 @@ cdef class Training:
     threads : int
         The maximum number of threads.
     fixed : bool
-        Whether to use this number, unless the steps are too small, instead of measuring which one is faster.
+        Whether to use this number instead of measuring which one is faster.
 
     Attributes
     ----------
@@ -728,8 +749,8 @@ cdef class Training:
         self.step_weight = None if weights is None else np.empty(total)
         self.order = None if bit_generator is None else np.arange(x.shape[0], dtype=np.int64)
         moments = program.slot.moments_for(optimizer)
-        threads = program.threads_for(batch, threads)
-        enlist(&self.crew, threads, fixed)
+        threads = min(threads, <int>MAX_THREADS)
+        enlist(&self.crew, threads, min(program.threads_for(batch, threads), usable_processors()), fixed)
         if batch == program.crew_batch:
             begin_as(&self.crew, &program.crew)
         self.memory = ScoreMemory(metrics, batch, weights is not None, threads)

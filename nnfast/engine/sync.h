@@ -173,11 +173,16 @@ static inline void move_apart(processors *taken) {
         sched_setaffinity(0, sizeof all, &all);
     }
 }
+static inline int usable_processors(void) {
+    cpu_set_t all;
+    return sched_getaffinity(0, sizeof all, &all) == 0 ? CPU_COUNT(&all) : MAX_THREADS;
+}
 #else
 typedef struct {
     char unused;
 } processors;
 static inline void move_apart(processors *taken) { (void)taken; }
+static inline int usable_processors(void) { return MAX_THREADS; }
 #endif
 
 /* ---- a team: work(job, id, n) on n threads, the caller being number 0; on fewer if the system provides fewer. */

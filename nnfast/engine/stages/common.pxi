@@ -42,7 +42,7 @@ cdef void backward_copy(
 
 cdef void no_gradient(
         Job* job, int id, int s, const char* x, Py_ssize_t first, Py_ssize_t m, Py_ssize_t begin, Py_ssize_t end,
-        char* to
+        char* to, bint add
 ) noexcept nogil:
     """There are no parameters."""
     pass

@@ -68,7 +68,7 @@ cdef void backward_dense(
 
 cdef void gradient_dense(
         Job* job, int id, int s, const char* x, Py_ssize_t first, Py_ssize_t m, Py_ssize_t begin, Py_ssize_t end,
-        char* to
+        char* to, bint add
 ) noexcept nogil:
     """A part is a row of weights; the bias, which is short, comes with the last one.
 
@@ -88,7 +88,8 @@ cdef void gradient_dense(
         while i < end:
             plan.K.dense_backward_weights(
                 i, min(i + piece, end), min(m - r, samples), stage.n_out, rows, ldx,
-                gradients(plan, job.ws, stage, first + r), stage.ld, to + stage.arrays[W].at*plan.z, r > 0
+                gradients(plan, job.ws, stage, first + r), stage.ld, to + stage.arrays[W].at*plan.z,
+                CONTINUE if r > 0 else ADD_SUM if add else OVERWRITE
             )
             i += piece
             if samples < m or piece < end - begin:
@@ -98,7 +99,7 @@ cdef void gradient_dense(
         r += samples
     if bias.at >= 0 and end == stage.parts:
         plan.K.dense_backward_bias(
-            m, stage.n_out, gradients(plan, job.ws, stage, first), stage.ld, to + bias.at*plan.z, False
+            m, stage.n_out, gradients(plan, job.ws, stage, first), stage.ld, to + bias.at*plan.z, add
         )
 
 
@@ -167,7 +168,7 @@ cdef void update_in_pieces(
             plan.K.dense_backward_input(
                 m, at - first, stage.n_out, g, stage.ld, job.parameters + offset, gx + first*plan.z, ldgx
             )
-        plan.K.dense_backward_weights(first, at, m, stage.n_out, x, ldx, g, stage.ld, piece - first*row_bytes, False)
+        plan.K.dense_backward_weights(first, at, m, stage.n_out, x, ldx, g, stage.ld, piece - first*row_bytes, OVERWRITE)
         update_at(job, optimizer, offset, (at - first)*stage.n_out, piece)
         first = at
 

@@ -104,13 +104,13 @@ cdef void sums_of_columns(const Job* job, int s, int id, int count, const char* 
     cdef const Stage* stage = &job.plan.stages[s]
     write_sums(
         job, s, x, 0, m, share(stage.n_out, id, count, COLUMN_GRAIN), share(stage.n_out, id + 1, count, COLUMN_GRAIN),
-        column(job, stage, SUM_GRADIENT), column(job, stage, SUM_PRODUCT)
+        column(job, stage, SUM_GRADIENT), column(job, stage, SUM_PRODUCT), False
     )
 
 
 cdef void write_sums(
         const Job* job, int s, const char* x, Py_ssize_t first, Py_ssize_t m, Py_ssize_t begin, Py_ssize_t end,
-        char* gradient, char* product
+        char* gradient, char* product, bint add
 ) noexcept nogil:
     """For some columns, the sums over some rows of the gradient, and of its product with the normalized input."""
     cdef const Stage* stage = &job.plan.stages[s]
@@ -118,13 +118,13 @@ cdef void write_sums(
     x = input_of(job, s, x, first, &ldx)
     job.plan.K.batch_norm_sums(
         norm(stage).epsilon, begin, end, m, gradients(job.plan, job.ws, stage, first), stage.ld, x, ldx,
-        mean_of(job, stage), variance_of(job, stage), gradient, product, False
+        mean_of(job, stage), variance_of(job, stage), gradient, product, add
     )
 
 
 cdef void gradient_batch_norm(
         Job* job, int id, int s, const char* x, Py_ssize_t first, Py_ssize_t m, Py_ssize_t begin, Py_ssize_t end,
-        char* to
+        char* to, bint add
 ) noexcept nogil:
     cdef const Plan* plan = job.plan
     cdef const Stage* stage = &plan.stages[s]
@@ -135,7 +135,7 @@ cdef void gradient_batch_norm(
         copy_rows(plan, 1, n, column(job, stage, SUM_PRODUCT) + offset, n, gamma + offset, n)
         copy_rows(plan, 1, n, column(job, stage, SUM_GRADIENT) + offset, n, beta + offset, n)
     else:
-        write_sums(job, s, x, first, m, begin, end, beta, gamma)
+        write_sums(job, s, x, first, m, begin, end, beta, gamma, add)
 
 
 cdef void update_running_statistics(Job* job, const Stage* stage, Py_ssize_t m) noexcept nogil:
@@ -235,7 +235,7 @@ cdef void backward_layer_norm(
 
 cdef void gradient_layer_norm(
         Job* job, int id, int s, const char* x, Py_ssize_t first, Py_ssize_t m, Py_ssize_t begin, Py_ssize_t end,
-        char* to
+        char* to, bint add
 ) noexcept nogil:
     cdef const Plan* plan = job.plan
     cdef const Stage* stage = &plan.stages[s]
@@ -243,7 +243,7 @@ cdef void gradient_layer_norm(
     x = input_of(job, s, x, first, &ldx)
     plan.K.layer_norm_backward_parameters(
         begin, end, m, gradients(plan, job.ws, stage, first), stage.ld, x, ldx, kept(job, stage, first),
-        to + stage.arrays[GAMMA].at*plan.z, to + stage.arrays[BETA].at*plan.z, False
+        to + stage.arrays[GAMMA].at*plan.z, to + stage.arrays[BETA].at*plan.z, add
     )
 
 

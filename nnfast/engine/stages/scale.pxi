@@ -25,7 +25,7 @@ cdef void backward_scale(
 
 cdef void gradient_scale(
         Job* job, int id, int s, const char* x, Py_ssize_t first, Py_ssize_t m, Py_ssize_t begin, Py_ssize_t end,
-        char* to
+        char* to, bint add
 ) noexcept nogil:
     cdef const Plan* plan = job.plan
     cdef const Stage* stage = &plan.stages[s]
@@ -33,7 +33,7 @@ cdef void gradient_scale(
     x = input_of(job, s, x, first, &ldx)
     plan.K.batch_norm_sums(
         0, begin, end, m, gradients(plan, job.ws, stage, first), stage.ld, x, ldx, NULL, NULL,
-        <char*>array_of(plan, to, stage, BETA), <char*>array_of(plan, to, stage, GAMMA), False
+        <char*>array_of(plan, to, stage, BETA), <char*>array_of(plan, to, stage, GAMMA), add
     )
 
 
