@@ -203,7 +203,7 @@ def test_a_call_uses_threads_and_leaves_none_behind(method, threads):
         if method == "backward":
             with nf.num_threads(1):
                 net.forward(x, training=True)
-        with nf.num_threads(threads):
+        with nf.num_threads(threads, fixed=True):
             more, left = most_tasks_during(call)
         assert left == 0
         assert more <= threads - 1
@@ -213,11 +213,18 @@ def test_a_call_uses_threads_and_leaves_none_behind(method, threads):
 
 
 @on_linux
-def test_small_work_starts_no_thread():
+def test_small_calls_start_no_thread():
     net = nf.Sequential([nf.Dense(8, "tanh"), nf.Dense(2, "softmax")], input_shape=4, seed=0)
-    x, y = np.zeros((64, 4)), np.zeros(64, int)
+    x, y = np.zeros((64, 4), np.float32), np.zeros(64, int)
+
+    def calls():
+        for _ in range(2000):
+            net.train_step(x, y)
+            net.gradient(x, y)
+            net.predict(x)
+
     with nf.num_threads(8):
-        assert most_tasks_during(lambda: net.fit(x, y, epochs=5000, verbose=0)) == (0, 0)
+        assert most_tasks_during(calls) == (0, 0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the size of a process that holds")
@@ -228,7 +235,7 @@ def test_where_no_thread_can_be_started_one_does_all_the_work():
         import numpy as np
         import nnfast as nf
 
-        net = nf.Sequential([nf.Dense(200, "relu"), nf.Dense(10, "softmax")], input_shape=784, seed=0)
+        net = nf.Sequential([nf.Dense(50, "relu"), nf.Dense(10, "softmax")], input_shape=784, seed=0)
         x, y = np.ones((200, 784), np.float32), np.zeros(200, int)
         out = np.empty((200, 10), np.float32)
         with nf.num_threads(1):
@@ -626,12 +633,12 @@ def test_a_fit_tries_fewer_threads_and_records_them(threads, allowed):
     assert nets[0].flat_params.tobytes() == nets[1].flat_params.tobytes()
 
 
-def test_small_steps_use_one_thread():
+@pytest.mark.parametrize(("fixed", "threads"), [(False, 1), (True, 4)])
+def test_small_steps_begin_with_one_thread_unless_the_number_is_fixed(fixed, threads):
     x, y = np.ones((50, 4), np.float32), np.arange(50) % 3
-    for fixed in (False, True):
-        net = nf.Sequential([nf.Dense(3, "softmax")], input_shape=4, seed=0)
-        with nf.num_threads(4, fixed=fixed):
-            assert net.fit(x, y, steps=3, batch_size=5, verbose=0).threads == {1: 3}
+    net = nf.Sequential([nf.Dense(3, "softmax")], input_shape=4, seed=0)
+    with nf.num_threads(4, fixed=fixed):
+        assert net.fit(x, y, steps=1, batch_size=5, verbose=0).threads == {threads: 1}
 
 
 def test_whether_the_number_is_fixed_must_be_a_bool():

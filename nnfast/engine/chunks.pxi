@@ -40,7 +40,8 @@ cdef inline int levels(int chunks) noexcept nogil:
 
 
 cdef int sums_needed(const Plan* plan, Py_ssize_t m, int threads) noexcept nogil:
-    """Return the number of arenas for sums over chunks in a batch of at most `m` rows."""
+    """Return the number of arenas for sums over chunks in a batch of at most `m` rows. Two threads own chunks in any
+    batch that has some, and the system may start fewer threads than asked for."""
     cdef int s, chunks = 1
     for s in range(plan.n_stages):
         if has_arrays(&plan.stages[s]):

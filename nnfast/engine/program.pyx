@@ -631,7 +631,7 @@ cdef class Program:
         job.accumulate = accumulate and self.graded  # to gradients, not to what an update or a train_step left
         threads = self.threads_for(job.n, threads)
         self.reserve_scratch(&self.ws, threads)
-        self.reserve_sums(&self.ws, max(<int>job.accumulate, chunks_in(job.n)))
+        self.reserve_sums(&self.ws, job.accumulate + sums_needed(&self.plan, job.n, threads))
         cdef const char* from_ = data(gout)
         with nogil:
             for r in range(job.n):

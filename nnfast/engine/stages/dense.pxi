@@ -82,7 +82,7 @@ cdef void gradient_dense(
     if takes_long(job) and 2.0*m*(end - begin)*stage.n_out > PIECE_FLOPS:
         samples = PIECE_SAMPLES
         piece = (<Py_ssize_t>(PIECE_FLOPS/(2.0*PIECE_SAMPLES*stage.n_out))//12 + 1)*12
-    while r < m:
+    while True:  # once without rows, too
         rows = input_of(job, s, x, first + r, &ldx)
         i = begin
         while i < end:
@@ -97,6 +97,8 @@ cdef void gradient_dense(
                 if job.interrupted:
                     return
         r += samples
+        if r >= m:
+            break
     if bias.at >= 0 and end == stage.parts:
         plan.K.dense_backward_bias(
             m, stage.n_out, gradients(plan, job.ws, stage, first), stage.ld, to + bias.at*plan.z, add
