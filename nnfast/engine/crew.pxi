@@ -7,7 +7,9 @@
 cdef enum:
     MAX_CHOICES = 8  # the maximum, half of it, ..., 1
 
-cdef double TRIAL = 0.003    # seconds: starting and releasing a team of two costs a hundredth of that
+cdef double TRIAL = 0.001    # seconds, at least: starting and releasing a team of two costs 3 % of that
+cdef double TRIAL_STEPS = 4  # at least
+cdef double LATER = 0.05     # seconds until a run that begins with fewer threads than it may use tries more
 cdef double SETTLED = 0.5    # seconds until another number is tried again
 cdef double MARGIN = 1.03    # by which it must be faster
 
@@ -37,13 +39,15 @@ cdef void enlist(Crew* crew, int most, int guess, bint fixed) noexcept:
             break
         most = most//2
     crew.settled = crew.trying = min(crew.settled, crew.n - 1)
+    if guess == 1:
+        crew.next_trial = seconds_now() + LATER
 
 
 cdef void begin_as(Crew* crew, const Crew* before) noexcept:
     """Begin with the number that was best in another run with the same choices."""
     if crew.n > 1 and crew.n == before.n and crew.threads[0] == before.threads[0]:
         crew.settled = crew.trying = before.settled
-        crew.next_trial = seconds_now() + SETTLED
+        crew.next_trial = before.next_trial
 
 
 cdef int next_threads(Crew* crew, double now, double* length) noexcept:
@@ -56,7 +60,9 @@ cdef int next_threads(Crew* crew, double now, double* length) noexcept:
             crew.direction = -crew.direction
         crew.trying = crew.settled + crew.direction
     length[0] = TRIAL
-    if crew.rate[crew.settled] != 0 and crew.trying == crew.settled:
+    if crew.trying != crew.settled:
+        length[0] = max(TRIAL, TRIAL_STEPS/crew.rate[crew.settled])
+    elif crew.rate[crew.settled] != 0:
         length[0] = crew.next_trial - now
     return crew.threads[crew.trying]
 

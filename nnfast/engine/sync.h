@@ -11,6 +11,60 @@
 
 enum { MAX_THREADS = 64, SPINS = 64 /* some 2 to 5 us of pauses */ };
 
+/* ---- places: a new thread often starts on the processor of the one that started it, and both take turns there for
+ * milliseconds, sometimes for seconds, while another processor is idle. So a team's threads begin apart: not on the caller's
+ * processor, and not on one that another thread of the team has taken. From then on each may go where the system wants it, so
+ * that none stays beside another program. */
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+enum { PROCESSORS = CPU_SETSIZE, MOVES = 3 };
+typedef struct {
+    cpu_set_t all; /* that the caller may use */
+    uint64_t taken[PROCESSORS / 64];
+    int known; /* whether `all` is */
+} places;
+
+static inline int take_place(places *p, int cpu) { /* whether it was free */
+    if (cpu < 0 || cpu >= PROCESSORS) return 1;
+    uint64_t bit = (uint64_t)1 << cpu % 64;
+    return !(__atomic_fetch_or(&p->taken[cpu / 64], bit, __ATOMIC_RELAXED) & bit);
+}
+static inline int free_places(places *p, cpu_set_t *free) { /* how many there are */
+    *free = p->all;
+    for (int cpu = 0; cpu < PROCESSORS; cpu++)
+        if (__atomic_load_n(&p->taken[cpu / 64], __ATOMIC_RELAXED) >> cpu % 64 & 1) CPU_CLR(cpu, free);
+    return CPU_COUNT(free);
+}
+static inline void find_places(places *p) { /* by the caller */
+    p->known = sched_getaffinity(0, sizeof p->all, &p->all) == 0;
+    take_place(p, sched_getcpu());
+}
+static inline void begin_apart(places *p, pthread_attr_t *thread) {
+    cpu_set_t free;
+    if (p->known && free_places(p, &free)) (void)pthread_attr_setaffinity_np(thread, sizeof free, &free);
+}
+static inline void move_apart(places *p) { /* by a new thread */
+    cpu_set_t free;
+    if (!p->known) return;
+    for (int move = 0; !take_place(p, sched_getcpu()) && move < MOVES && free_places(p, &free); move++)
+        (void)sched_setaffinity(0, sizeof free, &free);
+    (void)sched_setaffinity(0, sizeof p->all, &p->all);
+}
+static inline int usable_processors(void) {
+    cpu_set_t all;
+    return sched_getaffinity(0, sizeof all, &all) == 0 ? CPU_COUNT(&all) : MAX_THREADS;
+}
+#else
+typedef struct {
+    int known;
+} places;
+#define find_places(places) ((void)(places))
+#define begin_apart(places, attributes) ((void)(places))
+#define move_apart(places) ((void)(places))
+static inline int usable_processors(void) { return MAX_THREADS; }
+#endif
+
 /* ---- the operating system: POSIX, or Windows */
 #ifdef _WIN32
 #include <malloc.h>
@@ -18,7 +72,8 @@ enum { MAX_THREADS = 64, SPINS = 64 /* some 2 to 5 us of pauses */ };
 typedef HANDLE os_thread;
 typedef DWORD os_result;
 #define OS_CALL WINAPI
-static inline int os_start(os_thread *t, os_result(OS_CALL *f)(void *), void *argument) {
+static inline int os_start(os_thread *t, os_result(OS_CALL *f)(void *), void *argument, places *p) {
+    (void)p;
     *t = CreateThread(NULL, 0, f, argument, 0, NULL);
     return *t != NULL;
 }
@@ -45,10 +100,11 @@ enum { HUGE_PAGE = 1 << 21, HUGE_FROM = 1 << 22 /* bytes; a column of a large ma
 typedef pthread_t os_thread;
 typedef void *os_result;
 #define OS_CALL
-static inline int os_start(os_thread *t, os_result (*f)(void *), void *argument) {
+static inline int os_start(os_thread *t, os_result (*f)(void *), void *argument, places *p) {
     pthread_attr_t attributes;
     if (pthread_attr_init(&attributes) != 0) return 0;
     pthread_attr_setstacksize(&attributes, 1 << 20); /* kernels use some 300 KB, and some systems default to 128 */
+    begin_apart(p, &attributes);
     int started = pthread_create(t, &attributes, f, argument) == 0;
     pthread_attr_destroy(&attributes);
     return started;
@@ -149,49 +205,13 @@ static inline void barrier_wait(barrier *b, int n) {
     while (__atomic_load_n(&b->generation, __ATOMIC_ACQUIRE) == generation) turn = pause_for(turn);
 }
 
-/* ---- places: two threads that find themselves on one processor would take turns there, sometimes for seconds, while another
- * one is idle. The one that comes second moves to a processor of the process that no other thread of the team has taken; then
- * it is free to go where the system wants it, so that it never stays beside another program. */
-#if defined(__linux__)
-enum { PROCESSORS = 1024, MOVES = 3 };
-typedef struct {
-    uint64_t bits[PROCESSORS / 64];
-} processors;
-static inline int take_processor(processors *taken, int cpu) { /* whether it was free */
-    if (cpu < 0 || cpu >= PROCESSORS) return 1;
-    uint64_t bit = (uint64_t)1 << cpu % 64;
-    return !(__atomic_fetch_or(&taken->bits[cpu / 64], bit, __ATOMIC_RELAXED) & bit);
-}
-static inline void move_apart(processors *taken) {
-    cpu_set_t all, free;
-    for (int move = 0; !take_processor(taken, sched_getcpu()) && move < MOVES; move++) {
-        if (sched_getaffinity(0, sizeof all, &all) != 0) return;
-        free = all;
-        for (int cpu = 0; cpu < PROCESSORS; cpu++)
-            if (__atomic_load_n(&taken->bits[cpu / 64], __ATOMIC_RELAXED) >> cpu % 64 & 1) CPU_CLR(cpu, &free);
-        if (CPU_COUNT(&free) == 0 || sched_setaffinity(0, sizeof free, &free) != 0) return;
-        sched_setaffinity(0, sizeof all, &all);
-    }
-}
-static inline int usable_processors(void) {
-    cpu_set_t all;
-    return sched_getaffinity(0, sizeof all, &all) == 0 ? CPU_COUNT(&all) : MAX_THREADS;
-}
-#else
-typedef struct {
-    char unused;
-} processors;
-static inline void move_apart(processors *taken) { (void)taken; }
-static inline int usable_processors(void) { return MAX_THREADS; }
-#endif
-
 /* ---- a team: work(job, id, n) on n threads, the caller being number 0; on fewer if the system provides fewer. */
 typedef void (*team_work)(void *job, int id, int n);
 typedef struct {
     team_work work;
     void *job;
     int size; /* 0 until all threads have been started */
-    processors taken;
+    places apart;
 } team;
 typedef struct {
     team *of;
@@ -207,8 +227,8 @@ static inline void team_member(team *of, int id, int n) {
 static inline os_result OS_CALL team_entry(void *argument) {
     member *m = (member *)argument;
     int n, turn = 0;
+    move_apart(&m->of->apart);
     while ((n = __atomic_load_n(&m->of->size, __ATOMIC_ACQUIRE)) == 0) turn = pause_for(turn);
-    move_apart(&m->of->taken);
     team_member(m->of, m->id, n);
     return 0;
 }
@@ -219,11 +239,11 @@ static inline void run_team(int n, team_work work, void *job) {
     member members[MAX_THREADS];
     int size = 1;
     if (n > MAX_THREADS) n = MAX_THREADS;
-    if (n > 1) move_apart(&of.taken);
+    if (n > 1) find_places(&of.apart);
     while (size < n) {
         members[size].of = &of;
         members[size].id = size;
-        if (!os_start(&threads[size], team_entry, &members[size])) break;
+        if (!os_start(&threads[size], team_entry, &members[size], &of.apart)) break;
         size++;
     }
     __atomic_store_n(&of.size, size, __ATOMIC_RELEASE);
