@@ -39,7 +39,7 @@ cdef extern from "Python.h":
 cdef extern from "sync.h" nogil:
     enum: MAX_THREADS
     ctypedef struct barrier:
-        pass
+        int generation
     ctypedef void (*team_work)(void* job, int id, int n) noexcept nogil
     void barrier_wait(barrier*, int)
     int pause_for(int turn)
@@ -641,6 +641,15 @@ cdef class Program:
         self.graded = not job.interrupted and (self.graded or parameters)
         raise_if(job.interrupted)
 
+    def chunks(self, Py_ssize_t rows):
+        """Return for each stage the number of chunks of a mini-batch in which its gradients are summed; 0 if it has no
+        parameters."""
+        cdef int s
+        return [
+            chunks_of(&self.plan.stages[s], rows) if has_arrays(&self.plan.stages[s]) else 0
+            for s in range(self.plan.n_stages)
+        ]
+
     @property
     def learns(self):
         """Whether there are parameters that training changes."""
@@ -852,6 +861,11 @@ cdef class Training:
     def threads(self):
         """How many steps were done with each number of threads."""
         return {self.crew.threads[i]: self.crew.steps[i] for i in range(self.crew.n) if self.crew.steps[i]}
+
+    @property
+    def meetings(self):
+        """How often all threads of a team, if there were several, have waited for each other."""
+        return self.job.meeting.generation
 
     @property
     def rows(self):
