@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.data import initial_parameters
 from bench.peers import Predictor
-from bench.race import ratios, spread
+from bench.race import ratios, rest, spread
 from bench.workloads import Network
 
 ROWS = 10_000
@@ -53,6 +53,7 @@ def time_calls(calls: dict[str, Timer], rounds: int) -> dict[str, list[float]]:
     names = list(calls)
     for i in range(rounds):
         for name in names[i % len(names) :] + names[: i % len(names)]:
+            rest()
             seconds[name].append(calls[name].timeit(counts[name]) / counts[name])
     return seconds
 

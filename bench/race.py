@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 from bench.data import evaluate, initial_parameters, load
+from bench.machine import cores
 from bench.peak import Peak
 from bench.peers import Trainer
 from bench.workloads import Workload
@@ -19,6 +20,7 @@ EARLY_STEPS = 20
 TOLERANCES = {"sgd": {"early_loss": 1e-4, "loss": 1e-3}, "adam": {"early_loss": 5e-3, "loss": 0.3}}
 RELU_TOLERANCE = {"loss": 0.3}
 ACCURACY_TOLERANCE = 0.02
+REST = 0.05  # seconds
 
 
 def race(
@@ -63,17 +65,30 @@ def race(
 def time_in_turn(networks: dict[str, Trainer], rounds: int, steps: int, peak: Peak | None) -> dict[str, list[float]]:
     """Train each network for `steps` steps in each round; return the seconds per step of each in each round."""
     names = list(networks)
+    several = len({type(network) for network in networks.values()}) > 1
     for network in networks.values():
         network.prepare(steps)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for i in range(rounds):
         for name in names[i % len(names) :] + names[: i % len(names)]:
+            if several:
+                rest()
             start = perf_counter()
             networks[name].run(steps)
             seconds[name].append((perf_counter() - start) / steps)
         if peak:
             peak.measure()
     return seconds
+
+
+def rest() -> None:
+    """Let the threads of the library that was measured last go to sleep.
+
+    On several cores, those of OpenBLAS wait for more work at full speed for 26 ms, which slows the next library down
+    several times.
+    """
+    if len(cores()) > 1:
+        sleep(REST)
 
 
 def steps_for(network: Trainer, seconds: float) -> int:

@@ -13,7 +13,7 @@ from bench.peers import Trainer
 from bench.peers.with_jax import JAX
 from bench.peers.with_nnfast import NNFast
 from bench.peers.with_torch import PyTorch
-from bench.race import ratios, steps_for
+from bench.race import ratios, rest, steps_for
 from bench.workloads import ACTIVATIONS, OPTIMIZERS, Network, Workload
 
 FEATURES, CLASSES = 32, 10
@@ -68,6 +68,7 @@ def measure(workload: Workload, threads: int, rounds: int) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     for _ in range(rounds):
         for name, network in networks.items():
+            rest()
             start = perf_counter()
             network.run(steps)
             seconds[name].append((perf_counter() - start) / steps)

@@ -130,6 +130,28 @@ def test_a_fast_wrong_result_is_named(bench_importable):
     assert {line.split(":")[0] for line in result["disagreements"]} == {"idler"}
 
 
+@pytest.mark.parametrize("several", [True, False])
+def test_libraries_rest_between_measurements(bench_importable, monkeypatch, several):
+    """Otherwise the threads of one library would still be waiting for work while the next one is measured."""
+    from bench import race
+
+    class Trainer:
+        def prepare(self, steps):
+            pass
+
+        def run(self, steps):
+            done.append(steps)
+
+    class Another(Trainer):
+        pass
+
+    done = []
+    monkeypatch.setattr(race, "rest", lambda: done.append("rest"))
+    seconds = race.time_in_turn({"a": Trainer(), "b": Another() if several else Trainer()}, 2, 3, None)
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 2, "b": 2}
+    assert done == (["rest", 3] * 4 if several else [3] * 4)
+
+
 def test_a_network_from_the_command_line(tmp_path):
     """Measured with several numbers of threads, each in a separate process, and in one process."""
     options = ["--shape", "5-7-3", "--batch", 20, "--activation", "tanh", "--optimizer", "sgd"]

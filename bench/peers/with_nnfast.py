@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class NNFast(Trainer):
         self.net = sequential(workload.network, initial)
         self.optimizer = optimizer(workload, workload.learning_rate)
         self.batch, self.data = workload.batch, data
-        self.num_threads = lambda: nf.num_threads(threads, fixed=fixed)
+        self.num_threads = partial(nf.num_threads, threads, fixed=fixed)
         self.steps_on: Counter[int] = Counter()
 
     def run(self, steps: int) -> None:
