@@ -190,6 +190,21 @@ def test_threads_are_compared_once_and_beside_a_busy_process(tmp_path):
     assert run.stdout.count("beside a process that keeps one core busy") == 1
 
 
+def test_each_choice_of_threads_is_used(bench_importable):
+    from bench.sweep import cells, data_of
+    from bench.threads import CHOICES, train_in_turn
+    from nnfast import get_num_threads
+    from nnfast._threads import threads_are_fixed
+
+    workload = next(cells())
+    networks, seconds = train_in_turn(workload, data_of(workload), CHOICES, 2, 3)
+    assert set(networks) == set(seconds) == set(CHOICES)
+    for name, network in networks.items():
+        assert sum(network.steps_on.values()) == 2 * 3
+        with network.num_threads():
+            assert (get_num_threads(), threads_are_fixed()) == (CHOICES[name], name == "2 fixed")
+
+
 def test_threads_report_what_was_chosen(bench_importable):
     from bench.report import threads_lines
     from bench.threads import shares
