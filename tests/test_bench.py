@@ -69,6 +69,9 @@ def test_a_run_reports_ratios_and_losses(tiny):
     assert race["peers"]["nnfast"]["ratio"] == {"median": 1, "min": 1, "max": 1}
     assert race["peers"]["NumPy"]["ratio"]["median"] > 0
     assert "The best product of 2048 x 2048 matrices" in table
+    own, best = race["peers"]["nnfast"]["gflops"], max(figures["peak"]["gflops"].values())
+    share, flops = f"{100 * own / best:.0f} %", f"{race['flops'] / 1e6:.4g} MFLOP a step"
+    assert f"{share}, in the fastest round {share} ({flops})" in table  # there is only one
     assert figures["peak"]["gflops"]["NumPy"] > 0
 
 
