@@ -7,24 +7,30 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.machine import cores, pin
-from bench.workloads import ACTIVATIONS, OPTIMIZERS, WORKLOADS, Network, Workload
+from bench.machine import cores, pin, unpinned
+from bench.workloads import ACTIVATIONS, OPTIMIZERS, USUAL, WORKLOADS, Network, Workload
 
 OTHERS = {
     "inference": "one sample at a time, and 10,000 at once",
-    "threads": "fit on 1, 2, 4 and 8 threads, even if there are fewer cores",
+    "calls": "predict_one compared with ONNX Runtime, train_step with a step of fit, and other small calls",
+    "threads": "fit with 1, 2, 4 and 8 threads allowed, even if there are fewer cores",
+    "shapes": "fit with two threads allowed compared with one, on the networks of the sweep: takes 5 minutes",
     "gradients": "numerical gradients of a network and of a function, compared with the book's loop and peers",
     "ingredients": "what dropout, norms, gelu and others add to a training step, in nnfast and in PyTorch",
     "mnist": "the recipe of examples/mnist_best.py, in nnfast and in PyTorch: takes minutes",
     "imports": "import nnfast compared with import numpy",
     "sweep": "many shapes, batches, activations and optimizers against the fastest peer: takes 20 minutes",
 }
-DEFAULT = [*WORKLOADS, "inference"]
+ONCE = ("threads", "shapes", "imports")  # do not depend on --threads
+OWN = ("inference", "calls", "threads")  # besides training, these accept a network described on the command line
+ALL = "all"  # the name of all workloads
+DEFAULT = [*USUAL, "inference"]
 ROUNDS, MANY_ROUNDS = 5, 15
 INGREDIENT_STEPS = 200  # per round
 EPOCH_STEPS = 600  # for training with numerical gradients
@@ -36,25 +42,29 @@ def main() -> int:
     options = read_arguments()
     # Move the current folder to the end: an installed nnfast takes precedence over one built in place.
     sys.path.append(sys.path.pop(0))
-    runs = [run_here(options)] if len(options.threads) == 1 else [run_apart(n) for n in options.threads]
+    if len(options.threads) == 1:
+        runs = [run_here(options)]
+    else:
+        runs = [run_apart(n, again=i > 0) for i, n in enumerate(options.threads)]
     if options.json:
         options.json.write_text(json.dumps({"runs": runs}, indent=2) + "\n", encoding="utf-8")
     if options.chart:
         from bench.charts import draw
 
         draw(runs, options.chart)
-    races = [race for run in runs for race in run["training"] + run["inference"]]
+    races = [
+        race for run in runs for race in [*run["training"], *run["inference"], *run.get("calls", {}).get("rows", [])]
+    ]
     return int(any(race["disagreements"] for race in races))
 
 
-def run_apart(threads: int) -> dict[str, Any]:
+def run_apart(threads: int, again: bool) -> dict[str, Any]:
     """Measure in a separate process: most libraries read the number of threads when they are imported."""
+    arguments = [argument for argument in sys.argv[1:] if not (again and argument in (*ONCE, "--busy"))]
     with TemporaryDirectory() as folder:
         path = Path(folder, "figures.json")
-        again = [*sys.argv[1:], "--threads", str(threads), "--json", str(path)]
-        subprocess.run(
-            [sys.executable, "-m", "bench", *again, "--no-chart"], cwd=Path(__file__).parents[1], check=False
-        )
+        arguments += ["--threads", str(threads), "--json", str(path), "--no-chart"]
+        subprocess.run([sys.executable, "-m", "bench", *arguments], cwd=Path(__file__).parents[1], check=False)
         if not path.exists():
             sys.exit(f"the run on {threads} thread(s) failed")
         run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["runs"][0]
@@ -64,7 +74,7 @@ def run_apart(threads: int) -> dict[str, Any]:
 def run_here(options: argparse.Namespace) -> dict[str, Any]:
     """Measure with one number of threads."""
     threads = options.threads[0]
-    pin(len(cores()) if "threads" in options.names else threads, threads)
+    pin(threads, threads)
 
     from bench import report  # this imports NumPy, so not before `pin`
     from bench.machine import describe
@@ -75,8 +85,9 @@ def run_here(options: argparse.Namespace) -> dict[str, Any]:
     if options.workloads:
         run_races(options, run)
     others: dict[str, Callable[[argparse.Namespace, dict[str, Any]], None]] = {
-        "inference": run_inference, "threads": run_threads, "gradients": run_gradients,
-        "ingredients": run_ingredients, "mnist": run_mnist, "imports": run_imports, "sweep": run_sweep,
+        "inference": run_inference, "calls": run_calls, "threads": run_threads, "shapes": run_shapes,
+        "gradients": run_gradients, "ingredients": run_ingredients, "mnist": run_mnist, "imports": run_imports,
+        "sweep": run_sweep,
     }  # fmt: skip
     for name in options.names:
         if name in others:
@@ -119,14 +130,39 @@ def run_inference(options: argparse.Namespace, run: dict[str, Any]) -> None:
         print(report.inference_lines(run["inference"][-1]), flush=True)
 
 
-def run_threads(options: argparse.Namespace, run: dict[str, Any]) -> None:
-    """Train nnfast alone, with several numbers of threads."""
+def run_calls(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Time small calls."""
     from bench import report
-    from bench.threads import compare_threads
+    from bench.calls import compare_calls
+
+    own = options.own and [options.own]
+    run["calls"] = compare_calls(options.rounds or MANY_ROUNDS, options.threads[0], own)
+    print("\n" + report.calls_lines(run["calls"]), flush=True)
+
+
+def run_threads(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Train nnfast alone, with several numbers of threads; with --busy again beside another program."""
+    from bench import report
+    from bench.threads import compare_threads, neighbor
 
     workloads = [options.own] if options.own else list(WORKLOADS.values())
-    run["threads"] = [compare_threads(w, options.rounds or ROUNDS, options.steps or w.steps) for w in workloads]
-    print("\n" + report.threads_lines(run["threads"]), flush=True)
+    rounds = options.rounds or ROUNDS
+    steps = options.steps and max(1, options.steps // rounds)
+    for name, beside in ({"threads": nullcontext} | ({"busy": neighbor} if options.busy else {})).items():
+        with unpinned(), beside():
+            run[name] = [compare_threads(workload, rounds, steps) for workload in workloads]
+        print(f"\n{report.threads_lines(run[name], busy=name == 'busy')}", flush=True)
+
+
+def run_shapes(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Compare two threads with one on many networks, and print the lowest ratios."""
+    from bench import report
+    from bench.sweep import sweep
+    from bench.threads import CELL_BAR, compare_cell
+
+    with unpinned():
+        run["shapes"] = sweep(lambda workload: compare_cell(workload, options.rounds or 3))
+    print("\n" + report.shapes_lines(run["shapes"], CELL_BAR), flush=True)
 
 
 def run_gradients(options: argparse.Namespace, run: dict[str, Any]) -> None:
@@ -170,9 +206,9 @@ def run_imports(options: argparse.Namespace, run: dict[str, Any]) -> None:
 def run_sweep(options: argparse.Namespace, run: dict[str, Any]) -> None:
     """Compare many networks with the fastest peer, and print the lowest ratios."""
     from bench import report
-    from bench.sweep import sweep
+    from bench.sweep import measure, sweep
 
-    run["sweep"] = sweep(options.threads[0], options.rounds or 3)
+    run["sweep"] = sweep(lambda workload: measure(workload, options.threads[0], options.rounds or 3))
     print("\n" + report.sweep_lines(run["sweep"]), flush=True)
 
 
@@ -187,21 +223,29 @@ def present(peers: tuple[Any, ...]) -> tuple[list[Any], dict[str, str]]:
 
 def read_arguments() -> argparse.Namespace:
     """Return the command line's options, checked as far as possible before anything is measured."""
+    described = WORKLOADS | {ALL: "all of the above"} | OTHERS
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure nnfast and its peers in turn, and print the ratios of their times.",
-        epilog="\n".join(["names:", *(f"  {name:13}{text}" for name, text in (WORKLOADS | OTHERS).items())]),
+        epilog="\n".join(["names:", *(f"  {name:13}{text}" for name, text in described.items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("names", nargs="*", type=known, metavar="NAME", help=f"what to measure; by default {', '.join(DEFAULT)}")
-    add("--threads", type=positive, nargs="+", metavar="N", help="threads of each peer; by default 1, then 2")
+    add(
+        "--threads",
+        type=positive,
+        nargs="+",
+        metavar="N",
+        help=f"threads of each peer; by default 1, then 2; {', '.join(ONCE)} are measured once",
+    )
+    add("--busy", action="store_true", help="threads: measure again while another process keeps one core busy")
     add(
         "--rounds",
         type=positive,
-        help=f"by default {ROUNDS}; for imports and ingredients {MANY_ROUNDS}, for mnist and sweep 3",
+        help=f"by default {ROUNDS}; for calls, imports and ingredients {MANY_ROUNDS}, for mnist, shapes and sweep 3",
     )
-    add("--steps", type=positive, help="training steps of each peer, in all rounds together")
+    add("--steps", type=positive, help="training steps of each peer, in all rounds together; not for calls and shapes")
     add("--json", type=Path, metavar="FILE", help="write all figures to this file")
     add("--chart", type=Path, metavar="FILE", help="draw the ratios in this file (.png, .svg, .pdf)")
     add("--no-chart", dest="chart", action="store_const", const=None, help=argparse.SUPPRESS)
@@ -215,11 +259,14 @@ def read_arguments() -> argparse.Namespace:
         options.shape, Network(tuple(map(int, options.shape.split("-"))), options.activation), options.optimizer,
         options.batch, OWN_STEPS,
     )  # fmt: skip
-    names = options.names = list(dict.fromkeys(options.names)) or DEFAULT
+    named = [name for given in options.names for name in (WORKLOADS if given == ALL else [given])]
+    names = options.names = list(dict.fromkeys(named)) or DEFAULT
     options.workloads = [WORKLOADS[name] for name in names if name in WORKLOADS]
     if options.own and options.workloads:  # named by default; if named explicitly, the check below raises an error
         options.workloads = [options.own]
     options.threads = options.threads or [n for n in (1, 2) if n <= len(cores())]
+    if set(names).issubset(ONCE):
+        del options.threads[1:]
     check(options, parser)
     return options
 
@@ -231,6 +278,10 @@ def check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
             parser.error(f"--threads {threads}: this process may use {len(cores())} core(s)")
     if options.own and options.names != DEFAULT and set(options.names) & set(WORKLOADS):
         parser.error("--shape describes your own network: do not name a workload as well")
+    if options.own and not (options.workloads or set(options.names) & set(OWN)):
+        parser.error(f"--shape is for training, {', '.join(OWN)}: name one")
+    if options.busy and "threads" not in options.names:
+        parser.error("--busy is for threads: name it")
     for workload in options.workloads:
         steps, rounds = options.steps or workload.steps, options.rounds or ROUNDS
         if rounds > steps:
@@ -250,7 +301,7 @@ def check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
 
 def known(name: str) -> str:
     """Return `name` if it is the name of something to measure."""
-    names = [*WORKLOADS, *OTHERS]
+    names = [*WORKLOADS, ALL, *OTHERS]
     if name not in names:
         raise argparse.ArgumentTypeError(f"unknown name {name!r}: choose from {', '.join(names)}")
     return name

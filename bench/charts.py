@@ -10,7 +10,7 @@ import numpy as np
 from bench.report import threads_of
 
 COLORS = {  # Okabe and Ito's palette, which colour-blind people can distinguish too
-    "nnfast": "#D55E00", "NumPy": "#0072B2", "scikit-learn": "#E69F00", "PyTorch": "#009E73",
+    "nnfast": "#D55E00", "nnfast, out=": "#F0E442", "NumPy": "#0072B2", "scikit-learn": "#E69F00", "PyTorch": "#009E73",
     "torch.compile": "#56B4E9", "JAX": "#CC79A7", "ONNX Runtime": "#999999",
 }  # fmt: skip
 

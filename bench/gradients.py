@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bench.data import evaluate, initial_parameters, load
-from bench.race import spread
+from bench.race import ratios, spread
 from bench.workloads import WORKLOADS
 
 DIGITS = 100
@@ -63,7 +63,7 @@ def of_network(rounds: int) -> dict[str, Any]:
     return {
         "data": data.source, "digits": DIGITS, "parameters": net.n_parameters, "sampled": SAMPLED,
         "seconds": {"nnfast": spread(whole), "NumPy": spread(scaled)},
-        "ratio": spread([theirs / own for theirs, own in zip(scaled, whole, strict=True)]),
+        "ratio": ratios(scaled, whole),
         "difference": float(np.abs(flat[picked] - sampled).max()),
         "largest": float(np.abs(sampled).max()),
     }  # fmt: skip

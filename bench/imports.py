@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.race import spread
+from bench.race import ratios
 
 CODE = "from time import perf_counter; start = perf_counter(); import {}; print(perf_counter() - start)"
 
@@ -22,9 +22,8 @@ def compare_imports(rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         for name, times in seconds.items():
             times.append(import_seconds(name))
-    ratios = [own / numpy for own, numpy in zip(seconds["nnfast"], seconds["numpy"], strict=True)]
     milliseconds = {name: 1e3 * median(times) for name, times in seconds.items()}
-    return {"rounds": rounds, "ratio": spread(ratios), "milliseconds": milliseconds}
+    return {"rounds": rounds, "ratio": ratios(seconds["nnfast"], seconds["numpy"]), "milliseconds": milliseconds}
 
 
 def import_seconds(name: str) -> float:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from time import perf_counter
+from timeit import Timer
 from typing import Any
 
 import numpy as np
 
 from bench.data import initial_parameters
 from bench.peers import Predictor
-from bench.race import spread
+from bench.race import ratios, rest, spread
 from bench.workloads import Network
 
 ROWS = 10_000
@@ -30,14 +29,13 @@ def race_predictors(network: Network, peers: list[type[Predictor]], *, threads: 
     expected = next(iter(nets.values())).many(x)
     wrong = [name for name, net in nets.items() if not agrees(net, x, expected)]
     for what, calls in (
-        ("one", {name: one_of(net, x[0]) for name, net in nets.items()}),
-        ("many", {name: many_of(net, x) for name, net in nets.items()}),
+        ("one", {name: Timer("one(row)", globals={"one": net.one, "row": x[0]}) for name, net in nets.items()}),
+        ("many", {name: Timer("many(x)", globals={"many": net.many, "x": x}) for name, net in nets.items()}),
     ):
         seconds = time_calls(calls, rounds)
         first = next(iter(seconds.values()))
         for name, own in seconds.items():
-            ratio = spread([other / nnfast for nnfast, other in zip(first, own, strict=True)])
-            results[name][what] = {"ratio": ratio, "microseconds": spread([1e6 * s for s in own])}
+            results[name][what] = {"ratio": ratios(own, first), "microseconds": spread([1e6 * s for s in own])}
     return {"network": str(network), "rows": ROWS, "rounds": rounds, "peers": results, "disagreements": wrong}
 
 
@@ -48,32 +46,19 @@ def agrees(net: Predictor, x: np.ndarray, expected: np.ndarray) -> bool:
     )
 
 
-def one_of(net: Predictor, row: np.ndarray) -> Callable[[], object]:
-    """Return the call for one sample."""
-    one = net.one
-    return lambda: one(row)
-
-
-def many_of(net: Predictor, x: np.ndarray) -> Callable[[], object]:
-    """Return the call for all samples."""
-    many = net.many
-    return lambda: many(x)
-
-
-def time_calls(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def time_calls(calls: dict[str, Timer], rounds: int) -> dict[str, list[float]]:
     """Return the seconds of each call in each round; a measurement repeats the call for some time."""
-    counts = {name: max(1, int(SECONDS / time_call(call, 3))) for name, call in calls.items()}
+    counts = {name: repetitions(call) for name, call in calls.items()}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
     for i in range(rounds):
         for name in names[i % len(names) :] + names[: i % len(names)]:
-            seconds[name].append(time_call(calls[name], counts[name]))
+            rest()
+            seconds[name].append(calls[name].timeit(counts[name]) / counts[name])
     return seconds
 
 
-def time_call(call: Callable[[], object], count: int) -> float:
-    """Return the mean time of a call in seconds over this many repetitions."""
-    start = perf_counter()
-    for _ in range(count):
-        call()
-    return (perf_counter() - start) / count
+def repetitions(call: Timer) -> int:
+    """Return how often to repeat a call in a measurement, at least once; this also warms it up."""
+    call.timeit(3)
+    return max(1, int(3 * SECONDS / call.timeit(3)))

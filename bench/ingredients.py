@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bench.data import load
-from bench.race import EARLY_STEPS, TOLERANCES, spread, time_in_turn
+from bench.race import EARLY_STEPS, TOLERANCES, ratios, time_in_turn
 from bench.workloads import WORKLOADS
 
 WORKLOAD = WORKLOADS["tabular"]
@@ -84,9 +84,8 @@ def compare_ingredients(rounds: int, steps: int, threads: int) -> dict[str, Any]
             losses[library] = trainers["with"].run(EARLY_STEPS)
             trainers["without"].run(EARLY_STEPS)
             seconds = time_in_turn(trainers, rounds, steps, None)
-            ratios = [own / plain for own, plain in zip(seconds["with"], seconds["without"], strict=True)]
             found[name][library] = {
-                "ratio": spread(ratios),
+                "ratio": ratios(seconds["with"], seconds["without"]),
                 "microseconds": {which: 1e6 * median(times) for which, times in seconds.items()},
                 "early_loss": losses[library],
             }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NNFAST_NUM_THREADS")
@@ -20,6 +22,22 @@ def pin(count: int, threads: int) -> None:
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores()[-count:])  # the first core handles most interrupts
+
+
+ALLOWED = cores()  # before `pin`
+
+
+@contextmanager
+def unpinned() -> Iterator[None]:
+    """Let the process use all its cores again; threads and processes that begin meanwhile use them too."""
+    before = cores()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, ALLOWED)
+    try:
+        yield
+    finally:
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, before)
 
 
 def describe(threads: int) -> dict[str, Any]:

@@ -39,15 +39,20 @@ def peak_lines(run: dict[str, Any]) -> str:
     library, best = max(gflops.items(), key=lambda item: item[1])
     lines = [f"The best product of {size} x {size} matrices: {best:.0f} GFLOP/s, by {library}. Share of that:"]
     for race in run["training"]:
-        own = next(iter(race["peers"].values()))["gflops"]
-        lines.append(f"{race['workload']:14}{100 * own / best:>6.0f} %  ({race['flops'] / 1e6:.1f} MFLOP a step)")
+        own = next(iter(race["peers"].values()))
+        shares = (100 * gflops / best for gflops in (own["gflops"], race["flops"] / own["microseconds"]["min"] / 1e3))
+        told = "{:.0f} %, in the fastest round {:.0f} %".format(*shares)
+        lines.append(f"{race['workload']:14}{told} ({race['flops'] / 1e6:.4g} MFLOP a step)")
     return "\n".join(lines)
 
 
 def inference_lines(result: dict[str, Any]) -> str:
     """Return the table of inference with one network."""
     title = f"{result['rows']:,} samples"
-    lines = [f"{'':14}{'one sample / nnfast':^24}{'µs':>10}    {title + ' / nnfast':^24}{'µs':>10}"]
+    lines = [
+        "nnfast: predict_one(row) and predict(x), the plain calls; nnfast, out=: the same with out=",
+        f"{'':14}{'one sample / nnfast':^24}{'µs':>10}    {title + ' / nnfast':^24}{'µs':>10}",
+    ]
     for name, peer in result["peers"].items():
         one, many = peer["one"], peer["many"]
         lines.append(
@@ -59,15 +64,61 @@ def inference_lines(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def threads_lines(results: list[dict[str, Any]]) -> str:
-    """Return the table of speedups of `fit` with more threads."""
-    counts = list(results[0]["speedup"])
-    head = "".join(f"{count + ' thread' + 's' * (count != '1'):^24}" for count in counts)
-    lines = ["How many times as fast as on one thread:", f"{'':14}{head}"]
+def calls_lines(result: dict[str, Any]) -> str:
+    """Return the tables of small calls."""
+    lines = [
+        "Time of predict_one / time of ONNX Runtime:" if not result["absent"] else "predict_one:",
+        f"{'':21}{'plain':^24}{'µs':>7}    {'with out=':^24}{'µs':>7}{'ONNX Runtime, µs':>20}",
+    ]
+    for found in result["rows"]:
+        times = {name: f"{time['median']:.2f}" for name, time in found["microseconds"].items()}
+        ratio = {name: in_words(found["ratio"][name]) if found["ratio"] else f"{'':24}" for name in ("plain", "out")}
+        lines.append(
+            f"{found['network']:21}{ratio['plain']}{times['plain']:>7}    {ratio['out']}{times['out']:>7}"
+            f"{times.get('ONNX Runtime', ''):>20}"
+        )
+        lines += [f"NOT THE SAME NETWORK: {name}" for name in found["disagreements"]]
+    return "\n".join([*lines, *left_out(result), *(batch_lines(batch) for batch in result["batches"])])
+
+
+def batch_lines(batch: dict[str, Any]) -> str:
+    """Return the table of calls with one mini-batch."""
+    lines = [
+        f"\n{batch['description']}:",
+        f"{'':28}{'time / step of fit':^24}{'µs':>8}",
+        f"{'a step of fit':52}{batch['fit_step']['median']:>8.2f}",
+    ]
+    for name, ratio in batch["ratio"].items():
+        lines.append(f"{name:28}{in_words(ratio)}{batch['microseconds'][name]['median']:>8.2f}")
+    call = in_words(batch["fit_call"]).strip()
+    return "\n".join([*lines, f"a call of fit takes this many µs longer than its steps: {call}"])
+
+
+def threads_lines(results: list[dict[str, Any]], *, busy: bool) -> str:
+    """Return the tables of speedups of `fit` with more threads, and of the numbers of threads that it chose."""
+    choices = [name for name in results[0]["speedup"] if name != "1"]
+    heads = [name if "fixed" in name else f"up to {name}" for name in choices]
+    beside = ", beside a process that keeps one core busy" if busy else ""
+    compared = f"{results[0]['most']} by best choice"
+    lines = [
+        f"Threads, not pinned{beside}: how many times as fast as on one thread",
+        f"{'':10}{'µs on 1':>8}{''.join(f'{head:^24}' for head in [*heads, compared])}",
+    ]
     for result in results:
-        row = "".join(in_words(result["speedup"][count]) for count in counts)
-        lines.append(f"{result['workload']:14}{row}{'' if result['same_bits'] else '  NOT THE SAME BITS'}")
+        row = "".join(in_words(result["speedup"][name]) for name in choices)
+        row += f"{in_words(result['allowed'])}({result['best']})"
+        wrong = "" if result["same_bits"] else "  NOT THE SAME BITS"
+        lines.append(f"{result['workload']:10}{result['microseconds']:>8.1f}{row}{wrong}")
+    lines += ["Share of the steps on each number of threads:", f"{'':18}{''.join(f'{head:^32}' for head in heads)}"]
+    for result in results:
+        row = "".join(f"{chosen_threads(result['chosen'][name]):^32}" for name in choices)
+        lines.append(f"{result['workload']:18}{row}".rstrip())
     return "\n".join(lines)
+
+
+def chosen_threads(shares: dict[str, float]) -> str:
+    """Return the shares of the steps on each number of threads as text, without those that round to nothing."""
+    return ", ".join(f"{threads}: {100 * share:.0f} %" for threads, share in shares.items() if share >= 0.005)
 
 
 def gradients_lines(result: dict[str, Any]) -> str:
@@ -136,15 +187,27 @@ def imports_line(result: dict[str, Any]) -> str:
 
 
 def sweep_lines(cells: list[dict[str, Any]]) -> str:
-    """List the cells with the lowest ratios."""
-    ahead = sum(cell["ratio"] >= 1 for cell in cells)
-    ratios = [cell["ratio"] for cell in cells]
-    lines = [
-        f"Ahead of the fastest peer in {ahead} of {len(cells)} cells; median ratio {median(ratios):.2f}. The lowest:"
-    ]
+    """List the cells with the lowest ratios to the fastest peer."""
+    widths = sorted({cell["width"] for cell in cells})
+    lowest = (f"{width}: {min(cell['ratio'] for cell in cells if cell['width'] == width):.2f}" for width in widths)
+    listed = lowest_lines("Ahead of the fastest peer", cells, 1, "fastest")
+    return f"{listed}\nThe lowest ratio at each width: {', '.join(lowest)}"
+
+
+def shapes_lines(cells: list[dict[str, Any]], bar: float) -> str:
+    """List the cells with the lowest ratios of two threads to one."""
+    told = [cell | {"threads": chosen_threads(cell["chosen"])} for cell in cells]
+    return lowest_lines(f"Two threads allowed, not pinned: at least {bar} times as fast as one", told, bar, "threads")
+
+
+def lowest_lines(claim: str, cells: list[dict[str, Any]], bar: float, also: str) -> str:
+    """Return in how many cells a claim holds, the median, and the cells with the lowest ratios."""
+    ahead = sum(cell["ratio"] >= bar for cell in cells)
+    middle = median(cell["ratio"] for cell in cells)
+    lines = [f"{claim} in {ahead} of {len(cells)} cells; median ratio {middle:.2f}. The lowest:"]
     for cell in sorted(cells, key=lambda cell: cell["ratio"])[:15]:
         lines.append(
-            f"{cell['ratio']:6.2f}  {cell['description']} ({cell['microseconds']:.1f} µs a step; {cell['fastest']})"
+            f"{cell['ratio']:6.2f}  {cell['description']} ({cell['microseconds']:.1f} µs a step; {cell[also]})"
         )
     return "\n".join(lines)
 

@@ -94,6 +94,8 @@ class Workload:
 
 BOOK, TINY = Network((784, 50, 10), "sigmoid"), Network((4, 64, 64, 2), "relu")
 TABULAR, WIDE = Network((32, 128, 64, 2), "relu"), Network((784, 512, 512, 10), "relu")
+EMBED, DEEP = Network((300, 200, 100, 50), "relu"), Network((16, *[48] * 5, 5), "relu")
+ODD, MICRO = Network((13, 37, 29, 3), "tanh"), Network((3, 8, 2), "sigmoid")
 
 WORKLOADS = {
     workload.name: workload
@@ -102,6 +104,11 @@ WORKLOADS = {
         Workload("tiny", TINY, "adam", batch=32, steps=10_000),
         Workload("tabular", TABULAR, "adam", batch=256, steps=5_000),
         Workload("wide", WIDE, "adam", batch=128, steps=1_000, mnist=True),
+        Workload("embed", EMBED, "adam", batch=500, steps=1_000),
+        Workload("deep", DEEP, "sgd", batch=64, steps=5_000),
+        Workload("odd", ODD, "adam", batch=17, steps=10_000),
+        Workload("micro", MICRO, "sgd", batch=8, steps=50_000),
     )
 }
-INFERENCE = (TINY, BOOK, WIDE)
+USUAL = ("book", "tiny", "tabular", "wide")  # measured if no name is given
+INFERENCE = (MICRO, TINY, ODD, BOOK, EMBED, WIDE)

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,20 +69,26 @@ def test_a_run_reports_ratios_and_losses(tiny):
     assert race["peers"]["nnfast"]["ratio"] == {"median": 1, "min": 1, "max": 1}
     assert race["peers"]["NumPy"]["ratio"]["median"] > 0
     assert "The best product of 2048 x 2048 matrices" in table
+    own, best = race["peers"]["nnfast"]["gflops"], max(figures["peak"]["gflops"].values())
+    share, flops = f"{100 * own / best:.0f} %", f"{race['flops'] / 1e6:.4g} MFLOP a step"
+    assert f"{share}, in the fastest round {share} ({flops})" in table  # there is only one
     assert figures["peak"]["gflops"]["NumPy"] > 0
 
 
 def test_inference_reports_one_and_many(tiny):
     table, figures, _ = tiny
     assert [race["network"] for race in figures["inference"]] == [
-        "4-64-64-2 relu", "784-50-10 sigmoid", "784-512-512-10 relu",
+        "3-8-2 sigmoid", "4-64-64-2 relu", "13-37-29-3 tanh", "784-50-10 sigmoid", "300-200-100-50 relu",
+        "784-512-512-10 relu",
     ]  # fmt: skip
     for race in figures["inference"]:
         assert f"inference: {race['network']}, softmax" in table
         assert race["disagreements"] == []
         for what in ("one", "many"):
             assert race["peers"]["nnfast"][what]["ratio"] == {"median": 1, "min": 1, "max": 1}
+            assert race["peers"]["nnfast, out="][what]["ratio"]["median"] > 0
             assert race["peers"]["NumPy"][what]["microseconds"]["median"] > 0
+    assert "nnfast: predict_one(row) and predict(x), the plain calls; nnfast, out=: the same with out=" in table
 
 
 def test_all_train_the_same_network(tiny, bench_importable):
@@ -126,6 +133,28 @@ def test_a_fast_wrong_result_is_named(bench_importable):
     assert {line.split(":")[0] for line in result["disagreements"]} == {"idler"}
 
 
+@pytest.mark.parametrize("several", [True, False])
+def test_libraries_rest_between_measurements(bench_importable, monkeypatch, several):
+    """Otherwise the threads of one library would still be waiting for work while the next one is measured."""
+    from bench import race
+
+    class Trainer:
+        def prepare(self, steps):
+            pass
+
+        def run(self, steps):
+            done.append(steps)
+
+    class Another(Trainer):
+        pass
+
+    done = []
+    monkeypatch.setattr(race, "rest", lambda: done.append("rest"))
+    seconds = race.time_in_turn({"a": Trainer(), "b": Another() if several else Trainer()}, 2, 3, None)
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 2, "b": 2}
+    assert done == (["rest", 3] * 4 if several else [3] * 4)
+
+
 def test_a_network_from_the_command_line(tmp_path):
     """Measured with several numbers of threads, each in a separate process, and in one process."""
     options = ["--shape", "5-7-3", "--batch", 20, "--activation", "tanh", "--optimizer", "sgd"]
@@ -139,11 +168,125 @@ def test_a_network_from_the_command_line(tmp_path):
         assert race["description"] == "5-7-3 tanh, softmax + cross entropy, SGD 0.1, batch 20"
         assert race["flops"] == 2 * 20 * (3 * (5 * 7 + 7 * 3) - 5 * 7)
         assert race["disagreements"] == []
-    run = run_bench("threads", *options, "--threads", 1)
+
+
+def test_threads_are_compared_once_and_beside_a_busy_process(tmp_path):
+    options = ["--shape", "32-64-3", "--batch", 100, "--steps", 20, "--rounds", 2, "--json", tmp_path / "figures.json"]
+    run = run_bench("threads", "inference", *options, "--busy", "--threads", 1, 1)
     assert run.returncode == 0, run.stdout + run.stderr
-    (result,) = figures_in(tmp_path / "figures.json")["threads"]
-    assert result["same_bits"] is True
-    assert set(result["speedup"]) == {"1", "2", "4", "8"}
+    first, second = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))["runs"]
+    assert first["inference"]
+    assert second["inference"]
+    assert not {"threads", "busy"} & set(second)
+    for name in ("threads", "busy"):
+        (result,) = first[name]
+        assert (result["workload"], result["steps"]) == ("32-64-3", 10)
+        assert result["same_bits"] is True
+        assert set(result["speedup"]) == set(result["chosen"]) == {"1", "2", "4", "8", "2 fixed"}
+        assert result["speedup"]["1"] == {"median": 1, "min": 1, "max": 1}
+        assert result["best"] in {"1", "2", "4", "2 fixed"}
+        assert result["allowed"]["median"] > 0
+        assert result["chosen"]["1"] == {"1": 1}
+        for chosen in result["chosen"].values():
+            assert sum(chosen.values()) == pytest.approx(1)
+    assert run.stdout.count("how many times as fast as on one thread") == 2
+    assert run.stdout.count("beside a process that keeps one core busy") == 1
+
+
+def test_each_choice_of_threads_is_used(bench_importable):
+    from bench.sweep import cells, data_of
+    from bench.threads import CHOICES, train_in_turn
+    from nnfast import get_num_threads
+    from nnfast._threads import threads_are_fixed
+
+    workload = next(cells())
+    networks, seconds = train_in_turn(workload, data_of(workload), CHOICES, 2, 3)
+    assert set(networks) == set(seconds) == set(CHOICES)
+    for name, network in networks.items():
+        assert sum(network.steps_on.values()) == 2 * 3
+        with network.num_threads():
+            assert (get_num_threads(), threads_are_fixed()) == (CHOICES[name], name == "2 fixed")
+
+
+def test_threads_report_what_was_chosen(bench_importable):
+    from bench.report import threads_lines
+    from bench.threads import shares
+
+    assert shares({1: 1, 8: 2, 4: 1}) == {"8": 0.5, "4": 0.25, "1": 0.25}
+    ratio = dict.fromkeys(("median", "min", "max"), 1.5)
+    result = {"workload": "w", "microseconds": 1.0, "speedup": {"1": ratio, "8": ratio, "2 fixed": ratio}, "best": "1"}
+    result |= {"most": "8", "allowed": ratio, "chosen": {"8": shares({8: 3, 1: 997}), "2 fixed": {"2": 1.0}}}
+    assert "1: 100 %  " in threads_lines([result | {"same_bits": True}], busy=False)
+    told = threads_lines([result | {"same_bits": False}], busy=True)
+    assert "NOT THE SAME BITS" in told
+    assert "8 by best choice" in told
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system does not tell a process's time in /proc")
+def test_a_neighbor_keeps_a_core_busy_until_the_end(bench_importable):
+    from bench.threads import neighbor
+
+    def ticks():
+        return int(Path(f"/proc/{process.pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[11])
+
+    with pytest.raises(KeyboardInterrupt), neighbor() as process:  # it ends in any case
+        deadline = time.monotonic() + 60
+        while ticks() < os.sysconf("SC_CLK_TCK") // 2:  # it starts in much less time
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+    assert process.poll() is not None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process on Windows cannot see that its parent has ended")
+def test_a_neighbor_ends_with_a_benchmark_that_is_killed():
+    code = (
+        "import os; from bench.threads import neighbor; neighbor().__enter__(); print('busy', flush=True); os._exit(3)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stdout) == (3, "busy\n"), (
+        run.stderr
+    )  # it holds the other end of this pipe while it runs
+
+
+def test_small_calls(tmp_path):
+    path = tmp_path / "figures.json"
+    run = run_bench("calls", "--shape", "5-7-3", "--batch", 20, "--rounds", 1, "--threads", 1, "--json", path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    calls = figures_in(path)["calls"]
+    (row,), (batch,) = calls["rows"], calls["batches"]
+    assert row["network"] == "5-7-3 relu"
+    assert row["disagreements"] == []
+    assert {"plain", "out"} <= set(row["microseconds"])
+    assert all(time["median"] > 0 for time in row["microseconds"].values())
+    assert set(row["ratio"]) == (set() if calls["absent"] else {"plain", "out"})
+    assert {"train_step", "loss", "gradient", "forward, backward, update", "params['W1']"} <= set(batch["microseconds"])
+    for name, ratio in batch["ratio"].items():
+        assert f"\n{name:28}{ratio['median']:>7.2f}" in run.stdout
+    assert "a call of fit takes this many µs longer than its steps" in run.stdout
+
+
+def test_small_calls_compare_with_onnx_runtime(bench_importable):
+    from bench.calls import of_one_row
+    from bench.peers import ONNXRuntime
+    from bench.workloads import MICRO
+
+    if reason := ONNXRuntime.missing():
+        pytest.skip(reason)
+    found = of_one_row(MICRO, rounds=1, threads=1)
+    assert found["ratio"]["plain"]["median"] > 0
+    assert found["disagreements"] == []
+
+
+def test_all_workloads_have_one_name(bench_importable, monkeypatch):
+    from bench.__main__ import read_arguments
+    from bench.workloads import WORKLOADS
+
+    monkeypatch.setattr(sys, "argv", ["bench", "tiny", "all", "calls", "--threads", "1"])
+    options = read_arguments()
+    assert {workload.name for workload in options.workloads} == set(WORKLOADS)
+    assert set(options.names) == {*WORKLOADS, "calls"}
+    assert len(options.names) == len(WORKLOADS) + 1
 
 
 def test_cells_of_a_sweep(bench_importable):
@@ -154,6 +297,26 @@ def test_cells_of_a_sweep(bench_importable):
     assert {cell.activation for cell in everything} == {"sigmoid", "tanh", "relu"}
     assert {cell.optimizer for cell in everything} == {"sgd", "adam"}
     assert {len(cell.sizes) - 2 for cell in everything} == {1, 2, 4, 6}
+
+
+def test_two_threads_on_a_cell(bench_importable):
+    from bench.report import shapes_lines
+    from bench.sweep import cells
+    from bench.threads import compare_cell
+
+    result = compare_cell(next(cells()), rounds=1)
+    assert result["ratio"] > 0
+    assert sum(result["chosen"].values()) == pytest.approx(1)
+    assert "at least 0.0 times as fast as one in 1 of 1 cells" in shapes_lines([result], 0.0)
+
+
+def test_the_lowest_ratios_of_a_sweep_are_listed(bench_importable):
+    from bench.report import sweep_lines
+
+    cell = {"description": "c", "microseconds": 1.0, "fastest": "JAX"}
+    told = sweep_lines([cell | {"width": width, "ratio": ratio} for width, ratio in ((4, 2.0), (16, 0.8), (4, 1.2))])
+    assert "in 2 of 3 cells; median ratio 1.20" in told
+    assert told.endswith("4: 1.20, 16: 0.80")
 
 
 def test_a_cell_is_measured(bench_importable):
@@ -307,6 +470,8 @@ def test_import_time(tmp_path):
         (["--shape", "4-x-2"], "must be features, hidden units, classes (at least 2), got '4-x-2'"),
         (["--shape", "4-1"], "must be features, hidden units, classes"),
         (["book", "--shape", "4-2"], "do not name a workload as well"),
+        (["sweep", "--shape", "4-2"], "--shape is for training, inference, calls, threads: name one"),
+        (["inference", "--busy"], "--busy is for threads: name it"),
     ],
 )
 def test_usage_errors(arguments, message):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,8 +25,28 @@ def sequential(network: Network, parameters: Parameters) -> Any:
     return net
 
 
+def optimizer(workload: Workload, learning_rate: float) -> Any:
+    """Return the workload's optimizer."""
+    import nnfast as nf
+
+    return {"sgd": nf.SGD, "adam": nf.Adam}[workload.optimizer](learning_rate)
+
+
 class NNFast(Trainer):
-    """`Sequential.fit`."""
+    """`Sequential.fit`.
+
+    Parameters
+    ----------
+    workload, data, initial, threads
+        As for any peer; `fit` uses as many threads as pay, up to `threads`.
+    fixed : bool
+        Whether it always uses `threads` threads.
+
+    Attributes
+    ----------
+    steps_on : Counter
+        How many steps were done with each number of threads.
+    """
 
     name = module = package = "nnfast"
 
@@ -35,21 +57,25 @@ class NNFast(Trainer):
 
         return nnfast.__version__
 
-    def __init__(self, workload: Workload, data: Data, initial: Parameters, threads: int) -> None:
+    def __init__(
+        self, workload: Workload, data: Data, initial: Parameters, threads: int, *, fixed: bool = False
+    ) -> None:
         import nnfast as nf
 
         self.net = sequential(workload.network, initial)
-        self.optimizer = {"sgd": nf.SGD, "adam": nf.Adam}[workload.optimizer](workload.learning_rate)
-        self.batch, self.data, self.threads = workload.batch, data, threads
-        self.num_threads = nf.num_threads
+        self.optimizer = optimizer(workload, workload.learning_rate)
+        self.batch, self.data = workload.batch, data
+        self.num_threads = partial(nf.num_threads, threads, fixed=fixed)
+        self.steps_on: Counter[int] = Counter()
 
     def run(self, steps: int) -> None:
         """Train."""
-        with self.num_threads(self.threads):
-            self.net.fit(
+        with self.num_threads():
+            history = self.net.fit(
                 self.data.x, self.data.y, steps=steps, batch_size=self.batch, optimizer=self.optimizer,
                 shuffle=False, verbose=0,
             )  # fmt: skip
+        self.steps_on.update(history.threads)
 
     def parameters(self) -> Parameters:
         """Return weights and biases."""
@@ -58,7 +84,7 @@ class NNFast(Trainer):
 
 
 class NNFastPredictor(Predictor):
-    """`Sequential.predict_one` and `Sequential.predict`."""
+    """`predict_one(row)` and `predict(x)`."""
 
     name = module = package = "nnfast"
     version = NNFast.version
@@ -67,12 +93,33 @@ class NNFastPredictor(Predictor):
         import nnfast as nf
 
         nf.set_num_threads(threads)
-        self.net, self.out = sequential(network, parameters), np.empty(network.sizes[-1], np.float32)
+        self.net = sequential(network, parameters)
+
+    def one(self, row: np.ndarray) -> np.ndarray:
+        """Predict one sample."""
+        return self.net.predict_one(row)
+
+    def many(self, x: np.ndarray) -> np.ndarray:
+        """Predict a batch."""
+        return self.net.predict(x)
+
+
+class NNFastPredictorInto(NNFastPredictor):
+    """`predict_one(row, out=out)` and `predict(x, out=out)`: the results are written into an existing array."""
+
+    name = "nnfast, out="
+
+    def __init__(self, network: Network, parameters: Parameters, threads: int) -> None:
+        super().__init__(network, parameters, threads)
+        self.out = np.empty(network.sizes[-1], np.float32)
+        self.outs = np.empty((0, network.sizes[-1]), np.float32)
 
     def one(self, row: np.ndarray) -> np.ndarray:
         """Predict one sample into an existing array."""
         return self.net.predict_one(row, out=self.out)
 
     def many(self, x: np.ndarray) -> np.ndarray:
-        """Predict a batch."""
-        return self.net.predict(x)
+        """Predict a batch into an existing array."""
+        if len(self.outs) != len(x):
+            self.outs = np.empty((len(x), self.outs.shape[1]), np.float32)
+        return self.net.predict(x, out=self.outs)
