@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._threads import get_num_threads
+from nnfast._threads import allowed_threads
 from nnfast._validation import (
     as_array,
     check_bool,
@@ -437,12 +437,12 @@ class Network:
         self, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, metrics: MetricSet
     ) -> dict[str, float]:
         """Return the loss and the metrics by name."""
-        loss, totals = self.built.evaluate(rows, targets, weights, metrics.scorings, get_num_threads())
+        loss, totals = self.built.evaluate(rows, targets, weights, metrics.scorings, *allowed_threads())
         weight = len(rows) if weights is None else float(np.add.accumulate(weights)[-1])  # in the order of rows
         values = {name: float(value) for name, value in metrics.averages(totals, weight).items()}
         if metrics.others:
             outputs = np.empty((len(rows), self.units), self.dtype)
-            self.built.predict(rows, outputs, get_num_threads())
+            self.built.predict(rows, outputs, *allowed_threads())
             shape = (len(rows), *self.output_shape)
             given = targets if targets.ndim == 1 else targets.reshape(shape)
             values |= metrics.computed(outputs.reshape(shape), given, weights)

@@ -100,15 +100,11 @@ def get_num_threads() -> int:
     >>> nf.get_num_threads() >= 1
     True
     """
-    return _current()[0]
+    return allowed_threads()[0]
 
 
-def threads_are_fixed() -> bool:
-    """Whether training uses the number of threads that is set, instead of measuring which one is faster."""
-    return _current()[1]
-
-
-def _current() -> tuple[int, bool]:
+def allowed_threads() -> tuple[int, bool]:
+    """Return the maximum number of threads, and whether to use it instead of measuring which number is faster."""
     global _everywhere
     here = _here.get()
     if here is not None:

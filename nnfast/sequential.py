@@ -12,7 +12,7 @@ import numpy as np
 
 from nnfast import training
 from nnfast._network import ArrayViews, Network, checked_shape, paths, views
-from nnfast._threads import get_num_threads, threads_are_fixed
+from nnfast._threads import allowed_threads, get_num_threads
 from nnfast._validation import (
     as_array,
     as_weights,
@@ -246,7 +246,7 @@ class Sequential:
             if np.may_share_memory(out, program.parameters):
                 raise ValueError("out must not overlap the network's parameters")
         if len(rows):
-            program.predict(rows, out.reshape(len(rows), network.units), get_num_threads())
+            program.predict(rows, out.reshape(len(rows), network.units), *allowed_threads())
         return out
 
     def predict_one(self, row: ArrayLike, /, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -344,7 +344,7 @@ class Sequential:
             )
         outputs = np.empty((len(rows), network.units), network.dtype)
         if len(rows):
-            program.predict(rows, outputs, get_num_threads(), fused=True)
+            program.predict(rows, outputs, *allowed_threads(), fused=True)
         network.check_answers(outputs, rows)
         if answers == "classes":
             return outputs.argmax(axis=1)
@@ -392,7 +392,7 @@ class Sequential:
         rows, targets = network.data(x, y)
         weights = as_weights(sample_weight, len(rows))
         if not network.in_training(training, len(rows)):
-            return network.built.evaluate(rows, targets, weights, (), get_num_threads())[0]
+            return network.built.evaluate(rows, targets, weights, (), *allowed_threads())[0]
         return network.built.training_loss(rows, targets, weights, (), get_num_threads())[0]
 
     def evaluate(
@@ -489,7 +489,7 @@ class Sequential:
         values = network.evaluate(rows, targets, weights, metrics)
         if isnan(values["loss"]):
             outputs = np.empty((len(rows), network.units), network.dtype)
-            network.built.predict(rows, outputs, get_num_threads(), fused=True)
+            network.built.predict(rows, outputs, *allowed_threads(), fused=True)
             if weights is not None:  # rows of weight zero need no answer
                 outputs[weights == 0] = 0
             network.check_answers(outputs, rows)
@@ -546,7 +546,7 @@ class Sequential:
         vector = aligned_zeros(self.n_parameters, network.dtype)
         gx = np.empty_like(rows) if INPUT in names else None
         training = network.in_training(training, len(rows))
-        network.built.gradient(rows, targets, weights, vector, gx, get_num_threads(), threads_are_fixed(), training)
+        network.built.gradient(rows, targets, weights, vector, gx, *allowed_threads(), training)
         found = views(network.built.layout, vector)
         if gx is not None:
             found[INPUT] = gx.reshape(len(rows), *network.built_shape)
@@ -880,7 +880,7 @@ class Sequential:
         network.warn_of_zero_gradients()
         with network.guard:
             scheduled = rate_at(chosen, program.slot)
-            loss = program.train_step(rows, targets, weights, values, get_num_threads(), threads_are_fixed(), scheduled)
+            loss = program.train_step(rows, targets, weights, values, *allowed_threads(), scheduled)
         if not isfinite(loss):
             self._warn_of_divergence(chosen, values, scheduled, loss)
         return loss

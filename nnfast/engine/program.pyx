@@ -6,9 +6,10 @@ one more; a stage knows its offsets. Workspace: a row of activations and a row o
 what a stage keeps for the backward pass, and scratch memory for each thread, sized once for the training batch.
 
 A training step has two phases. In the first, each thread runs its rows through the forward pass, the loss and the
-backward pass; in the second, it sums its share of each weight gradient over all rows and updates that share. Every sum
-has a fixed order, so results are bitwise identical for any number of threads. Batch normalization, which needs the
-whole batch, divides the first phase: all threads meet there.
+backward pass, and sums the gradients of parameters over them where it owns whole chunks of rows (chunks.pxi); in the
+second, it completes its share of each gradient and updates that share. Every sum has a fixed order, so results are
+bitwise identical for any number of threads. Batch normalization, which needs the whole batch, divides the first phase:
+all threads meet there.
 """
 
 cimport numpy as cnp
@@ -21,8 +22,8 @@ from libc.string cimport memcpy, memset
 from nnfast.kernels.arrays cimport bitgen_t, fill_hyperparameters, generator_of, shuffle_order
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    ADD_SUM, CONTINUE, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, OVERWRITE, Kernels, LossSpec, Optimizer, SUM_BLOCK, Targets, advance, from_logits, keeps, mixes,
-    MetricSpec, is_count, noise_key, over_classes, over_elements,
+    ADD_SUM, CONTINUE, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, OVERWRITE, SUM_BLOCK, Kernels, LossSpec, MetricSpec,
+    Optimizer, Targets, advance, from_logits, is_count, keeps, mixes, noise_key, over_classes, over_elements,
 )
 
 from math import prod
@@ -72,6 +73,9 @@ cdef enum:
     # Calls that measure how many threads are faster.
     STEP = 0
     GRADIENT = 1
+    PREDICT = 2
+    EVALUATE = 3
+    CALLS = 4
     # What a call does, in this order.
     FORWARD = 1
     LOSS = 2
@@ -207,8 +211,8 @@ cdef class Program:
     cdef public int64_t noise_steps  # training passes so far; noise depends on it and the seed
     cdef Crew crew            # of the last run, from whose choice the next one begins
     cdef Py_ssize_t crew_batch
-    cdef Crew callers[2]      # of a loop of `train_step`, and one of `gradient`
-    cdef Py_ssize_t callers_rows[2]
+    cdef Crew callers[CALLS]  # of loops of calls alike
+    cdef Py_ssize_t callers_rows[CALLS]
     cdef readonly Slot slot
 
     def __cinit__(self, dtype, stages, loss, seed, Guard guard not None):
@@ -327,7 +331,8 @@ cdef class Program:
     cdef int threads_to_call(self, int which, Py_ssize_t rows, int threads, bint fixed):
         """Return the number of threads for one of many calls alike; large ones measure which is faster."""
         cdef Crew* crew = &self.callers[which]
-        threads = min(threads, <int>MAX_THREADS) if fixed else self.threads_for(rows, threads)
+        cdef double work = rows/3.0 if which >= PREDICT else rows  # forward alone is a third of a step
+        threads = min(threads, <int>MAX_THREADS) if fixed else self.threads_for(work, threads)
         if threads == 1 or fixed:
             return threads
         if crew.threads[0] != threads or self.callers_rows[which] != rows:
@@ -391,7 +396,7 @@ cdef class Program:
         job.weights = self.expect_weights(weights, job.n)
         return 0
 
-    def predict(self, x, out, int threads, bint fused=False):
+    def predict(self, x, out, int threads, bint fixed, bint fused=False):
         """Write the outputs for the rows of `x` to `out`; with `fused`, the values that the loss is computed from."""
         expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
         expect(out, self.dtype, (x.shape[0], self.plan.n_out), True)
@@ -400,9 +405,9 @@ cdef class Program:
         job.work = predict_tile
         job.out = data(out)
         job.linear = fused and self.plan.from_logits
-        self.walk(&job, x, self.threads_for(x.shape[0]/3.0, threads))  # forward alone is a third of a step
+        self.walk(&job, x, PREDICT, self.threads_to_call(PREDICT, x.shape[0], threads, fixed))
 
-    def evaluate(self, x, targets, weights, metrics, int threads):
+    def evaluate(self, x, targets, weights, metrics, int threads, bint fixed):
         """Return the loss, and the total of each metric over rows, whose scores are multiplied by their weights.
 
         `metrics`: a sequence of `nnfast.metrics.Scoring`."""
@@ -418,17 +423,18 @@ cdef class Program:
         row_loss = np.empty(job.n)
         job.row_loss = <double*>data(row_loss)
         totals = np.zeros(len(metrics))
-        threads = self.threads_for(job.n/3.0, threads)
+        threads = self.threads_to_call(EVALUATE, job.n, threads, fixed)
         if metrics:
             memory = ScoreMemory(metrics, job.n, weights is not None, threads)
             job.scores = memory.scores
-        self.walk(&job, x, threads)
+        self.walk(&job, x, EVALUATE, threads)
         add_scores(&job.scores, job.n, threads, <double*>data(totals))
         cdef double total = sum_of_rows(job.row_loss, job.n)
         total = averaged(&self.plan, total, sum_of_weights(job.weights, job.n))
         return total + penalties(&self.plan, job.parameters), totals
 
-    cdef int walk(self, TileJob* job, x, int threads) except -1:
+    cdef int walk(self, TileJob* job, x, int which, int threads) except -1:
+        cdef double start = seconds_now()
         job.plan = &self.plan
         job.pool = self.pool
         job.parameters = data(self.parameters)
@@ -442,6 +448,7 @@ cdef class Program:
             if job.failed:
                 raise MemoryError(f"no memory for a tile of {self.plan.tile_rows} rows")
             PyErr_CheckSignals()
+        count_call(&self.callers[which], threads, seconds_now() - start)
         return 0
 
     cdef bint is_plain(self, object array, int ndim) noexcept:

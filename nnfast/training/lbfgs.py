@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnfast._network import Network
-from nnfast._threads import get_num_threads, threads_are_fixed
+from nnfast._threads import allowed_threads, get_num_threads
 from nnfast._validation import ignore_float_errors
 from nnfast.engine.program import aligned_zeros
 from nnfast.gradients.network import gradient_and_loss
@@ -152,7 +152,7 @@ class Minimization:
 
     def _by_backpropagation(self) -> float:
         data = self.rows, self.targets, self.weights
-        return self.program.gradient(*data, self.vector, None, get_num_threads(), threads_are_fixed(), training=True)
+        return self.program.gradient(*data, self.vector, None, *allowed_threads(), training=True)
 
     def _by_differences(self, double: Network) -> float:
         double.built.parameters[:] = self.program.parameters

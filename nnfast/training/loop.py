@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnfast._progress import Progress, progress_of
-from nnfast._threads import get_num_threads, threads_are_fixed
+from nnfast._threads import allowed_threads
 from nnfast._validation import ignore_float_errors, warn
 from nnfast.engine.program import Training
 from nnfast.gradients.network import NumericalTraining
@@ -55,7 +55,7 @@ def _training(arguments: FitArguments) -> Training | Minimization:
     given = (*arguments.data, arguments.batch, total, optimizer.values(network.dtype), bits, scorings)
     if arguments.gradient == "numerical":
         return NumericalTraining(network, *given)
-    return Training(network.built, *given, get_num_threads(), threads_are_fixed())
+    return Training(network.built, *given, *allowed_threads())
 
 
 class _Run:

@@ -170,7 +170,9 @@ cdef void update_in_pieces(
             plan.K.dense_backward_input(
                 m, at - first, stage.n_out, g, stage.ld, job.parameters + offset, gx + first*plan.z, ldgx
             )
-        plan.K.dense_backward_weights(first, at, m, stage.n_out, x, ldx, g, stage.ld, piece - first*row_bytes, OVERWRITE)
+        plan.K.dense_backward_weights(
+            first, at, m, stage.n_out, x, ldx, g, stage.ld, piece - first*row_bytes, OVERWRITE
+        )
         update_at(job, optimizer, offset, (at - first)*stage.n_out, piece)
         first = at
 
