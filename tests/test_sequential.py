@@ -622,7 +622,7 @@ def test_accuracy_counts_the_classes_of_predict_class(output, units, loss):
     for _ in range(200):
         net.flat_params[-units:] = rng.choice(near, units)
         net._network.built.predict(
-            np.zeros((1, 1), np.float32), outputs := np.empty((1, units), np.float32), 1, fused=True
+            np.zeros((1, 1), np.float32), outputs := np.empty((1, units), np.float32), 1, False, fused=True
         )
         if np.isnan(outputs).any():
             with pytest.raises(ValueError, match=NO_ANSWER):
