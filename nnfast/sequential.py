@@ -1297,7 +1297,7 @@ def fit_many(
     epochs, steps, batch_size, shuffle
         As for `Sequential.fit`; or a list or tuple with one for each network.
     optimizer : str, Optimizer, or list of these
-        As for `Sequential.fit`, except `LBFGS`. Networks may share one object: what it remembers is kept in the network.
+        As for `Sequential.fit`, except `LBFGS`. Networks may share one object, whose state is kept in each network.
     rows : sequence of array_like, optional
         For each network the rows to train on, as integers from 0 to n - 1 or as a boolean mask, or None for all rows.
         The network is trained as by ``net.fit(x[rows], y[rows])``. A row may occur more than once.
@@ -1367,14 +1367,17 @@ def fit_many(
     0.1
     """
     owners = as_tuple("networks", networks, "networks")
+    if not owners:
+        raise ValueError("networks must not be empty")
+    places: dict[int, int] = {}
     for i, net in enumerate(owners):
         if not isinstance(net, Sequential):
             raise TypeError(f"networks[{i}] must be a Sequential, got {describe(net)}")
-        first = owners.index(net)
+        first = places.setdefault(id(net), i)
         if first < i:
-            raise ValueError(f"networks must be different objects, but networks[{i}] is networks[{first}]: use net.copy()")
-    if not owners:
-        raise ValueError("networks must not be empty")
+            raise ValueError(
+                f"networks must be different objects, but networks[{i}] is networks[{first}]: use net.copy()"
+            )
     arguments = training.arguments_of_many(
         [net._network for net in owners], training.Given(x, y, validation_data),
         rows=rows, validation_rows=validation_rows,

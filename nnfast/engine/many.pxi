@@ -18,7 +18,9 @@ cdef struct Round:
     Seat* seats
     int64_t n
     int64_t next     # the first that no thread has taken
-    int64_t at_work  # threads
+    int64_t idle     # threads that have no more work in this round
+    int threads      # the maximum, of all networks together
+    int share        # of each network
     bint more        # there is work as soon as Python has run
     bint interrupted
     double begin, end
@@ -102,10 +104,10 @@ cdef void interrupt(Round* round) noexcept nogil:
             (<Training>round.seats[i].training).job.interrupted = True
 
 
-cdef void wait_for_others(Round* round) noexcept nogil:
+cdef void wait_for_others(Round* round, int count) noexcept nogil:
     """Look for Ctrl-C while other threads are in a step that may take long."""
     cdef double next_look = seconds_now() + SLICE
-    while fetch_add(&round.at_work, 0) > 0:
+    while fetch_add(&round.idle, 0) < count:
         nap()
         look_for_signals(0, &next_look, &round.interrupted)
         if round.interrupted:
@@ -118,9 +120,8 @@ cdef void run_round(void* argument, int id, int count) noexcept nogil:
     cdef Round* round = <Round*>argument
     cdef Seat* seat
     cdef Job* job
-    cdef int64_t i
+    cdef int64_t i, left
     cdef double now
-    fetch_add(&round.at_work, 1)
     while not round.interrupted and seconds_now() < round.end:
         i = fetch_add(&round.next, 1)
         if i >= round.n:
@@ -132,12 +133,12 @@ cdef void run_round(void* argument, int id, int count) noexcept nogil:
             interrupt(round)
         if job.step == job.until and job.step < job.total:
             round.more = True
-    if round.more:
+    left = count - fetch_add(&round.idle, 1) - 1
+    if left > 0 and (round.more or round.threads//left > round.share):  # there is work for this thread, or will be
         now = seconds_now()
         end_by(round, now + GRACE*(now - round.begin))
-    fetch_add(&round.at_work, -1)
     if id == 0:
-        wait_for_others(round)
+        wait_for_others(round, count)
 
 
 cdef int allot(Training training, int most, bint fixed) except -1:
@@ -156,7 +157,7 @@ cdef int allot(Training training, int most, bint fixed) except -1:
 
 def run_many(runs, int threads, bint fixed, bint more, double seconds=SLICE):
     """Run steps of many networks until the time is up, or each has done all of its steps, or a thread is without work
-    and there would be more.
+    and could have some: then `run_many` must be called again.
 
     Parameters
     ----------
@@ -181,6 +182,7 @@ def run_many(runs, int threads, bint fixed, bint more, double seconds=SLICE):
     memset(&round, 0, sizeof(Round))
     seats = np.zeros(n*sizeof(Seat), np.uint8)
     round.seats, round.n, round.more = <Seat*>data(seats), n, more
+    round.threads, round.share = threads, share
     for training, until, optimizer, scheduled in runs:
         allot(training, share, fixed)
         training.program.guard.hold()

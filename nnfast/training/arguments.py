@@ -92,7 +92,9 @@ class Given:
             data = self._made[kind] = Data.checked(network, samples, self.y, None, shape)
             self._samples[kind[:2]] = data.rows.reshape(-1, *shape)
             warn_of_lost_digits(self.x, self.y, data.targets, network.dtype)
-        return data if sample_weight is None else data._replace(weights=self._checked(sample_weight, len(data.rows)))
+        if sample_weight is None:
+            return data
+        return Data(data.rows, data.targets, self._checked(sample_weight, len(data.rows)))
 
     def _checked(self, sample_weight: Any, n: int) -> np.ndarray | None:
         for known, weights in self._weights:

@@ -119,9 +119,11 @@ class Run:
         return len(self.epochs)
 
     def begin(self) -> None:
+        """Make the record that of the network."""
         self.network.history = self.history
 
     def go(self, verbose: int) -> History:
+        """Train, and return the record."""
         self.begin()
         self.network.stopping = False
         with progress_of(self.total, self.per_epoch, verbose) as progress:
@@ -279,6 +281,7 @@ class Run:
             self.warn_of_divergence(step - 1, "parameters are infinite or NaN after it")
 
     def warn_of_divergence(self, step: int, what: str) -> None:
+        """Warn of what a step, counted from 0, has led to."""
         self.diverged = True
         rate = self.training.rates[step] if len(self.training.rates) else None
         warn(self.name + divergence(f"{what} in epoch {step // self.per_epoch + 1}, step {step + 1}", rate))

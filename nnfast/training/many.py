@@ -55,9 +55,8 @@ def arguments_of_many(
     if validation_rows is not None and given.validation_data is not None:
         raise ValueError("give validation_data or validation_rows, not both")
     count = len(networks)
-    train, validate = (
-        _checked_rows(name, value, count, given) for name, value in (("rows", rows), ("validation_rows", validation_rows))
-    )
+    train = _checked_rows("rows", rows, count, given)
+    validate = _checked_rows("validation_rows", validation_rows, count, given)
     options = {name: _for_each(name, value, count) for name, value in each.items()}
     found = []
     for i, network in enumerate(networks):
@@ -109,11 +108,14 @@ def _checked_rows(name: str, rows: Any, count: int, given: Given) -> list[np.nda
         return [None] * count
     arrays = as_tuple(name, rows, "index arrays")
     if len(arrays) != count:
-        raise ValueError(f"{name} must have one index array (or None) for each of the {count} networks, got {len(arrays)}")
+        raise ValueError(
+            f"{name} must have one index array (or None) for each of the {count} networks, got {len(arrays)}"
+        )
+    n = given.n
     copies: dict[int, np.ndarray | None] = {id(None): None}
     for i, array in enumerate(arrays):
         if id(array) not in copies:
-            copies[id(array)] = _row_numbers(f"{name}[{i}]", array, given.n)
+            copies[id(array)] = _row_numbers(f"{name}[{i}]", array, n)
     return [copies[id(array)] for array in arrays]
 
 
