@@ -18,6 +18,7 @@ from bench.workloads import ACTIVATIONS, OPTIMIZERS, WORKLOADS, Network, Workloa
 OTHERS = {
     "inference": "one sample at a time, and 10,000 at once",
     "threads": "fit on 1, 2, 4 and 8 threads, even if there are fewer cores",
+    "many": "many networks in one call: fit_many, a loop of fit, JAX's vmap, joblib with scikit-learn",
     "gradients": "numerical gradients of a network and of a function, compared with the book's loop and peers",
     "ingredients": "what dropout, norms, gelu and others add to a training step, in nnfast and in PyTorch",
     "mnist": "the recipe of examples/mnist_best.py, in nnfast and in PyTorch: takes minutes",
@@ -77,6 +78,7 @@ def run_here(options: argparse.Namespace) -> dict[str, Any]:
     others: dict[str, Callable[[argparse.Namespace, dict[str, Any]], None]] = {
         "inference": run_inference, "threads": run_threads, "gradients": run_gradients,
         "ingredients": run_ingredients, "mnist": run_mnist, "imports": run_imports, "sweep": run_sweep,
+        "many": run_many,
     }  # fmt: skip
     for name in options.names:
         if name in others:
@@ -127,6 +129,20 @@ def run_threads(options: argparse.Namespace, run: dict[str, Any]) -> None:
     workloads = [options.own] if options.own else list(WORKLOADS.values())
     run["threads"] = [compare_threads(w, options.rounds or ROUNDS, options.steps or w.steps) for w in workloads]
     print("\n" + report.threads_lines(run["threads"]), flush=True)
+
+
+def run_many(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Train many networks at the same time."""
+    from bench import report
+    from bench.many import CROWDS, OWN_NETWORKS, STEPS, Crowd, compare_many
+
+    rounds = options.rounds or ROUNDS
+    steps = max(1, options.steps // rounds) if options.steps else STEPS
+    crowds = [Crowd(options.own, OWN_NETWORKS, {})] if options.own else CROWDS
+    run["many"] = []
+    for crowd in crowds:
+        run["many"].append(compare_many(crowd, options.threads[0], rounds, steps))
+        print("\n" + report.many_lines(run["many"][-1]), flush=True)
 
 
 def run_gradients(options: argparse.Namespace, run: dict[str, Any]) -> None:

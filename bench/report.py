@@ -70,6 +70,20 @@ def threads_lines(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def many_lines(result: dict[str, Any]) -> str:
+    """Return the table of the training of many networks."""
+    lines = [
+        f"{result['networks']:,} networks {result['workload']}; {result['rounds']} rounds of {result['steps']} steps",
+        f"{'':24}{'time / fit_many time':^24}{'bar':>6}{'µs a step of one':>20}",
+    ]
+    for name, found in result["contenders"].items():
+        bar = result["bars"].get(name)
+        line = f"{name:24}{in_words(found['ratio'])}{bar or '':>6}{found['microseconds']['median']:>20.2f}"
+        lines.append(line + "  below the bar" if bar and found["ratio"]["median"] < bar else line)
+    lines += left_out(result)
+    return "\n".join([*lines, *(f"NOT THE SAME NETWORKS: {what}" for what in result["disagreements"])])
+
+
 def gradients_lines(result: dict[str, Any]) -> str:
     """Return the figures of numerical gradients."""
     network, training, function = result["network"], result["training"], result["function"]
