@@ -134,13 +134,13 @@ def run_threads(options: argparse.Namespace, run: dict[str, Any]) -> None:
 def run_many(options: argparse.Namespace, run: dict[str, Any]) -> None:
     """Train many networks at the same time."""
     from bench import report
-    from bench.many import CROWDS, OWN_NETWORKS, STEPS, Crowd, compare_many
+    from bench.many import CROWDS, OWN_NETWORKS, OWN_STEPS, Crowd, compare_many
 
     rounds = options.rounds or ROUNDS
-    steps = max(1, options.steps // rounds) if options.steps else STEPS
-    crowds = [Crowd(options.own, OWN_NETWORKS, {})] if options.own else CROWDS
+    crowds = [Crowd(options.own, OWN_NETWORKS, OWN_STEPS, {})] if options.own else CROWDS
     run["many"] = []
     for crowd in crowds:
+        steps = max(1, options.steps // rounds) if options.steps else crowd.steps
         run["many"].append(compare_many(crowd, options.threads[0], rounds, steps))
         print("\n" + report.many_lines(run["many"][-1]), flush=True)
 

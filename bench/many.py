@@ -15,9 +15,8 @@ from bench.peers.with_nnfast import sequential
 from bench.race import TOLERANCES, spread, time_in_turn
 from bench.workloads import WORKLOADS, Workload
 
-STEPS = 100  # of each network, in each round
-SKLEARN_NETWORKS = 32  # scikit-learn trains only so many: its time is proportional to their number
-OWN_NETWORKS = 100  # for a network described on the command line
+SKLEARN_NETWORKS = 16  # scikit-learn trains only so many: its time is proportional to their number
+OWN_NETWORKS, OWN_STEPS = 100, 100  # for a network described on the command line
 FIRST = "fit_many"
 
 
@@ -31,18 +30,21 @@ class Crowd:
         Of each network.
     networks : int
         How many.
+    steps : int
+        Of each network, in each round, unless the command line says otherwise.
     bars : dict
         By contender: its time divided by that of `fit_many` should be at least so much.
     """
 
     workload: Workload
     networks: int
+    steps: int
     bars: dict[str, float]
 
 
 CROWDS = (
-    Crowd(WORKLOADS["book"], 32, {"fit_many, 1 thread": 1.9}),
-    Crowd(WORKLOADS["tiny"], 1000, {"JAX vmap": 2.2, "joblib + scikit-learn": 20}),
+    Crowd(WORKLOADS["book"], 32, 300, {"fit_many, 1 thread": 1.9}),
+    Crowd(WORKLOADS["tiny"], 1000, 100, {"JAX vmap": 2.2, "joblib + scikit-learn": 20}),
 )
 
 
@@ -140,7 +142,9 @@ class Vmap(JAX):
     """`vmap` of a training step over all parameters, in a compiled `lax.scan`; each run begins with the first rows."""
 
     def __init__(self, workload: Workload, data: Data, initial: list[Parameters], threads: int) -> None:
-        stacked = [tuple(np.stack(arrays) for arrays in zip(*layer, strict=True)) for layer in zip(*initial, strict=True)]
+        stacked = [
+            tuple(np.stack(arrays) for arrays in zip(*layer, strict=True)) for layer in zip(*initial, strict=True)
+        ]
         super().__init__(workload, data, stacked, threads)
         self.networks = len(initial)
 
@@ -154,7 +158,7 @@ class Vmap(JAX):
             loss, gradient = jax.value_and_grad(self.loss)(state[0], *batch)
             return self.update(state, gradient), loss
 
-        parameters, moments = self.state
+        moments = self.state[1]
         axes = (0, (0, 0, None) if moments else ())  # all count the same steps
         all_step = jax.vmap(step, in_axes=(axes, None), out_axes=(axes, 0))
 

@@ -146,6 +146,32 @@ def test_a_network_from_the_command_line(tmp_path):
     assert set(result["speedup"]) == {"1", "2", "4", "8"}
 
 
+def test_many_networks_are_trained_by_all(tmp_path):
+    options = ["--shape", "4-5-3", "--batch", 10, "--steps", 30, "--rounds", 1, "--threads", 1]
+    run = run_bench("many", *options, "--json", tmp_path / "figures.json")
+    assert run.returncode == 0, run.stdout + run.stderr
+    (result,) = figures_in(tmp_path / "figures.json")["many"]
+    assert result["disagreements"] == []
+    assert {"fit_many", "a loop of fit"} <= set(result["contenders"])
+    for name, found in result["contenders"].items():
+        assert name in run.stdout
+        assert found["ratio"]["median"] > 0
+
+
+def test_networks_of_a_crowd_that_differ_are_named(bench_importable):
+    from bench.data import initial_parameters, load
+    from bench.many import CROWDS, FitMany, disagreements
+
+    workload = CROWDS[1].workload
+    data, initial = load(workload), [initial_parameters(workload.network, i) for i in range(2)]
+    crowds = {name: FitMany(workload, data, initial, 1) for name in ("fit_many", "another")}
+    for crowd in crowds.values():
+        crowd.run(3)
+    assert disagreements(workload, data, crowds) == []
+    crowds["another"].run(1)
+    assert disagreements(workload, data, crowds) == ["another: not the same bits"]
+
+
 def test_cells_of_a_sweep(bench_importable):
     from bench.sweep import cells
 

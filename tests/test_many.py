@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -473,33 +473,64 @@ def test_other_threads_copy_networks_between_steps():
             np.testing.assert_array_equal(copy.statistics["mean1"], again.statistics["mean1"])
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_fork_meanwhile_has_whole_networks():
-    nets, alone = twins(2, random_net)
-    found = []
+FORK = """if True:  # in a process of its own: other libraries object to forks
+    import contextlib, os, sys, threading, time, warnings
+    import numpy as np
+    import nnfast as nf
 
-    def forking():
-        time.sleep(0.1)
-        pid = os.fork()
-        if not pid:
-            ok = True
+    warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((150, 6)).astype(np.float32), rng.integers(0, 3, 150)
+    layers = [nf.Dense(16, "tanh"), nf.BatchNorm(), nf.Dropout(0.3), nf.Dense(3, "softmax")]
+    nets, alone = ([nf.Sequential(layers, input_shape=6, seed=i) for i in range(3)] for _ in range(2))
+    nf.set_num_threads(2)
+
+    def in_child(check):
+        child = os.fork()
+        if not child:
+            code = 1
             with contextlib.suppress(BaseException):
-                for net, twin in zip(nets, alone, strict=True):
-                    steps = int(net._network.built.slot.steps)
-                    twin.fit(X, LABELS, steps=steps, shuffle=False, verbose=0)
-                    ok = ok and steps > 0 and (net.flat_params == twin.flat_params).all()
-                    net.fit(X, LABELS, steps=1, verbose=0)
-                os._exit(0 if ok else 1)
-            os._exit(2)
-        found.append(os.waitpid(pid, 0)[1])
+                code = 0 if check() else 2
+            os._exit(code)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-    thread = threading.Thread(target=forking)
-    thread.start()
-    with nf.num_threads(2):
-        fit_many(nets, steps=40_000, shuffle=False)
-    thread.join()
-    assert found == [0]
+    def check():
+        for net, twin in zip(nets, alone):
+            steps = int(net._network.built.slot.steps)
+            twin.fit(x, y, steps=steps, shuffle=False, verbose=0)
+            if not steps or not (net.flat_params == twin.flat_params).all():
+                return False
+            net.fit(x, y, steps=1, verbose=0)
+        return True
+
+    if sys.argv[1] == "another thread":
+        thread = threading.Thread(target=lambda: (time.sleep(0.2), codes.append(in_child(check))))
+        codes = []
+        thread.start()
+        nf.fit_many(nets, x, y, steps=100_000, shuffle=False, verbose=0)
+        thread.join()
+        print(codes)
+    else:  # the child goes on, and trains all networks to the end
+        def callback(net, history):
+            global child
+            if net is nets[1] and len(history["loss"]) == 2:
+                child = os.fork()
+
+        nf.fit_many(nets, x, y, epochs=5, callbacks=[callback], verbose=0)
+        for twin in alone:
+            twin.fit(x, y, epochs=5, verbose=0)
+        same = all((net.flat_params == twin.flat_params).all() for net, twin in zip(nets, alone))
+        if not child:
+            os._exit(0 if same else 1)
+        print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])] if same else "not the same")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("where", ["another thread", "a callback"])
+def test_a_fork_meanwhile_has_whole_networks(where):
+    run = subprocess.run([sys.executable, "-c", FORK, where], capture_output=True, text=True, timeout=120)
+    assert (run.stdout, run.stderr) == ("[0]\n", "")
 
 
 # ---- progress and warnings
