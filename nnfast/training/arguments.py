@@ -191,7 +191,7 @@ class FitArguments:
         if validation_rows is not None:
             self.validation = self.data
         self.n = n = len(self.data.rows) if rows is None else len(rows)
-        targets = _targets("rows", self.data, rows)
+        targets = _targets("rows", network, self.data, rows)
         self.batch = n if whole else min(batch_size, n)
         self.per_epoch = ceil(n / self.batch)
         self.total = count if steps is not None else count * self.per_epoch
@@ -201,15 +201,15 @@ class FitArguments:
             raise MemoryError(f"no memory for the losses of {self.total} steps: at most {MAX_STEPS}")
         validation_targets = None
         if self.validation is not None:
-            validation_targets = _targets("validation_rows", self.validation, validation_rows)
+            validation_targets = _targets("validation_rows", network, self.validation, validation_rows)
         self.metrics = RecordedMetrics.chosen(metrics, network.output_loss, targets, validation_targets)
         self.metrics.check_monitor(self.optimizer)
         network.warn_of_zero_gradients()
         network.warn_of_one_hot(targets, self.metrics.training)
 
 
-def _targets(name: str, data: Data, rows: np.ndarray | None) -> np.ndarray:
-    """Return the targets of these rows; ValueError if their weights are all zero."""
+def _targets(name: str, network: Network, data: Data, rows: np.ndarray | None) -> np.ndarray:
+    """Return what to choose metrics by: the targets of these rows; ValueError if their weights are all zero."""
     if rows is None:
         return data.targets
     if data.weights is not None:
@@ -217,7 +217,8 @@ def _targets(name: str, data: Data, rows: np.ndarray | None) -> np.ndarray:
             as_weights(data.weights[rows], len(rows))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
-    return data.targets[rows]
+    values_matter = data.targets.ndim == 1 or isinstance(network.output_loss.answers, float)
+    return data.targets[rows] if values_matter else data.targets  # not a copy of what may be as large as the samples
 
 
 def _check_default_batches(steps: Any, batch_size: Any, shuffle: Any) -> None:
