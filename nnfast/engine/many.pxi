@@ -12,7 +12,8 @@ cdef double GRACE = 0.125  # of the time since a round began: how long it goes o
 cdef struct Seat:
     void* training
     int threads      # that the steps of this network use
-    double seconds   # that they took
+    int64_t before   # how many were done before this round
+    double seconds   # that those of this round took
 
 cdef struct Round:
     Seat* seats
@@ -40,10 +41,12 @@ cdef class Guards:
             for guard in self.guards:
                 (<Guard>guard).__enter__()
                 entered += 1
-        except RuntimeError as error:
+        except BaseException as error:
             for i in range(entered):
                 (<Guard>self.guards[i]).__exit__(None, None, None)
-            raise RuntimeError(f"networks[{entered}]: {error}") from None
+            if isinstance(error, RuntimeError):
+                raise RuntimeError(f"networks[{entered}]: {error}") from None
+            raise
         return self
 
     def __exit__(self, kind, error, traceback):
@@ -178,32 +181,30 @@ def run_many(runs, int threads, bint fixed, bint more, double seconds=SLICE):
     cdef Py_ssize_t i, n = len(runs)
     cdef int share = 1 if more else max(1, threads//<int>min(n, threads))
     cdef double length
-    cdef list before = []
     memset(&round, 0, sizeof(Round))
     seats = np.zeros(n*sizeof(Seat), np.uint8)
     round.seats, round.n, round.more = <Seat*>data(seats), n, more
     round.threads, round.share = threads, share
-    for training, until, optimizer, scheduled in runs:
+    for i, (training, until, optimizer, scheduled) in enumerate(runs):
         allot(training, share, fixed)
         training.program.guard.hold()
         try:
             training.begin(until, optimizer, scheduled)
         finally:
             training.program.guard.release()
-        before.append(training.job.step)
+        round.seats[i].training, round.seats[i].before = <void*>training, training.job.step
     round.begin = seconds_now()
     round.end = round.begin + seconds
     for i in range(n):
-        training, seat = runs[i][0], &round.seats[i]
-        seat.training = <void*>training
-        seat.threads = next_threads(&training.crew, round.begin, &length)
+        seat = &round.seats[i]
+        seat.threads = next_threads(&(<Training>seat.training).crew, round.begin, &length)
         round.end = min(round.end, round.begin + length)
     for i in range(n):
-        training = runs[i][0]
-        training.job.deadline = round.end
+        (<Training>round.seats[i].training).job.deadline = round.end
     with nogil:
         run_team(<int>min(n, threads), run_round, &round)
-    for i in range(n):
-        training = runs[i][0]
-        learn_rate(&training.crew, training.job.step - before[i], round.seats[i].seconds, seconds_now())
+    for i in range(n):  # no Python before the exception of a signal handler is raised
+        seat = &round.seats[i]
+        training = <Training>seat.training
+        learn_rate(&training.crew, training.job.step - seat.before, seat.seconds, seconds_now())
     raise_if(round.interrupted)

@@ -795,6 +795,7 @@ cdef class Training:
         return 0
 
     cdef int begin(self, until, optimizer, bint scheduled) except -1:
+        """Set up the next steps; the caller holds the state."""
         self.job.until = until
         self.go_on(optimizer, scheduled)
         self.job.interrupted = False

@@ -73,8 +73,9 @@ class Given:
 
     @property
     def n(self) -> int:
-        """The number of rows."""
-        return len(as_array("x", self.x))
+        """The number of rows; ValueError if `x` has none."""
+        _shape_of_samples(self.x)
+        return len(self.x)
 
     @property
     def shape_of_samples(self) -> tuple[int, ...]:
