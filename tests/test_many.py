@@ -259,7 +259,9 @@ def test_fewer_networks_than_threads_use_more_threads_each(fixed):
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc/self/task")
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_no_more_threads_than_allowed_and_none_is_left(threads):
-    before, most, done = len(os.listdir("/proc/self/task")), 0, threading.Event()
+    most, done = 0, threading.Event()
+    time.sleep(0.05)  # joined threads leave the system's list a little later
+    before = len(os.listdir("/proc/self/task"))
 
     def watch():
         nonlocal most
@@ -458,18 +460,16 @@ def test_ctrl_c_stops_all_and_each_is_whole(threads, validated):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_ctrl_c_within_long_steps(threads):
     """Steps of seconds are abandoned: nothing has changed."""
-    nets = [nf.Sequential([nf.Dense(4000, "tanh", initializer=0.01)] * 3, input_shape=4000, seed=0) for _ in range(2)]
-    x = np.ones((6000, 4000), np.float32)
-    before = [net.flat_params.copy() for net in nets]
-    timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
+    nets = [nf.Sequential([nf.Dense(3000, "tanh")], input_shape=3000, seed=0) for _ in range(2)]
+    x, before = np.ones((8000, 3000), np.float32), [net.flat_params.copy() for net in nets]
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
     with nf.num_threads(threads), pytest.raises(KeyboardInterrupt):
         timer.start()
-        fit_many(nets, x, x, batch_size=6000, steps=2, shuffle=False, optimizer="sgd")
+        fit_many(nets, x, x, batch_size=8000, steps=2, shuffle=False, optimizer="sgd")
     timer.join()
     for net, parameters in zip(nets, before, strict=True):
-        if not len(net.history.step_loss):
-            np.testing.assert_array_equal(net.flat_params, parameters)
-    assert not len(nets[0].history.step_loss)
+        assert len(net.history.step_loss) == 0
+        np.testing.assert_array_equal(net.flat_params, parameters)
 
 
 def test_other_threads_copy_networks_between_steps():
