@@ -21,14 +21,17 @@ OTHERS = {
     "calls": "predict_one compared with ONNX Runtime, train_step with a step of fit, and other small calls",
     "threads": "fit with 1, 2, 4 and 8 threads allowed, even if there are fewer cores",
     "shapes": "fit with two threads allowed compared with one, on the networks of the sweep: takes 5 minutes",
+    "traffic": "bytes that cross between cores in a training step, by design, for 2, 8 and 32 threads",
+    "many": "many networks in one call: fit_many, a loop of fit, JAX's vmap, joblib with scikit-learn",
     "gradients": "numerical gradients of a network and of a function, compared with the book's loop and peers",
     "ingredients": "what dropout, norms, gelu and others add to a training step, in nnfast and in PyTorch",
     "mnist": "the recipe of examples/mnist_best.py, in nnfast and in PyTorch: takes minutes",
     "imports": "import nnfast compared with import numpy",
     "sweep": "many shapes, batches, activations and optimizers against the fastest peer: takes 20 minutes",
 }
-ONCE = ("threads", "shapes", "imports")  # do not depend on --threads
-OWN = ("inference", "calls", "threads")  # besides training, these accept a network described on the command line
+ONCE = ("threads", "shapes", "traffic", "imports")  # do not depend on --threads
+# besides training, these accept a network described on the command line
+OWN = ("inference", "calls", "threads", "traffic", "many")
 ALL = "all"  # the name of all workloads
 DEFAULT = [*USUAL, "inference"]
 ROUNDS, MANY_ROUNDS = 5, 15
@@ -86,6 +89,7 @@ def run_here(options: argparse.Namespace) -> dict[str, Any]:
         run_races(options, run)
     others: dict[str, Callable[[argparse.Namespace, dict[str, Any]], None]] = {
         "inference": run_inference, "calls": run_calls, "threads": run_threads, "shapes": run_shapes,
+        "traffic": run_traffic, "many": run_many,
         "gradients": run_gradients, "ingredients": run_ingredients, "mnist": run_mnist, "imports": run_imports,
         "sweep": run_sweep,
     }  # fmt: skip
@@ -163,6 +167,29 @@ def run_shapes(options: argparse.Namespace, run: dict[str, Any]) -> None:
     with unpinned():
         run["shapes"] = sweep(lambda workload: compare_cell(workload, options.rounds or 3))
     print("\n" + report.shapes_lines(run["shapes"], CELL_BAR), flush=True)
+
+
+def run_traffic(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Count the bytes that cross between cores; nothing is measured."""
+    from bench import report
+    from bench.traffic import traffic
+
+    run["traffic"] = [traffic(workload) for workload in ([options.own] if options.own else WORKLOADS.values())]
+    print("\n" + report.traffic_lines(run["traffic"]), flush=True)
+
+
+def run_many(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Train many networks at the same time."""
+    from bench import report
+    from bench.many import CROWDS, OWN_NETWORKS, OWN_STEPS, Crowd, compare_many
+
+    rounds = options.rounds or ROUNDS
+    crowds = [Crowd(options.own, OWN_NETWORKS, OWN_STEPS, {})] if options.own else CROWDS
+    run["many"] = []
+    for crowd in crowds:
+        steps = max(1, options.steps // rounds) if options.steps else crowd.steps
+        run["many"].append(compare_many(crowd, options.threads[0], rounds, steps))
+        print("\n" + report.many_lines(run["many"][-1]), flush=True)
 
 
 def run_gradients(options: argparse.Namespace, run: dict[str, Any]) -> None:

@@ -69,9 +69,9 @@ def synthesize(sizes: tuple[int, ...], rows: tuple[int, int]) -> list[tuple[np.n
     return [(x[: rows[0]], y[: rows[0]]), (x[rows[0] :], y[rows[0] :])]
 
 
-def initial_parameters(network: Network) -> Parameters:
+def initial_parameters(network: Network, seed: int = 0) -> Parameters:
     """Return the weights and biases that all peers start from: He's for relu, LeCun's otherwise; biases are zero."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     gain = 2.0 if network.activation == "relu" else 1.0
     return [
         ((rng.standard_normal((n, m)) * np.sqrt(gain / n)).astype(np.float32), np.zeros(m, np.float32))

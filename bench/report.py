@@ -121,6 +121,33 @@ def chosen_threads(shares: dict[str, float]) -> str:
     return ", ".join(f"{threads}: {100 * share:.0f} %" for threads, share in shares.items() if share >= 0.005)
 
 
+def traffic_lines(results: list[dict[str, Any]]) -> str:
+    """Return the table of the bytes that cross between cores."""
+    threads = list(results[0]["kilobytes"]["as it is"])
+    columns = "".join(f"{name + ' threads':>24}" for name in threads)
+    title = "Kilobytes that each thread reads from others in a step (without chunks of rows):"
+    lines = [title, f"{'':10}{columns}  chunks of each layer"]
+    for found in results:
+        own, without = found["kilobytes"]["as it is"], found["kilobytes"]["without chunks"]
+        figures = "".join(f"{own[name]:>14.1f}{f'({without[name]:.1f})':>10}" for name in threads)
+        lines.append(f"{found['workload']:10}{figures}  {', '.join(map(str, found['chunks']))}")
+    return "\n".join(lines)
+
+
+def many_lines(result: dict[str, Any]) -> str:
+    """Return the table of the training of many networks."""
+    lines = [
+        f"{result['networks']:,} networks {result['workload']}; {result['rounds']} rounds of {result['steps']} steps",
+        f"{'':24}{'time / fit_many time':^24}{'bar':>6}{'µs a step of one':>20}",
+    ]
+    for name, found in result["contenders"].items():
+        bar = result["bars"].get(name)
+        line = f"{name:24}{in_words(found['ratio'])}{bar or '':>6}{found['microseconds']['median']:>20.2f}"
+        lines.append(line + "  below the bar" if bar and found["ratio"]["median"] < bar else line)
+    lines += left_out(result)
+    return "\n".join([*lines, *(f"NOT THE SAME NETWORKS: {what}" for what in result["disagreements"])])
+
+
 def gradients_lines(result: dict[str, Any]) -> str:
     """Return the figures of numerical gradients."""
     network, training, function = result["network"], result["training"], result["function"]

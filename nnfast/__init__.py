@@ -30,7 +30,7 @@ from nnfast.layers import (
     Scale,
 )
 from nnfast.optimizers import LBFGS, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, NAdam, RMSprop
-from nnfast.sequential import Sequential, load
+from nnfast.sequential import Sequential, fit_many, load
 from nnfast.training import History
 
 if _TYPE_CHECKING:
@@ -78,6 +78,7 @@ __all__ = [
     "assert_gradient_correct",
     "check_gradient",
     "datasets",
+    "fit_many",
     "functions",
     "get_num_threads",
     "gradient_descent",

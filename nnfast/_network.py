@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+BLOCK_ROWS = 4096  # of rows that are copied at a time
+
+
 class ArrayViews(Mapping[str, np.ndarray]):
     """The arrays of a network by name (``"W1"``, ``"b1"``, ...) or path (``"0.W"``, ...): views of one vector.
 
@@ -434,16 +437,35 @@ class Network:
         return training
 
     def evaluate(
-        self, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, metrics: MetricSet
+        self,
+        rows: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray | None,
+        metrics: MetricSet,
+        chosen: np.ndarray | None = None,
     ) -> dict[str, float]:
-        """Return the loss and the metrics by name."""
-        loss, totals = self.built.evaluate(rows, targets, weights, metrics.scorings, *allowed_threads())
-        weight = len(rows) if weights is None else float(np.add.accumulate(weights)[-1])  # in the order of rows
+        """Return the loss and the metrics by name, for all rows or those with the numbers in `chosen`."""
+        n = len(rows) if chosen is None else len(chosen)
+        if weights is not None and chosen is not None:
+            weights = weights[chosen]
+        loss, totals = self.built.evaluate(rows, targets, weights, metrics.scorings, *allowed_threads(), chosen)
+        weight = n if weights is None else float(np.add.accumulate(weights)[-1])  # in the order of rows
         values = {name: float(value) for name, value in metrics.averages(totals, weight).items()}
         if metrics.others:
-            outputs = np.empty((len(rows), self.units), self.dtype)
-            self.built.predict(rows, outputs, *allowed_threads())
-            shape = (len(rows), *self.output_shape)
-            given = targets if targets.ndim == 1 else targets.reshape(shape)
-            values |= metrics.computed(outputs.reshape(shape), given, weights)
+            outputs = self._outputs(rows, chosen)
+            targets = targets if chosen is None else targets[chosen]
+            given = targets if targets.ndim == 1 else targets.reshape(outputs.shape)
+            values |= metrics.computed(outputs, given, weights)
         return {"loss": loss, **{metric.name: values[metric.name] for metric in metrics.metrics}}
+
+    def _outputs(self, rows: np.ndarray, chosen: np.ndarray | None) -> np.ndarray:
+        """Return the outputs for all rows, or for those with the numbers in `chosen`, a block of which is copied."""
+        n = len(rows) if chosen is None else len(chosen)
+        outputs = np.empty((n, self.units), self.dtype)
+        if chosen is None:
+            self.built.predict(rows, outputs, *allowed_threads())
+        else:
+            for first in range(0, n, BLOCK_ROWS):
+                block = slice(first, first + BLOCK_ROWS)
+                self.built.predict(rows[chosen[block]], outputs[block], *allowed_threads())
+        return outputs.reshape(n, *self.output_shape)

@@ -196,8 +196,7 @@ def test_threads_are_compared_once_and_beside_a_busy_process(tmp_path):
 def test_each_choice_of_threads_is_used(bench_importable):
     from bench.sweep import cells, data_of
     from bench.threads import CHOICES, train_in_turn
-    from nnfast import get_num_threads
-    from nnfast._threads import threads_are_fixed
+    from nnfast._threads import allowed_threads
 
     workload = next(cells())
     networks, seconds = train_in_turn(workload, data_of(workload), CHOICES, 2, 3)
@@ -205,7 +204,7 @@ def test_each_choice_of_threads_is_used(bench_importable):
     for name, network in networks.items():
         assert sum(network.steps_on.values()) == 2 * 3
         with network.num_threads():
-            assert (get_num_threads(), threads_are_fixed()) == (CHOICES[name], name == "2 fixed")
+            assert allowed_threads() == (CHOICES[name], name == "2 fixed")
 
 
 def test_threads_report_what_was_chosen(bench_importable):
@@ -287,6 +286,32 @@ def test_all_workloads_have_one_name(bench_importable, monkeypatch):
     assert {workload.name for workload in options.workloads} == set(WORKLOADS)
     assert set(options.names) == {*WORKLOADS, "calls"}
     assert len(options.names) == len(WORKLOADS) + 1
+
+
+def test_many_networks_are_trained_by_all(tmp_path):
+    options = ["--shape", "4-5-3", "--batch", 10, "--steps", 30, "--rounds", 1, "--threads", 1]
+    run = run_bench("many", *options, "--json", tmp_path / "figures.json")
+    assert run.returncode == 0, run.stdout + run.stderr
+    (result,) = figures_in(tmp_path / "figures.json")["many"]
+    assert result["disagreements"] == []
+    assert {"fit_many", "a loop of fit"} <= set(result["contenders"])
+    for name, found in result["contenders"].items():
+        assert name in run.stdout
+        assert found["ratio"]["median"] > 0
+
+
+def test_networks_of_a_crowd_that_differ_are_named(bench_importable):
+    from bench.data import initial_parameters, load
+    from bench.many import CROWDS, FitMany, disagreements
+
+    workload = CROWDS[1].workload
+    data, initial = load(workload), [initial_parameters(workload.network, i) for i in range(2)]
+    crowds = {name: FitMany(workload, data, initial, 1) for name in ("fit_many", "another")}
+    for crowd in crowds.values():
+        crowd.run(3)
+    assert disagreements(workload, data, crowds) == []
+    crowds["another"].run(1)
+    assert disagreements(workload, data, crowds) == ["another: not the same bits"]
 
 
 def test_cells_of_a_sweep(bench_importable):
@@ -470,7 +495,7 @@ def test_import_time(tmp_path):
         (["--shape", "4-x-2"], "must be features, hidden units, classes (at least 2), got '4-x-2'"),
         (["--shape", "4-1"], "must be features, hidden units, classes"),
         (["book", "--shape", "4-2"], "do not name a workload as well"),
-        (["sweep", "--shape", "4-2"], "--shape is for training, inference, calls, threads: name one"),
+        (["sweep", "--shape", "4-2"], "--shape is for training, inference, calls, threads, traffic, many: name one"),
         (["inference", "--busy"], "--busy is for threads: name it"),
     ],
 )
@@ -478,3 +503,20 @@ def test_usage_errors(arguments, message):
     run = run_bench(*arguments)
     assert run.returncode == 2
     assert message in run.stderr
+
+
+def test_the_traffic_of_a_step_is_counted(bench_importable):
+    """By hand: 16 chunks would be needed for 32 threads, so those share the layer by its parameters."""
+    from bench.report import traffic_lines
+    from bench.traffic import traffic
+    from bench.workloads import Network, Workload
+
+    found = traffic(Workload("own", Network((10, 5), "relu"), "sgd", batch=1024, steps=1))
+    assert found["chunks"] == [8]
+    assert found["kilobytes"]["as it is"] == pytest.approx(
+        {"2": 4 * 55 / 1000, "8": 4 * 7 / 8 * 110 / 1000, "32": 4 * 31 / 32 * (55 + 1024 * (10 / 32 + 5)) / 1000}
+    )
+    assert found["kilobytes"]["without chunks"]["2"] == pytest.approx(4 / 2 * (55 + 1024 * 10) / 1000)
+    assert traffic_lines([found]).splitlines()[-1].split() == [
+        "own", "0.2", "(20.6)", "0.4", "(22.6)", "21.3", "(21.3)", "8"
+    ]  # fmt: skip

@@ -45,6 +45,7 @@ ALL = [
     "assert_gradient_correct",
     "check_gradient",
     "datasets",
+    "fit_many",
     "functions",
     "get_num_threads",
     "gradient_descent",

@@ -26,7 +26,7 @@ def in_a_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
 def test_has_its_programs() -> None:
-    assert len(programs()) == 3
+    assert len(programs()) == 4
 
 
 @pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
@@ -63,3 +63,9 @@ def test_what_it_takes_to_train_well(capsys: pytest.CaptureFixture[str]) -> None
     accuracy, report = capsys.readouterr().out.split("\n", 1)
     assert float(accuracy) > 0.9
     assert ": right (" in report.splitlines()[0]
+
+
+@pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
+def test_many_networks(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(programs()[3], {})
+    assert float(capsys.readouterr().out) > 0.95

@@ -81,7 +81,7 @@ cdef class Guard:
         self.depth += 1
         return 0
 
-    cdef void release(self) noexcept:
+    cdef void release(self) noexcept nogil:
         self.depth -= 1
         if self.depth == 0:
             self.owner = 0

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,11 @@ class Guard:
     whole: Holding
     change: Holding
     def __enter__(self) -> Guard: ...
+    def __exit__(self, *exception: object) -> None: ...
+
+class Guards:
+    def __init__(self, guards: Iterable[Guard]) -> None: ...
+    def __enter__(self) -> Guards: ...
     def __exit__(self, *exception: object) -> None: ...
 
 STAGES: dict[str, int]
@@ -78,6 +83,7 @@ class Program:
         metrics: _Metrics,
         threads: int,
         fixed: bool,
+        order: np.ndarray | None = None,
     ) -> tuple[float, np.ndarray]: ...
     def training_loss(
         self,
@@ -140,12 +146,21 @@ class Training:
         metrics: _Metrics,
         threads: int,
         fixed: bool = False,
+        rows: np.ndarray | None = None,
     ) -> None: ...
     def schedule(self, rates: np.ndarray, momenta: np.ndarray | None) -> None: ...
     def run(self, until: int, optimizer: _Optimizer, scheduled: bool = False, seconds: float = 0.1) -> int: ...
     def take(
         self, gradient: np.ndarray, loss: float, scores: np.ndarray, optimizer: _Optimizer, scheduled: bool
     ) -> None: ...
+
+def run_many(
+    runs: Sequence[tuple[Training, int, _Optimizer, bool]],
+    threads: int,
+    fixed: bool,
+    more: bool,
+    seconds: float = 0.1,
+) -> None: ...
 
 class Differences:
     done: float

@@ -407,10 +407,11 @@ cdef class Program:
         job.linear = fused and self.plan.from_logits
         self.walk(&job, x, PREDICT, self.threads_to_call(PREDICT, x.shape[0], threads, fixed))
 
-    def evaluate(self, x, targets, weights, metrics, int threads, bint fixed):
+    def evaluate(self, x, targets, weights, metrics, int threads, bint fixed, order=None):
         """Return the loss, and the total of each metric over rows, whose scores are multiplied by their weights.
 
-        `metrics`: a sequence of `nnfast.metrics.Scoring`."""
+        `metrics`: a sequence of `nnfast.metrics.Scoring`. `order`: the rows, whose weights `weights` are, if not all.
+        """
         cdef TileJob job
         cdef ScoreMemory memory
         memset(&job, 0, sizeof(TileJob))
@@ -419,6 +420,10 @@ cdef class Program:
         job.labels = self.expect_targets(targets, job.n)
         expect(x, self.dtype, (job.n, self.plan.n_in), False)
         job.targets = data(targets)
+        if order is not None:
+            job.n = len(order)
+            expect(order, np.dtype(np.int64), (job.n,), False)
+            job.order = <const int64_t*>data(order)
         job.weights = self.expect_weights(weights, job.n)
         row_loss = np.empty(job.n)
         job.row_loss = <double*>data(row_loss)
@@ -427,6 +432,9 @@ cdef class Program:
         if metrics:
             memory = ScoreMemory(metrics, job.n, weights is not None, threads)
             job.scores = memory.scores
+        if order is not None:
+            gathered = aligned_zeros(min(threads, MAX_THREADS)*gathered_bytes(&self.plan), np.uint8)
+            job.gathered = data(gathered)
         self.walk(&job, x, EVALUATE, threads)
         add_scores(&job.scores, job.n, threads, <double*>data(totals))
         cdef double total = sum_of_rows(job.row_loss, job.n)
@@ -440,7 +448,8 @@ cdef class Program:
         job.parameters = data(self.parameters)
         job.statistics = data(self.statistics)
         job.x = data(x)
-        job.n = x.shape[0]
+        if job.order == NULL:
+            job.n = x.shape[0]
         while job.next*self.plan.tile_rows < job.n:
             job.deadline = seconds_now() + SLICE
             with nogil:
@@ -738,6 +747,8 @@ cdef class Training:
         The maximum number of threads.
     fixed : bool
         Whether to use this number instead of measuring which one is faster.
+    rows : ndarray of int64 or None
+        The rows of the data to train on; None means all. They are read one mini-batch at a time, not copied.
 
     Attributes
     ----------
@@ -750,20 +761,24 @@ cdef class Training:
     cdef Job job
     cdef readonly Program program
     cdef Crew crew
-    cdef object order, bit_generator
+    cdef object order, bit_generator, metrics
+    cdef dict earlier         # steps by threads, of earlier crews
     cdef ScoreMemory memory
     cdef readonly object x, targets, weights, step_loss, step_scores, step_weight, rates, momenta
 
     def __init__(
         self, Program program, x, targets, weights, batch, total, optimizer, bit_generator, metrics, int threads,
-        bint fixed=False
+        bint fixed=False, rows=None
     ):
         # all memory first, then changes
         self.step_loss = np.empty(total)
         self.rates = np.empty(total)
         self.step_scores = np.zeros((total, len(metrics)))
         self.step_weight = None if weights is None else np.empty(total)
-        self.order = None if bit_generator is None else np.arange(x.shape[0], dtype=np.int64)
+        self.order = None if rows is None else rows.copy()
+        if rows is None and bit_generator is not None:
+            self.order = np.arange(x.shape[0], dtype=np.int64)
+        self.metrics, self.earlier = metrics, {}
         moments = program.slot.moments_for(optimizer)
         threads = min(threads, <int>MAX_THREADS)
         enlist(&self.crew, threads, min(program.threads_for(batch, threads), usable_processors()), fixed)
@@ -772,6 +787,9 @@ cdef class Training:
         self.memory = ScoreMemory(metrics, batch, weights is not None, threads)
         program.reserve(&program.ws, batch, threads)
         program.fill(&self.job, &program.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
+        if self.order is not None:
+            expect(self.order, np.dtype(np.int64), (len(self.order),), True)
+            self.job.order, self.job.n = <int64_t*>data(self.order), len(self.order)
         self.job.asked = &program.guard.turn
         self.program, self.x, self.targets, self.weights = program, x, targets, weights
         self.bit_generator = bit_generator
@@ -795,7 +813,6 @@ cdef class Training:
     cdef int shuffle(self) except -1:
         """Draw the order of the first epoch."""
         if self.bit_generator is not None:
-            self.job.order = <int64_t*>data(self.order)
             self.job.generator = generator_of(self.bit_generator)
             with self.bit_generator.lock:
                 shuffle_order(self.job.n, self.job.order, self.job.generator)
@@ -825,6 +842,13 @@ cdef class Training:
         self.job.scheduled = scheduled
         return 0
 
+    cdef int begin(self, until, optimizer, bint scheduled) except -1:
+        """Set up the next steps; the caller holds the state."""
+        self.job.until = until
+        self.go_on(optimizer, scheduled)
+        self.job.interrupted = False
+        return 0
+
     def run(self, until, optimizer, bint scheduled=False, double seconds=SLICE):
         """Continue until `until` steps are done, the time is up or another thread waits for a consistent state; return
         the steps done so far.
@@ -833,9 +857,7 @@ cdef class Training:
         cdef Program program = self.program
         program.guard.hold()
         try:
-            self.job.until = until
-            self.go_on(optimizer, scheduled)
-            self.job.interrupted = False
+            self.begin(until, optimizer, scheduled)
             program.running = &self.job
             self.run_slices(seconds)
             program.settle()
@@ -867,7 +889,11 @@ cdef class Training:
     @property
     def threads(self):
         """How many steps were done with each number of threads."""
-        return {self.crew.threads[i]: self.crew.steps[i] for i in range(self.crew.n) if self.crew.steps[i]}
+        found = dict(self.earlier)
+        for i in range(self.crew.n):
+            if self.crew.steps[i]:
+                found[self.crew.threads[i]] = found.get(self.crew.threads[i], 0) + self.crew.steps[i]
+        return found
 
     @property
     def meetings(self):
@@ -898,4 +924,5 @@ cdef class Training:
             self.program.guard.release()
 
 
+include "many.pxi"
 include "numerical.pxi"

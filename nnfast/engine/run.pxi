@@ -386,7 +386,7 @@ cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int co
     job.position += m
     if job.position == job.n:
         job.position = 0
-        if job.order != NULL and job.step < job.total:
+        if job.generator != NULL and job.step < job.total:
             shuffle_order(job.n, job.order, job.generator)
     job.done = (
         job.step == job.until or seconds_now() > job.deadline or (job.asked != NULL and is_locked(job.asked))

@@ -116,7 +116,7 @@ cdef class Slot:
         fill_hyperparameters(&self.optimizer, values)
         return 0
 
-    cdef void keep(self, const Job* job) noexcept:
+    cdef void keep(self, const Job* job) noexcept nogil:
         """Store the state after a run."""
         self.steps = job.optimizer_steps
         self.product = job.optimizer.product

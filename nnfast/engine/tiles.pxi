@@ -19,6 +19,8 @@ cdef struct TileJob:
     bint labels
     Scores scores
     double* row_loss
+    const int64_t* order  # the rows to evaluate, or NULL: all
+    char* gathered        # memory for their samples and targets, `gathered_bytes` for each thread
     Py_ssize_t n
     int64_t next
     double deadline
@@ -92,15 +94,41 @@ cdef void predict_tile(TileJob* job, int id, char* tile, Py_ssize_t first, Py_ss
     )
 
 
+cdef Py_ssize_t gathered_bytes(const Plan* plan) noexcept nogil:
+    cdef Py_ssize_t row = plan.n_in*plan.z + max(plan.n_out*plan.z, <Py_ssize_t>sizeof(int64_t))
+    return plan.tile_rows*row + 2*ALIGNMENT
+
+
+cdef const char* gather_tile(
+        const TileJob* job, int id, Py_ssize_t first, Py_ssize_t m, Targets* targets
+) noexcept nogil:
+    """Copy the samples and targets of a tile next to each other; return the samples."""
+    cdef const Plan* plan = job.plan
+    cdef Py_ssize_t row_bytes = plan.n_in*plan.z
+    cdef Py_ssize_t target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
+    cdef char* x = job.gathered + id*gathered_bytes(plan)
+    cdef char* t = x + (plan.tile_rows*row_bytes + ALIGNMENT - 1)//ALIGNMENT*ALIGNMENT
+    cdef Py_ssize_t r
+    for r in range(m):
+        memcpy(x + r*row_bytes, job.x + job.order[first + r]*row_bytes, row_bytes)
+        memcpy(t + r*target_bytes, job.targets + job.order[first + r]*target_bytes, target_bytes)
+    targets[0] = targets_at(plan, job.labels, t, NULL, 0)
+    targets.weights = NULL if job.weights == NULL else job.weights + first
+    return x
+
+
 cdef void evaluate_tile(TileJob* job, int id, char* tile, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
     cdef const Plan* plan = job.plan
     cdef const Stage* last = &plan.stages[plan.n_stages - 1]
     cdef Py_ssize_t ld = last.ld
     cdef char* out = slot_of(plan, tile, last)
-    forward_tile(
-        plan, job.parameters, job.statistics, plan.from_logits, m, job.x + first*plan.n_in*plan.z, tile, out, ld
-    )
-    cdef Targets t = targets_at(plan, job.labels, job.targets, job.weights, first)
+    cdef const char* x = job.x + first*plan.n_in*plan.z
+    cdef Targets t
+    if job.order == NULL:
+        t = targets_at(plan, job.labels, job.targets, job.weights, first)
+    else:
+        x = gather_tile(job, id, first, m, &t)
+    forward_tile(plan, job.parameters, job.statistics, plan.from_logits, m, x, tile, out, ld)
     plan.K.loss(&plan.loss, m, plan.n_out, out, ld, &t, 1, job.row_loss + first, NULL, 0)
     if job.scores.n:
         score_rows(plan, &job.scores, id, first, m, out, ld, &t)

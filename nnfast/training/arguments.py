@@ -53,26 +53,100 @@ class Data(NamedTuple):
         return cls(rows, targets, None if weights is None else weights.copy())
 
 
+class Given:
+    """The data that one or more networks are trained on, as given and in the engine's format, which networks share.
+
+    Parameters
+    ----------
+    x, y : array_like
+        Samples and targets.
+    validation_data : tuple or None
+        As for `Sequential.fit`.
+    """
+
+    def __init__(self, x: Any, y: Any, validation_data: Any = None) -> None:
+        self.x, self.y, self.validation_data = read_once("x", x), read_once("y", y), validation_data
+        self._made: dict[Any, Any] = {}
+        self._samples: dict[Any, np.ndarray] = {}
+        self._shape: tuple[int, ...] | None = None
+        self._weights: list[tuple[Any, np.ndarray | None]] = []
+
+    @property
+    def n(self) -> int:
+        """The number of rows; ValueError if `x` has none."""
+        _shape_of_samples(self.x)
+        return len(self.x)
+
+    @property
+    def shape_of_samples(self) -> tuple[int, ...]:
+        """The shape of a sample; ValueError if there is none."""
+        if self._shape is None:
+            self._shape = _shape_of_samples(self.x)
+        return self._shape
+
+    def data(self, network: Network, sample_weight: Any, shape: tuple[int, ...]) -> Data:
+        """Return the data for a network whose samples have this shape; TypeError or ValueError if they do not fit."""
+        kind = _kind(network, shape)
+        data: Data | None = self._made.get(kind)
+        if data is None:
+            samples = self._samples.get(kind[:2], self.x)
+            data = self._made[kind] = Data.checked(network, samples, self.y, None, shape)
+            self._samples[kind[:2]] = data.rows.reshape(-1, *shape)
+            warn_of_lost_digits(self.x, self.y, data.targets, network.dtype)
+        if sample_weight is None:
+            return data
+        return Data(data.rows, data.targets, self._checked(sample_weight, len(data.rows)))
+
+    def _checked(self, sample_weight: Any, n: int) -> np.ndarray | None:
+        for known, weights in self._weights:
+            if known is sample_weight:
+                return weights
+        weights = as_weights(sample_weight, n)
+        weights = None if weights is None else weights.copy()
+        self._weights.append((sample_weight, weights))
+        return weights
+
+    def validation(self, network: Network, shape: tuple[int, ...]) -> Data | None:
+        """Return the validation data for such a network."""
+        if self.validation_data is None:
+            return None
+        kind = ("validation", *_kind(network, shape))
+        if kind not in self._made:
+            self._made[kind] = _validation(network, self.validation_data, shape)
+        found: Data = self._made[kind]
+        return found
+
+
+def _kind(network: Network, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return what the engine's format of the data depends on."""
+    loss = network.output_loss
+    return shape, network.dtype, network.output_shape, loss.activation, loss.loss  # the samples: only the first two
+
+
 class FitArguments:
     """The arguments of `Sequential.fit`, all of them checked before anything changes.
 
     Parameters
     ----------
     network : Network
-        Left unchanged, and not built, here.
-    x, y, **options
-        As for `Sequential.fit`, with the same errors and warnings.
+        The network, built or not.
+    given : Given
+        The data.
+    epochs, steps, batch_size, optimizer, gradient, sample_weight, metrics, shuffle, verbose, callbacks
+        As for `Sequential.fit`.
+    rows, validation_rows : ndarray of int64 or None
+        Rows of the data to train on, and to validate on. None means all rows, and the validation data given.
 
     Attributes
     ----------
-    network, optimizer, gradient, shuffle, verbose, callbacks
-        As given; the optimizer is an Optimizer, the callbacks are a tuple.
     shape : tuple of int
         The shape of a sample.
     data : Data
-        For training.
+        For training, of which only `rows` are used unless they are None.
+    n : int
+        The number of rows to train on.
     validation : Data or None
-        For validation.
+        For validation, of which only `validation_rows` are used unless they are None.
     batch : int
         Number of samples in a mini-batch; the last one of an epoch may be smaller.
     per_epoch, total : int
@@ -84,8 +158,7 @@ class FitArguments:
     def __init__(
         self,
         network: Network,
-        x: Any,
-        y: Any,
+        given: Given,
         *,
         epochs: int | None,
         steps: int | None,
@@ -93,11 +166,12 @@ class FitArguments:
         optimizer: Any,
         gradient: str,
         sample_weight: Any,
-        validation_data: tuple[Any, ...] | None,
         metrics: Sequence[str | Metric] | None,
         shuffle: bool,
         verbose: int,
         callbacks: Sequence[Callable[[Any, History], Any]],
+        rows: np.ndarray | None = None,
+        validation_rows: np.ndarray | None = None,
     ) -> None:
         self.network = network
         self.optimizer = resolve_optimizer(optimizer)
@@ -112,12 +186,13 @@ class FitArguments:
         self.shuffle = check_bool("shuffle", shuffle)
         self.verbose = check_verbose(verbose)
         self.callbacks = _checked_callbacks(callbacks)
-        x, y = read_once("x", x), read_once("y", y)
-        self.shape = network.input_shape or _shape_of_samples(x)
-        self.data = Data.checked(network, x, y, sample_weight, self.shape)
-        self.validation = _validation(network, validation_data, self.shape)
-        n, targets = len(self.data.rows), self.data.targets
-        warn_of_lost_digits(x, y, targets, network.dtype)
+        self.shape = network.input_shape or given.shape_of_samples
+        self.data, self.rows = given.data(network, sample_weight, self.shape), rows
+        self.validation, self.validation_rows = given.validation(network, self.shape), validation_rows
+        if validation_rows is not None:
+            self.validation = self.data
+        self.n = n = len(self.data.rows) if rows is None else len(rows)
+        targets = _targets("rows", network, self.data, rows)
         self.batch = n if whole else min(batch_size, n)
         self.per_epoch = ceil(n / self.batch)
         self.total = count if steps is not None else count * self.per_epoch
@@ -125,11 +200,26 @@ class FitArguments:
         _check_batches(network, n, self.batch, whole_epoch=self.total >= self.per_epoch)
         if self.total > MAX_STEPS:
             raise MemoryError(f"no memory for the losses of {self.total} steps: at most {MAX_STEPS}")
-        validation_targets = None if self.validation is None else self.validation.targets
+        validation_targets = None
+        if self.validation is not None:
+            validation_targets = _targets("validation_rows", network, self.validation, validation_rows)
         self.metrics = RecordedMetrics.chosen(metrics, network.output_loss, targets, validation_targets)
         self.metrics.check_monitor(self.optimizer)
         network.warn_of_zero_gradients()
         network.warn_of_one_hot(targets, self.metrics.training)
+
+
+def _targets(name: str, network: Network, data: Data, rows: np.ndarray | None) -> np.ndarray:
+    """Return what to choose metrics by: the targets of these rows; ValueError if their weights are all zero."""
+    if rows is None:
+        return data.targets
+    if data.weights is not None:
+        try:
+            as_weights(data.weights[rows], len(rows))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    values_matter = data.targets.ndim == 1 or isinstance(network.output_loss.answers, float)
+    return data.targets[rows] if values_matter else data.targets  # not a copy of what may be as large as the samples
 
 
 def _check_default_batches(steps: Any, batch_size: Any, shuffle: Any) -> None:

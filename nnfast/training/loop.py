@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,29 +15,26 @@ from nnfast.engine.program import Training
 from nnfast.gradients.network import NumericalTraining
 from nnfast.kernels.arrays import all_finite
 from nnfast.metrics import MetricSet
-from nnfast.optimizers import LBFGS
+from nnfast.optimizers import LBFGS, Hyperparameters
 from nnfast.schedules import BLOCK, ReduceOnPlateau, Schedule, TimedSchedule
 from nnfast.training.arguments import FitArguments
 from nnfast.training.history import History, add_epochs, epochs_of
 from nnfast.training.lbfgs import Minimization
+
+if TYPE_CHECKING:
+    from numpy.random import BitGenerator
 
 DIVERGED = "the training diverged"
 
 
 def fit(arguments: FitArguments, owner: Any) -> History:
     """Build the network if necessary, and train it; callbacks are called with `owner`."""
-    network, shape = arguments.network, arguments.shape
+    network = arguments.network
     history = History(arguments.per_epoch)  # allocates: all allocations precede any change
     with network.guard:
-        unbuilt = network.input_shape is None
-        if unbuilt:  # only after all arguments have been checked
-            network.build(shape)
-        elif network.input_shape != shape:
-            raise RuntimeError(
-                f"the network was built by another thread meanwhile, for input_shape {network.input_shape}"
-            )
+        unbuilt = build(arguments)  # only after all arguments have been checked
         try:
-            run = _Run(arguments, owner, _training(arguments), history)
+            run = Run(arguments, owner, _training(arguments), history)
         except BaseException:
             if unbuilt:
                 network.unbuild()
@@ -45,30 +42,74 @@ def fit(arguments: FitArguments, owner: Any) -> History:
         return run.go(arguments.verbose)
 
 
+def build(arguments: FitArguments) -> bool:
+    """Build the network if it is not built, and return whether it was not; the caller holds the guard."""
+    network, shape = arguments.network, arguments.shape
+    if network.input_shape is None:
+        network.build(shape)
+        return True
+    if network.input_shape != shape:
+        raise RuntimeError(f"the network was built by another thread meanwhile, for input_shape {network.input_shape}")
+    return False
+
+
 def _training(arguments: FitArguments) -> Training | Minimization:
     """Return the steps to run, with all memory allocated; the network is built but otherwise unchanged."""
     network, optimizer, total = arguments.network, arguments.optimizer, arguments.total
-    scorings = arguments.metrics.training.scorings
+    data, scorings = arguments.data, arguments.metrics.training.scorings
     if isinstance(optimizer, LBFGS):
-        return Minimization(network, *arguments.data, total, arguments.gradient, scorings)
-    bits = network.shuffle_stream.bit_generator if arguments.shuffle else None
-    given = (*arguments.data, arguments.batch, total, optimizer.values(network.dtype), bits, scorings)
+        return Minimization(network, *data, total, arguments.gradient, scorings)
     if arguments.gradient == "numerical":
-        return NumericalTraining(network, *given)
-    return Training(network.built, *given, *allowed_threads())
+        values, bits = optimizer.values(network.dtype), shuffler(arguments)
+        return NumericalTraining(network, *data, arguments.batch, total, values, bits, scorings)
+    threads, fixed = allowed_threads()
+    return steps_of(arguments, threads, fixed=fixed)
 
 
-class _Run:
-    """One call of `fit`, which runs the engine slice by slice."""
+def steps_of(arguments: FitArguments, threads: int, *, fixed: bool) -> Training:
+    """Return a run of mini-batch steps by backpropagation."""
+    network = arguments.network
+    return Training(
+        network.built, *arguments.data, arguments.batch, arguments.total, arguments.optimizer.values(network.dtype),
+        shuffler(arguments), arguments.metrics.training.scorings, threads, fixed, arguments.rows,
+    )  # fmt: skip
+
+
+def shuffler(arguments: FitArguments) -> BitGenerator | None:
+    """Return what shuffles the rows before each epoch; None if they keep their order."""
+    return arguments.network.shuffle_stream.bit_generator if arguments.shuffle else None
+
+
+class Run:
+    """The training of one network, which runs the engine slice by slice.
+
+    Parameters
+    ----------
+    arguments : FitArguments
+        The arguments of `fit`.
+    owner : object
+        What callbacks are called with.
+    training : Training or Minimization
+        The steps.
+    history : History
+        The record.
+    name : str
+        What warnings begin with; empty for a single network.
+    """
 
     def __init__(
-        self, arguments: FitArguments, owner: Any, training: Training | Minimization, history: History
+        self,
+        arguments: FitArguments,
+        owner: Any,
+        training: Training | Minimization,
+        history: History,
+        name: str = "",
     ) -> None:
         self.network, self.owner, self.training, self.history = arguments.network, owner, training, history
         self.optimizer, self.metrics, self.callbacks = arguments.optimizer, arguments.metrics, arguments.callbacks
-        self.n, self.batch = len(arguments.data.rows), arguments.batch
+        self.n, self.batch, self.name = arguments.n, arguments.batch, name
         self.per_epoch, self.total = arguments.per_epoch, arguments.total
-        self.validation = arguments.validation
+        self.validation, self.validation_rows = arguments.validation, arguments.validation_rows
         self.epochs = epochs_of(history)
         self.epochs_before = self.network.built.slot.epochs
         self.diverged = False
@@ -78,8 +119,13 @@ class _Run:
         """Number of epochs in the history, the only count: Ctrl-C may come between any two lines."""
         return len(self.epochs)
 
-    def go(self, verbose: int) -> History:
+    def begin(self) -> None:
+        """Make the record that of the network."""
         self.network.history = self.history
+
+    def go(self, verbose: int) -> History:
+        """Train, and return the record."""
+        self.begin()
         self.network.stopping = False
         with progress_of(self.total, self.per_epoch, verbose) as progress:
             self.run_epochs(progress)
@@ -92,23 +138,36 @@ class _Run:
             if self.record(done):
                 progress.epoch(self.recorded, self.history)
             progress.step(done)
-            return done < self.total and not self.network.stopping
+            return self.goes_on
 
         try:
             if isinstance(self.training, Minimization):
                 self.minimize(self.training, after)
             else:
-                while after(self.run_slice(self.training)):
+                while after(self.training.run(*self.next_slice(self.training))):
                     pass
-            self.record(self.training.step)  # `stop` may have been called since the last record
-            self.look_at_parameters()
+            self.complete()
         finally:
-            self.history.step_loss = self.training.step_loss[: self.training.step].copy()
-            self.history.learning_rate = self.training.rates[: self.training.step].copy()
-            if isinstance(self.training, Training):
-                self.history.threads = self.training.threads
-            if not self.needs_python:  # Ctrl-C may have come between steps and their record
-                self.record(self.training.step)
+            self.close()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there are more steps to do."""
+        return self.training.step < self.total and not self.network.stopping
+
+    def complete(self) -> None:
+        """Record the end of the training."""
+        self.record(self.training.step)  # `stop` may have been called since the last record
+        self.look_at_parameters()
+
+    def close(self) -> None:
+        """Store in the history what is known, also after Ctrl-C or an error."""
+        self.history.step_loss = self.training.step_loss[: self.training.step].copy()
+        self.history.learning_rate = self.training.rates[: self.training.step].copy()
+        if isinstance(self.training, Training):
+            self.history.threads = self.training.threads
+        if not self.needs_python:  # Ctrl-C may have come between steps and their record
+            self.record(self.training.step)
 
     def minimize(self, training: Minimization, after: Callable[[int], bool]) -> None:
         """Run L-BFGS; warn if it ends too early, except because of `stop`."""
@@ -125,16 +184,16 @@ class _Run:
         return self.validation is not None or bool(self.callbacks)
 
     @ignore_float_errors
-    def run_slice(self, training: Training) -> int:
-        """Train for a tenth of a second, or until Python is needed; return the number of steps done so far."""
+    def next_slice(self, training: Training) -> tuple[int, Hyperparameters, bool]:
+        """Return until which step to run next, the optimizer, and whether the rates of these steps are scheduled."""
         schedule, values, done = self.optimizer.learning_rate, self.optimizer.values(self.network.dtype), training.step
         by_epoch = self.needs_python or isinstance(schedule, ReduceOnPlateau)
         until = min(self.total, (self.recorded + 1) * self.per_epoch) if by_epoch else self.total
         if not isinstance(schedule, Schedule):
-            return training.run(until, values)
+            return until, values, False
         rates, momenta = self.rates(schedule, until - done)
         training.schedule(rates, momenta)
-        return training.run(done + len(rates), values, scheduled=True)
+        return done + len(rates), values, True
 
     def rates(self, schedule: Schedule, count: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the learning rates of at most `count` next steps, and their momenta or None."""
@@ -195,7 +254,7 @@ class _Run:
         values = {"loss": _means(losses, sizes, seen)}
         values |= _averages(self.metrics.training, self.training.step_scores[steps], per_epoch, seen)
         if self.validation is not None and self.metrics.validation is not None:  # then it is one epoch at a time
-            found = self.network.evaluate(*self.validation, self.metrics.validation)
+            found = self.network.evaluate(*self.validation, self.metrics.validation, self.validation_rows)
             values |= {f"val_{name}": [value] for name, value in found.items()}
         add_epochs(self.history, values)
         self.count_epochs()
@@ -223,9 +282,10 @@ class _Run:
             self.warn_of_divergence(step - 1, "parameters are infinite or NaN after it")
 
     def warn_of_divergence(self, step: int, what: str) -> None:
+        """Warn of what a step, counted from 0, has led to."""
         self.diverged = True
         rate = self.training.rates[step] if len(self.training.rates) else None
-        warn(divergence(f"{what} in epoch {step // self.per_epoch + 1}, step {step + 1}", rate))
+        warn(self.name + divergence(f"{what} in epoch {step // self.per_epoch + 1}, step {step + 1}", rate))
 
 
 def divergence(what: str, rate: float | None) -> str:

@@ -160,12 +160,23 @@ FIT = {
     "validation_data": (None, (X, LABELS)), "metrics": METRICS, "shuffle": (True,), "verbose": (0,),
     "callbacks": ((), [lambda net, history: None]),
 }  # fmt: skip
+FIT_MANY = {
+    "epochs": (1, [1, 2]), "steps": (None,), "batch_size": (32, [4, 8]), "optimizer": ("sgd", [nf.Adam(0.01), "lion"]),
+    "rows": (None, [LABELS > 0, None], [range(5), [1, 0, 1]]), "sample_weight": (None, WEIGHTS, [None, WEIGHTS]),
+    "validation_data": (None,), "validation_rows": (None, [[1, 2, 3], range(4)]), "metrics": METRICS,
+    "shuffle": (True, [True, False]), "verbose": (0,), "callbacks": FIT["callbacks"],
+}  # fmt: skip
 SEQUENTIAL = plain(
     nf.Sequential,
     {"layers": ([nf.Dense(2)], [nf.Dense(3, "relu"), nf.Dense(2, "softmax")])},
     {"input_shape": (3, (2, 2)), "loss": (None, "mean_squared_error"), "dtype": ("float32", np.float64),
      "seed": (0, 2**70, np.random.default_rng(0))},
 )  # fmt: skip
+
+
+def many() -> tuple[Any, Any]:
+    nets = [network(), network()]
+    return (lambda x, y, **keywords: nf.fit_many(nets, x, y, **keywords)), nets[0]
 
 
 def unbuilt() -> tuple[Any, Any]:
@@ -201,6 +212,7 @@ NETWORKS = [
     of_network("numerical_gradient", DATA, {"h": (1e-4,), "wrt": (None, "x"), "verbose": (0,), **TARGETS}),
     of_network("check_gradient", DATA, {"tolerance": (1e-3,), "verbose": (0,), **TARGETS}, "float64"),
     of_network("fit", DATA, FIT),
+    Call("fit_many", many, DATA, FIT_MANY),
     of_network("train_step", DATA, {"sample_weight": (None, WEIGHTS)}),
     of_network("forward", {"x": DATA["x"]}, {"training": (False, True)}),
     of_network("backward", {"gradient": (np.ones((8, 3)),)}, {"parameters": (True,), "accumulate": (False, True)}),

@@ -1,0 +1,218 @@
+"""The training of many networks at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nnfast._network import Network
+from nnfast._progress import share_of_work
+from nnfast._threads import allowed_threads
+from nnfast._validation import as_tuple, describe, to_array
+from nnfast.engine.program import Guards, Training, run_many
+from nnfast.optimizers import LBFGS, resolve_optimizer
+from nnfast.training.arguments import FitArguments, Given
+from nnfast.training.history import History
+from nnfast.training.loop import Run, build, steps_of
+
+WINDOW = 16  # networks for each thread that have memory for training at the same time
+
+
+# ---- arguments
+
+
+def arguments_of_many(
+    networks: Sequence[Network],
+    given: Given,
+    *,
+    rows: Any,
+    validation_rows: Any,
+    each: dict[str, Any],
+    shared: dict[str, Any],
+) -> list[FitArguments]:
+    """Return the arguments of `fit` for each network, all of them checked before anything changes.
+
+    Parameters
+    ----------
+    networks : sequence of Network
+        To train.
+    given : Given
+        The data.
+    rows, validation_rows : sequence of array_like, or None
+        As for `fit_many`.
+    each : dict
+        Arguments of `FitArguments`: one for all networks, or a list or tuple with one for each.
+    shared : dict
+        Arguments of `FitArguments` that are the same for all networks.
+
+    Raises
+    ------
+    TypeError, ValueError, MemoryError
+        If an argument does not fit; the message says for which network.
+    """
+    if validation_rows is not None and given.validation_data is not None:
+        raise ValueError("give validation_data or validation_rows, not both")
+    count = len(networks)
+    train = _checked_rows("rows", rows, count, given)
+    validate = _checked_rows("validation_rows", validation_rows, count, given)
+    options = {name: _for_each(name, value, count) for name, value in each.items()}
+    found = []
+    for i, network in enumerate(networks):
+        try:
+            own = {name: values[i] for name, values in options.items()}
+            found.append(FitArguments(network, given, rows=train[i], validation_rows=validate[i], **own, **shared))
+        except (TypeError, ValueError, MemoryError) as error:
+            raise named(i, error) from None
+    return found
+
+
+def named(i: int, error: Exception) -> Exception:
+    """Return an error of the same kind whose message begins with the network it is about."""
+    kind = next(kind for kind in (TypeError, ValueError, MemoryError, RuntimeError) if isinstance(error, kind))
+    return kind(f"networks[{i}]: {error}")
+
+
+def _for_each(name: str, value: Any, count: int) -> list[Any]:
+    """Return an option of each network."""
+    several = isinstance(value, (list, tuple))
+    if several and name == "sample_weight":  # the weights themselves may be a list
+        several = any(entry is None or np.ndim(entry) for entry in value[:1])
+    if several and len(value) != count:
+        raise ValueError(f"{name} must be one for all networks or a list of {count}, one for each, got {len(value)}")
+    values = list(value) if several else [value] * count
+    return _optimizers(values) if name == "optimizer" else values
+
+
+def _optimizers(values: list[Any]) -> list[Any]:
+    """Return optimizers, of which several networks may share one: what it remembers is kept with the network."""
+    made: dict[int, Any] = {}
+    for i, value in enumerate(values):
+        if id(value) in made:
+            continue
+        try:
+            made[id(value)] = resolve_optimizer(value)
+        except (TypeError, ValueError) as error:
+            raise named(i, error) from None
+        if isinstance(made[id(value)], LBFGS):
+            raise ValueError(
+                f"networks[{i}]: fit_many trains on mini-batches, but LBFGS on the whole data at once: use net.fit"
+            )
+    return [made[id(value)] for value in values]
+
+
+def _checked_rows(name: str, rows: Any, count: int, given: Given) -> list[np.ndarray | None]:
+    """Return the row numbers of each network, or None for all rows; networks that share an array share its copy."""
+    if rows is None:
+        return [None] * count
+    arrays = as_tuple(name, rows, "index arrays")
+    if len(arrays) != count:
+        raise ValueError(
+            f"{name} must have one index array (or None) for each of the {count} networks, got {len(arrays)}"
+        )
+    n = given.n
+    copies: dict[int, np.ndarray | None] = {id(None): None}
+    for i, array in enumerate(arrays):
+        if id(array) not in copies:
+            copies[id(array)] = _row_numbers(f"{name}[{i}]", array, n)
+    return [copies[id(array)] for array in arrays]
+
+
+def _row_numbers(name: str, value: Any, n: int) -> np.ndarray:
+    """Return a copy of an index array, or the rows that a boolean mask selects."""
+    array = to_array(name, value)
+    if array.dtype.kind == "b" and array.shape == (n,):
+        array = np.flatnonzero(array)
+    if array.dtype.kind not in "iu" or array.ndim != 1:
+        raise TypeError(
+            f"{name} must hold row numbers (integers of shape (m,), or booleans of shape ({n},)), got {describe(value)}"
+        )
+    if not array.size:
+        raise ValueError(f"{name} must have at least one row, got none")
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high >= n:
+        raise ValueError(f"{name} must hold row numbers from 0 to {n - 1}, got {low if low < 0 else high}")
+    return array.astype(np.int64)
+
+
+# ---- the run
+
+
+def fit_many(arguments: Sequence[FitArguments], owners: Sequence[Any]) -> list[History]:
+    """Train networks; callbacks of each are called with its owner."""
+    histories = [History(own.per_epoch) for own in arguments]
+    with Guards(own.network.guard for own in arguments):
+        many = _Many(arguments, owners, histories)
+        try:
+            many.go()
+        finally:
+            many.close()
+    return histories
+
+
+class _Many:
+    """One call of `fit_many`.
+
+    The engine runs steps of many networks at the same time; between its calls, this thread records what they have done.
+    Networks begin in order. Those that have not begun need no memory besides their parameters.
+    """
+
+    def __init__(self, arguments: Sequence[FitArguments], owners: Sequence[Any], histories: Sequence[History]) -> None:
+        self.arguments, self.owners, self.histories = arguments, owners, histories
+        self.threads, self.fixed = allowed_threads()
+        self.begun = 0
+        self.running: list[tuple[Run, Training]] = []
+        self.steps_of_ended = 0
+        self.built: list[bool] = []  # whether it was this call
+        try:
+            for i, own in enumerate(arguments):
+                try:
+                    self.built.append(build(own))
+                except (TypeError, ValueError, MemoryError, RuntimeError) as error:
+                    raise named(i, error) from None
+        except BaseException:
+            self.close()
+            raise
+        for own in arguments:
+            own.network.stopping = False
+
+    def go(self) -> None:
+        total = sum(own.total for own in self.arguments)
+        with share_of_work(f"{len(self.arguments)} networks", self.arguments[0].verbose) as show:
+            while self.begin() or self.running:
+                self.run()
+                show((self.steps_of_ended + sum(training.step for _, training in self.running)) / total)
+
+    def begin(self) -> bool:
+        """Begin to train more networks, as far as there is room; return whether some still wait."""
+        while self.begun < len(self.arguments) and len(self.running) < WINDOW * self.threads:
+            i, own = self.begun, self.arguments[self.begun]
+            training = steps_of(own, 1, fixed=True)
+            run = Run(own, self.owners[i], training, self.histories[i], f"networks[{i}]: ")
+            self.begun += 1
+            self.running.append((run, training))
+            run.begin()
+        return self.begun < len(self.arguments)
+
+    def run(self) -> None:
+        """Run steps of the networks that have begun, and record them."""
+        going = [(run, training) for run, training in self.running if run.goes_on]
+        if going:
+            slices = [(training, *run.next_slice(training)) for run, training in going]
+            run_many(slices, self.threads, self.fixed, self.begun < len(self.arguments))
+        for run, training in self.running:
+            run.record(training.step)
+            if not run.goes_on:
+                run.complete()
+                run.close()
+                self.steps_of_ended += training.step
+        self.running = [(run, training) for run, training in self.running if run.goes_on]
+
+    def close(self) -> None:
+        """Store what is known of the networks that have begun, and leave the others as they were."""
+        for run, _ in self.running:
+            run.close()
+        for own, built in zip(self.arguments[self.begun :], self.built[self.begun :], strict=False):
+            if built:
+                own.network.unbuild()
