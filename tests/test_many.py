@@ -251,9 +251,8 @@ def test_fewer_networks_than_threads_use_more_threads_each(fixed):
     assert_same(nets, alone, histories, expected)
     for history in histories:
         assert set(history.threads) <= {1, 2, 4}
-    if fixed:  # the second is soon alone
-        assert histories[0].threads == {2: 10}
-        assert set(histories[1].threads) == {2, 4}
+    if fixed:  # one of them is soon alone
+        assert {threads for history in histories for threads in history.threads} == {2, 4}
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc/self/task")
