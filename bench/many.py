@@ -176,11 +176,8 @@ class Joblib:
     """`MLPClassifier.fit` for one epoch on as many rows as the steps need, in the processes of joblib."""
 
     def __init__(self, workload: Workload, data: Data, initial: list[Parameters], threads: int) -> None:
-        from joblib import Parallel
-
-        self.workload, self.data = workload, data
+        self.workload, self.data, self.threads = workload, data, threads
         self.networks = min(len(initial), SKLEARN_NETWORKS)
-        self.parallel = Parallel(n_jobs=threads)
 
     def prepare(self, steps: int) -> None:
         """Start the processes."""
@@ -188,11 +185,13 @@ class Joblib:
 
     def run(self, steps: int) -> None:
         """Train all networks, from initial parameters of their own."""
-        from joblib import delayed
+        from joblib import Parallel, delayed, parallel_config
 
         rows = steps * self.workload.batch
         x, y = self.data.x[:rows], self.data.y[:rows]
-        self.parallel(delayed(fit_classifier)(self.workload, x, y, seed) for seed in range(self.networks))
+        with parallel_config("loky", inner_max_num_threads=1):  # threads of BLAS, in each process
+            parallel = Parallel(n_jobs=self.threads)
+        parallel(delayed(fit_classifier)(self.workload, x, y, seed) for seed in range(self.networks))
 
 
 def fit_classifier(workload: Workload, x: np.ndarray, y: np.ndarray, seed: int) -> Any:

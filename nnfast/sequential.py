@@ -1366,6 +1366,8 @@ def fit_many(
     >>> rates[accuracy.argmax()]
     0.1
     """
+    from nnfast.training import many
+
     owners = as_tuple("networks", networks, "networks")
     if not owners:
         raise ValueError("networks must not be empty")
@@ -1378,7 +1380,7 @@ def fit_many(
             raise ValueError(
                 f"networks must be different objects, but networks[{i}] is networks[{first}]: use net.copy()"
             )
-    arguments = training.arguments_of_many(
+    arguments = many.arguments_of_many(
         [net._network for net in owners], training.Given(x, y, validation_data),
         rows=rows, validation_rows=validation_rows,
         each={
@@ -1387,4 +1389,4 @@ def fit_many(
         },
         shared={"gradient": "backpropagation", "metrics": metrics, "verbose": verbose, "callbacks": callbacks},
     )  # fmt: skip
-    return training.fit_many(arguments, owners)
+    return many.fit_many(arguments, owners)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,11 @@ from nnfast.training.arguments import FitArguments, Given
 from nnfast.training.history import History
 from nnfast.training.loop import Run, build, steps_of
 
-WINDOW = 16  # networks for each thread that have memory for training at the same time
+# Networks that have memory for training at the same time: so many for each thread, and more where they end so soon that
+# starting and joining threads would cost much, in particular beside other programs, as long as they have few rows.
+WINDOW = 16
+SHORT = 0.05  # seconds
+ROW_NUMBERS = 2**23  # of all these networks: 64 MB
 
 
 # ---- arguments
@@ -161,6 +166,8 @@ class _Many:
     def __init__(self, arguments: Sequence[FitArguments], owners: Sequence[Any], histories: Sequence[History]) -> None:
         self.arguments, self.owners, self.histories = arguments, owners, histories
         self.threads, self.fixed = allowed_threads()
+        self.window = WINDOW * self.threads
+        self.largest_window = max(self.window, ROW_NUMBERS // max(own.n for own in arguments))
         self.begun = 0
         self.running: list[tuple[Run, Training]] = []
         self.steps_of_ended = 0
@@ -186,7 +193,7 @@ class _Many:
 
     def begin(self) -> bool:
         """Begin to train more networks, as far as there is room; return whether some still wait."""
-        while self.begun < len(self.arguments) and len(self.running) < WINDOW * self.threads:
+        while self.begun < len(self.arguments) and len(self.running) < self.window:
             i, own = self.begun, self.arguments[self.begun]
             training = steps_of(own, 1, fixed=True)
             run = Run(own, self.owners[i], training, self.histories[i], f"networks[{i}]: ")
@@ -200,7 +207,10 @@ class _Many:
         going = [(run, training) for run, training in self.running if run.goes_on]
         if going:
             slices = [(training, *run.next_slice(training)) for run, training in going]
+            begin = perf_counter()
             run_many(slices, self.threads, self.fixed, self.begun < len(self.arguments))
+            if perf_counter() - begin < SHORT:
+                self.window = min(2 * self.window, self.largest_window)
         for run, training in self.running:
             run.record(training.step)
             if not run.goes_on:
