@@ -21,7 +21,7 @@ from libc.string cimport memcpy, memset
 from nnfast.kernels.arrays cimport bitgen_t, fill_hyperparameters, generator_of, shuffle_order
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    IDENTITY, MAX_MOMENTS, Kernels, LossSpec, Optimizer, SUM_BLOCK, Targets, advance, from_logits, keeps, mixes,
+    IDENTITY, MAX_MOMENTS, NARROW, Kernels, LossSpec, Optimizer, SUM_BLOCK, Targets, advance, from_logits, keeps, mixes,
     MetricSpec, is_count, noise_key, over_classes, over_elements,
 )
 

@@ -317,10 +317,6 @@ cdef inline void scale_row(Py_ssize_t n, real factor, real* y) noexcept nogil:
 # With few columns a vector along a row would be mostly idle. There, VW rows are transposed so that vectors run across
 # them and each lane holds one row: the order of a row's sums depends only on n, and its bits are the same in any batch.
 
-cdef enum:
-    NARROW = 32  # columns at most
-
-
 cdef void turn_rows(
         Py_ssize_t rows, Py_ssize_t n, const real* x, Py_ssize_t ldx, bint behind, vreal* columns
 ) noexcept nogil:
@@ -371,18 +367,35 @@ cdef inline vreal exp_columns(Py_ssize_t n, vreal* columns, vreal* top) noexcept
     return total
 
 
+cdef inline void softmax_columns(Py_ssize_t n, vreal* columns) noexcept nogil:
+    cdef vreal top, factor
+    cdef Py_ssize_t j
+    factor = vset(<real>1)/exp_columns(n, columns, &top)
+    for j in range(n):
+        columns[j] = columns[j]*factor
+
+
+cdef inline void log_softmax_columns(Py_ssize_t n, vreal* columns) noexcept nogil:
+    cdef vreal top = columns[0], total = vzero(), log_sum
+    cdef Py_ssize_t j
+    for j in range(1, n):
+        top = vmax(columns[j], top)
+    for j in range(n):
+        total = total + vexp(columns[j] - top)
+    log_sum = vlog(total)
+    for j in range(n):
+        columns[j] = (columns[j] - top) - log_sum
+
+
 cdef void softmax_narrow(
         Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, real* y, Py_ssize_t ldy
 ) noexcept nogil:
     cdef vreal columns[NARROW + MAX_VW]
-    cdef vreal top, factor
-    cdef Py_ssize_t i = 0, j, rows
+    cdef Py_ssize_t i = 0, rows
     while i < m:
         rows = min(m - i, <Py_ssize_t>VW)
         turn_rows(rows, n, x + i*ldx, ldx, i + rows < m, columns)
-        factor = vset(<real>1)/exp_columns(n, columns, &top)
-        for j in range(n):
-            columns[j] = columns[j]*factor
+        softmax_columns(n, columns)
         turn_columns(rows, n, columns, y + i*ldy, ldy)
         i += rows
 
@@ -430,20 +443,11 @@ cdef void log_softmax_narrow(
         Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, real* y, Py_ssize_t ldy
 ) noexcept nogil:
     cdef vreal columns[NARROW + MAX_VW]
-    cdef vreal top, total, log_sum
-    cdef Py_ssize_t i = 0, j, rows
+    cdef Py_ssize_t i = 0, rows
     while i < m:
         rows = min(m - i, <Py_ssize_t>VW)
         turn_rows(rows, n, x + i*ldx, ldx, i + rows < m, columns)
-        top = columns[0]
-        for j in range(1, n):
-            top = vmax(columns[j], top)
-        total = vzero()
-        for j in range(n):
-            total = total + vexp(columns[j] - top)
-        log_sum = vlog(total)
-        for j in range(n):
-            columns[j] = (columns[j] - top) - log_sum
+        log_softmax_columns(n, columns)
         turn_columns(rows, n, columns, y + i*ldy, ldy)
         i += rows
 

@@ -225,6 +225,7 @@ cdef inline void dots(
     cdef real rest[4*VW]
     cdef real sums[4*4*VW]
     cdef Py_ssize_t r, k, whole = K//VW*VW
+    cdef vint last = vbefore(K - whole)
     cdef int q
     for q in range(MR):
         vstore(rest + q*VW, vzero())
@@ -240,14 +241,22 @@ cdef inline void dots(
             for q in range(MR*T):
                 c[q] = vfma(vload(A + q//T*ar + k), b[q%T], c[q])
             k += VW
-        for q in range(MR*T):
-            c[q] = vfma(vload(rest + q//T*VW), vload(B + q%T*ldb + whole), c[q])
+        if whole < K:
+            for q in range(MR*T):  # lanes past the end keep the sign of a zero
+                c[q] = vselect(last, vfma(vload(rest + q//T*VW), vload(B + q%T*ldb + whole), c[q]), c[q])
         for q in range(MR*T):
             vstore(sums + q*VW, c[q])
         for q in range(MR*T):
             C[q//T*ldc + q%T] = vsum(vload(sums + q*VW))
         A += MR*ar
         C += MR*ldc
+
+
+cdef inline Py_ssize_t dotted_columns(Py_ssize_t K, Py_ssize_t n) noexcept nogil:
+    """How many of the last columns of a product are dot products: depends on shapes only, because these sums have a
+    different order."""
+    cdef Py_ssize_t tail = n % VW
+    return tail if tail <= VW//4 and 8*VW <= K and tail*(K + VW) <= PACKED else 0
 
 
 cdef void narrow_tail(
@@ -379,7 +388,7 @@ cdef void matmul(
         Py_ssize_t m, Py_ssize_t n, Py_ssize_t K, const real* A, Py_ssize_t ar, Py_ssize_t ak, const real* B,
         Py_ssize_t bk, Py_ssize_t bc, real* C, Py_ssize_t ldc, bint accumulate
 ) noexcept nogil:
-    cdef Py_ssize_t i, k = 0, r, rows, few, step, tail = n % VW
+    cdef Py_ssize_t i, k = 0, r, rows, few, step, tail = n % VW, dotted
     if K == 0 and not accumulate:  # an empty sum
         for i in range(m):
             memset(C + i*ldc, 0, <size_t>n*sizeof(real))
@@ -387,9 +396,11 @@ cdef void matmul(
     if ar == 1 and bc == 1 and 0 < tail <= VW//2 and m >= 4*VW:
         n -= tail
         turned(m, tail, K, A, ak, B + n, bk, C + n, ldc, accumulate)
-    elif ak == 1 and bc == 1 and not accumulate and 0 < tail <= VW//4 and 8*VW <= K and tail*(K + VW) <= PACKED:
-        n -= tail  # depends on shapes only, because these sums have a different order
-        narrow_tail(m, <int>tail, K, A, ar, B + n, bk, C + n, ldc)
+    elif ak == 1 and bc == 1 and not accumulate:
+        dotted = dotted_columns(K, n)
+        n -= dotted
+        if dotted:
+            narrow_tail(m, <int>dotted, K, A, ar, B + n, bk, C + n, ldc)
     if K == 1 and bc == 1 and not accumulate:
         one_term(m, n, A, ar, B, C, ldc)
         return
