@@ -89,8 +89,8 @@ def test_every_activation(activation, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_layers_that_do_nothing_or_have_no_weights(dtype):
     layers = [
-        nf.Dropout(0.5), nf.Dense(7), nf.Activation("tanh"), nf.GaussianNoise(1.0), nf.Dense(3), nf.Activation("softmax"),
-        nf.Dropout(0.5),
+        nf.Dropout(0.5), nf.Dense(7), nf.Activation("tanh"), nf.GaussianNoise(1.0), nf.Dense(3),
+        nf.Activation("softmax"), nf.Dropout(0.5),
     ]  # fmt: skip
     net = nf.Sequential(layers, input_shape=5, dtype=dtype, loss="mean_squared_error", seed=1)
     assert not wrong_batches(net, random_rows(np.random.default_rng(0), net, 300))

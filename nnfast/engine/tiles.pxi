@@ -25,8 +25,8 @@ cdef struct TileJob:
     bint failed
 
 
-# Where all layers are narrow, a batch goes through the network in blocks of rows that are stored by columns: vectors down
-# the rows are full, and softmax needs no transposing. A row gives the same bits both ways.
+# Where all layers are narrow, a batch goes through the network in blocks of rows that are stored by columns: vectors
+# down the rows are full, and softmax needs no transposing. A row gives the same bits both ways.
 
 cdef enum:
     TURNED_WIDTH = 64    # maximum columns
