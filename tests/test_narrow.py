@@ -50,19 +50,25 @@ def wrong_batches(net, x, batches=BATCHES):
     ]  # fmt: skip
 
 
+def wrong_training(net, x, batches):
+    """The sizes of batches in which training, which stores rows by rows, computes other outputs than `predict`."""
+    return [m for m in batches if not same_bits(net.forward(x[:m]), net.predict(x[:m]))]
+
+
 def failures():
     """Single layers of up to 20 outputs, and networks of several layers: those with wrong bits."""
     rng = np.random.default_rng(12)
     found = []
     for dtype in DTYPES:
         shapes = [(n_in, [n_out]) for n_out in range(1, 21) for n_in in (1, 2, 3, 7, 15, 16, 17, 33, 40)]
-        shapes += [(64, [n_out]) for n_out in (1, 2, 5, 17, 64)]  # columns that are dot products at some levels
+        shapes += [(64, [n_out]) for n_out in (1, 2, 3, 4, 5, 6, 8, 17, 22, 64)]  # columns that are dot products at some levels
         shapes += [(int(rng.integers(1, WIDEST + 1)), rng.integers(1, WIDEST + 1, 3).tolist()) for _ in range(30)]
         shapes += [(3, [8, 2]), (13, [37, 29, 3]), (4, [64, 64, 2]), (WIDEST, [WIDEST, 33])]
         for n_in, units in shapes:
             net = random_net(rng, dtype, n_in, units)
             batches = rng.choice(BATCHES, 4)
-            if wrong := wrong_batches(net, random_rows(rng, net, int(batches.max())), batches):
+            x = random_rows(rng, net, int(batches.max()))
+            if wrong := wrong_batches(net, x, batches) + wrong_training(net, x, batches):
                 found.append((dtype, n_in, units, [layer.activation for layer in net.layers], wrong))
     return found
 
@@ -112,11 +118,11 @@ def test_evaluate_and_training_compute_what_predict_computes(units, dtype):
     rng = np.random.default_rng(5)
     net = random_net(rng, dtype, 4, units, "softmax")
     net = nf.Sequential(net.layers, input_shape=4, dtype=dtype, loss="cross_entropy", seed=2)
-    x, y = random_rows(rng, net, 100), rng.integers(0, units[-1], 100)
+    x, y = random_rows(rng, net, 300), rng.integers(0, units[-1], 300)
     p = net.predict(x)
-    assert same_bits(net.forward(x), p)
+    assert not wrong_training(net, x, BATCHES)
     assert net.evaluate(x, y)["accuracy"] == np.mean(p.argmax(axis=1) == y)
-    np.testing.assert_allclose(net.loss(x, y), -np.log(p[np.arange(100), y].astype(np.float64)).mean(), rtol=1e-5)
+    np.testing.assert_allclose(net.loss(x, y), -np.log(p[np.arange(300), y].astype(np.float64)).mean(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

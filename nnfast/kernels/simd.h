@@ -267,6 +267,24 @@ INLINE void vtranspose(vreal *v) {
 #endif
 }
 
+/* Lane i of the result is vsum(v[i]), for VW vectors: the blocks that `vtranspose` would swap are added at once. */
+#define ADD_BLOCKS(bit) \
+    for (int i = 0; i < bit; i++) \
+        v[i] = __builtin_shufflevector(v[i], v[i | bit], LOW_##bit) + __builtin_shufflevector(v[i], v[i | bit], HIGH_##bit);
+INLINE vreal vsums(vreal *v) {
+#if LANES >= 16
+    ADD_BLOCKS(8)
+#endif
+#if LANES >= 8
+    ADD_BLOCKS(4)
+#endif
+#if LANES >= 4
+    ADD_BLOCKS(2)
+#endif
+    ADD_BLOCKS(1)
+    return v[0];
+}
+
 /* Adding 1.5 * 2^mantissa rounds to the nearest integer and leaves that integer in the low bits. */
 #define ROUND_MAGIC ((real)(3LL << (MANTISSA_BITS - 1)))
 INLINE vreal vround(vreal v) {
