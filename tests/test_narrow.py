@@ -61,7 +61,7 @@ def failures():
     found = []
     for dtype in DTYPES:
         shapes = [(n_in, [n_out]) for n_out in range(1, 21) for n_in in (1, 2, 3, 7, 15, 16, 17, 33, 40)]
-        shapes += [(64, [n_out]) for n_out in (1, 2, 3, 4, 5, 6, 8, 17, 22, 64)]  # columns that are dot products at some levels
+        shapes += [(64, [n_out]) for n_out in (1, 2, 3, 4, 5, 6, 8, 17, 22, 64)]  # some columns are dot products
         shapes += [(int(rng.integers(1, WIDEST + 1)), rng.integers(1, WIDEST + 1, 3).tolist()) for _ in range(30)]
         shapes += [(3, [8, 2]), (13, [37, 29, 3]), (4, [64, 64, 2]), (WIDEST, [WIDEST, 33])]
         for n_in, units in shapes:
