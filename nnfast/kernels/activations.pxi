@@ -317,6 +317,10 @@ cdef inline void scale_row(Py_ssize_t n, real factor, real* y) noexcept nogil:
 # With few columns a vector along a row would be mostly idle. There, VW rows are transposed so that vectors run across
 # them and each lane holds one row: the order of a row's sums depends only on n, and its bits are the same in any batch.
 
+cdef enum:
+    COUPLE = 2  # columns up to which it is quicker to move elements one by one
+
+
 cdef void turn_rows(
         Py_ssize_t rows, Py_ssize_t n, const real* x, Py_ssize_t ldx, bint behind, vreal* columns
 ) noexcept nogil:
@@ -324,6 +328,11 @@ cdef void turn_rows(
     cdef vreal v[MAX_VW]
     cdef Py_ssize_t j = 0, q
     cdef Py_ssize_t free = 0 if ldx < VW else rows if behind else rows - 1  # rows that may be read past their end
+    if n <= COUPLE and rows == VW:
+        for j in range(n):
+            for q in range(VW):
+                (<real*>columns)[j*VW + q] = x[q*ldx + j]
+        return
     while j < n:
         for q in range(VW):
             if q >= rows:
@@ -338,10 +347,15 @@ cdef void turn_rows(
         j += VW
 
 
-cdef void turn_columns(Py_ssize_t rows, Py_ssize_t n, vreal* columns, real* y, Py_ssize_t ldy) noexcept nogil:
+cdef void turn_columns(Py_ssize_t rows, Py_ssize_t n, const vreal* columns, real* y, Py_ssize_t ldy) noexcept nogil:
     """Store the columns as rows."""
     cdef vreal v[MAX_VW]
     cdef Py_ssize_t j = 0, q
+    if n <= COUPLE:
+        for j in range(n):
+            for q in range(rows):
+                y[q*ldy + j] = (<const real*>columns)[j*VW + q]
+        return
     while j < n:
         for q in range(VW):
             v[q] = columns[j + q]
