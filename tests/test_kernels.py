@@ -1282,6 +1282,23 @@ def test_dense_is_its_parts(activation, dtype, m, k, n):
     np.testing.assert_array_equal(kernels.dense(x, w, b, activation), expected)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 9, 10, 31, 32, 33])
+@pytest.mark.parametrize(("loss", "kind"), LOSS_TARGETS)
+def test_a_row_has_the_same_loss_alone_and_in_any_batch(loss, kind, n, dtype):
+    """Also where few columns are computed with vectors across the rows. The average divides by a power of two."""
+    rng = np.random.default_rng(n)
+    x, t = predictions_of(loss, rng, dtype, 32, n), targets_of(loss, rng, dtype, 32, n)
+    t = labels(rng, 32, n) if kind == "labels" else np.asarray(one_hot(x, t), dtype)
+    value, backward = getattr(kernels, loss), getattr(kernels, f"{loss}_backward")
+    whole = 32 * backward(x, t)
+    for first, last in ((0, 1), (7, 8), (31, 32), (3, 5), (28, 32), (1, 17), (13, 29)):
+        part = (last - first) * backward(x[first:last], t[first:last])
+        np.testing.assert_array_equal(part, whole[first:last])
+    rows = np.array([value(x[i : i + 1], t[i : i + 1]) for i in range(32)], np.float64)
+    assert_close(value(x, t), rows.mean(), scale=np.abs(rows).mean())
+
+
 # ---- bad input
 
 

@@ -511,7 +511,9 @@ def test_numerical_training_with_weights(name):
     assert_close(
         numerical.step_loss, twin.fit(X, y, **arguments).step_loss, scale=10.0 + np.zeros(3), kind="difference"
     )
-    assert_close(net.flat_params, twin.flat_params, scale=1.0 + 0 * net.flat_params, kind="difference")
+    # where the loss has no curvature, rounding alone determines some of the h
+    kind = "rough difference" if name in ("mean_absolute_error", "hinge", "quantile") else "difference"
+    assert_close(net.flat_params, twin.flat_params, scale=1.0 + 0 * net.flat_params, kind=kind)
 
 
 @by_loss

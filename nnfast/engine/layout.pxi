@@ -46,7 +46,7 @@ cdef int lay_out(Plan* plan, stages, list layout, list owners, list statistics_l
     plan.n_in, plan.n_out = plan.stages[0].n_in, n_out
     plan.n_parameters = offset
     plan.width, plan.keep_width, plan.column_width = width, keep, columns
-    plan.tile_rows = min(max(TILE_BYTES//(plan.tile_ld*plan.z)//12*12, 12), 240)
+    choose_tile(plan)
     find_learning(plan)
     link_adds(plan)
     share_slots(plan)

@@ -64,7 +64,7 @@ cdef struct Plan:
     Py_ssize_t width      # of the activations of one row, all stages
     Py_ssize_t keep_width, column_width
     Py_ssize_t scratch    # bytes for each thread, as much as the stage with the largest needs
-    Py_ssize_t tile_rows, tile_ld
+    Py_ssize_t tile_rows, tile_ld, turned_rows
     int n_slots           # of a tile
     int input_adds        # the first ADD that takes the input
     int first_learned, first_trained  # stages with parameters, and with parameters that are not frozen

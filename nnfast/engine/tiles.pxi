@@ -27,8 +27,55 @@ cdef struct TileJob:
     bint failed
 
 
+# Where all layers are narrow, a batch goes through the network in blocks of rows that are stored by columns: vectors
+# down the rows are full, and softmax needs no transposing. A row gives the same bits both ways.
+
+cdef enum:
+    TURNED_WIDTH = 64    # maximum columns
+    TURNED_ROWS = 256    # maximum rows of a block
+    TURNED_BYTES = 16384  # maximum bytes of a layer's activations of a block, unless four vectors of rows need more
+    TURNED_LEAST = 4     # fewer rows leave most of a vector empty
+
+
+cdef inline bint turns(const Stage* stage) noexcept nogil:
+    if mixes(stage.function) and stage.n_out > NARROW:
+        return False
+    return is_kind(stage, DENSE) or is_kind(stage, ACTIVATION) or stage.kind.random
+
+
+cdef void choose_tile(Plan* plan) noexcept nogil:
+    """Set the rows of a tile of `predict`, and of a block that is stored by columns: 0 where not all layers are
+    narrow."""
+    cdef Py_ssize_t widest = plan.n_in, grain = 4*plan.K.vector_width
+    cdef int s
+    plan.turned_rows = 0
+    plan.tile_rows = min(max(TILE_BYTES//(plan.tile_ld*plan.z)//12*12, <Py_ssize_t>12), <Py_ssize_t>240)
+    for s in range(plan.n_stages):
+        if not turns(&plan.stages[s]):
+            return
+        widest = max(widest, plan.stages[s].n_out)
+    if widest > TURNED_WIDTH:
+        return
+    plan.turned_rows = min(max(TURNED_BYTES//(widest*plan.z)//grain, <Py_ssize_t>1)*grain, <Py_ssize_t>TURNED_ROWS)
+    plan.tile_rows = TURNED_ROWS//plan.turned_rows*plan.turned_rows
+
+
+# A tile: slots for the outputs of stages, what stages need for a while, and two blocks stored by columns.
+
+cdef inline Py_ssize_t scratch_in_tile(const Plan* plan) noexcept nogil:
+    return plan.n_slots*plan.tile_rows*plan.tile_ld*plan.z
+
+
+cdef inline Py_ssize_t blocks_in_tile(const Plan* plan) noexcept nogil:
+    return scratch_in_tile(plan) + plan.scratch
+
+
+cdef inline Py_ssize_t block_bytes(const Plan* plan) noexcept nogil:
+    return TURNED_WIDTH*plan.turned_rows*plan.z
+
+
 cdef size_t tile_bytes(const Plan* plan) noexcept nogil:
-    return <size_t>(plan.n_slots*plan.tile_rows*plan.tile_ld*plan.z + plan.scratch + ALIGNMENT)
+    return <size_t>(blocks_in_tile(plan) + 2*block_bytes(plan) + ALIGNMENT)
 
 
 cdef void* take_tile(const Plan* plan, void** pool) noexcept nogil:
@@ -55,6 +102,44 @@ cdef inline char* slot_of(const Plan* plan, char* tile, const Stage* stage) noex
     return tile + stage.slot*plan.tile_rows*plan.tile_ld*plan.z
 
 
+cdef void forward_turned(
+        const Plan* plan, const char* parameters, bint linear, Py_ssize_t m, const char* x, char* tile, char* out,
+        Py_ssize_t ldo
+) noexcept nogil:
+    """Run all stages for `m` rows, a block of rows at a time."""
+    cdef Py_ssize_t first = 0, rows
+    while first < m:
+        rows = min(plan.turned_rows, m - first)
+        forward_block(
+            plan, parameters, linear, rows, x + first*plan.n_in*plan.z, tile, out + first*ldo*plan.z, ldo,
+            (rows + plan.K.vector_width - 1)//plan.K.vector_width*plan.K.vector_width
+        )
+        first += rows
+
+
+cdef void forward_block(
+        const Plan* plan, const char* parameters, bint linear, Py_ssize_t m, const char* x, char* tile, char* out,
+        Py_ssize_t ldo, Py_ssize_t ld
+) noexcept nogil:
+    cdef const Stage* stage
+    cdef char* columns = tile + blocks_in_tile(plan)
+    cdef char* other = columns + block_bytes(plan)
+    cdef int s, function
+    plan.K.turn(m, plan.n_in, x, plan.n_in, columns, ld)
+    for s in range(plan.n_stages):
+        stage = &plan.stages[s]
+        function = IDENTITY if linear and s == plan.n_stages - 1 else stage.function
+        if is_kind(stage, DENSE):
+            plan.K.dense_turned(
+                m, stage.n_in, stage.n_out, columns, ld, array_of(plan, parameters, stage, W),
+                array_of(plan, parameters, stage, BIAS), function, stage.alpha, other, ld
+            )
+            columns, other = other, columns
+        elif is_kind(stage, ACTIVATION):  # what is random does nothing outside of training
+            plan.K.apply_turned(function, stage.alpha, m, stage.n_out, columns, ld, columns, ld)
+    plan.K.turn_back(m, plan.n_out, columns, ld, out, ldo)
+
+
 cdef void forward_tile(
         const Plan* plan, const char* parameters, const char* statistics, bint linear, Py_ssize_t m, const char* x,
         char* tile, char* out, Py_ssize_t ldo
@@ -63,13 +148,16 @@ cdef void forward_tile(
     cdef Rows rows
     cdef const Stage* stage
     cdef int s, last = plan.n_stages - 1
+    if plan.turned_rows > 0 and m >= TURNED_LEAST:
+        forward_turned(plan, parameters, linear, m, x, tile, out, ldo)
+        return
     rows.plan = plan
     rows.parameters = parameters
     rows.statistics = statistics
     rows.linear = False
     rows.m = m
     rows.x, rows.ldx = x, plan.n_in
-    rows.scratch = tile + plan.n_slots*plan.tile_rows*plan.tile_ld*plan.z
+    rows.scratch = tile + scratch_in_tile(plan)
     for s in range(plan.n_stages):
         stage = &plan.stages[s]
         if is_kind(stage, ADD):

@@ -318,7 +318,7 @@ cdef inline void scale_row(Py_ssize_t n, real factor, real* y) noexcept nogil:
 # them and each lane holds one row: the order of a row's sums depends only on n, and its bits are the same in any batch.
 
 cdef enum:
-    NARROW = 32  # columns at most
+    COUPLE = 2  # columns up to which it is quicker to move elements one by one
 
 
 cdef void turn_rows(
@@ -328,6 +328,11 @@ cdef void turn_rows(
     cdef vreal v[MAX_VW]
     cdef Py_ssize_t j = 0, q
     cdef Py_ssize_t free = 0 if ldx < VW else rows if behind else rows - 1  # rows that may be read past their end
+    if n <= COUPLE and rows == VW:
+        for j in range(n):
+            for q in range(VW):
+                (<real*>columns)[j*VW + q] = x[q*ldx + j]
+        return
     while j < n:
         for q in range(VW):
             if q >= rows:
@@ -342,10 +347,15 @@ cdef void turn_rows(
         j += VW
 
 
-cdef void turn_columns(Py_ssize_t rows, Py_ssize_t n, vreal* columns, real* y, Py_ssize_t ldy) noexcept nogil:
+cdef void turn_columns(Py_ssize_t rows, Py_ssize_t n, const vreal* columns, real* y, Py_ssize_t ldy) noexcept nogil:
     """Store the columns as rows."""
     cdef vreal v[MAX_VW]
     cdef Py_ssize_t j = 0, q
+    if n <= COUPLE:
+        for j in range(n):
+            for q in range(rows):
+                y[q*ldy + j] = (<const real*>columns)[j*VW + q]
+        return
     while j < n:
         for q in range(VW):
             v[q] = columns[j + q]
@@ -371,18 +381,35 @@ cdef inline vreal exp_columns(Py_ssize_t n, vreal* columns, vreal* top) noexcept
     return total
 
 
+cdef inline void softmax_columns(Py_ssize_t n, vreal* columns) noexcept nogil:
+    cdef vreal top, factor
+    cdef Py_ssize_t j
+    factor = vset(<real>1)/exp_columns(n, columns, &top)
+    for j in range(n):
+        columns[j] = columns[j]*factor
+
+
+cdef inline void log_softmax_columns(Py_ssize_t n, vreal* columns) noexcept nogil:
+    cdef vreal top = columns[0], total = vzero(), log_sum
+    cdef Py_ssize_t j
+    for j in range(1, n):
+        top = vmax(columns[j], top)
+    for j in range(n):
+        total = total + vexp(columns[j] - top)
+    log_sum = vlog(total)
+    for j in range(n):
+        columns[j] = (columns[j] - top) - log_sum
+
+
 cdef void softmax_narrow(
         Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, real* y, Py_ssize_t ldy
 ) noexcept nogil:
     cdef vreal columns[NARROW + MAX_VW]
-    cdef vreal top, factor
-    cdef Py_ssize_t i = 0, j, rows
+    cdef Py_ssize_t i = 0, rows
     while i < m:
         rows = min(m - i, <Py_ssize_t>VW)
         turn_rows(rows, n, x + i*ldx, ldx, i + rows < m, columns)
-        factor = vset(<real>1)/exp_columns(n, columns, &top)
-        for j in range(n):
-            columns[j] = columns[j]*factor
+        softmax_columns(n, columns)
         turn_columns(rows, n, columns, y + i*ldy, ldy)
         i += rows
 
@@ -430,20 +457,11 @@ cdef void log_softmax_narrow(
         Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, real* y, Py_ssize_t ldy
 ) noexcept nogil:
     cdef vreal columns[NARROW + MAX_VW]
-    cdef vreal top, total, log_sum
-    cdef Py_ssize_t i = 0, j, rows
+    cdef Py_ssize_t i = 0, rows
     while i < m:
         rows = min(m - i, <Py_ssize_t>VW)
         turn_rows(rows, n, x + i*ldx, ldx, i + rows < m, columns)
-        top = columns[0]
-        for j in range(1, n):
-            top = vmax(columns[j], top)
-        total = vzero()
-        for j in range(n):
-            total = total + vexp(columns[j] - top)
-        log_sum = vlog(total)
-        for j in range(n):
-            columns[j] = (columns[j] - top) - log_sum
+        log_softmax_columns(n, columns)
         turn_columns(rows, n, columns, y + i*ldy, ldy)
         i += rows
 

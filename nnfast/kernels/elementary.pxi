@@ -37,6 +37,7 @@ cdef extern from "simd.h" nogil:
     vreal vcopysign(vreal, vreal)
     bint vany(vint)
     real vsum(vreal)
+    vreal vsums(vreal*)
     real vtop(vreal)
     real vfirst(vreal)
     vreal vsqrt(vreal)

@@ -6,6 +6,7 @@ include "losses.pxi"
 include "metrics.pxi"
 include "matmul.pxi"
 include "dense.pxi"
+include "turned.pxi"
 include "optimizers.pxi"
 include "elementwise.pxi"
 include "noise.pxi"
@@ -24,6 +25,10 @@ kernels.loss = kernel_loss
 kernels.score = kernel_score
 kernels.matmul = kernel_matmul
 kernels.dense = kernel_dense
+kernels.turn = kernel_turn
+kernels.turn_back = kernel_turn_back
+kernels.dense_turned = kernel_dense_turned
+kernels.apply_turned = kernel_apply_turned
 kernels.dense_backward_input = kernel_dense_backward_input
 kernels.dense_backward_weights = kernel_dense_backward_weights
 kernels.dense_backward_bias = kernel_dense_backward_bias

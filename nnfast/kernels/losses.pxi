@@ -417,63 +417,158 @@ cdef inline double sum_of_logs(Py_ssize_t n, const real* t) noexcept nogil:
     return total
 
 
-cdef void softmax_cross_entropy_narrow(
-        Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, const Targets* targets, double smoothing, real scale,
-        double* row_loss, real* gradient, Py_ssize_t ldg
+# The same losses of few columns, with vectors across rows as in `softmax_narrow`: which way it is depends only on the loss
+# and n.
+
+cdef inline vreal row_factors(const double* weights, Py_ssize_t first, Py_ssize_t rows, double scale) noexcept nogil:
+    """The factor of each row's gradient."""
+    cdef vreal factor = vset(<real>scale)
+    cdef Py_ssize_t q
+    if weights != NULL:
+        for q in range(rows):
+            (<real*>&factor)[q] = <real>(scale*weights[first + q])
+    return factor
+
+
+cdef inline void store_row_losses(
+        const double* weights, Py_ssize_t first, Py_ssize_t rows, vreal losses, double* row_loss
 ) noexcept nogil:
-    """The same for few classes and labels, with vectors across rows. An invalid label makes its row's loss NaN."""
+    cdef real lanes[MAX_VW]
+    cdef Py_ssize_t q
+    vstore(lanes, losses)
+    for q in range(rows):
+        row_loss[first + q] = lanes[q] if weights == NULL else lanes[q]*weights[first + q]
+
+
+cdef void softmax_cross_entropy_narrow(
+        const LossSpec* loss, Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, const Targets* targets,
+        double scale, double* row_loss, real* gradient, Py_ssize_t ldg
+) noexcept nogil:
+    """log(sum(exp(x))) sum(t) - sum(t x), and softmax(x) sum(t) - t. An invalid label makes its row's loss NaN."""
     cdef vreal columns[NARROW + MAX_VW]
-    cdef vreal top, total, losses, below = vzero(), factor = vset(scale)
-    cdef real at[MAX_VW]
-    cdef real* lanes = <real*>columns
-    cdef real* factors = <real*>&factor
-    cdef real keep = <real>(1 - smoothing), share = <real>(smoothing/n)
-    cdef Py_ssize_t i = 0, j, q, rows
-    cdef int64_t label
+    cdef vreal t[NARROW + MAX_VW]
+    cdef vreal top, total, at, weight, losses, factor, invalid = vzero()
+    cdef bint smooths = loss.kind == SOFTMAX_CROSS_ENTROPY and loss.a != 0
+    cdef double smoothing = loss.a if smooths else 0
+    cdef vreal keep = vset(<real>(1 - smoothing)), share = vset(<real>(smoothing/n))
+    cdef Py_ssize_t i = 0, j, rows
     while i < m:
         rows = min(m - i, <Py_ssize_t>VW)
         turn_rows(rows, n, x + i*ldx, ldx, i + rows < m, columns)
-        for q in range(VW):
-            label = targets.labels[i + q] if q < rows else 0
-            at[q] = lanes[label*VW + q] if 0 <= label < n else <real>NAN
-        if smoothing != 0:
-            below = columns_below(n, columns)
+        if targets.labels == NULL:
+            turn_rows(rows, n, <const real*>targets.values + i*targets.ld, targets.ld, i + rows < m, t)
+        else:
+            invalid = turn_labels(rows, n, targets.labels + i, t)
+        top = columns[0]
+        for j in range(1, n):
+            top = vmax(columns[j], top)
+        at = weight = vzero()
+        losses = invalid
+        for j in range(n):
+            if loss.kind == SOFTMAX_KL_DIVERGENCE and row_loss != NULL:
+                losses = losses + vnonzero(t[j], vlog(t[j]))
+            weight = weight + t[j]
+            if smooths:
+                t[j] = vfma(keep, t[j], share)
+            # an impossible class (logit -inf) that is not a target contributes nothing
+            at = at + vnonzero(t[j], columns[j] - top)
+        if smooths:
+            weight = vfma(keep, weight, vset(<real>smoothing))
         total = exp_columns(n, columns, &top)
         if row_loss != NULL:
-            losses = vload(at) - top
-            if smoothing != 0:
-                losses = vfma(vset(share), below, vset(keep)*losses)
-            losses = vlog(total) - losses
-            vstore(at, losses)
-            for q in range(rows):
-                row_loss[i + q] = at[q] if targets.weights == NULL else at[q]*targets.weights[i + q]
+            store_row_losses(targets.weights, i, rows, losses + (weight*vlog(total) - at), row_loss)
         if gradient != NULL:
-            if targets.weights != NULL:
-                for q in range(rows):
-                    factors[q] = <real>(scale*targets.weights[i + q])
-            total = factor/total
+            factor = row_factors(targets.weights, i, rows, scale)
+            total = factor*weight/total
             for j in range(n):
-                columns[j] = columns[j]*total
-            if smoothing != 0:
-                for j in range(n):
-                    columns[j] = columns[j] - factor*vset(share)
-            for q in range(rows):
-                label = targets.labels[i + q]
-                if 0 <= label < n:
-                    lanes[label*VW + q] -= factors[q]*keep
+                columns[j] = columns[j]*total - factor*t[j]
             turn_columns(rows, n, columns, gradient + i*ldg, ldg)
         i += rows
 
 
-cdef inline vreal columns_below(Py_ssize_t n, const vreal* columns) noexcept nogil:
-    """Sum how far each lane's numbers lie below its largest."""
-    cdef vreal top = columns[0], total = vzero()
-    cdef Py_ssize_t j
-    for j in range(1, n):
-        top = vmax(columns[j], top)
+cdef inline vreal turn_labels(Py_ssize_t rows, Py_ssize_t n, const int64_t* labels, vreal* t) noexcept nogil:
+    """Targets of 1 at each row's label and 0 elsewhere, by columns; return NaN for a row whose label is invalid, else
+    0."""
+    cdef real lanes[MAX_VW]
+    cdef vreal label
+    cdef Py_ssize_t j, q
+    for q in range(VW):  # a label may have been changed by another thread since it was checked
+        lanes[q] = <real>labels[q] if q < rows and 0 <= labels[q] < n else <real>-1
+    label = vload(lanes)
     for j in range(n):
-        total = total + (columns[j] - top)
-    return total
+        t[j] = vselect(veq(label, vset(<real>j)), vset(<real>1), vzero())
+    return vselect(vlt(label, vzero()), vset(<real>NAN), vzero())
+
+
+cdef inline void elementwise_columns(
+        int kind, const LossSpec* loss, Py_ssize_t n, vreal* x, const vreal* t, vreal factor, bint value,
+        bint has_gradient, vreal* losses
+) noexcept nogil:
+    """Write the losses of rows, and their gradient in place of `x`; `kind` is a constant."""
+    cdef vreal total = vzero(), v, a = vset(<real>loss.a), b = vset(<real>loss.b)
+    cdef Py_ssize_t j
+    for j in range(n):
+        v = x[j]
+        if kind == QUANTILE:
+            a = vset((<const real*>loss.per_output)[j])
+        if value:
+            total = total + vloss(kind, v, t[j], a, b)
+        if has_gradient:
+            x[j] = factor*vloss_backward(kind, v, t[j], a, b)
+    losses[0] = total
+
+
+cdef void elementwise_narrow(
+        const LossSpec* loss, Py_ssize_t m, Py_ssize_t n, const real* x, Py_ssize_t ldx, const Targets* targets,
+        double scale, double* row_loss, real* gradient, Py_ssize_t ldg
+) noexcept nogil:
+    cdef vreal columns[MAX_VW]
+    cdef vreal t[MAX_VW]
+    cdef vreal losses, factor
+    cdef bint value = row_loss != NULL, slope = gradient != NULL
+    cdef Py_ssize_t i = 0, rows
+    while i < m:
+        rows = min(m - i, <Py_ssize_t>VW)
+        turn_rows(rows, n, x + i*ldx, ldx, i + rows < m, columns)
+        turn_rows(rows, n, <const real*>targets.values + i*targets.ld, targets.ld, i + rows < m, t)
+        factor = row_factors(targets.weights, i, rows, scale)
+        if loss.kind == SUM_SQUARED_ERROR:
+            elementwise_columns(SUM_SQUARED_ERROR, loss, n, columns, t, factor, value, slope, &losses)
+        elif loss.kind == MEAN_SQUARED_ERROR:
+            elementwise_columns(MEAN_SQUARED_ERROR, loss, n, columns, t, factor, value, slope, &losses)
+        elif loss.kind == MEAN_ABSOLUTE_ERROR:
+            elementwise_columns(MEAN_ABSOLUTE_ERROR, loss, n, columns, t, factor, value, slope, &losses)
+        elif loss.kind == HUBER:
+            elementwise_columns(HUBER, loss, n, columns, t, factor, value, slope, &losses)
+        elif loss.kind == LOG_COSH:
+            elementwise_columns(LOG_COSH, loss, n, columns, t, factor, value, slope, &losses)
+        elif loss.kind == POISSON and loss.a != 0:
+            elementwise_columns(POISSON, loss, n, columns, t, factor, value, slope, &losses)
+        elif loss.kind == POISSON:
+            elementwise_columns(POISSON_OF_RATE, loss, n, columns, t, factor, value, slope, &losses)
+        elif loss.kind == QUANTILE:
+            elementwise_columns(QUANTILE, loss, n, columns, t, factor, value, slope, &losses)
+        elif loss.kind == HINGE:
+            elementwise_columns(HINGE, loss, n, columns, t, factor, value, slope, &losses)
+        elif loss.kind == KL_DIVERGENCE:
+            elementwise_columns(KL_DIVERGENCE, loss, n, columns, t, factor, value, slope, &losses)
+        elif loss.kind == BINARY_FOCAL:
+            elementwise_columns(BINARY_FOCAL, loss, n, columns, t, factor, value, slope, &losses)
+        elif loss.kind == SIGMOID_BINARY_FOCAL:
+            elementwise_columns(SIGMOID_BINARY_FOCAL, loss, n, columns, t, factor, value, slope, &losses)
+        elif loss.kind == BINARY_CROSS_ENTROPY:
+            elementwise_columns(BINARY_CROSS_ENTROPY, loss, n, columns, t, factor, value, slope, &losses)
+        elif loss.kind == SIGMOID_BINARY_CROSS_ENTROPY:
+            elementwise_columns(SIGMOID_BINARY_CROSS_ENTROPY, loss, n, columns, t, factor, value, slope, &losses)
+        if value:
+            store_row_losses(targets.weights, i, rows, losses, row_loss)
+        if slope:
+            turn_columns(rows, n, columns, gradient + i*ldg, ldg)
+        i += rows
+
+
+cdef inline bint is_elementwise(int loss) noexcept nogil:
+    return loss < SOFTMAX_KL_DIVERGENCE or loss >= KL_DIVERGENCE
 
 
 cdef inline double row_loss_of(
@@ -542,10 +637,12 @@ cdef void kernel_loss(
         const LossSpec* loss, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, const Targets* targets,
         double scale, double* row_loss, void* gradient, Py_ssize_t ldg
 ) noexcept nogil:
-    if loss.kind == SOFTMAX_CROSS_ENTROPY and targets.labels != NULL and n <= NARROW:
+    if (loss.kind == SOFTMAX_CROSS_ENTROPY or loss.kind == SOFTMAX_KL_DIVERGENCE) and n <= NARROW:
         softmax_cross_entropy_narrow(
-            m, n, <const real*>x, ldx, targets, loss.a, <real>scale, row_loss, <real*>gradient, ldg
+            loss, m, n, <const real*>x, ldx, targets, scale, row_loss, <real*>gradient, ldg
         )
+    elif is_elementwise(loss.kind) and n <= VW//2:
+        elementwise_narrow(loss, m, n, <const real*>x, ldx, targets, scale, row_loss, <real*>gradient, ldg)
     else:
         loss_of_rows(loss, m, n, <const real*>x, ldx, targets, scale, row_loss, <real*>gradient, ldg)
     if targets.weights != NULL:

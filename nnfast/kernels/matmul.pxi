@@ -197,18 +197,18 @@ cdef void turned(
 
     A vector along so few columns would be mostly empty. The chains of multiply-adds are the same, and so are the bits.
     """
-    cdef real t[2*4*VW]
-    cdef Py_ssize_t i = 0, j, q, r, height = 4*VW
-    cdef int few
+    cdef real t[MAX_MR*4*VW]
+    cdef int few, vectors = 4 if NNFAST_VECTOR_BYTES == 64 else 2
+    cdef Py_ssize_t i = 0, j, q, r, height = vectors*VW
     while i + height <= m:
         j = 0
         while j < columns:
-            few = 2 if columns - j >= 2 else 1
+            few = tile_rows(vectors, columns - j)
             if accumulate:
                 for r in range(few):
                     for q in range(height):
                         t[r*height + q] = C[(i + q)*ldc + j + r]
-            run_tiles(few, 4, 1, height, K, B + j, 1, bk, A + i, ak, t, height, accumulate)
+            run_tiles(few, vectors, 1, height, K, B + j, 1, bk, A + i, ak, t, height, accumulate)
             for r in range(few):
                 for q in range(height):
                     C[(i + q)*ldc + j + r] = t[r*height + q]
@@ -217,40 +217,62 @@ cdef void turned(
     panel(m - i, 1, columns, K, A + i, 1, ak, B, bk, 1, C + i*ldc, columns, ldc, accumulate)
 
 
+cdef inline Py_ssize_t dotted_columns(Py_ssize_t K, Py_ssize_t n) noexcept nogil:
+    """How many of the last columns of a product are dot products, where these take less time than a vector that is
+    partly empty: depends on shapes only, because these sums have a different order."""
+    cdef Py_ssize_t tail = n % VW
+    if tail > VW//2 or K < VW or tail*(K + VW) > PACKED:
+        return 0
+    return tail if tail*(K + 4*VW) <= K*(VW - VW//4) else 0
+
+
 cdef inline void dots(
         int MR, int T, Py_ssize_t count, Py_ssize_t K, const real* A, Py_ssize_t ar, const real* B, Py_ssize_t ldb,
         real* C, Py_ssize_t ldc
 ) noexcept nogil:
-    """T columns of C by dot products, MR rows at a time: vectors run along k. B holds the columns, padded with
-    zeros."""
-    cdef vreal c[4*4]
-    cdef vreal b[4]
-    cdef real rest[4*VW]
-    cdef real sums[4*4*VW]
+    """T columns of C by dot products, MR rows at a time, MR*T <= VW: vectors run along k. B holds the columns, padded
+    with zeros."""
+    cdef vreal c[MAX_VW]
+    cdef real sums[MAX_VW]
     cdef Py_ssize_t r, k, whole = K//VW*VW
+    cdef vint last = vbefore(K - whole)
     cdef int q
-    for q in range(MR):
-        vstore(rest + q*VW, vzero())
     for r in range(count):
-        for q in range(MR*T):
+        for q in range(VW):
             c[q] = vzero()
-        for q in range(MR):  # A may end with its last row
-            memcpy(rest + q*VW, A + q*ar + whole, <size_t>(K - whole)*sizeof(real))
         k = 0
         while k < whole:
-            for q in range(T):
-                b[q] = vload(B + q*ldb + k)
             for q in range(MR*T):
-                c[q] = vfma(vload(A + q//T*ar + k), b[q%T], c[q])
+                c[q] = vfma(vload(A + q//T*ar + k), vload(B + q%T*ldb + k), c[q])
             k += VW
+        if whole < K:
+            for q in range(MR*T):  # lanes past the end keep the sign of a zero; A may end with its last row
+                c[q] = vselect(
+                    last, vfma(vload_part(A + q//T*ar + k, K - k, <real>0), vload(B + q%T*ldb + k), c[q]), c[q]
+                )
+        vstore(sums, vsums(c))
         for q in range(MR*T):
-            c[q] = vfma(vload(rest + q//T*VW), vload(B + q%T*ldb + whole), c[q])
-        for q in range(MR*T):
-            vstore(sums + q*VW, c[q])
-        for q in range(MR*T):
-            C[q//T*ldc + q%T] = vsum(vload(sums + q*VW))
+            C[q//T*ldc + q%T] = sums[q]
         A += MR*ar
         C += MR*ldc
+
+
+cdef inline void few_columns(
+        int T, Py_ssize_t m, Py_ssize_t K, const real* A, Py_ssize_t ar, const real* B, Py_ssize_t bk, real* C,
+        Py_ssize_t ldc
+) noexcept nogil:
+    """T columns of C, as many rows at a time as have sums that fill a vector."""
+    cdef real packed[PACKED]
+    cdef int j, MR = VW//T if T <= VW else 1
+    cdef Py_ssize_t blocks = m//MR, done = blocks*MR, ldb = (K + VW - 1)//VW*VW, k
+    for j in range(T):
+        vstore(packed + j*ldb + ldb - VW, vzero())
+    for k in range(K):
+        for j in range(T):
+            packed[j*ldb + k] = B[k*bk + j]
+    dots(MR, T, blocks, K, A, ar, packed, ldb, C, ldc)
+    if MR > 1:
+        dots(1, T, m - done, K, A + done*ar, ar, packed, ldb, C + done*ldc, ldc)
 
 
 cdef void narrow_tail(
@@ -258,27 +280,14 @@ cdef void narrow_tail(
         Py_ssize_t ldc
 ) noexcept nogil:
     """The last few columns of C, where a vector along them would be mostly empty."""
-    cdef real packed[PACKED]
-    cdef Py_ssize_t ldb = (K//VW + 1)*VW, k, fours = m//4
-    cdef int j
-    memset(packed, 0, <size_t>(columns*ldb)*sizeof(real))
-    for k in range(K):
-        for j in range(columns):
-            packed[j*ldb + k] = B[k*bk + j]
-    cdef const real* last = A + fours*4*ar
-    cdef real* last_out = C + fours*4*ldc
-    if columns == 1:
-        dots(4, 1, fours, K, A, ar, packed, ldb, C, ldc)
-        dots(1, 1, m - fours*4, K, last, ar, packed, ldb, last_out, ldc)
-    elif columns == 2:
-        dots(4, 2, fours, K, A, ar, packed, ldb, C, ldc)
-        dots(1, 2, m - fours*4, K, last, ar, packed, ldb, last_out, ldc)
-    elif columns == 3:
-        dots(4, 3, fours, K, A, ar, packed, ldb, C, ldc)
-        dots(1, 3, m - fours*4, K, last, ar, packed, ldb, last_out, ldc)
-    else:
-        dots(4, 4, fours, K, A, ar, packed, ldb, C, ldc)
-        dots(1, 4, m - fours*4, K, last, ar, packed, ldb, last_out, ldc)
+    if columns == 1: few_columns(1, m, K, A, ar, B, bk, C, ldc)
+    elif columns == 2: few_columns(2, m, K, A, ar, B, bk, C, ldc)
+    elif columns == 3: few_columns(3, m, K, A, ar, B, bk, C, ldc)
+    elif columns == 4: few_columns(4, m, K, A, ar, B, bk, C, ldc)
+    elif columns == 5: few_columns(5, m, K, A, ar, B, bk, C, ldc)
+    elif columns == 6: few_columns(6, m, K, A, ar, B, bk, C, ldc)
+    elif columns == 7: few_columns(7, m, K, A, ar, B, bk, C, ldc)
+    else: few_columns(8, m, K, A, ar, B, bk, C, ldc)
 
 
 cdef void one_row(
@@ -382,7 +391,7 @@ cdef void matmul(
         Py_ssize_t m, Py_ssize_t n, Py_ssize_t K, const real* A, Py_ssize_t ar, Py_ssize_t ak, const real* B,
         Py_ssize_t bk, Py_ssize_t bc, real* C, Py_ssize_t ldc, int accumulate
 ) noexcept nogil:
-    cdef Py_ssize_t i, k = 0, r, rows, few, step, tail = n % VW
+    cdef Py_ssize_t i, k = 0, r, rows, few, step, tail = n % VW, dotted
     if K == 0 and not accumulate:  # an empty sum
         for i in range(m):
             memset(C + i*ldc, 0, <size_t>n*sizeof(real))
@@ -390,9 +399,11 @@ cdef void matmul(
     if ar == 1 and bc == 1 and 0 < tail <= VW//2 and m >= 4*VW:
         n -= tail
         turned(m, tail, K, A, ak, B + n, bk, C + n, ldc, accumulate)
-    elif ak == 1 and bc == 1 and not accumulate and 0 < tail <= VW//4 and 8*VW <= K and tail*(K + VW) <= PACKED:
-        n -= tail  # depends on shapes only, because these sums have a different order
-        narrow_tail(m, <int>tail, K, A, ar, B + n, bk, C + n, ldc)
+    elif ak == 1 and bc == 1 and not accumulate:
+        dotted = dotted_columns(K, n)
+        n -= dotted
+        if dotted:
+            narrow_tail(m, <int>dotted, K, A, ar, B + n, bk, C + n, ldc)
     if K == 1 and bc == 1 and not accumulate:
         one_term(m, n, A, ar, B, C, ldc)
         return

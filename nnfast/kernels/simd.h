@@ -45,24 +45,63 @@ INLINE vreal vzero(void) { return (vreal){0}; }
 INLINE vreal vload(const real *p) { return *(const vreal *)p; }
 INLINE void vstore(real *p, vreal v) { *(vreal *)p = v; }
 
-/* The first n lanes only; the others are read as `fill` and not written. */
-INLINE vreal vload_part(const real *p, Py_ssize_t n, real fill) {
-    vreal v = vset(fill);
-    memcpy(&v, p, (size_t)n * sizeof(real));
-    return v;
-}
-INLINE void vstore_part(real *p, vreal v, Py_ssize_t n) { memcpy(p, &v, (size_t)n * sizeof(real)); }
-
-/* At the end of an array: elements at or after `end` are read as zero and not written. */
-INLINE vreal vload_before(const real *p, const real *end) {
-    return end - p >= VW ? vload(p) : vload_part(p, end - p, 0);
-}
-
-/* The first n lanes. */
+/* The first n < VW lanes, or all of them. */
 INLINE vint vbefore(Py_ssize_t n) {
     vint lane = {0};
     for (int i = 0; i < VW; i++) lane[i] = i;
     return lane < (ireal)n - (vint){0};
+}
+
+/* The first n <= VW lanes only; the others are read as `fill` and not written. Masks, or steps of half the size: a
+ * memcpy of a size that only the run knows is a call. */
+#if NNFAST_VECTOR_BYTES == 64 && defined(__AVX512F__)
+#ifdef NNFAST_FLOAT64
+INLINE vreal vload_part(const real *p, Py_ssize_t n, real fill) {
+    return (vreal)_mm512_mask_loadu_pd((__m512d)vset(fill), (__mmask8)((1u << n) - 1), p);
+}
+INLINE void vstore_part(real *p, vreal v, Py_ssize_t n) {
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)v);
+}
+#else
+INLINE vreal vload_part(const real *p, Py_ssize_t n, real fill) {
+    return (vreal)_mm512_mask_loadu_ps((__m512)vset(fill), (__mmask16)((1u << n) - 1), p);
+}
+INLINE void vstore_part(real *p, vreal v, Py_ssize_t n) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+}
+#endif
+#else
+INLINE vreal vload_part(const real *p, Py_ssize_t n, real fill) {
+#if NNFAST_VECTOR_BYTES == 32 && defined(__AVX2__)
+    vint mask = vbefore(n);
+#ifdef NNFAST_FLOAT64
+    vreal v = (vreal)_mm256_maskload_pd(p, (__m256i)mask);
+#else
+    vreal v = (vreal)_mm256_maskload_ps(p, (__m256i)mask);
+#endif
+    return (vreal)((mask & (vint)v) | (~mask & (vint)vset(fill)));
+#else
+    vreal v = vset(fill);
+    memcpy(&v, p, (size_t)n * sizeof(real));
+    return v;
+#endif
+}
+/* AVX2 has masked stores, but some processors take twenty cycles for one. */
+INLINE void vstore_part(real *p, vreal v, Py_ssize_t n) {
+    real lanes[VW];
+    Py_ssize_t i = 0;
+    vstore(lanes, v);
+    for (Py_ssize_t step = VW; step; step /= 2)
+        if (n & step) {
+            memcpy(p + i, lanes + i, (size_t)step * sizeof(real));
+            i += step;
+        }
+}
+#endif
+
+/* At the end of an array: elements at or after `end` are read as zero and not written. */
+INLINE vreal vload_before(const real *p, const real *end) {
+    return end - p >= VW ? vload(p) : vload_part(p, end - p, 0);
 }
 
 /* 32 random bits for each lane of a vector of reals, in every dtype. */
@@ -125,20 +164,39 @@ INLINE int vany(vint mask) {
     return lanes != 0;
 }
 
-/* Reductions run over a fixed tree of lanes: part of the canonical order of sums. */
+/* Reductions run over a fixed tree of lanes, part of the canonical order of sums: lanes i and i + half, for i < half. */
+#define UPPER(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
+#ifdef NNFAST_FLOAT64
+#define LANES (NNFAST_VECTOR_BYTES / 8)
+#else
+#define LANES (NNFAST_VECTOR_BYTES / 4)
+#endif
+#if LANES == 16
+#define REDUCE(v, OP)                                                                        \
+    v = OP(v, UPPER(v, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15));         \
+    v = OP(v, UPPER(v, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7));                     \
+    v = OP(v, UPPER(v, 2, 3, 2, 3, 6, 7, 6, 7, 10, 11, 10, 11, 14, 15, 14, 15));             \
+    v = OP(v, UPPER(v, 1, 1, 3, 3, 5, 5, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15));
+#elif LANES == 8
+#define REDUCE(v, OP)                                                                        \
+    v = OP(v, UPPER(v, 4, 5, 6, 7, 4, 5, 6, 7));                                             \
+    v = OP(v, UPPER(v, 2, 3, 2, 3, 6, 7, 6, 7));                                             \
+    v = OP(v, UPPER(v, 1, 1, 3, 3, 5, 5, 7, 7));
+#elif LANES == 4
+#define REDUCE(v, OP)                                                                        \
+    v = OP(v, UPPER(v, 2, 3, 2, 3));                                                         \
+    v = OP(v, UPPER(v, 1, 1, 3, 3));
+#else
+#define REDUCE(v, OP) v = OP(v, UPPER(v, 1, 1));
+#endif
+INLINE vreal vadd(vreal a, vreal b) { return a + b; }
 INLINE real vsum(vreal v) {
-    real lane[VW];
-    vstore(lane, v);
-    for (int half = VW / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
-    return lane[0];
+    REDUCE(v, vadd)
+    return v[0];
 }
 INLINE real vtop(vreal v) {
-    real lane[VW];
-    vstore(lane, v);
-    for (int half = VW / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
-    return lane[0];
+    REDUCE(v, vmax)
+    return v[0];
 }
 INLINE real vfirst(vreal v) { return v[0]; }
 
@@ -164,11 +222,6 @@ INLINE vreal vsqrt(vreal v) {
 
 /* v[i][j] becomes v[j][i], for VW vectors: for each bit of an index, pairs of vectors swap their blocks off the diagonal.
  * Each swap is one instruction or two. */
-#ifdef NNFAST_FLOAT64
-#define LANES (NNFAST_VECTOR_BYTES / 8)
-#else
-#define LANES (NNFAST_VECTOR_BYTES / 4)
-#endif
 #if LANES == 16
 #define LOW_1 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
 #define HIGH_1 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31
@@ -212,6 +265,24 @@ INLINE void vtranspose(vreal *v) {
 #if LANES >= 16
     SWAP_BLOCKS(8)
 #endif
+}
+
+/* Lane i of the result is vsum(v[i]), for VW vectors: the blocks that `vtranspose` would swap are added at once. */
+#define ADD_BLOCKS(bit) \
+    for (int i = 0; i < bit; i++) \
+        v[i] = __builtin_shufflevector(v[i], v[i | bit], LOW_##bit) + __builtin_shufflevector(v[i], v[i | bit], HIGH_##bit);
+INLINE vreal vsums(vreal *v) {
+#if LANES >= 16
+    ADD_BLOCKS(8)
+#endif
+#if LANES >= 8
+    ADD_BLOCKS(4)
+#endif
+#if LANES >= 4
+    ADD_BLOCKS(2)
+#endif
+    ADD_BLOCKS(1)
+    return v[0];
 }
 
 /* Adding 1.5 * 2^mantissa rounds to the nearest integer and leaves that integer in the low bits. */

@@ -207,6 +207,7 @@ cdef enum Accumulate:  # what a product does with the numbers that are there alr
 
 cdef enum:
     MAX_ADDED_TERMS = 128   # of each sum, for ADD_SUM
+    NARROW = 32  # columns up to which softmax and its loss have vectors across the rows
 
 
 cdef struct Kernels:
@@ -253,6 +254,25 @@ cdef struct Kernels:
     void (*dense)(
         Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t n_out, const void* x, Py_ssize_t ldx, const void* W, const void* b,
         int function, double alpha, void* out, Py_ssize_t ldo
+    ) noexcept nogil
+    # Rows stored by columns, with vectors down the rows: element (row, column) is x[column*ldx + row]. The memory of a
+    # column holds whole vectors, and what lies past its last row is undefined.
+    # out by columns = x by rows; and back
+    void (*turn)(
+        Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, void* out, Py_ssize_t ldo
+    ) noexcept nogil
+    void (*turn_back)(
+        Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, void* out, Py_ssize_t ldo
+    ) noexcept nogil
+    # `dense` and `apply` for rows stored by columns, with the same bits; softmax and log_softmax of n <= NARROW
+    # columns
+    void (*dense_turned)(
+        Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t n_out, const void* x, Py_ssize_t ldx, const void* W, const void* b,
+        int function, double alpha, void* out, Py_ssize_t ldo
+    ) noexcept nogil
+    void (*apply_turned)(
+        int function, double alpha, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t ldx, void* out,
+        Py_ssize_t ldo
     ) noexcept nogil
     void (*dense_backward_input)(
         Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t n_out, const void* gradient, Py_ssize_t ldg, const void* W,
