@@ -67,13 +67,18 @@ cdef int next_threads(Crew* crew, double now, double* length) noexcept:
     return crew.threads[crew.trying]
 
 
-cdef void learn_rate(Crew* crew, int64_t steps, double seconds, double now) noexcept:
+cdef inline double rate_of(const Job* job, int64_t steps, double begin, double end) noexcept:
+    """Return the steps per second of a slice, if there are several without the first, which waits for all threads."""
+    return (steps - 1)/(end - job.began) if steps > 1 else steps/(end - begin)
+
+
+cdef void learn_rate(Crew* crew, int64_t steps, double rate, double now) noexcept:
     """Take the measured speed into account."""
     cdef int tried = crew.trying
     crew.steps[tried] += steps
-    if steps == 0 or seconds <= 0 or crew.n == 1:
+    if not 0 < rate < INFINITY or crew.n == 1:
         return
-    crew.rate[tried] = steps/seconds
+    crew.rate[tried] = rate
     if tried == crew.settled:
         return
     if crew.rate[tried] > MARGIN*crew.rate[crew.settled]:
@@ -89,7 +94,7 @@ cdef void learn_rate(Crew* crew, int64_t steps, double seconds, double now) noex
 cdef int threads_of_call(Crew* crew, double now) noexcept:
     """Return the number of threads for the next call."""
     if crew.busy >= crew.length:
-        learn_rate(crew, crew.calls, crew.busy, now)
+        learn_rate(crew, 0, crew.calls/crew.busy if crew.busy > 0 else 0, now)
         crew.calls, crew.busy = 0, 0
         next_threads(crew, now, &crew.length)
     return crew.threads[crew.trying]

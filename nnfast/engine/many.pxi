@@ -155,7 +155,7 @@ cdef int allot(Training training, int most, bint fixed) except -1:
     program.reserve(&program.ws, training.job.batch, threads)
     training.earlier = training.threads
     training.memory, training.job.scores = memory, memory.scores
-    enlist(&training.crew, threads, min(program.threads_for(training.job.batch, threads), usable_processors()), fixed)
+    enlist(&training.crew, threads, program.first_guess(training.job.batch, threads), fixed)
     return 0
 
 
@@ -180,6 +180,7 @@ def run_many(runs, int threads, bint fixed, bint more, double seconds=SLICE):
     cdef Training training
     cdef Seat* seat
     cdef Py_ssize_t i, n = len(runs)
+    cdef int64_t steps
     cdef int share = 1 if more else max(1, threads//<int>min(n, threads))
     cdef double length
     memset(&round, 0, sizeof(Round))
@@ -207,5 +208,6 @@ def run_many(runs, int threads, bint fixed, bint more, double seconds=SLICE):
     for i in range(n):  # no Python before the exception of a signal handler is raised
         seat = &round.seats[i]
         training = <Training>seat.training
-        learn_rate(&training.crew, training.job.step - seat.before, seat.seconds, seconds_now())
+        steps = training.job.step - seat.before
+        learn_rate(&training.crew, steps, steps/seat.seconds if seat.seconds > 0 else 0, seconds_now())
     raise_if(round.interrupted)

@@ -161,6 +161,7 @@ cdef struct Job:
     Py_ssize_t position
     int64_t step, until, total
     double deadline
+    double began          # when the first step of a slice was done; 0 before
     int* asked            # whether another thread waits for the end of the step, or NULL
     double next_look      # when to look for Ctrl-C within a step
     bint done

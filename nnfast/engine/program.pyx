@@ -328,6 +328,10 @@ cdef class Program:
         cdef double useful = self.plan.flops_per_row*rows/FLOPS_PER_THREAD
         return max(1, min(most, <int>min(useful, <double>MAX_THREADS)))
 
+    cdef int first_guess(self, Py_ssize_t batch, int most):
+        """Return with how many threads a run of steps begins: twice as many as a single step would pay for."""
+        return min(self.threads_for(2.0*batch, most), usable_processors())
+
     cdef int threads_to_call(self, int which, Py_ssize_t rows, int threads, bint fixed):
         """Return the number of threads for one of many calls alike; large ones measure which is faster."""
         cdef Crew* crew = &self.callers[which]
@@ -781,7 +785,7 @@ cdef class Training:
         self.metrics, self.earlier = metrics, {}
         moments = program.slot.moments_for(optimizer)
         threads = min(threads, <int>MAX_THREADS)
-        enlist(&self.crew, threads, min(program.threads_for(batch, threads), usable_processors()), fixed)
+        enlist(&self.crew, threads, program.first_guess(batch, threads), fixed)
         if batch == program.crew_batch:
             begin_as(&self.crew, &program.crew)
         self.memory = ScoreMemory(metrics, batch, weights is not None, threads)
@@ -869,7 +873,7 @@ cdef class Training:
 
     cdef int run_slices(self, double seconds) except -1:
         """Run slices of time, each with the number of threads that seems best, or that is being tried."""
-        cdef double now = seconds_now(), end = now + seconds, length
+        cdef double now = seconds_now(), end = now + seconds, begin, length
         cdef int64_t before
         cdef int threads
         while self.job.step < self.job.until:  # at least one step, even if there is no time
@@ -877,10 +881,12 @@ cdef class Training:
             before = self.job.step
             self.job.done = self.job.layer_by_layer = False  # the team before may have been of one
             self.job.deadline = min(end, now + length)
+            self.job.began = 0
+            begin = now
             with nogil:
                 run_team(threads, run_stages, &self.job)
-            learn_rate(&self.crew, self.job.step - before, seconds_now() - now, seconds_now())
             now = seconds_now()
+            learn_rate(&self.crew, self.job.step - before, rate_of(&self.job, self.job.step - before, begin, now), now)
             if self.job.interrupted or is_locked(self.job.asked) or now >= end:
                 break
         self.program.crew, self.program.crew_batch = self.crew, self.job.batch

@@ -368,7 +368,9 @@ cdef void leave_behind(Job* job, Py_ssize_t m) noexcept nogil:
 cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int count) noexcept nogil:
     """Record the loss and advance the position in the run, on one thread; the others read them only after the next
     barrier."""
-    cdef double weight = batch_weight(job, m)
+    cdef double weight = batch_weight(job, m), now = seconds_now()
+    if job.began == 0:
+        job.began = now
     if job.work & LOSS:
         job.step_loss[job.step] = averaged(job.plan, sum_of_rows(job.ws.row_loss, m), weight) + job.penalty
         add_scores(&job.scores, m, count, job.step_scores + job.step*job.scores.n)
@@ -389,7 +391,7 @@ cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int co
         if job.generator != NULL and job.step < job.total:
             shuffle_order(job.n, job.order, job.generator)
     job.done = (
-        job.step == job.until or seconds_now() > job.deadline or (job.asked != NULL and is_locked(job.asked))
+        job.step == job.until or now > job.deadline or (job.asked != NULL and is_locked(job.asked))
     )
 
 

@@ -13,8 +13,8 @@ enum { MAX_THREADS = 64, SPINS = 64 /* some 2 to 5 us of pauses */ };
 
 /* ---- places: a new thread often starts on the processor of the one that started it, and both take turns there for
  * milliseconds, sometimes for seconds, while another processor is idle. So a team's threads begin apart: not on the caller's
- * processor, and not on one that another thread of the team has taken. From then on each may go where the system wants it, so
- * that none stays beside another program. */
+ * processor, and not on one that another thread of the team has taken. At once each may go where the system wants it, so that
+ * none stays beside another program. */
 #if defined(__linux__)
 #include <pthread.h>
 #include <sched.h>
@@ -44,12 +44,16 @@ static inline void begin_apart(places *p, pthread_attr_t *thread) {
     cpu_set_t free;
     if (p->known && free_places(p, &free)) (void)pthread_attr_setaffinity_np(thread, sizeof free, &free);
 }
+static inline void let_go(places *p, pthread_t thread) { /* it has begun where it should */
+    if (p->known) (void)pthread_setaffinity_np(thread, sizeof p->all, &p->all);
+}
 static inline void move_apart(places *p) { /* by a new thread */
     cpu_set_t free;
     if (!p->known) return;
-    for (int move = 0; !take_place(p, sched_getcpu()) && move < MOVES && free_places(p, &free); move++)
+    for (int move = 0; !take_place(p, sched_getcpu()) && move < MOVES && free_places(p, &free); move++) {
         (void)sched_setaffinity(0, sizeof free, &free);
-    (void)sched_setaffinity(0, sizeof p->all, &p->all);
+        (void)sched_setaffinity(0, sizeof p->all, &p->all);
+    }
 }
 static inline int usable_processors(void) {
     cpu_set_t all;
@@ -61,6 +65,7 @@ typedef struct {
 } places;
 #define find_places(places) ((void)(places))
 #define begin_apart(places, attributes) ((void)(places))
+#define let_go(places, thread) ((void)(places))
 #define move_apart(places) ((void)(places))
 static inline int usable_processors(void) { return MAX_THREADS; }
 #endif
@@ -107,6 +112,7 @@ static inline int os_start(os_thread *t, os_result (*f)(void *), void *argument,
     begin_apart(p, &attributes);
     int started = pthread_create(t, &attributes, f, argument) == 0;
     pthread_attr_destroy(&attributes);
+    if (started) let_go(p, *t);
     return started;
 }
 static inline void os_join(os_thread t) { pthread_join(t, NULL); }
