@@ -417,8 +417,8 @@ cdef inline double sum_of_logs(Py_ssize_t n, const real* t) noexcept nogil:
     return total
 
 
-# The same losses of few columns, with vectors across rows as in `softmax_narrow`: which way it is depends only on the loss
-# and n.
+# The same losses of few columns, with vectors across rows as in `softmax_narrow`: which way it is depends on the loss
+# and n alone.
 
 cdef inline vreal row_factors(const double* weights, Py_ssize_t first, Py_ssize_t rows, double scale) noexcept nogil:
     """The factor of each row's gradient."""

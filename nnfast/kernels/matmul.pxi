@@ -18,7 +18,8 @@ cdef enum:
     A_BLOCK = 24576  # elements of a copied block of A: 96 rows of K_BLOCK
     FAR = 128  # stride of a column, in elements, from which on walking down it misses the cache
     WORTH_A_COPY = 96  # minimum columns of C, which share the cost of a copied block
-    K_BLOCK = 256  # maximum rows of B in a packed block; with 4 vectors of 64 bytes, as many as fit in the L1 cache
+    K_BLOCK = 256  # maximum rows of B in a packed block
+    K_PART = 128  # and with 4 vectors of 64 bytes, as many as fit in the L1 cache
 
 
 cdef inline void tiles(
@@ -158,6 +159,15 @@ cdef void pack(
         j += VW
 
 
+cdef inline Py_ssize_t even_part(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
+    """The size of parts of at most `most`. With the widest vectors they are about equal, because a small rest would
+    cost as much as a whole part to begin and to end; measured, that does not pay with narrower ones."""
+    cdef Py_ssize_t parts = (n + most - 1)//most
+    if NNFAST_VECTOR_BYTES < 64:
+        return min(n, most)
+    return (n + parts - 1)//parts
+
+
 cdef void panel(
         Py_ssize_t m, int vectors, Py_ssize_t left, Py_ssize_t K, const real* A, Py_ssize_t ar, Py_ssize_t ak,
         const real* B, Py_ssize_t bk, Py_ssize_t bc, real* C, Py_ssize_t room, Py_ssize_t ldc, int accumulate
@@ -166,13 +176,13 @@ cdef void panel(
     cdef real buffer[PACKED + 16]
     cdef real* packed = <real*>((<size_t>buffer + 63) & ~<size_t>63)
     cdef Py_ssize_t width = vectors*VW, columns = width if width <= room else left, k = 0, step, i, count
-    cdef Py_ssize_t most = min(<Py_ssize_t>K_BLOCK, L1_BYTES//(width*<Py_ssize_t>sizeof(real)))
+    cdef Py_ssize_t part = even_part(K, min(<Py_ssize_t>K_BLOCK, L1_BYTES//(width*<Py_ssize_t>sizeof(real))))
     cdef const real* b
     cdef int rows
     # a strided walk through a large B misses the cache and the TLB: with enough rows a copy pays
     cdef bint packs = bc != 1 or (m >= 24 and bk > 2*width and K*bk*<Py_ssize_t>sizeof(real) > L1_BYTES)
     while k < K:
-        step = min(K - k, most) if packs else K
+        step = min(K - k, part) if packs else K
         b = B + k*bk
         if packs:
             pack(step, min(left, width), width, b, bk, bc, packed)
@@ -419,8 +429,10 @@ cdef void matmul(
     if m*K*<Py_ssize_t>sizeof(real) <= L2_PART and not copies:
         panels(m, n, K, A, ar, ak, B, bk, bc, C, ldc, accumulate)
         return
-    step = min(K, <Py_ssize_t>K_BLOCK)
-    rows = (A_BLOCK if copies else L2_PART//<Py_ssize_t>sizeof(real))//step//12*12
+    step = even_part(K, K_PART if NNFAST_VECTOR_BYTES == 64 else K_BLOCK)
+    step *= K_BLOCK//step
+    rows = (A_BLOCK if copies else L2_PART//<Py_ssize_t>sizeof(real))//min(step, K)//12*12
+    rows = (even_part(m, rows) + 11)//12*12
     while k < K:
         step = min(step, K - k)
         i = 0
