@@ -23,7 +23,8 @@ from nnfast.kernels.arrays cimport bitgen_t, fill_hyperparameters, generator_of,
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
     ADD_SUM, CONTINUE, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, NARROW, OVERWRITE, SUM_BLOCK, Kernels, LossSpec,
-    MetricSpec, Optimizer, Targets, advance, from_logits, is_count, keeps, mixes, noise_key, over_classes, over_elements,
+    MetricSpec, Optimizer, Targets, advance, from_logits, is_count, keeps, mixes, noise_key, over_classes,
+    over_elements,
 )
 
 from math import prod
