@@ -51,6 +51,7 @@ cdef extern from "sync.h" nogil:
     void free_memory(void*)
     double seconds_now()
     int64_t fetch_add(int64_t*, int64_t)
+    void ask_for(const char*, size_t)
     bint try_lock(int*)
     bint is_locked(int*)
     void unlock(int*)
@@ -65,6 +66,7 @@ cdef enum:
     POOL = 16                  # idle tile buffers that are kept for `predict`
     TILE_BYTES = 196608         # activations of one layer in a tile of `predict`
     FLOPS_PER_THREAD = 2000000  # below this a thread costs more than it saves (33 us to start and release one)
+    AHEAD_BYTES = 4096         # of rows that are asked for before they are copied
     PIECE_SAMPLES = 256        # in a piece of the weight gradients of a long step
     NORM_BLOCK = 16384         # gradients in a block of the sum of their squares
     COLUMN_GRAIN = 16          # minimum columns of a norm per thread

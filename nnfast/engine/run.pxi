@@ -303,9 +303,11 @@ cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nog
     """Copy this thread's rows of a shuffled mini-batch into the workspace."""
     cdef Py_ssize_t row_bytes = job.plan.n_in*job.plan.z
     cdef Py_ssize_t target_bytes = sizeof(int64_t) if job.labels else job.plan.n_out*job.plan.z
-    cdef Py_ssize_t r, q
+    cdef Py_ssize_t r, q, ahead = 1 + AHEAD_BYTES//row_bytes
     for r in range(first, last):
         q = job.order[job.position + r]
+        if r + ahead < last:
+            ask_for(job.x + job.order[job.position + r + ahead]*row_bytes, row_bytes)
         memcpy(job.ws.x + r*row_bytes, job.x + q*row_bytes, row_bytes)
         memcpy(job.ws.targets + r*target_bytes, job.targets + q*target_bytes, target_bytes)
         if job.weights != NULL:

@@ -257,6 +257,15 @@ static inline void run_team(int n, team_work work, void *job) {
     for (int id = 1; id < size; id++) os_join(threads[id]);
 }
 
+/* ---- memory that will be read soon: several requests at once instead of one after the other */
+static inline void ask_for(const char *p, size_t bytes) {
+#if defined(__GNUC__)
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
+#else
+    (void)p, (void)bytes;
+#endif
+}
+
 /* ---- atomics */
 static inline int64_t fetch_add(int64_t *p, int64_t n) { return __atomic_fetch_add(p, n, __ATOMIC_RELAXED); }
 static inline int try_lock(int *p) { return __atomic_exchange_n(p, 1, __ATOMIC_ACQUIRE) == 0; }
