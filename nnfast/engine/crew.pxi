@@ -2,7 +2,8 @@
 #
 # Results do not depend on the number of threads, so it may change between two steps. A run begins with a guess, tries
 # half or twice as many for a moment, and goes on with what is faster; now and then it looks again, because other
-# programs come and go.
+# programs come and go. Beside one, several threads may be fast for a few milliseconds, until the system lets the other
+# program run. So a choice is watched, more closely at first, and left once it is slower than another one was.
 
 cdef enum:
     MAX_CHOICES = 8  # the maximum, half of it, ..., 1
@@ -12,6 +13,7 @@ cdef double TRIAL_STEPS = 4  # at least
 cdef double LATER = 0.05     # seconds until a run that begins with fewer threads than it may use tries more
 cdef double SETTLED = 0.5    # seconds until another number is tried again
 cdef double MARGIN = 1.03    # by which it must be faster
+cdef double WATCH = 0.005    # seconds until a new choice is compared with the others for the first time; then twice that
 
 cdef struct Crew:
     int n                       # choices
@@ -21,6 +23,7 @@ cdef struct Crew:
     int settled, trying         # choices; the same unless another one is being tried
     int direction               # of the next trial: 1 is towards fewer threads
     double next_trial           # when
+    double watch                # seconds until the choice is compared again
     # where each step is a call: the slice in progress
     int64_t calls
     double busy, length         # seconds in calls, and at most
@@ -30,6 +33,7 @@ cdef void enlist(Crew* crew, int most, int guess, bint fixed) noexcept:
     """Begin with the largest choice up to `guess`, or with `most`, the only choice, if the number is fixed."""
     memset(crew, 0, sizeof(Crew))
     crew.direction = 1
+    crew.watch = WATCH
     while True:
         crew.threads[crew.n] = most
         if most > guess and not fixed:
@@ -48,6 +52,7 @@ cdef void begin_as(Crew* crew, const Crew* before) noexcept:
     if crew.n > 1 and crew.n == before.n and crew.threads[0] == before.threads[0]:
         crew.settled = crew.trying = before.settled
         crew.next_trial = before.next_trial
+        crew.watch = before.watch
 
 
 cdef int next_threads(Crew* crew, double now, double* length) noexcept:
@@ -63,13 +68,25 @@ cdef int next_threads(Crew* crew, double now, double* length) noexcept:
     if crew.trying != crew.settled:
         length[0] = max(TRIAL, TRIAL_STEPS/crew.rate[crew.settled])
     elif crew.rate[crew.settled] != 0:
-        length[0] = crew.next_trial - now
+        length[0] = min(crew.next_trial - now, crew.watch)
     return crew.threads[crew.trying]
 
 
 cdef inline double rate_of(const Job* job, int64_t steps, double begin, double end) noexcept:
     """Return the steps per second of a slice, if there are several without the first, which waits for all threads."""
     return (steps - 1)/(end - job.began) if steps > 1 else steps/(end - begin)
+
+
+cdef void leave_slow_choice(Crew* crew, double now) noexcept:
+    """Go back to a choice that was faster when it was last used."""
+    cdef int i, best = crew.settled
+    for i in range(crew.n):
+        if crew.rate[i] > crew.rate[best]:
+            best = i
+    if crew.rate[best] > MARGIN*crew.rate[crew.settled]:
+        crew.settled = best
+        crew.watch = WATCH
+        crew.next_trial = now + SETTLED
 
 
 cdef void learn_rate(Crew* crew, int64_t steps, double rate, double now) noexcept:
@@ -80,9 +97,11 @@ cdef void learn_rate(Crew* crew, int64_t steps, double rate, double now) noexcep
         return
     crew.rate[tried] = rate
     if tried == crew.settled:
-        return
-    if crew.rate[tried] > MARGIN*crew.rate[crew.settled]:
+        crew.watch *= 2
+        leave_slow_choice(crew, now)
+    elif crew.rate[tried] > MARGIN*crew.rate[crew.settled]:
         crew.settled = tried  # and go on in this direction
+        crew.watch = WATCH
     else:
         crew.direction = -crew.direction
         crew.next_trial = now + SETTLED
