@@ -216,6 +216,7 @@ cdef class Program:
     cdef Py_ssize_t crew_batch
     cdef Crew callers[CALLS]  # of loops of calls alike
     cdef Py_ssize_t callers_rows[CALLS]
+    cdef bint timed           # whether the call in progress is measured
     cdef readonly Slot slot
 
     def __cinit__(self, dtype, stages, loss, seed, Guard guard not None):
@@ -340,12 +341,21 @@ cdef class Program:
         cdef Crew* crew = &self.callers[which]
         cdef double work = rows/3.0 if which >= PREDICT else rows  # forward alone is a third of a step
         threads = min(threads, <int>MAX_THREADS) if fixed else self.threads_for(work, threads)
-        if threads == 1 or fixed:
+        self.timed = threads > 1 and not fixed
+        if not self.timed:
             return threads
         if crew.threads[0] != threads or self.callers_rows[which] != rows:
             enlist(crew, threads, usable_processors(), False)
             self.callers_rows[which] = rows
         return threads_of_call(crew, seconds_now())
+
+    cdef inline double time_of_call(self) noexcept:
+        """Return the time if this call is measured."""
+        return seconds_now() if self.timed else 0
+
+    cdef inline void end_call(self, int which, int threads, double start) noexcept:
+        if self.timed and start:
+            count_call(&self.callers[which], threads, seconds_now() - start)
 
     # ---- running
 
@@ -449,7 +459,7 @@ cdef class Program:
         return total + penalties(&self.plan, job.parameters), totals
 
     cdef int walk(self, TileJob* job, x, int which, int threads) except -1:
-        cdef double start = seconds_now()
+        cdef double start = self.time_of_call()
         job.plan = &self.plan
         job.pool = self.pool
         job.parameters = data(self.parameters)
@@ -464,7 +474,7 @@ cdef class Program:
             if job.failed:
                 raise MemoryError(f"no memory for a tile of {self.plan.tile_rows} rows")
             PyErr_CheckSignals()
-        count_call(&self.callers[which], threads, seconds_now() - start)
+        self.end_call(which, threads, start)
         return 0
 
     cdef bint is_plain(self, object array, int ndim) noexcept:
@@ -568,10 +578,10 @@ cdef class Program:
                 expect(gx, self.dtype, (job.n, self.plan.n_in), True)
                 job.gx = data(gx)
             job.step_loss = &loss
-            start = seconds_now()
+            start = self.time_of_call()
             with nogil:
                 run_team(threads, run_stages, &job)
-            count_call(&self.callers[GRADIENT], threads, seconds_now() - start)
+            self.end_call(GRADIENT, threads, start)
             raise_if(job.interrupted)
         finally:
             free_workspace(&ws)
@@ -715,10 +725,10 @@ cdef class Program:
             if scheduled is not None:
                 follow(&job, scheduled, &rate, &momentum)
             job.step_loss = &loss
-            start = seconds_now()
+            start = self.time_of_call()
             with nogil:
                 run_team(threads, run_stages, &job)
-            count_call(&self.callers[STEP], threads, seconds_now() - start)
+            self.end_call(STEP, threads, start)
             self.slot.keep(&job)
             self.noise_steps = job.noise_steps
             self.forget()

@@ -12,6 +12,7 @@ from libc.string cimport memcpy, memset
 cdef enum:
     MAX_NV = 4
     MAX_MR = 12
+    MAX_ROW_NV = 8  # of a single row
     L1_BYTES = 32768
     L2_PART = 262144  # bytes of a block of A that stays in the cache while the panels of B pass by
     PACKED = 8192  # elements of L1_BYTES in float32, and more than that in float64
@@ -300,11 +301,47 @@ cdef void narrow_tail(
     else: few_columns(8, m, K, A, ar, B, bk, C, ldc)
 
 
+cdef inline void row_panel(
+        int NV, Py_ssize_t n, Py_ssize_t K, const real* A, Py_ssize_t ak, const real* B, Py_ssize_t bk, real* C
+) noexcept nogil:
+    """One row of C, at most NV vectors wide, in registers."""
+    cdef vreal c[MAX_ROW_NV]
+    cdef vreal a
+    cdef const real* b = B
+    cdef Py_ssize_t k
+    cdef int q
+    for q in range(NV):
+        c[q] = vzero()
+    for k in range(K):
+        a = vset(A[k*ak])
+        for q in range(NV):
+            c[q] = vfma(a, vload(b + q*VW), c[q])
+        b += bk
+    for q in range(NV - 1):
+        vstore(C + q*VW, c[q])
+    vstore_part(C + (NV - 1)*VW, c[NV - 1], n - (NV - 1)*VW)
+
+
 cdef void one_row(
         Py_ssize_t n, Py_ssize_t K, const real* A, Py_ssize_t ak, const real* B, Py_ssize_t bk, real* C
 ) noexcept nogil:
-    """One row of C. B is read once, in memory order, four rows at a time; the chains, and so the bits, are the same as
-    in a tile."""
+    """One row of C: B is read once, in memory order. The chains, and so the bits, are the same as in a tile."""
+    cdef Py_ssize_t vectors = (n + VW - 1)//VW
+    if vectors == 1: row_panel(1, n, K, A, ak, B, bk, C)
+    elif vectors == 2: row_panel(2, n, K, A, ak, B, bk, C)
+    elif vectors == 3: row_panel(3, n, K, A, ak, B, bk, C)
+    elif vectors == 4: row_panel(4, n, K, A, ak, B, bk, C)
+    elif vectors == 5: row_panel(5, n, K, A, ak, B, bk, C)
+    elif vectors == 6: row_panel(6, n, K, A, ak, B, bk, C)
+    elif vectors == 7: row_panel(7, n, K, A, ak, B, bk, C)
+    elif vectors == 8: row_panel(8, n, K, A, ak, B, bk, C)
+    else: wide_row(n, K, A, ak, B, bk, C)
+
+
+cdef void wide_row(
+        Py_ssize_t n, Py_ssize_t K, const real* A, Py_ssize_t ak, const real* B, Py_ssize_t bk, real* C
+) noexcept nogil:
+    """The same where the row does not fit in the registers: four rows of B at a time."""
     cdef Py_ssize_t whole = n//VW*VW, k = 0, j
     cdef vreal a[4]
     cdef vreal c, last = vzero()

@@ -246,13 +246,7 @@ class Run:
     def record_epochs(self, first: int, last: int, per_epoch: int) -> None:
         """Add the epochs of steps `first` up to `last` to the history; validate, and call the callbacks."""
         steps = slice(first, last)
-        sizes = self.sizes(steps, per_epoch)
-        seen = sizes.sum(axis=1)
-        seen[seen == 0] = 1  # an epoch cut off by `stop` may have no weight: its losses are zero
-        # not a matrix product, whose bits depend on the memory addresses of its operands
-        losses = self.training.step_loss[steps].reshape(-1, per_epoch)
-        values = {"loss": _means(losses, sizes, seen)}
-        values |= _averages(self.metrics.training, self.training.step_scores[steps], per_epoch, seen)
+        values = self.averages(steps, per_epoch)
         if self.validation is not None and self.metrics.validation is not None:  # then it is one epoch at a time
             found = self.network.evaluate(*self.validation, self.metrics.validation, self.validation_rows)
             values |= {f"val_{name}": [value] for name, value in found.items()}
@@ -265,6 +259,19 @@ class Run:
             self.history.learning_rate = _read_only(self.training.rates[: self.training.step])
         for callback in self.callbacks:
             callback(self.owner, self.history)
+
+    @ignore_float_errors
+    def averages(self, steps: slice, per_epoch: int) -> dict[str, list[float]]:
+        """Return loss and metrics of each epoch, which are not finite if the training has diverged."""
+        sizes = self.sizes(steps, per_epoch)
+        seen = sizes.sum(axis=1)
+        seen[seen == 0] = 1  # an epoch cut off by `stop` may have no weight: its losses are zero
+        # not a matrix product, whose bits depend on the memory addresses of its operands
+        losses = (self.training.step_loss[steps].reshape(-1, per_epoch) * sizes).sum(axis=1) / seen
+        scores = self.training.step_scores[steps]
+        totals = scores.reshape(len(losses), per_epoch, scores.shape[1]).sum(axis=1)
+        metrics = self.metrics.training.averages(totals, seen)
+        return {"loss": losses.tolist()} | {name: mean.tolist() for name, mean in metrics.items()}
 
     def look_for_divergence(self, steps: slice, values: dict[str, list[float]]) -> None:
         """Warn about the first loss that is not finite."""
@@ -297,16 +304,3 @@ def divergence(what: str, rate: float | None) -> str:
 def _read_only(array: np.ndarray) -> np.ndarray:
     array.flags.writeable = False
     return array
-
-
-@ignore_float_errors
-def _averages(metrics: MetricSet, scores: np.ndarray, per_epoch: int, seen: np.ndarray) -> dict[str, list[float]]:
-    """Return the metrics of each epoch, from the totals of its mini-batches."""
-    totals = scores.reshape(len(scores) // per_epoch, per_epoch, scores.shape[1]).sum(axis=1)
-    return {name: mean.tolist() for name, mean in metrics.averages(totals, seen).items()}
-
-
-@ignore_float_errors
-def _means(losses: np.ndarray, sizes: np.ndarray, seen: np.ndarray) -> list[float]:
-    """Return the mean loss of each epoch, which is not finite if the training has diverged."""
-    return ((losses * sizes).sum(axis=1) / seen).tolist()
