@@ -13,7 +13,7 @@ cdef double TRIAL_STEPS = 4  # at least
 cdef double LATER = 0.05     # seconds until a run that begins with fewer threads than it may use tries more
 cdef double SETTLED = 0.5    # seconds until another number is tried again
 cdef double MARGIN = 1.03    # by which it must be faster
-cdef double WATCH = 0.005    # seconds until a new choice is compared with the others for the first time; then twice that
+cdef double WATCH = 0.005    # seconds until a new choice is compared with the others; then twice that, and so on
 
 cdef struct Crew:
     int n                       # choices

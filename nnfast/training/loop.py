@@ -14,7 +14,6 @@ from nnfast._validation import ignore_float_errors, warn
 from nnfast.engine.program import Training
 from nnfast.gradients.network import NumericalTraining
 from nnfast.kernels.arrays import all_finite
-from nnfast.metrics import MetricSet
 from nnfast.optimizers import LBFGS, Hyperparameters
 from nnfast.schedules import BLOCK, ReduceOnPlateau, Schedule, TimedSchedule
 from nnfast.training.arguments import FitArguments
