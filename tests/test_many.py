@@ -410,9 +410,21 @@ def test_stop_before_a_network_has_begun(monkeypatch):
 
 def test_stop_from_another_thread():
     nets = twins(2)[0]
-    thread = threading.Timer(0.2, lambda: [net.stop() for net in nets])
+    begun, both = set(), threading.Event()
+
+    def callback(net, history):
+        begun.add(id(net))
+        if len(begun) == 2:
+            both.set()
+
+    def stop():
+        both.wait()
+        for net in nets:
+            net.stop()
+
+    thread = threading.Thread(target=stop)
     thread.start()
-    histories = fit_many(nets, steps=10**7)
+    histories = fit_many(nets, steps=10**7, callbacks=[callback])
     thread.join()
     for history in histories:
         assert 0 < len(history.step_loss) < 10**7

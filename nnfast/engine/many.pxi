@@ -152,7 +152,8 @@ cdef int allot(Training training, int most, bint fixed) except -1:
     if threads == training.crew.threads[0]:
         return 0
     memory = ScoreMemory(training.metrics, training.job.batch, training.weights is not None, threads)
-    program.reserve(&program.ws, training.job.batch, threads)
+    program.reserve_scratch(&program.ws, threads)
+    program.reserve_to_learn(&program.ws, training.job.batch, threads, 0)
     training.earlier = training.threads
     training.memory, training.job.scores = memory, memory.scores
     enlist(&training.crew, threads, program.first_guess(training.job.batch, threads), fixed)

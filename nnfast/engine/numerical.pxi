@@ -107,8 +107,7 @@ cdef class Differences:
         return 0
 
     def __dealloc__(self):
-        free_memory(self.ws.memory)
-        free_memory(self.ws.scratch)
+        free_workspace(&self.ws)
         free_memory(self.job.memory)
         free(self.job.segments)
 

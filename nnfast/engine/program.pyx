@@ -270,7 +270,6 @@ cdef class Program:
         """Make the workspace large enough for `rows` rows and `threads` threads; on failure it is unchanged."""
         cdef const Plan* plan = &self.plan
         self.reserve_scratch(ws, threads)
-        self.reserve_sums(ws, sums_needed(plan, rows, threads))
         if rows <= ws.rows:
             return 0
         sizes = [
@@ -316,8 +315,9 @@ cdef class Program:
         ws.scratch, ws.threads = memory, threads
         return 0
 
-    cdef int reserve_sums(self, Workspace* ws, int n) except -1:
-        """Make room for `n` arenas with sums over chunks of rows."""
+    cdef int reserve_to_learn(self, Workspace* ws, Py_ssize_t rows, int threads, int more) except -1:
+        """Make room for the sums over chunks of rows, and for `more` arenas like them."""
+        cdef int n = sums_needed(&self.plan, rows, threads) + more
         cdef char* memory
         if n <= ws.n_sums:
             return 0
@@ -571,6 +571,7 @@ cdef class Program:
         threads = self.threads_to_call(GRADIENT, x.shape[0], threads, fixed)
         try:
             self.reserve(&ws, x.shape[0], threads)
+            self.reserve_to_learn(&ws, x.shape[0], threads, 0)
             self.fill(&job, &ws, FORWARD | LOSS | BACKWARD | WEIGHTS, x, targets, weights)
             job.training = training
             job.gradients = data(out)
@@ -664,7 +665,7 @@ cdef class Program:
         job.accumulate = accumulate and self.graded  # to gradients, not to what an update or a train_step left
         threads = self.threads_for(job.n, threads)
         self.reserve_scratch(&self.ws, threads)
-        self.reserve_sums(&self.ws, job.accumulate + sums_needed(&self.plan, job.n, threads))
+        self.reserve_to_learn(&self.ws, job.n, threads, job.accumulate)
         cdef const char* from_ = data(gout)
         with nogil:
             for r in range(job.n):
@@ -717,6 +718,7 @@ cdef class Program:
         moments = self.slot.moments_for(optimizer)
         threads = self.threads_to_call(STEP, n, threads, fixed)
         self.reserve(&self.ws, n, threads)
+        self.reserve_to_learn(&self.ws, n, threads, 0)
         self.fill(&job, &self.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
         self.guard.hold()
         try:
@@ -803,6 +805,7 @@ cdef class Training:
             begin_as(&self.crew, &program.crew)
         self.memory = ScoreMemory(metrics, batch, weights is not None, threads)
         program.reserve(&program.ws, batch, threads)
+        program.reserve_to_learn(&program.ws, batch, threads, 0)
         program.fill(&self.job, &program.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
         if self.order is not None:
             expect(self.order, np.dtype(np.int64), (len(self.order),), True)
