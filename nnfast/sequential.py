@@ -882,7 +882,8 @@ class Sequential:
         network.warn_of_zero_gradients()
         with network.guard:
             scheduled = rate_at(chosen, program.slot)
-            loss = program.train_step(rows, targets, weights, values, *allowed_threads(), scheduled)
+            threads, fixed = allowed_threads()
+            loss = program.train_step(rows, targets, weights, values, threads, fixed, scheduled)
         if not isfinite(loss):
             self._warn_of_divergence(chosen, values, scheduled, loss)
         return loss

@@ -15,7 +15,7 @@ enum { MAX_THREADS = 64, SPINS = 64 /* some 2 to 5 us of pauses */ };
  * milliseconds, sometimes for seconds, while another processor is idle. So a team's threads begin apart: not on the caller's
  * processor, and not on one that another thread of the team has taken. At once each may go where the system wants it, so that
  * none stays beside another program. */
-#if defined(__linux__)
+#if defined(__linux__) && defined(__GLIBC__)
 #include <pthread.h>
 #include <sched.h>
 enum { PROCESSORS = CPU_SETSIZE, MOVES = 3 };
