@@ -18,6 +18,7 @@ from numpy_network import state
 
 import nnfast as nf
 from nnfast.engine.program import run_many
+from nnfast.training.loop import Run
 
 RNG = np.random.default_rng(7)
 N = 150
@@ -429,6 +430,26 @@ def test_stop_from_another_thread():
     for history in histories:
         assert 0 < len(history.step_loss) < 10**7
         assert len(history["loss"]) == -(-len(history.step_loss) // history.steps_per_epoch)
+
+
+def test_a_stop_between_two_looks_at_a_network(monkeypatch):
+    """The one that asks for it comes after the last look: the network trains one more round, and ends as any other."""
+    net = make_net(0)
+    looks = 0
+    goes_on = Run.goes_on.fget
+
+    def stopping(self):
+        nonlocal looks
+        looks += 1
+        answer = goes_on(self)
+        if looks == 2:
+            net.stop()
+        return answer
+
+    monkeypatch.setattr(Run, "goes_on", property(stopping))
+    (history,) = fit_many([net], steps=10**7)
+    assert 0 < len(history.step_loss) < 10**7
+    assert len(history["loss"]) == -(-len(history.step_loss) // history.steps_per_epoch)
 
 
 def test_an_error_in_a_callback_stops_all(monkeypatch):

@@ -211,13 +211,15 @@ class _Many:
             run_many(slices, self.threads, self.fixed, self.begun < len(self.arguments))
             if perf_counter() - begin < SHORT:
                 self.window = min(2 * self.window, self.largest_window)
+        ended = set()  # asked once: another thread may call `stop` at any time
         for run, training in self.running:
             run.record(training.step)
             if not run.goes_on:
                 run.complete()
                 run.close()
                 self.steps_of_ended += training.step
-        self.running = [(run, training) for run, training in self.running if run.goes_on]
+                ended.add(id(run))
+        self.running = [(run, training) for run, training in self.running if id(run) not in ended]
 
     def close(self) -> None:
         """Store what is known of the networks that have begun, and leave the others as they were."""
