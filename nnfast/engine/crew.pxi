@@ -13,6 +13,7 @@ cdef double TRIAL_STEPS = 4  # at least
 cdef double LATER = 0.05     # seconds until a run that begins with fewer threads than it may use tries more
 cdef double SETTLED = 0.5    # seconds until another number is tried again
 cdef double MARGIN = 1.03    # by which it must be faster
+cdef double LONG_CALL = 0.02  # seconds of a call that shares its work as it goes: it needs no choice
 cdef double WATCH = 0.005    # seconds until a new choice is compared with the others; then twice that, and so on
 
 cdef struct Crew:
@@ -27,6 +28,7 @@ cdef struct Crew:
     # where each step is a call: the slice in progress
     int64_t calls
     double busy, length         # seconds in calls, and at most
+    double latest               # seconds of the latest call
 
 
 cdef void enlist(Crew* crew, int most, int guess, bint fixed) noexcept:
@@ -120,6 +122,7 @@ cdef int threads_of_call(Crew* crew, double now) noexcept:
 
 
 cdef inline void count_call(Crew* crew, int threads, double seconds) noexcept:
+    crew.latest = seconds
     if crew.n and crew.threads[crew.trying] == threads:  # a call under another limit doesn't count
         crew.calls += 1
         crew.busy += seconds

@@ -347,6 +347,8 @@ cdef class Program:
         if crew.threads[0] != threads or self.callers_rows[which] != rows:
             enlist(crew, threads, usable_processors(), False)
             self.callers_rows[which] = rows
+        elif which >= PREDICT and crew.latest > LONG_CALL:  # a thread that another program slows down takes fewer tiles
+            return min(threads, usable_processors())
         return threads_of_call(crew, seconds_now())
 
     cdef inline double time_of_call(self) noexcept:
