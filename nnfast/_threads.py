@@ -26,9 +26,9 @@ def set_num_threads(n: int, *, fixed: bool = False) -> None:
     n : int
         At least 1. Small calls use fewer: a thread that would cost more than it saves is not started.
     fixed : bool
-        By default `fit`, and a loop of `train_step` or `gradient`, measure while they run whether fewer threads are
-        faster, as for a small network or beside another busy program, and use as many as pay. If True, they always
-        use `n`.
+        By default `fit`, and loops of `train_step`, `gradient`, `predict` or `evaluate`, measure while they run whether
+        fewer threads are faster, as for a small network or beside another busy program, and use as many as pay. If
+        True, they always use `n`.
 
     Raises
     ------

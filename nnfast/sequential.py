@@ -1285,7 +1285,7 @@ def fit_many(
 ) -> list[training.History]:
     """Train many networks in parallel on the same data: folds, seeds, hyperparameters, architectures.
 
-    Each network is trained on a thread of its own, as by `Sequential.fit`, and with the same bits. `epochs`, `steps`,
+    Each network is trained as by `Sequential.fit`, on one thread or more, with the same bits. `epochs`, `steps`,
     `batch_size`, `optimizer`, `shuffle` and `sample_weight` are one for all networks, or a list or tuple with one for
     each; `rows` and `validation_rows` always have one for each. All networks share the data, which are not copied.
 
@@ -1301,7 +1301,8 @@ def fit_many(
         As for `Sequential.fit`, except `LBFGS`. Networks may share one object, whose state is kept in each network.
     rows : sequence of array_like, optional
         For each network the rows to train on, as integers from 0 to n - 1 or as a boolean mask, or None for all rows.
-        The network is trained as by ``net.fit(x[rows], y[rows])``. A row may occur more than once.
+        The network is trained as by ``net.fit(x[rows], y[rows])``; all rows of `x` must be finite. A row may occur
+        more than once.
     sample_weight : array_like of shape (n,), or list of (array_like of shape (n,) or None), optional
         As for `Sequential.fit`: the weights of all rows of `x`.
     validation_data : (x, y) or (x, y, sample_weight), optional

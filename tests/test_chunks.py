@@ -86,6 +86,20 @@ def test_chunks_have_the_same_bits_on_any_number_of_threads(n, threads):
     assert all(several[name].tobytes() == one[name].tobytes() for name in one)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("units", [1, 2, 4, 9])
+@pytest.mark.parametrize("threads", [2, 4])
+def test_a_single_input_has_the_same_bits_on_any_number_of_threads(units, threads, dtype):
+    nets = [nf.Sequential([nf.Dense(units)], input_shape=1, dtype=dtype, seed=0) for _ in range(2)]
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(1024, 1)).astype(dtype), rng.normal(size=(1024, units)).astype(dtype)
+    for net, count in zip(nets, (1, threads), strict=True):
+        for batch in (192, 256, 512, 1024):
+            with nf.num_threads(count, fixed=True):
+                net.fit(x, y, batch_size=batch, optimizer=nf.SGD(0.1), verbose=0)
+    assert nets[0].flat_params.tobytes() == nets[1].flat_params.tobytes()
+
+
 @pytest.mark.parametrize(
     ("optimizer", "norms", "meetings"),
     [(nf.SGD(0.01), 0, 2), (nf.Adam(0.01), 0, 2), (nf.SGD(0.01, clip_norm=1.0), 0, 4), (nf.SGD(0.01), 2, 10)],

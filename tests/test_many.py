@@ -432,6 +432,17 @@ def test_stop_from_another_thread():
         assert len(history["loss"]) == -(-len(history.step_loss) // history.steps_per_epoch)
 
 
+def test_warnings_as_errors_end_all_networks():
+    """The first error is raised; the others have their histories, and those that have not begun are as they were."""
+    nets = twins(3, lambda seed: make_net(seed, input_shape=None))[0]
+    rates = [nf.SGD(1e30), nf.SGD(1e30), nf.SGD(0.01)]
+    with warnings.catch_warnings(), nf.num_threads(1):
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match=r"^networks\[0\]: the training diverged"):
+            fit_many(nets, epochs=50, optimizer=rates)
+    assert all(len(net.history.step_loss) for net in nets)
+
+
 def test_a_stop_between_two_looks_at_a_network(monkeypatch):
     """The one that asks for it comes after the last look: the network trains one more round, and ends as any other."""
     net = make_net(0)

@@ -31,6 +31,14 @@ cdef struct Crew:
     double latest               # seconds of the latest call
 
 
+cdef int power_below(int n) noexcept:
+    """Return the largest power of two below `n`: so many threads own chunks of rows."""
+    cdef int power = 1
+    while 2*power < n:
+        power *= 2
+    return power
+
+
 cdef void enlist(Crew* crew, int most, int guess, bint fixed) noexcept:
     """Begin with the largest choice up to `guess`, or with `most`, the only choice, if the number is fixed."""
     memset(crew, 0, sizeof(Crew))
@@ -43,7 +51,7 @@ cdef void enlist(Crew* crew, int most, int guess, bint fixed) noexcept:
         crew.n += 1
         if most == 1 or fixed or crew.n == MAX_CHOICES:
             break
-        most = most//2
+        most = power_below(most)
     crew.settled = crew.trying = min(crew.settled, crew.n - 1)
     if guess == 1:
         crew.next_trial = seconds_now() + LATER

@@ -40,9 +40,9 @@ static inline void find_places(places *p) { /* by the caller */
     p->known = sched_getaffinity(0, sizeof p->all, &p->all) == 0;
     take_place(p, sched_getcpu());
 }
-static inline void begin_apart(places *p, pthread_attr_t *thread) {
+static inline int begin_apart(places *p, pthread_attr_t *thread) { /* whether there is a free place */
     cpu_set_t free;
-    if (p->known && free_places(p, &free)) (void)pthread_attr_setaffinity_np(thread, sizeof free, &free);
+    return p->known && free_places(p, &free) && pthread_attr_setaffinity_np(thread, sizeof free, &free) == 0;
 }
 static inline void let_go(places *p, pthread_t thread) { /* it has begun where it should */
     if (p->known) (void)pthread_setaffinity_np(thread, sizeof p->all, &p->all);
@@ -64,7 +64,7 @@ typedef struct {
     int known;
 } places;
 #define find_places(places) ((void)(places))
-#define begin_apart(places, attributes) ((void)(places))
+#define begin_apart(places, attributes) ((void)(places), 0)
 #define let_go(places, thread) ((void)(places))
 #define move_apart(places) ((void)(places))
 static inline int usable_processors(void) { return MAX_THREADS; }
@@ -105,15 +105,17 @@ enum { HUGE_PAGE = 1 << 21, HUGE_FROM = 1 << 22 /* bytes; a column of a large ma
 typedef pthread_t os_thread;
 typedef void *os_result;
 #define OS_CALL
-static inline int os_start(os_thread *t, os_result (*f)(void *), void *argument, places *p) {
+static inline int os_start_at(os_thread *t, os_result (*f)(void *), void *argument, places *p) { /* NULL: anywhere */
     pthread_attr_t attributes;
     if (pthread_attr_init(&attributes) != 0) return 0;
     pthread_attr_setstacksize(&attributes, 1 << 20); /* kernels use some 300 KB, and some systems default to 128 */
-    begin_apart(p, &attributes);
-    int started = pthread_create(t, &attributes, f, argument) == 0;
+    int started = (!p || begin_apart(p, &attributes)) && pthread_create(t, &attributes, f, argument) == 0;
+    if (started && p) let_go(p, *t);
     pthread_attr_destroy(&attributes);
-    if (started) let_go(p, *t);
     return started;
+}
+static inline int os_start(os_thread *t, os_result (*f)(void *), void *argument, places *p) {
+    return os_start_at(t, f, argument, p) || os_start_at(t, f, argument, NULL); /* a sandbox may forbid to choose */
 }
 static inline void os_join(os_thread t) { pthread_join(t, NULL); }
 static inline void os_yield(void) { sched_yield(); }

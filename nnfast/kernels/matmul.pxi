@@ -446,7 +446,7 @@ cdef void matmul(
     if ar == 1 and bc == 1 and 0 < tail <= VW//2 and m >= 4*VW:
         n -= tail
         turned(m, tail, K, A, ak, B + n, bk, C + n, ldc, accumulate)
-    elif ak == 1 and bc == 1 and not accumulate:
+    elif ak == 1 and ar != 1 and bc == 1 and not accumulate:  # not in the weight gradient of a single input
         dotted = dotted_columns(K, n)
         n -= dotted
         if dotted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
@@ -129,12 +130,12 @@ def _row_numbers(name: str, value: Any, n: int) -> np.ndarray:
     array = to_array(name, value)
     if array.dtype.kind == "b" and array.shape == (n,):
         array = np.flatnonzero(array)
+    if array.ndim == 1 and not array.size:
+        raise ValueError(f"{name} must have at least one row, got none")
     if array.dtype.kind not in "iu" or array.ndim != 1:
         raise TypeError(
             f"{name} must hold row numbers (integers of shape (m,), or booleans of shape ({n},)), got {describe(value)}"
         )
-    if not array.size:
-        raise ValueError(f"{name} must have at least one row, got none")
     low, high = int(array.min()), int(array.max())
     if low < 0 or high >= n:
         raise ValueError(f"{name} must hold row numbers from 0 to {n - 1}, got {low if low < 0 else high}")
@@ -150,9 +151,11 @@ def fit_many(arguments: Sequence[FitArguments], owners: Sequence[Any]) -> list[H
     with Guards(own.network.guard for own in arguments):
         many = _Many(arguments, owners, histories)
         try:
+            many.build()
             many.go()
-        finally:
+        except BaseException:
             many.close()
+            raise
     return histories
 
 
@@ -171,17 +174,16 @@ class _Many:
         self.begun = 0
         self.running: list[tuple[Run, Training]] = []
         self.steps_of_ended = 0
-        self.built: list[bool] = []  # whether it was this call
-        try:
-            for i, own in enumerate(arguments):
-                try:
-                    self.built.append(build(own))
-                except (TypeError, ValueError, MemoryError, RuntimeError) as error:
-                    raise named(i, error) from None
-        except BaseException:
-            self.close()
-            raise
-        for own in arguments:
+        self.unbuilt = [own.network.input_shape is None for own in arguments]
+
+    def build(self) -> None:
+        """Build all networks."""
+        for i, own in enumerate(self.arguments):
+            try:
+                build(own)
+            except (TypeError, ValueError, MemoryError, RuntimeError) as error:
+                raise named(i, error) from None
+        for own in self.arguments:
             own.network.stopping = False
 
     def go(self) -> None:
@@ -222,9 +224,10 @@ class _Many:
         self.running = [(run, training) for run, training in self.running if id(run) not in ended]
 
     def close(self) -> None:
-        """Store what is known of the networks that have begun, and leave the others as they were."""
+        """After an error, store what is known of the networks that have begun, and leave the others as they were."""
         for run, _ in self.running:
-            run.close()
-        for own, built in zip(self.arguments[self.begun :], self.built[self.begun :], strict=False):
-            if built:
+            with suppress(Exception):  # such as a warning about this network: it would hide the error
+                run.close()
+        for own, unbuilt in list(zip(self.arguments, self.unbuilt, strict=True))[self.begun :]:
+            if unbuilt and own.network.input_shape is not None:
                 own.network.unbuild()
