@@ -114,8 +114,8 @@ cdef void learn_own(
     """This thread's share of a stage's gradients, from the sums that each thread has over its own chunks, and of the
     update."""
     cdef const LearnedArray* array
-    cdef int own = chunks_in(m)//count, step = 1, i, k
-    cdef Py_ssize_t first, n, at
+    cdef int own = chunks_in(m)//count, step, i, k
+    cdef Py_ssize_t first, n
     for k in range(MAX_ARRAYS):
         array = &stage.arrays[k]
         if array.at < 0:

@@ -1,12 +1,12 @@
 # How many threads a run of steps uses, which is measured while it runs. Included by program.pyx.
 #
 # Results do not depend on the number of threads, so it may change between two steps. A run begins with a guess, tries
-# half or twice as many for a moment, and goes on with what is faster; now and then it looks again, because other
-# programs come and go. Beside one, several threads may be fast for a few milliseconds, until the system lets the other
-# program run. So a choice is watched, more closely at first, and left once it is slower than another one was.
+# the next smaller or larger number for a moment, and goes on with what is faster; now and then it looks again, because
+# other programs come and go. Beside one, several threads may be fast for a few milliseconds, until the system lets the
+# other program run. So a choice is watched, more closely at first, and left once it is slower than another one was.
 
 cdef enum:
-    MAX_CHOICES = 8  # the maximum, half of it, ..., 1
+    MAX_CHOICES = 8  # the maximum, and the powers of two below it
 
 cdef double TRIAL = 0.001    # seconds, at least: starting and releasing a team of two costs 3 % of that
 cdef double TRIAL_STEPS = 4  # at least
@@ -46,13 +46,12 @@ cdef void enlist(Crew* crew, int most, int guess, bint fixed) noexcept:
     crew.watch = WATCH
     while True:
         crew.threads[crew.n] = most
-        if most > guess and not fixed:
-            crew.settled = crew.trying = crew.n + 1
         crew.n += 1
         if most == 1 or fixed or crew.n == MAX_CHOICES:
             break
+        if most > guess:
+            crew.settled = crew.trying = crew.n
         most = power_below(most)
-    crew.settled = crew.trying = min(crew.settled, crew.n - 1)
     if guess == 1:
         crew.next_trial = seconds_now() + LATER
 

@@ -19,8 +19,8 @@ from nnfast.training.arguments import FitArguments, Given
 from nnfast.training.history import History
 from nnfast.training.loop import Run, build, steps_of
 
-# Networks that have memory for training at the same time: so many for each thread, and more where they end so soon that
-# starting and joining threads would cost much, in particular beside other programs, as long as they have few rows.
+# Networks that have memory for training at the same time, for each thread. If a call of the engine ends sooner than
+# SHORT, starting its threads costs too much: then it gets more networks, up to ROW_NUMBERS in all of them.
 WINDOW = 16
 SHORT = 0.05  # seconds
 ROW_NUMBERS = 2**23  # of all these networks: 64 MB
