@@ -15,6 +15,7 @@ import warnings
 import numpy as np
 import pytest
 from numpy_network import state
+from tasks import most_tasks_during
 
 import nnfast as nf
 from nnfast.engine.program import run_many
@@ -283,28 +284,9 @@ def test_fewer_networks_than_threads_use_more_threads_each(fixed):
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc/self/task")
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_no_more_threads_than_allowed_and_none_is_left(threads):
-    most, done = 0, threading.Event()
-    time.sleep(0.05)  # joined threads leave the system's list a little later
-    before = len(os.listdir("/proc/self/task"))
-
-    def watch():
-        nonlocal most
-        while not done.is_set():
-            most = max(most, len(os.listdir("/proc/self/task")))
-            time.sleep(0.0005)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    nets = twins(8)[0]
     with nf.num_threads(threads):
-        fit_many(twins(8)[0], epochs=2000)
-    done.set()
-    watcher.join()
-    assert most - before - 1 == threads - 1
-    for _ in range(100):
-        if len(os.listdir("/proc/self/task")) == before:
-            break
-        time.sleep(0.01)
-    assert len(os.listdir("/proc/self/task")) == before
+        assert most_tasks_during(lambda: fit_many(nets, epochs=2000)) == (threads - 1, 0)
 
 
 # ---- the data are not copied
