@@ -57,6 +57,18 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise
 
 
+def sync_folder(path: str | os.PathLike[str]) -> None:
+    """Wait until the name of a file that was replaced is on disk too, before another file may be removed for it."""
+    if sys.platform == "win32":  # a folder cannot be opened there
+        return
+    folder = os.open(os.path.dirname(target_of(path)), os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some file systems cannot do it
+            os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def target_of(path: str | os.PathLike[str]) -> str:
     """Return the file that would be replaced, with links resolved.
 
