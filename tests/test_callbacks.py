@@ -552,6 +552,16 @@ def test_two_names_of_one_file_are_not_removed(tmp_path):
     assert nf.load(tmp_path / "net").input_shape == (2,)
 
 
+@posix
+def test_what_a_killed_process_has_left_is_removed_when_training_begins_again(tmp_path):
+    mine = [f"net-{i}.npz.{i:08x}.0123abcd.part" for i in range(3)]
+    others = ["net-1.npz.part", "net.npz.00000000.0123abcd.part", "net-1.npz.00000000.0123abcd"]
+    for name in mine + others:
+        (tmp_path / name).touch()
+    fit(network(), [Checkpoint(tmp_path / "net-{epoch}.npz")], epochs=1)
+    assert names(tmp_path) == sorted([*others, "net-1.npz"])
+
+
 @pytest.mark.parametrize(
     ("pattern", "error", "message"),
     [
@@ -623,8 +633,8 @@ def test_a_killed_process_leaves_the_last_good_checkpoint(tmp_path):
         leftovers += len(names(tmp_path)) - 1
         assert len(names(tmp_path)) <= 2, "what the one before has left was removed"
     print(f"{leftovers} of {KILLS} were killed while they wrote")
-    fit(network(), [Checkpoint(path)], epochs=1)
-    assert names(tmp_path) == ["net.npz"]
+    fit(network(), [Checkpoint(path, save="best", initial_best=-1.0)], epochs=1)
+    assert names(tmp_path) == ["net.npz"], "what the last one has left was removed, though nothing was written"
 
 
 # ---- logs

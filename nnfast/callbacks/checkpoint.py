@@ -19,7 +19,7 @@ from nnfast.callbacks.base import (
     sign_of,
     whole,
 )
-from nnfast.files.writing import sync_folder, target_of
+from nnfast.files.writing import KEPT_NAME, remove_leftovers_in, sync_folder, target_of
 
 if TYPE_CHECKING:
     from nnfast.training.history import History
@@ -125,8 +125,8 @@ class Checkpoint(DeclaredCallback):
     Notes
     -----
     A file is replaced when the new one is complete and on disk, so that after a crash or a kill there is always a whole
-    checkpoint. What a killed process leaves besides, a temporary file that ends in ``.part``, is removed when a file
-    of the same name is written again.
+    checkpoint. What a killed process leaves besides, a temporary file that ends in ``.part``, is removed when a
+    training with the same path begins.
 
     Examples
     --------
@@ -197,6 +197,7 @@ class Checkpoint(DeclaredCallback):
         folder = os.path.dirname(target_of(_filled(self._parts, {f: 1 if f in COUNTS else 1.0 for f in fields})))
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(f"path must be in a folder that can be written to, got {self.path!r}")
+        remove_leftovers_in(folder, os.path.basename(self._parts[0][0])[:KEPT_NAME])
         self._records.begin(net, _Saving(sign, limit))
 
     def on_epoch_end(self, net: Any, history: History) -> None:
