@@ -90,23 +90,25 @@ class Progress:
 class _Lines(Progress):
     """Lines of text, at most one per second: without tqdm, or outside terminals and notebooks."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int | None) -> None:
         self.epochs = epochs
         self.due = monotonic() + 1
 
     def epoch(self, epoch: int, history: Mapping[str, list[float]]) -> None:
         if epoch == self.epochs or monotonic() > self.due:
             self.due = monotonic() + 1
-            print(f"epoch {epoch}/{self.epochs}: {_latest(history)}", file=sys.stderr)
+            print(f"epoch {_of(epoch, self.epochs)}: {_latest(history)}", file=sys.stderr)
 
 
 class _Bar(Progress):
     """A progress bar, in a terminal or a notebook."""
 
-    def __init__(self, tqdm: Any, total: int, epochs: int) -> None:
+    def __init__(self, tqdm: Any, total: int | None, epochs: int | None) -> None:
         self.epochs = epochs
         layout = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-        self.bar = tqdm(total=total, desc=f"epoch 1/{epochs}", bar_format=layout, dynamic_ncols=True)
+        if total is None:
+            layout = "{desc} {n} steps, {elapsed}{postfix}"
+        self.bar = tqdm(total=total, desc=f"epoch {_of(1, epochs)}", bar_format=layout, dynamic_ncols=True)
 
     def __exit__(self, *exception: object) -> None:
         self.bar.close()
@@ -115,8 +117,13 @@ class _Bar(Progress):
         self.bar.update(done - self.bar.n)
 
     def epoch(self, epoch: int, history: Mapping[str, list[float]]) -> None:
-        self.bar.set_description(f"epoch {min(epoch + 1, self.epochs)}/{self.epochs}", refresh=False)
+        now = epoch + 1 if self.epochs is None else min(epoch + 1, self.epochs)
+        self.bar.set_description(f"epoch {_of(now, self.epochs)}", refresh=False)
         self.bar.set_postfix_str(_latest(history), refresh=False)
+
+
+def _of(epoch: int, epochs: int | None) -> str:
+    return str(epoch) if epochs is None else f"{epoch}/{epochs}"
 
 
 def _latest(history: Mapping[str, list[float]]) -> str:
@@ -125,10 +132,10 @@ def _latest(history: Mapping[str, list[float]]) -> str:
     return ", ".join(f"{entry} {history[entry][-1]:.4f}" for entry in entries)
 
 
-def progress_of(total: int, per_epoch: int, verbose: int) -> Progress:
-    """Return a context manager that shows the progress of training for `total` steps."""
+def progress_of(total: int | None, per_epoch: int, verbose: int) -> Progress:
+    """Return a context manager that shows the progress of training for `total` steps, without limit if it is None."""
     if not verbose or stderr_unavailable():
         return Progress()
-    epochs = ceil(total / per_epoch)
+    epochs = None if total is None else ceil(total / per_epoch)
     tqdm = bar_class()
     return _Lines(epochs) if tqdm is None else _Bar(tqdm, total, epochs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from math import isfinite, isnan, prod
 from typing import TYPE_CHECKING, Any
@@ -158,6 +158,12 @@ class Sequential:
     def history(self) -> training.History | None:
         """What the last `fit` recorded; None if there was none."""
         return self._network.history
+
+    @property
+    def epochs_trained(self) -> int:
+        """The number of epochs on mini-batches that all calls of `fit` have completed; saved with the network."""
+        program = self._network.program
+        return 0 if program is None else program.place.epochs
 
     @property
     def loss_name(self) -> str:
@@ -707,35 +713,42 @@ class Sequential:
 
     def fit(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
+        x: ArrayLike | Iterable[tuple[ArrayLike, ...]],
+        y: ArrayLike | None = None,
         /,
         *,
-        epochs: int | None = None,
+        epochs: int | None | training.Unset = training.UNSET,
         steps: int | None = None,
         batch_size: int = 32,
         optimizer: str | Optimizer = "adam",
         gradient: str = "backpropagation",
         sample_weight: ArrayLike | None = None,
+        class_weight: Mapping[int, float] | str | None = None,
         validation_data: tuple[ArrayLike, ...] | None = None,
-        metrics: Sequence[str | Metric] | None = None,
+        validation_split: float | None = None,
+        metrics: Sequence[str | Metric | Callable[..., Any]] | None = None,
         shuffle: bool = True,
+        replacement: bool = False,
+        drop_last: bool = False,
+        max_seconds: float | None = None,
         verbose: int = 1,
-        callbacks: Sequence[Callable[[Sequential, training.History], Any]] = (),
+        callbacks: Sequence[Callable[[Sequential, training.History], Any] | training.Callback] = (),
     ) -> training.History:
         """Train on mini-batches.
 
         Parameters
         ----------
-        x : array_like of shape (n, *input_shape)
-            Samples; finite.
+        x : array_like of shape (n, *input_shape), or iterable of mini-batches
+            Samples; finite. Without `y`, an iterator or another iterable of mini-batches ``(x, y)`` or ``(x, y,
+            sample_weight)`` of any sizes, such as a generator, in which your own code chooses what to train on.
         y : array_like
             As for `loss`; finite.
-        epochs : int, optional
-            The number of passes over the data; 1 if neither `epochs` nor `steps` is given. The last mini-batch of an
-            epoch may be smaller.
+        epochs : int or None, optional
+            The number of passes over the data; 1 if neither `epochs` nor `steps` is given. None trains until a callback
+            calls `stop` or `max_seconds` have passed. The last mini-batch of an epoch may be smaller.
         steps : int, optional
-            The number of mini-batches to train on, instead of `epochs`.
+            The number of mini-batches to train on, instead of `epochs`. If `x` hands over mini-batches: how many make
+            an epoch; by default all that one iteration gives.
         batch_size : int
             The number of samples in a mini-batch; all if there are fewer.
         optimizer : str or Optimizer
@@ -748,18 +761,35 @@ class Sequential:
             slower and with an error of about the square of its `h`.
         sample_weight : array_like of shape (n,), optional
             As for `loss`. The loss of a mini-batch, and so its gradient, is averaged over its weights.
+        class_weight : dict or "balanced", optional
+            The weight of each class, such as ``{0: 1.0, 1: 5.0}``; others have weight 1. It multiplies the weights of
+            the rows of that class in training, not in validation. ``"balanced"`` gives all classes in the training data
+            the same total weight, ``n / (n_classes * count)`` for each row, as in scikit-learn.
         validation_data : (x, y) or (x, y, sample_weight), optional
             Evaluated after each epoch.
+        validation_split : float, optional
+            The part of the data to set aside for validation, in (0, 1), instead of `validation_data`: chosen at random,
+            of each class the same part, and the same rows in each fit of this network on as many rows; the last rows
+            if `shuffle` is False.
         metrics : sequence of str or Metric, optional
             Recorded in each epoch besides the loss, as for `evaluate`: on the training data from the outputs of each
             mini-batch before its update, and on the validation data. By default the accuracy, if the outputs and
-            targets are those of a classification. A metric of your own is computed on the validation data only.
+            targets are those of a classification.
         shuffle : bool
             Visit the samples in a new order in each epoch.
+        replacement : bool
+            Draw each sample of each mini-batch from all samples, with replacement, as ``np.random.choice`` does in
+            chapter 4.5 of Saito's book. An epoch still has as many mini-batches, all of `batch_size`.
+        drop_last : bool
+            Leave out the last mini-batch of an epoch if it is smaller than the others.
+        max_seconds : float, optional
+            The longest time to train for, in seconds: training ends after the step in which it is over.
         verbose : {0, 1}
             1 shows progress on standard error: a bar in a terminal or notebook if tqdm is installed, else lines.
-        callbacks : sequence of callable
-            Called after each epoch as ``callback(net, history)``. They may predict, copy and save the network, write to
+        callbacks : sequence of callable or Callback
+            Functions are called after each epoch as ``callback(net, history)``; objects of `nnfast.callbacks`, or of
+            your own subclasses of `nnfast.callbacks.Callback`, when they ask for it: at the beginning and the end of
+            the training and of each epoch, and after each step. They may predict, copy and save the network, write to
             its parameters, change the optimizer's hyperparameters, and call `stop`. They must not change `x` or the
             inputs in `validation_data`, which are used in place if they have the network's dtype and are contiguous.
             `y` and `sample_weight` are copied, except for targets that share their memory with `x`.
@@ -788,9 +818,17 @@ class Sequential:
             Once, if training diverges (a loss or the parameters become infinite or NaN), and if L-BFGS ends before it
             has converged.
         UserWarning
-            If a layer cannot learn because its activation is ``"step"``; if each output is counted separately, but the
+            If an iterator ends before `epochs` and `steps` are done; if a layer cannot learn because its activation is ``"step"``; if each output is counted separately, but the
             targets are mutually exclusive classes; if `x` or `y` is float64 and holds values that float32, the
             network's dtype, cannot tell apart.
+
+        Notes
+        -----
+        Training continues where it has ended: with the same arguments, n epochs and then m epochs give the bits of n + m
+        epochs, whatever the number of threads, also if the network is copied, or saved and loaded, in between (L-BFGS
+        begins anew). An epoch that was not finished, after `steps`, `stop`, Ctrl-C or an error, is finished by the next
+        fit on as many rows with the same `batch_size`, `shuffle`, `replacement` and `drop_last`: it counts as the first
+        of its `epochs`, and is recorded as a whole. `epochs_trained` tells how many epochs have been completed.
 
         Examples
         --------
@@ -801,10 +839,12 @@ class Sequential:
         >>> len(history["loss"]), history["accuracy"][-1]
         (200, 1.0)
         """
+        given = training.Batches(x, validation_data) if y is None else training.Given(x, y, validation_data)
         arguments = training.FitArguments(
-            self._network, training.Given(x, y, validation_data), epochs=epochs, steps=steps, batch_size=batch_size,
-            optimizer=optimizer, gradient=gradient, sample_weight=sample_weight,
-            metrics=metrics, shuffle=shuffle, verbose=verbose, callbacks=callbacks,
+            self._network, given, epochs=epochs, steps=steps, batch_size=batch_size, optimizer=optimizer,
+            gradient=gradient, sample_weight=sample_weight, class_weight=class_weight,
+            validation_split=validation_split, metrics=metrics, shuffle=shuffle, replacement=replacement,
+            drop_last=drop_last, max_seconds=max_seconds, verbose=verbose, callbacks=callbacks,
         )  # fmt: skip
         return training.fit(arguments, self)
 
@@ -1386,7 +1426,7 @@ def fit_many(
         [net._network for net in owners], training.Given(x, y, validation_data),
         rows=rows, validation_rows=validation_rows,
         each={
-            "epochs": epochs, "steps": steps, "batch_size": batch_size, "optimizer": optimizer, "shuffle": shuffle,
+            "epochs": training.UNSET if epochs is None else epochs, "steps": steps, "batch_size": batch_size, "optimizer": optimizer, "shuffle": shuffle,
             "sample_weight": sample_weight,
         },
         shared={"gradient": "backpropagation", "metrics": metrics, "verbose": verbose, "callbacks": callbacks},

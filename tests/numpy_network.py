@@ -292,12 +292,13 @@ class NumpyNetwork:
                     running += momentum * (value - running)
 
     def batches(self, n: int, batch_size: int, steps: int) -> Iterator[np.ndarray]:
-        """The rows of each mini-batch: each epoch shuffles the order of the one before."""
+        """The rows of each mini-batch: each epoch draws a number that determines its order."""
         order = np.arange(n)
         for step in range(steps):
             at = step % -(-n // batch_size) * batch_size
             if at == 0 and self.bit_generator is not None:
-                reference.shuffle(order, self.bit_generator)
+                order = np.arange(n)
+                reference.shuffle(order, int(self.bit_generator.random_raw()))
             yield order[at : at + batch_size]
 
     def fit(self, x: np.ndarray, y: np.ndarray, *, steps: int, batch_size: int, optimizer: Optimizer) -> list[float]:

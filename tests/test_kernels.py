@@ -448,7 +448,8 @@ CASES = {
         lambda rng, dtype, m, k, n: (normal(rng, dtype, m, max(n, 1)), labels(rng, m, max(n, 1)), "top_k_accuracy"),
         has_out=False,
     ),
-    "shuffle": Case(lambda rng, dtype, m, k, n: (np.arange(n), np.random.PCG64(m)), has_out=False),
+    "draw": Case(lambda rng, dtype, m, k, n: (np.arange(n), m, k), has_out=False),
+    "shuffle": Case(lambda rng, dtype, m, k, n: (np.arange(n), m), has_out=False),
 }
 
 
@@ -721,22 +722,38 @@ def test_all_finite_sees_every_place():
             x[n - 1] = 0
 
 
-@given(n=st.integers(0, 300), seed=seeds)
+@given(n=st.integers(0, 300), seed=st.integers(0, 2**64 - 1))
 def test_shuffle(n, seed):
-    orders, generators = [np.arange(n), np.arange(n)], [np.random.PCG64(seed), np.random.PCG64(seed)]
-    assert kernels.shuffle(orders[0], generators[0]) is None
-    assert reference.shuffle(orders[1], generators[1]) is None
+    orders = [np.arange(n), np.arange(n)]
+    assert kernels.shuffle(orders[0], seed) is None
+    assert reference.shuffle(orders[1], seed) is None
     np.testing.assert_array_equal(orders[0], orders[1])
     np.testing.assert_array_equal(np.sort(orders[0]), np.arange(n))
-    assert generators[0].state == generators[1].state
+
+
+@given(n=st.integers(0, 300), rows=st.integers(1, 50), seed=st.integers(0, 2**64 - 1))
+def test_draw(n, rows, seed):
+    orders = [np.full(n, -1), np.full(n, -1)]
+    assert kernels.draw(orders[0], rows, seed) is None
+    assert reference.draw(orders[1], rows, seed) is None
+    np.testing.assert_array_equal(orders[0], orders[1])
+    assert ((orders[0] >= 0) & (orders[0] < rows)).all()
+
+
+def test_draw_is_uniform():
+    order = np.empty(60_000, np.int64)
+    kernels.draw(order, 12, 7)
+    assert scipy.stats.chisquare(np.bincount(order, minlength=12)).pvalue > 0.001
+    pairs = order[::2] * 12 + order[1::2]
+    assert scipy.stats.chisquare(np.bincount(pairs, minlength=144)).pvalue > 0.001
 
 
 def test_shuffle_is_uniform():
     """Each of the 24 orders of 4 is about equally frequent (chi-square with 23 degrees of freedom)."""
-    bits, counts, rounds = np.random.PCG64(0), dict.fromkeys(itertools.permutations(range(4)), 0), 4_800
-    for _ in range(rounds):
+    counts, rounds = dict.fromkeys(itertools.permutations(range(4)), 0), 4_800
+    for seed in range(rounds):
         order = np.arange(4)
-        kernels.shuffle(order, bits)
+        kernels.shuffle(order, seed)
         counts[tuple(order.tolist())] += 1
     assert scipy.stats.chisquare(list(counts.values())).pvalue > 0.001
 
@@ -1395,7 +1412,7 @@ def test_read_only_outputs_are_refused():
         lambda: kernels.adam(a, a, frozen, a, 0.1, 0.9, 0.999, 1e-8, 1),
         lambda: kernels.average(frozen, a, 0.9),
         lambda: kernels.add_penalty(a, frozen, 0.1, 0.1),
-        lambda: kernels.shuffle(np.broadcast_to(np.int64(1), 3), np.random.PCG64(0)),
+        lambda: kernels.shuffle(np.broadcast_to(np.int64(1), 3), 0),
     ):
         with pytest.raises(ValueError, match="writable"):
             call()
@@ -1502,7 +1519,8 @@ NOT_MATRICES = [
     "k.score(None, v, 'absolute_error')",
     "k.score(v, None, 'absolute_error')",
     "k.score(v, v, 'absolute_error', weights=v)",
-    "k.shuffle(None, np.random.PCG64(0))",
+    "k.shuffle(None, 0)",
+    "k.draw(None, 3, 0)",
 ]
 
 REFUSE = """

@@ -77,9 +77,10 @@ cdef void run_seat(Round* round, Seat* seat, Training training, int id) noexcept
         begin = seconds_now()
         training.program.running = job
         job.done = job.layer_by_layer = False  # the team before may have been of one
+        begin_epoch(&job.epoch)
         run_team(seat.threads, run_stages, job)
         training.program.running = NULL
-        training.program.slot.keep(job)
+        training.program.keep(job)
         training.program.noise_steps = job.noise_steps
         seat.seconds += seconds_now() - begin
         training.program.guard.release()
@@ -134,7 +135,7 @@ cdef void run_round(void* argument, int id, int count) noexcept nogil:
         run_seat(round, seat, <Training>seat.training, id)
         if id == 0 and job.interrupted and not round.interrupted:
             interrupt(round)
-        if job.step == job.until and job.step < job.total:
+        if job.step == job.until and job.step != (<Training>seat.training).total:
             round.more = True
     left = count - fetch_add(&round.idle, 1) - 1
     if left > 0 and (round.more or round.threads//left > round.share):  # there is work for this thread, or will be

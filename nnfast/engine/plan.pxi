@@ -155,11 +155,11 @@ cdef struct Job:
     const double* weights  # of rows, or NULL
     Py_ssize_t n, batch
     int64_t* order
-    bitgen_t* generator
     char* gx              # gradient with respect to the input, or NULL
     # the position in the run
-    Py_ssize_t position
-    int64_t step, until, total
+    Epoch epoch
+    Py_ssize_t position   # the first row of the mini-batch
+    int64_t step, until
     double deadline
     double began          # when the first step of a slice was done; 0 before
     int* asked            # whether another thread waits for the end of the step, or NULL
@@ -169,7 +169,7 @@ cdef struct Job:
     # the results
     double* step_loss
     double* step_scores   # the totals of each metric
-    double* step_weight   # the sum of a mini-batch's weights, or NULL
+    char* outputs         # of each row of the epoch, or NULL
     Scores scores
     double penalty
     barrier meeting

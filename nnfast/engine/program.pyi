@@ -51,8 +51,14 @@ class Slot:
         plateau: dict[str, Any] | None,
     ) -> None: ...
 
+class Place:
+    epochs: int
+    def state(self) -> dict[str, Any] | None: ...
+    def restore(self, state: dict[str, Any]) -> None: ...
+
 class Program:
     guard: Guard
+    place: Place
     dtype: np.dtype[Any]
     layout: list[tuple[str, str, int, tuple[int, ...]]]
     parameters: np.ndarray
@@ -93,6 +99,7 @@ class Program:
         metrics: _Metrics,
         threads: int,
         lasting: bool = False,
+        outputs: np.ndarray | None = None,
     ) -> tuple[float, np.ndarray]: ...
     def gradient(
         self,
@@ -125,33 +132,52 @@ class Training:
     targets: np.ndarray
     weights: np.ndarray | None
     rows: slice | np.ndarray
+    outputs: np.ndarray | None
     meetings: int
+    first: int
+    total: int
     step: int
+    epochs: int
+    within_epoch: bool
     step_loss: np.ndarray
     step_scores: np.ndarray
     threads: dict[int, int]
-    step_weight: np.ndarray | None
     rates: np.ndarray
     momenta: np.ndarray | None
     def __init__(
         self,
         program: Program,
-        x: np.ndarray,
-        targets: np.ndarray,
+        x: np.ndarray | None,
+        targets: np.ndarray | None,
         weights: np.ndarray | None,
-        batch: int,
-        total: int,
+        visits: tuple[Any, ...],  # `nnfast.training.visits.Visits`, which is read by name
         optimizer: _Optimizer,
-        bit_generator: BitGenerator | None,
+        bit_generator: BitGenerator,
         metrics: _Metrics,
+        names: Sequence[str],
         threads: int,
         fixed: bool = False,
         rows: np.ndarray | None = None,
+        keep_outputs: bool = False,
     ) -> None: ...
+    @property
+    def finished(self) -> bool: ...
+    def feed(self, x: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> None: ...
+    def end_epoch(self) -> None: ...
+    def seen(self, current: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]: ...
+    def averages(
+        self, first: int, last: int, per_row: Sequence[int], current: bool = False
+    ) -> list[tuple[float, ...]]: ...
     def schedule(self, rates: np.ndarray, momenta: np.ndarray | None) -> None: ...
     def run(self, until: int, optimizer: _Optimizer, scheduled: bool = False, seconds: float = 0.1) -> int: ...
     def take(
-        self, gradient: np.ndarray, loss: float, scores: np.ndarray, optimizer: _Optimizer, scheduled: bool
+        self,
+        gradient: np.ndarray,
+        loss: float,
+        scores: np.ndarray,
+        optimizer: _Optimizer,
+        scheduled: bool,
+        outputs: np.ndarray | None = None,
     ) -> None: ...
 
 def run_many(

@@ -14,12 +14,13 @@ all threads meet there.
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.math cimport INFINITY, isfinite, sqrt
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
-from nnfast.kernels.arrays cimport bitgen_t, fill_hyperparameters, generator_of, shuffle_order
+from nnfast.kernels.arrays cimport draw_order, fill_hyperparameters, shuffle_order
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
     ADD_SUM, CONTINUE, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, NARROW, OVERWRITE, SUM_BLOCK, Kernels, LossSpec,
@@ -70,6 +71,8 @@ cdef enum:
     PIECE_SAMPLES = 256        # in a piece of the weight gradients of a long step
     NORM_BLOCK = 16384         # gradients in a block of the sum of their squares
     COLUMN_GRAIN = 16          # minimum columns of a norm per thread
+    FIRST_STEPS = 1024         # of a training without limit that there is room for, which grows
+    MOST_FIRST_STEPS = 65536   # even if an epoch has more
     FUSED_ROWS = 16            # of a mini-batch whose gradients are used in pieces
     PIECE_BYTES = 16384        # approximate size of such a piece
     SCRATCH_BYTES = 65536      # maximum size of such a piece
@@ -93,6 +96,7 @@ cdef double LONG_FLOPS = 1e9  # of a step whose weights change only after all it
 
 
 include "guard.pxi"
+include "place.pxi"
 include "plan.pxi"
 include "stages/common.pxi"
 include "chunks.pxi"
@@ -197,6 +201,8 @@ cdef class Program:
         The same for running statistics.
     slot : Slot
         The state of the optimizer.
+    place : Place
+        The place in the epoch.
     """
 
     cdef Plan plan
@@ -218,6 +224,7 @@ cdef class Program:
     cdef Py_ssize_t callers_rows[CALLS]
     cdef bint timed           # whether the call in progress is measured
     cdef readonly Slot slot
+    cdef readonly Place place
 
     def __cinit__(self, dtype, stages, loss, seed, Guard guard not None):
         self.saved = -1
@@ -240,6 +247,7 @@ cdef class Program:
             self.statistics[at : at + prod(shape)] = array.initial
         self.seed = seed
         self.slot = Slot(self.parameters, self.plan.n_parameters//NORM_BLOCK + self.plan.n_stages, guard)
+        self.place = Place()
 
     cdef fill_loss(self, description):
         cdef LossSpec* loss = &self.plan.loss
@@ -365,8 +373,13 @@ cdef class Program:
         """Store the state of the run in progress: at the end of a slice, or when a signal handler copies the network
         in the middle of one."""
         if self.running != NULL:
-            self.slot.keep(self.running)
+            self.keep(self.running)
             self.noise_steps = self.running.noise_steps
+
+    cdef void keep(self, const Job* job) noexcept nogil:
+        """Store the state of the optimizer, and the place in the epoch."""
+        self.slot.keep(job)
+        self.place.keep(&job.epoch)
 
     cdef Py_ssize_t expect_rows(self, x) except -1:
         """Check the rows of `x`; return their number."""
@@ -403,7 +416,7 @@ cdef class Program:
         job.noise_steps = self.noise_steps
         job.lowest = self.plan.first_trained if work & UPDATE else self.plan.first_learned
         job.from_logits = self.plan.from_logits and work & LOSS
-        job.until = job.total = 1
+        job.until = 1
         job.deadline = float("inf")
         job.next_look = seconds_now() + SLICE
         if x is not None:
@@ -590,9 +603,9 @@ cdef class Program:
             free_workspace(&ws)
         return loss
 
-    def training_loss(self, x, targets, weights, metrics, int threads, bint lasting=False):
+    def training_loss(self, x, targets, weights, metrics, int threads, bint lasting=False, outputs=None):
         """Like `evaluate`, for one batch as in a training step; `lasting`: with the side effects of the step's forward
-        pass."""
+        pass. Writes the outputs to `outputs` unless that is None."""
         cdef Job job
         cdef Workspace ws
         cdef ScoreMemory memory
@@ -605,6 +618,9 @@ cdef class Program:
             self.fill(&job, &ws, FORWARD | LOSS, x, targets, weights)
             job.training, job.lasting = True, lasting
             job.step_loss, job.step_scores = &loss, <double*>data(totals)
+            if outputs is not None:
+                expect(outputs, self.dtype, (job.n, self.plan.n_out), True)
+                job.outputs = data(outputs)
             if metrics:
                 memory = ScoreMemory(metrics, job.n, weights is not None, threads)
                 job.scores = memory.scores
@@ -754,100 +770,249 @@ cdef class Training:
     ----------
     program : Program
         Marked busy by the caller.
-    x, targets, weights : ndarray
-        The data, in the form the program expects; weights may be None.
-    batch, total : int
-        Rows of a mini-batch (the last of an epoch may be smaller); total number of steps.
+    x, targets, weights : ndarray or None
+        The data, in the form the program expects; weights may be None. If `x` is None, `feed` hands over each
+        mini-batch.
+    visits : nnfast.training.visits.Visits
+        Which rows make a mini-batch, and how many there are.
     optimizer : Hyperparameters
         Returned by `Optimizer.values`; as for `Program.train_step`.
-    bit_generator : BitGenerator or None
-        Shuffles the rows before each epoch; None keeps their order.
+    bit_generator : BitGenerator
+        From which the order of each epoch is drawn.
     metrics : sequence of nnfast.metrics.Scoring
         Computed from the outputs of each step, before its update.
+    names : sequence of str
+        Of these metrics.
     threads : int
         The maximum number of threads.
     fixed : bool
         Whether to use this number instead of measuring which one is faster.
     rows : ndarray of int64 or None
         The rows of the data to train on; None means all. They are read one mini-batch at a time, not copied.
+    keep_outputs : bool
+        Whether to keep the outputs of an epoch.
 
     Attributes
     ----------
-    step_loss : ndarray of shape (total,)
+    first : int
+        Steps that an earlier run has done in the first epoch.
+    abandons : bool
+        Whether an earlier run has left an epoch that this one cannot continue.
+    total : int
+        The number of steps; -1 if there is no limit.
+    step_loss : ndarray of shape (capacity,)
         The loss of each step.
-    step_scores : ndarray of shape (total, metrics)
+    step_scores : ndarray of shape (capacity, metrics)
         The total of each metric over the rows of each step, whose scores are multiplied by their weights.
+    outputs : ndarray of shape (rows in an epoch, n_out) or None
+        Of the epoch so far; from the row `first_output` on.
+    order : ndarray of int64 or None
+        In which the rows of the epoch are visited.
     """
 
     cdef Job job
     cdef readonly Program program
     cdef Crew crew
-    cdef object order, bit_generator, metrics
+    cdef object subset, bit_generator, metrics, sums, totals, names
     cdef dict earlier         # steps by threads, of earlier crews
     cdef ScoreMemory memory
-    cdef readonly object x, targets, weights, step_loss, step_scores, step_weight, rates, momenta
+    cdef Py_ssize_t fed_rows  # memory for so many
+    cdef bint placed          # the run's place is the network's
+    cdef int64_t capacity
+    cdef readonly int64_t first, total
+    cdef readonly bint abandons
+    cdef readonly Py_ssize_t first_output
+    cdef readonly object x, targets, weights, step_loss, step_scores, rates, momenta, order, outputs
 
     def __init__(
-        self, Program program, x, targets, weights, batch, total, optimizer, bit_generator, metrics, int threads,
-        bint fixed=False, rows=None
+        self, Program program, x, targets, weights, visits, optimizer, bit_generator, metrics, names, int threads,
+        bint fixed=False, rows=None, bint keep_outputs=False
     ):
         # all memory first, then changes
-        self.step_loss = np.empty(total)
-        self.rates = np.empty(total)
-        self.step_scores = np.zeros((total, len(metrics)))
-        self.step_weight = None if weights is None else np.empty(total)
-        self.order = None if rows is None else rows.copy()
-        if rows is None and bit_generator is not None:
-            self.order = np.arange(x.shape[0], dtype=np.int64)
-        self.metrics, self.earlier = metrics, {}
+        self.metrics, self.names, self.earlier = metrics, tuple(names), {}
+        self.program, self.x, self.targets, self.weights = program, x, targets, weights
+        self.bit_generator, self.subset = bit_generator, rows
+        cdef Epoch* epoch = &self.job.epoch
+        cdef Epoch plan
+        memset(&plan, 0, sizeof(Epoch))
+        cdef bint fed = x is None
+        cdef int64_t per_epoch = visits.per_epoch
+        plan.fed, plan.drawing = fed, Drawing[visits.drawing]
+        plan.rows, plan.n, plan.batch = visits.rows, visits.n, visits.batch
+        plan.n_sums = 2 + <int>len(metrics)
         moments = program.slot.moments_for(optimizer)
         threads = min(threads, <int>MAX_THREADS)
-        enlist(&self.crew, threads, program.first_guess(batch, threads), fixed)
-        if batch == program.crew_batch:
+        enlist(&self.crew, threads, program.first_guess(plan.batch, threads), fixed)
+        if plan.batch == program.crew_batch:
             begin_as(&self.crew, &program.crew)
-        self.memory = ScoreMemory(metrics, batch, weights is not None, threads)
-        program.reserve(&program.ws, batch, threads)
-        program.reserve_to_learn(&program.ws, batch, threads, 0)
+        self.memory = ScoreMemory(metrics, plan.batch, weights is not None or fed, threads)
+        program.reserve(&program.ws, plan.batch, threads)
+        program.reserve_to_learn(&program.ws, plan.batch, threads, 0)
         program.fill(&self.job, &program.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
-        if self.order is not None:
-            expect(self.order, np.dtype(np.int64), (len(self.order),), True)
-            self.job.order, self.job.n = <int64_t*>data(self.order), len(self.order)
-        self.job.asked = &program.guard.turn
-        self.program, self.x, self.targets, self.weights = program, x, targets, weights
-        self.bit_generator = bit_generator
-        self.job.training = self.job.lasting = True
-        self.job.batch = batch
-        self.job.total = total
+        epoch[0] = plan
+        self.set_subset()
+        self.join_epoch(program.place)
+        self.total = -1
+        if visits.steps is not None:
+            self.total = visits.steps
+        elif visits.epochs is not None:
+            self.total = visits.epochs*per_epoch - self.first
         self.job.scores = self.memory.scores
-        self.job.step_loss = <double*>data(self.step_loss)
-        self.job.rates = <double*>data(self.rates)
-        self.job.step_scores = <double*>data(self.step_scores)
-        if weights is not None:
-            self.job.step_weight = <double*>data(self.step_weight)
+        self.reserve_steps(self.total if self.total >= 0 else min(max(2*per_epoch, FIRST_STEPS), MOST_FIRST_STEPS))
+        if keep_outputs:
+            self.outputs = np.empty((plan.n, program.plan.n_out), program.dtype)
+            self.job.outputs = data(self.outputs)
+        self.job.n, self.job.batch, self.job.order = plan.n, plan.batch, epoch.order
+        self.job.asked = &program.guard.turn
+        self.job.training = self.job.lasting = True
         program.guard.hold()
         try:
             program.forget()
             program.slot.fill(&self.job, optimizer, moments)
-            self.shuffle()
         finally:
             program.guard.release()
 
-    cdef int shuffle(self) except -1:
-        """Draw the order of the first epoch."""
-        if self.bit_generator is not None:
-            self.job.generator = generator_of(self.bit_generator)
-            with self.bit_generator.lock:
-                shuffle_order(self.job.n, self.job.order, self.job.generator)
+    cdef int set_subset(self) except -1:
+        """Set the rows to choose among, and the memory for their order."""
+        cdef Epoch* epoch = &self.job.epoch
+        if self.subset is not None:
+            expect(self.subset, np.dtype(np.int64), (epoch.rows,), False)
+            self.subset = self.subset.copy()
+            epoch.subset = <const int64_t*>data(self.subset)
+        if epoch.drawing != IN_ORDER:
+            self.order = np.empty(epoch.n if epoch.drawing == REPLACED else epoch.rows, np.int64)
+            epoch.generator = generator_of(self.bit_generator)
+        else:
+            self.order = self.subset
+        if self.order is not None:
+            epoch.order = <int64_t*>data(self.order)
         return 0
+
+    cdef int join_epoch(self, Place place) except -1:
+        """Continue the epoch in which an earlier run has ended, if it is of the same kind."""
+        cdef Epoch* epoch = &self.job.epoch
+        cdef const Epoch* other = &place.epoch
+        cdef bint joins = not epoch.fed and place.continues(epoch)
+        self.sums = np.zeros(epoch.n_sums)
+        self.abandons = not joins and other.begun and other.position > 0
+        if joins:
+            epoch.begun, epoch.seed, epoch.position = True, other.seed, other.position
+            set_order(epoch)
+            self.first = epoch.position//epoch.batch
+            self.first_output = epoch.position
+            if place.names == self.names:
+                self.sums[:] = place.sums
+        elif other.begun and other.position == 0 and IN_ORDER not in (epoch.drawing, other.drawing):
+            epoch.begun, epoch.seed = True, other.seed  # which nothing has used
+            set_order(epoch)
+        epoch.sums = <double*>data(self.sums)
+        self.job.position = epoch.position
+        return 0
+
+    def feed(self, x, targets, weights):
+        """Hand over the next mini-batch."""
+        cdef Program program = self.program
+        cdef Py_ssize_t n = program.expect_rows(x)
+        cdef int threads = self.crew.threads[0]
+        cdef bint first = self.x is None
+        job = &self.job
+        if self.outputs is not None and n > len(self.outputs):
+            self.outputs = np.empty((n, program.plan.n_out), program.dtype)
+            job.outputs = data(self.outputs)
+        if n > self.fed_rows:
+            self.memory = ScoreMemory(self.metrics, n, True, threads)
+            job.scores = self.memory.scores
+            program.reserve(&program.ws, n, threads)
+            program.reserve_to_learn(&program.ws, n, threads, 0)
+            self.fed_rows = n
+        job.labels = program.expect_targets(targets, n)
+        job.weights = program.expect_weights(weights, n)
+        self.x, self.targets, self.weights = x, targets, weights
+        job.x, job.targets, job.n, job.batch = data(x), data(targets), n, n
+        if first and self.crew.n > 1:
+            enlist(&self.crew, threads, program.first_guess(n, threads), False)
+
+    def end_epoch(self):
+        """Count an epoch whose mini-batches were handed over."""
+        end_epoch(&self.job.epoch)
+        self.program.place.keep(&self.job.epoch)
+
+    cdef int reserve_steps(self, int64_t steps) except -1:
+        """Make room for the record of so many steps."""
+        cdef int64_t n = self.job.step
+        cdef Py_ssize_t epochs
+        if steps <= self.capacity:
+            return 0
+        if self.capacity:
+            steps = max(steps, 2*self.capacity)
+        epochs = self.job.epoch.done + (self.first + steps - n)//max(self.per_epoch, 1) + 2
+        loss, rates, totals = np.empty(steps), np.empty(steps), np.empty((epochs, self.job.epoch.n_sums))
+        scores = np.zeros((steps, len(self.metrics)))
+        momenta = None if self.momenta is None else np.empty(steps)
+        if self.capacity:
+            loss[:n], rates[:n], scores[:n] = self.step_loss[:n], self.rates[:n], self.step_scores[:n]
+            totals[:self.job.epoch.done] = self.totals[:self.job.epoch.done]
+        self.step_loss, self.rates, self.step_scores = loss, rates, scores
+        self.totals, self.momenta, self.capacity = totals, momenta, steps
+        self.job.step_loss = <double*>data(loss)
+        self.job.rates = <double*>data(rates)
+        self.job.step_scores = <double*>data(scores)
+        self.job.epoch.totals = <double*>data(totals)
+        return 0
+
+    @property
+    def per_epoch(self):
+        """Steps in an epoch."""
+        return -(-self.job.epoch.n//self.job.epoch.batch)
 
     @property
     def step(self):
         """Steps done so far."""
         return self.job.step
 
+    @property
+    def epochs(self):
+        """Epochs completed so far."""
+        return self.job.epoch.done
+
+    @property
+    def within_epoch(self):
+        """Whether the current epoch has some steps."""
+        return self.job.epoch.position > 0 or (self.job.epoch.fed and self.sums[1] > 0)
+
+    @property
+    def finished(self):
+        """Whether all steps are done."""
+        return self.job.step == self.total
+
+    def seen(self, bint current):
+        """Return outputs, targets and weights of the epoch that was completed last or, with `current`, of the current
+        one so far; only as far as this run has visited it."""
+        cdef Py_ssize_t last = self.job.epoch.position if current else self.job.epoch.n
+        cdef bint joined = self.job.epoch.done == (0 if current else 1)
+        part = slice(self.first_output if joined else 0, last)
+        rows = part if self.order is None else self.order[part]
+        return self.outputs[part], self.targets[rows], None if self.weights is None else self.weights[rows]
+
+    def averages(self, Py_ssize_t first, Py_ssize_t last, per_row, bint current=False):
+        """Return the averages of the loss and of each metric, a tuple for each epoch from `first` up to `last`.
+
+        `per_row`: for each metric, the contribution of a row to the denominator. `current`: also of the current epoch.
+        """
+        cdef Py_ssize_t i, n = self.job.epoch.n_sums
+        cdef const double* sums
+        cdef double weight
+        found = []
+        for i in range(first, last + current):
+            sums = self.job.epoch.sums if i == self.job.epoch.done else self.job.epoch.totals + i*n
+            weight = sums[1] if sums[1] != 0 else 1  # its losses are zero then
+            found.append((sums[0]/weight, *[sums[2 + k]/(weight*unit) for k, unit in enumerate(per_row)]))
+        return found
+
     def schedule(self, rates, momenta):
         """Set the learning rates and, unless they are None, the momenta of the next steps."""
         cdef int64_t step = self.job.step
+        self.reserve_steps(step + <int64_t>len(rates))
         self.rates[step : step + len(rates)] = rates
         if momenta is not None:
             if self.momenta is None:
@@ -864,8 +1029,16 @@ cdef class Training:
         self.job.scheduled = scheduled
         return 0
 
+    cdef void join(self):
+        """Make the run's place that of the network, before its first step."""
+        if not self.placed:
+            self.placed = True
+            self.program.place.adopt(&self.job.epoch, self.sums, self.names)
+
     cdef int begin(self, until, optimizer, bint scheduled) except -1:
         """Set up the next steps; the caller holds the state."""
+        self.reserve_steps(until)
+        self.join()
         self.job.until = until
         self.go_on(optimizer, scheduled)
         self.job.interrupted = False
@@ -902,6 +1075,7 @@ cdef class Training:
             self.job.began = 0
             begin = now
             with nogil:
+                begin_epoch(&self.job.epoch)
                 run_team(threads, run_stages, &self.job)
             now = seconds_now()
             learn_rate(&self.crew, self.job.step - before, rate_of(&self.job, self.job.step - before, begin, now), now)
@@ -927,23 +1101,29 @@ cdef class Training:
     @property
     def rows(self):
         """The rows of the next step."""
-        rows = slice(self.job.position, self.job.position + self.job.batch)
+        cdef Epoch* epoch = &self.job.epoch
+        begin_epoch(epoch)
+        rows = slice(epoch.position, min(epoch.position + epoch.batch, epoch.n))
         return rows if self.order is None else self.order[rows]
 
-    def take(self, gradient, double loss, scores, optimizer, bint scheduled):
+    def take(self, gradient, double loss, scores, optimizer, bint scheduled, outputs=None):
         """Do one step with a gradient computed elsewhere; Ctrl-C never leaves it half done."""
         self.program.guard.hold()
         try:
+            self.reserve_steps(self.job.step + 1)
+            self.join()
             self.go_on(optimizer, scheduled)
             self.program.gradients[:] = gradient
             self.job.step_loss[self.job.step] = loss
             self.step_scores[self.job.step] = scores
+            if outputs is not None:
+                self.outputs[self.job.position : self.job.position + len(outputs)] = outputs
             self.job.work = UPDATE
             self.job.lasting = False  # the forward pass was done elsewhere
             self.job.until = self.job.step + 1
             with nogil:
                 run_team(1, run_stages, &self.job)
-            self.program.slot.keep(&self.job)
+            self.program.keep(&self.job)
         finally:
             self.program.guard.release()
 

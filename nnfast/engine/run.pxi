@@ -105,6 +105,20 @@ cdef void loss_rows(
     )
     if job.scores.n:
         score_rows(plan, &job.scores, id, first, m, out, last.ld, &t)
+    if job.outputs != NULL:
+        keep_outputs(job, first, m, out)
+
+
+cdef void keep_outputs(Job* job, Py_ssize_t first, Py_ssize_t m, char* out) noexcept nogil:
+    """Copy the outputs for metrics of whole epochs. `out` holds what the loss is computed from, unless a score has
+    needed the outputs."""
+    cdef const Plan* plan = job.plan
+    cdef const Stage* last = &plan.stages[plan.n_stages - 1]
+    cdef Py_ssize_t r, row_bytes = plan.n_out*plan.z
+    if plan.from_logits and not need_outputs(&job.scores):
+        plan.K.apply(last.function, last.alpha, m, plan.n_out, out, last.ld, out, last.ld)
+    for r in range(m):
+        memcpy(job.outputs + (job.position + first + r)*row_bytes, out + r*last.ld*plan.z, row_bytes)
 
 
 cdef inline void add_from_residuals(
@@ -371,6 +385,7 @@ cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int co
     """Record the loss and advance the position in the run, on one thread; the others read them only after the next
     barrier."""
     cdef double weight = batch_weight(job, m), now = seconds_now()
+    cdef bint ends
     if job.began == 0:
         job.began = now
     if job.work & LOSS:
@@ -378,23 +393,20 @@ cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int co
         add_scores(&job.scores, m, count, job.step_scores + job.step*job.scores.n)
     if job.rates != NULL and not job.scheduled:
         job.rates[job.step] = job.optimizer.learning_rate
-    if job.step_weight != NULL:
-        job.step_weight[job.step] = weight
     if job.lasting:
         leave_behind(job, m)
+    if job.epoch.sums != NULL:
+        count_step(&job.epoch, m, job.step_loss[job.step], weight, job.step_scores + job.step*job.scores.n)
+        job.position = job.epoch.position
     job.step += 1
     if job.work & UPDATE:
         job.optimizer_steps += 1
         job.averaged = job.average != NULL
         job.optimizer.product = optimizer.product
-    job.position += m
-    if job.position == job.n:
-        job.position = 0
-        if job.generator != NULL and job.step < job.total:
-            shuffle_order(job.n, job.order, job.generator)
-    job.done = (
-        job.step == job.until or now > job.deadline or (job.asked != NULL and is_locked(job.asked))
-    )
+    ends = job.step == job.until or now > job.deadline or (job.asked != NULL and is_locked(job.asked))
+    if job.epoch.sums != NULL and not ends:
+        begin_epoch(&job.epoch)
+    job.done = ends
 
 
 cdef void run_stages(void* argument, int id, int count) noexcept nogil:

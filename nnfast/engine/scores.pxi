@@ -79,6 +79,15 @@ cdef void score_rows(
                 score(plan, scores, k, id, first, m, out, ld, targets)
 
 
+cdef inline bint need_outputs(const Scores* scores) noexcept nogil:
+    """Whether one of the metrics is computed from the outputs."""
+    cdef int k
+    for k in range(scores.n):
+        if scores.metrics[k].from_outputs:
+            return True
+    return False
+
+
 cdef inline void forget_counts(const Scores* scores, int id) noexcept nogil:
     cdef int k
     for k in range(scores.n):

@@ -26,6 +26,7 @@ FORMAT = "nnfast"
 VERSION = 1
 DESCRIPTION = "description"  # the archive's member that holds the JSON text
 MAX_HEADER = 1024  # bytes of a .npy header
+DRAWINGS = ("in_order", "shuffled", "replaced")
 MAX_DESCRIPTION = 2**24  # bytes
 
 
@@ -59,6 +60,9 @@ def _live_state(network: Network) -> tuple[dict[str, Any], dict[str, np.ndarray]
     if program is not None:
         slot, vectors = _slot_state(program.slot)
         description["optimizer"] = slot
+        place = program.place.state()
+        if place is not None:
+            description["place"] = place
         arrays = _arrays(network) | vectors
     return description, arrays
 
@@ -108,6 +112,8 @@ def from_state(
             view[...] = arrays[path]
         if description["optimizer"] is not None:
             _restore_optimizer(network, description["optimizer"], arrays)
+        if "place" in description:
+            network.program.place.restore(_checked_place(description["place"]))
     return network
 
 
@@ -141,6 +147,27 @@ def _restore_optimizer(network: Network, state: dict[str, Any], arrays: dict[str
         check_plateau(plateau)
     average = arrays.get("optimizer.average")
     program.slot.restore(state["kind"], state["steps"], epochs, product, moments, average, plateau)
+
+
+def _checked_place(place: Any) -> dict[str, Any]:
+    """Return the place in an epoch; ValueError if it is not one."""
+    counts = {"epochs": 2**62}
+    if "drawing" in place:
+        counts |= {"rows": MAX_SIZE, "n": 2**62, "batch": MAX_SIZE, "position": 2**62, "seed": 2**64 - 1}
+        if place["drawing"] not in DRAWINGS:
+            raise ValueError(f"the drawing of an epoch must be one of {', '.join(DRAWINGS)}, got {place['drawing']!r}")
+        names, sums = place["names"], place["sums"]
+        if not all(type(name) is str for name in names) or len(sums) != len(names) + 2:
+            raise ValueError("the sums of an epoch must be a number for each of its names")
+        if not all(type(value) is float for value in sums):
+            raise ValueError(f"the sums of an epoch must be numbers, got {sums!r}")
+    for name, most in counts.items():
+        if type(place[name]) is not int or not 0 <= place[name] <= most:
+            raise ValueError(f"the {name} of the place in an epoch must be from 0 to {most}, got {place[name]!r}")
+    if "drawing" in place and not (place["position"] < place["n"] and place["batch"] and place["rows"]):
+        raise ValueError(f"the position in an epoch must be below its {place['n']} rows, got {place['position']}")
+    found: dict[str, Any] = place
+    return found
 
 
 def _vectors(state: dict[str, Any]) -> list[str]:

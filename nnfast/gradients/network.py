@@ -126,14 +126,16 @@ def gradient_and_loss(
     h: float = H,
     *,
     lasting: bool = False,
+    outputs: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """Return the numerical gradient in training as one vector, the loss and the totals of the metrics.
 
-    If `lasting`, the running statistics and the noise advance, as if the step were taken.
+    If `lasting`, the running statistics and the noise advance, as if the step were taken. The outputs are written to
+    `outputs` unless that is None.
     """
     rows, targets = _in_double(rows), _in_double(targets)
     sides = slopes(double, rows, targets, weights, list(double.params), h, training=True)
-    loss, scores = double.built.training_loss(rows, targets, weights, metrics, get_num_threads(), lasting)
+    loss, scores = double.built.training_loss(rows, targets, weights, metrics, get_num_threads(), lasting, outputs)
     return np.concatenate([((right + left) / 2).ravel() for right, left in sides.values()]), loss, scores
 
 
@@ -143,21 +145,26 @@ class NumericalTraining(Training):
     def __init__(
         self,
         network: Network,
-        rows: np.ndarray,
+        x: np.ndarray,
         targets: np.ndarray,
         weights: np.ndarray | None,
-        batch: int,
-        total: int,
+        visits: Any,
         optimizer: tuple[Any, ...],
-        bit_generator: BitGenerator | None,
+        bit_generator: BitGenerator,
         metrics: Sequence[Scoring],
+        names: Sequence[str],
         h: float = H,
+        **options: Any,
     ) -> None:
         self.double, self.metrics, self.h = network.in_double(), metrics, h
-        first = _in_double(rows[:batch]), _in_double(targets[:batch])
+        first = _in_double(x[: visits.batch]), _in_double(targets[: visits.batch])
         # any MemoryError is raised here, before anything has changed
         Differences(self.double.built, *first, None, [], h, get_num_threads(), training=True)
-        super().__init__(network.built, rows, targets, weights, batch, total, optimizer, bit_generator, metrics, 1)
+        super().__init__(
+            network.built, x, targets, weights, visits, optimizer, bit_generator, metrics, names, 1, **options
+        )
+        if self.outputs is not None:
+            self.batch_outputs = np.empty((visits.batch, network.units))
 
     def run(self, until: int, optimizer: tuple[Any, ...], scheduled: bool = False, seconds: float = 0.1) -> int:
         """Take a step, if there is one left before `until`; return the number of steps done so far."""
@@ -168,15 +175,17 @@ class NumericalTraining(Training):
     def _take_step(self, optimizer: tuple[Any, ...], scheduled: bool) -> None:
         self.double.built.parameters[:] = self.program.parameters
         self.double.built.statistics[:] = self.program.statistics
-        rows = self.rows
+        rows, outputs = self.rows, None
         weights = None if self.weights is None else self.weights[rows]
+        if self.outputs is not None:
+            outputs = self.batch_outputs[: len(self.targets[rows])]
         gradient, loss, scores = gradient_and_loss(
-            self.double, self.x[rows], self.targets[rows], weights, self.metrics, self.h, lasting=True
+            self.double, self.x[rows], self.targets[rows], weights, self.metrics, self.h, lasting=True, outputs=outputs
         )
         with self.program.guard.change:
             self.program.noise_steps = self.double.built.noise_steps
             self.program.statistics[:] = self.double.built.statistics
-            self.take(gradient, loss, scores, optimizer, scheduled)
+            self.take(gradient, loss, scores, optimizer, scheduled, outputs)
 
 
 def _in_double(array: np.ndarray) -> np.ndarray:

@@ -8,14 +8,13 @@ raises an error. `nnfast.functions` accepts any array. `out` may be an input of 
 """
 
 cimport numpy as cnp
-from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
     EXP, MAX_MOMENTS, Kernels, LossSpec, MetricSpec, Optimizer, Targets, advance, by_output, from_logits, is_count,
-    keeps, mixes, moments_needed, noise_key as key_of_noise, over_classes, over_elements, takes_labels,
+    keeps, mix64, mixes, moments_needed, noise_key as key_of_noise, over_classes, over_elements, takes_labels,
 )
 
 import numpy as np
@@ -689,24 +688,38 @@ def all_finite(x):
     return finite
 
 
-cdef bitgen_t* generator_of(object bit_generator) except NULL:
-    return <bitgen_t*>PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
-
-
-cdef void shuffle_order(Py_ssize_t n, int64_t* order, bitgen_t* generator) noexcept nogil:
+cdef void shuffle_order(Py_ssize_t n, int64_t* order, uint64_t seed) noexcept nogil:
     cdef Py_ssize_t i, j
+    cdef uint64_t base = mix64(seed)
     cdef int64_t other
     for i in range(n - 1, 0, -1):
-        j = below(generator.next_uint64(generator.state), i + 1)
+        j = below(mix64(base + <uint64_t>i), i + 1)
         other = order[i]
         order[i] = order[j]
         order[j] = other
 
 
-def shuffle(order, bit_generator):
-    cdef cnp.ndarray array = order
-    check(array, np.int64, None, True)
-    cdef bitgen_t* generator = generator_of(bit_generator)
-    cdef int64_t* data = <int64_t*>cnp.PyArray_DATA(array)
-    with bit_generator.lock, nogil:
-        shuffle_order(cnp.PyArray_SIZE(array), data, generator)
+cdef void draw_order(Py_ssize_t n, Py_ssize_t rows, int64_t* order, uint64_t seed) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef uint64_t base = mix64(seed)
+    for i in range(n):
+        order[i] = below(mix64(base + <uint64_t>i), rows)
+
+
+cdef int64_t* order_of(cnp.ndarray order) except NULL:
+    check(order, np.int64, None, True)
+    return <int64_t*>cnp.PyArray_DATA(order)
+
+
+def shuffle(order, uint64_t seed):
+    cdef int64_t* data = order_of(order)
+    cdef Py_ssize_t n = len(order)
+    with nogil:
+        shuffle_order(n, data, seed)
+
+
+def draw(order, Py_ssize_t rows, uint64_t seed):
+    cdef int64_t* data = order_of(order)
+    cdef Py_ssize_t n = len(order)
+    with nogil:
+        draw_order(n, rows, data, seed)

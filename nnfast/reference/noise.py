@@ -7,19 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .shared import into
-
-
-def _mix64(x: np.ndarray) -> np.ndarray:
-    """A bijection of 64 bits in which every bit depends on all: SplitMix64 (Steele, Lea and Flood 2014)."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+from .shared import into, mix64
 
 
 def _row_keys(key: int, row0: int, m: int) -> np.ndarray:
-    return _mix64(_mix64(np.array([key], np.uint64)) + np.arange(row0, row0 + m, dtype=np.uint64))
+    return mix64(mix64(np.array([key], np.uint64)) + np.arange(row0, row0 + m, dtype=np.uint64))
 
 
 def _hash(row_keys: np.ndarray, n: int) -> np.ndarray:
@@ -39,7 +31,7 @@ def _upper(bits: np.ndarray) -> np.ndarray:
 def noise_key(seed: int, step: int, layer: int) -> int:
     """The key of one layer's noise in one step of training; each number has 64 bits."""
     seed_, step_, layer_ = (np.array([number], np.uint64) for number in (seed, step, layer))
-    return int(_mix64(_mix64(_mix64(seed_) ^ step_) ^ layer_)[0])
+    return int(mix64(mix64(mix64(seed_) ^ step_) ^ layer_)[0])
 
 
 def dropout(
@@ -68,6 +60,6 @@ def gaussian_noise(
     """
     row_keys = _row_keys(key, row0, x.shape[0])
     u = (_upper(_hash(row_keys, x.shape[1])) + 1) * 2.0**-24 + 0.5
-    v = _upper(_hash(_mix64(row_keys), x.shape[1])) * 2.0**-24
+    v = _upper(_hash(mix64(row_keys), x.shape[1])) * 2.0**-24
     normal = np.sqrt(-2 * np.log(u)) * np.sin(np.pi * v)
     return into(out, (x + deviation * normal).astype(x.dtype))

@@ -1,7 +1,20 @@
 """Training on mini-batches and by L-BFGS."""
 
-from nnfast.training.arguments import FitArguments, Given
+from nnfast.training.arguments import UNSET, FitArguments, Given, Unset
+from nnfast.training.batches import Batches
 from nnfast.training.history import History
+from nnfast.training.hooks import Callback
 from nnfast.training.loop import DIVERGED, divergence, fit
 
-__all__ = ["DIVERGED", "FitArguments", "Given", "History", "divergence", "fit"]
+__all__ = [
+    "DIVERGED",
+    "UNSET",
+    "Batches",
+    "Callback",
+    "FitArguments",
+    "Given",
+    "History",
+    "Unset",
+    "divergence",
+    "fit",
+]

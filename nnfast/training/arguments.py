@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import ceil
+from collections.abc import Sequence
+from enum import Enum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,9 +11,9 @@ import numpy as np
 from nnfast._network import Network
 from nnfast._validation import (
     as_array,
-    as_tuple,
     as_weights,
     check_bool,
+    check_float,
     check_int,
     check_verbose,
     choose,
@@ -22,10 +22,13 @@ from nnfast._validation import (
     shown,
     warn_of_lost_digits,
 )
-from nnfast.metrics import Metric
 from nnfast.optimizers import LBFGS, resolve_optimizer
-from nnfast.training.history import History
+from nnfast.training.batches import Batches
+from nnfast.training.hooks import checked_callbacks
 from nnfast.training.recorded import RecordedMetrics
+from nnfast.training.splits import checked_split, split_rows
+from nnfast.training.visits import Visits
+from nnfast.training.weights import checked_class_weight, classes_of, weights_of_classes
 
 MAX_STEPS = 2**40
 GRADIENTS = ("backpropagation", "numerical")
@@ -51,6 +54,10 @@ class Data(NamedTuple):
         if not np.may_share_memory(targets, rows):
             targets = targets.copy()
         return cls(rows, targets, None if weights is None else weights.copy())
+
+    def taken(self, rows: np.ndarray) -> Data:
+        """Return a copy of some rows."""
+        return Data(self.rows[rows], self.targets[rows], None if self.weights is None else self.weights[rows])
 
 
 class Given:
@@ -123,6 +130,15 @@ def _kind(network: Network, shape: tuple[int, ...]) -> tuple[Any, ...]:
     return shape, network.dtype, network.output_shape, loss.activation, loss.loss  # the samples: only the first two
 
 
+class Unset(Enum):
+    """The default of an argument for which None has a meaning."""
+
+    UNSET = "unset"
+
+
+UNSET = Unset.UNSET
+
+
 class FitArguments:
     """The arguments of `Sequential.fit`, all of them checked before anything changes.
 
@@ -130,9 +146,10 @@ class FitArguments:
     ----------
     network : Network
         The network, built or not.
-    given : Given
+    given : Given or Batches
         The data.
-    epochs, steps, batch_size, optimizer, gradient, sample_weight, metrics, shuffle, verbose, callbacks
+    epochs, steps, batch_size, optimizer, gradient, sample_weight, class_weight, validation_split, metrics, shuffle,
+    replacement, drop_last, max_seconds, verbose, callbacks
         As for `Sequential.fit`.
     rows, validation_rows : ndarray of int64 or None
         Rows of the data to train on, and to validate on. None means all rows, and the validation data given.
@@ -141,16 +158,14 @@ class FitArguments:
     ----------
     shape : tuple of int
         The shape of a sample.
-    data : Data
-        For training, of which only `rows` are used unless they are None.
-    n : int
-        The number of rows to train on.
+    batches : Batches or None
+        What hands over the mini-batches, if the data are not arrays.
+    data : Data or None
+        Arrays for training, of which only `rows` are used unless they are None.
     validation : Data or None
         For validation, of which only `validation_rows` are used unless they are None.
-    batch : int
-        Number of samples in a mini-batch; the last one of an epoch may be smaller.
-    per_epoch, total : int
-        Number of steps in an epoch, and in the whole fit.
+    visits : Visits
+        The mini-batches.
     metrics : RecordedMetrics
         The metrics recorded for both.
     """
@@ -158,55 +173,154 @@ class FitArguments:
     def __init__(
         self,
         network: Network,
-        given: Given,
+        given: Given | Batches,
         *,
-        epochs: int | None,
+        epochs: int | None | Unset,
         steps: int | None,
         batch_size: int,
         optimizer: Any,
         gradient: str,
         sample_weight: Any,
-        metrics: Sequence[str | Metric] | None,
+        metrics: Sequence[Any] | None,
         shuffle: bool,
         verbose: int,
-        callbacks: Sequence[Callable[[Any, History], Any]],
+        callbacks: Sequence[Any],
+        class_weight: Any = None,
+        validation_split: float | None = None,
+        replacement: bool = False,
+        drop_last: bool = False,
+        max_seconds: float | None = None,
         rows: np.ndarray | None = None,
         validation_rows: np.ndarray | None = None,
     ) -> None:
         self.network = network
         self.optimizer = resolve_optimizer(optimizer)
-        whole = isinstance(self.optimizer, LBFGS)
-        if whole:
-            _check_default_batches(steps, batch_size, shuffle)
+        self.whole = isinstance(self.optimizer, LBFGS)
+        if self.whole:
+            _check_defaults(BY_LBFGS, locals())
         else:
             self.optimizer.values(network.dtype)
         self.gradient = choose("gradient", gradient, GRADIENTS)
-        count = _epochs_or_steps(epochs, steps, LBFGS_EPOCHS if whole else 1)
-        batch_size = check_int("batch_size", batch_size, 1)
-        self.shuffle = check_bool("shuffle", shuffle)
         self.verbose = check_verbose(verbose)
-        self.callbacks = _checked_callbacks(callbacks)
+        self.callbacks = checked_callbacks(callbacks)
+        self.max_seconds = None
+        if max_seconds is not None:
+            self.max_seconds = check_float("max_seconds", max_seconds, 0.0, float("inf"), open_ends=True)
+        self.class_weight = checked_class_weight(class_weight)
+        self.rows, self.validation_rows = rows, validation_rows
         self.shape = network.input_shape or given.shape_of_samples
-        self.data, self.rows = given.data(network, sample_weight, self.shape), rows
-        self.validation, self.validation_rows = given.validation(network, self.shape), validation_rows
-        if validation_rows is not None:
-            self.validation = self.data
-        self.n = n = len(self.data.rows) if rows is None else len(rows)
-        targets = _targets("rows", network, self.data, rows)
-        self.batch = n if whole else min(batch_size, n)
-        self.per_epoch = ceil(n / self.batch)
-        self.total = count if steps is not None else count * self.per_epoch
+        self.batches: Batches | None = None
+        self.data: Data | None = None
+        drawing = self._drawing(shuffle, replacement)
+        drop_last = check_bool("drop_last", drop_last)
+        if isinstance(given, Batches):
+            if self.whole:
+                raise ValueError("LBFGS uses the whole data at once: give arrays x and y, not mini-batches")
+            _check_defaults(BY_BATCHES, locals())
+            self.validation = _validation(network, given.validation_data, self.shape)
+            self._use_batches(given, epochs, steps)
+            targets = given.first(network, self.shape).targets
+        else:
+            self.validation = given.validation(network, self.shape)
+            self._use_data(given, sample_weight, validation_split)
+            targets = self._visit_rows(epochs, steps, batch_size, drawing, drop_last=drop_last)
         network.check_trainable()
-        _check_batches(network, n, self.batch, whole_epoch=self.total >= self.per_epoch)
-        if self.total > MAX_STEPS:
-            raise MemoryError(f"no memory for the losses of {self.total} steps: at most {MAX_STEPS}")
-        validation_targets = None
-        if self.validation is not None:
-            validation_targets = _targets("validation_rows", network, self.validation, validation_rows)
-        self.metrics = RecordedMetrics.chosen(metrics, network.output_loss, targets, validation_targets)
-        self.metrics.check_monitor(self.optimizer)
+        self._choose_metrics(metrics, targets)
         network.warn_of_zero_gradients()
         network.warn_of_one_hot(targets, self.metrics.training)
+
+    def _drawing(self, shuffle: Any, replacement: Any) -> str:
+        """Return how the rows of an epoch are chosen."""
+        shuffle, replacement = check_bool("shuffle", shuffle), check_bool("replacement", replacement)
+        if replacement and not shuffle:
+            raise ValueError("replacement=True draws rows at random: it needs shuffle=True")
+        self.shuffles = shuffle
+        if self.whole:
+            return "IN_ORDER"
+        return "REPLACED" if replacement else "SHUFFLED" if shuffle else "IN_ORDER"
+
+    def _use_data(self, given: Given, sample_weight: Any, validation_split: Any) -> None:
+        """Set the data, the rows to train on and to validate on, and their weights."""
+        network = self.network
+        self.data = data = given.data(network, sample_weight, self.shape)
+        if validation_split is not None:
+            self._split(given, checked_split(validation_split))
+        if self.validation_rows is not None:
+            self.validation = data  # where classes have no weights
+        if self.class_weight is not None:
+            weights = weights_of_classes(self.class_weight, network.output_loss, data.targets, self.rows)
+            weights = weights if data.weights is None else weights * data.weights
+            self.data = data._replace(weights=as_weights(weights, len(weights)))
+        if self.whole and self.rows is not None:
+            self.data, self.rows = self.data.taken(self.rows), None
+
+    def _split(self, given: Given, fraction: float) -> None:
+        """Set rows aside for validation."""
+        if given.validation_data is not None:
+            raise ValueError("give validation_data or validation_split, not both")
+        assert self.data is not None
+        seed = self.network.noise_seed if self.shuffles else None  # the same rows in each fit of this network
+        classes = classes_of(self.network.output_loss, self.data.targets)
+        self.rows, self.validation_rows = split_rows(len(self.data.rows), fraction, classes, seed)
+
+    def _visit_rows(self, epochs: Any, steps: Any, batch_size: Any, drawing: str, *, drop_last: bool) -> np.ndarray:
+        """Set the mini-batches; return the targets by which metrics are chosen."""
+        network, data = self.network, self.data
+        assert data is not None
+        n = len(data.rows) if self.rows is None else len(self.rows)
+        batch = n if self.whole else min(check_int("batch_size", batch_size, 1), n)
+        epochs, steps = self._length(epochs, steps, LBFGS_EPOCHS if self.whole else 1)
+        self.visits = Visits.of_rows(n, batch, epochs, steps, drawing=drawing, drop_last=drop_last)
+        total = self.visits.total
+        _check_batches(network, self.visits.n, batch, whole_epoch=total is None or total >= self.visits.per_epoch)
+        if total is not None and total > MAX_STEPS:
+            raise MemoryError(f"no memory for the losses of {total} steps: at most {MAX_STEPS}")
+        return _targets("rows", network, data, self.rows)
+
+    def _use_batches(self, batches: Batches, epochs: Any, steps: Any) -> None:
+        """Set the mini-batches that are handed over."""
+        self.batches = batches
+        if steps is not None:
+            steps = check_int("steps", steps, 1)
+        epochs = 1 if epochs is UNSET else epochs if epochs is None else check_int("epochs", epochs, 1)
+        if epochs is None:
+            self._check_end()
+        batches.check_length(epochs, steps)
+        per_epoch = steps or batches.length or 1
+        total = None if epochs is None or not (steps or batches.length) else epochs * per_epoch
+        self.visits = Visits(1, 1, 1, "IN_ORDER", per_epoch, None, total)
+        if total is not None and total > MAX_STEPS:
+            raise MemoryError(f"no memory for the losses of {total} steps: at most {MAX_STEPS}")
+        batches.epochs, batches.steps, batches.class_weight = epochs, steps, self.class_weight
+
+    def _length(self, epochs: Any, steps: Any, default: int) -> tuple[int | None, int | None]:
+        """Return the number of epochs or steps, the other one being None; both, if there is no limit."""
+        if steps is not None:
+            if epochs is not UNSET:
+                raise ValueError(f"give epochs or steps, not both: got epochs={shown(epochs)} and steps={shown(steps)}")
+            return None, check_int("steps", steps, 1)
+        if epochs is None:
+            self._check_end()
+            return None, None
+        return check_int("epochs", default if epochs is UNSET else epochs, 1), None
+
+    def _check_end(self) -> None:
+        """Raise ValueError if nothing can end a training without limit."""
+        if self.whole:
+            raise ValueError("epochs must be a number with LBFGS, got None: it ends when it has converged")
+        if not self.callbacks and self.max_seconds is None:
+            raise ValueError(
+                "epochs=None trains until a callback calls net.stop() or max_seconds have passed: give callbacks or "
+                "max_seconds"
+            )
+
+    def _choose_metrics(self, metrics: Any, targets: np.ndarray) -> None:
+        """Set the metrics that are recorded."""
+        network, validation_targets = self.network, None
+        if self.validation is not None:
+            validation_targets = _targets("validation_rows", network, self.validation, self.validation_rows)
+        self.metrics = RecordedMetrics.chosen(metrics, network.output_loss, targets, validation_targets)
+        self.metrics.check_monitor(self.optimizer)
 
 
 def _targets(name: str, network: Network, data: Data, rows: np.ndarray | None) -> np.ndarray:
@@ -222,31 +336,27 @@ def _targets(name: str, network: Network, data: Data, rows: np.ndarray | None) -
     return data.targets[rows] if values_matter else data.targets  # not a copy of what may be as large as the samples
 
 
-def _check_default_batches(steps: Any, batch_size: Any, shuffle: Any) -> None:
-    """Raise ValueError unless the arguments that do not apply to L-BFGS have their default values."""
-    for name, value, default in (("steps", steps, None), ("batch_size", batch_size, 32), ("shuffle", shuffle, True)):
-        if value is not default and not (isinstance(value, (int, np.integer)) and value == default):
-            raise ValueError(
-                f"{name} must be left out with LBFGS, which uses the whole data at once and counts its iterations as "
-                f"epochs; got {describe(value)}"
-            )
+# The arguments that must have their default values, and why.
+BY_LBFGS = (
+    {"steps": None, "batch_size": 32, "shuffle": True, "replacement": False, "drop_last": False},
+    "with LBFGS, which uses the whole data at once and counts its iterations as epochs",
+)
+BY_BATCHES = (
+    {
+        "batch_size": 32, "shuffle": True, "replacement": False, "drop_last": False, "sample_weight": None,
+        "validation_split": None, "gradient": "backpropagation",
+    },
+    "for mini-batches (x, y) or (x, y, sample_weight) that an iterator hands over",
+)  # fmt: skip
 
 
-def _epochs_or_steps(epochs: Any, steps: Any, default: int) -> int:
-    """Return the one that is given, or the default number of epochs; ValueError if both are."""
-    if steps is None:
-        return check_int("epochs", default if epochs is None else epochs, 1)
-    if epochs is not None:
-        raise ValueError(f"give epochs or steps, not both: got epochs={shown(epochs)} and steps={shown(steps)}")
-    return check_int("steps", steps, 1)
-
-
-def _checked_callbacks(callbacks: Any) -> tuple[Callable[[Any, History], Any], ...]:
-    callbacks = as_tuple("callbacks", callbacks, "callables")
-    for callback in callbacks:
-        if not callable(callback):
-            raise TypeError(f"callbacks must be callable, got {describe(callback)}")
-    return callbacks
+def _check_defaults(table: tuple[dict[str, Any], str], values: dict[str, Any]) -> None:
+    """Raise ValueError unless the arguments that do not apply have their default values."""
+    defaults, why = table
+    for name, default in defaults.items():
+        value = values[name]
+        if value is not default and not (isinstance(value, (int, str, np.integer)) and value == default):
+            raise ValueError(f"{name} must be left out {why}; got {describe(value)}")
 
 
 def _shape_of_samples(x: Any) -> tuple[int, ...]:

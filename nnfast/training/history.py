@@ -26,18 +26,21 @@ class History(Mapping[str, list[float]]):
     threads : dict
         How many steps were done with each number of threads, which `fit` chooses while it runs (see
         `nf.set_num_threads`); empty for L-BFGS and numerical gradients.
+    directions : dict
+        Which values are better, ``"higher"`` or ``"lower"``, of each quantity.
     converged : bool or None
         For L-BFGS, whether the loss converged; False if the last epoch or `Sequential.stop` came first. None for other
         optimizers.
     """
 
-    def __init__(self, steps_per_epoch: int) -> None:
+    def __init__(self, steps_per_epoch: int, names: Sequence[str], directions: Mapping[str, str]) -> None:
         self.steps_per_epoch = steps_per_epoch
+        self.directions = dict(directions)
         self.step_loss = np.empty(0)
         self.learning_rate = np.empty(0)
         self.threads: dict[int, int] = {}
         self.converged: bool | None = None
-        self._names: tuple[str, ...] = ("loss",)
+        self._names = tuple(names)
         self._epochs: list[tuple[float, ...]] = []  # the record, never handed out: one row per epoch
         self._lists: dict[str, list[float]] = {}  # the lists that are handed out, filled on access
 
@@ -90,10 +93,9 @@ class History(Mapping[str, list[float]]):
         return plot_history(self, axes=axes)
 
 
-def add_epochs(history: History, values: Mapping[str, list[float]]) -> None:
+def add_epochs(history: History, values: list[tuple[float, ...]]) -> None:
     """Add the values of epochs, all or none: Ctrl-C cannot interrupt a list's `extend`."""
-    history._names = tuple(values)
-    history._epochs.extend(list(zip(*values.values(), strict=True)))
+    history._epochs.extend(values)
 
 
 def epochs_of(history: History) -> Sequence[tuple[float, ...]]:

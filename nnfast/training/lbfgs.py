@@ -37,11 +37,15 @@ class Minimization:
 
     Attributes
     ----------
+    first : int
+        Zero: no epoch is continued.
     step_loss, step_scores : ndarray
         The loss and the totals of the metrics after each iteration.
     rates : ndarray
         Empty: the line search determines the length of each step.
     """
+
+    first = 0
 
     def __init__(
         self,
@@ -52,6 +56,8 @@ class Minimization:
         total: int,
         gradient: str,
         metrics: Sequence[Scoring],
+        *,
+        keep_outputs: bool = False,
     ) -> None:
         from scipy import optimize  # noqa: F401  fails before anything has changed
 
@@ -69,8 +75,9 @@ class Minimization:
         self.double = network.in_double() if gradient == "numerical" else None
         self.step_loss = np.empty(total)
         self.step_scores = np.zeros((total, len(metrics)))
-        self.step_weight = None if weights is None else np.full(total, np.add.accumulate(weights)[-1])
         self.rates = np.empty(0)
+        self.weight = len(rows) if weights is None else float(np.add.accumulate(weights)[-1])  # in the order of rows
+        self.outputs = np.empty((len(rows), network.units), network.dtype) if keep_outputs else None
         self.vector = aligned_zeros(len(self.program.parameters), network.dtype)  # the gradient
         self._done = (0, self.program.parameters.copy())  # assigned together, so that Ctrl-C cannot separate them
         if self._loss_and_gradient(self.program.parameters.astype(np.float64))[0] == HUGE_LOSS:
@@ -80,6 +87,31 @@ class Minimization:
     def step(self) -> int:
         """Number of iterations done so far."""
         return self._done[0]
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs, which iterations count as."""
+        return self.step
+
+    @property
+    def within_epoch(self) -> bool:
+        """Whether an epoch has begun; never, between iterations."""
+        return False
+
+    @property
+    def finished(self) -> bool:
+        """Whether all iterations are done."""
+        return self.step == len(self.step_loss)
+
+    def averages(self, first: int, last: int, per_row: Sequence[int], current: bool) -> list[tuple[float, ...]]:
+        """Return the loss and the averages of the metrics, a tuple for each epoch from `first` up to `last`."""
+        scores = self.step_scores[first:last] / (self.weight * np.array(per_row, float))
+        return [(loss, *row) for loss, row in zip(self.step_loss[first:last].tolist(), scores.tolist(), strict=True)]
+
+    def seen(self, current: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return outputs, targets and weights of the epoch."""
+        assert self.outputs is not None
+        return self.outputs, self.targets, self.weights
 
     def run(self, optimizer: LBFGS, after: Callable[[int], bool]) -> str:
         """Iterate until convergence, until all iterations are done, or until `after`, called after each, returns False.
@@ -167,7 +199,7 @@ class Minimization:
         done = (step + 1, parameters.copy())  # allocations come before any lasting change
         data = self.rows, self.targets, self.weights
         self.step_loss[step], self.step_scores[step] = self.program.training_loss(
-            *data, self.metrics, get_num_threads(), lasting=True
+            *data, self.metrics, get_num_threads(), lasting=True, outputs=self.outputs
         )
         if not step:
             self._clear_slot()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -17,23 +19,25 @@ from nnfast.kernels.arrays import all_finite
 from nnfast.optimizers import LBFGS, Hyperparameters
 from nnfast.schedules import BLOCK, ReduceOnPlateau, Schedule, TimedSchedule
 from nnfast.training.arguments import FitArguments
+from nnfast.training.batches import FedTraining
 from nnfast.training.history import History, add_epochs, epochs_of
+from nnfast.training.hooks import Hooks
 from nnfast.training.lbfgs import Minimization
 
-if TYPE_CHECKING:
-    from numpy.random import BitGenerator
-
 DIVERGED = "the training diverged"
+SLICE = 0.1  # seconds between two looks at the clock and at `stop`
+AHEAD = 65_536  # steps without Python, of a training without limit
 
 
 def fit(arguments: FitArguments, owner: Any) -> History:
     """Build the network if necessary, and train it; callbacks are called with `owner`."""
     network = arguments.network
-    history = History(arguments.per_epoch)  # allocates: all allocations precede any change
     with network.guard:
         unbuilt = build(arguments)  # only after all arguments have been checked
+        network.stopping = False
         try:
-            run = Run(arguments, owner, _training(arguments), history)
+            run = Run(arguments, owner, _training(arguments))  # allocates: all allocations precede any change
+            run.begin()
         except BaseException:
             if unbuilt:
                 network.unbuild()
@@ -54,29 +58,31 @@ def build(arguments: FitArguments) -> bool:
 
 def _training(arguments: FitArguments) -> Training | Minimization:
     """Return the steps to run, with all memory allocated; the network is built but otherwise unchanged."""
-    network, optimizer, total = arguments.network, arguments.optimizer, arguments.total
-    data, scorings = arguments.data, arguments.metrics.training.scorings
-    if isinstance(optimizer, LBFGS):
-        return Minimization(network, *data, total, arguments.gradient, scorings)
-    if arguments.gradient == "numerical":
-        values, bits = optimizer.values(network.dtype), shuffler(arguments)
-        return NumericalTraining(network, *data, arguments.batch, total, values, bits, scorings)
+    network, metrics = arguments.network, arguments.metrics.training
+    if isinstance(arguments.optimizer, LBFGS):
+        assert arguments.data is not None
+        return Minimization(
+            network, *arguments.data, arguments.visits.total, arguments.gradient, metrics.scorings,
+            keep_outputs=bool(metrics.others),
+        )  # fmt: skip
     threads, fixed = allowed_threads()
     return steps_of(arguments, threads, fixed=fixed)
 
 
 def steps_of(arguments: FitArguments, threads: int, *, fixed: bool) -> Training:
-    """Return a run of mini-batch steps by backpropagation."""
-    network = arguments.network
-    return Training(
-        network.built, *arguments.data, arguments.batch, arguments.total, arguments.optimizer.values(network.dtype),
-        shuffler(arguments), arguments.metrics.training.scorings, threads, fixed, arguments.rows,
-    )  # fmt: skip
-
-
-def shuffler(arguments: FitArguments) -> BitGenerator | None:
-    """Return what shuffles the rows before each epoch; None if they keep their order."""
-    return arguments.network.shuffle_stream.bit_generator if arguments.shuffle else None
+    """Return a run of mini-batch steps."""
+    network, metrics = arguments.network, arguments.metrics.training
+    values = arguments.optimizer.values(network.dtype)
+    stream = network.shuffle_stream.bit_generator
+    common = arguments.visits, values, stream, metrics.scorings, metrics.names
+    options: dict[str, Any] = {"keep_outputs": bool(metrics.others)}
+    if arguments.batches is not None:
+        return FedTraining(network, arguments.batches, *common, threads, fixed, **options)
+    assert arguments.data is not None
+    options["rows"] = arguments.rows
+    if arguments.gradient == "numerical":
+        return NumericalTraining(network, *arguments.data, *common, **options)
+    return Training(network.built, *arguments.data, *common, threads, fixed, **options)
 
 
 class Run:
@@ -90,27 +96,23 @@ class Run:
         What callbacks are called with.
     training : Training or Minimization
         The steps.
-    history : History
-        The record.
     name : str
         What warnings begin with; empty for a single network.
     """
 
-    def __init__(
-        self,
-        arguments: FitArguments,
-        owner: Any,
-        training: Training | Minimization,
-        history: History,
-        name: str = "",
-    ) -> None:
-        self.network, self.owner, self.training, self.history = arguments.network, owner, training, history
-        self.optimizer, self.metrics, self.callbacks = arguments.optimizer, arguments.metrics, arguments.callbacks
-        self.n, self.batch, self.name = arguments.n, arguments.batch, name
-        self.per_epoch, self.total = arguments.per_epoch, arguments.total
+    def __init__(self, arguments: FitArguments, owner: Any, training: Training | Minimization, name: str = "") -> None:
+        self.network, self.owner, self.training, self.name = arguments.network, owner, training, name
+        self.optimizer, self.metrics = arguments.optimizer, arguments.metrics
+        self.hooks = Hooks(arguments.callbacks)
+        self.visits, self.max_seconds = arguments.visits, arguments.max_seconds
         self.validation, self.validation_rows = arguments.validation, arguments.validation_rows
-        self.epochs = epochs_of(history)
+        self.history = History(self.visits.per_epoch, self.metrics.names, self.metrics.directions)
+        self.epochs = epochs_of(self.history)
         self.epochs_before = self.network.built.slot.epochs
+        self.per_row = tuple(scoring.per_row for scoring in self.metrics.training.scorings)
+        self.ends = float("inf")  # when the time is up
+        self.epoch_begun = -1  # the last epoch that `epoch_begin` was called for
+        self.waiting: list[Callable[[Any, History], Any]] = []  # callbacks that the last epoch was not due for
         self.diverged = False
 
     @property
@@ -119,14 +121,22 @@ class Run:
         return len(self.epochs)
 
     def begin(self) -> None:
-        """Make the record that of the network."""
-        self.network.history = self.history
+        """Make the record that of the network, and call the callbacks that ask for the beginning."""
+        before, self.network.history = self.network.history, self.history
+        try:
+            for callback in self.hooks.train_begin:
+                callback(self.owner, self.history)
+        except BaseException:
+            self.network.history = before
+            self.close()
+            raise
+        if self.max_seconds is not None:
+            self.ends = perf_counter() + self.max_seconds
 
     def go(self, verbose: int) -> History:
         """Train, and return the record."""
-        self.begin()
-        self.network.stopping = False
-        with progress_of(self.total, self.per_epoch, verbose) as progress:
+        total = self.visits.total
+        with progress_of(total, self.visits.per_epoch, verbose) as progress:
             self.run_epochs(progress)
         return self.history
 
@@ -134,17 +144,18 @@ class Run:
         """Run the epochs; those that need nothing from Python run back to back, in slices of time."""
 
         def after(done: int) -> bool:
-            if self.record(done):
+            if self.record():
                 progress.epoch(self.recorded, self.history)
             progress.step(done)
             return self.goes_on
 
+        training = self.training
         try:
-            if isinstance(self.training, Minimization):
-                self.minimize(self.training, after)
+            if isinstance(training, Minimization):
+                self.minimize(training, after)
             else:
-                while after(self.training.run(*self.next_slice(self.training))):
-                    pass
+                while self.goes_on:
+                    after(training.run(*self.next_slice(training), self.seconds))
             self.complete()
         finally:
             self.close()
@@ -152,146 +163,214 @@ class Run:
     @property
     def goes_on(self) -> bool:
         """Whether there are more steps to do."""
-        return self.training.step < self.total and not self.network.stopping
+        return not (self.training.finished or self.network.stopping or self.time_is_up)
+
+    @property
+    def time_is_up(self) -> bool:
+        """Whether the training has lasted as long as it may."""
+        return self.max_seconds is not None and perf_counter() >= self.ends
+
+    @property
+    def seconds(self) -> float:
+        """For how long the engine may run now."""
+        return SLICE if self.max_seconds is None else max(min(SLICE, self.ends - perf_counter()), 0.0)
 
     def complete(self) -> None:
         """Record the end of the training."""
-        self.record(self.training.step)  # `stop` may have been called since the last record
+        self.record()  # `stop` may have been called since the last record
         self.look_at_parameters()
+        self.show_steps()
+        for callback in (*self.waiting, *self.hooks.train_end):
+            callback(self.owner, self.history)
 
     def close(self) -> None:
-        """Store in the history what is known, also after Ctrl-C or an error."""
-        self.history.step_loss = self.training.step_loss[: self.training.step].copy()
-        self.history.learning_rate = self.training.rates[: self.training.step].copy()
-        if isinstance(self.training, Training):
-            self.history.threads = self.training.threads
-        if not self.needs_python:  # Ctrl-C may have come between steps and their record
-            self.record(self.training.step)
+        """Store in the history what is known, also after Ctrl-C or an error, and let callbacks release what they hold."""
+        closing, self.hooks.close = self.hooks.close, []
+        with ExitStack() as stack:
+            for callback in reversed(closing):
+                stack.callback(callback, self.owner, self.history)
+            training = self.training
+            self.history.step_loss = training.step_loss[: training.step].copy()
+            self.history.learning_rate = training.rates[: training.step].copy()
+            if isinstance(training, Training):
+                self.history.threads = training.threads
+            if not self.needs_python:  # Ctrl-C may have come between steps and their record
+                self.record()
 
     def minimize(self, training: Minimization, after: Callable[[int], bool]) -> None:
-        """Run L-BFGS; warn if it ends too early, except because of `stop`."""
+        """Run L-BFGS; warn if it ends too early, except because of `stop` or of the time."""
         assert isinstance(self.optimizer, LBFGS)
         self.history.converged = False
         why = training.run(self.optimizer, after)
         self.history.converged = not why
-        if why and not self.network.stopping:
+        if why and not (self.network.stopping or self.time_is_up):
             warn(why)
+
+    # ---- which steps run next
 
     @property
     def needs_python(self) -> bool:
-        """Whether validation or callbacks run after each epoch; they do not run after Ctrl-C."""
-        return self.validation is not None or bool(self.callbacks)
+        """Whether validation or callbacks run between steps; they do not run after Ctrl-C."""
+        hooks = self.hooks
+        return self.validation is not None or bool(hooks.epoch_end or hooks.epoch_begin or hooks.steps)
 
-    @ignore_float_errors
     def next_slice(self, training: Training) -> tuple[int, Hyperparameters, bool]:
         """Return until which step to run next, the optimizer, and whether the rates of these steps are scheduled."""
-        schedule, values, done = self.optimizer.learning_rate, self.optimizer.values(self.network.dtype), training.step
-        by_epoch = self.needs_python or isinstance(schedule, ReduceOnPlateau)
-        until = min(self.total, (self.recorded + 1) * self.per_epoch) if by_epoch else self.total
+        if self.hooks.epoch_begin:
+            self.call_epoch_begin(training)
+        schedule, done, until = self.optimizer.learning_rate, training.step, self.until(training)
+        values = self.optimizer.values(self.network.dtype)
         if not isinstance(schedule, Schedule):
             return until, values, False
         rates, momenta = self.rates(schedule, until - done)
         training.schedule(rates, momenta)
         return done + len(rates), values, True
 
+    def until(self, training: Training) -> int:
+        """Return the step up to which nothing is needed from Python."""
+        done, total = training.step, training.total
+        if self.hooks.steps or isinstance(training, FedTraining):
+            return done + 1
+        until = total if total >= 0 else done + AHEAD
+        epoch = self.next_epoch(training)
+        return until if epoch is None else min(until, epoch * self.visits.per_epoch - training.first)
+
+    def next_epoch(self, training: Training) -> int | None:
+        """Return the next epoch of this run, counted from 1, that Python has something to do after; None if none."""
+        done: int = training.epochs
+        each = self.validation is not None or isinstance(self.optimizer.learning_rate, ReduceOnPlateau)
+        if each or self.metrics.training.others:
+            return done + 1
+        return self.hooks.next_epoch(done)
+
+    def call_epoch_begin(self, training: Training) -> None:
+        """Call the callbacks that ask for the beginning of an epoch, if this is one."""
+        if self.epoch_begun < training.epochs:
+            self.epoch_begun = training.epochs
+            for callback in self.hooks.epoch_begin:
+                callback(self.owner, self.history)
+
+    @ignore_float_errors
     def rates(self, schedule: Schedule, count: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the learning rates of at most `count` next steps, and their momenta or None."""
-        slot = self.network.built.slot
+        slot, training = self.network.built.slot, self.training
         if isinstance(schedule, ReduceOnPlateau):
             self.metrics.check_monitor(self.optimizer)  # a callback may have set it
             slot.plateau = schedule.begun(slot.plateau)
             return np.full(min(count, BLOCK), slot.plateau["rate"]), None
         assert isinstance(schedule, TimedSchedule)
-        first = slot.steps
-        if schedule.by == "epoch":  # epochs start anew with each fit, even after an incomplete one
-            first = self.epochs_before * self.per_epoch + self.training.step
-        return schedule.following(first, first + count, self.per_epoch)
+        assert isinstance(training, Training)
+        first, per_epoch = slot.steps, self.visits.per_epoch
+        if schedule.by == "epoch":
+            first = self.epochs_before * per_epoch + training.first + training.step
+            if isinstance(training, FedTraining):  # whose epochs may differ in length
+                first, per_epoch = self.epochs_before + training.epochs, 1
+        return schedule.following(first, first + count, per_epoch)
+
+    # ---- what is recorded
+
+    def record(self) -> bool:
+        """Add to the history the epochs that are completed; return whether there were any.
+
+        If the training ends in the middle of an epoch, that epoch is added as well.
+        """
+        training, begun = self.training, self.recorded
+        if self.hooks.steps and training.step > len(self.history.step_loss):
+            self.show_steps()
+            for callback in self.hooks.steps:
+                callback(self.owner, self.history)
+        epochs = training.epochs
+        if epochs > begun:
+            self.record_epochs(begun, epochs)
+        if training.within_epoch and not self.goes_on and self.recorded == epochs:
+            self.record_epochs(epochs, epochs, current=True)
+        return self.recorded > begun
+
+    def show_steps(self) -> None:
+        """Let callbacks see the steps so far."""
+        training = self.training
+        self.history.step_loss = _read_only(training.step_loss[: training.step])
+        self.history.learning_rate = _read_only(training.rates[: training.step])
+
+    @ignore_float_errors
+    def record_epochs(self, first: int, last: int, *, current: bool = False) -> None:
+        """Add epochs `first` up to `last` to the history, or the current one; validate, and call the callbacks."""
+        values = self.training.averages(first, last, self.per_row, current)
+        if self.validation is not None or self.metrics.training.others:  # then it is one epoch at a time
+            values = [self.with_computed(values[0], current=current)]
+        add_epochs(self.history, values)
+        self.count_epochs()
+        if not current:
+            self.look_for_plateau(values)
+        self.look_for_divergence(first, values)
+        if self.hooks.epoch_end:
+            self.call_epoch_end()
+
+    def with_computed(self, values: tuple[float, ...], *, current: bool) -> tuple[float, ...]:
+        """Add metrics that are computed for whole epochs, and the results of validation."""
+        training = self.metrics.training
+        found = dict(zip(("loss", *training.names), values, strict=True))
+        if training.others:
+            outputs, targets, weights = self.training.seen(current)
+            shaped = outputs.reshape(-1, *self.network.output_shape)
+            found |= training.computed(shaped, targets if targets.ndim == 1 else targets.reshape(shaped.shape), weights)
+        if self.validation is not None and self.metrics.validation is not None:
+            validated = self.network.evaluate(*self.validation, self.metrics.validation, self.validation_rows)
+            found |= {f"val_{name}": value for name, value in validated.items()}
+        return tuple(found[name] for name in self.history)
+
+    def call_epoch_end(self) -> None:
+        """Call the callbacks that are due after this epoch; the others wait, in case it is the last one."""
+        self.show_steps()
+        self.waiting = [callback for every, callback in self.hooks.epoch_end if self.recorded % every]
+        for every, callback in self.hooks.epoch_end:
+            if self.recorded % every == 0:
+                callback(self.owner, self.history)
 
     def count_epochs(self) -> None:
         """Store in the optimizer's slot how many epochs a schedule by epoch has seen."""
         schedule = getattr(self.optimizer, "learning_rate", None)
         if isinstance(schedule, TimedSchedule) and schedule.by == "epoch":
-            self.network.built.slot.epochs = self.epochs_before + self.recorded
+            self.network.built.slot.epochs = self.epochs_before + self.training.epochs
 
-    def look_for_plateau(self, values: dict[str, list[float]]) -> None:
+    def look_for_plateau(self, values: list[tuple[float, ...]]) -> None:
         """Reduce the learning rate of `ReduceOnPlateau` if the values of an epoch have not improved."""
         schedule, slot = getattr(self.optimizer, "learning_rate", None), self.network.built.slot
         if isinstance(schedule, ReduceOnPlateau):
             higher_is_better = self.metrics.directions[schedule.monitor] == "higher"
-            for value in values[schedule.monitor]:
-                slot.plateau = schedule.after(schedule.begun(slot.plateau), value, higher_is_better)
+            column = list(self.history).index(schedule.monitor)
+            for row in values:
+                slot.plateau = schedule.after(schedule.begun(slot.plateau), row[column], higher_is_better)
 
-    def record(self, done: int) -> bool:
-        """Add to the history the epochs that `done` steps have completed; return whether there were any.
-
-        If the last step, or the last before `stop`, falls in the middle of an epoch, that epoch is added as well.
-        """
-        epochs, begun = done // self.per_epoch, self.recorded
-        if epochs > begun:
-            self.record_epochs(begun * self.per_epoch, epochs * self.per_epoch, self.per_epoch)
-        ended = done == self.total or self.network.stopping
-        if ended and done % self.per_epoch and self.recorded == epochs:
-            self.record_epochs(epochs * self.per_epoch, done, done % self.per_epoch)
-        return self.recorded > begun
-
-    def sizes(self, steps: slice, per_epoch: int) -> np.ndarray:
-        """Return the weights of mini-batches, one epoch per row: the sums of their sample weights, or their sizes."""
-        if self.training.step_weight is not None:
-            return self.training.step_weight[steps].reshape(-1, per_epoch)
-        sizes = np.full((1, self.per_epoch), self.batch)
-        sizes[0, -1] = self.n - (self.per_epoch - 1) * self.batch
-        return sizes[:, :per_epoch]
-
-    def record_epochs(self, first: int, last: int, per_epoch: int) -> None:
-        """Add the epochs of steps `first` up to `last` to the history; validate, and call the callbacks."""
-        steps = slice(first, last)
-        values = self.averages(steps, per_epoch)
-        if self.validation is not None and self.metrics.validation is not None:  # then it is one epoch at a time
-            found = self.network.evaluate(*self.validation, self.metrics.validation, self.validation_rows)
-            values |= {f"val_{name}": [value] for name, value in found.items()}
-        add_epochs(self.history, values)
-        self.count_epochs()
-        self.look_for_plateau(values)
-        self.look_for_divergence(steps, values)
-        if self.callbacks:
-            self.history.step_loss = _read_only(self.training.step_loss[: self.training.step])
-            self.history.learning_rate = _read_only(self.training.rates[: self.training.step])
-        for callback in self.callbacks:
-            callback(self.owner, self.history)
-
-    @ignore_float_errors
-    def averages(self, steps: slice, per_epoch: int) -> dict[str, list[float]]:
-        """Return loss and metrics of each epoch, which are not finite if the training has diverged."""
-        sizes = self.sizes(steps, per_epoch)
-        seen = sizes.sum(axis=1)
-        seen[seen == 0] = 1  # an epoch cut off by `stop` may have no weight: its losses are zero
-        # not a matrix product, whose bits depend on the memory addresses of its operands
-        losses = (self.training.step_loss[steps].reshape(-1, per_epoch) * sizes).sum(axis=1) / seen
-        scores = self.training.step_scores[steps]
-        totals = scores.reshape(len(losses), per_epoch, scores.shape[1]).sum(axis=1)
-        metrics = self.metrics.training.averages(totals, seen)
-        return {"loss": losses.tolist()} | {name: mean.tolist() for name, mean in metrics.items()}
-
-    def look_for_divergence(self, steps: slice, values: dict[str, list[float]]) -> None:
+    def look_for_divergence(self, epoch: int, values: list[tuple[float, ...]]) -> None:
         """Warn about the first loss that is not finite."""
-        for name in ("loss", "val_loss"):
-            if name in values and not all(map(isfinite, values[name])) and not self.diverged:
-                finite = np.isfinite(self.training.step_loss[steps])
-                step = steps.start + int(finite.argmin()) if name == "loss" and not finite.all() else steps.stop - 1
-                loss = self.training.step_loss[step] if name == "loss" else values[name][-1]
-                self.warn_of_divergence(step, f"{name} is {loss}")
+        if self.diverged:
+            return
+        training, names = self.training, list(self.history)
+        for row in values:
+            if not isfinite(row[0]):
+                begin = max(epoch * self.visits.per_epoch - training.first, 0)
+                losses = training.step_loss[begin : training.step]
+                step = begin + int(np.isfinite(losses).argmin())
+                self.warn_of_divergence(epoch, step, f"loss is {losses[step - begin]}")
+                return
+            if "val_loss" in names and not isfinite(row[names.index("val_loss")]):
+                self.warn_of_divergence(epoch, training.step - 1, f"val_loss is {row[names.index('val_loss')]}")
+                return
+            epoch += 1
 
     def look_at_parameters(self) -> None:
         """Warn if the last step has made the parameters infinite or NaN, which the losses do not show."""
-        step = self.training.step
-        if step and not self.diverged and not all_finite(self.network.built.parameters):
-            self.warn_of_divergence(step - 1, "parameters are infinite or NaN after it")
+        training = self.training
+        if training.step and not self.diverged and not all_finite(self.network.built.parameters):
+            epoch = training.epochs - (not training.within_epoch)
+            self.warn_of_divergence(epoch, training.step - 1, "parameters are infinite or NaN after it")
 
-    def warn_of_divergence(self, step: int, what: str) -> None:
-        """Warn of what a step, counted from 0, has led to."""
+    def warn_of_divergence(self, epoch: int, step: int, what: str) -> None:
+        """Warn of what a step of an epoch, both counted from 0, has led to."""
         self.diverged = True
         rate = self.training.rates[step] if len(self.training.rates) else None
-        warn(self.name + divergence(f"{what} in epoch {step // self.per_epoch + 1}, step {step + 1}", rate))
+        warn(self.name + divergence(f"{what} in epoch {epoch + 1}, step {step + 1}", rate))
 
 
 def divergence(what: str, rate: float | None) -> str:

@@ -147,16 +147,15 @@ def _row_numbers(name: str, value: Any, n: int) -> np.ndarray:
 
 def fit_many(arguments: Sequence[FitArguments], owners: Sequence[Any]) -> list[History]:
     """Train networks; callbacks of each are called with its owner."""
-    histories = [History(own.per_epoch) for own in arguments]
     with Guards(own.network.guard for own in arguments):
-        many = _Many(arguments, owners, histories)
+        many = _Many(arguments, owners)
         try:
             many.build()
             many.go()
         except BaseException:
             many.close()
             raise
-    return histories
+    return many.histories
 
 
 class _Many:
@@ -166,11 +165,12 @@ class _Many:
     Networks begin in order. Those that have not begun need no memory besides their parameters.
     """
 
-    def __init__(self, arguments: Sequence[FitArguments], owners: Sequence[Any], histories: Sequence[History]) -> None:
-        self.arguments, self.owners, self.histories = arguments, owners, histories
+    def __init__(self, arguments: Sequence[FitArguments], owners: Sequence[Any]) -> None:
+        self.arguments, self.owners = arguments, owners
+        self.histories: list[History] = []
         self.threads, self.fixed = allowed_threads()
         self.window = WINDOW * self.threads
-        self.largest_window = max(self.window, ROW_NUMBERS // max(own.n for own in arguments))
+        self.largest_window = max(self.window, ROW_NUMBERS // max(own.visits.n for own in arguments))
         self.begun = 0
         self.running: list[tuple[Run, Training]] = []
         self.steps_of_ended = 0
@@ -187,7 +187,7 @@ class _Many:
             own.network.stopping = False
 
     def go(self) -> None:
-        total = sum(own.total for own in self.arguments)
+        total = sum(own.visits.total or 0 for own in self.arguments)
         with share_of_work(f"{len(self.arguments)} networks", self.arguments[0].verbose) as show:
             while self.begin() or self.running:
                 self.run()
@@ -198,8 +198,9 @@ class _Many:
         while self.begun < len(self.arguments) and len(self.running) < self.window:
             i, own = self.begun, self.arguments[self.begun]
             training = steps_of(own, 1, fixed=True)
-            run = Run(own, self.owners[i], training, self.histories[i], f"networks[{i}]: ")
+            run = Run(own, self.owners[i], training, f"networks[{i}]: ")
             self.begun += 1
+            self.histories.append(run.history)
             self.running.append((run, training))
             run.begin()
         return self.begun < len(self.arguments)
@@ -215,7 +216,7 @@ class _Many:
                 self.window = min(2 * self.window, self.largest_window)
         ended = set()  # asked once: another thread may call `stop` at any time
         for run, training in self.running:
-            run.record(training.step)
+            run.record()
             if not run.goes_on:
                 run.complete()
                 run.close()

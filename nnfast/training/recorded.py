@@ -38,11 +38,6 @@ class RecordedMetrics(NamedTuple):
         """Return what is asked for, or the accuracy where it can be computed; ValueError if a metric cannot be."""
         training = MetricSet.chosen(metrics, output, targets)
         if validation_targets is None:
-            if training.others:
-                raise ValueError(
-                    f"metric {training.others[0].name!r} is computed on whole data sets, not on mini-batches: "
-                    "give validation_data"
-                )
             return cls(training, None)
         try:
             validation = MetricSet.chosen(None if metrics is None else training.metrics, output, validation_targets)
@@ -51,10 +46,14 @@ class RecordedMetrics(NamedTuple):
         return cls(training, validation)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The entries of the history, in order."""
+        return tuple(self.directions)
+
+    @property
     def directions(self) -> dict[str, str]:
         """Which values are better, "higher" or "lower", of all entries of the history."""
-        on_training = [metric for metric in self.training.metrics if metric not in self.training.others]
-        entries = {"loss": "lower"} | {metric.name: metric.direction for metric in on_training}
+        entries = {"loss": "lower"} | {metric.name: metric.direction for metric in self.training.metrics}
         if self.validation is not None:
             entries |= {"val_loss": "lower"}
             entries |= {f"val_{metric.name}": metric.direction for metric in self.validation.metrics}

@@ -1,0 +1,148 @@
+# The place of training in its epoch: the order in which rows are visited, how far it has come, and what to record of the
+# epoch. Included by program.pyx.
+#
+# An epoch's order depends only on a number of 64 bits, drawn from the network's random stream when the epoch begins. So
+# an epoch that was not finished can be continued: by another `fit`, in a copy of the network or from a file.
+
+cdef extern from "numpy/random/bitgen.h" nogil:
+    ctypedef struct bitgen_t:
+        void* state
+        uint64_t (*next_uint64)(void* state) noexcept nogil
+
+cpdef enum Drawing:
+    IN_ORDER
+    SHUFFLED
+    REPLACED  # each row of the epoch is drawn from all rows
+
+cdef struct Epoch:
+    Drawing drawing
+    Py_ssize_t rows        # of the data
+    Py_ssize_t n           # rows in an epoch
+    Py_ssize_t batch
+    const int64_t* subset  # the rows of the data to use, or NULL: all
+    int64_t* order         # in which they are visited, or NULL: as they are
+    bitgen_t* generator
+    uint64_t seed          # of the order
+    bint begun             # the order is set
+    Py_ssize_t position    # rows that are done
+    int64_t done           # epochs that are done in this run
+    bint fed               # batches are handed over one by one, and Python counts epochs
+    # the sums of losses times weights, of weights, and of each score
+    double* sums           # in this epoch, or NULL
+    double* totals         # in epochs that are done
+    int n_sums
+
+
+cdef bitgen_t* generator_of(object bit_generator) except NULL:
+    return <bitgen_t*>PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
+
+
+cdef void set_order(Epoch* epoch) noexcept nogil:
+    """Put the rows into the order that the seed determines."""
+    cdef Py_ssize_t i
+    if epoch.drawing == REPLACED:
+        draw_order(epoch.n, epoch.rows, epoch.order, epoch.seed)
+        if epoch.subset != NULL:
+            for i in range(epoch.n):
+                epoch.order[i] = epoch.subset[epoch.order[i]]
+    elif epoch.drawing == SHUFFLED:
+        for i in range(epoch.rows):
+            epoch.order[i] = i if epoch.subset == NULL else epoch.subset[i]
+        shuffle_order(epoch.rows, epoch.order, epoch.seed)
+
+
+cdef void begin_epoch(Epoch* epoch) noexcept nogil:
+    """Draw the order of the next epoch, unless that was done."""
+    if epoch.begun:
+        return
+    epoch.begun = True
+    if epoch.drawing != IN_ORDER:
+        epoch.seed = epoch.generator.next_uint64(epoch.generator.state)
+        set_order(epoch)
+
+
+cdef void end_epoch(Epoch* epoch) noexcept nogil:
+    """Keep the sums of an epoch that is done."""
+    cdef int k
+    for k in range(epoch.n_sums):
+        epoch.totals[epoch.done*epoch.n_sums + k] = epoch.sums[k]
+        epoch.sums[k] = 0
+    epoch.done += 1
+    epoch.position = 0
+    epoch.begun = False
+
+
+cdef void count_step(Epoch* epoch, Py_ssize_t m, double loss, double weight, const double* scores) noexcept nogil:
+    """Add a step of `m` rows to the epoch."""
+    cdef int k
+    epoch.sums[0] += loss*weight
+    epoch.sums[1] += weight
+    for k in range(2, epoch.n_sums):
+        epoch.sums[k] += scores[k - 2]
+    if epoch.fed:
+        return
+    epoch.position += m
+    if epoch.position == epoch.n:
+        end_epoch(epoch)
+
+
+cdef class Place:
+    """Where the last training on mini-batches has ended in its epoch.
+
+    Attributes
+    ----------
+    epochs : int
+        Epochs completed so far, in all trainings.
+    """
+
+    cdef Epoch epoch
+    cdef int64_t before      # epochs completed before the run
+    cdef readonly object sums, names  # of the epoch so far; the names of its scores
+
+    def __cinit__(self):
+        self.sums, self.names = np.zeros(2), ()
+
+    cdef bint continues(self, const Epoch* epoch) noexcept:
+        """Whether a run with such epochs continues the one that has begun."""
+        return (
+            self.epoch.begun and self.epoch.drawing == epoch.drawing and self.epoch.rows == epoch.rows
+            and self.epoch.n == epoch.n and self.epoch.batch == epoch.batch
+        )
+
+    cdef void adopt(self, const Epoch* epoch, sums, names):
+        """Make a run's place that of the network."""
+        self.before = self.epochs
+        self.epoch = epoch[0]
+        self.sums, self.names = sums, names
+
+    cdef void keep(self, const Epoch* epoch) noexcept nogil:
+        """Store the place after some steps."""
+        self.epoch.begun, self.epoch.seed = epoch.begun, epoch.seed
+        self.epoch.position, self.epoch.done = epoch.position, epoch.done
+
+    @property
+    def epochs(self):
+        return self.before + self.epoch.done
+
+    def state(self):
+        """Return a description, which JSON can represent; None if nothing has been done."""
+        if not self.epoch.begun:
+            return {"epochs": self.epochs} if self.epochs else None
+        return {
+            "epochs": self.epochs, "drawing": Drawing(self.epoch.drawing).name.lower(), "rows": self.epoch.rows,
+            "n": self.epoch.n, "batch": self.epoch.batch, "seed": self.epoch.seed, "position": self.epoch.position,
+            "sums": self.sums.tolist(), "names": list(self.names),
+        }
+
+    def restore(self, state):
+        """Restore the place from a description that `checked_place` has accepted."""
+        cdef Epoch epoch
+        memset(&epoch, 0, sizeof(Epoch))
+        self.before = state["epochs"]
+        self.sums, self.names = np.zeros(2), ()
+        if "drawing" in state:
+            epoch.begun, epoch.drawing = True, Drawing[state["drawing"].upper()]
+            epoch.rows, epoch.n, epoch.batch = state["rows"], state["n"], state["batch"]
+            epoch.seed, epoch.position = state["seed"], state["position"]
+            self.sums, self.names = np.array(state["sums"], np.float64), tuple(state["names"])
+        self.epoch = epoch

@@ -1,0 +1,183 @@
+"""Training on mini-batches that an iterator hands over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nnfast._network import Network
+from nnfast._validation import as_weights, describe, warn
+from nnfast.engine.program import Training
+from nnfast.training.weights import weights_of_classes
+
+
+class Batch(NamedTuple):
+    """A mini-batch in the engine's format."""
+
+    rows: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray | None
+
+
+class Batches:
+    """Mini-batches ``(x, y)`` or ``(x, y, sample_weight)`` from an iterator, or from anything that can be iterated over
+    again and again.
+
+    Parameters
+    ----------
+    source : iterable
+    validation_data : tuple or None
+        As for `Sequential.fit`.
+
+    Attributes
+    ----------
+    once : bool
+        Whether `source` is an iterator, which ends once.
+    length : int or None
+        How many mini-batches it has, if that is known.
+    epochs, steps : int or None
+        How many epochs to train for, without limit if None; how many mini-batches make an epoch, one pass if None.
+    class_weight : dict or None
+        As for `Sequential.fit`.
+    """
+
+    def __init__(self, source: Any, validation_data: Any = None) -> None:
+        if not isinstance(source, Iterable) or hasattr(source, "shape"):
+            raise TypeError(
+                f"y is missing; without it, x must be an iterator of mini-batches (x, y), got {describe(source)}"
+            )
+        self.source, self.validation_data = source, validation_data
+        self.once = isinstance(source, Iterator)
+        self.length: int | None = len(source) if hasattr(source, "__len__") else None
+        self.epochs: int | None = 1
+        self.steps: int | None = None
+        self.class_weight: Any = None
+        self._iterator: Iterator[Any] = iter(source)
+        self._peeked: list[Any] = []  # the first mini-batch, until it is used
+        self._count = 0
+
+    @property
+    def shape_of_samples(self) -> tuple[int, ...]:
+        """The shape of a sample of the first mini-batch."""
+        shape = np.shape(self._parts(self._peek())[0])
+        if len(shape) < 2 or 0 in shape[1:]:
+            raise ValueError(f"batch 1: x must have shape (n, features), got {shape}")
+        return shape[1:]
+
+    def first(self, network: Network, shape: tuple[int, ...]) -> Batch:
+        """Return the first mini-batch, which training will begin with."""
+        return self._checked(network, self._peek(), shape)
+
+    def check_length(self, epochs: int | None, steps: int | None) -> None:
+        """Raise ValueError if an iterator would have to be read again."""
+        if self.once and steps is None and epochs != 1:
+            raise ValueError(
+                f"an iterator can be read only once, got epochs={epochs}: give steps, the number of its mini-batches that "
+                "make an epoch"
+            )
+
+    def next(self, network: Network) -> Batch | None:
+        """Return the next mini-batch; None at the end of a pass."""
+        if not self._peeked:
+            try:
+                self._peeked.append(next(self._iterator))
+            except StopIteration:
+                return None
+        self._count += 1
+        return self._checked(network, self._peeked.pop(), network.built_shape)
+
+    def begin_again(self) -> bool:
+        """Begin another pass; return False if there is none, or it would be empty."""
+        if self.once:
+            return False
+        self._iterator = iter(self.source)
+        self._peeked = list(next(zip(self._iterator, strict=False), ()))
+        return bool(self._peeked)
+
+    def _peek(self) -> Any:
+        if not self._peeked:
+            self._peeked = list(next(zip(self._iterator, strict=False), ()))
+        if not self._peeked:
+            raise ValueError("x must hand over at least one mini-batch, got none")
+        return self._peeked[0]
+
+    def _parts(self, item: Any) -> tuple[Any, ...]:
+        if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
+            raise TypeError(
+                f"batch {max(self._count, 1)}: a mini-batch must be (x, y) or (x, y, sample_weight), got {describe(item)}"
+            )
+        return tuple(item)
+
+    def _checked(self, network: Network, item: Any, shape: tuple[int, ...]) -> Batch:
+        x, y, *given = self._parts(item)
+        try:
+            rows, targets = network.data(x, y, shape, finite=True)
+            weights = as_weights(given[0], len(rows), all_zero=True) if given else None
+            network.check_batch(len(rows))
+            if self.class_weight is not None:
+                of_class = weights_of_classes(self.class_weight, network.output_loss, targets, None)
+                weights = of_class if weights is None else weights * of_class
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"batch {max(self._count, 1)}: {error}") from None
+        return Batch(rows, targets, weights)
+
+
+class FedTraining(Training):
+    """A run of steps on mini-batches that are handed over one by one."""
+
+    def __init__(self, network: Network, batches: Batches, *arguments: Any, **options: Any) -> None:
+        super().__init__(network.built, None, None, None, *arguments, **options)
+        self.network, self.batches = network, batches
+        self.exhausted = False
+        self._epoch_begins = 0
+        self._outputs: list[tuple[np.ndarray, Batch]] = []
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or there are no more mini-batches."""
+        return self.exhausted or self.epochs == self.batches.epochs
+
+    def run(self, until: int, optimizer: Any, scheduled: bool = False, seconds: float = 0.1) -> int:
+        """Take a step on the next mini-batch, or begin the next pass; return the number of steps done so far."""
+        batch = self.batches.next(self.network)
+        if batch is None:
+            self._end_pass()
+            return self.step
+        if self.step == self._epoch_begins:
+            self._outputs.clear()
+        self.feed(*batch)
+        super().run(self.step + 1, optimizer, scheduled, seconds)
+        if self.outputs is not None:
+            copies = Batch(batch.rows, batch.targets.copy(), None if batch.weights is None else batch.weights.copy())
+            self._outputs.append((self.outputs[: len(batch.rows)].copy(), copies))
+        if self.step - self._epoch_begins == (self.batches.steps or self.batches.length):
+            self._end_epoch()
+        return self.step
+
+    def _end_epoch(self) -> None:
+        self.end_epoch()
+        self._epoch_begins = self.step
+
+    def _end_pass(self) -> None:
+        """Go on with another pass, or end."""
+        if self.batches.steps is None and self.step > self._epoch_begins:
+            self._end_epoch()
+        if not self.finished and not self.batches.begin_again():
+            self.exhausted = True
+            if self.batches.epochs is not None:
+                warn(
+                    f"x has handed over {self.step} mini-batches, fewer than epochs and steps ask for: training ends",
+                    UserWarning,
+                )
+
+    def seen(self, current: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return outputs, targets and weights of the epoch so far."""
+        batches = [batch for _, batch in self._outputs]
+        weights = None
+        if any(batch.weights is not None for batch in batches):
+            ones = (np.ones(len(b.rows)) if b.weights is None else b.weights for b in batches)
+            weights = np.concatenate(list(ones))
+        outputs = np.concatenate([outputs for outputs, _ in self._outputs])
+        return outputs, np.concatenate([batch.targets for batch in batches]), weights

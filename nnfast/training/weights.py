@@ -1,0 +1,88 @@
+"""Weights of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nnfast._validation import check_float, check_int, describe
+from nnfast.losses import OutputLoss
+
+BALANCED = "balanced"
+
+
+def classes_of(output: OutputLoss, targets: np.ndarray) -> np.ndarray | None:
+    """Return the class of each row, from targets in the engine's format; None if they are not classes.
+
+    The class of a row of probabilities is the largest; that of a single binary output is 0 or 1.
+    """
+    if targets.ndim == 1:
+        return targets
+    if output.answers == "classes":
+        found: np.ndarray = targets.argmax(axis=1)
+        return found
+    if isinstance(output.answers, float) and targets.shape[1] == 1:
+        return (targets[:, 0] > output.answers).astype(np.int64)
+    return None
+
+
+def checked_class_weight(class_weight: Any) -> dict[int, float] | str | None:
+    """Return the weights by class; TypeError or ValueError if they are not valid."""
+    if class_weight is None or (isinstance(class_weight, str) and class_weight == BALANCED):
+        return class_weight
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(
+            f"class_weight must be a dict of class to weight, such as {{0: 1.0, 1: 5.0}}, or {BALANCED!r}, "
+            f"got {describe(class_weight)}"
+        )
+    weights = {}
+    for label, weight in class_weight.items():
+        weights[check_int("a class in class_weight", label, 0)] = check_float(f"class_weight[{label}]", weight, 0.0)
+    return weights
+
+
+def weights_of_classes(
+    class_weight: dict[int, float] | str, output: OutputLoss, targets: np.ndarray, rows: np.ndarray | None
+) -> np.ndarray:
+    """Return the weight of each row by its class.
+
+    Parameters
+    ----------
+    class_weight : dict or "balanced"
+        As returned by `checked_class_weight`. Classes that are not in it have weight 1.
+    output : OutputLoss
+    targets : ndarray
+        In the engine's format.
+    rows : ndarray of int64 or None
+        The rows that are trained on, by which classes are balanced.
+
+    Raises
+    ------
+    ValueError
+        If the targets are not classes, or a class does not exist.
+
+    Notes
+    -----
+    Balanced weights are ``n / (k * count)`` for k classes that occur, as in scikit-learn's ``compute_class_weight``
+    (King and Zeng, "Logistic regression in rare events data", 2001).
+    """
+    classes = classes_of(output, targets)
+    if classes is None:
+        raise ValueError(
+            "class_weight needs classes: an output layer with softmax, or a single output with sigmoid, got activation "
+            f"{output.activation!r} with {output.n_out} outputs and loss {output.name!r}"
+        )
+    n_classes = max(output.n_out, 2)
+    of_class = np.ones(n_classes)
+    if isinstance(class_weight, str):
+        counts = np.bincount(classes if rows is None else classes[rows], minlength=n_classes)
+        occur = counts > 0
+        of_class[occur] = counts.sum() / (occur.sum() * counts[occur])
+    else:
+        for label, weight in class_weight.items():
+            if label >= n_classes:
+                raise ValueError(f"class_weight must have classes from 0 to {n_classes - 1}, got {label}")
+            of_class[label] = weight
+    return of_class[classes]
