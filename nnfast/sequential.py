@@ -717,7 +717,7 @@ class Sequential:
         y: ArrayLike | None = None,
         /,
         *,
-        epochs: int | None | training.Unset = training.UNSET,
+        epochs: int | training.Unset | None = training.UNSET,
         steps: int | None = None,
         batch_size: int = 32,
         optimizer: str | Optimizer = "adam",

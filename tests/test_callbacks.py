@@ -29,7 +29,7 @@ from nnfast.callbacks import (
     StopOnNaN,
     TensorBoard,
 )
-from nnfast.callbacks.base import HOOKS
+from nnfast.training.hooks import HOOKS
 
 X = np.random.default_rng(0).standard_normal((60, 2)).astype(np.float32)
 Y = (X[:, 0] * X[:, 1] > 0).astype(np.int64)
@@ -47,57 +47,13 @@ def network(seed=0, norm=False, **options):
 
 def fit(net, callbacks, epochs=5, **options):
     options = {"batch_size": 10, "optimizer": nf.Adam(0.05), "validation_data": VALIDATION, "verbose": 0} | options
-    return DRIVER(net, X[:40], Y[:40], epochs=epochs, callbacks=callbacks, **options)
-
-
-def DRIVER(net, x, y, epochs, callbacks, **options):
-    class H(dict):
-        pass
-
-    directions = {"loss": "lower", "accuracy": "higher", "val_loss": "lower", "val_accuracy": "higher"}
-    if options.get("metrics"):
-        directions = {k: v for k, v in directions.items() if "acc" not in k or "accuracy" in options["metrics"]} | {
-            "val_given": "lower"
-        }
-    history = H({n: [] for n in directions if "val" not in n or options.get("validation_data")})
-    history.directions = directions
-    history.step_loss = history.learning_rate = np.empty(0)
-    asked = [c.hooks() if isinstance(c, Callback) else {"plain"} for c in callbacks]
-
-    def call(name):
-        for c, names in zip(callbacks, asked):
-            if name in names:
-                getattr(c, name)(net, history)
-
-    try:
-        call("on_train_begin")
-        n = [0]
-
-        def after(net, h):
-            n[0] += 1
-            history.steps_per_epoch = h.steps_per_epoch
-            for k in h:
-                history.setdefault(k, []).append(h[k][-1])
-            for i in range(len(history.step_loss) + 1, len(h.step_loss) + 1):
-                history.step_loss = h.step_loss[:i]
-                call("on_step_end")
-            history.step_loss, history.learning_rate = h.step_loss, h.learning_rate
-            for c, names in zip(callbacks, asked):
-                if "plain" in names:
-                    c(net, history)
-                if "on_epoch_end" in names and (n[0] % c.every == 0 or n[0] == epochs):
-                    c.on_epoch_end(net, history)
-
-        real = net.fit(x, y, epochs=epochs, callbacks=[after], **options)
-        history.learning_rate = real.learning_rate
-        call("on_train_end")
-    finally:
-        call("close")
-    return history
+    if "steps" not in options:
+        options["epochs"] = epochs
+    return net.fit(X[:40], Y[:40], callbacks=callbacks, **options)
 
 
 class Metric(nf.metrics.Metric):
-    """Takes given values, one after the other."""
+    """Has given values on the validation data, one after the other."""
 
     name, direction = "given", "lower"
 
@@ -105,7 +61,7 @@ class Metric(nf.metrics.Metric):
         self.values = list(values)
 
     def compute(self, outputs, targets, sample_weight):
-        return self.values.pop(0)
+        return self.values.pop(0) if len(outputs) == len(VALIDATION[0]) else 0.0
 
 
 def given(callback, *values, net=None, **options):
@@ -115,6 +71,13 @@ def given(callback, *values, net=None, **options):
 
 def names(folder):
     return sorted(path.name for path in Path(folder).iterdir())
+
+
+def trained(seed=0):
+    """A network that an optimizer has a state in."""
+    net = network(seed)
+    fit(net, [], epochs=1)
+    return net
 
 
 def state(net):
@@ -141,13 +104,10 @@ class Recorder(Callback):
 
 
 def test_only_overridden_methods_are_called():
-    assert Callback().hooks() == frozenset()
-    assert Recorder().hooks() == {"on_train_begin", "on_epoch_end", "close"}
-    one = Callback()
-    one.on_step_end = print
-    assert one.hooks() == {"on_step_end"}
+    assert not Callback().hooks()
+    assert set(Recorder().hooks()) == {"on_train_begin", "on_epoch_end", "close"}
     for name in HOOKS:
-        assert type("Own", (Callback,), {name: lambda self, net, history: None})().hooks() == {name}
+        assert type("Own", (Callback,), {name: lambda self, net, history: None})().hooks() == [name]
         assert getattr(Callback(), name)(None, None) is None
 
 
@@ -161,7 +121,7 @@ def test_methods_are_called_in_order():
 
 def test_lambda_asks_for_what_is_given():
     for name in HOOKS:
-        assert Lambda(**{name: print}).hooks() == {name}
+        assert Lambda(**{name: print}).hooks() == [name]
     calls = []
     one = Lambda(on_epoch_end=lambda net, history: calls.append((net, len(history["loss"]))), every=2)
     assert one.every == 2
@@ -265,7 +225,7 @@ def test_a_copy_of_a_used_callback_is_new():
 
 @pytest.mark.parametrize("make", [lambda: EarlyStopping("loss"), StopOnNaN], ids=["EarlyStopping", "StopOnNaN"])
 def test_a_callback_is_listed_once(make):
-    callback, net = make(), network()
+    callback, net = make(), trained()
     before = state(net)
     with pytest.raises(
         RuntimeError, match=f"^this {type(callback).__name__} is among the callbacks twice: list it once$"
@@ -273,6 +233,148 @@ def test_a_callback_is_listed_once(make):
         fit(net, [callback, callback])
     assert state(net) == before
     fit(net, [callback])  # nothing of it is left
+
+
+# ---- callbacks that raise, stop, or change what they may not
+
+STEPS = 4  # in an epoch
+
+
+class Misbehaving(Callback):
+    """Calls a function in one of the hooks, the second time for those that come more than once."""
+
+    def __init__(self, hook, act):
+        self.hook, self.act, self.count = hook, act, 0
+        self.log = []
+
+    def hooks(self):
+        return [self.hook, "close"]
+
+    def _call(self, hook, net, history):
+        self.log.append(hook)
+        if hook == self.hook:
+            self.count += 1
+            if self.count == (1 if hook in ("on_train_begin", "on_train_end", "close") else 2):
+                self.act(net, history)
+
+    on_train_begin = lambda self, *given: self._call("on_train_begin", *given)  # noqa: E731
+    on_train_end = lambda self, *given: self._call("on_train_end", *given)  # noqa: E731
+    on_epoch_begin = lambda self, *given: self._call("on_epoch_begin", *given)  # noqa: E731
+    on_epoch_end = lambda self, *given: self._call("on_epoch_end", *given)  # noqa: E731
+    on_step_end = lambda self, *given: self._call("on_step_end", *given)  # noqa: E731
+    close = lambda self, *given: self._call("close", *given)  # noqa: E731
+
+
+# when each hook of `Misbehaving` acts: after how many steps and recorded epochs
+WHEN = {
+    "on_train_begin": (0, 0),
+    "on_epoch_begin": (STEPS, 1),
+    "on_step_end": (2, 0),
+    "on_epoch_end": (2 * STEPS, 2),
+    "on_train_end": (3 * STEPS, 3),
+    "close": (3 * STEPS, 3),
+}
+each_hook = pytest.mark.parametrize("hook", HOOKS)
+
+
+def after_steps(steps):
+    net = trained()
+    if steps:
+        fit(net, [], steps=steps)
+    return net
+
+
+@each_hook
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, StopIteration, SystemExit])
+def test_an_error_ends_fit_and_leaves_the_network_as_the_last_step_did(hook, error):
+    def fail(net, history):
+        raise error("mine")
+
+    net, before, after = trained(), Misbehaving("close", lambda *_: None), Misbehaving("close", lambda *_: None)
+    steps, epochs = WHEN[hook]
+    with pytest.raises(error, match="mine"):
+        fit(net, [before, Misbehaving(hook, fail), after], epochs=3)
+    assert state(net) == state(after_steps(steps))
+    if steps:
+        assert len(net.history.step_loss) == len(net.history.learning_rate) == steps
+        assert len(net.history["loss"]) == epochs
+    assert before.log == after.log == ["close"], "once"
+    fit(net, [], epochs=1)  # it can be trained again
+    twin = after_steps(steps)
+    fit(twin, [], epochs=1)
+    assert state(net) == state(twin)
+
+
+@pytest.mark.parametrize("hook", [hook for hook in HOOKS if hook != "on_epoch_begin"])
+def test_stop_ends_the_training_after_the_current_step(hook):
+    net = trained()
+    steps, _ = WHEN[hook]
+    history = fit(net, [Misbehaving(hook, lambda net, history: net.stop())], epochs=3)
+    assert len(history.step_loss) == steps
+    assert len(history["loss"]) == -(-steps // STEPS)
+    assert state(net) == state(after_steps(steps))
+    assert len(fit(net, [], epochs=1).step_loss) == STEPS - steps % STEPS, "what was stopped does not stay so"
+
+
+def test_stop_ends_the_training_with_early_stopping_in_the_list():
+    """The last epoch is cut off: it counts for callbacks as it was recorded."""
+    stopping, net = EarlyStopping("loss"), network()
+    history = fit(net, [Misbehaving("on_step_end", lambda net, history: net.stop()), stopping], epochs=3)
+    assert stopping.best == history["loss"][-1]
+    assert stopping.best_epoch == len(history["loss"]) == 1
+
+
+@each_hook
+@pytest.mark.parametrize(
+    ("act", "error", "message"),
+    [
+        (lambda net, history: net.fit(X, Y, verbose=0), RuntimeError, "^the network is busy: another fit"),
+        (lambda net, history: net.train_step(X, Y), RuntimeError, "^the network is busy: another fit"),
+        (lambda net, history: net.reset_optimizer(), RuntimeError, "^the network is busy: another fit"),
+        (lambda net, history: history.__setitem__("loss", []), (AttributeError, TypeError), "__setitem__"),
+    ],
+    ids=["fit", "train_step", "reset_optimizer", "history"],
+)
+def test_what_callbacks_may_not_change(hook, act, error, message):
+    net = trained()
+    with pytest.raises(error, match=message):
+        fit(net, [Misbehaving(hook, act)], epochs=3)
+    assert state(net) == state(after_steps(WHEN[hook][0]))
+
+
+@pytest.mark.parametrize("hook", ["on_step_end", "on_epoch_end", "on_train_end"])
+@pytest.mark.parametrize("name", ["step_loss", "learning_rate"])
+def test_the_record_of_steps_is_read_only_while_training(hook, name):
+    net = trained()
+    with pytest.raises(ValueError, match="read-only"):
+        fit(net, [Misbehaving(hook, lambda net, history: getattr(history, name).fill(0.0))], epochs=3)
+    assert net.history.step_loss.all()
+    assert net.history.learning_rate.all()
+
+
+def test_an_optimizer_that_a_callback_has_spoiled():
+    net, adam = trained(), nf.Adam(0.05)
+
+    def spoil(net, history):
+        adam.learning_rate = -1.0
+
+    with pytest.raises(ValueError, match="^learning_rate must be"):
+        fit(net, [Misbehaving("on_epoch_end", spoil)], epochs=3, optimizer=adam)
+    assert state(net) == state(after_steps(2 * STEPS))
+
+
+def test_a_list_of_the_history_that_a_callback_changes_is_its_own_problem():
+    def change(net, history):
+        history["loss"].clear()
+        history["val_loss"][-1] = nan
+
+    net, stopping = network(), EarlyStopping("val_loss", patience=2)
+    twin, alone = network(), EarlyStopping("val_loss", patience=2)
+    history = fit(net, [stopping, Lambda(on_epoch_end=change)], epochs=4)
+    expected = fit(twin, [alone], epochs=4)
+    assert (net.flat_params == twin.flat_params).all()
+    assert (stopping.best, stopping.best_epoch) == (alone.best, alone.best_epoch)
+    assert history["loss"] == expected["loss"]
 
 
 # ---- early stopping
@@ -356,7 +458,7 @@ def test_the_direction_is_that_of_the_metric():
     ids=["EarlyStopping", "Checkpoint", "with a direction"],
 )
 def test_what_is_monitored_must_be_recorded(callback):
-    net = network()
+    net = trained()
     before = state(net)
     with pytest.raises(
         ValueError,
@@ -395,7 +497,7 @@ def test_the_best_can_be_restored_after_ctrl_c():
     assert net.loss(*VALIDATION) == losses[0]
     with pytest.raises(RuntimeError, match="^there are no best parameters of this network"):
         stopping.restore(network())
-    fit(net, [stopping])  # and the callback can be used again
+    given(stopping, 1, 2, net=net)  # and the callback can be used again
 
 
 def test_results_do_not_keep_a_network_alive():
@@ -426,12 +528,12 @@ def diverge(callback, epochs=1000, **options):
     net = nf.Sequential([nf.Dense(1)], input_shape=2, seed=0)
     options = {"batch_size": 5, "optimizer": nf.SGD(50.0), "verbose": 0} | options
     with pytest.warns(RuntimeWarning, match="the training diverged"):
-        return DRIVER(net, X[:40], X[:40, 0], epochs=epochs, callbacks=[callback], **options)
+        return net.fit(X[:40], X[:40, 0], epochs=epochs, callbacks=[callback], **options)
 
 
 def test_stop_on_nan_after_an_epoch():
     stop = StopOnNaN()
-    assert stop.hooks() == {"on_train_begin", "on_epoch_end", "close"}
+    assert set(stop.hooks()) == {"on_train_begin", "on_epoch_end", "close"}
     history = diverge(stop)
     assert 1 <= len(history["loss"]) < 10
     assert stop.stopped_step == len(history.step_loss) == 8 * len(history["loss"])
@@ -441,7 +543,7 @@ def test_stop_on_nan_after_an_epoch():
 
 def test_stop_on_nan_after_a_step():
     stop = StopOnNaN(each_step=True)
-    assert stop.hooks() == {"on_train_begin", "on_step_end", "on_epoch_end", "close"}
+    assert set(stop.hooks()) == {"on_train_begin", "on_step_end", "on_epoch_end", "close"}
     history = diverge(stop)
     assert stop.stopped_step == len(history.step_loss)
     assert not np.isfinite(history.step_loss[-1])
@@ -452,8 +554,8 @@ def test_stop_on_nan_looks_at_the_validation_loss():
     net, stop = nf.Sequential([nf.Dense(1)], input_shape=2, seed=0), StopOnNaN()
     far = np.full((2, 2), 3e38, np.float32)
     with pytest.warns(RuntimeWarning, match="val_loss is"):
-        history = DRIVER(
-            net, X[:40], X[:40, 0], epochs=9, callbacks=[stop], validation_data=(far, [0, 1]), verbose=0, batch_size=8
+        history = net.fit(
+            X[:40], X[:40, 0], epochs=9, callbacks=[stop], validation_data=(far, [0, 1]), verbose=0, batch_size=8
         )
     assert len(history["loss"]) == 1
     assert stop.stopped_step == 5
@@ -526,13 +628,13 @@ def test_which_checkpoints_are_left(pattern, options, left, tmp_path):
 
 def test_checkpoints_of_steps_are_those_of_the_steps(tmp_path):
     checkpoint = Checkpoint(tmp_path / "{step}", save="all", unit="steps", every=3)
-    assert checkpoint.hooks() == {"on_train_begin", "on_step_end", "on_train_end", "close"}
+    assert set(checkpoint.hooks()) == {"on_train_begin", "on_step_end", "on_train_end", "close"}
     assert "on_step_end" not in Checkpoint("a").hooks()
     fit(network(), [checkpoint], epochs=2, shuffle=False)
     assert names(tmp_path) == ["3", "6", "8"]
     for steps in (3, 6, 8):
         twin = network()
-        fit(twin, [], epochs=None, steps=steps, shuffle=False)
+        fit(twin, [], steps=steps, shuffle=False)
         assert (nf.load(tmp_path / str(steps)).flat_params == twin.flat_params).all()
 
 
@@ -571,7 +673,7 @@ def test_what_a_killed_process_has_left_is_removed_when_training_begins_again(tm
     ],
 )
 def test_paths_are_checked_before_the_first_step(pattern, error, message, tmp_path):
-    net, checkpoint = network(), Checkpoint(os.path.join(tmp_path, pattern))
+    net, checkpoint = trained(), Checkpoint(os.path.join(tmp_path, pattern))
     before = state(net)
     with pytest.raises(error, match=message):
         fit(net, [checkpoint])
@@ -704,7 +806,7 @@ def test_csv_can_be_continued(tmp_path):
 
 
 def test_files_that_csv_log_cannot_continue(tmp_path):
-    path, net = tmp_path / "log.csv", network()
+    path, net = tmp_path / "log.csv", trained()
     before = state(net)
     for text, message in (
         ("a,b\n1,2\n", "^append needs a file with the columns epoch, seconds, .*, but .*log.csv' has a, b$"),
@@ -736,7 +838,7 @@ def test_a_log_is_replaced_only_when_an_epoch_ends(tmp_path):
 def test_csv_of_lbfgs_has_no_rate(tmp_path):
     path = tmp_path / "log.csv"
     net, log = network(), CSVLog(path)
-    DRIVER(net, X[:40], Y[:40], epochs=4, optimizer="lbfgs", callbacks=[log, Lambda(on_epoch_end=stop_at_3)], verbose=0)
+    net.fit(X[:40], Y[:40], epochs=4, optimizer="lbfgs", callbacks=[log, Lambda(on_epoch_end=stop_at_3)], verbose=0)
     assert [row[2] for row in read(path)] == ["learning_rate", "", "", ""]
 
 
@@ -886,7 +988,7 @@ def test_stop_on_nan_of_many_networks():
 
 @pytest.mark.parametrize("make", [CSVLog, Checkpoint, TensorBoard])
 def test_several_networks_do_not_write_the_same_files(make, board, tmp_path):
-    nets = [network(seed) for seed in range(3)]
+    nets = [trained(seed) for seed in range(3)]
     before = list(map(state, nets))
     callback = make(tmp_path / "file")
     with pytest.raises(
@@ -969,7 +1071,7 @@ def test_the_finder_can_be_given_a_network_that_is_not_built():
         ({"epochs": 3}, TypeError, "^epochs is not an argument of find, which runs the finder's 100 steps$"),
         ({"callbacks": []}, TypeError, "^callbacks is not an argument of find"),
         ({"optimizer": "lbfgs"}, ValueError, "^optimizer must have a learning rate, which LBFGS does not have$"),
-        ({"optimizer": "adamant"}, ValueError, "^unknown optimizer 'adamant'"),
+        ({"optimizer": "adamant"}, ValueError, "^optimizer must be one of .* got 'adamant'$"),
         ({"optimizer": nf.AdamW, "batch_size": 3}, TypeError, "optimizer"),
         ({"batch_size": 0}, ValueError, "^batch_size must be at least 1, got 0$"),
         ({"speed": 3}, TypeError, "unexpected keyword argument 'speed'"),
@@ -988,7 +1090,7 @@ def test_arguments_of_find_that_do_not_fit(arguments, error, message):
 
 
 def test_the_finder_is_not_called_by_fit():
-    net = network()
+    net = trained()
     before = state(net)
     with pytest.raises(
         RuntimeError, match=r"^LearningRateFinder trains a copy .* call its find\(net, x, y\) before fit"

@@ -4,11 +4,12 @@ They are given as ``net.fit(..., callbacks=[nf.callbacks.EarlyStopping(), ...])`
 of your own is a function ``f(net, history)``, called after each epoch, or a subclass of `Callback`.
 """
 
-from nnfast.callbacks.base import Callback, Lambda
+from nnfast.callbacks.base import Lambda
 from nnfast.callbacks.checkpoint import Checkpoint
 from nnfast.callbacks.learning_rate import LearningRateFinder
 from nnfast.callbacks.logs import CSVLog, Logging, TensorBoard
 from nnfast.callbacks.stopping import EarlyStopping, StopOnNaN
+from nnfast.training.hooks import Callback
 
 __all__ = [
     "CSVLog",

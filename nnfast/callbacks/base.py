@@ -1,88 +1,21 @@
-"""The base class of callbacks, and what those of nnfast share: declared arguments, and a record for each network."""
+"""What the callbacks of nnfast share: declared arguments, and a record for each network; and one made of functions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from nnfast._description import Description, Field
 from nnfast._validation import check_int, choose, describe
+from nnfast.training.hooks import HOOKS, Callback
+from nnfast.training.recorded import check_recorded
 
 if TYPE_CHECKING:
     from nnfast.training.history import History
 
-HOOKS = ("on_train_begin", "on_train_end", "on_epoch_begin", "on_epoch_end", "on_step_end", "close")
 DIRECTIONS = ("higher", "lower")
-
-
-class Callback:
-    """Base class of callbacks, whose methods `Sequential.fit` calls while it trains a network.
-
-    All methods do nothing: override those you need. Only these are called, and epochs in which none is called run back
-    to back at full speed; so override `on_step_end` only if something must happen after each step.
-
-    A method may read the network and the history, write to the parameters, change the optimizer's hyperparameters, and
-    call ``net.stop()``, which ends the training after the current step. An exception ends `fit`, which raises it; the
-    network is as the last finished step left it.
-
-    Attributes
-    ----------
-    every : int
-        `on_epoch_end` is called after the epochs divisible by it, counted from 1 in each `fit`, and after the last one.
-
-    Examples
-    --------
-    >>> import nnfast as nf
-    >>> class Halve(nf.callbacks.Callback):
-    ...     every = 2
-    ...
-    ...     def __init__(self, optimizer):
-    ...         self.optimizer = optimizer
-    ...
-    ...     def on_epoch_end(self, net, history):
-    ...         self.optimizer.learning_rate /= 2
-    >>> net = nf.Sequential([nf.Dense(2, activation="softmax")], input_shape=2, seed=0)
-    >>> sgd = nf.SGD(0.8)
-    >>> history = net.fit([[0, 1]], [0], epochs=4, optimizer=sgd, callbacks=[Halve(sgd)], verbose=0)
-    >>> history.learning_rate
-    array([0.8, 0.8, 0.4, 0.4])
-    """
-
-    every: int = 1
-
-    def on_train_begin(self, net: Any, history: History) -> None:
-        """Begin: nothing has been trained yet; `history` has its names, and no values.
-
-        Parameters
-        ----------
-        net : Sequential
-            The network that is trained.
-        history : History
-            Its record, to which each epoch adds.
-        """
-
-    def on_train_end(self, net: Any, history: History) -> None:
-        """End, after the last step; not after an error or Ctrl-C."""
-
-    def on_epoch_begin(self, net: Any, history: History) -> None:
-        """Begin an epoch."""
-
-    def on_epoch_end(self, net: Any, history: History) -> None:
-        """End an epoch, whose values are the last ones in `history`."""
-
-    def on_step_end(self, net: Any, history: History) -> None:
-        """End a step; ``history.step_loss`` holds the losses up to it."""
-
-    def close(self, net: Any, history: History) -> None:
-        """Release what was opened: called last, whatever has happened, also after an error or Ctrl-C."""
-
-    def hooks(self) -> frozenset[str]:
-        """Return the names of the methods to call: those that the class, or this object, has of its own."""
-        return frozenset(
-            name for name in HOOKS if getattr(getattr(self, name), "__func__", None) is not getattr(Callback, name)
-        )
 
 
 class DeclaredCallback(Callback, Description, noun="a callback"):
@@ -164,15 +97,6 @@ def direction_or_none(name: str, value: Any) -> str | None:
     return None if value is None else choose(name, value, DIRECTIONS)
 
 
-def check_recorded(argument: str, name: str, names: Iterable[str]) -> None:
-    """Raise ValueError if a fit does not record a quantity."""
-    if name not in names:
-        raise ValueError(
-            f"{argument} must be among what this fit records, {', '.join(names)}, got {name!r}: "
-            "validation_data adds val_loss, and metrics=[...] adds metrics"
-        )
-
-
 def sign_of(monitor: str, direction: str | None, history: History) -> float:
     """Return 1 if lower values of the monitored quantity are better, -1 if higher ones are.
 
@@ -241,3 +165,7 @@ class Lambda(DeclaredCallback):
                 del vars(self)[name]
         if not self.hooks():
             raise ValueError(f"Lambda needs a function: give one of {', '.join(HOOKS)}")
+
+    def hooks(self) -> Collection[str]:
+        """Return the names of what is given."""
+        return [name for name in HOOKS if name in vars(self)]

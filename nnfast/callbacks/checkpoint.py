@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from contextlib import suppress
-from math import ceil
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,12 @@ from nnfast.callbacks.base import (
     DeclaredCallback,
     Record,
     Records,
-    check_recorded,
     direction_or_none,
     sign_of,
     whole,
 )
 from nnfast.files.writing import KEPT_NAME, remove_leftovers_in, sync_folder, target_of
+from nnfast.training.recorded import check_recorded
 
 if TYPE_CHECKING:
     from nnfast.training.history import History
@@ -77,9 +77,9 @@ class _Saving(Record):
     """The checkpoints of one training."""
 
     def __init__(self, sign: float, limit: float) -> None:
-        self.sign, self.limit, self.steps = sign, limit, 0
+        self.sign, self.limit, self.steps = sign, limit, 0  # steps are counted if `unit` says so
         self.path = ""  # of the latest checkpoint
-        self.saved = -1  # at which step
+        self.saved = 0  # after which step
 
 
 class Checkpoint(DeclaredCallback):
@@ -180,9 +180,10 @@ class Checkpoint(DeclaredCallback):
         """The file of the latest checkpoint."""
         return (None if self._records.latest is None else self._records.latest.path) or None
 
-    def hooks(self) -> frozenset[str]:
+    def hooks(self) -> Collection[str]:
         """Return the methods to call: that for epochs or that for steps."""
-        return super().hooks() - {"on_step_end" if self.unit == "epochs" else "on_epoch_end"}
+        other = "on_step_end" if self.unit == "epochs" else "on_epoch_end"
+        return [name for name in super().hooks() if name != other]
 
     def on_train_begin(self, net: Any, history: History) -> None:
         """Check that the checkpoints can be written."""
@@ -202,34 +203,31 @@ class Checkpoint(DeclaredCallback):
 
     def on_epoch_end(self, net: Any, history: History) -> None:
         """Save, if it is the best or all are saved."""
-        record = self._records.of[net]
+        record, epoch = self._records.of[net], len(history["loss"])
         if self.save == "best":
             value = record.sign * history[self.monitor or "val_loss"][-1]
             if value < record.limit:
-                self._write(net, history, record)
+                self._write(net, history, record, epoch)
                 record.limit = value
             return
-        self._write(net, history, record)
+        self._write(net, history, record, epoch)
 
     def on_step_end(self, net: Any, history: History) -> None:
         """Save after so many steps."""
         record = self._records.of[net]
         record.steps += 1
         if record.steps % self.every == 0:
-            self._write(net, history, record)
+            self._write(net, history, record, len(history["loss"]) + 1)  # its epoch is not recorded yet
 
     def on_train_end(self, net: Any, history: History) -> None:
         """Save what the last steps have changed."""
         record = self._records.of[net]
         if self.unit == "steps" and record.saved < record.steps:
-            self._write(net, history, record)
+            self._write(net, history, record, len(history["loss"]))
 
-    def _write(self, net: Any, history: History, record: _Saving) -> None:
+    def _write(self, net: Any, history: History, record: _Saving, epoch: int) -> None:
         """Save the network, and remove the checkpoint that it takes the place of."""
-        if self.unit == "steps":
-            values: dict[str, Any] = {"step": record.steps, "epoch": ceil(record.steps / history.steps_per_epoch)}
-        else:
-            values = {"step": len(history.step_loss), "epoch": len(history["loss"])}
+        values: dict[str, Any] = {"step": len(history.step_loss), "epoch": epoch}
         for field in _fields(self._parts):
             if field not in COUNTS:
                 values[field] = history[field][-1]

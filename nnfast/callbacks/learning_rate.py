@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,11 @@ import numpy as np
 
 from nnfast._description import Field
 from nnfast._validation import check_float, check_int, describe, ignore_float_errors, require
-from nnfast.callbacks.base import Callback, DeclaredCallback
+from nnfast.callbacks.base import DeclaredCallback
 from nnfast.optimizers import LBFGS, resolve_optimizer
 from nnfast.schedules import TimedSchedule
 from nnfast.sequential import Sequential
-from nnfast.training import DIVERGED
+from nnfast.training import DIVERGED, Callback
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,7 +132,14 @@ class LearningRateFinder(DeclaredCallback):
         )
 
     def find(
-        self, net: Sequential, x: ArrayLike, y: ArrayLike, /, *, optimizer: str | Optimizer = "adam", **arguments: Any
+        self,
+        net: Sequential,
+        x: ArrayLike | Iterable[tuple[ArrayLike, ...]],
+        y: ArrayLike | None = None,
+        /,
+        *,
+        optimizer: str | Optimizer = "adam",
+        **arguments: Any,
     ) -> float | None:
         """Train a copy of a network with a growing learning rate, from a new optimizer state.
 
@@ -139,8 +147,8 @@ class LearningRateFinder(DeclaredCallback):
         ----------
         net : Sequential
             The network, which does not change.
-        x, y : array_like
-            As for `Sequential.fit`.
+        x, y
+            As for `Sequential.fit`; mini-batches from an iterator are used up.
         optimizer : str or Optimizer
             As for `Sequential.fit`, except `LBFGS`; its learning rate is not used.
         **arguments

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -273,9 +273,9 @@ class StopOnNaN(DeclaredCallback):
         """What was found for each network."""
         return self._records.of
 
-    def hooks(self) -> frozenset[str]:
+    def hooks(self) -> Collection[str]:
         """Return the methods to call: that for steps only if asked for."""
-        return super().hooks() - (frozenset() if self.each_step else {"on_step_end"})
+        return [name for name in super().hooks() if self.each_step or name != "on_step_end"]
 
     def on_train_begin(self, net: Any, history: History) -> None:
         """Start anew for this network."""

@@ -175,7 +175,7 @@ class FitArguments:
         network: Network,
         given: Given | Batches,
         *,
-        epochs: int | None | Unset,
+        epochs: int | Unset | None,
         steps: int | None,
         batch_size: int,
         optimizer: Any,

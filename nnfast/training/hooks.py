@@ -74,7 +74,9 @@ def checked_callbacks(callbacks: Any) -> tuple[Any, ...]:
     found = as_tuple("callbacks", callbacks, "callables")
     for callback in found:
         if isinstance(callback, type) and issubclass(callback, Callback):
-            raise TypeError(f"callbacks must hold objects, got the class {callback.__name__}: use {callback.__name__}()")
+            raise TypeError(
+                f"callbacks must hold objects, got the class {callback.__name__}: use {callback.__name__}()"
+            )
         if isinstance(callback, Callback):
             check_int(f"{type(callback).__name__}.every", callback.every, 1)
         elif not callable(callback):

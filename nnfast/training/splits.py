@@ -14,9 +14,7 @@ def checked_split(fraction: Any) -> float:
     return check_float("validation_split", fraction, 0.0, 1.0, open_ends=True)
 
 
-def split_rows(
-    n: int, fraction: float, classes: np.ndarray | None, seed: int | None
-) -> tuple[np.ndarray, np.ndarray]:
+def split_rows(n: int, fraction: float, classes: np.ndarray | None, seed: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows to train on and those to validate on, both in increasing order.
 
     Parameters
