@@ -14,9 +14,7 @@ def checked_split(fraction: Any) -> float:
     return check_float("validation_split", fraction, 0.0, 1.0, open_ends=True)
 
 
-def split_rows(
-    n: int, fraction: float, classes: np.ndarray | None, seed: int | None
-) -> tuple[np.ndarray, np.ndarray]:
+def split_rows(n: int, fraction: float, classes: np.ndarray | None, seed: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows to train on and those to validate on, both in increasing order.
 
     Parameters
@@ -41,10 +39,7 @@ def split_rows(
     if seed is None:
         return np.arange(n - count), np.arange(n - count, n)
     rng = np.random.default_rng([seed, n])
-    if classes is None:
-        chosen = rng.permutation(n)[:count]
-    else:
-        chosen = _stratified(classes, count, rng)
+    chosen = rng.permutation(n)[:count] if classes is None else _stratified(classes, count, rng)
     aside = np.zeros(n, bool)
     aside[chosen] = True
     return np.flatnonzero(~aside), np.flatnonzero(aside)
