@@ -818,17 +818,17 @@ class Sequential:
             Once, if training diverges (a loss or the parameters become infinite or NaN), and if L-BFGS ends before it
             has converged.
         UserWarning
-            If an iterator ends before `epochs` and `steps` are done; if a layer cannot learn because its activation is ``"step"``; if each output is counted separately, but the
+            If a layer cannot learn because its activation is ``"step"``; if each output is counted separately, but the
             targets are mutually exclusive classes; if `x` or `y` is float64 and holds values that float32, the
-            network's dtype, cannot tell apart.
+            network's dtype, cannot tell apart; if an iterator ends before `epochs` and `steps` are done.
 
         Notes
         -----
-        Training continues where it has ended: with the same arguments, n epochs and then m epochs give the bits of n + m
-        epochs, whatever the number of threads, also if the network is copied, or saved and loaded, in between (L-BFGS
-        begins anew). An epoch that was not finished, after `steps`, `stop`, Ctrl-C or an error, is finished by the next
-        fit on as many rows with the same `batch_size`, `shuffle`, `replacement` and `drop_last`: it counts as the first
-        of its `epochs`, and is recorded as a whole. `epochs_trained` tells how many epochs have been completed.
+        Training continues where it has ended: with the same arguments, n epochs and then m epochs give the bits of
+        n + m epochs, whatever the number of threads, also if the network is copied, or saved and loaded, in between
+        (L-BFGS begins anew). An epoch that was not finished, after `steps`, `stop`, Ctrl-C or an error, is finished by
+        the next fit on as many rows with the same `batch_size`, `shuffle`, `replacement` and `drop_last`: it counts as
+        the first of its `epochs`, and is recorded as a whole. `epochs_trained` says how many epochs were completed.
 
         Examples
         --------
@@ -1426,8 +1426,8 @@ def fit_many(
         [net._network for net in owners], training.Given(x, y, validation_data),
         rows=rows, validation_rows=validation_rows,
         each={
-            "epochs": training.UNSET if epochs is None else epochs, "steps": steps, "batch_size": batch_size, "optimizer": optimizer, "shuffle": shuffle,
-            "sample_weight": sample_weight,
+            "epochs": training.UNSET if epochs is None else epochs, "steps": steps, "batch_size": batch_size,
+            "optimizer": optimizer, "shuffle": shuffle, "sample_weight": sample_weight,
         },
         shared={"gradient": "backpropagation", "metrics": metrics, "verbose": verbose, "callbacks": callbacks},
     )  # fmt: skip

@@ -340,6 +340,13 @@ def state(net: nf.Sequential) -> tuple[str, dict[str, bytes], object]:
     return json.dumps(description), {name: array.tobytes() for name, array in arrays.items()}, net.history
 
 
+def state_of_steps(net: nf.Sequential) -> tuple[str, dict[str, bytes]]:
+    """The same without the place in an epoch and the history, which steps outside of `fit` do not change."""
+    description, arrays = npz.to_state(net._network)
+    description.pop("place", None)
+    return json.dumps(description), {name: array.tobytes() for name, array in arrays.items()}
+
+
 @contextmanager
 def unchanged(net: nf.Sequential) -> Iterator[None]:
     """Check that the block leaves a network unchanged."""

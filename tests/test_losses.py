@@ -518,10 +518,10 @@ def test_numerical_training_with_weights(name):
 
 @by_loss
 def test_a_batch_of_no_weight_changes_nothing(name):
-    net, y = make(name)
-    before = net.flat_params.copy()
     weights = np.r_[np.zeros(6), np.ones(6)]
     for gradient in ("backpropagation", "numerical"):
+        net, y = make(name)
+        before = net.flat_params.copy()
         history = net.fit(
             X, y, steps=1, batch_size=6, shuffle=False, sample_weight=weights, gradient=gradient, verbose=0
         )

@@ -13,8 +13,9 @@ def _random_bits(n: int, seed: int) -> list[int]:
 
 
 def _below(bits: int, bound: int) -> int:
-    """The high half of a 128-bit product (Lemire 2019), without the rejection step: the bias is below 2**-32 for
-    arrays that fit in memory.
+    """The high half of a 128-bit product (Lemire 2019), without the rejection step.
+
+    The bias is below 2**-32 for arrays that fit in memory.
     """
     return (bits * bound) >> 64
 

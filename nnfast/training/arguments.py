@@ -250,7 +250,7 @@ class FitArguments:
         if self.class_weight is not None:
             weights = weights_of_classes(self.class_weight, network.output_loss, data.targets, self.rows)
             weights = weights if data.weights is None else weights * data.weights
-            self.data = data._replace(weights=as_weights(weights, len(weights)))
+            self.data = Data(data.rows, data.targets, as_weights(weights, len(weights)))
         if self.whole and self.rows is not None:
             self.data, self.rows = self.data.taken(self.rows), None
 

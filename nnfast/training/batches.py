@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,8 +22,7 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Mini-batches ``(x, y)`` or ``(x, y, sample_weight)`` from an iterator, or from anything that can be iterated over
-    again and again.
+    """Mini-batches ``(x, y)`` or ``(x, y, sample_weight)`` from an iterator or another iterable.
 
     Parameters
     ----------
@@ -50,7 +49,7 @@ class Batches:
             )
         self.source, self.validation_data = source, validation_data
         self.once = isinstance(source, Iterator)
-        self.length: int | None = len(source) if hasattr(source, "__len__") else None
+        self.length: int | None = len(source) if isinstance(source, Sized) else None
         self.epochs: int | None = 1
         self.steps: int | None = None
         self.class_weight: Any = None
@@ -74,8 +73,8 @@ class Batches:
         """Raise ValueError if an iterator would have to be read again."""
         if self.once and steps is None and epochs != 1:
             raise ValueError(
-                f"an iterator can be read only once, got epochs={epochs}: give steps, the number of its mini-batches that "
-                "make an epoch"
+                f"an iterator can be read only once, got epochs={epochs}: give steps, the number of its mini-batches "
+                "that make an epoch"
             )
 
     def next(self, network: Network) -> Batch | None:
@@ -106,7 +105,8 @@ class Batches:
     def _parts(self, item: Any) -> tuple[Any, ...]:
         if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
             raise TypeError(
-                f"batch {max(self._count, 1)}: a mini-batch must be (x, y) or (x, y, sample_weight), got {describe(item)}"
+                f"batch {max(self._count, 1)}: a mini-batch must be (x, y) or (x, y, sample_weight), "
+                f"got {describe(item)}"
             )
         return tuple(item)
 

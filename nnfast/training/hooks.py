@@ -23,8 +23,8 @@ class Callback:
 
     Notes
     -----
-    Only methods that a class overrides are called, and only they cost time: epochs, and steps, that no callback asks for
-    run back to back without Python. All of them run between steps, while the network is whole: they may predict,
+    Only methods that a class overrides are called, and only they cost time: epochs, and steps, that no callback asks
+    for run back to back without Python. All of them run between steps, while the network is whole: they may predict,
     evaluate, copy and save it, write to its parameters, change the optimizer's hyperparameters, and call
     `Sequential.stop`. An exception that a callback raises ends the training, and leaves the network as the last step
     left it.
@@ -59,7 +59,7 @@ class Callback:
         """Follow each epoch, or each of `every` epochs and the last one, when it has been recorded and validated."""
 
     def on_step_end(self, net: Any, history: History) -> None:
-        """Follow each step; ``history.step_loss`` has the losses so far. A class with this method slows training down."""
+        """Follow each step; ``history.step_loss`` has the losses so far. This slows training down."""
 
     def close(self, net: Any, history: History) -> None:
         """Release what the callback holds, such as files: always called last, also after an error or Ctrl-C."""
@@ -74,9 +74,8 @@ def checked_callbacks(callbacks: Any) -> tuple[Any, ...]:
     found = as_tuple("callbacks", callbacks, "callables")
     for callback in found:
         if isinstance(callback, type) and issubclass(callback, Callback):
-            raise TypeError(
-                f"callbacks must hold objects, got the class {callback.__name__}: use {callback.__name__}()"
-            )
+            name = callback.__name__
+            raise TypeError(f"callbacks must hold objects, got the class {name}: use {name}()")
         if isinstance(callback, Callback):
             check_int(f"{type(callback).__name__}.every", callback.every, 1)
         elif not callable(callback):

@@ -60,11 +60,11 @@ def _training(arguments: FitArguments) -> Training | Minimization:
     """Return the steps to run, with all memory allocated; the network is built but otherwise unchanged."""
     network, metrics = arguments.network, arguments.metrics.training
     if isinstance(arguments.optimizer, LBFGS):
-        assert arguments.data is not None
+        total = arguments.visits.total
+        assert arguments.data is not None and total is not None
         return Minimization(
-            network, *arguments.data, arguments.visits.total, arguments.gradient, metrics.scorings,
-            keep_outputs=bool(metrics.others),
-        )  # fmt: skip
+            network, *arguments.data, total, arguments.gradient, metrics.scorings, keep_outputs=bool(metrics.others)
+        )
     threads, fixed = allowed_threads()
     return steps_of(arguments, threads, fixed=fixed)
 
@@ -74,7 +74,7 @@ def steps_of(arguments: FitArguments, threads: int, *, fixed: bool) -> Training:
     network, metrics = arguments.network, arguments.metrics.training
     values = arguments.optimizer.values(network.dtype)
     stream = network.shuffle_stream.bit_generator
-    common = arguments.visits, values, stream, metrics.scorings, metrics.names
+    common: Any = arguments.visits, values, stream, metrics.scorings, metrics.names
     options: dict[str, Any] = {"keep_outputs": bool(metrics.others)}
     if arguments.batches is not None:
         return FedTraining(network, arguments.batches, *common, threads, fixed, **options)
@@ -184,7 +184,7 @@ class Run:
             callback(self.owner, self.history)
 
     def close(self) -> None:
-        """Store in the history what is known, also after Ctrl-C or an error, and let callbacks release what they hold."""
+        """Store in the history what is known, also after Ctrl-C or an error; let callbacks release what they hold."""
         closing, self.hooks.close = self.hooks.close, []
         with ExitStack() as stack:
             for callback in reversed(closing):

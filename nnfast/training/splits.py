@@ -39,10 +39,7 @@ def split_rows(n: int, fraction: float, classes: np.ndarray | None, seed: int | 
     if seed is None:
         return np.arange(n - count), np.arange(n - count, n)
     rng = np.random.default_rng([seed, n])
-    if classes is None:
-        chosen = rng.permutation(n)[:count]
-    else:
-        chosen = _stratified(classes, count, rng)
+    chosen = rng.permutation(n)[:count] if classes is None else _stratified(classes, count, rng)
     aside = np.zeros(n, bool)
     aside[chosen] = True
     return np.flatnonzero(~aside), np.flatnonzero(aside)

@@ -116,11 +116,16 @@ def data(case: Case) -> tuple[np.ndarray, np.ndarray]:
     }[case.targets]
 
 
-def train(net: nf.Sequential, case: Case, steps: int) -> None:
-    """Train for some steps, or as many epochs where the optimizer counts these."""
+def train(net: nf.Sequential, case: Case, steps: int, *, shuffle: bool = False) -> None:
+    """Train for some steps, or as many epochs where the optimizer counts these.
+
+    The order in which rows are shuffled may change between versions.
+    """
     x, y = data(case)
-    how: dict[str, Any] = {"epochs": steps} if case.validation or isinstance(case.optimizer, nf.LBFGS) else {
-        "steps": steps, "batch_size": 5}  # fmt: skip
+    whole = isinstance(case.optimizer, nf.LBFGS)
+    how: dict[str, Any] = {"epochs": steps} if case.validation or whole else {"steps": steps, "batch_size": 5}
+    if not whole:
+        how["shuffle"] = shuffle
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of activation "step", and of an L-BFGS that ends early
         net.fit(x, y, optimizer=case.optimizer, validation_data=(x, y) if case.validation else None, verbose=0, **how)
@@ -137,7 +142,7 @@ def write(folder: Path) -> None:
     for name, case in cases().items():
         net = nf.Sequential(case.layers, input_shape=case.input_shape, loss=case.loss, dtype=case.dtype, seed=3)
         if not case.untrained:
-            train(net, case, STEPS)
+            train(net, case, STEPS, shuffle=True)
         net.save(folder / f"{name}.npz")
         net = nf.load(folder / f"{name}.npz")
         before = outputs(net, case)
