@@ -1304,6 +1304,13 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     return _holding(Sequential, npz.load(path))
 
 
+def _unset(epochs: Any) -> Any:
+    """Return numbers of epochs in which the default stands for None."""
+    if isinstance(epochs, (list, tuple)):
+        return [_unset(each) for each in epochs]
+    return training.UNSET if epochs is None else epochs
+
+
 def fit_many(
     networks: Sequence[Sequential],
     x: ArrayLike,
@@ -1426,7 +1433,7 @@ def fit_many(
         [net._network for net in owners], training.Given(x, y, validation_data),
         rows=rows, validation_rows=validation_rows,
         each={
-            "epochs": training.UNSET if epochs is None else epochs, "steps": steps, "batch_size": batch_size,
+            "epochs": _unset(epochs), "steps": steps, "batch_size": batch_size,
             "optimizer": optimizer, "shuffle": shuffle, "sample_weight": sample_weight,
         },
         shared={"gradient": "backpropagation", "metrics": metrics, "verbose": verbose, "callbacks": callbacks},

@@ -451,10 +451,10 @@ def test_a_callback_may_do_as_it_likes_with_the_history():
 
 def test_history_is_kept_in_linear_time():
     """Values are appended: nothing is copied."""
-    history = nf.History(1)
+    history = nf.History(1, ("loss", "accuracy"))
     loss = history["loss"]
     for i in range(3):
-        add_epochs(history, {"loss": [i], "accuracy": [i / 2]})
+        add_epochs(history, [(i, i / 2)])
         assert history["loss"] is loss
     assert dict(history) == {"loss": [0, 1, 2], "accuracy": [0, 0.5, 1]}
     assert repr(history) == "History(3 epochs, 0 steps: loss 2, accuracy 1)"

@@ -1,5 +1,5 @@
-# The place of training in its epoch: the order in which rows are visited, how far it has come, and what to record of the
-# epoch. Included by program.pyx.
+# The place of training in its epoch: the order in which rows are visited, how far it has come, and the sums for its
+# record. Included by program.pyx.
 #
 # An epoch's order depends only on a number of 64 bits, drawn from the network's random stream when the epoch begins. So
 # an epoch that was not finished can be continued: by another `fit`, in a copy of the network or from a file.

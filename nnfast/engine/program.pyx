@@ -846,8 +846,6 @@ cdef class Training:
         if plan.batch == program.crew_batch:
             begin_as(&self.crew, &program.crew)
         self.memory = ScoreMemory(metrics, plan.batch, weights is not None or fed, threads)
-        program.reserve(&program.ws, plan.batch, threads)
-        program.reserve_to_learn(&program.ws, plan.batch, threads, 0)
         program.fill(&self.job, &program.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
         epoch[0] = plan
         self.set_subset()
@@ -862,6 +860,8 @@ cdef class Training:
         if keep_outputs:
             self.outputs = np.empty((plan.n, program.plan.n_out), program.dtype)
             self.job.outputs = data(self.outputs)
+        program.reserve(&program.ws, plan.batch, threads)
+        program.reserve_to_learn(&program.ws, plan.batch, threads, 0)
         self.job.n, self.job.batch, self.job.order = plan.n, plan.batch, epoch.order
         self.job.asked = &program.guard.turn
         self.job.training = self.job.lasting = True

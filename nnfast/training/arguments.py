@@ -211,6 +211,7 @@ class FitArguments:
         self.shape = network.input_shape or given.shape_of_samples
         self.batches: Batches | None = None
         self.data: Data | None = None
+        self.validation: Data | None = None
         drawing = self._drawing(shuffle, replacement)
         drop_last = check_bool("drop_last", drop_last)
         if isinstance(given, Batches):
@@ -221,7 +222,6 @@ class FitArguments:
             self._use_batches(given, epochs, steps)
             targets = given.first(network, self.shape).targets
         else:
-            self.validation = given.validation(network, self.shape)
             self._use_data(given, sample_weight, validation_split)
             targets = self._visit_rows(epochs, steps, batch_size, drawing, drop_last=drop_last)
         network.check_trainable()
@@ -243,6 +243,7 @@ class FitArguments:
         """Set the data, the rows to train on and to validate on, and their weights."""
         network = self.network
         self.data = data = given.data(network, sample_weight, self.shape)
+        self.validation = given.validation(network, self.shape)
         if validation_split is not None:
             self._split(given, checked_split(validation_split))
         if self.validation_rows is not None:
@@ -296,7 +297,7 @@ class FitArguments:
     def _length(self, epochs: Any, steps: Any, default: int) -> tuple[int | None, int | None]:
         """Return the number of epochs or steps, the other one being None; both, if there is no limit."""
         if steps is not None:
-            if epochs is not UNSET:
+            if epochs is not UNSET and epochs is not None:
                 raise ValueError(f"give epochs or steps, not both: got epochs={shown(epochs)} and steps={shown(steps)}")
             return None, check_int("steps", steps, 1)
         if epochs is None:

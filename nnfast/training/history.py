@@ -33,9 +33,11 @@ class History(Mapping[str, list[float]]):
         optimizers.
     """
 
-    def __init__(self, steps_per_epoch: int, names: Sequence[str], directions: Mapping[str, str]) -> None:
+    def __init__(
+        self, steps_per_epoch: int, names: Sequence[str] = ("loss",), directions: Mapping[str, str] | None = None
+    ) -> None:
         self.steps_per_epoch = steps_per_epoch
-        self.directions = dict(directions)
+        self.directions = dict(directions or {"loss": "lower"})
         self.step_loss = np.empty(0)
         self.learning_rate = np.empty(0)
         self.threads: dict[int, int] = {}

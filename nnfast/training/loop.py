@@ -78,11 +78,11 @@ def steps_of(arguments: FitArguments, threads: int, *, fixed: bool) -> Training:
     options: dict[str, Any] = {"keep_outputs": bool(metrics.others)}
     if arguments.batches is not None:
         return FedTraining(network, arguments.batches, *common, threads, fixed, **options)
-    assert arguments.data is not None
+    data: Any = arguments.data
     options["rows"] = arguments.rows
     if arguments.gradient == "numerical":
-        return NumericalTraining(network, *arguments.data, *common, **options)
-    return Training(network.built, *arguments.data, *common, threads, fixed, **options)
+        return NumericalTraining(network, *data, *common, **options)
+    return Training(network.built, *data, *common, threads, fixed, **options)
 
 
 class Run:
