@@ -145,8 +145,8 @@ class Lambda(DeclaredCallback):
     ...     every=10,
     ... )
     >>> history = net.fit([[0, 1]], [0], epochs=20, optimizer=nf.SGD(0.1), callbacks=[log], verbose=0)
-    loss 0.421
-    loss 0.249
+    loss 0.251
+    loss 0.135
     done
     """
 

@@ -208,7 +208,7 @@ class Logging(DeclaredCallback):
     >>> log = nf.callbacks.Logging(logger, every=2)
     >>> history = net.fit([[0, 1]], [0], epochs=4, optimizer=nf.SGD(0.1), callbacks=[log], verbose=0)
     epoch 2: loss 0.5981, accuracy 1.0000
-    epoch 4: loss 0.4741, accuracy 1.0000
+    epoch 4: loss 0.4582, accuracy 1.0000
     """
 
     logger: Any = Field(_logger, default="nnfast")
