@@ -74,15 +74,16 @@ def steps_of(arguments: FitArguments, threads: int, *, fixed: bool) -> Training:
     network, metrics = arguments.network, arguments.metrics.training
     values = arguments.optimizer.values(network.dtype)
     stream = network.shuffle_stream.bit_generator
-    common: Any = arguments.visits, values, stream, metrics.scorings, metrics.names
+    common = arguments.visits, values, stream, metrics.scorings, metrics.names
     options: dict[str, Any] = {"keep_outputs": bool(metrics.others)}
     if arguments.batches is not None:
         return FedTraining(network, arguments.batches, *common, threads, fixed, **options)
-    data: Any = arguments.data
+    assert arguments.data is not None
+    x, targets, weights = arguments.data
     options["rows"] = arguments.rows
     if arguments.gradient == "numerical":
-        return NumericalTraining(network, *data, *common, **options)
-    return Training(network.built, *data, *common, threads, fixed, **options)
+        return NumericalTraining(network, x, targets, weights, *common, **options)
+    return Training(network.built, x, targets, weights, *common, threads, fixed, **options)
 
 
 class Run:
