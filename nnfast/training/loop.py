@@ -113,6 +113,7 @@ class Run:
         self.per_row = tuple(scoring.per_row for scoring in self.metrics.training.scorings)
         self.ends = float("inf")  # when the time is up
         self.epoch_begun = -1  # the last epoch that `epoch_begin` was called for
+        self.val_loss = self.metrics.names.index("val_loss") if self.validation is not None else 0  # its column
         self.waiting: list[Callable[[Any, History], Any]] = []  # callbacks that the last epoch was not due for
         self.diverged = False
 
@@ -164,7 +165,7 @@ class Run:
     @property
     def goes_on(self) -> bool:
         """Whether there are more steps to do."""
-        return not (self.training.finished or self.network.stopping or self.time_is_up)
+        return not (self.training.finished or self.network.stopping or (self.max_seconds and self.time_is_up))
 
     @property
     def time_is_up(self) -> bool:
@@ -268,6 +269,11 @@ class Run:
                 first, per_epoch = self.epochs_before + training.epochs, 1
         return schedule.following(first, first + count, per_epoch)
 
+    @property
+    def schedule(self) -> Any:
+        """The learning rate or its schedule; None for L-BFGS."""
+        return None if isinstance(self.optimizer, LBFGS) else self.optimizer.learning_rate
+
     # ---- what is recorded
 
     def record(self) -> bool:
@@ -330,13 +336,13 @@ class Run:
 
     def count_epochs(self) -> None:
         """Store in the optimizer's slot how many epochs a schedule by epoch has seen."""
-        schedule = getattr(self.optimizer, "learning_rate", None)
+        schedule = self.schedule
         if isinstance(schedule, TimedSchedule) and schedule.by == "epoch":
             self.network.built.slot.epochs = self.epochs_before + self.training.epochs
 
     def look_for_plateau(self, values: list[tuple[float, ...]]) -> None:
         """Reduce the learning rate of `ReduceOnPlateau` if the values of an epoch have not improved."""
-        schedule, slot = getattr(self.optimizer, "learning_rate", None), self.network.built.slot
+        schedule, slot = self.schedule, self.network.built.slot
         if isinstance(schedule, ReduceOnPlateau):
             higher_is_better = self.metrics.directions[schedule.monitor] == "higher"
             column = list(self.history).index(schedule.monitor)
@@ -347,7 +353,7 @@ class Run:
         """Warn about the first loss that is not finite."""
         if self.diverged:
             return
-        training, names = self.training, list(self.history)
+        training = self.training
         for row in values:
             if not isfinite(row[0]):
                 begin = max(epoch * self.visits.per_epoch - training.first, 0)
@@ -355,8 +361,8 @@ class Run:
                 step = begin + int(np.isfinite(losses).argmin())
                 self.warn_of_divergence(epoch, step, f"loss is {losses[step - begin]}")
                 return
-            if "val_loss" in names and not isfinite(row[names.index("val_loss")]):
-                self.warn_of_divergence(epoch, training.step - 1, f"val_loss is {row[names.index('val_loss')]}")
+            if self.validation is not None and not isfinite(row[self.val_loss]):
+                self.warn_of_divergence(epoch, training.step - 1, f"val_loss is {row[self.val_loss]}")
                 return
             epoch += 1
 
