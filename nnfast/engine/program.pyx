@@ -796,8 +796,6 @@ cdef class Training:
     ----------
     first : int
         Steps that an earlier run has done in the first epoch.
-    abandons : bool
-        Whether an earlier run has left an epoch that this one cannot continue.
     total : int
         The number of steps; -1 if there is no limit.
     step_loss : ndarray of shape (capacity,)
@@ -820,7 +818,6 @@ cdef class Training:
     cdef bint placed          # the run's place is the network's
     cdef int64_t capacity
     cdef readonly int64_t first, total
-    cdef readonly bint abandons
     cdef readonly Py_ssize_t first_output
     cdef readonly object x, targets, weights, step_loss, step_scores, rates, momenta, order, outputs
 
@@ -894,7 +891,6 @@ cdef class Training:
         cdef const Epoch* other = &place.epoch
         cdef bint joins = not epoch.fed and place.continues(epoch)
         self.sums = np.zeros(epoch.n_sums)
-        self.abandons = not joins and other.begun and other.position > 0
         if joins:
             epoch.begun, epoch.seed, epoch.position = True, other.seed, other.position
             set_order(epoch)

@@ -97,6 +97,8 @@ class Hooks:
         What to call then, with the network and the history.
     epoch_end : list of (int, callable)
         What to call after each of so many epochs.
+    each_epoch : bool
+        Whether there is something to call in each epoch.
     """
 
     def __init__(self, callbacks: Sequence[Any]) -> None:
@@ -114,9 +116,10 @@ class Hooks:
                 self.epoch_end.append((1, callback))
             elif "on_epoch_end" in names_of[id(callback)]:
                 self.epoch_end.append((callback.every, callback.on_epoch_end))
+        self.each_epoch = bool(self.epoch_begin) or any(every == 1 for every, _ in self.epoch_end)
 
     def next_epoch(self, done: int) -> int | None:
         """Return after which epoch a callback runs next, given how many are done; None if there is none."""
-        if self.epoch_begin:
+        if self.each_epoch:
             return done + 1
         return min(((done // every + 1) * every for every, _ in self.epoch_end), default=None)

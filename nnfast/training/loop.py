@@ -74,15 +74,16 @@ def steps_of(arguments: FitArguments, threads: int, *, fixed: bool) -> Training:
     network, metrics = arguments.network, arguments.metrics.training
     values = arguments.optimizer.values(network.dtype)
     stream = network.shuffle_stream.bit_generator
-    common: Any = arguments.visits, values, stream, metrics.scorings, metrics.names
+    common = arguments.visits, values, stream, metrics.scorings, metrics.names
     options: dict[str, Any] = {"keep_outputs": bool(metrics.others)}
     if arguments.batches is not None:
         return FedTraining(network, arguments.batches, *common, threads, fixed, **options)
-    data: Any = arguments.data
+    assert arguments.data is not None
+    x, targets, weights = arguments.data
     options["rows"] = arguments.rows
     if arguments.gradient == "numerical":
-        return NumericalTraining(network, *data, *common, **options)
-    return Training(network.built, *data, *common, threads, fixed, **options)
+        return NumericalTraining(network, x, targets, weights, *common, **options)
+    return Training(network.built, x, targets, weights, *common, threads, fixed, **options)
 
 
 class Run:
@@ -107,11 +108,12 @@ class Run:
         self.visits, self.max_seconds = arguments.visits, arguments.max_seconds
         self.validation, self.validation_rows = arguments.validation, arguments.validation_rows
         self.history = History(self.visits.per_epoch, self.metrics.names, self.metrics.directions)
-        self.epochs = epochs_of(self.history)
+        self.epochs, self.per_epoch = epochs_of(self.history), self.visits.per_epoch
         self.epochs_before = self.network.built.slot.epochs
         self.per_row = tuple(scoring.per_row for scoring in self.metrics.training.scorings)
         self.ends = float("inf")  # when the time is up
         self.epoch_begun = -1  # the last epoch that `epoch_begin` was called for
+        self.val_loss = self.metrics.names.index("val_loss") if self.validation is not None else 0  # its column
         self.waiting: list[Callable[[Any, History], Any]] = []  # callbacks that the last epoch was not due for
         self.diverged = False
 
@@ -163,7 +165,7 @@ class Run:
     @property
     def goes_on(self) -> bool:
         """Whether there are more steps to do."""
-        return not (self.training.finished or self.network.stopping or self.time_is_up)
+        return not (self.training.finished or self.network.stopping or (self.max_seconds and self.time_is_up))
 
     @property
     def time_is_up(self) -> bool:
@@ -233,7 +235,7 @@ class Run:
             return done + 1
         until = total if total >= 0 else done + AHEAD
         epoch = self.next_epoch(training)
-        return until if epoch is None else min(until, epoch * self.visits.per_epoch - training.first)
+        return until if epoch is None else min(until, epoch * self.per_epoch - training.first)
 
     def next_epoch(self, training: Training) -> int | None:
         """Return the next epoch of this run, counted from 1, that Python has something to do after; None if none."""
@@ -267,6 +269,11 @@ class Run:
                 first, per_epoch = self.epochs_before + training.epochs, 1
         return schedule.following(first, first + count, per_epoch)
 
+    @property
+    def schedule(self) -> Any:
+        """The learning rate or its schedule; None for L-BFGS."""
+        return None if isinstance(self.optimizer, LBFGS) else self.optimizer.learning_rate
+
     # ---- what is recorded
 
     def record(self) -> bool:
@@ -292,17 +299,19 @@ class Run:
         self.history.step_loss = _read_only(training.step_loss[: training.step])
         self.history.learning_rate = _read_only(training.rates[: training.step])
 
-    @ignore_float_errors
     def record_epochs(self, first: int, last: int, *, current: bool = False) -> None:
         """Add epochs `first` up to `last` to the history, or the current one; validate, and call the callbacks."""
         values = self.training.averages(first, last, self.per_row, current)
         if self.validation is not None or self.metrics.training.others:  # then it is one epoch at a time
             values = [self.with_computed(values[0], current=current)]
         add_epochs(self.history, values)
-        self.count_epochs()
-        if not current:
-            self.look_for_plateau(values)
-        self.look_for_divergence(first, values)
+        schedule = self.schedule
+        if isinstance(schedule, TimedSchedule) and schedule.by == "epoch":
+            self.network.built.slot.epochs = self.epochs_before + self.training.epochs
+        elif isinstance(schedule, ReduceOnPlateau) and not current:
+            self.look_for_plateau(schedule, values)
+        if not self.diverged:
+            self.look_for_divergence(first, values)
         if self.hooks.epoch_end:
             self.call_epoch_end()
 
@@ -327,26 +336,16 @@ class Run:
             if self.recorded % every == 0:
                 callback(self.owner, self.history)
 
-    def count_epochs(self) -> None:
-        """Store in the optimizer's slot how many epochs a schedule by epoch has seen."""
-        schedule = getattr(self.optimizer, "learning_rate", None)
-        if isinstance(schedule, TimedSchedule) and schedule.by == "epoch":
-            self.network.built.slot.epochs = self.epochs_before + self.training.epochs
-
-    def look_for_plateau(self, values: list[tuple[float, ...]]) -> None:
-        """Reduce the learning rate of `ReduceOnPlateau` if the values of an epoch have not improved."""
-        schedule, slot = getattr(self.optimizer, "learning_rate", None), self.network.built.slot
-        if isinstance(schedule, ReduceOnPlateau):
-            higher_is_better = self.metrics.directions[schedule.monitor] == "higher"
-            column = list(self.history).index(schedule.monitor)
-            for row in values:
-                slot.plateau = schedule.after(schedule.begun(slot.plateau), row[column], higher_is_better)
+    def look_for_plateau(self, schedule: ReduceOnPlateau, values: list[tuple[float, ...]]) -> None:
+        """Reduce the learning rate if the values of an epoch have not improved."""
+        slot, column = self.network.built.slot, self.metrics.names.index(schedule.monitor)
+        higher_is_better = self.metrics.directions[schedule.monitor] == "higher"
+        for row in values:
+            slot.plateau = schedule.after(schedule.begun(slot.plateau), row[column], higher_is_better)
 
     def look_for_divergence(self, epoch: int, values: list[tuple[float, ...]]) -> None:
         """Warn about the first loss that is not finite."""
-        if self.diverged:
-            return
-        training, names = self.training, list(self.history)
+        training = self.training
         for row in values:
             if not isfinite(row[0]):
                 begin = max(epoch * self.visits.per_epoch - training.first, 0)
@@ -354,8 +353,8 @@ class Run:
                 step = begin + int(np.isfinite(losses).argmin())
                 self.warn_of_divergence(epoch, step, f"loss is {losses[step - begin]}")
                 return
-            if "val_loss" in names and not isfinite(row[names.index("val_loss")]):
-                self.warn_of_divergence(epoch, training.step - 1, f"val_loss is {row[names.index('val_loss')]}")
+            if self.validation is not None and not isfinite(row[self.val_loss]):
+                self.warn_of_divergence(epoch, training.step - 1, f"val_loss is {row[self.val_loss]}")
                 return
             epoch += 1
 
