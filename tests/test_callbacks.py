@@ -162,7 +162,7 @@ ARGUMENTS = [
     (lambda: Checkpoint("a", every=0), ValueError, "^every must be at least 1, got 0$"),
     (lambda: Checkpoint("a", unit="days"), ValueError, "^unit must be one of 'epochs', 'steps', got 'days'$"),
     (lambda: Checkpoint("a", save="best", unit="steps"), ValueError, '^save="best" needs unit="epochs", since values'),
-    (lambda: Checkpoint("{loss}", unit="steps"), ValueError, "^path may have the fields epoch and step .* got 'loss'$"),
+    (lambda: Checkpoint("{loss}", unit="steps"), ValueError, "^path may have the fields epoch, step, .* got 'loss'$"),
     (lambda: CSVLog(None), TypeError, r"^path must be a path, got None \(NoneType\)$"),
     (lambda: CSVLog("a", append="yes"), TypeError, r"^append must be True or False, got 'yes' \(str\)$"),
     (lambda: Logging(3), TypeError, r"^logger must be a logging.Logger or the name of one, got 3 \(int\)$"),
@@ -612,6 +612,11 @@ def test_a_good_checkpoint_stays_when_training_continues(tmp_path):
         ("{{n}}{val_given}", {"save": "best", "monitor": "val_given", "direction": "higher"}, ["{n}7.0"]),
         ("n{step}", {"save": "all", "unit": "steps", "every": 7}, ["n14", "n20", "n7"]),
         ("n{epoch}-{step}", {"unit": "steps", "every": 5}, ["n5-20"]),
+        (
+            "n{epoch}-{step}-{epochs_trained}",
+            {"save": "all", "unit": "steps", "every": 6},
+            ["n2-6-1", "n3-12-3", "n5-18-4", "n5-20-5"],
+        ),
         ("n", {"unit": "steps", "every": 100}, ["n"]),
     ],
 )
@@ -628,14 +633,44 @@ def test_which_checkpoints_are_left(pattern, options, left, tmp_path):
 
 def test_checkpoints_of_steps_are_those_of_the_steps(tmp_path):
     checkpoint = Checkpoint(tmp_path / "{step}", save="all", unit="steps", every=3)
-    assert set(checkpoint.hooks()) == {"on_train_begin", "on_step_end", "on_train_end", "close"}
-    assert "on_step_end" not in Checkpoint("a").hooks()
+    assert set(checkpoint.hooks()) == {"on_train_begin", "on_epoch_begin", "on_step_end", "on_train_end", "close"}
+    assert set(Checkpoint("a").hooks()) == {"on_train_begin", "on_epoch_end", "close"}
     fit(network(), [checkpoint], epochs=2, shuffle=False)
     assert names(tmp_path) == ["3", "6", "8"]
     for steps in (3, 6, 8):
         twin = network()
         fit(twin, [], steps=steps, shuffle=False)
         assert (nf.load(tmp_path / str(steps)).flat_params == twin.flat_params).all()
+
+
+RATES = {
+    "constant": lambda: 0.05,
+    "by epoch": lambda: nf.schedules.Step(0.1, step_size=1, gamma=0.5, by="epoch"),
+    "on a plateau": lambda: nf.schedules.ReduceOnPlateau(0.1, monitor="val_loss", patience=0, threshold=0.5),
+}
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_training_goes_on_from_any_checkpoint_with_the_same_bits(rate, tmp_path):
+    """Shuffled, with noise, and with schedules that know epochs: also from a checkpoint of an epoch's last step."""
+
+    def train(net, epochs, callbacks=()):
+        return fit(net, callbacks, epochs=epochs, optimizer=nf.Adam(RATES[rate]()))
+
+    layers = [nf.Dense(8, "tanh"), nf.Dropout(0.2), nf.BatchNorm(), nf.Dense(2, "softmax")]
+    net = nf.Sequential(layers, input_shape=2, seed=0)
+    steps = Checkpoint(tmp_path / "{step}", save="all", unit="steps")
+    epochs = Checkpoint(tmp_path / "of epoch {epoch}", save="all")
+    train(net, 4, [steps, epochs])
+    assert len(names(tmp_path)) == 4 * STEPS + 4
+    for step in range(1, 4 * STEPS):
+        twin = nf.load(tmp_path / str(step))
+        assert twin.epochs_trained == step // STEPS
+        train(twin, 4 - step // STEPS)
+        assert state(twin) == state(net), step
+    for epoch in range(1, 4):
+        twin = nf.load(tmp_path / f"of epoch {epoch}")
+        assert state(twin) == state(nf.load(tmp_path / str(epoch * STEPS)))
 
 
 def test_a_checkpoint_that_somebody_has_removed_is_not_missed(tmp_path):
@@ -810,6 +845,7 @@ def test_files_that_csv_log_cannot_continue(tmp_path):
     before = state(net)
     for text, message in (
         ("a,b\n1,2\n", "^append needs a file with the columns epoch, seconds, .*, but .*log.csv' has a, b$"),
+        ("\N{GREEK SMALL LETTER ALPHA}\n", "^append needs a file with the columns epoch, .*, but .*log.csv' has "),
         ("text", "^append needs a file that CSVLog wrote, but .*log.csv' has no line with an end$"),
         (
             "epoch,seconds,learning_rate,loss,accuracy,val_loss,val_accuracy\nx,1,2,3,4,5,6\n",
@@ -1057,6 +1093,15 @@ def test_a_loss_that_never_falls_gives_no_suggestion(recwarn):
     assert finder.find(spoiled, X, X[:, 0]) is None, "not even the first loss is a number"
     assert len(finder.losses) == 1
     assert not recwarn.list, "it is meant to diverge"
+
+
+def test_the_finder_takes_mini_batches():
+    net, finder = network(), LearningRateFinder(1e-4, 100, steps=30)
+    assert finder.find(net, ((X[i : i + 10], Y[i : i + 10]) for _ in range(9) for i in range(0, 60, 10))) is not None
+    assert 10 < len(finder.rates) <= 30
+    with pytest.warns(UserWarning, match="x has handed over 6 mini-batches"):
+        finder.find(net, ((X[i : i + 10], Y[i : i + 10]) for i in range(0, 60, 10)))
+    assert len(finder.rates) == 6
 
 
 def test_the_finder_can_be_given_a_network_that_is_not_built():

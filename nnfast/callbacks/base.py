@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -90,6 +91,14 @@ class Records(Generic[R]):
 def whole(name: str, value: Any) -> int:
     """Return a number of epochs or steps, at least 1."""
     return check_int(name, value, 1)
+
+
+def as_path(name: str, value: Any) -> str:
+    """Return a path as text; TypeError if it is none."""
+    try:
+        return os.fsdecode(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a path, got {describe(value)}") from None
 
 
 def direction_or_none(name: str, value: Any) -> str | None:

@@ -9,11 +9,12 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 from nnfast._description import Field
-from nnfast._validation import check_float, check_quantity, choose, describe
+from nnfast._validation import check_float, check_quantity, choose
 from nnfast.callbacks.base import (
     DeclaredCallback,
     Record,
     Records,
+    as_path,
     direction_or_none,
     sign_of,
     whole,
@@ -26,17 +27,14 @@ if TYPE_CHECKING:
 
 SAVE = ("last", "best", "all")
 UNITS = ("epochs", "steps")
-COUNTS = ("epoch", "step")  # fields of a path that are no entries of the history
+COUNTS = ("epoch", "step", "epochs_trained")  # fields of a path that are no entries of the history
 
 _Parts = tuple[tuple[str, str | None, str], ...]  # literal text, the name of a field after it or None, its format
 
 
 def _path(name: str, value: Any) -> str:
     """Return the path as text; TypeError or ValueError unless its fields can be filled in."""
-    try:
-        text = os.fsdecode(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a path, got {describe(value)}") from None
+    text = as_path(name, value)
     try:
         parts = _parts(text)
         _filled(parts, {field: 1 if field in COUNTS else 1.0 for field in _fields(parts)})
@@ -76,10 +74,11 @@ def _monitor(name: str, value: Any) -> str | None:
 class _Saving(Record):
     """The checkpoints of one training."""
 
-    def __init__(self, sign: float, limit: float) -> None:
-        self.sign, self.limit, self.steps = sign, limit, 0  # steps are counted if `unit` says so
+    def __init__(self, sign: float, limit: float, epochs: int) -> None:
+        self.sign, self.limit = sign, limit
         self.path = ""  # of the latest checkpoint
-        self.saved = 0  # after which step
+        self.steps = self.saved = 0  # steps done, and saved; only if `unit` says so
+        self.epochs = epochs  # completed when the last step began
 
 
 class Checkpoint(DeclaredCallback):
@@ -89,7 +88,8 @@ class Checkpoint(DeclaredCallback):
     ----------
     path : path
         Usually with the extension ``.npz``. Fields are filled in: ``{epoch}`` and ``{step}``, counted from 1 in each
-        `fit`, and entries of the history, as in ``net-{epoch:03}-{val_loss:.4f}.npz``. The folder must exist.
+        `fit`, ``{epochs_trained}``, which goes on counting when training does, and entries of the history, as in
+        ``net-{epoch:03}-{val_loss:.4f}.npz``. The folder must exist.
     save : {"last", "best", "all"}
         ``"last"`` keeps the latest checkpoint, ``"best"`` the one with the best value of `monitor`. If the path has
         fields, the one before is removed when the new one is on disk. ``"all"`` keeps all of them.
@@ -103,7 +103,7 @@ class Checkpoint(DeclaredCallback):
     every : int
         Save after each epoch (or step) divisible by it, and at the end of the training.
     unit : {"epochs", "steps"}
-        What `every` counts. Steps cost a call of Python each, and have ``{epoch}`` and ``{step}`` only.
+        What `every` counts. Steps cost a call of Python each, and have no entries of the history.
 
     Attributes
     ----------
@@ -165,7 +165,7 @@ class Checkpoint(DeclaredCallback):
                 raise ValueError('save="best" needs unit="epochs", since values are recorded for epochs')
             others = [field for field in _fields(parts) if field not in COUNTS]
             if others:
-                raise ValueError(f'path may have the fields epoch and step with unit="steps", got {others[0]!r}')
+                raise ValueError(f'path may have the fields {", ".join(COUNTS)} with unit="steps", got {others[0]!r}')
         one = "which would write to the same files: give each network one of its own"
         self._parts, self._records = parts, Records[_Saving](self, one)
 
@@ -182,8 +182,8 @@ class Checkpoint(DeclaredCallback):
 
     def hooks(self) -> Collection[str]:
         """Return the methods to call: that for epochs or that for steps."""
-        other = "on_step_end" if self.unit == "epochs" else "on_epoch_end"
-        return [name for name in super().hooks() if name != other]
+        others = ("on_epoch_begin", "on_step_end", "on_train_end") if self.unit == "epochs" else ("on_epoch_end",)
+        return [name for name in super().hooks() if name not in others]
 
     def on_train_begin(self, net: Any, history: History) -> None:
         """Check that the checkpoints can be written."""
@@ -199,7 +199,7 @@ class Checkpoint(DeclaredCallback):
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(f"path must be in a folder that can be written to, got {self.path!r}")
         remove_leftovers_in(folder, os.path.basename(self._parts[0][0])[:KEPT_NAME])
-        self._records.begin(net, _Saving(sign, limit))
+        self._records.begin(net, _Saving(sign, limit, net.epochs_trained))
 
     def on_epoch_end(self, net: Any, history: History) -> None:
         """Save, if it is the best or all are saved."""
@@ -213,21 +213,29 @@ class Checkpoint(DeclaredCallback):
         self._write(net, history, record, epoch)
 
     def on_step_end(self, net: Any, history: History) -> None:
-        """Save after so many steps."""
-        record = self._records.of[net]
+        """Save after so many steps; not yet if the step ends an epoch, of which schedules have not been told."""
+        record, epochs = self._records.of[net], net.epochs_trained
         record.steps += 1
-        if record.steps % self.every == 0:
-            self._write(net, history, record, len(history["loss"]) + 1)  # its epoch is not recorded yet
+        if record.steps % self.every == 0 and epochs == record.epochs:
+            self._write(net, history, record, len(history["loss"]) + 1)
+        record.epochs = epochs
+
+    def on_epoch_begin(self, net: Any, history: History) -> None:
+        """Save what the last step of an epoch has left to be saved."""
+        record = self._records.of[net]
+        if record.steps % self.every == 0 and record.saved < record.steps:
+            self._write(net, history, record, len(history["loss"]))
 
     def on_train_end(self, net: Any, history: History) -> None:
         """Save what the last steps have changed."""
         record = self._records.of[net]
-        if self.unit == "steps" and record.saved < record.steps:
+        if record.saved < record.steps:
             self._write(net, history, record, len(history["loss"]))
 
     def _write(self, net: Any, history: History, record: _Saving, epoch: int) -> None:
         """Save the network, and remove the checkpoint that it takes the place of."""
-        values: dict[str, Any] = {"step": len(history.step_loss), "epoch": epoch}
+        step = record.steps or len(history.step_loss)
+        values: dict[str, Any] = {"step": step, "epoch": epoch, "epochs_trained": net.epochs_trained}
         for field in _fields(self._parts):
             if field not in COUNTS:
                 values[field] = history[field][-1]

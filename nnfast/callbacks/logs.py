@@ -13,20 +13,13 @@ import numpy as np
 
 from nnfast._description import Field
 from nnfast._validation import check_bool, describe, require
-from nnfast.callbacks.base import DeclaredCallback, Record, Records, whole
+from nnfast.callbacks.base import DeclaredCallback, Record, Records, as_path, whole
 
 if TYPE_CHECKING:
     from nnfast.training.history import History
 
 OWN = ("epoch", "seconds", "learning_rate")  # columns before those of the history
 SHARED = "which would write to the same files: give each network one of its own"
-
-
-def _path(name: str, value: Any) -> str:
-    try:
-        return os.fsdecode(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a path, got {describe(value)}") from None
 
 
 def last_rate(history: History) -> float | None:
@@ -52,7 +45,7 @@ class CSVLog(DeclaredCallback):
 
     The columns are ``epoch``, ``seconds`` since the beginning, ``learning_rate`` (of the last step; empty for L-BFGS),
     and all that the history records. Each row is written when its epoch ends, so that an interrupted training leaves
-    all of them. ``pandas.read_csv`` reads the file, and gets the bits of the values.
+    all of them, with all digits. ``pandas.read_csv`` reads the file.
 
     Parameters
     ----------
@@ -91,7 +84,7 @@ class CSVLog(DeclaredCallback):
     ('epoch,seconds,learning_rate,loss,accuracy', 4)
     """
 
-    path: str = Field(_path)
+    path: str = Field(as_path)
     append: bool = Field(check_bool, default=False, kw_only=True)
 
     def settle(self) -> None:
@@ -101,7 +94,7 @@ class CSVLog(DeclaredCallback):
     def on_train_begin(self, net: Any, history: History) -> None:
         """Open the file."""
         columns = [*OWN, *history]
-        file = open(self.path, "a+", encoding="utf-8", newline="")  # noqa: SIM115  `close` closes it
+        file = open(self.path, "a", encoding="utf-8", newline="")  # noqa: SIM115  `close` closes it
         try:
             table = _Table(file, columns)
             if self.append:
@@ -113,12 +106,12 @@ class CSVLog(DeclaredCallback):
 
     def _continue(self, table: _Table) -> None:
         """Continue after the last row of the file, if it has any."""
-        table.file.seek(0)
-        text = table.file.read()
-        complete = text[: text.rfind("\n") + 1]
-        rows = list(csv.reader(complete.splitlines()))
-        if not text:
+        with open(self.path, "rb") as file:
+            content = file.read()
+        if not content:
             return
+        complete = content[: content.rfind(b"\n") + 1]
+        rows = list(csv.reader(complete.decode("utf-8", "backslashreplace").splitlines()))
         if not rows:
             raise ValueError(f"append needs a file that CSVLog wrote, but {self.path!r} has no line with an end")
         if rows[0] != table.columns:
@@ -133,8 +126,8 @@ class CSVLog(DeclaredCallback):
                 raise ValueError(
                     f"append needs a file that CSVLog wrote, but the last row of {self.path!r} is {rows[-1]}"
                 ) from None
-        if complete != text:
-            table.file.truncate(len(complete.encode()))
+        if complete != content:
+            table.file.truncate(len(complete))
         table.is_new = False
 
     def on_epoch_end(self, net: Any, history: History) -> None:
@@ -265,7 +258,7 @@ class TensorBoard(DeclaredCallback):
     In a terminal, ``tensorboard --logdir runs`` shows it.
     """
 
-    folder: str = Field(_path)
+    folder: str = Field(as_path)
     every: int = Field(whole, default=1, kw_only=True)
     histograms: bool = Field(check_bool, default=False, kw_only=True)
 
