@@ -18,7 +18,6 @@ import nnfast as nf
 from nnfast import functions
 from nnfast.perceptron import AND, NAND, OR, XOR, Perceptron
 from nnfast.plotting import (
-    TITLE_WIDTH,
     plot_activations,
     plot_decision_boundary,
     plot_descent,
@@ -27,6 +26,7 @@ from nnfast.plotting import (
     plot_history,
     plot_schedule,
 )
+from nnfast.plotting.panels import TITLE_WIDTH
 
 CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 CENTRES = np.array([[0.0, 0.0], [3.0, 1.0], [1.0, 4.0]])
@@ -293,43 +293,102 @@ def curves_of(ax):
 
 
 class TestHistory:
-    def test_loss_over_iterations_and_accuracy_over_epochs(self):
+    def test_all_that_was_recorded(self):
         history = History(
             [3, 2, 1, 0.5], loss=[2.5, 0.75], accuracy=[0.5, 0.75], val_loss=[1.5, 1.0], val_accuracy=[0.25, 0.5]
         )
-        by_step, by_epoch = plot_history(history)
+        by_step, loss, accuracy = plot_history(history)
         np.testing.assert_array_equal(curves_of(by_step)["mini-batch"], [[1, 2, 3, 4], [3, 2, 1, 0.5]])
-        assert list(curves_of(by_epoch)) == ["training", "validation"]
-        np.testing.assert_array_equal(curves_of(by_epoch)["training"], [[1, 2], [0.5, 0.75]])
-        np.testing.assert_array_equal(curves_of(by_epoch)["validation"], [[1, 2], [0.25, 0.5]])
-        assert (by_step.get_xlabel(), by_step.get_ylabel()) == ("iteration", "loss")
-        assert (by_epoch.get_xlabel(), by_epoch.get_ylabel()) == ("epoch", "accuracy")
-        assert legend_of(by_epoch) == ["training", "validation"]
-
-    def test_without_accuracy_loss_over_epochs(self):
-        _, by_epoch = plot_history(History([3, 2], loss=[3, 2], val_loss=[4, 3]))
-        np.testing.assert_array_equal(curves_of(by_epoch)["training"], [[1, 2], [3, 2]])
-        np.testing.assert_array_equal(curves_of(by_epoch)["validation"], [[1, 2], [4, 3]])
-        assert by_epoch.get_ylabel() == "loss"
+        for ax, training, validation in ((loss, [2.5, 0.75], [1.5, 1.0]), (accuracy, [0.5, 0.75], [0.25, 0.5])):
+            assert list(curves_of(ax)) == legend_of(ax) == ["training", "validation"]
+            np.testing.assert_array_equal(curves_of(ax)["training"], [[1, 2], training])
+            np.testing.assert_array_equal(curves_of(ax)["validation"], [[1, 2], validation])
+        assert [ax.get_title() for ax in (by_step, loss)] == ["loss over steps", "loss over epochs"]
+        assert (by_step.get_xlabel(), by_step.get_ylabel()) == ("step", "loss")
+        assert (loss.get_xlabel(), loss.get_ylabel()) == ("epoch", "loss")
+        assert (accuracy.get_xlabel(), accuracy.get_ylabel()) == ("epoch", "accuracy")
 
     def test_without_validation(self):
-        _, by_epoch = plot_history(History([3, 2], loss=[3, 2], accuracy=[0.5, 0.75]))
-        assert list(curves_of(by_epoch)) == ["training"]
+        _, loss = plot_history(History([3, 2], loss=[3, 2]))
+        assert list(curves_of(loss)) == ["training"]
+
+    def test_a_metric_on_the_validation_data_alone(self):
+        *_, own = plot_history(History([3, 2], loss=[3, 2], val_loss=[3, 2], val_own=[5, 6]))
+        assert list(curves_of(own)) == ["validation"]
+        assert own.get_title() == "own over epochs"
 
     def test_one_epoch_is_a_visible_point(self):
-        _, by_epoch = plot_history(History([3, 2], loss=[2.5], accuracy=[0.5]))
-        (line,) = by_epoch.lines
+        _, _, accuracy = plot_history(History([3, 2], loss=[2.5], accuracy=[0.5]))
+        (line,) = accuracy.lines
         assert line.get_marker() == "o"
         assert line.get_markersize() > 0
-        low, high = by_epoch.get_xlim()
-        assert [tick for tick in by_epoch.get_xticks() if low <= tick <= high] == [1]
+        low, high = accuracy.get_xlim()
+        assert [tick for tick in accuracy.get_xticks() if low <= tick <= high] == [1]
+
+    def test_one_step_is_a_visible_point(self):
+        by_step, _ = plot_history(History([3], loss=[3]))
+        assert by_step.lines[0].get_marker() == "o"
 
     def test_each_metric_has_its_panel(self):
         history = History([3, 2], loss=[3, 2], top_2_accuracy=[0.5, 1.0], **{"$x_1$": [2.0, 1.0], "val_$x_1$": [3, 2]})
         panels = plot_history(history)
-        assert [ax.get_ylabel() for ax in panels] == ["loss", "top 2 accuracy", r"\$x 1\$"]
-        assert [len(ax.lines) for ax in panels] == [1, 1, 2]
+        assert [ax.get_ylabel() for ax in panels] == ["loss", "loss", "top 2 accuracy", r"\$x 1\$"]
+        assert [len(ax.lines) for ax in panels] == [1, 1, 1, 2]
         panels[0].figure.canvas.draw()  # a name is not mathematics
+
+    def test_metrics_of_classes_share_a_panel(self):
+        by_class = {f"{prefix}f1_class_{k}": [k / 10, k / 10] for prefix in ("", "val_") for k in range(10)}
+        history = History([3, 2], loss=[3, 2], accuracy=[0.1, 0.2], **by_class, f1_macro=[0.4, 0.5])
+        panels = plot_history(history)
+        assert [ax.get_ylabel() for ax in panels] == ["loss", "loss", "accuracy", "f1 class", "f1 macro"]
+        shared = panels[3]
+        curves = curves_of(shared)
+        assert len(curves) == 20
+        for k in range(10):
+            np.testing.assert_array_equal(curves[f"{k}, training"][1], k / 10)
+            np.testing.assert_array_equal(curves[f"{k}, validation"][1], k / 10)
+        assert legend_of(shared) == [*map(str, range(10)), "training", "validation"]
+        assert len({tuple(line.get_color()) for line in shared.lines[::2]}) == 10
+        assert [line.get_linestyle() for line in shared.lines] == ["-", "--"] * 10
+
+    def test_a_metric_is_not_hidden_by_those_of_classes(self):
+        history = History([3], loss=[3], f1=[0.5], f1_0=[0.25], f1_1=[0.75])
+        assert [ax.get_ylabel() for ax in plot_history(history)] == ["loss", "loss", "f1", "f1 "]
+
+    def test_a_learning_rate_that_changes_is_drawn(self):
+        history = History([3, 2, 1], loss=[2])
+        history.learning_rate = np.array([0.1, 0.05, 0.05])
+        rate = plot_history(history)[-1]
+        assert (rate.get_title(), rate.get_xlabel()) == ("learning rate over steps", "step")
+        np.testing.assert_array_equal(rate.lines[0].get_data(), [[1, 2, 3], [0.1, 0.05, 0.05]])
+
+    @pytest.mark.parametrize("rates", [[], [0.1], [0.1, 0.1, 0.1]], ids=["L-BFGS", "one step", "constant"])
+    def test_a_learning_rate_that_does_not_change_is_not(self, rates):
+        history = History([3, 2, 1], loss=[2])
+        history.learning_rate = np.array(rates)
+        assert [ax.get_title() for ax in plot_history(history)] == ["loss over steps", "loss over epochs"]
+
+    def test_quantities_are_chosen_by_name(self):
+        history = History([3, 2], loss=[3, 2], accuracy=[0.5, 1], f1_0=[1, 1], f1_1=[1, 1])
+        history.learning_rate = np.full(2, 0.1)
+        panels = plot_history(history, quantities=["f1", "learning_rate", "step_loss"])
+        assert [ax.get_ylabel() for ax in panels] == ["f1", "learning rate", "loss"]
+        assert [ax.get_ylabel() for ax in plot_history(history, quantities="accuracy")] == ["accuracy"]
+
+    @pytest.mark.parametrize(
+        ("quantities", "error", "message"),
+        [
+            ("acc", ValueError, r"quantities must hold names among step_loss, loss, accuracy, got 'acc' \(str\)"),
+            (["loss", 1], ValueError, r"quantities must hold names among .*, got 1 \(int\)"),
+            ("learning_rate", ValueError, "quantities must hold names among"),  # none was recorded
+            ([], ValueError, "quantities must hold at least one of step_loss, loss, accuracy, got none"),
+            (1, TypeError, r"quantities must be a sequence of names, got 1 \(int\)"),
+        ],
+    )
+    def test_quantities_that_were_not_recorded(self, quantities, error, message):
+        with pytest.raises(error, match=message):
+            plot_history(History([3], loss=[3], accuracy=[1]), quantities=quantities)
+        assert plt.get_fignums() == []
 
     def test_a_long_curve_has_its_running_mean(self):
         losses = np.arange(1000.0)
@@ -359,14 +418,81 @@ class TestHistory:
         assert list(plot_history(History([1.0], loss=[1.0]), axes=given)) == list(given)
         assert plt.get_fignums() == []
 
-    @pytest.mark.parametrize("history", [None, [1.0, 0.5], {"loss": [1.0]}])
-    def test_bad_history(self, history):
-        with pytest.raises(TypeError, match=r"history must be what Sequential.fit returns, got "):
+    @pytest.mark.parametrize(
+        ("history", "error", "message"),
+        [
+            (None, TypeError, r"history must be what Sequential.fit returns, or several of these, got None"),
+            ("adam", TypeError, r"history must be what Sequential.fit returns, or several of these, got 'adam'"),
+            ([1.0, 0.5], TypeError, r"history\[0\] must be what Sequential.fit returns, got 1.0 \(float\)"),
+            (
+                {"loss": [1.0]},
+                TypeError,
+                r"history\['loss'\] must be what Sequential.fit returns, got",
+            ),
+            ({}, ValueError, "history must hold at least one History, got none"),
+            ([], ValueError, "history must hold at least one History, got none"),
+        ],
+    )
+    def test_bad_history(self, history, error, message):
+        with pytest.raises(error, match=message):
             plot_history(history)
+        assert plt.get_fignums() == []
 
     def test_wrong_number_of_axes(self, ax):
         with pytest.raises(ValueError, match="axes must hold 2 axes, got 1"):
             plot_history(History([1.0], loss=[1.0]), axes=ax)
+
+
+class TestSeveralHistories:
+    @pytest.fixture
+    def runs(self):
+        adam = History([3, 2], loss=[3, 2], accuracy=[0.5, 1], val_accuracy=[0.25, 0.5])
+        sgd = History([4, 3, 2], loss=[4, 3, 2], own_1=[5, 5, 5], own_2=[6, 6, 6])
+        return {"adam": adam, "_sgd $": sgd}
+
+    def test_runs_share_the_panel_of_a_quantity(self, runs):
+        panels = plot_history(runs)
+        assert [ax.get_ylabel() for ax in panels] == ["loss", "loss", "accuracy", "own 1", "own 2"]
+        np.testing.assert_array_equal(panels[0].lines[0].get_data(), [[1, 2], [3, 2]])
+        np.testing.assert_array_equal(panels[0].lines[1].get_data(), [[1, 2, 3], [4, 3, 2]])
+        np.testing.assert_array_equal(panels[1].lines[1].get_data(), [[1, 2, 3], [4, 3, 2]])
+        assert legend_of(panels[0]) == legend_of(panels[1]) == ["adam", r" _sgd \$"]
+        assert legend_of(panels[2]) == ["adam", r" _sgd \$", "training", "validation"]
+        panels[0].figure.canvas.draw()
+
+    def test_a_run_has_one_colour_in_all_panels(self, runs):
+        loss, accuracy, own = plot_history(runs, quantities=["loss", "accuracy", "own_1"])
+        colors = [line.get_color() for line in loss.lines]
+        assert len(set(colors)) == 2
+        assert {line.get_color() for line in accuracy.lines} == {colors[0]}
+        assert [line.get_color() for line in own.lines] == [colors[1]]
+        assert [line.get_linestyle() for line in accuracy.lines] == ["-", "--"]
+
+    def test_long_curves_are_their_running_means(self):
+        long = History(np.arange(1000.0), loss=[1.0])
+        (ax,) = plot_history({"a": long, "b": long}, quantities="step_loss")
+        assert [len(line.get_xdata()) for line in ax.lines] == [981, 981]
+        assert ax.get_ylabel() == "loss, running mean"
+
+    def test_a_list_is_numbered(self, runs):
+        (ax,) = plot_history(list(runs.values()), quantities="loss")
+        assert legend_of(ax) == ["run 1", "run 2"]
+
+    def test_one_named_run_keeps_its_name(self, runs):
+        (ax,) = plot_history({"adam": runs["adam"]}, quantities="loss")
+        assert legend_of(ax) == ["adam"]
+
+    def test_of_very_many_runs_the_legend_names_the_ends(self, runs):
+        (ax,) = plot_history([runs["adam"]] * 50, quantities="loss")
+        assert len({tuple(line.get_color()) for line in ax.lines}) == 50
+        assert legend_of(ax) == ["run 1", "...", "run 50"]
+
+    def test_rates_are_drawn_if_one_of_them_changes(self, runs):
+        runs["adam"].learning_rate = np.array([0.1, 0.1])
+        assert plot_history(runs)[-1].get_title() == "own 2 over epochs"
+        runs["_sgd $"].learning_rate = np.array([0.1, 0.1, 0.05])
+        rates = plot_history(runs)[-1]
+        assert [line.get_ydata().tolist() for line in rates.lines] == [[0.1, 0.1], [0.1, 0.1, 0.05]]
 
 
 class TestSchedule:
