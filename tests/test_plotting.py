@@ -482,6 +482,21 @@ class TestSeveralHistories:
         (ax,) = plot_history({"adam": runs["adam"]}, quantities="loss")
         assert legend_of(ax) == ["adam"]
 
+    @pytest.mark.parametrize("n", [5, 6, 12])
+    def test_the_legend_of_many_runs_is_beside_the_last_panel(self, runs, n):
+        panels = plot_history([runs["adam"]] * n)
+        names = [f"run {i + 1}" for i in range(n)]
+        first, *_, accuracy = panels
+        assert legend_of(accuracy) == [*names, "training", "validation"]
+        first.figure.canvas.draw()
+        beside = accuracy.get_legend().get_window_extent().x0 > accuracy.get_window_extent().x1
+        assert accuracy.get_legend().get_window_extent().x1 <= accuracy.figure.bbox.x1
+        assert beside == (n > 5)
+        if n > 5:
+            assert first.get_legend() is None
+        else:
+            assert legend_of(first) == names
+
     def test_of_very_many_runs_the_legend_names_the_ends(self, runs):
         (ax,) = plot_history([runs["adam"]] * 50, quantities="loss")
         assert len({tuple(line.get_color()) for line in ax.lines}) == 50

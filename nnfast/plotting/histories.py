@@ -14,6 +14,7 @@ from nnfast.plotting.panels import COLORS, colors_for, panels_of, plain, text
 
 RUNNING_MEAN_FROM = 100  # steps: shorter curves need no running mean
 MARKED_EPOCHS = 50  # up to which each epoch has a marker
+CURVES_INSIDE = 5  # up to which the legend has room within the axes
 NAMED_CURVES = 20  # up to which the legend names all curves of a panel
 
 
@@ -41,7 +42,7 @@ def plot_history(
     ----------
     history : History, mapping of str to History, or sequence of History
         What `Sequential.fit` returns. Several histories, by name or as `fit_many` returns them, are drawn into the same
-        panels: each has its colour, and validation curves are dashed.
+        panels: each has its colour, and validation curves are dashed. More than five are named beside the last panel.
     quantities : str or sequence of str, optional
         What to draw, in this order: ``"step_loss"``, ``"loss"``, metrics by name (those that share a panel by what
         their names have in common, such as ``"f1_class"``), ``"learning_rate"``. By default all that was recorded.
@@ -85,12 +86,13 @@ def plot_history(
     panels = panels_of(axes, len(chosen))
     for name, ax in zip(chosen, panels, strict=True):
         curves = _curves(runs, recorded[name], single)
+        named = single or len(curves) <= CURVES_INSIDE or ax is panels[-1]
         what = "loss" if name == "step_loss" else plain(name)
         if name in ("step_loss", "learning_rate"):
-            _draw_over_steps(ax, name, curves)
+            _draw_over_steps(ax, name, curves, named)
             ax.set(title=f"{what} over steps", xlabel="step")
         else:
-            _draw_over_epochs(ax, curves)
+            _draw_over_epochs(ax, curves, named)
             ax.set(title=f"{what} over epochs", xlabel="epoch")
         ax.set_ylabel(ax.get_ylabel() or what)
         ax.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True, min_n_ticks=1))
@@ -173,7 +175,7 @@ def _curves(runs: Mapping[Any, Any], names: list[str], single: bool) -> list[Cur
     return [Curve(run, names[0], text(str(key)), c) for (key, run), c in zip(runs.items(), colors, strict=True)]
 
 
-def _draw_over_steps(ax: Any, name: str, curves: list[Curve]) -> None:
+def _draw_over_steps(ax: Any, name: str, curves: list[Curve], named: bool) -> None:
     """Draw the loss or the learning rate of each step."""
     for curve in curves:
         values = as_array(f"history.{name}", getattr(curve.run, name, ()), np.float64, ndim=1)
@@ -183,7 +185,7 @@ def _draw_over_steps(ax: Any, name: str, curves: list[Curve]) -> None:
             style = {"color": curve.color, "marker": "o" if len(values) == 1 else ""}
             ax.plot(np.arange(1, len(values) + 1), values, **style, label=curve.label or "mini-batch")
     if curves[0].label is not None:
-        _add_legend(ax, curves)
+        _add_legend(ax, curves, named=named)
     elif name == "step_loss":
         ax.legend(loc=_free_corner(ax))
 
@@ -203,7 +205,7 @@ def _draw_running_mean(ax: Any, losses: NDArray[np.float64], curve: Curve) -> No
     ax.plot(steps[window - 1 :], means, color=curve.color, linewidth=2, label=label)
 
 
-def _draw_over_epochs(ax: Any, curves: list[Curve]) -> None:
+def _draw_over_epochs(ax: Any, curves: list[Curve], named: bool) -> None:
     """Draw the values of epochs, on the training and the validation data."""
     dashes = {}
     for curve in curves:
@@ -222,21 +224,24 @@ def _draw_over_epochs(ax: Any, curves: list[Curve]) -> None:
                 dashes[label] = dash
             ax.plot(np.arange(1, len(values) + 1), values, **style)
     if curves[0].label is not None:
-        _add_legend(ax, curves, dashes if len(dashes) > 1 else {})
+        _add_legend(ax, curves, dashes if len(dashes) > 1 else {}, named=named)
     elif ax.lines:
         ax.legend(loc=_free_corner(ax))
 
 
-def _add_legend(ax: Any, curves: list[Curve], dashes: Mapping[str, str] | None = None) -> None:
-    """Add a legend of colours and of dashes; of very many curves only the first and the last have a label."""
+def _add_legend(ax: Any, curves: list[Curve], dashes: Mapping[str, str] | None = None, *, named: bool = True) -> None:
+    """Add a legend of colours, if `named`, and of dashes; of very many curves only the first and the last are named."""
     Line2D = require("matplotlib.lines", "plot").Line2D
     labelled = [(curve.label, curve.color) for curve in curves]
     if len(curves) > NAMED_CURVES:
         labelled[1:-1] = [("...", "none")]
-    handles = [Line2D([], [], color=color, label=label, linewidth=2) for label, color in labelled]
+    handles = [Line2D([], [], color=color, label=label, linewidth=2) for label, color in labelled if named]
     handles += [Line2D([], [], color="0.4", linestyle=dash, label=label) for label, dash in (dashes or {}).items()]
-    columns = 1 if len(handles) <= 6 else 2
-    ax.legend(handles=handles, loc=_free_corner(ax), fontsize="small", ncols=columns, handlelength=1.6, columnspacing=1)
+    where: dict[str, Any] = {"loc": _free_corner(ax)}
+    if len(handles) > CURVES_INSIDE + 2:
+        where = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0, "frameon": False}
+    if handles:
+        ax.legend(handles=handles, fontsize="small", handlelength=1.6, **where)
 
 
 def _free_corner(ax: Any) -> str:
