@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfast._validation import as_array, check_float, check_int, describe, ignore_float_errors, require
 from nnfast.perceptron import Perceptron
-from nnfast.plotting.panels import MARKERS, MAX_RESOLUTION, as_classes, colors_for, frame_of, grid_of, new_axes
+from nnfast.plotting.panels import (
+    MARKERS,
+    MAX_RESOLUTION,
+    as_classes,
+    colors_for,
+    frame_of,
+    grid_of,
+    new_axes,
+    predicted_classes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,7 +97,7 @@ def plot_decision_boundary(
 
     low, high = frame_of(x, check_float("margin", margin, 0))
     across, up, grid = grid_of(low, high, resolution)
-    regions = _classes(model, grid.reshape(-1, 2)).reshape(resolution, resolution)
+    regions = predicted_classes("model", model, grid.reshape(-1, 2)).reshape(resolution, resolution)
     if ax is None:
         (ax,) = new_axes(1)
     _draw_classes(ax, across, up, regions, x, y)
@@ -136,16 +145,6 @@ def _draw_classes(
             zorder=3,
             label=f"class {label}",
         )
-
-
-def _classes(model: Any, points: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the model's class for each point."""
-    predict: Callable[[NDArray[np.float64]], Any] | None = getattr(model, "predict_class", None)
-    if predict is None and callable(model):
-        predict = model
-    if predict is None:
-        raise TypeError(f"model must be a network, a perceptron or a function of points, got {describe(model)}")
-    return as_classes("the result of model", predict(points.copy()), len(points))  # the model may change it
 
 
 @ignore_float_errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import ceil
 from typing import Any
 
@@ -18,22 +19,24 @@ MAX_RESOLUTION = 10_000
 MOST_COLUMNS = 4  # of panels in a new figure
 
 
-def new_axes(n: int, *, width: float = 3.2, height: float = 3.0) -> NDArray[Any]:
-    """Return `n` axes in rows of a new figure; the size of each is in inches."""
+def new_axes(
+    n: int, *, width: float = 3.2, height: float = 3.0, spare: float = 1.0, single: tuple[float, float] = (7.0, 4.6)
+) -> NDArray[Any]:
+    """Return `n` axes in rows of a new figure; sizes are in inches, `single` that of the figure for one."""
     plt = require("matplotlib.pyplot", "plot")
     if n == 1:
-        _, axes = plt.subplots(squeeze=False, figsize=(7.0, 4.6), layout="constrained")
+        _, axes = plt.subplots(squeeze=False, figsize=single, layout="constrained")
         return np.asarray(axes[0])
     rows = ceil(n / MOST_COLUMNS)
     columns = ceil(n / rows)
-    size = (1 + width * columns, 0.4 + height * rows)
+    size = (spare + width * columns, 0.4 + height * rows)
     _, axes = plt.subplots(rows, columns, squeeze=False, figsize=size, layout="constrained")
     for ax in axes.flat[n:]:
         ax.remove()
     return np.asarray(axes.ravel()[:n])
 
 
-def panels_of(axes: ArrayLike | None, n: int, **size: float) -> NDArray[Any]:
+def panels_of(axes: ArrayLike | None, n: int, **size: Any) -> NDArray[Any]:
     """Return `axes` as a flat array of length `n`, or the axes of a new figure."""
     if axes is None:
         return new_axes(n, **size)
@@ -71,6 +74,16 @@ def as_classes(name: str, value: ArrayLike, n: int) -> NDArray[np.int64]:
     if (classes != numbers).any():
         raise ValueError(f"{name} must hold classes as whole numbers, got {numbers[classes != numbers][0]:g}")
     return classes
+
+
+def predicted_classes(name: str, model: Any, points: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the class of each point that a network predicts or a function returns; errors call the model `name`."""
+    predict: Callable[[NDArray[Any]], Any] | None = getattr(model, "predict_class", None)
+    if predict is None and callable(model):
+        predict = model
+    if predict is None:
+        raise TypeError(f"{name} must be a network, a perceptron or a function of points, got {describe(model)}")
+    return as_classes(f"the result of {name}", predict(points.copy()), len(points))  # the model may change it
 
 
 @ignore_float_errors
