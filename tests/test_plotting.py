@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from contrast import contrast
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.figure import Figure
 
@@ -970,17 +971,6 @@ class TestWorstMistakes:
 def inside(figure, box):
     whole = figure.bbox.padded(1)
     return whole.contains(box.x0, box.y0) and whole.contains(box.x1, box.y1)
-
-
-def contrast(one, other):
-    """The contrast of two colours as in WCAG 2, from 1 to 21; each is red, green and blue from 0 to 1."""
-
-    def luminance(color):
-        channels = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in color]
-        return np.dot(channels, [0.2126, 0.7152, 0.0722])
-
-    dark, light = sorted([luminance(one), luminance(other)])
-    return (light + 0.05) / (dark + 0.05)
 
 
 def bowl(x):

@@ -59,6 +59,11 @@ class History(Mapping[str, list[float]]):
         last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.items() if values)
         return f"History({len(self._epochs)} epochs, {len(self.step_loss)} steps{': ' + last if last else ''})"
 
+    def _repr_html_(self) -> str:
+        from nnfast._html import history_html
+
+        return history_html(self)
+
     def plot(self, axes: Any = None, *, quantities: str | Sequence[str] | None = None) -> Any:
         """Draw all that was recorded, with matplotlib: losses, metrics and, if it changes, the learning rate.
 
