@@ -142,11 +142,8 @@ def _text(x: float, y: float, anchor: str, content: str) -> str:
 def _curve(values: np.ndarray, color: str, low: float, high: float, length: int) -> str:
     """Return a line through values, interrupted where they are not finite; single points as dots."""
     at = np.unique(np.linspace(0, len(values) - 1, min(len(values), MOST_POINTS)).astype(np.int64))
-    share = (
-        (values[at] / 2 - low / 2) / (high / 2 - low / 2)
-        if low < high
-        else np.where(np.isfinite(values[at]), 0.5, np.nan)
-    )
+    spread = high / 2 - low / 2  # high - low could overflow
+    share = (values[at] / 2 - low / 2) / spread if spread > 0 else 0 * values[at] + 0.5
     x = LEFT + (WIDTH - LEFT - RIGHT) * (at / (length - 1) if length > 1 else np.full(1, 0.5))
     y = HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share
     parts = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from itertools import pairwise
 
@@ -1007,6 +1008,38 @@ def test_a_long_verdict_on_a_gradient_takes_lines(ax):
     assert len(lines) > 1
     assert max(map(len, lines)) <= TITLE_WIDTH
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("entry", "")
+
+
+def test_pictures_under_any_error_state():
+    x = np.array([[1e-300, 1e300] * 13, [-1e-310, 1.0] * 13])[:, :25]
+    net = nf.Sequential([nf.Dense(3, "softmax", initializer=1e-300)], input_shape=25, dtype="float64", seed=0)
+    wrong = (net.predict_class(x) + 1) % 3
+    history = History([1.0], loss=[1e308, np.inf, np.nan], val_own=[1e-310])
+    history.step_loss = np.array([1e308, 1e-310] * 100)
+    with np.errstate(all="raise"):
+        plot_history(history)
+        plot_history({"a": history, "b": history})
+        plot_activation_histograms(net, x)
+        plot_weight_histograms(net, limits=(-1e308, 1e308))
+        plot_gradient_histograms(net, x, wrong)
+        plot_worst_mistakes(net, x, wrong)
+        for normalize in (None, "true", "pred", "all"):
+            plot_confusion_matrix(net, x, wrong, normalize=normalize)
+
+
+def test_public_names():
+    assert nf.plotting.__all__ == [
+        "COLORS", "MARKERS", "plot_activation_histograms", "plot_activations", "plot_confusion_matrix",
+        "plot_decision_boundary", "plot_descent", "plot_gradient_field", "plot_gradient_histograms",
+        "plot_gradient_report", "plot_history", "plot_schedule", "plot_weight_histograms", "plot_worst_mistakes",
+    ]  # fmt: skip
+    for name in nf.plotting.__all__:
+        assert getattr(nf.plotting, name) is not None
+
+
+def test_matplotlib_is_imported_when_something_is_drawn():
+    code = "import sys, nnfast; nnfast.plotting.plot_history; print('matplotlib' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-P", "-c", code], text=True) == "False\n"
 
 
 @pytest.mark.parametrize(
