@@ -787,7 +787,7 @@ class TestConfusionMatrix:
         ("model", "y", "options", "error", "message"),
         [
             (None, [0, 1], {}, TypeError, "model must be a network, a perceptron or a function of points, got None"),
-            (lambda x: [0, 1, 2], [0, 1], {}, ValueError, r"the result of model must have shape \(2,\), got \(3,\)"),
+            (lambda x: [[0, 1]], [0, 1], {}, ValueError, r"the result of model must have shape \(n,\), got \(1, 2\)"),
             (lambda x: [0, -1], [0, 1], {}, ValueError, "the result of model must hold classes numbered from 0 to 999"),
             (lambda x: [0, 1], [0, 1, 2], {}, ValueError, r"y must have shape \(2,\), got \(3,\)"),
             (lambda x: [0, 1], np.eye(3), {}, ValueError, r"y must have shape \(2, n\), got \(3, 3\)"),
@@ -814,9 +814,20 @@ class TestConfusionMatrix:
     def test_bad_arguments(self, model, y, options, error, message):
         with pytest.raises(error, match=message):
             plot_confusion_matrix(model, [[1.0], [2.0]], y, **options)
-        with pytest.raises(ValueError, match="x must have at least one row"):
-            plot_confusion_matrix(model, [], y, **options)
         assert plt.get_fignums() == []
+
+    def test_no_samples(self):
+        with pytest.raises(ValueError, match="x must have at least one row, got none"):
+            plot_confusion_matrix(lambda x: x, [], [])
+        net = nf.Sequential([nf.Dense(2, "softmax")], input_shape=1, seed=0)
+        with pytest.raises(ValueError, match="x must have at least one row, got none"):
+            plot_confusion_matrix(net, np.zeros((0, 1)), [])
+        assert plt.get_fignums() == []
+
+    def test_a_function_is_given_the_samples_as_they_are(self, ax):
+        x = {"any": "thing"}
+        plot_confusion_matrix(lambda given: [1] if given is x else [0], x, [1], ax=ax)
+        np.testing.assert_array_equal(ax.images[0].get_array(), [[0, 0], [0, 1]])
 
 
 class TestWorstMistakes:
@@ -947,6 +958,8 @@ class TestWorstMistakes:
         labels = nf.Sequential([nf.Dense(3, "sigmoid")], input_shape=25)
         with pytest.raises(ValueError, match=r"the result of net must have shape \(1,\), got \(1, 3\)"):
             plot_worst_mistakes(labels, np.ones((1, 25)), [[0, 1, 1]])
+        with pytest.raises(ValueError, match=r"x must have at least one row, got shape \(0, 25\)"):
+            plot_worst_mistakes(labels, np.ones((0, 25)), [])
         net, x, y = self.mistaken()
         with pytest.raises(ValueError, match="n must be at least 1, got 0"):
             plot_worst_mistakes(net, x, y, n=0)

@@ -97,7 +97,8 @@ def plot_decision_boundary(
 
     low, high = frame_of(x, check_float("margin", margin, 0))
     across, up, grid = grid_of(low, high, resolution)
-    regions = predicted_classes("model", model, grid.reshape(-1, 2)).reshape(resolution, resolution)
+    points = grid.reshape(-1, 2).copy()  # the model may change them
+    regions = predicted_classes("model", model, points, len(points)).reshape(resolution, resolution)
     if ax is None:
         (ax,) = new_axes(1)
     _draw_classes(ax, across, up, regions, x, y)

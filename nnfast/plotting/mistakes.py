@@ -54,7 +54,7 @@ def plot_confusion_matrix(
         A network for classification, or any function that takes `x` and returns the n classes, such as
         ``lambda x: predictions``.
     x : array_like of shape (n, *input_shape)
-        The samples.
+        The samples; a function is given them as they are.
     y : array_like
         Their classes, of shape (n,), or as rows of probabilities, such as one-hot rows.
     normalize : {"true", "pred", "all"}, optional
@@ -85,10 +85,11 @@ def plot_confusion_matrix(
     >>> ax.get_title(), [text.get_text() for text in ax.texts]
     ('3 of 4 right (75.0%)', ['1', '1', '0', '2'])
     """
-    x = to_array("x", x)
-    n = _rows(x)
-    labels = _labels(model, y, n)
     predicted = _numbered("the result of model", predicted_classes("model", model, x))
+    n = len(predicted)
+    if not n:
+        raise ValueError("x must have at least one row, got none")
+    labels = _labels(model, y, n)
     share = None if normalize is None else choose("normalize", normalize, tuple(DIVISORS))
     known = _outputs_of(model)
     classes = max(known, 1 + int(max(labels.max(), predicted.max())))
@@ -165,11 +166,13 @@ def plot_worst_mistakes(
     if not (hasattr(net, "predict_class") and hasattr(net, "loss")):
         raise TypeError(f"net must be a Sequential, got {describe(net)}")
     x = to_array("x", x)
-    rows = _rows(x)
+    if not x.ndim or not len(x):
+        raise ValueError(f"x must have at least one row, got shape {x.shape}")
+    rows = len(x)
     labels = _labels(net, y, rows)
     most = check_int("n", n, 1, MOST_PICTURES)
     picture = _picture_shape(x.shape[1:], shape)
-    predicted = predicted_classes("net", net, x)
+    predicted = predicted_classes("net", net, x, rows)
     classes = _names(names, max(_outputs_of(net), 1 + int(max(labels.max(), predicted.max()))))
     worst = _worst(net, x, to_array("y", y), np.flatnonzero(predicted != labels))[:most]
     titles = _titles(net, x[worst], predicted[worst], labels[worst], classes)
@@ -203,12 +206,6 @@ def _titles(
             lines.append(fill(f"{what} {text(classes[label])}{share}", PICTURE_TITLE))
         titles.append("\n".join(lines))
     return titles
-
-
-def _rows(x: np.ndarray) -> int:
-    if not x.ndim or not len(x):
-        raise ValueError(f"x must have at least one row, got shape {x.shape}")
-    return len(x)
 
 
 def _labels(model: Any, y: ArrayLike, n: int) -> NDArray[np.int64]:

@@ -67,8 +67,8 @@ def text(name: str) -> str:
     return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
-def as_classes(name: str, value: ArrayLike, n: int) -> NDArray[np.int64]:
-    """Return whole numbers of shape (n,) as int64, whatever their dtype."""
+def as_classes(name: str, value: ArrayLike, n: int | None = None) -> NDArray[np.int64]:
+    """Return whole numbers of shape (n,), by default of any length, as int64, whatever their dtype."""
     numbers = as_array(name, value, np.float64, shape=(n,), finite=True)
     classes = numbers.astype(np.int64)
     if (classes != numbers).any():
@@ -76,14 +76,14 @@ def as_classes(name: str, value: ArrayLike, n: int) -> NDArray[np.int64]:
     return classes
 
 
-def predicted_classes(name: str, model: Any, points: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the class of each point that a network predicts or a function returns; errors call the model `name`."""
-    predict: Callable[[NDArray[Any]], Any] | None = getattr(model, "predict_class", None)
+def predicted_classes(name: str, model: Any, x: Any, n: int | None = None) -> NDArray[np.int64]:
+    """Return the class of each sample that a network predicts or a function returns; errors call the model `name`."""
+    predict: Callable[[Any], Any] | None = getattr(model, "predict_class", None)
     if predict is None and callable(model):
         predict = model
     if predict is None:
         raise TypeError(f"{name} must be a network, a perceptron or a function of points, got {describe(model)}")
-    return as_classes(f"the result of {name}", predict(points.copy()), len(points))  # the model may change it
+    return as_classes(f"the result of {name}", predict(x), n)
 
 
 @ignore_float_errors
