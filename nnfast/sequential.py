@@ -1155,6 +1155,14 @@ class Sequential:
         print(self._summary())
 
     def _summary(self) -> str:
+        heading, rows = self._described()
+        columns = [max(len(row[i]) for row in rows) for i in range(4)]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, columns, strict=True)).rstrip() for row in rows]
+        lines.insert(1, "  ".join("-" * w for w in columns))
+        return "\n".join([heading, *lines])
+
+    def _described(self) -> tuple[str, list[tuple[str, str, str, str]]]:
+        """Return a line on the network, and a table of its layers with a header."""
         network = self._network
         flow = network.input_shape
         rows = [("layer", "activation", "output", "parameters")]
@@ -1164,12 +1172,15 @@ class Sequential:
             indent = "  " * path.count(".")
             activation = layer.function.name if isinstance(layer, Dense) else ""
             rows.append((indent + layer.label, activation, f"(n, {', '.join(map(str, flow or '?'))})", count))
-        columns = [max(len(row[i]) for row in rows) for i in range(4)]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, columns, strict=True)).rstrip() for row in rows]
-        lines.insert(1, "  ".join("-" * w for w in columns))
         shape = "not known yet" if network.input_shape is None else f"(n, {', '.join(map(str, network.input_shape))})"
         total = "" if network.program is None else f", {self.n_parameters:,} parameters"
-        return "\n".join([f"input {shape}, loss {self._loss_text}, {network.dtype}{total}", *lines])
+        return f"input {shape}, loss {self._loss_text}, {network.dtype}{total}", rows
+
+    def _repr_html_(self) -> str:
+        from nnfast._html import network_html
+
+        heading, (header, *rows) = self._described()
+        return network_html(heading, header, rows)
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))

@@ -212,7 +212,7 @@ def test_names_and_directions():
         ("top_5_accuracy", "higher"),
         ("mean_absolute_error", "lower"),
     ]
-    assert set(metrics.__all__) == {"Metric", *(kind.__name__ for kind in KINDS)}
+    assert set(metrics.__all__) == {"Metric", "confusion_matrix", *(kind.__name__ for kind in KINDS)}
     assert set(metrics.Metric.registry.values()) == set(KINDS) - {metrics.TopKAccuracy}
 
 
