@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import partial
 from math import log, sqrt
 
@@ -368,6 +370,40 @@ def test_names_and_directions():
     assert set(metrics.__all__) == {kind.__name__ for kind in KINDS.values()} | of_engine | others
 
 
+def test_every_name_is_in_the_registry_once_its_module_is_imported():
+    for name in metrics.NAMES:
+        assert metrics.resolve_metric(name).name == name
+    assert set(metrics.Metric.registry) == set(metrics.NAMES)
+    assert list(metrics.NAMES) == sorted(metrics.NAMES)
+
+
+def test_modules_that_are_imported_when_asked_for():
+    """By a name, as an attribute, or by a star import; not by `import nnfast`."""
+    late = "by_class", "probabilities", "regression", "function", "confusion", "answers", "rows"
+    code = f"""
+import sys, nnfast as nf
+loaded = lambda: [name for name in {late} if "nnfast.metrics." + name in sys.modules]
+print(loaded())
+nf.metrics.resolve_metric("r2")
+print(loaded())
+assert nf.metrics.F1().name == "f1" and nf.metrics.resolve_metric(max).name == "max"
+try:
+    nf.metrics.F2
+except AttributeError as error:
+    print(error)
+assert dir(nf.metrics) == sorted(nf.metrics.__all__)
+from nnfast.metrics import *
+print(loaded(), confusion_matrix([0], [0]))
+"""
+    found = subprocess.check_output([sys.executable, "-P", "-W", "error", "-c", code], text=True).splitlines()
+    assert found == [
+        "[]",
+        "['regression', 'rows']",
+        "module 'nnfast.metrics' has no attribute 'F2'",
+        f"{list(late)} [[1]]",
+    ]
+
+
 def test_names_of_averages():
     for name in ("precision", "recall", "f1"):
         for average in ("macro", "micro", "weighted"):
@@ -587,6 +623,19 @@ def test_evaluate():
         assert found == pytest.approx({"loss": net.loss(X, Y, sample_weight=given_weights)} | expected, rel=1e-12)
         assert found["log_loss"] == pytest.approx(found["loss"], rel=1e-6)
         assert found["recall_micro"] == pytest.approx(found["accuracy"])
+
+
+def test_evaluate_with_functions():
+    net, y = make_net("identity", 1), X[:, 0]
+    outputs = net.predict(X)[:, 0]
+    found = net.evaluate(X, y, metrics=[mean_error, worst, "r2"])
+    assert list(found) == ["loss", "mean_error", "worst", "r2"]
+    assert found["mean_error"] == pytest.approx((outputs - y).mean(), rel=1e-4)
+    weights = np.arange(40.0)
+    found = net.evaluate(X, y, metrics=[mean_error], sample_weight=weights)
+    assert found["mean_error"] == pytest.approx(np.average(outputs - y, weights=weights), rel=1e-4)
+    with pytest.raises(ValueError, match="^metric 'worst' cannot weight rows, but sample_weight is given"):
+        net.evaluate(X, y, metrics=[worst], sample_weight=weights)
 
 
 @pytest.mark.parametrize("units", [1, 4])

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from nnfast._description import Description
+from nnfast._validation import describe
 from nnfast.losses import OutputLoss
 
 DIRECTIONS = ("higher", "lower")
@@ -107,6 +108,11 @@ class Metric(Description, noun="a metric", tag="name"):
         """Return the metric for a compatible output layer in the engine's format; None if the engine has no such."""
         return None
 
+    @classmethod
+    def named(cls, end: str) -> Metric | None:
+        """Return the metric whose name is that of the class in the registry followed by `end`, or None."""
+        return None if end else cls()
+
     def for_output(self, output: OutputLoss) -> Computation:
         """Return how the metric is computed at a compatible output layer, if the engine does not compute it."""
         return self.compute
@@ -167,6 +173,15 @@ def answers_misfit(output: OutputLoss, targets: np.ndarray) -> str:
     if output.answers is None:
         return f"an output layer with softmax, sigmoid or step, or loss 'hinge', {got(output)}"
     return without_classes(output, targets) if output.answers == "classes" else without_answers(output, targets)
+
+
+def as_number(what: str, value: Any) -> float:
+    """Return what a function returned as a float; TypeError if it is not a real number."""
+    if not isinstance(value, (int, float, np.number, np.bool_, np.ndarray)) or np.asarray(value).ndim:
+        raise TypeError(f"{what} must return a number, got {describe(value)}")
+    if np.asarray(value).dtype.kind not in "iufb":
+        raise TypeError(f"{what} must return a real number, got {describe(value)}")
+    return float(value)
 
 
 MetricLike = str | Metric | Callable[..., Any]  # what a metric is given as

@@ -46,6 +46,12 @@ class ByClass(Metric):
             cls.stem = name
             del cls.name
 
+    @classmethod
+    def named(cls, end: str) -> Metric | None:
+        """Return the metric with the average that the end of a name stands for, or None."""
+        averages = {"": "auto", "_by_class": None} | {f"_{average}": average for average in cls.averages[1:]}
+        return cls(average=averages[end]) if end in averages else None
+
     def settle(self) -> None:
         """Check the average."""
         if self.average not in (*self.averages, None):
@@ -90,7 +96,7 @@ class Counted(ByClass):
         if self.average == "auto" and answers.binary:
             return values[1]
         if self.average == "weighted":
-            return (values * tally.true).sum() / tally.true.sum()
+            return fractions((values * tally.true).sum(), tally.true.sum())
         present = values[answers.several | (tally.predicted + tally.true > 0)]
         return present.sum() / len(present)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,25 @@ import numpy as np
 from nnfast._validation import as_tuple, choose, describe
 from nnfast.losses import OutputLoss
 from nnfast.metrics.accuracy import ACCURACY, TopKAccuracy
-from nnfast.metrics.base import DIRECTIONS, Computation, Metric, Scoring
-from nnfast.metrics.by_class import AVERAGES, ByClass
-from nnfast.metrics.function import FunctionMetric, as_number
+from nnfast.metrics.base import DIRECTIONS, Computation, Metric, Scoring, as_number
 
+# The names in `Metric.registry`, whose modules are imported when first asked for, to keep `import nnfast` quick.
+MODULES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "by_class",
+    "f1": "by_class",
+    "log_loss": "probabilities",
+    "mean_absolute_error": "regression",
+    "mean_squared_error": "regression",
+    "precision": "by_class",
+    "r2": "regression",
+    "recall": "by_class",
+    "roc_auc": "probabilities",
+    "root_mean_squared_error": "regression",
+    "subset_accuracy": "accuracy",
+}
+NAMES = tuple(MODULES)
 _TOP_K = re.compile(r"top_([1-9][0-9]{0,8})_accuracy")
-_AVERAGES: dict[str, str | None] = {f"_{name}": name for name in AVERAGES if name != "auto"} | {"_by_class": None}
 
 
 def resolve_metric(metric: Any) -> Metric:
@@ -28,6 +42,8 @@ def resolve_metric(metric: Any) -> Metric:
         If it is neither a metric nor the name of one, or its name or direction is not valid.
     """
     if callable(metric) and not isinstance(metric, (Metric, type)):
+        from nnfast.metrics.function import FunctionMetric
+
         metric = FunctionMetric(metric)
     if isinstance(metric, Metric):
         name = getattr(metric, "name", None)
@@ -43,7 +59,7 @@ def resolve_metric(metric: Any) -> Metric:
         return metric
     found = _named(metric) if isinstance(metric, str) else None
     if found is None:
-        known = ", ".join(map(repr, sorted((*Metric.registry, "f1_macro", "top_5_accuracy"))))
+        known = ", ".join(map(repr, sorted((*NAMES, "f1_macro", "top_5_accuracy"))))
         got = repr(metric) if isinstance(metric, str) else describe(metric)
         error = ValueError if isinstance(metric, str) else TypeError
         raise error(f"a metric must be one of {known}, of nf.metrics, or a function of targets and outputs, got {got}")
@@ -54,11 +70,12 @@ def _named(name: str) -> Metric | None:
     """Return the metric of this name, or None."""
     if top := _TOP_K.fullmatch(name):
         return TopKAccuracy(int(top[1]))
-    for end, average in _AVERAGES.items():
-        kind = Metric.registry.get(name.removesuffix(end), object)
-        if name.endswith(end) and issubclass(kind, ByClass):
-            return kind(average=average) if average in (*kind.averages, None) else None
-    return Metric.registry[name]() if name in Metric.registry else None
+    stem = next((stem for stem in NAMES if name == stem or name.startswith(f"{stem}_")), None)
+    if stem is None:
+        return None
+    import_module(f"nnfast.metrics.{MODULES[stem]}")
+    kind: type[Metric] = Metric.registry[stem]
+    return kind.named(name.removeprefix(stem))
 
 
 def resolve_metrics(metrics: Sequence[Any]) -> tuple[Metric, ...]:

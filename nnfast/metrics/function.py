@@ -9,7 +9,7 @@ import numpy as np
 
 from nnfast._description import Field
 from nnfast._validation import choose, describe
-from nnfast.metrics.base import DIRECTIONS, Metric
+from nnfast.metrics.base import DIRECTIONS, Metric, as_number
 
 
 def _function(name: str, value: Any) -> Callable[..., Any]:
@@ -96,12 +96,3 @@ class FunctionMetric(Metric):
         """Call the function."""
         options = {} if sample_weight is None else {"sample_weight": sample_weight}
         return as_number(self.name, self.function(targets, outputs, **options))
-
-
-def as_number(what: str, value: Any) -> float:
-    """Return what a function returned as a float; TypeError if it is not a real number."""
-    if not isinstance(value, (int, float, np.number, np.bool_, np.ndarray)) or np.asarray(value).ndim:
-        raise TypeError(f"{what} must return a number, got {describe(value)}")
-    if np.asarray(value).dtype.kind not in "iufb":
-        raise TypeError(f"{what} must return a real number, got {describe(value)}")
-    return float(value)
