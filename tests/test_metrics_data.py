@@ -207,6 +207,21 @@ def test_classes_that_do_not_occur():
     assert list(found.values()) == pytest.approx([1, 0.5, nan, nan, (2 + 0.5) / 3], nan_ok=True)
 
 
+def test_labels_that_do_not_occur():
+    """They count as 0, unlike classes that do not occur: they are asked about in each row."""
+    rows, answers = [[0.9, 0.8, 0.1], [0.2, 0.7, 0.1]], [[1, 1, 0], [0, 1, 0]]
+    for name in ("precision", "recall", "f1"):
+        assert value_of(name, LABELS, rows, answers) == 2 / 3
+        assert value_of(f"{name}_weighted", LABELS, rows, answers) == 1
+        assert value_of(f"{name}_weighted", LABELS, rows, np.zeros((2, 3))) == 0
+
+
+def test_areas_of_both_classes_are_the_same():
+    p, y = [[0.9], [0.1], [0.2], [0.95]], [1, 0, 0, 0]
+    assert list(values_of(["roc_auc_by_class"], BINARY, p, y).values()) == [2 / 3, 2 / 3]
+    assert list(values_of(["roc_auc", "roc_auc_macro"], BINARY, p, y).values()) == [2 / 3, 2 / 3]
+
+
 def test_two_classes_of_which_one_does_not_occur():
     for name in ("precision", "recall", "f1"):
         assert value_of(name, BINARY, [[0.1], [0.2]], [0, 0]) == 0
@@ -562,12 +577,14 @@ def test_functions():
 
 
 def test_weights_that_a_function_does_not_take():
-    for kind in (worst, metrics.FunctionMetric(lambda t, o, /, sample_weights=None: 0, name="worst")):
+    others = (lambda t, o, sample_weights=None: 0, lambda t, o, sample_weight=None, /: 0)  # by position only
+    for kind in (worst, *(metrics.FunctionMetric(function, name="worst") for function in others)):
         with pytest.raises(
             ValueError,
             match="^metric 'worst' cannot weight rows, but sample_weight is given: define .* parameter sample_w",
         ):
             value_of(kind, LINEAR, [[2.0], [3.0]], [1.0, 5.0], [3, 1])
+    assert metrics.FunctionMetric(max).takes_weights  # it has no signature: a call will tell
     taking = metrics.FunctionMetric(lambda t, o, **options: options["sample_weight"].sum(), name="taking")
     assert value_of(taking, LINEAR, [[2.0], [3.0]], [1.0, 5.0], [3, 1]) == 4
 
