@@ -30,7 +30,7 @@ from nnfast.files import npz
 from nnfast.gradients.network import INPUT, chosen_names, slopes
 from nnfast.layers import Dense, Layer, walk
 from nnfast.losses import Loss
-from nnfast.metrics import ACCURACY, Metric, MetricSet
+from nnfast.metrics import ACCURACY, Metric, MetricLike, MetricSet
 from nnfast.optimizers import Optimizer, rate_at, resolve_optimizer
 
 if TYPE_CHECKING:
@@ -409,7 +409,7 @@ class Sequential:
         y: ArrayLike,
         /,
         *,
-        metrics: Sequence[str | Metric] | None = None,
+        metrics: Sequence[MetricLike] | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> dict[str, float]:
         """Compute the loss and metrics over a data set, in one pass.
@@ -418,15 +418,21 @@ class Sequential:
         ----------
         x, y, sample_weight : array_like
             As for `loss`.
-        metrics : sequence of str or Metric, optional
-            ``"accuracy"``, ``"subset_accuracy"``, ``"top_5_accuracy"`` (with any number), ``"mean_absolute_error"``, or
-            objects of `nnfast.metrics`. By default the accuracy, if the outputs and targets are those of a
-            classification.
+        metrics : sequence of str, Metric or callable, optional
+            By name, as objects of `nnfast.metrics`, or as functions of targets and outputs (see
+            `nnfast.metrics.FunctionMetric`). By default the accuracy, if the outputs and targets are those of a
+            classification. The names are:
+
+            - of classes or binary outputs ``"accuracy"``, ``"balanced_accuracy"``, ``"precision"``, ``"recall"``,
+              ``"f1"``, ``"roc_auc"`` and ``"log_loss"``, where ``"f1_macro"`` and others say how classes are averaged
+              (see `nnfast.metrics.Precision`), and ``"f1_by_class"`` is one value for each;
+            - of classes ``"top_5_accuracy"`` (with any number); of several binary outputs ``"subset_accuracy"``;
+            - of estimates ``"mean_absolute_error"``, ``"mean_squared_error"``, ``"root_mean_squared_error"``, ``"r2"``.
 
         Returns
         -------
         dict
-            ``"loss"``, and the metrics by name.
+            ``"loss"``, and the metrics by name; of a metric by class, ``"f1_class_0"`` and so on.
 
         Raises
         ------
@@ -451,7 +457,7 @@ class Sequential:
         network = self._network
         rows, targets = network.data(x, y)
         weights = as_weights(sample_weight, len(rows))
-        chosen = MetricSet.chosen(metrics, network.output_loss, targets)
+        chosen = MetricSet.chosen(metrics, network.output_loss, targets, weighted=weights is not None)
         network.warn_of_one_hot(targets, chosen)
         return network.evaluate(rows, targets, weights, chosen)
 
