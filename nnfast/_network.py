@@ -456,7 +456,7 @@ class Network:
             targets = targets if chosen is None else targets[chosen]
             given = targets if targets.ndim == 1 else targets.reshape(outputs.shape)
             values |= metrics.computed(outputs, given, weights)
-        return {"loss": loss, **{metric.name: values[metric.name] for metric in metrics.metrics}}
+        return {"loss": loss, **{name: values[name] for name in metrics.directions}}
 
     def _outputs(self, rows: np.ndarray, chosen: np.ndarray | None) -> np.ndarray:
         """Return the outputs for all rows, or for those with the numbers in `chosen`, a block of which is copied."""

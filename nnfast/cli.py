@@ -419,7 +419,8 @@ def _draw(history: nnfast.History, path: str) -> None:
     from matplotlib.figure import Figure  # without pyplot: no window, whatever the backend
 
     figure = Figure(figsize=(7.4, 3.4), dpi=150, layout="constrained")
-    history.plot(axes=figure.subplots(1, 2))
+    by_epoch = "accuracy" if "accuracy" in history else "loss"
+    history.plot(figure.subplots(1, 2), quantities=["step_loss", by_epoch])
     with replacing(path) as file:
         figure.savefig(file, format=os.path.splitext(path)[1][1:].lower())
 

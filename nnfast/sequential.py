@@ -30,7 +30,7 @@ from nnfast.files import npz
 from nnfast.gradients.network import INPUT, chosen_names, slopes
 from nnfast.layers import Dense, Layer, walk
 from nnfast.losses import Loss
-from nnfast.metrics import ACCURACY, Metric, MetricSet
+from nnfast.metrics import ACCURACY, Metric, MetricLike, MetricSet
 from nnfast.optimizers import Optimizer, rate_at, resolve_optimizer
 
 if TYPE_CHECKING:
@@ -409,7 +409,7 @@ class Sequential:
         y: ArrayLike,
         /,
         *,
-        metrics: Sequence[str | Metric] | None = None,
+        metrics: Sequence[MetricLike] | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> dict[str, float]:
         """Compute the loss and metrics over a data set, in one pass.
@@ -418,15 +418,21 @@ class Sequential:
         ----------
         x, y, sample_weight : array_like
             As for `loss`.
-        metrics : sequence of str or Metric, optional
-            ``"accuracy"``, ``"subset_accuracy"``, ``"top_5_accuracy"`` (with any number), ``"mean_absolute_error"``, or
-            objects of `nnfast.metrics`. By default the accuracy, if the outputs and targets are those of a
-            classification.
+        metrics : sequence of str, Metric or callable, optional
+            By name, as objects of `nnfast.metrics`, or as functions of targets and outputs (see
+            `nnfast.metrics.FunctionMetric`). By default the accuracy, if the outputs and targets are those of a
+            classification. The names are:
+
+            - of classes or binary outputs ``"accuracy"``, ``"balanced_accuracy"``, ``"precision"``, ``"recall"``,
+              ``"f1"``, ``"roc_auc"`` and ``"log_loss"``, where ``"f1_macro"`` and others say how classes are averaged
+              (see `nnfast.metrics.Precision`), and ``"f1_by_class"`` is one value for each;
+            - of classes ``"top_5_accuracy"`` (with any number); of several binary outputs ``"subset_accuracy"``;
+            - of estimates ``"mean_absolute_error"``, ``"mean_squared_error"``, ``"root_mean_squared_error"``, ``"r2"``.
 
         Returns
         -------
         dict
-            ``"loss"``, and the metrics by name.
+            ``"loss"``, and the metrics by name; of a metric by class, ``"f1_class_0"`` and so on.
 
         Raises
         ------
@@ -451,7 +457,7 @@ class Sequential:
         network = self._network
         rows, targets = network.data(x, y)
         weights = as_weights(sample_weight, len(rows))
-        chosen = MetricSet.chosen(metrics, network.output_loss, targets)
+        chosen = MetricSet.chosen(metrics, network.output_loss, targets, weighted=weights is not None)
         network.warn_of_one_hot(targets, chosen)
         return network.evaluate(rows, targets, weights, chosen)
 
@@ -1155,6 +1161,14 @@ class Sequential:
         print(self._summary())
 
     def _summary(self) -> str:
+        heading, rows = self._described()
+        columns = [max(len(row[i]) for row in rows) for i in range(4)]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, columns, strict=True)).rstrip() for row in rows]
+        lines.insert(1, "  ".join("-" * w for w in columns))
+        return "\n".join([heading, *lines])
+
+    def _described(self) -> tuple[str, list[tuple[str, str, str, str]]]:
+        """Return a line on the network, and a table of its layers with a header."""
         network = self._network
         flow = network.input_shape
         rows = [("layer", "activation", "output", "parameters")]
@@ -1164,12 +1178,15 @@ class Sequential:
             indent = "  " * path.count(".")
             activation = layer.function.name if isinstance(layer, Dense) else ""
             rows.append((indent + layer.label, activation, f"(n, {', '.join(map(str, flow or '?'))})", count))
-        columns = [max(len(row[i]) for row in rows) for i in range(4)]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, columns, strict=True)).rstrip() for row in rows]
-        lines.insert(1, "  ".join("-" * w for w in columns))
         shape = "not known yet" if network.input_shape is None else f"(n, {', '.join(map(str, network.input_shape))})"
         total = "" if network.program is None else f", {self.n_parameters:,} parameters"
-        return "\n".join([f"input {shape}, loss {self._loss_text}, {network.dtype}{total}", *lines])
+        return f"input {shape}, loss {self._loss_text}, {network.dtype}{total}", rows
+
+    def _repr_html_(self) -> str:
+        from nnfast._html import network_html
+
+        heading, (header, *rows) = self._described()
+        return network_html(heading, header, rows)
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))

@@ -709,7 +709,7 @@ BAD = {
     },
     r"networks\[0\]: validation_data: ": {"validation_data": (X[:, :3], LABELS)},
     r"networks\[0\]: validation_data must be \(x, y\)": {"validation_data": X},
-    r"networks\[0\]: a metric must be one of": {"metrics": ["precision"]},
+    r"networks\[0\]: a metric must be one of": {"metrics": ["precise"]},
     r"networks\[0\]: callbacks must be callable": {"callbacks": ["stop"]},
     r"networks\[0\]: verbose must be 0 or 1": {"verbose": 2},
     r"networks\[1\]: BatchNorm needs at least two rows": {1: random_net, "rows": [None, [7], [3]]},

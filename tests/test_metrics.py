@@ -197,7 +197,7 @@ SHARES = np.array([[0.2, 0.5, 0.3], [0.1, 0.8, 0.1]])
 CLASSES = np.array([1, 1])
 
 
-KINDS = (metrics.Accuracy, metrics.SubsetAccuracy, metrics.TopKAccuracy, metrics.MeanAbsoluteError)
+KINDS = (metrics.Accuracy, metrics.SubsetAccuracy, metrics.TopKAccuracy, metrics.MeanAbsoluteError)  # of the engine
 
 
 def at(activation, loss=None, n_out=3):
@@ -212,8 +212,6 @@ def test_names_and_directions():
         ("top_5_accuracy", "higher"),
         ("mean_absolute_error", "lower"),
     ]
-    assert set(metrics.__all__) == {"Metric", *(kind.__name__ for kind in KINDS)}
-    assert set(metrics.Metric.registry.values()) == set(KINDS) - {metrics.TopKAccuracy}
 
 
 def test_metrics_are_resolved_by_name():
@@ -233,7 +231,7 @@ def test_metrics_are_resolved_by_name():
         (
             "acc",
             ValueError,
-            "a metric must be one of 'accuracy', 'mean_absolute_error', .* or of nf.metrics, got 'acc'",
+            "a metric must be one of 'accuracy', .* 'top_5_accuracy', of nf.metrics, or a function of .*, got 'acc'",
         ),
         ("top_0_accuracy", ValueError, "got 'top_0_accuracy'"),
         ("top_k_accuracy", ValueError, "got 'top_k_accuracy'"),

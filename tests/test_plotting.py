@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from itertools import pairwise
 
 import matplotlib
 
@@ -11,6 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from contrast import contrast
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.figure import Figure
 
@@ -18,15 +21,20 @@ import nnfast as nf
 from nnfast import functions
 from nnfast.perceptron import AND, NAND, OR, XOR, Perceptron
 from nnfast.plotting import (
-    TITLE_WIDTH,
+    plot_activation_histograms,
     plot_activations,
+    plot_confusion_matrix,
     plot_decision_boundary,
     plot_descent,
     plot_gradient_field,
+    plot_gradient_histograms,
     plot_gradient_report,
     plot_history,
     plot_schedule,
+    plot_weight_histograms,
+    plot_worst_mistakes,
 )
+from nnfast.plotting.panels import TITLE_WIDTH
 
 CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 CENTRES = np.array([[0.0, 0.0], [3.0, 1.0], [1.0, 4.0]])
@@ -293,43 +301,102 @@ def curves_of(ax):
 
 
 class TestHistory:
-    def test_loss_over_iterations_and_accuracy_over_epochs(self):
+    def test_all_that_was_recorded(self):
         history = History(
             [3, 2, 1, 0.5], loss=[2.5, 0.75], accuracy=[0.5, 0.75], val_loss=[1.5, 1.0], val_accuracy=[0.25, 0.5]
         )
-        by_step, by_epoch = plot_history(history)
+        by_step, loss, accuracy = plot_history(history)
         np.testing.assert_array_equal(curves_of(by_step)["mini-batch"], [[1, 2, 3, 4], [3, 2, 1, 0.5]])
-        assert list(curves_of(by_epoch)) == ["training", "validation"]
-        np.testing.assert_array_equal(curves_of(by_epoch)["training"], [[1, 2], [0.5, 0.75]])
-        np.testing.assert_array_equal(curves_of(by_epoch)["validation"], [[1, 2], [0.25, 0.5]])
-        assert (by_step.get_xlabel(), by_step.get_ylabel()) == ("iteration", "loss")
-        assert (by_epoch.get_xlabel(), by_epoch.get_ylabel()) == ("epoch", "accuracy")
-        assert legend_of(by_epoch) == ["training", "validation"]
-
-    def test_without_accuracy_loss_over_epochs(self):
-        _, by_epoch = plot_history(History([3, 2], loss=[3, 2], val_loss=[4, 3]))
-        np.testing.assert_array_equal(curves_of(by_epoch)["training"], [[1, 2], [3, 2]])
-        np.testing.assert_array_equal(curves_of(by_epoch)["validation"], [[1, 2], [4, 3]])
-        assert by_epoch.get_ylabel() == "loss"
+        for ax, training, validation in ((loss, [2.5, 0.75], [1.5, 1.0]), (accuracy, [0.5, 0.75], [0.25, 0.5])):
+            assert list(curves_of(ax)) == legend_of(ax) == ["training", "validation"]
+            np.testing.assert_array_equal(curves_of(ax)["training"], [[1, 2], training])
+            np.testing.assert_array_equal(curves_of(ax)["validation"], [[1, 2], validation])
+        assert [ax.get_title() for ax in (by_step, loss)] == ["loss over steps", "loss over epochs"]
+        assert (by_step.get_xlabel(), by_step.get_ylabel()) == ("step", "loss")
+        assert (loss.get_xlabel(), loss.get_ylabel()) == ("epoch", "loss")
+        assert (accuracy.get_xlabel(), accuracy.get_ylabel()) == ("epoch", "accuracy")
 
     def test_without_validation(self):
-        _, by_epoch = plot_history(History([3, 2], loss=[3, 2], accuracy=[0.5, 0.75]))
-        assert list(curves_of(by_epoch)) == ["training"]
+        _, loss = plot_history(History([3, 2], loss=[3, 2]))
+        assert list(curves_of(loss)) == ["training"]
+
+    def test_a_metric_on_the_validation_data_alone(self):
+        *_, own = plot_history(History([3, 2], loss=[3, 2], val_loss=[3, 2], val_own=[5, 6]))
+        assert list(curves_of(own)) == ["validation"]
+        assert own.get_title() == "own over epochs"
 
     def test_one_epoch_is_a_visible_point(self):
-        _, by_epoch = plot_history(History([3, 2], loss=[2.5], accuracy=[0.5]))
-        (line,) = by_epoch.lines
+        _, _, accuracy = plot_history(History([3, 2], loss=[2.5], accuracy=[0.5]))
+        (line,) = accuracy.lines
         assert line.get_marker() == "o"
         assert line.get_markersize() > 0
-        low, high = by_epoch.get_xlim()
-        assert [tick for tick in by_epoch.get_xticks() if low <= tick <= high] == [1]
+        low, high = accuracy.get_xlim()
+        assert [tick for tick in accuracy.get_xticks() if low <= tick <= high] == [1]
+
+    def test_one_step_is_a_visible_point(self):
+        by_step, _ = plot_history(History([3], loss=[3]))
+        assert by_step.lines[0].get_marker() == "o"
 
     def test_each_metric_has_its_panel(self):
         history = History([3, 2], loss=[3, 2], top_2_accuracy=[0.5, 1.0], **{"$x_1$": [2.0, 1.0], "val_$x_1$": [3, 2]})
         panels = plot_history(history)
-        assert [ax.get_ylabel() for ax in panels] == ["loss", "top 2 accuracy", r"\$x 1\$"]
-        assert [len(ax.lines) for ax in panels] == [1, 1, 2]
+        assert [ax.get_ylabel() for ax in panels] == ["loss", "loss", "top 2 accuracy", r"\$x 1\$"]
+        assert [len(ax.lines) for ax in panels] == [1, 1, 1, 2]
         panels[0].figure.canvas.draw()  # a name is not mathematics
+
+    def test_metrics_of_classes_share_a_panel(self):
+        by_class = {f"{prefix}f1_class_{k}": [k / 10, k / 10] for prefix in ("", "val_") for k in range(10)}
+        history = History([3, 2], loss=[3, 2], accuracy=[0.1, 0.2], **by_class, f1_macro=[0.4, 0.5])
+        panels = plot_history(history)
+        assert [ax.get_ylabel() for ax in panels] == ["loss", "loss", "accuracy", "f1 class", "f1 macro"]
+        shared = panels[3]
+        curves = curves_of(shared)
+        assert len(curves) == 20
+        for k in range(10):
+            np.testing.assert_array_equal(curves[f"{k}, training"][1], k / 10)
+            np.testing.assert_array_equal(curves[f"{k}, validation"][1], k / 10)
+        assert legend_of(shared) == [*map(str, range(10)), "training", "validation"]
+        assert len({tuple(line.get_color()) for line in shared.lines[::2]}) == 10
+        assert [line.get_linestyle() for line in shared.lines] == ["-", "--"] * 10
+
+    def test_a_metric_is_not_hidden_by_those_of_classes(self):
+        history = History([3], loss=[3], f1=[0.5], f1_0=[0.25], f1_1=[0.75])
+        assert [ax.get_ylabel() for ax in plot_history(history)] == ["loss", "loss", "f1", "f1 "]
+
+    def test_a_learning_rate_that_changes_is_drawn(self):
+        history = History([3, 2, 1], loss=[2])
+        history.learning_rate = np.array([0.1, 0.05, 0.05])
+        rate = plot_history(history)[-1]
+        assert (rate.get_title(), rate.get_xlabel()) == ("learning rate over steps", "step")
+        np.testing.assert_array_equal(rate.lines[0].get_data(), [[1, 2, 3], [0.1, 0.05, 0.05]])
+
+    @pytest.mark.parametrize("rates", [[], [0.1], [0.1, 0.1, 0.1]], ids=["L-BFGS", "one step", "constant"])
+    def test_a_learning_rate_that_does_not_change_is_not(self, rates):
+        history = History([3, 2, 1], loss=[2])
+        history.learning_rate = np.array(rates)
+        assert [ax.get_title() for ax in plot_history(history)] == ["loss over steps", "loss over epochs"]
+
+    def test_quantities_are_chosen_by_name(self):
+        history = History([3, 2], loss=[3, 2], accuracy=[0.5, 1], f1_0=[1, 1], f1_1=[1, 1])
+        history.learning_rate = np.full(2, 0.1)
+        panels = plot_history(history, quantities=["f1", "learning_rate", "step_loss"])
+        assert [ax.get_ylabel() for ax in panels] == ["f1", "learning rate", "loss"]
+        assert [ax.get_ylabel() for ax in plot_history(history, quantities="accuracy")] == ["accuracy"]
+
+    @pytest.mark.parametrize(
+        ("quantities", "error", "message"),
+        [
+            ("acc", ValueError, r"quantities must hold names among step_loss, loss, accuracy, got 'acc' \(str\)"),
+            (["loss", 1], ValueError, r"quantities must hold names among .*, got 1 \(int\)"),
+            ("learning_rate", ValueError, "quantities must hold names among"),  # none was recorded
+            ([], ValueError, "quantities must hold at least one of step_loss, loss, accuracy, got none"),
+            (1, TypeError, r"quantities must be a sequence of names, got 1 \(int\)"),
+        ],
+    )
+    def test_quantities_that_were_not_recorded(self, quantities, error, message):
+        with pytest.raises(error, match=message):
+            plot_history(History([3], loss=[3], accuracy=[1]), quantities=quantities)
+        assert plt.get_fignums() == []
 
     def test_a_long_curve_has_its_running_mean(self):
         losses = np.arange(1000.0)
@@ -359,14 +426,96 @@ class TestHistory:
         assert list(plot_history(History([1.0], loss=[1.0]), axes=given)) == list(given)
         assert plt.get_fignums() == []
 
-    @pytest.mark.parametrize("history", [None, [1.0, 0.5], {"loss": [1.0]}])
-    def test_bad_history(self, history):
-        with pytest.raises(TypeError, match=r"history must be what Sequential.fit returns, got "):
+    @pytest.mark.parametrize(
+        ("history", "error", "message"),
+        [
+            (None, TypeError, r"history must be what Sequential.fit returns, or several of these, got None"),
+            ("adam", TypeError, r"history must be what Sequential.fit returns, or several of these, got 'adam'"),
+            ([1.0, 0.5], TypeError, r"history\[0\] must be what Sequential.fit returns, got 1.0 \(float\)"),
+            (
+                {"loss": [1.0]},
+                TypeError,
+                r"history\['loss'\] must be what Sequential.fit returns, got",
+            ),
+            ({}, ValueError, "history must hold at least one History, got none"),
+            ([], ValueError, "history must hold at least one History, got none"),
+        ],
+    )
+    def test_bad_history(self, history, error, message):
+        with pytest.raises(error, match=message):
             plot_history(history)
+        assert plt.get_fignums() == []
 
     def test_wrong_number_of_axes(self, ax):
         with pytest.raises(ValueError, match="axes must hold 2 axes, got 1"):
             plot_history(History([1.0], loss=[1.0]), axes=ax)
+
+
+class TestSeveralHistories:
+    @pytest.fixture
+    def runs(self):
+        adam = History([3, 2], loss=[3, 2], accuracy=[0.5, 1], val_accuracy=[0.25, 0.5])
+        sgd = History([4, 3, 2], loss=[4, 3, 2], own_1=[5, 5, 5], own_2=[6, 6, 6])
+        return {"adam": adam, "_sgd $": sgd}
+
+    def test_runs_share_the_panel_of_a_quantity(self, runs):
+        panels = plot_history(runs)
+        assert [ax.get_ylabel() for ax in panels] == ["loss", "loss", "accuracy", "own 1", "own 2"]
+        np.testing.assert_array_equal(panels[0].lines[0].get_data(), [[1, 2], [3, 2]])
+        np.testing.assert_array_equal(panels[0].lines[1].get_data(), [[1, 2, 3], [4, 3, 2]])
+        np.testing.assert_array_equal(panels[1].lines[1].get_data(), [[1, 2, 3], [4, 3, 2]])
+        assert legend_of(panels[0]) == legend_of(panels[1]) == ["adam", r" _sgd \$"]
+        assert legend_of(panels[2]) == ["adam", r" _sgd \$", "training", "validation"]
+        panels[0].figure.canvas.draw()
+
+    def test_a_run_has_one_colour_in_all_panels(self, runs):
+        loss, accuracy, own = plot_history(runs, quantities=["loss", "accuracy", "own_1"])
+        colors = [line.get_color() for line in loss.lines]
+        assert len(set(colors)) == 2
+        assert {line.get_color() for line in accuracy.lines} == {colors[0]}
+        assert [line.get_color() for line in own.lines] == [colors[1]]
+        assert [line.get_linestyle() for line in accuracy.lines] == ["-", "--"]
+
+    def test_long_curves_are_their_running_means(self):
+        long = History(np.arange(1000.0), loss=[1.0])
+        (ax,) = plot_history({"a": long, "b": long}, quantities="step_loss")
+        assert [len(line.get_xdata()) for line in ax.lines] == [981, 981]
+        assert ax.get_ylabel() == "loss, running mean"
+
+    def test_a_list_is_numbered(self, runs):
+        (ax,) = plot_history(list(runs.values()), quantities="loss")
+        assert legend_of(ax) == ["run 1", "run 2"]
+
+    def test_one_named_run_keeps_its_name(self, runs):
+        (ax,) = plot_history({"adam": runs["adam"]}, quantities="loss")
+        assert legend_of(ax) == ["adam"]
+
+    @pytest.mark.parametrize("n", [5, 6, 12])
+    def test_the_legend_of_many_runs_is_beside_the_last_panel(self, runs, n):
+        panels = plot_history([runs["adam"]] * n)
+        names = [f"run {i + 1}" for i in range(n)]
+        first, *_, accuracy = panels
+        assert legend_of(accuracy) == [*names, "training", "validation"]
+        first.figure.canvas.draw()
+        beside = accuracy.get_legend().get_window_extent().x0 > accuracy.get_window_extent().x1
+        assert accuracy.get_legend().get_window_extent().x1 <= accuracy.figure.bbox.x1
+        assert beside == (n > 5)
+        if n > 5:
+            assert first.get_legend() is None
+        else:
+            assert legend_of(first) == names
+
+    def test_of_very_many_runs_the_legend_names_the_ends(self, runs):
+        (ax,) = plot_history([runs["adam"]] * 50, quantities="loss")
+        assert len({tuple(line.get_color()) for line in ax.lines}) == 50
+        assert legend_of(ax) == ["run 1", "...", "run 50"]
+
+    def test_rates_are_drawn_if_one_of_them_changes(self, runs):
+        runs["adam"].learning_rate = np.array([0.1, 0.1])
+        assert plot_history(runs)[-1].get_title() == "own 2 over epochs"
+        runs["_sgd $"].learning_rate = np.array([0.1, 0.1, 0.05])
+        rates = plot_history(runs)[-1]
+        assert [line.get_ydata().tolist() for line in rates.lines] == [[0.1, 0.1], [0.1, 0.1, 0.05]]
 
 
 class TestSchedule:
@@ -405,6 +554,439 @@ class TestSchedule:
             plot_schedule(nf.schedules.OneCycle(0.1, steps=50), 50, axes=ax)
 
 
+class TestLayerHistograms:
+    """Bars are shares of values, one panel for each layer."""
+
+    @pytest.fixture
+    def net(self):
+        layers = [
+            nf.Rescaling(0.5),
+            nf.Dense(6, "relu"),
+            nf.Dropout(0.5),
+            nf.Reshape((2, 3)),
+            nf.Flatten(),
+            nf.Residual([nf.LayerNorm(), nf.Dense(6, use_bias=False)]),
+            nf.BatchNorm(),
+            nf.Dense(3, "softmax"),
+        ]
+        net = nf.Sequential(layers, input_shape=4, seed=0)
+        net.statistics["mean2"] = np.linspace(-1, 1, 6)
+        return net
+
+    X = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+
+    def check(self, ax, arrays, bins=30):
+        """Compare the bars of a panel with NumPy's histogram."""
+        drawn = [(patch.get_data().values, patch.get_data().edges) for patch in ax.patches if patch.get_fill()]
+        assert len(drawn) == len(arrays)
+        limits = min(a.min() for a in arrays), max(a.max() for a in arrays)
+        for (shares, edges), array in zip(drawn, arrays, strict=True):
+            assert len(shares) == bins
+            counts, expected = np.histogram(array, bins, limits)
+            np.testing.assert_allclose(edges, expected, rtol=1e-6, atol=1e-7)
+            np.testing.assert_allclose(np.sum(shares), 1)
+            assert np.abs(np.cumsum(shares) - np.cumsum(counts) / array.size).max() <= 2 / array.size  # at edges
+
+    def test_activations_are_the_outputs_of_each_layer(self, net):
+        panels = plot_activation_histograms(net, self.X)
+        assert [ax.get_title() for ax in panels] == [
+            "0: Rescaling(0.5)", "1: Dense(6), relu", "5: Residual", "6: BatchNorm()", "7: Dense(3), softmax",
+        ]  # fmt: skip
+        first = self.X / 2
+        second = np.maximum(first @ net.params["W1"] + net.params["b1"], 0)
+        for ax, expected in ((panels[0], first), (panels[1], second), (panels[-1], net.predict(self.X))):
+            self.check(ax, [expected])
+            assert ax.get_xlabel() == f"mean {expected.mean(dtype=float):.2g}, std {expected.std(dtype=float):.2g}"
+
+    def test_parameters_by_layer(self, net):
+        net.params["b1"] = [1, 2, 3, 4, 5, 6]
+        panels = plot_weight_histograms(net, bins=7)
+        titles = ["1: Dense(6), relu", "5.0: LayerNorm()", "5.1: Dense(6), identity", "6: BatchNorm()"]
+        assert [ax.get_title() for ax in panels] == [*titles, "7: Dense(3), softmax"]
+        self.check(panels[0], [net.params["W1"], net.params["b1"]], 7)
+        self.check(panels[2], [net.params["W2"]], 7)
+        assert legend_of(panels[0]) == ["W1", "b1"]
+        assert panels[2].get_legend() is None
+        assert panels[0].get_xlabel().splitlines()[1] == "b1: mean 3.5, std 1.7"
+
+    @pytest.mark.parametrize("training", [False, True])
+    def test_gradients_by_layer(self, net, training):
+        y = np.arange(50) % 3
+        panels = plot_gradient_histograms(net, self.X, y, training=training)
+        gradient = net.gradient(self.X, y, training=training)
+        assert len(panels) == 5
+        self.check(panels[0], [gradient["W1"], gradient["b1"]])
+        self.check(panels[-1], [gradient["W3"], gradient["b3"]])
+
+    def test_limits_are_the_same_in_each_panel_and_what_is_outside_is_told(self, net):
+        net.params["W2"] = np.where(np.arange(36).reshape(6, 6) < 9, 5.0, 0.5)
+        panels = plot_weight_histograms(net, limits=(-1, 1), bins=4)
+        for ax in panels:
+            np.testing.assert_allclose(ax.patches[0].get_data().edges, [-1, -0.5, 0, 0.5, 1])
+        np.testing.assert_allclose(panels[2].patches[0].get_data().values, [0, 0, 0, 0.75])
+        assert panels[2].get_xlabel().endswith("25.0% outside")
+        assert "outside" not in panels[1].get_xlabel()
+
+    def test_values_that_are_not_finite_are_told(self, net):
+        net.params["W2"] = np.where(np.arange(36).reshape(6, 6) < 9, np.nan, 0.5)
+        net.params["W3"] = np.full((6, 3), np.inf)
+        net.params["b3"] = np.nan * np.ones(3)
+        panels = plot_weight_histograms(net)
+        assert panels[2].get_xlabel() == "W2: mean 0.5, std 0, 9 not finite"
+        assert panels[4].get_xlabel() == "W3: not finite\nb3: not finite"
+        panels[0].figure.canvas.draw()
+
+    @pytest.mark.parametrize("value", [0.0, 3e20, -1e-30])
+    def test_a_single_value_has_a_bar_in_the_middle(self, value):
+        net = nf.Sequential([nf.Dense(3, use_bias=False)], input_shape=2, seed=0)
+        net.params["W1"] = np.full((2, 3), value)
+        (ax,) = plot_weight_histograms(net, bins=3)
+        shares, edges, _ = ax.patches[0].get_data()
+        np.testing.assert_array_equal(shares, [0, 1, 0])
+        assert edges[1] < np.float32(value) < edges[2]
+
+    def test_panels_do_not_overlap(self):
+        for n in (2, 5, 12):
+            net = nf.Sequential([nf.Dense(50, nf.activations.LeakyReLU(0.25)) for _ in range(n)], input_shape=4, seed=0)
+            panels = plot_weight_histograms(net)
+            figure = panels[0].figure
+            figure.canvas.draw()
+            boxes = [ax.get_tightbbox() for ax in panels]
+            for i, box in enumerate(boxes):
+                assert inside(figure, box)
+                assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+
+    def test_networks_that_do_not_fit(self, net):
+        for draw in (plot_weight_histograms, lambda net: plot_activation_histograms(net, self.X)):
+            with pytest.raises(TypeError, match=r"net must be a Sequential, got \[1\] \(list\)"):
+                draw([1])
+            with pytest.raises(RuntimeError, match="input shape of the network is not known yet"):
+                draw(nf.Sequential([nf.Dense(2)]))
+        with pytest.raises(ValueError, match="net must have parameters"):
+            plot_weight_histograms(nf.Sequential([nf.Dropout(0.5)], input_shape=2))
+        assert plt.get_fignums() == []
+
+    @pytest.mark.parametrize(
+        ("x", "options", "error", "message"),
+        [
+            (np.zeros((2, 5)), {}, ValueError, r"x must have shape \(n, 4\), got \(2, 5\)"),
+            (np.zeros((0, 4)), {}, ValueError, r"x must have at least one row, got shape \(0, 4\)"),
+            (None, {"bins": 0}, ValueError, "bins must be at least 1, got 0"),
+            (None, {"bins": 2.5}, TypeError, "bins must be an integer, got 2.5"),
+            (None, {"limits": (1, 0)}, ValueError, r"limits must be \(low, high\) with low < high, got \(1.0, 0.0\)"),
+            (None, {"limits": 1}, ValueError, r"limits must have shape \(2,\), got \(\)"),
+            (None, {"limits": (0, np.inf)}, ValueError, "limits must be finite"),
+            (None, {"axes": [None]}, ValueError, "axes must hold 5 axes, got 1"),
+        ],
+    )
+    def test_bad_arguments(self, net, x, options, error, message):
+        with pytest.raises(error, match=message):
+            plot_activation_histograms(net, self.X if x is None else x, **options)
+        assert plt.get_fignums() == []
+
+
+class TestConfusionMatrix:
+    def test_counts_of_a_network(self, ax):
+        x, y = nf.datasets.load_digits()
+        net = nf.Sequential([nf.Dense(10, "softmax")], input_shape=64, seed=0)
+        net.fit(x, y, epochs=2, verbose=0)
+        assert plot_confusion_matrix(net, x, y, ax=ax) is ax
+        predicted = net.predict_class(x)
+        expected = [[np.count_nonzero((y == i) & (predicted == j)) for j in range(10)] for i in range(10)]
+        np.testing.assert_array_equal(ax.images[0].get_array(), expected)
+        assert [text.get_text() for text in ax.texts] == [f"{count:,}" for row in expected for count in row]
+        right = np.trace(expected)
+        assert ax.get_title() == f"{right:,} of 1,797 right ({right / 1797:.1%})"
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted class", "true class")
+
+    X = np.zeros((6, 1))
+    Y = np.array([0, 0, 0, 1, 1, 3])
+    PREDICTED = np.array([0, 0, 1, 1, 3, 3])
+
+    @pytest.mark.parametrize(
+        ("normalize", "expected"),
+        [
+            (None, [[2, 1, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1]]),
+            ("true", [[2 / 3, 1 / 3, 0, 0], [0, 1 / 2, 0, 1 / 2], [0, 0, 0, 0], [0, 0, 0, 1]]),
+            ("pred", [[1, 1 / 2, 0, 0], [0, 1 / 2, 0, 1 / 2], [0, 0, 0, 0], [0, 0, 0, 1 / 2]]),
+            ("all", [[2 / 6, 1 / 6, 0, 0], [0, 1 / 6, 0, 1 / 6], [0, 0, 0, 0], [0, 0, 0, 1 / 6]]),
+        ],
+    )
+    def test_by_hand(self, normalize, expected, ax):
+        plot_confusion_matrix(lambda x: self.PREDICTED, self.X, self.Y, normalize=normalize, ax=ax)
+        np.testing.assert_allclose(ax.images[0].get_array(), expected)
+        shown = [text.get_text() for text in ax.texts]
+        assert shown == [f"{value:.2f}" if normalize else str(value) for row in expected for value in row]
+        assert ax.get_title() == "4 of 6 right (66.7%)"
+
+    @pytest.mark.parametrize("normalize", [None, "true", "pred", "all"])
+    def test_equal_to_scikit_learn(self, normalize, ax):
+        metrics = pytest.importorskip("sklearn.metrics")
+        generator = np.random.default_rng(0)
+        y, predicted = generator.integers(0, 7, (2, 300))
+        plot_confusion_matrix(lambda x: predicted, np.zeros((300, 1)), y, normalize=normalize, ax=ax)
+        expected = metrics.confusion_matrix(y, predicted, normalize=normalize)
+        np.testing.assert_allclose(ax.images[0].get_array(), expected)
+
+    def test_classes_that_neither_occur_nor_are_predicted_are_shown(self, ax):
+        net = nf.Sequential([nf.Dense(5, "softmax", initializer=0.0)], input_shape=1, seed=0)
+        plot_confusion_matrix(net, [[1.0], [2.0]], [0, 1], ax=ax)
+        assert ax.images[0].get_array().shape == (5, 5)
+
+    def test_targets_as_rows_and_as_a_column(self, ax):
+        plot_confusion_matrix(lambda x: self.PREDICTED, self.X, np.eye(4)[self.Y], ax=ax)
+        rows = ax.images[0].get_array()
+        plot_confusion_matrix(lambda x: self.PREDICTED, self.X, self.Y[:, None], ax=ax)
+        np.testing.assert_array_equal(ax.images[1].get_array(), rows)
+        np.testing.assert_array_equal(rows, [[2, 1, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1]])
+
+    def test_binary_outputs_and_margins(self, ax):
+        x = [[-1.0], [2.0], [3.0]]
+        sigmoid = nf.Sequential([nf.Dense(1, "sigmoid", initializer=[[1.0]])], input_shape=1, seed=0)
+        plot_confusion_matrix(sigmoid, x, [0, 0, 1], ax=ax)
+        hinge = nf.Sequential([nf.Dense(1, initializer=[[1.0]])], input_shape=1, loss="hinge", seed=0)
+        plot_confusion_matrix(hinge, x, [-1, -1, 1], ax=ax)
+        for image in ax.images:
+            np.testing.assert_array_equal(image.get_array(), [[1, 1], [0, 1]])
+
+    def test_names(self, ax):
+        plot_confusion_matrix(lambda x: self.PREDICTED, self.X, self.Y, names=["a", "_b", "$c", "d"], ax=ax)
+        labels = ["a", " _b", r"\$c", "d"]
+        assert [text.get_text() for text in ax.get_xticklabels()] == labels
+        assert [text.get_text() for text in ax.get_yticklabels()] == labels
+        ax.figure.canvas.draw()
+
+    def test_long_names_are_upright(self):
+        names = ["a very long name of a class", "b"]
+        y = np.array([0, 1])
+        wide = plot_confusion_matrix(lambda x: y, y, y, names=["short", "b"])
+        long = plot_confusion_matrix(lambda x: y, y, y, names=names)
+        assert [ax.get_xticklabels()[0].get_rotation() for ax in (wide, long)] == [0, 90]
+
+    @pytest.mark.parametrize("n", [20, 21, 100])
+    def test_many_classes_have_a_scale_rather_than_numbers(self, n):
+        y = np.arange(n)
+        ax = plot_confusion_matrix(lambda x: y, y, y)
+        assert len(ax.texts) == (n * n if n <= 20 else 0)
+        assert len(ax.figure.axes) == (1 if n <= 20 else 2)
+        ax.figure.canvas.draw()
+        for labels in (ax.get_xticklabels(), ax.get_yticklabels()):
+            boxes = [label.get_window_extent() for label in labels]
+            assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+
+    def test_numbers_are_readable_on_their_colour(self, ax):
+        y = np.repeat([0, 1, 1], [1000, 600, 3])
+        predicted = np.repeat([0, 1, 0], [1000, 600, 3])
+        plot_confusion_matrix(lambda x: predicted, y, y, ax=ax)
+        (image,) = ax.images
+        for text, value in zip(ax.texts, np.ravel(image.get_array()), strict=True):
+            paper = image.cmap(image.norm(value))[:3]
+            assert contrast(matplotlib.colors.to_rgb(text.get_color()), paper) > 4.5
+
+    @pytest.mark.parametrize(
+        ("model", "y", "options", "error", "message"),
+        [
+            (None, [0, 1], {}, TypeError, "model must be a network, a perceptron or a function of points, got None"),
+            (lambda x: [[0, 1]], [0, 1], {}, ValueError, r"the result of model must have shape \(n,\), got \(1, 2\)"),
+            (lambda x: [0, -1], [0, 1], {}, ValueError, "the result of model must hold classes numbered from 0 to 999"),
+            (lambda x: [0, 1], [0, 1, 2], {}, ValueError, r"y must have shape \(2,\), got \(3,\)"),
+            (lambda x: [0, 1], np.eye(3), {}, ValueError, r"y must have shape \(2, n\), got \(3, 3\)"),
+            (lambda x: [0, 1], [0, 0.5], {}, ValueError, "y must hold classes as whole numbers, got 0.5"),
+            (lambda x: [0, 1], [0, -1], {}, ValueError, "y must hold classes numbered from 0 to 999 at most, got -1"),
+            (lambda x: [0, 1], [0, 10**9], {}, ValueError, "y must hold classes numbered from 0 to 999 at most"),
+            (
+                lambda x: [0, 1],
+                [0, 1],
+                {"normalize": "rows"},
+                ValueError,
+                "normalize must be one of 'true', 'pred', 'a",
+            ),
+            (
+                lambda x: [0, 1],
+                [0, 1],
+                {"names": ["a"]},
+                ValueError,
+                "names must hold 2 names, one for each class, got",
+            ),
+            (lambda x: [0, 1], [0, 1], {"names": "ab"}, ValueError, "names must hold 2 names, one for each class, got"),
+        ],
+    )
+    def test_bad_arguments(self, model, y, options, error, message):
+        with pytest.raises(error, match=message):
+            plot_confusion_matrix(model, [[1.0], [2.0]], y, **options)
+        assert plt.get_fignums() == []
+
+    def test_no_samples(self):
+        with pytest.raises(ValueError, match="x must have at least one row, got none"):
+            plot_confusion_matrix(lambda x: x, [], [])
+        net = nf.Sequential([nf.Dense(2, "softmax")], input_shape=1, seed=0)
+        with pytest.raises(ValueError, match="x must have at least one row, got none"):
+            plot_confusion_matrix(net, np.zeros((0, 1)), [])
+        assert plt.get_fignums() == []
+
+    def test_a_function_is_given_the_samples_as_they_are(self, ax):
+        x = {"any": "thing"}
+        plot_confusion_matrix(lambda given: [1] if given is x else [0], x, [1], ax=ax)
+        np.testing.assert_array_equal(ax.images[0].get_array(), [[0, 0], [0, 1]])
+
+
+class TestWorstMistakes:
+    """Weights of one make the output a copy of the input, of which each sample is a picture."""
+
+    def mistaken(self, activation="softmax", **options):
+        """Return a network of 25 classes that predicts the brightest pixel, samples and classes; row 0 is right."""
+        net = nf.Sequential([nf.Dense(25, activation, initializer=np.eye(25))], input_shape=25, seed=0, **options)
+        x = np.zeros((5, 25), np.float32)
+        x[range(5), [0, 1, 2, 3, 4]] = [9, 3, 7, 1, 5]
+        return net, x, np.array([0, 10, 11, 12, 13])
+
+    def test_the_largest_losses_come_first(self):
+        net, x, y = self.mistaken()
+        panels = plot_worst_mistakes(net, x, y)
+        assert [ax.get_xlabel() for ax in panels] == ["row 2", "row 4", "row 1", "row 3"]
+        for ax, row in zip(panels, (2, 4, 1, 3), strict=True):
+            share = np.exp(x[row].max()) / np.exp(x[row]).sum()
+            rest = 1 / np.exp(x[row]).sum()
+            assert ax.get_title() == f"predicted {row} ({share:.1%})\ntrue {y[row]} ({rest:.1%})"
+            image = ax.images[0].get_array()
+            assert image.shape == (5, 5)
+            assert image.argmax() == row
+            np.testing.assert_allclose(image.max(), x[row].max() / 7)  # one scale for all
+
+    def test_no_more_than_asked_for_and_unneeded_axes_are_empty(self):
+        net, x, y = self.mistaken()
+        assert [ax.get_xlabel() for ax in plot_worst_mistakes(net, x, y, n=2)] == ["row 2", "row 4"]
+        given = Figure().subplots(2, 3)
+        panels = plot_worst_mistakes(net, x, y, n=6, axes=given)
+        assert list(panels) == list(given.ravel()[:4])
+        for ax in given.ravel()[4:]:
+            assert not ax.images
+            assert not ax.get_frame_on()
+            assert not len(ax.get_xticks())
+        with pytest.raises(ValueError, match="axes must hold 12 axes, got 6"):
+            plot_worst_mistakes(net, x, y, axes=given)
+
+    def test_no_mistakes(self):
+        net, x, _ = self.mistaken()
+        (ax,) = plot_worst_mistakes(net, x, range(5))
+        assert not ax.images
+        assert [text.get_text() for text in ax.texts] == ["no mistakes\nin 5 samples"]
+
+    def test_targets_as_rows_and_names(self):
+        net, x, y = self.mistaken()
+        panels = plot_worst_mistakes(net, x, np.eye(25)[y], names=[f"name {i}" for i in range(25)])
+        assert panels[0].get_title().splitlines()[1].startswith("true name 11 (")
+
+    @pytest.mark.parametrize(
+        ("sample", "shape", "drawn"),
+        [
+            ((25,), None, (5, 5)),
+            ((24,), (4, 6), (4, 6)),
+            ((12,), (2, 2, 3), (2, 2, 3)),
+            ((4, 6), None, (4, 6)),
+            ((4, 6, 1), None, (4, 6)),
+            ((1, 4, 6), None, (4, 6)),
+            ((4, 6, 3), None, (4, 6, 3)),
+            ((3, 4, 6), None, (4, 6, 3)),
+            ((24,), (1, 4, 6), (4, 6)),
+        ],
+    )
+    def test_shapes_of_pictures(self, sample, shape, drawn):
+        net = nf.Sequential([nf.Flatten(), nf.Dense(2, "softmax")], input_shape=sample, seed=0)
+        x = np.arange(np.prod(sample), dtype=float).reshape(1, *sample) / 100
+        wrong = 1 - net.predict_class(x)
+        (ax,) = plot_worst_mistakes(net, x, wrong, shape=shape)
+        image = np.asarray(ax.images[0].get_array())
+        assert image.shape == drawn
+        pixels = np.arange(np.prod(sample)) / (np.prod(sample) - 1)
+        if sample == (3, 4, 6):
+            pixels = np.moveaxis(pixels.reshape(sample), 0, 2)
+        np.testing.assert_allclose(image.ravel(), pixels.ravel())
+        ax.figure.canvas.draw()
+
+    @pytest.mark.parametrize(
+        ("sample", "shape", "error", "message"),
+        [
+            (
+                (13,),
+                None,
+                ValueError,
+                r"x must hold pictures, got samples of shape \(13,\): if .*, give shape=\(height, w",
+            ),
+            ((4,), None, ValueError, r"x must hold pictures, got samples of shape \(4,\)"),  # not 2 x 2
+            ((2, 2, 2), None, ValueError, r"x must hold pictures, got samples of shape \(2, 2, 2\)"),
+            (
+                (25,),
+                (4, 6),
+                ValueError,
+                r"shape must be that of a picture with the 25 numbers of a sample, got \(4, 6\)",
+            ),
+            ((8,), (2, 2, 2), ValueError, r"shape must be that of a picture with the 8 numbers .*, got \(2, 2, 2\)"),
+            ((25,), (5, 0), ValueError, "shape must be at least 1, got 0"),
+            ((25,), 5, TypeError, "shape must be a sequence of integers, got 5"),
+        ],
+    )
+    def test_samples_that_are_not_pictures(self, sample, shape, error, message):
+        net = nf.Sequential([nf.Flatten(), nf.Dense(2, "softmax")], input_shape=sample, seed=0)
+        with pytest.raises(error, match=message):
+            plot_worst_mistakes(net, np.ones((1, *sample)), [0], shape=shape)
+        assert plt.get_fignums() == []
+
+    def test_one_output_has_the_probabilities_of_both_classes(self):
+        net = nf.Sequential([nf.Dense(1, "sigmoid", initializer=0.0, bias_initializer=1.0)], input_shape=25, seed=0)
+        (ax,) = plot_worst_mistakes(net, np.ones((2, 25)), [1, 0])
+        assert ax.get_title() == "predicted 1 (73.1%)\ntrue 0 (26.9%)"
+
+    def test_log_softmax_gives_probabilities_too(self):
+        titles = []
+        for activation in ("softmax", "log_softmax"):
+            net, x, y = self.mistaken(activation, loss="cross_entropy")
+            titles.append([ax.get_title() for ax in plot_worst_mistakes(net, x, y)])
+        assert titles[0] == titles[1]
+        assert "%" in titles[0][0]
+
+    def test_margins_are_not_probabilities(self):
+        net = nf.Sequential([nf.Dense(1, initializer=0.0, bias_initializer=1.0)], input_shape=25, loss="hinge", seed=0)
+        (ax,) = plot_worst_mistakes(net, np.ones((2, 25)), [1, -1])
+        assert ax.get_title() == "predicted 1\ntrue 0"
+
+    def test_networks_that_do_not_fit(self):
+        with pytest.raises(TypeError, match=r"net must be a Sequential, got <function"):
+            plot_worst_mistakes(lambda x: x, np.ones((1, 25)), [0])
+        with pytest.raises(ValueError, match="predict_class needs an output layer with"):
+            plot_worst_mistakes(nf.Sequential([nf.Dense(2)], input_shape=25), np.ones((1, 25)), [0])
+        labels = nf.Sequential([nf.Dense(3, "sigmoid")], input_shape=25)
+        with pytest.raises(ValueError, match=r"the result of net must have shape \(1,\), got \(1, 3\)"):
+            plot_worst_mistakes(labels, np.ones((1, 25)), [[0, 1, 1]])
+        with pytest.raises(ValueError, match=r"x must have at least one row, got shape \(0, 25\)"):
+            plot_worst_mistakes(labels, np.ones((0, 25)), [])
+        net, x, y = self.mistaken()
+        with pytest.raises(ValueError, match="n must be at least 1, got 0"):
+            plot_worst_mistakes(net, x, y, n=0)
+        with pytest.raises(ValueError, match="names must hold 25 names"):
+            plot_worst_mistakes(net, x, y, names=["a"])
+        assert plt.get_fignums() == []
+
+    @pytest.mark.parametrize("n", [1, 2, 5, 12])
+    def test_titles_do_not_overlap(self, n):
+        x, y = nf.datasets.load_digits()
+        net = nf.Sequential([nf.Dense(10, "softmax", initializer=0.01)], input_shape=64, seed=0)
+        names = [f"a rather long name, {i}" for i in range(10)]
+        panels = plot_worst_mistakes(net, x, y, n=n, names=names)
+        figure = panels[0].figure
+        figure.canvas.draw()
+        boxes = [ax.get_tightbbox() for ax in panels]
+        assert len(boxes) == n
+        for i, box in enumerate(boxes):
+            assert inside(figure, box)
+            assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+
+
+def inside(figure, box):
+    whole = figure.bbox.padded(1)
+    return whole.contains(box.x0, box.y0) and whole.contains(box.x1, box.y1)
+
+
 def bowl(x):
     return x[0] ** 2 + x[1] ** 2
 
@@ -441,14 +1023,48 @@ def test_a_long_verdict_on_a_gradient_takes_lines(ax):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("entry", "")
 
 
+def test_pictures_under_any_error_state():
+    x = np.array([[1e-300, 1e300] * 13, [-1e-310, 1.0] * 13])[:, :25]
+    net = nf.Sequential([nf.Dense(3, "softmax", initializer=1e-300)], input_shape=25, dtype="float64", seed=0)
+    wrong = (net.predict_class(x) + 1) % 3
+    history = History([1.0], loss=[1e308, np.inf, np.nan], val_own=[1e-310])
+    history.step_loss = np.array([1e308, 1e-310] * 100)
+    with np.errstate(all="raise"):
+        plot_history(history)
+        plot_history({"a": history, "b": history})
+        plot_activation_histograms(net, x)
+        plot_weight_histograms(net, limits=(-1e308, 1e308))
+        plot_gradient_histograms(net, x, wrong)
+        plot_worst_mistakes(net, x, wrong)
+        for normalize in (None, "true", "pred", "all"):
+            plot_confusion_matrix(net, x, wrong, normalize=normalize)
+
+
+def test_public_names():
+    assert nf.plotting.__all__ == [
+        "COLORS", "MARKERS", "plot_activation_histograms", "plot_activations", "plot_confusion_matrix",
+        "plot_decision_boundary", "plot_descent", "plot_gradient_field", "plot_gradient_histograms",
+        "plot_gradient_report", "plot_history", "plot_schedule", "plot_weight_histograms", "plot_worst_mistakes",
+    ]  # fmt: skip
+    for name in nf.plotting.__all__:
+        assert getattr(nf.plotting, name) is not None
+
+
+def test_matplotlib_is_imported_when_something_is_drawn():
+    code = "import sys, nnfast; nnfast.plotting.plot_history; print('matplotlib' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-P", "-c", code], text=True) == "False\n"
+
+
 @pytest.mark.parametrize(
     "draw",
     [
         lambda: plot_decision_boundary(AND, CORNERS, AND(CORNERS)),
         lambda: plot_activations(),
         lambda: plot_history(History([1.0], loss=[1.0])),
+        lambda: plot_confusion_matrix(lambda x: [0], [[1]], [0]),
+        lambda: plot_weight_histograms(nf.Sequential([nf.Dense(1)], input_shape=1)),
     ],
-    ids=["decision boundary", "activations", "history"],
+    ids=["decision boundary", "activations", "history", "confusion matrix", "weights"],
 )
 def test_without_matplotlib_the_extra_is_named(draw, monkeypatch):
     for module in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:

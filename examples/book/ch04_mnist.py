@@ -12,7 +12,7 @@ sgd = nf.SGD(learning_rate=0.1)
 history = net.fit(x, y, epochs=17, batch_size=100, optimizer=sgd, validation_data=test)
 print(f"{name}: it reads {net.accuracy(x, y):.1%} of the images it learned from, {net.accuracy(*test):.1%} of others")
 
-figure, panels = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+figure, panels = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
 history.plot(panels)
 figure.suptitle(f"{name}: {x.shape[1]}-50-10, sigmoid")
 save(figure)

@@ -64,13 +64,21 @@ class History(Mapping[str, list[float]]):
         last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.items() if values)
         return f"History({len(self._epochs)} epochs, {len(self.step_loss)} steps{': ' + last if last else ''})"
 
-    def plot(self, axes: Any = None) -> Any:
-        """Draw the loss over iterations and each metric over epochs, with matplotlib.
+    def _repr_html_(self) -> str:
+        from nnfast._html import history_html
+
+        return history_html(self)
+
+    def plot(self, axes: Any = None, *, quantities: str | Sequence[str] | None = None) -> Any:
+        """Draw all that was recorded, with matplotlib: losses, metrics and, if it changes, the learning rate.
 
         Parameters
         ----------
         axes : sequence of matplotlib Axes, optional
-            Where to draw, as for `plotting.plot_history`; by default in a new figure.
+            Where to draw, as for `plotting.plot_history`, which can also compare several histories; by default in a new
+            figure.
+        quantities : str or sequence of str, optional
+            What to draw, as for `plotting.plot_history`.
 
         Returns
         -------
@@ -80,6 +88,8 @@ class History(Mapping[str, list[float]]):
         ------
         ImportError
             If matplotlib is missing; the message names the extra that installs it.
+        TypeError, ValueError
+            If one of `quantities` was not recorded, or `axes` has another number of axes.
 
         Examples
         --------
@@ -87,12 +97,12 @@ class History(Mapping[str, list[float]]):
         >>> from matplotlib.figure import Figure
         >>> net = nf.Sequential([nf.Dense(2, activation="softmax")], input_shape=2, seed=0)
         >>> history = net.fit([[0, 1], [1, 0]], [0, 1], epochs=3, verbose=0)
-        >>> [ax.get_title() for ax in history.plot(Figure().subplots(1, 2))]
-        ['loss over iterations', 'accuracy over epochs']
+        >>> [ax.get_title() for ax in history.plot(Figure().subplots(1, 3))]
+        ['loss over steps', 'loss over epochs', 'accuracy over epochs']
         """
         from nnfast.plotting import plot_history
 
-        return plot_history(self, axes=axes)
+        return plot_history(self, quantities=quantities, axes=axes)
 
 
 def add_epochs(history: History, values: list[tuple[float, ...]]) -> None:

@@ -125,7 +125,7 @@ def test_pictures_under_any_state():
     report = net.check_gradient(X, LABELS, verbose=0)
     with np.errstate(all="raise"):
         plotting.plot_activations(axes=figure().subplots(1, 4))
-        plotting.plot_history(net.history, axes=figure().subplots(1, 2))
+        plotting.plot_history(net.history, axes=figure().subplots(1, 3))
         plotting.plot_gradient_report(report, axes=figure().subplots(1, len(report)))
         plotting.plot_schedule(nf.schedules.Exponential(1e-3, gamma=1e-3), 300, axes=[figure().subplots()])
         neuron = nf.Perceptron([1e-300, 1e-10])
