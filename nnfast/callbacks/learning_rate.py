@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._description import Field
-from nnfast._validation import check_float, check_int, describe, ignore_float_errors, require
+from nnfast._validation import check_float, check_int, describe, ignore_float_errors
 from nnfast.callbacks.base import DeclaredCallback
 from nnfast.optimizers import LBFGS, resolve_optimizer
 from nnfast.schedules import TimedSchedule
@@ -241,14 +241,16 @@ class LearningRateFinder(DeclaredCallback):
         """
         if not len(self.rates):
             raise RuntimeError("there is nothing to plot yet: call find(net, x, y) first")
+        from nnfast.plotting.panels import COLORS, new_axes
+
         if ax is None:
-            _, ax = require("matplotlib.pyplot", "plot").subplots(figsize=(7.0, 4.6), layout="constrained")
+            (ax,) = new_axes(1)
         assert ax is not None
         smoothed = self._smoothed()
-        ax.plot(self.rates, self.losses, color="#56B4E9", linewidth=0.8, label="mini-batch")
-        ax.plot(self.rates[: len(smoothed)], smoothed, color="#0072B2", linewidth=2, label="smoothed")
+        ax.plot(self.rates, self.losses, color=COLORS[5], linewidth=0.8, label="mini-batch")
+        ax.plot(self.rates[: len(smoothed)], smoothed, color=COLORS[0], linewidth=2, label="smoothed")
         if self.suggestion is not None:
-            ax.axvline(self.suggestion, color="#D55E00", linestyle="--", label=f"suggestion {self.suggestion:.2g}")
+            ax.axvline(self.suggestion, color=COLORS[3], linestyle="--", label=f"suggestion {self.suggestion:.2g}")
         ax.set(xscale="log", xlabel="learning rate", ylabel="loss", title="loss over learning rates")
         if self.suggestion is not None:  # the losses that explode would flatten the rest
             low, top = smoothed.min(), smoothed[: smoothed.argmin()].max()
