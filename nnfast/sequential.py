@@ -30,7 +30,7 @@ from nnfast.files import npz
 from nnfast.gradients.network import INPUT, chosen_names, slopes
 from nnfast.layers import Dense, Layer, walk
 from nnfast.losses import Loss
-from nnfast.metrics import ACCURACY, Metric, MetricLike, MetricSet
+from nnfast.metrics import ACCURACY, MetricLike, MetricSet
 from nnfast.optimizers import Optimizer, rate_at, resolve_optimizer
 
 if TYPE_CHECKING:
@@ -732,7 +732,7 @@ class Sequential:
         class_weight: Mapping[int, float] | str | None = None,
         validation_data: tuple[ArrayLike, ...] | None = None,
         validation_split: float | None = None,
-        metrics: Sequence[str | Metric | Callable[..., Any]] | None = None,
+        metrics: Sequence[MetricLike] | None = None,
         shuffle: bool = True,
         replacement: bool = False,
         drop_last: bool = False,
@@ -1342,7 +1342,7 @@ def fit_many(
     sample_weight: ArrayLike | Sequence[ArrayLike | None] | None = None,
     validation_data: tuple[ArrayLike, ...] | None = None,
     validation_rows: Sequence[ArrayLike | None] | None = None,
-    metrics: Sequence[str | Metric] | None = None,
+    metrics: Sequence[MetricLike] | None = None,
     shuffle: bool | Sequence[bool] = True,
     verbose: int = 1,
     callbacks: Sequence[Callable[[Sequential, training.History], Any]] = (),

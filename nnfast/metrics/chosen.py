@@ -110,6 +110,8 @@ class MetricSet:
     ----------
     scorings : tuple of Scoring
         For the engine.
+    scored : tuple of str
+        Their names.
     others : tuple of Metric
         Those that the engine does not compute.
     directions : dict
@@ -139,6 +141,7 @@ class MetricSet:
                     raise ValueError(f"metrics must not contain duplicates, got {name!r} twice")
                 self.directions[name] = metric.direction
         self.scorings = tuple(scoring for _, scoring in scored)
+        self.scored = tuple(name for name, _ in scored)
         self.others = tuple(metric for metric, _, _ in computed)
         self._scored, self._computed = scored, computed
 

@@ -22,6 +22,7 @@ from nnfast._validation import (
     shown,
     warn_of_lost_digits,
 )
+from nnfast.metrics import MetricLike
 from nnfast.optimizers import LBFGS, resolve_optimizer
 from nnfast.training.batches import Batches
 from nnfast.training.hooks import checked_callbacks
@@ -181,7 +182,7 @@ class FitArguments:
         optimizer: Any,
         gradient: str,
         sample_weight: Any,
-        metrics: Sequence[Any] | None,
+        metrics: Sequence[MetricLike] | None,
         shuffle: bool,
         verbose: int,
         callbacks: Sequence[Any],
@@ -220,12 +221,14 @@ class FitArguments:
             _check_defaults(BY_BATCHES, locals())
             self.validation = _validation(network, given.validation_data, self.shape)
             self._use_batches(given, epochs, steps)
-            targets = given.first(network, self.shape).targets
+            _, targets, weights = given.first(network, self.shape)
         else:
             self._use_data(given, sample_weight, validation_split)
             targets = self._visit_rows(epochs, steps, batch_size, drawing, drop_last=drop_last)
+            assert self.data is not None
+            weights = self.data.weights
         network.check_trainable()
-        self._choose_metrics(metrics, targets)
+        self._choose_metrics(metrics, targets, weighted=weights is not None)
         network.warn_of_zero_gradients()
         network.warn_of_one_hot(targets, self.metrics.training)
 
@@ -315,12 +318,16 @@ class FitArguments:
                 "max_seconds"
             )
 
-    def _choose_metrics(self, metrics: Any, targets: np.ndarray) -> None:
+    def _choose_metrics(self, metrics: Any, targets: np.ndarray, *, weighted: bool) -> None:
         """Set the metrics that are recorded."""
-        network, validation_targets = self.network, None
+        network, validation_targets, validation_weighted = self.network, None, False
         if self.validation is not None:
             validation_targets = _targets("validation_rows", network, self.validation, self.validation_rows)
-        self.metrics = RecordedMetrics.chosen(metrics, network.output_loss, targets, validation_targets)
+            validation_weighted = self.validation.weights is not None
+        self.metrics = RecordedMetrics.chosen(
+            metrics, network.output_loss, targets, validation_targets, weighted=weighted,
+            validation_weighted=validation_weighted,
+        )  # fmt: skip
         self.metrics.check_monitor(self.optimizer)
 
 

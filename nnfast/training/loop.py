@@ -74,7 +74,7 @@ def steps_of(arguments: FitArguments, threads: int, *, fixed: bool) -> Training:
     network, metrics = arguments.network, arguments.metrics.training
     values = arguments.optimizer.values(network.dtype)
     stream = network.shuffle_stream.bit_generator
-    common = arguments.visits, values, stream, metrics.scorings, metrics.names
+    common = arguments.visits, values, stream, metrics.scorings, metrics.scored
     options: dict[str, Any] = {"keep_outputs": bool(metrics.others)}
     if arguments.batches is not None:
         return FedTraining(network, arguments.batches, *common, threads, fixed, **options)
@@ -318,7 +318,7 @@ class Run:
     def with_computed(self, values: tuple[float, ...], *, current: bool) -> tuple[float, ...]:
         """Add metrics that are computed for whole epochs, and the results of validation."""
         training = self.metrics.training
-        found = dict(zip(("loss", *training.names), values, strict=True))
+        found = dict(zip(("loss", *training.scored), values, strict=True))
         if training.others:
             outputs, targets, weights = self.training.seen(current)
             shaped = outputs.reshape(-1, *self.network.output_shape)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nnfast.losses import OutputLoss
-from nnfast.metrics import Metric, MetricSet
+from nnfast.metrics import MetricLike, MetricSet
 from nnfast.optimizers import Optimizer
 from nnfast.schedules import ReduceOnPlateau
 
@@ -30,17 +30,24 @@ class RecordedMetrics(NamedTuple):
     @classmethod
     def chosen(
         cls,
-        metrics: Sequence[str | Metric] | None,
+        metrics: Sequence[MetricLike] | None,
         output: OutputLoss,
         targets: np.ndarray,
         validation_targets: np.ndarray | None,
+        *,
+        weighted: bool,
+        validation_weighted: bool,
     ) -> RecordedMetrics:
-        """Return what is asked for, or the accuracy where it can be computed; ValueError if a metric cannot be."""
-        training = MetricSet.chosen(metrics, output, targets)
+        """Return what is asked for, or the accuracy where it can be computed; ValueError if a metric cannot be.
+
+        `weighted` and `validation_weighted` say whether rows have weights.
+        """
+        training = MetricSet.chosen(metrics, output, targets, weighted=weighted)
         if validation_targets is None:
             return cls(training, None)
+        same = None if metrics is None else training.metrics
         try:
-            validation = MetricSet.chosen(None if metrics is None else training.metrics, output, validation_targets)
+            validation = MetricSet.chosen(same, output, validation_targets, weighted=validation_weighted)
         except ValueError as error:
             raise ValueError(f"validation_data: {error}") from None
         return cls(training, validation)
@@ -53,10 +60,10 @@ class RecordedMetrics(NamedTuple):
     @property
     def directions(self) -> dict[str, str]:
         """Which values are better, "higher" or "lower", of all entries of the history."""
-        entries = {"loss": "lower"} | {metric.name: metric.direction for metric in self.training.metrics}
+        entries = {"loss": "lower"} | self.training.directions
         if self.validation is not None:
             entries |= {"val_loss": "lower"}
-            entries |= {f"val_{metric.name}": metric.direction for metric in self.validation.metrics}
+            entries |= {f"val_{name}": direction for name, direction in self.validation.directions.items()}
         return entries
 
     def check_monitor(self, optimizer: Optimizer) -> None:
