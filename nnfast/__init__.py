@@ -34,7 +34,7 @@ from nnfast.sequential import Sequential, fit_many, load
 from nnfast.training import History
 
 if _TYPE_CHECKING:
-    from nnfast import datasets, functions, perceptron, plotting
+    from nnfast import callbacks, datasets, functions, perceptron, plotting
     from nnfast.gradients import (
         Descent,
         GradientReport,
@@ -76,6 +76,7 @@ __all__ = [
     "__version__",
     "activations",
     "assert_gradient_correct",
+    "callbacks",
     "check_gradient",
     "datasets",
     "fit_many",
@@ -97,7 +98,7 @@ __all__ = [
 ]
 
 # Imported when first asked for, to keep `import nnfast` quick.
-_LAZY_MODULES = ("datasets", "functions", "perceptron", "plotting")
+_LAZY_MODULES = ("callbacks", "datasets", "functions", "perceptron", "plotting")
 _LAZY_NAMES = {
     "Descent": "gradients",
     "GradientReport": "gradients",

@@ -499,6 +499,15 @@ def check_verbose(verbose: Any) -> int:
     return int(verbose)
 
 
+def check_quantity(name: str, value: Any) -> str:
+    """Return the name of a quantity to monitor; TypeError otherwise. Only `fit` knows which ones it records."""
+    if not isinstance(value, str):
+        raise TypeError(
+            f"{name} must be the name of a value that fit records, such as 'val_loss', got {describe(value)}"
+        )
+    return str(value)
+
+
 def choose(name: str, value: Any, choices: Sequence[str]) -> str:
     """Return `value` if it is one of the names in `choices`; the error lists them all."""
     if not isinstance(value, str):

@@ -24,6 +24,7 @@ from nnfast._validation import (
     check_bool,
     check_float,
     check_int,
+    check_quantity,
     choose,
     describe,
     ignore_float_errors,
@@ -85,15 +86,6 @@ def _below_one(name: str, value: Any) -> float:
 
 def _one_of(*choices: str) -> Callable[[str, Any], str]:
     return lambda name, value: choose(name, value, choices)
-
-
-def _metric(name: str, value: Any) -> str:
-    """Return the name of the monitored quantity; only `fit` knows which ones it records."""
-    if not isinstance(value, str):
-        raise TypeError(
-            f"{name} must be the name of a value that fit records, such as 'val_loss', got {describe(value)}"
-        )
-    return str(value)
 
 
 def _check_minimum(minimum: float, learning_rate: float) -> None:
@@ -575,7 +567,7 @@ class ReduceOnPlateau(Schedule):
     """
 
     by = "epoch"
-    monitor: str = Field(_metric, default="val_loss", kw_only=True)
+    monitor: str = Field(check_quantity, default="val_loss", kw_only=True)
     factor: float = Field(_inner_part, default=0.1, kw_only=True)
     patience: int = Field(_time, default=10, kw_only=True)
     threshold: float = Field(_not_negative, default=1e-4, kw_only=True)
@@ -622,7 +614,7 @@ def check_plateau(plateau: Any) -> None:
     names = {"learning_rate", "monitor", "rate", "best", "bad", "cooldown"}
     if not isinstance(plateau, dict) or set(plateau) != names:
         raise ValueError(f"plateau must have {', '.join(sorted(names))}, got {describe(plateau)}")
-    _metric("monitor", plateau["monitor"])
+    check_quantity("monitor", plateau["monitor"])
     highest = _positive("learning_rate", plateau["learning_rate"])
     check_float("rate", plateau["rate"], 0.0, highest)
     if plateau["best"] is not None and type(plateau["best"]) is not float:

@@ -43,6 +43,7 @@ ALL = [
     "__version__",
     "activations",
     "assert_gradient_correct",
+    "callbacks",
     "check_gradient",
     "datasets",
     "fit_many",
@@ -91,7 +92,7 @@ def test_unknown_names():
         from nnfast import Densest  # noqa: F401
 
 
-@pytest.mark.parametrize("name", ["datasets", "perceptron", "plotting"])
+@pytest.mark.parametrize("name", ["callbacks", "datasets", "perceptron", "plotting"])
 def test_modules_that_are_imported_when_asked_for(name):
     assert getattr(nf, name) is importlib.import_module(f"nnfast.{name}")
     assert run(f"import nnfast; print(nnfast.{name}.__name__)") == f"nnfast.{name}\n"
@@ -151,7 +152,7 @@ def test_import_brings_only_what_it_needs():
     for name in (
         "scipy", "matplotlib", "tqdm", "pooch", "numpy.random", "nnfast.reference", "nnfast.plotting",
         "nnfast.datasets", "nnfast.perceptron", "nnfast.cli", "nnfast.gradients.functions", "nnfast.gradients.checking",
-        "argparse", "zipfile", "json", "subprocess",
+        "nnfast.callbacks", "argparse", "zipfile", "json", "subprocess",
         "multiprocessing", "asyncio",
     ):  # fmt: skip
         assert not [module for module in brought if module == name or module.startswith(f"{name}.")], name
@@ -231,7 +232,7 @@ def section(text, title):
 def test_there_is_something_to_document():
     assert len(CLASSES) > 20
     assert len(FUNCTIONS) >= 4
-    assert len(MODULES) == 8
+    assert len(MODULES) == 9
     assert len(dict(documented())) > 50
 
 

@@ -232,7 +232,7 @@ def leave(path, age=0.0):
     left = f"{start}01234567.part"
     Path(left).touch()
     Path(f"{start}01234567.more").touch()
-    os.mkdir(f"{start}folder.part")
+    os.mkdir(f"{start}76543210.part")
     os.utime(left, (time.time() - age,) * 2)
     return os.path.basename(left)
 
@@ -240,7 +240,7 @@ def leave(path, age=0.0):
 @posix
 def test_what_is_no_rest_of_ours_stays(tmp_path):
     left = leave(tmp_path / "net.npz")
-    os.mkfifo(f"{writing._start_of_name(os.path.realpath(tmp_path / 'net.npz'))}fifo.part")
+    os.mkfifo(f"{writing._start_of_name(os.path.realpath(tmp_path / 'net.npz'))}abcdef01.part")
     before = names(tmp_path)
     write(tmp_path / "net.npz")
     assert names(tmp_path) == sorted({*before, "net.npz"} - {left})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import sys
 import time
@@ -20,6 +21,7 @@ if sys.platform != "win32":
     import fcntl
 
 ENDING = ".part"
+TEMPORARY = re.compile(rf"\.[0-9a-f]{{8}}\.[0-9a-f]{{8}}{re.escape(ENDING)}\Z")  # how a temporary name ends
 KEPT_NAME = 20  # characters of the target's name kept in temporary names, to recognize it by
 FORGOTTEN = 3600.0  # seconds after which a temporary file counts as abandoned, where there are no locks
 
@@ -55,6 +57,18 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with suppress(FileNotFoundError):
             os.remove(file.name)
         raise
+
+
+def sync_folder(path: str | os.PathLike[str]) -> None:
+    """Wait until the name of a file that was replaced is on disk too, before another file may be removed for it."""
+    if sys.platform == "win32":  # a folder cannot be opened there
+        return
+    folder = os.open(os.path.dirname(target_of(path)), os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some file systems cannot do it
+            os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def target_of(path: str | os.PathLike[str]) -> str:
@@ -105,10 +119,17 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 def remove_leftovers(target: str) -> None:
     """Remove the temporary files for `target` of processes that no longer exist."""
-    start = _start_of_name(target)
-    with suppress(OSError), os.scandir(os.path.dirname(target)) as entries:  # what cannot be listed stays
+    remove_leftovers_in(*os.path.split(_start_of_name(target)))
+
+
+def remove_leftovers_in(folder: str, start: str) -> None:
+    """Remove the temporary files in a folder, for any targets, of processes that no longer exist.
+
+    `start` is how their names begin, with at most `KEPT_NAME` characters of those of the targets.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:  # what cannot be listed stays
         for entry in entries:
-            if entry.path.startswith(start) and entry.name.endswith(ENDING):
+            if entry.name.startswith(start) and TEMPORARY.search(entry.name):
                 with suppress(OSError):
                     _remove_if_forgotten(entry)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -69,8 +69,14 @@ class RecordedMetrics(NamedTuple):
     def check_monitor(self, optimizer: Optimizer) -> None:
         """Raise ValueError if a schedule monitors a value that is not recorded."""
         schedule = getattr(optimizer, "learning_rate", None)
-        if isinstance(schedule, ReduceOnPlateau) and schedule.monitor not in self.directions:
-            raise ValueError(
-                f"monitor must be among what this fit records, {', '.join(self.directions)}, got {schedule.monitor!r}: "
-                "validation_data adds val_loss, and metrics=[...] adds metrics"
-            )
+        if isinstance(schedule, ReduceOnPlateau):
+            check_recorded("monitor", schedule.monitor, self.directions)
+
+
+def check_recorded(argument: str, name: str, names: Collection[str]) -> None:
+    """Raise ValueError if a fit does not record a quantity."""
+    if name not in names:
+        raise ValueError(
+            f"{argument} must be among what this fit records, {', '.join(names)}, got {name!r}: "
+            "validation_data adds val_loss, and metrics=[...] adds metrics"
+        )
