@@ -223,10 +223,9 @@ class FitArguments:
             self._use_batches(given, epochs, steps)
             _, targets, weights = given.first(network, self.shape)
         else:
-            self._use_data(given, sample_weight, validation_split)
-            targets = self._visit_rows(epochs, steps, batch_size, drawing, drop_last=drop_last)
-            assert self.data is not None
+            self.data = self._weighted(given, sample_weight, validation_split)
             weights = self.data.weights
+            targets = self._visit_rows(self.data, epochs, steps, batch_size, drawing, drop_last=drop_last)
         network.check_trainable()
         self._choose_metrics(metrics, targets, weighted=weights is not None)
         network.warn_of_zero_gradients()
@@ -242,35 +241,36 @@ class FitArguments:
             return "IN_ORDER"
         return "REPLACED" if replacement else "SHUFFLED" if shuffle else "IN_ORDER"
 
-    def _use_data(self, given: Given, sample_weight: Any, validation_split: Any) -> None:
-        """Set the data, the rows to train on and to validate on, and their weights."""
+    def _weighted(self, given: Given, sample_weight: Any, validation_split: Any) -> Data:
+        """Return the data to train on with their weights, and set those to validate on, and which rows are used."""
         network = self.network
-        self.data = data = given.data(network, sample_weight, self.shape)
+        data = given.data(network, sample_weight, self.shape)
         self.validation = given.validation(network, self.shape)
         if validation_split is not None:
-            self._split(given, checked_split(validation_split))
+            self._split(given, data, checked_split(validation_split))
         if self.validation_rows is not None:
             self.validation = data  # where classes have no weights
         if self.class_weight is not None:
             weights = weights_of_classes(self.class_weight, network.output_loss, data.targets, self.rows)
             weights = weights if data.weights is None else weights * data.weights
-            self.data = Data(data.rows, data.targets, as_weights(weights, len(weights)))
+            data = Data(data.rows, data.targets, as_weights(weights, len(weights)))
         if self.whole and self.rows is not None:
-            self.data, self.rows = self.data.taken(self.rows), None
+            data, self.rows = data.taken(self.rows), None
+        return data
 
-    def _split(self, given: Given, fraction: float) -> None:
+    def _split(self, given: Given, data: Data, fraction: float) -> None:
         """Set rows aside for validation."""
         if given.validation_data is not None:
             raise ValueError("give validation_data or validation_split, not both")
-        assert self.data is not None
         seed = self.network.noise_seed if self.shuffles else None  # the same rows in each fit of this network
-        classes = classes_of(self.network.output_loss, self.data.targets)
-        self.rows, self.validation_rows = split_rows(len(self.data.rows), fraction, classes, seed)
+        classes = classes_of(self.network.output_loss, data.targets)
+        self.rows, self.validation_rows = split_rows(len(data.rows), fraction, classes, seed)
 
-    def _visit_rows(self, epochs: Any, steps: Any, batch_size: Any, drawing: str, *, drop_last: bool) -> np.ndarray:
+    def _visit_rows(
+        self, data: Data, epochs: Any, steps: Any, batch_size: Any, drawing: str, *, drop_last: bool
+    ) -> np.ndarray:
         """Set the mini-batches; return the targets by which metrics are chosen."""
-        network, data = self.network, self.data
-        assert data is not None
+        network = self.network
         n = len(data.rows) if self.rows is None else len(self.rows)
         batch = n if self.whole else min(check_int("batch_size", batch_size, 1), n)
         epochs, steps = self._length(epochs, steps, LBFGS_EPOCHS if self.whole else 1)
