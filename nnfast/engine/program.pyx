@@ -811,10 +811,11 @@ cdef class Training:
     cdef Job job
     cdef readonly Program program
     cdef Crew crew
-    cdef object subset, bit_generator, metrics, sums, totals, names
+    cdef object subset, bit_generator, metrics, sums, totals, names, optimizer, moments
     cdef dict earlier         # steps by threads, of earlier crews
     cdef ScoreMemory memory
     cdef Py_ssize_t fed_rows  # memory for so many
+    cdef bint started
     cdef bint placed          # the run's place is the network's
     cdef int64_t capacity
     cdef readonly int64_t first, total
@@ -837,7 +838,7 @@ cdef class Training:
         plan.fed, plan.drawing = fed, Drawing[visits.drawing]
         plan.rows, plan.n, plan.batch = visits.rows, visits.n, visits.batch
         plan.n_sums = 2 + <int>len(metrics)
-        moments = program.slot.moments_for(optimizer)
+        self.optimizer, self.moments = optimizer, program.slot.moments_for(optimizer)
         threads = min(threads, <int>MAX_THREADS)
         enlist(&self.crew, threads, program.first_guess(plan.batch, threads), fixed)
         if plan.batch == program.crew_batch:
@@ -862,10 +863,21 @@ cdef class Training:
         self.job.n, self.job.batch, self.job.order = plan.n, plan.batch, epoch.order
         self.job.asked = &program.guard.turn
         self.job.training = self.job.lasting = True
+
+    def start(self, optimizer):
+        """Make the state of the network's optimizer ready for the first step."""
+        cdef Program program = self.program
+        if self.started:
+            return
         program.guard.hold()
         try:
+            program.slot.fill(
+                &self.job, optimizer,
+                self.moments if optimizer is self.optimizer else program.slot.moments_for(optimizer)
+            )
             program.forget()
-            program.slot.fill(&self.job, optimizer, moments)
+            self.started = True
+            self.moments = None
         finally:
             program.guard.release()
 
@@ -1019,6 +1031,7 @@ cdef class Training:
     cdef int go_on(self, optimizer, bint scheduled) except -1:
         """Set up the optimizer for the next updates."""
         cdef Slot slot = self.program.slot
+        self.start(optimizer)
         self.program.guard.keep()
         slot.fill(&self.job, optimizer, slot.moments_for(optimizer))
         self.job.first_update = self.job.optimizer_steps - self.job.step

@@ -199,10 +199,10 @@ class _Many:
             i, own = self.begun, self.arguments[self.begun]
             training = steps_of(own, 1, fixed=True)
             run = Run(own, self.owners[i], training, f"networks[{i}]: ")
+            run.begin()
             self.begun += 1
             self.histories.append(run.history)
             self.running.append((run, training))
-            run.begin()
         return self.begun < len(self.arguments)
 
     def run(self) -> None:
