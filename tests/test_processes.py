@@ -79,6 +79,7 @@ def make():
 
 def state(net):
     description, arrays = npz.to_state(net._network)
+    description.pop("place", None)  # in an epoch, which only fit knows
     return str(description), {name: array.tobytes() for name, array in arrays.items()}
 
 def train(net, **arguments):

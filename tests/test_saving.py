@@ -161,7 +161,7 @@ def test_files_are_plain_arrays_and_a_description(content):
         "loss": "cross_entropy",
         "dtype": "float32",
         "optimizer": {"kind": "adam", "steps": 6, "product": 1.0, "moments": [0, 1], "averaged": False},
-        "place": {"epochs": 3},
+        "place": {"epochs": 2},
     }
 
 
