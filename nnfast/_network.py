@@ -157,6 +157,8 @@ class Network:
         The number of outputs.
     input_shape : tuple of int or None
         The shape of a sample; None before `build`.
+    ends : dict
+        As in `Compiler`; empty before `build`.
     program, row_program : Program or None
         The compiled network, None before `build`; and the same object if a sample and its output have one axis each,
         so that `predict_one` need not reshape them, else None.
@@ -196,6 +198,7 @@ class Network:
         self.noise_seed = int(noise.integers(2**63))
         self.input_shape: tuple[int, ...] | None = None
         self.history: Any = None  # a History; its package imports this module
+        self.ends: dict[str, tuple[int, tuple[int, ...]]] = {}
         self.program: Program | None = None
         self.row_program: Program | None = None
         self.stopping = False
@@ -236,6 +239,7 @@ class Network:
             self.program, self._params = program, None
             self.row_program = program if len(sizes) == len(self.output_shape) == 1 else None
             self.input_shape = sizes
+            self.ends = compiler.ends
 
     def _initialize(self, program: Program, compiler: Compiler) -> None:
         """Set the initial values of the parameters."""
@@ -264,6 +268,7 @@ class Network:
         with self.guard.change:
             self.initial_stream.bit_generator.state = self._state_before_build
             self.program = self.row_program = self.input_shape = self._params = None
+            self.ends = {}
 
     @property
     def built(self) -> Program:
@@ -317,6 +322,26 @@ class Network:
         return double
 
     # ---- arguments
+
+    def path_of(self, name: str, layer: Any) -> str:
+        """Return the path of a layer that the argument `name` selects by index or path.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is neither, or there is no such layer.
+        """
+        n = len(self.layers)
+        if isinstance(layer, str):
+            known = [path for path, _ in walk(self.layers)]
+            if layer not in known:
+                shown = ", ".join(known if len(known) <= 20 else [*known[:20], "..."])
+                raise ValueError(f"{name} must be the path of a layer, one of {shown}, got {layer!r}")
+            return layer
+        if isinstance(layer, (bool, np.bool_)) or not hasattr(layer, "__index__"):
+            raise TypeError(f"{name} must be an index such as -1, or a path such as '2.0', got {describe(layer)}")
+        number = check_int(name, layer, -n, n - 1)
+        return str(number % n)
 
     def rows(self, x: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """Return `x` as a matrix with one flattened sample per row; `shape` is by default that of the network."""

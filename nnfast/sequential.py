@@ -304,6 +304,53 @@ class Sequential:
             program.predict_one(sample, np.asarray(out))
         return out
 
+    def activations(self, x: ArrayLike, /, layer: int | str) -> np.ndarray:
+        """Compute the outputs of one layer: what `predict` computes on its way.
+
+        Parameters
+        ----------
+        x : array_like of shape (n, *input_shape)
+            Samples.
+        layer : int or str
+            The index of a layer, such as 0 or -2; or a path, such as ``"2.0"`` for the first layer within the residual
+            layer 2.
+
+        Returns
+        -------
+        ndarray of shape (n, *shape)
+            After the layer's activation; for a residual layer, its sum. A new array. A row's bits do not depend on the
+            other rows, and those of the last layer are those of `predict`.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        TypeError, ValueError
+            If `x` does not fit, or there is no such layer.
+
+        Notes
+        -----
+        As in `predict`, dropout and noise do nothing, and batch norms use their running statistics.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(2, "relu", initializer=[[1, -1]]), nf.Dense(1)], input_shape=1, seed=0)
+        >>> net.activations([[1.0], [-2.0]], 0)
+        array([[1., 0.],
+               [0., 2.]], dtype=float32)
+        """
+        network = self._network
+        program = network.built
+        stage, shape = network.ends[network.path_of("layer", layer)]
+        rows = network.rows(x)
+        if stage < 0:  # it only reshapes the input
+            return rows.reshape(len(rows), *shape).copy()
+        out = np.empty((len(rows), prod(shape)), network.dtype)
+        if len(rows):
+            program.predict_stage(rows, out, stage, *allowed_threads())
+        return out.reshape(len(rows), *shape)
+
     def predict_class(self, x: ArrayLike, /) -> np.ndarray:
         """Predict the class of each sample.
 

@@ -422,9 +422,26 @@ cdef class Program:
         cdef TileJob job
         memset(&job, 0, sizeof(TileJob))
         job.work = predict_tile
+        job.last = self.plan.n_stages - 1
         job.out = data(out)
         job.linear = fused and self.plan.from_logits
         self.walk(&job, x, PREDICT, self.threads_to_call(PREDICT, x.shape[0], threads, fixed))
+
+    def predict_stage(self, x, out, int stage, int threads, bint fixed):
+        """Write the outputs of one stage for the rows of `x` to `out`, with the bits that `predict` computes."""
+        cdef TileJob job
+        if not 0 <= stage < self.plan.n_stages:
+            raise ValueError(f"there is no stage {stage} of {self.plan.n_stages}")
+        expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
+        expect(out, self.dtype, (x.shape[0], self.plan.stages[stage].n_out), True)
+        memset(&job, 0, sizeof(TileJob))
+        job.work = predict_tile
+        job.last = stage
+        job.out = data(out)
+        if not fixed:
+            threads = self.threads_for(x.shape[0]/3.0, threads)
+        self.timed = False  # `predict` alone measures how many are faster
+        self.walk(&job, x, PREDICT, threads)
 
     def evaluate(self, x, targets, weights, metrics, int threads, bint fixed, order=None):
         """Return the loss, and the total of each metric over rows, whose scores are multiplied by their weights.
@@ -435,6 +452,7 @@ cdef class Program:
         cdef ScoreMemory memory
         memset(&job, 0, sizeof(TileJob))
         job.work = evaluate_tile
+        job.last = self.plan.n_stages - 1
         job.n = x.shape[0]
         job.labels = self.expect_targets(targets, job.n)
         expect(x, self.dtype, (job.n, self.plan.n_in), False)
@@ -523,6 +541,7 @@ cdef class Program:
         job.pool = self.pool
         job.parameters = data(self.parameters)
         job.statistics = data(self.statistics)
+        job.last = self.plan.n_stages - 1
         job.linear = False
         job.x = row
         job.out = out

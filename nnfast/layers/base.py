@@ -80,11 +80,15 @@ class Compiler:
         As `nnfast.engine.program.Program` takes them.
     shape : tuple of int
         Of the output of the last stage.
+    ends : dict
+        For the path of each layer, the number of the stage whose output is the layer's (-1 is the input of the
+        network), and the shape of that output.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.stages: list[dict[str, Any]] = []
         self.shape = shape
+        self.ends: dict[str, tuple[int, tuple[int, ...]]] = {}
         self._outputs = 0
         self._numbers: dict[str, int] = {}
 
@@ -92,6 +96,7 @@ class Compiler:
         """Add layers; `path` is that of the chain they are in, with a dot at its end."""
         for i, layer in enumerate(layers):
             layer.add_stages(self, f"{path}{i}")
+            self.ends[f"{path}{i}"] = len(self.stages) - 1, self.shape
 
     def add_stage(self, layer: Layer, path: str, kind: str, **more: Any) -> None:
         """Add a stage of a kind in `nnfast.engine.program.STAGES`, with the shapes and arrays of `layer`."""
