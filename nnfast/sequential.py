@@ -73,8 +73,8 @@ class Sequential:
     training=True)``, `backward`, `update`, `reset_optimizer` and `build` raise RuntimeError while another is running.
     `copy`, `save`, `averaged`, `numerical_gradient`, `check_gradient`, pickling and `os.fork` wait for the step that is
     running (with L-BFGS, the iteration), and use the network as that step leaves it; callbacks of `fit` run between
-    steps. `predict`, `loss`, `accuracy`, `gradient` and the arrays in `params` do not wait: while another thread trains
-    the network, they may see part of a step. In a forked process no other thread continues, so the network can be
+    steps. `predict`, `activations`, `jacobian`, `loss`, `accuracy`, `gradient` and the arrays in `params` do not wait:
+    while another thread trains the network, they may see part of a step. In a forked process no other thread continues, so the network can be
     trained there.
 
     Examples
@@ -600,6 +600,54 @@ class Sequential:
         if gx is not None:
             found[INPUT] = gx.reshape(len(rows), *network.built_shape)
         return ArrayViews({name: found[name] for name in names}, paths(network.built.layout))
+
+    def jacobian(self, x: ArrayLike, /) -> np.ndarray:
+        """Compute the derivatives of the outputs with respect to the input, by backpropagation.
+
+        Parameters
+        ----------
+        x : array_like of shape (n, *input_shape)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n, *output_shape, *input_shape)
+            For each row the derivative of each output, as `predict` returns them, with respect to each number of that
+            row. A row's bits do not depend on the other rows.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        TypeError, ValueError
+            If `x` does not fit.
+        MemoryError
+            If there is not enough memory.
+
+        Notes
+        -----
+        As in `predict`, dropout and noise do nothing, and batch norms use their running statistics: so outputs depend
+        on no other row. It takes one forward pass, and a backward pass for each output. At a kink, such as relu at
+        zero, the derivative is the one that training uses.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(2, "tanh", initializer=[[1.0, -2.0]])], input_shape=1)
+        >>> net.jacobian([[0.0], [1.0]]).round(4)  # of tanh(x) and tanh(-2 x)
+        array([[[ 1.    ],
+                [-2.    ]],
+        <BLANKLINE>
+               [[ 0.42  ],
+                [-0.1413]]], dtype=float32)
+        """
+        network = self._network
+        program = network.built
+        rows = network.rows(x)
+        out = np.empty((len(rows), network.units, rows.shape[1]), network.dtype)
+        if len(rows):
+            program.jacobian(rows, out, *allowed_threads())
+        return out.reshape(len(rows), *network.output_shape, *network.built_shape)
 
     @ignore_float_errors
     def numerical_gradient(

@@ -86,6 +86,7 @@ class Program:
         fixed: bool,
         order: np.ndarray | None = None,
     ) -> tuple[float, np.ndarray]: ...
+    def jacobian(self, x: np.ndarray, out: np.ndarray, threads: int, fixed: bool) -> None: ...
     def training_loss(
         self,
         x: np.ndarray,

@@ -107,6 +107,7 @@ include "scores.pxi"
 include "crew.pxi"
 include "run.pxi"
 include "tiles.pxi"
+include "jacobian.pxi"
 include "differences.pxi"
 include "layout.pxi"
 include "slot.pxi"
@@ -608,6 +609,30 @@ cdef class Program:
         finally:
             free_workspace(&ws)
         return loss
+
+    def jacobian(self, x, out, int threads, bint fixed):
+        """Write the derivatives of the outputs for each row of `x` with respect to that row to `out`, of shape (rows,
+        outputs, inputs)."""
+        cdef Job base
+        cdef JacobianJob job
+        cdef Workspace ws
+        n = x.shape[0]
+        expect(out, self.dtype, (n, self.plan.n_out, self.plan.n_in), True)
+        threads = min(threads, MAX_THREADS) if fixed else self.threads_for(n*(1.0 + self.plan.n_out)/3, threads)
+        job.rows = max(1, min(min(self.plan.tile_rows, <Py_ssize_t>JACOBIAN_ROWS), -(-n//threads)))
+        memset(&ws, 0, sizeof(Workspace))
+        try:
+            self.reserve(&ws, threads*job.rows, threads)
+            self.fill(&base, &ws, FORWARD | BACKWARD, x, None, None)
+            gx = np.empty((threads*job.rows, self.plan.n_in), self.dtype)
+            base.gx = data(gx)
+            job.base = &base
+            job.x, job.out, job.n, job.next = base.x, data(out), n, 0
+            with nogil:
+                run_team(threads, walk_jacobian, &job)
+            raise_if(base.interrupted)
+        finally:
+            free_workspace(&ws)
 
     def training_loss(self, x, targets, weights, metrics, int threads, bint lasting=False):
         """Like `evaluate`, for one batch as in a training step; `lasting`: with the side effects of the step's forward
