@@ -74,8 +74,8 @@ class Sequential:
     `copy`, `save`, `averaged`, `numerical_gradient`, `check_gradient`, pickling and `os.fork` wait for the step that is
     running (with L-BFGS, the iteration), and use the network as that step leaves it; callbacks of `fit` run between
     steps. `predict`, `activations`, `jacobian`, `loss`, `accuracy`, `gradient` and the arrays in `params` do not wait:
-    while another thread trains the network, they may see part of a step. In a forked process no other thread continues, so the network can be
-    trained there.
+    while another thread trains the network, they may see part of a step. In a forked process no other thread continues,
+    so the network can be trained there.
 
     Examples
     --------
