@@ -1,5 +1,5 @@
-# Derivatives of the outputs, row by row, outside of training: one forward pass, and for each output a backward pass from
-# a gradient that is one there and zero elsewhere. Included by program.pyx.
+# Derivatives of the outputs with respect to the input, outside of training: one forward pass, and for each output a
+# backward pass from a gradient that is one there and zero elsewhere. Included by program.pyx.
 
 cdef enum:
     JACOBIAN_ROWS = 48    # of a tile: its activations and gradients stay in the cache
