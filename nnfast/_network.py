@@ -142,6 +142,15 @@ def shape_of_rows(shape: tuple[int, ...]) -> str:
     return f"(n, {', '.join(map(str, shape))})"
 
 
+def _compiled(layers: Sequence[Layer], shape: tuple[int, ...]) -> Compiler:
+    """Return a compiler with the stages of a network."""
+    compiler = Compiler(shape)
+    compiler.add_layers(layers)
+    if not compiler.stages:  # all layers reshape
+        Activation("identity").add_stages(compiler, "0")
+    return compiler
+
+
 class Network:
     """The state of a network, for the modules that train, differentiate, check and save it.
 
@@ -216,10 +225,7 @@ class Network:
 
         The caller holds the guard, or the network is not shared yet.
         """
-        compiler = Compiler(sizes)
-        compiler.add_layers(self.layers)
-        if not compiler.stages:  # all layers reshape
-            Activation("identity").add_stages(compiler, "0")
+        compiler = _compiled(self.layers, sizes)
         for stage in compiler.stages:
             penalties = (penalty for array in stage["arrays"] for penalty in (array.l1, array.l2))
             for number in (stage.get("alpha", 0.0), *stage.get("numbers", {}).values(), *penalties):
@@ -248,6 +254,22 @@ class Network:
             values = array.initial(self.initial_stream) if callable(array.initial) else array.initial
             view = program.parameters[at : at + prod(shape)].reshape(shape)
             view[...] = as_array(f"{array.argument} of layers[{path.rpartition('.')[0]}]", values, self.dtype)
+
+    def describe_again(self, layers: tuple[Layer, ...]) -> None:
+        """Replace the layers by others that differ in `trainable` alone; a saved forward pass is discarded.
+
+        The caller holds the guard. Calls in other threads that do not wait finish with the program they began with.
+        """
+        program = self.program
+        if program is not None:
+            assert self.input_shape is not None
+            stages = _compiled(layers, self.input_shape).stages
+            loss = self.output_loss.kernel(self.dtype)
+            program = Program(self.dtype, stages, loss, self.noise_seed, self.guard, program)
+        with self.guard.change:
+            self.layers, self.program = layers, program
+            if self.row_program is not None:
+                self.row_program = program
 
     @property
     def stream_states(self) -> list[Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from nnfast import training
 from nnfast._network import ArrayViews, Network, checked_shape, paths, views
 from nnfast._threads import allowed_threads, get_num_threads
+from nnfast._transfer import set_trainable, with_last
 from nnfast._validation import (
     as_array,
     as_tuple,
@@ -70,12 +71,12 @@ class Sequential:
     Notes
     -----
     A network may be used by many threads. One call at a time trains it: `fit`, `train_step`, ``forward(x,
-    training=True)``, `backward`, `update`, `reset_optimizer` and `build` raise RuntimeError while another is running.
-    `copy`, `save`, `averaged`, `numerical_gradient`, `check_gradient`, pickling and `os.fork` wait for the step that is
-    running (with L-BFGS, the iteration), and use the network as that step leaves it; callbacks of `fit` run between
-    steps. `predict`, `activations`, `jacobian`, `loss`, `accuracy`, `gradient` and the arrays in `params` do not wait:
-    while another thread trains the network, they may see part of a step. In a forked process no other thread continues,
-    so the network can be trained there.
+    training=True)``, `backward`, `update`, `reset_optimizer`, `freeze`, `unfreeze` and `build` raise RuntimeError while
+    another is running. `copy`, `save`, `averaged`, `with_last`, `numerical_gradient`, `check_gradient`, pickling and
+    `os.fork` wait for the step that is running (with L-BFGS, the iteration), and use the network as that step leaves
+    it; callbacks of `fit` run between steps. `predict`, `activations`, `jacobian`, `loss`, `accuracy`, `gradient` and
+    the arrays in `params` do not wait: while another thread trains the network, they may see part of a step. In a
+    forked process no other thread continues, so the network can be trained there.
 
     Examples
     --------
@@ -1149,6 +1150,135 @@ class Sequential:
         program = network.built
         with network.guard:
             program.slot.reset()
+
+    def freeze(self, *layers: int | str) -> None:
+        """Freeze layers: training leaves their parameters and running statistics unchanged.
+
+        Parameters
+        ----------
+        *layers : int or str
+            Indices, such as 0 or -2, or paths, such as ``"2.0"`` within a residual layer; a residual layer stands for
+            all layers within it. None means all layers with parameters.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is being trained.
+        TypeError, ValueError
+            If a layer does not exist, or has nothing to freeze; then none is frozen.
+
+        See Also
+        --------
+        unfreeze : The opposite.
+        with_last : New last layers, on a base that may be frozen.
+
+        Notes
+        -----
+        A layer of `layers` is replaced by one with ``trainable=False``, as if it had been built so: copies and files
+        keep it, a batch norm uses its running statistics in training too, and `gradient` and `backward` still compute
+        the gradients of all parameters. Everything else stays: parameters, statistics, the state of the optimizer,
+        random streams; only a forward pass that waits for `backward`, and gradients that wait for `update`, are lost.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, "relu"), nf.Dense(2)], input_shape=2, seed=0)
+        >>> net.freeze(0)
+        >>> net.layers
+        (Dense(3, activation='relu', trainable=False), Dense(2))
+        """
+        set_trainable(self._network, layers, False)
+
+    def unfreeze(self, *layers: int | str) -> None:
+        """Let training change layers again that `freeze`, or ``trainable=False``, had frozen.
+
+        Parameters
+        ----------
+        *layers : int or str
+            As for `freeze`; none means all.
+
+        Raises
+        ------
+        RuntimeError, TypeError, ValueError
+            As for `freeze`.
+
+        Notes
+        -----
+        An optimizer that continues with its state has kept what it knows of these parameters from before.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, "relu"), nf.Dense(2)], input_shape=2, seed=0)
+        >>> net.freeze()
+        >>> net.unfreeze(-1)
+        >>> net.layers
+        (Dense(3, activation='relu', trainable=False), Dense(2))
+        """
+        set_trainable(self._network, layers, True)
+
+    def with_last(
+        self,
+        layers: Sequence[Layer],
+        *,
+        drop: int = 1,
+        freeze: bool = False,
+        loss: str | Loss | None = None,
+        seed: int | Generator | None = None,
+    ) -> Sequential:
+        """Return a network with new last layers, whose first layers are those of this network as they are trained.
+
+        Parameters
+        ----------
+        layers : sequence of Layer
+            The new last layers, with initial values of their own.
+        drop : int
+            How many of this network's layers they replace; 0 adds to them. At least one layer is kept.
+        freeze : bool
+            Whether to freeze the layers that are kept, as `freeze` does; otherwise each stays as trainable as it is.
+        loss, seed
+            As for `Sequential`. The loss is not taken from this network: its last activation determines the default.
+
+        Returns
+        -------
+        Sequential
+            Independent of this network: it shares no memory with it. The parameters and running statistics of the
+            layers that are kept are copied; the state of the optimizer and the random streams are new.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        TypeError, ValueError
+            If an argument does not fit.
+        MemoryError
+            If there is not enough memory for the parameters.
+
+        See Also
+        --------
+        freeze, unfreeze : Freeze layers of a network, and let training change them again.
+
+        Examples
+        --------
+        A network that tells three classes apart, trained on to tell five apart: first only the new layer, then all.
+
+        >>> import numpy as np
+        >>> import nnfast as nf
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.normal(size=(500, 2))
+        >>> angle = np.arctan2(x[:, 1], x[:, 0]) / (2 * np.pi) + 0.5
+        >>> net = nf.Sequential([nf.Dense(16, "tanh"), nf.Dense(3, "softmax")], input_shape=2, seed=0)
+        >>> history = net.fit(x, (3 * angle).astype(int), epochs=50, verbose=0)
+        >>> other = net.with_last([nf.Dense(5, "softmax")], freeze=True, seed=0)
+        >>> history = other.fit(x, (5 * angle).astype(int), epochs=20, verbose=0)
+        >>> (other.params["W1"] == net.params["W1"]).all()
+        np.True_
+        >>> other.unfreeze()
+        >>> history = other.fit(x, (5 * angle).astype(int), epochs=50, verbose=0)
+        >>> history["accuracy"][-1] > 0.9
+        True
+        """
+        return self._around(with_last(self._network, layers, drop, freeze, loss, seed), deepcopy(self._added()))
 
     def averaged(self) -> Sequential:
         """Return a copy whose parameters are the average that the optimizer keeps with an `average_decay`.

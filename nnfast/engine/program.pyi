@@ -65,7 +65,15 @@ class Program:
     saved_rows: int
     has_gradients: bool
     learns: bool
-    def __init__(self, dtype: Any, stages: Sequence[dict[str, Any]], loss: _Loss, seed: int, guard: Guard) -> None: ...
+    def __init__(
+        self,
+        dtype: Any,
+        stages: Sequence[dict[str, Any]],
+        loss: _Loss,
+        seed: int,
+        guard: Guard,
+        same: Program | None = None,
+    ) -> None: ...
     def settle(self) -> None: ...
     def chunks(self, rows: int) -> list[int]: ...
     def forget(self) -> None: ...

@@ -189,6 +189,8 @@ cdef class Program:
         Seed of dropout and noise, below 2**64.
     guard : Guard
         The network's guard.
+    same : Program, optional
+        A program of the same network, whose stages differ in ``frozen`` alone: both share the arenas and the slot.
 
     Attributes
     ----------
@@ -220,7 +222,7 @@ cdef class Program:
     cdef bint timed           # whether the call in progress is measured
     cdef readonly Slot slot
 
-    def __cinit__(self, dtype, stages, loss, seed, Guard guard not None):
+    def __cinit__(self, dtype, stages, loss, seed, Guard guard not None, Program same=None):
         self.saved = -1
         self.guard = guard
         self.dtype = np.dtype(dtype)
@@ -233,14 +235,24 @@ cdef class Program:
         self.layout, self.owners, self.statistics_layout = [], [], []
         lay_out(&self.plan, stages, self.layout, self.owners, self.statistics_layout)
         self.fill_loss(loss)
+        self.seed = seed
+        if same is not None:
+            self.share(same)
+            return
         self.parameters = aligned_zeros(self.plan.n_parameters, self.dtype)
         self.gradients = aligned_zeros(self.plan.n_parameters, self.dtype)
         kept = [array for spec in stages for array in spec["statistics"]]
         self.statistics = aligned_zeros(sum([prod(array.shape) for array in kept]), self.dtype)
         for array, (_, _, at, shape) in zip(kept, self.statistics_layout):
             self.statistics[at : at + prod(shape)] = array.initial
-        self.seed = seed
         self.slot = Slot(self.parameters, self.plan.n_parameters//NORM_BLOCK + self.plan.n_stages, guard)
+
+    cdef int share(self, Program other) except -1:
+        if (self.layout, self.statistics_layout) != (other.layout, other.statistics_layout):
+            raise ValueError("the programs are not of the same network")
+        self.parameters, self.gradients, self.statistics = other.parameters, other.gradients, other.statistics
+        self.slot, self.noise_steps = other.slot, other.noise_steps
+        return 0
 
     cdef fill_loss(self, description):
         cdef LossSpec* loss = &self.plan.loss

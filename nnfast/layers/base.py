@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -263,6 +264,24 @@ class Layer(Description, noun="a layer", tag="kind"):
         2355
         """
         return sum(prod(array.shape) for array in self.arrays(shape))
+
+    def replaced(self, **values: Any) -> Layer:
+        """Return a copy with other values of some fields, which are checked already and determine no others.
+
+        Parameters
+        ----------
+        **values : object
+            The values by name of the field.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.Dense(3, "relu").replaced(trainable=False)
+        Dense(3, activation='relu', trainable=False)
+        """
+        twin = copy(self)
+        vars(twin).update(values)
+        return twin
 
     @property
     def label(self) -> str:
