@@ -163,11 +163,7 @@ ERRORS: dict[str, tuple[dict[str, object], type[Exception], str]] = {
     "an unknown loss": ({"loss": "mse"}, ValueError, "loss must be one of"),
     "a bad seed": ({"seed": -1}, ValueError, "seed must be a non-negative int"),
     "a shape": ({"layers": [nf.Reshape((3, 3))]}, ValueError, "Reshape to (3, 3) does not fit samples of shape (8,)"),
-    "initial values": (
-        {"layers": [nf.Dense(2, initializer=np.ones((3, 2)))]},
-        ValueError,
-        "initializer must have shape (8, 2)",
-    ),
+    "initial values": ({"layers": [nf.Dense(2, initializer=np.ones((3, 2)))]}, ValueError, "must have shape (8, 2)"),
 }
 
 
