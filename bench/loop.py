@@ -63,10 +63,8 @@ def transitions() -> list[np.ndarray]:
 
 def agree(found: Parameters, expected: Parameters) -> bool:
     """Return whether two libraries have the same weights and biases."""
-    pairs = zip(found, expected, strict=True)
-    return all(
-        np.allclose(a, b, rtol=0, atol=TOLERANCE) for own, other in pairs for a, b in zip(own, other, strict=True)
-    )
+    pairs = [(a, b) for own, other in zip(found, expected, strict=True) for a, b in zip(own, other, strict=True)]
+    return all(np.allclose(a, b, rtol=0, atol=TOLERANCE) for a, b in pairs)
 
 
 class NNFastDQN:
@@ -159,10 +157,8 @@ class JAXDQN:
 
         def loss(own: Any, target: Any, states: Any, actions: Any, rewards: Any, following: Any, going_on: Any) -> Any:
             best = logits(target, following, TINY.activation).max(axis=1)
-            outputs = logits(own, states, TINY.activation)
-            error = jnp.take_along_axis(outputs, actions[:, None], axis=1)[:, 0] - (
-                rewards + DISCOUNT * going_on * best
-            )
+            values = jnp.take_along_axis(logits(own, states, TINY.activation), actions[:, None], axis=1)[:, 0]
+            error = values - (rewards + DISCOUNT * going_on * best)
             return jnp.where(jnp.abs(error) < 1, error**2 / 2, jnp.abs(error) - 0.5).mean()
 
         def update(state: Any, target: Any, *batch: Any) -> Any:

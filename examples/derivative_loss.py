@@ -1,6 +1,6 @@
 """A loss that contains the network's derivative: it learns the solution of u' = -2 x u, u(0) = 1 from the equation.
 
-Lagaris, Likas and Fotiadis, "Artificial neural networks for solving ordinary and partial differential equations" (1998).
+Lagaris, Likas, Fotiadis, "Artificial neural networks for solving ordinary and partial differential equations" (1998).
 """
 
 import sys

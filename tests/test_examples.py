@@ -58,7 +58,7 @@ def numbers_in(told: str) -> list[float]:
 
 
 def check_cart_pole(first: float, *counts: float) -> None:
-    """Of 32 trainings, with other seeds and SIMD levels, the worst balanced the pole for 5 times as long as at first."""
+    """Of 32 trainings with other seeds and SIMD levels, the worst balanced the pole 5 times as long as at first."""
     assert 10 < first < 40
     assert counts[1] > 4 * first
 
