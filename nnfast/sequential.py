@@ -235,6 +235,10 @@ class Sequential:
                [0.3333, 0.3333, 0.3333]], dtype=float32)
         """
         network = self._network
+        if network.row_program is not None:
+            result = network.row_program.predict_rows(x, out, *allowed_threads())
+            if result is not None:
+                return result
         program = network.built
         rows = network.rows(x)
         shape = (len(rows), *network.output_shape)
@@ -1039,7 +1043,7 @@ class Sequential:
         out = np.empty((len(rows), network.units), network.dtype)
         with network.guard:
             program.forward(rows, out, get_num_threads())
-        return out.reshape(len(rows), *network.output_shape)
+        return out if network.row_program is not None else out.reshape(len(rows), *network.output_shape)
 
     def backward(self, gradient: ArrayLike, /, *, parameters: bool = True, accumulate: bool = False) -> np.ndarray:
         """Compute gradients from the gradient of a loss with respect to the outputs.
@@ -1095,7 +1099,7 @@ class Sequential:
             network.warn_of_zero_gradients()
             gx = np.empty((n, prod(shape)), network.dtype)
             program.backward(gout, gx, parameters, accumulate, get_num_threads())
-        return gx.reshape(n, *shape)
+        return gx if network.row_program is not None else gx.reshape(n, *shape)
 
     def update(self, optimizer: str | Optimizer = "adam") -> None:
         """Take one step of the optimizer with the gradients of the last `backward`.

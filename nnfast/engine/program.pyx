@@ -139,6 +139,13 @@ cdef inline bint has_layout(cnp.ndarray array, int ndim, int dtype) noexcept:
     )
 
 
+cdef inline bint are_apart(cnp.ndarray a, cnp.ndarray b) noexcept:
+    """Whether two contiguous arrays share no memory."""
+    cdef char* first = <char*>cnp.PyArray_DATA(a)
+    cdef char* second = <char*>cnp.PyArray_DATA(b)
+    return first + cnp.PyArray_NBYTES(a) <= second or second + cnp.PyArray_NBYTES(b) <= first
+
+
 cdef inline bint are_classes(const int64_t* labels, Py_ssize_t n, Py_ssize_t classes) noexcept nogil:
     """Whether all labels are from 0 to `classes` - 1: negative ones are huge without a sign."""
     cdef Py_ssize_t i
@@ -417,7 +424,7 @@ cdef class Program:
         job.lowest = self.plan.first_trained if work & UPDATE else self.plan.first_learned
         job.from_logits = self.plan.from_logits and work & LOSS
         job.until = job.total = 1
-        job.deadline = float("inf")
+        job.deadline = INFINITY
         job.next_look = seconds_now() + SLICE
         if x is not None:
             job.n = job.batch = self.expect_rows(x)
@@ -432,6 +439,26 @@ cdef class Program:
         """Write the outputs for the rows of `x` to `out`; with `fused`, the values that the loss is computed from."""
         expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
         expect(out, self.dtype, (x.shape[0], self.plan.n_out), True)
+        self.write_outputs(x, out, threads, fixed, fused)
+
+    def predict_rows(self, x, out, int threads, bint fixed):
+        """Return the outputs for rows, in `out` unless that is None; None if the arrays need conversion or checks
+        first."""
+        cdef cnp.npy_intp shape[2]
+        if not self.accepts_rows(x) or cnp.PyArray_DIM(x, 0) == 0:
+            return None
+        shape[0], shape[1] = cnp.PyArray_DIM(x, 0), self.plan.n_out
+        if out is None:
+            out = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT64 if self.plan.z == 8 else cnp.NPY_FLOAT32, 0)
+        elif not (
+            self.accepts_outputs(out, shape[0]) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out)
+            and are_apart(x, out) and are_apart(self.parameters, out)
+        ):
+            return None
+        self.write_outputs(x, out, threads, fixed, False)
+        return out
+
+    cdef int write_outputs(self, x, out, int threads, bint fixed, bint fused) except -1:
         cdef TileJob job
         memset(&job, 0, sizeof(TileJob))
         job.work = predict_tile
@@ -516,13 +543,13 @@ cdef class Program:
             <cnp.ndarray>array, ndim, cnp.NPY_FLOAT64 if self.plan.z == 8 else cnp.NPY_FLOAT32
         )
 
-    def accepts_rows(self, x):
+    cpdef bint accepts_rows(self, object x) noexcept:
         """Return whether rows need neither conversion nor further checks."""
         return (
             self.is_plain(x, 2) and cnp.PyArray_DIM(x, 1) == self.plan.n_in and cnp.PyArray_DIM(x, 0) <= MAX_SIZE
         )
 
-    def accepts_outputs(self, outputs, Py_ssize_t n):
+    cpdef bint accepts_outputs(self, object outputs, Py_ssize_t n) noexcept:
         """The same for `n` rows like the network's outputs."""
         return self.is_plain(outputs, 2) and cnp.PyArray_DIM(outputs, 0) == n and (
             cnp.PyArray_DIM(outputs, 1) == self.plan.n_out
@@ -583,14 +610,11 @@ cdef class Program:
         if not (self.is_plain(x, 1) and self.is_plain(out, 1) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out)
                 and cnp.PyArray_DIM(x, 0) == self.plan.n_in and cnp.PyArray_DIM(out, 0) == self.plan.n_out):
             return False
-        cdef const char* from_ = data(x)
-        cdef char* to = data(out)
-        cdef const char* parameters = data(self.parameters)
-        if from_ < to + self.plan.n_out*self.plan.z and to < from_ + self.plan.n_in*self.plan.z:
+        if not are_apart(x, out):
             raise ValueError("out must not overlap the row")
-        if parameters < to + self.plan.n_out*self.plan.z and to < parameters + self.plan.n_parameters*self.plan.z:
+        if not are_apart(self.parameters, out):
             raise ValueError("out must not overlap the network's parameters")
-        self.predict_into(from_, to)
+        self.predict_into(data(x), data(out))
         return True
 
     def gradient(self, x, targets, weights, out, gx, int threads, bint fixed, bint training=False):
