@@ -27,6 +27,8 @@ def compare_dqn(rounds: int, threads: int) -> dict[str, Any]:
     Each takes the batch as it likes it best: nnfast as NumPy arrays, the peers as tensors and arrays of their own,
     whose conversion is not measured.
     """
+    import nnfast as nf
+
     batch, parameters = transitions(), initial_parameters(TINY)
     makers: dict[str, Any] = {"nnfast": NNFastDQN, "nnfast, backward": NNFastDQNBackward}
     absent = {}
@@ -36,12 +38,13 @@ def compare_dqn(rounds: int, threads: int) -> dict[str, Any]:
         else:
             absent[name] = f"{module} is not installed"
     agents = {name: maker(parameters, batch, threads) for name, maker in makers.items()}
-    for agent in agents.values():
-        for _ in range(STEPS):
-            agent.update()
-    expected = agents["nnfast"].parameters()
-    wrong = [name for name, agent in agents.items() if not agree(agent.parameters(), expected)]
-    seconds = time_calls({name: Timer(agent.update) for name, agent in agents.items()}, rounds)
+    with nf.num_threads(threads):
+        for agent in agents.values():
+            for _ in range(STEPS):
+                agent.update()
+        expected = agents["nnfast"].parameters()
+        wrong = [name for name, agent in agents.items() if not agree(agent.parameters(), expected)]
+        seconds = time_calls({name: Timer(agent.update) for name, agent in agents.items()}, rounds)
     return {
         "network": f"{TINY}, {ROWS} rows",
         "rounds": rounds,
@@ -73,7 +76,6 @@ class NNFastDQN:
     def __init__(self, parameters: Parameters, batch: list[np.ndarray], threads: int) -> None:
         import nnfast as nf
 
-        nf.set_num_threads(threads)
         hidden = [nf.Dense(units, TINY.activation) for units in TINY.sizes[1:-1]]
         self.net = nf.Sequential([*hidden, nf.Dense(TINY.sizes[-1])], input_shape=TINY.sizes[0], loss="huber")
         for i, (weights, bias) in enumerate(parameters, start=1):
