@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import threading
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -116,6 +120,38 @@ def test_a_forward_pass_still_awaits_its_backward_pass() -> None:
         net.backward(np.ones_like(out))
         gradients.append(net.flat_grads.tobytes())
     assert gradients[0] == gradients[1]
+
+
+def test_the_gradient_of_a_loss_that_contains_the_derivative() -> None:
+    """As in examples/derivative_loss.py: `forward` and `backward` at two points close to each other."""
+    layers = [nf.Dense(7, "tanh"), nf.Dense(5, "gelu"), nf.Dense(1)]
+    net = nf.Sequential(layers, input_shape=1, dtype="float64", seed=0)
+    x, h = np.linspace(-1, 1, 9)[:, None], 1e-5
+
+    def loss(parameters: np.ndarray) -> float:
+        net.flat_params[:] = parameters
+        return float(np.mean((net.jacobian(x)[:, :, 0] + 2 * x * net.predict(x)) ** 2))
+
+    left, right, u = np.split(net.forward(np.concatenate([x - h, x + h, x]), training=True), 3)
+    slope = 2 * ((right - left) / (2 * h) + 2 * x * u) / len(x)
+    net.backward(np.concatenate([-slope / (2 * h), slope / (2 * h), 2 * x * slope]))
+    found = net.flat_grads.copy()
+    expected = nf.numerical_gradient(loss, net.flat_params.copy(), 1e-5)
+    assert np.abs(expected).max() > 0.1
+    assert_close(found, expected, scale=np.abs(expected).max(), kind="rough difference")
+
+
+def test_ctrl_c(listening: None) -> None:
+    net = nf.Sequential([nf.Dense(512, "tanh"), nf.Dense(512, "tanh"), nf.Dense(500)], input_shape=2, seed=0)
+    x = np.zeros((10_000, 2), np.float32)  # half a minute
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    start = perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        net.jacobian(x)
+    timer.join()
+    assert perf_counter() - start < 10
+    assert net.jacobian(x[:2]).shape == (2, 500, 2)
 
 
 def test_errors() -> None:
