@@ -142,6 +142,15 @@ def shape_of_rows(shape: tuple[int, ...]) -> str:
     return f"(n, {', '.join(map(str, shape))})"
 
 
+def _compiled(layers: Sequence[Layer], shape: tuple[int, ...]) -> Compiler:
+    """Return a compiler with the stages of a network."""
+    compiler = Compiler(shape)
+    compiler.add_layers(layers)
+    if not compiler.stages:  # all layers reshape
+        Activation("identity").add_stages(compiler, "0")
+    return compiler
+
+
 class Network:
     """The state of a network, for the modules that train, differentiate, check and save it.
 
@@ -157,6 +166,8 @@ class Network:
         The number of outputs.
     input_shape : tuple of int or None
         The shape of a sample; None before `build`.
+    ends : dict
+        As in `Compiler`; empty before `build`.
     program, row_program : Program or None
         The compiled network, None before `build`; and the same object if a sample and its output have one axis each,
         so that `predict_one` need not reshape them, else None.
@@ -196,6 +207,7 @@ class Network:
         self.noise_seed = int(noise.integers(2**63))
         self.input_shape: tuple[int, ...] | None = None
         self.history: Any = None  # a History; its package imports this module
+        self.ends: dict[str, tuple[int, tuple[int, ...]]] = {}
         self.program: Program | None = None
         self.row_program: Program | None = None
         self.stopping = False
@@ -213,10 +225,7 @@ class Network:
 
         The caller holds the guard, or the network is not shared yet.
         """
-        compiler = Compiler(sizes)
-        compiler.add_layers(self.layers)
-        if not compiler.stages:  # all layers reshape
-            Activation("identity").add_stages(compiler, "0")
+        compiler = _compiled(self.layers, sizes)
         for stage in compiler.stages:
             penalties = (penalty for array in stage["arrays"] for penalty in (array.l1, array.l2))
             for number in (stage.get("alpha", 0.0), *stage.get("numbers", {}).values(), *penalties):
@@ -236,6 +245,7 @@ class Network:
             self.program, self._params = program, None
             self.row_program = program if len(sizes) == len(self.output_shape) == 1 else None
             self.input_shape = sizes
+            self.ends = compiler.ends
 
     def _initialize(self, program: Program, compiler: Compiler) -> None:
         """Set the initial values of the parameters."""
@@ -244,6 +254,22 @@ class Network:
             values = array.initial(self.initial_stream) if callable(array.initial) else array.initial
             view = program.parameters[at : at + prod(shape)].reshape(shape)
             view[...] = as_array(f"{array.argument} of layers[{path.rpartition('.')[0]}]", values, self.dtype)
+
+    def describe_again(self, layers: tuple[Layer, ...]) -> None:
+        """Replace the layers by others that differ in `trainable` alone; a saved forward pass is discarded.
+
+        The caller holds the guard. Calls in other threads that do not wait finish with the program they began with.
+        """
+        program = self.program
+        if program is not None:
+            assert self.input_shape is not None
+            stages = _compiled(layers, self.input_shape).stages
+            loss = self.output_loss.kernel(self.dtype)
+            program = Program(self.dtype, stages, loss, self.noise_seed, self.guard, program)
+        with self.guard.change:
+            self.layers, self.program = layers, program
+            if self.row_program is not None:
+                self.row_program = program
 
     @property
     def stream_states(self) -> list[Any]:
@@ -264,6 +290,7 @@ class Network:
         with self.guard.change:
             self.initial_stream.bit_generator.state = self._state_before_build
             self.program = self.row_program = self.input_shape = self._params = None
+            self.ends = {}
 
     @property
     def built(self) -> Program:
@@ -317,6 +344,26 @@ class Network:
         return double
 
     # ---- arguments
+
+    def path_of(self, name: str, layer: Any) -> str:
+        """Return the path of a layer that the argument `name` selects by index or path.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is neither, or there is no such layer.
+        """
+        n = len(self.layers)
+        if isinstance(layer, str):
+            known = [path for path, _ in walk(self.layers)]
+            if layer not in known:
+                shown = ", ".join(known if len(known) <= 20 else [*known[:20], "..."])
+                raise ValueError(f"{name} must be the path of a layer, one of {shown}, got {layer!r}")
+            return layer
+        if isinstance(layer, (bool, np.bool_)) or not hasattr(layer, "__index__"):
+            raise TypeError(f"{name} must be an index such as -1, or a path such as '2.0', got {describe(layer)}")
+        number = check_int(name, layer, -n, n - 1)
+        return str(number % n)
 
     def rows(self, x: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """Return `x` as a matrix with one flattened sample per row; `shape` is by default that of the network."""

@@ -13,6 +13,7 @@ import numpy as np
 from nnfast import training
 from nnfast._network import ArrayViews, Network, checked_shape, paths, views
 from nnfast._threads import allowed_threads, get_num_threads
+from nnfast._transfer import set_trainable, with_last
 from nnfast._validation import (
     as_array,
     as_tuple,
@@ -70,12 +71,12 @@ class Sequential:
     Notes
     -----
     A network may be used by many threads. One call at a time trains it: `fit`, `train_step`, ``forward(x,
-    training=True)``, `backward`, `update`, `reset_optimizer` and `build` raise RuntimeError while another is running.
-    `copy`, `save`, `averaged`, `numerical_gradient`, `check_gradient`, pickling and `os.fork` wait for the step that is
-    running (with L-BFGS, the iteration), and use the network as that step leaves it; callbacks of `fit` run between
-    steps. `predict`, `loss`, `accuracy`, `gradient` and the arrays in `params` do not wait: while another thread trains
-    the network, they may see part of a step. In a forked process no other thread continues, so the network can be
-    trained there.
+    training=True)``, `backward`, `update`, `reset_optimizer`, `freeze`, `unfreeze` and `build` raise RuntimeError while
+    another is running. `copy`, `save`, `averaged`, `with_last`, `numerical_gradient`, `check_gradient`, pickling and
+    `os.fork` wait for the step that is running (with L-BFGS, the iteration), and use the network as that step leaves
+    it; callbacks of `fit` run between steps. `predict`, `activations`, `jacobian`, `loss`, `accuracy`, `gradient` and
+    the arrays in `params` do not wait: while another thread trains the network, they may see part of a step. In a
+    forked process no other thread continues, so the network can be trained there.
 
     Examples
     --------
@@ -240,6 +241,10 @@ class Sequential:
                [0.3333, 0.3333, 0.3333]], dtype=float32)
         """
         network = self._network
+        if network.row_program is not None:
+            result = network.row_program.predict_rows(x, out, *allowed_threads())
+            if result is not None:
+                return result
         program = network.built
         rows = network.rows(x)
         shape = (len(rows), *network.output_shape)
@@ -309,6 +314,53 @@ class Sequential:
         else:
             program.predict_one(sample, np.asarray(out))
         return out
+
+    def activations(self, x: ArrayLike, /, layer: int | str) -> np.ndarray:
+        """Compute the outputs of one layer: what `predict` computes on its way.
+
+        Parameters
+        ----------
+        x : array_like of shape (n, *input_shape)
+            Samples.
+        layer : int or str
+            The index of a layer, such as 0 or -2; or a path, such as ``"2.0"`` for the first layer within the residual
+            layer 2.
+
+        Returns
+        -------
+        ndarray of shape (n, *shape)
+            After the layer's activation; for a residual layer, its sum. A new array. A row's bits do not depend on the
+            other rows, and those of the last layer are those of `predict`.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        TypeError, ValueError
+            If `x` does not fit, or there is no such layer.
+
+        Notes
+        -----
+        As in `predict`, dropout and noise do nothing, and batch norms use their running statistics.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(2, "relu", initializer=[[1, -1]]), nf.Dense(1)], input_shape=1, seed=0)
+        >>> net.activations([[1.0], [-2.0]], 0)
+        array([[1., 0.],
+               [0., 2.]], dtype=float32)
+        """
+        network = self._network
+        program = network.built
+        stage, shape = network.ends[network.path_of("layer", layer)]
+        rows = network.rows(x)
+        if stage < 0:  # it only reshapes the input
+            return rows.reshape(len(rows), *shape).copy()
+        out = np.empty((len(rows), prod(shape)), network.dtype)
+        if len(rows):
+            program.predict_stage(rows, out, stage, *allowed_threads())
+        return out.reshape(len(rows), *shape)
 
     def predict_class(self, x: ArrayLike, /) -> np.ndarray:
         """Predict the class of each sample.
@@ -565,6 +617,54 @@ class Sequential:
         if gx is not None:
             found[INPUT] = gx.reshape(len(rows), *network.built_shape)
         return ArrayViews({name: found[name] for name in names}, paths(network.built.layout))
+
+    def jacobian(self, x: ArrayLike, /) -> np.ndarray:
+        """Compute the derivatives of the outputs with respect to the input, by backpropagation.
+
+        Parameters
+        ----------
+        x : array_like of shape (n, *input_shape)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n, *output_shape, *input_shape)
+            For each row the derivative of each output, as `predict` returns them, with respect to each number of that
+            row. A row's bits do not depend on the other rows.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        TypeError, ValueError
+            If `x` does not fit.
+        MemoryError
+            If there is not enough memory.
+
+        Notes
+        -----
+        As in `predict`, dropout and noise do nothing, and batch norms use their running statistics: so outputs depend
+        on no other row. It takes one forward pass, and a backward pass for each output. At a kink, such as relu at
+        zero, the derivative is the one that training uses.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(2, "tanh", initializer=[[1.0, -2.0]])], input_shape=1)
+        >>> net.jacobian([[0.0], [1.0]]).round(4)  # of tanh(x) and tanh(-2 x)
+        array([[[ 1.    ],
+                [-2.    ]],
+        <BLANKLINE>
+               [[ 0.42  ],
+                [-0.1413]]], dtype=float32)
+        """
+        network = self._network
+        program = network.built
+        rows = network.rows(x)
+        out = np.empty((len(rows), network.units, rows.shape[1]), network.dtype)
+        if len(rows):
+            program.jacobian(rows, out, *allowed_threads())
+        return out.reshape(len(rows), *network.output_shape, *network.built_shape)
 
     @ignore_float_errors
     def numerical_gradient(
@@ -989,7 +1089,7 @@ class Sequential:
         out = np.empty((len(rows), network.units), network.dtype)
         with network.guard:
             program.forward(rows, out, get_num_threads())
-        return out.reshape(len(rows), *network.output_shape)
+        return out if network.row_program is not None else out.reshape(len(rows), *network.output_shape)
 
     def backward(self, gradient: ArrayLike, /, *, parameters: bool = True, accumulate: bool = False) -> np.ndarray:
         """Compute gradients from the gradient of a loss with respect to the outputs.
@@ -1045,7 +1145,7 @@ class Sequential:
             network.warn_of_zero_gradients()
             gx = np.empty((n, prod(shape)), network.dtype)
             program.backward(gout, gx, parameters, accumulate, get_num_threads())
-        return gx.reshape(n, *shape)
+        return gx if network.row_program is not None else gx.reshape(n, *shape)
 
     def update(self, optimizer: str | Optimizer = "adam") -> None:
         """Take one step of the optimizer with the gradients of the last `backward`.
@@ -1100,6 +1200,135 @@ class Sequential:
         program = network.built
         with network.guard:
             program.slot.reset()
+
+    def freeze(self, *layers: int | str) -> None:
+        """Freeze layers: training leaves their parameters and running statistics unchanged.
+
+        Parameters
+        ----------
+        *layers : int or str
+            Indices, such as 0 or -2, or paths, such as ``"2.0"`` within a residual layer; a residual layer stands for
+            all layers within it. None means all layers with parameters.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is being trained.
+        TypeError, ValueError
+            If a layer does not exist, or has nothing to freeze; then none is frozen.
+
+        See Also
+        --------
+        unfreeze : The opposite.
+        with_last : New last layers, on a base that may be frozen.
+
+        Notes
+        -----
+        A layer of `layers` is replaced by one with ``trainable=False``, as if it had been built so: copies and files
+        keep it, a batch norm uses its running statistics in training too, and `gradient` and `backward` still compute
+        the gradients of all parameters. Everything else stays: parameters, statistics, the state of the optimizer,
+        random streams; only a forward pass that waits for `backward`, and gradients that wait for `update`, are lost.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, "relu"), nf.Dense(2)], input_shape=2, seed=0)
+        >>> net.freeze(0)
+        >>> net.layers
+        (Dense(3, activation='relu', trainable=False), Dense(2))
+        """
+        set_trainable(self._network, layers, False)
+
+    def unfreeze(self, *layers: int | str) -> None:
+        """Let training change layers again that `freeze`, or ``trainable=False``, had frozen.
+
+        Parameters
+        ----------
+        *layers : int or str
+            As for `freeze`; none means all.
+
+        Raises
+        ------
+        RuntimeError, TypeError, ValueError
+            As for `freeze`.
+
+        Notes
+        -----
+        An optimizer that continues with its state has kept what it knows of these parameters from before.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, "relu"), nf.Dense(2)], input_shape=2, seed=0)
+        >>> net.freeze()
+        >>> net.unfreeze(-1)
+        >>> net.layers
+        (Dense(3, activation='relu', trainable=False), Dense(2))
+        """
+        set_trainable(self._network, layers, True)
+
+    def with_last(
+        self,
+        layers: Sequence[Layer],
+        *,
+        drop: int = 1,
+        freeze: bool = False,
+        loss: str | Loss | None = None,
+        seed: int | Generator | None = None,
+    ) -> Sequential:
+        """Return a network with new last layers, whose first layers are those of this network as they are trained.
+
+        Parameters
+        ----------
+        layers : sequence of Layer
+            The new last layers, with initial values of their own.
+        drop : int
+            How many of this network's layers they replace; 0 adds to them. At least one layer is kept.
+        freeze : bool
+            Whether to freeze the layers that are kept, as `freeze` does; otherwise each stays as trainable as it is.
+        loss, seed
+            As for `Sequential`. The loss is not taken from this network: its last activation determines the default.
+
+        Returns
+        -------
+        Sequential
+            Independent of this network: it shares no memory with it. The parameters and running statistics of the
+            layers that are kept are copied; the state of the optimizer and the random streams are new.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        TypeError, ValueError
+            If an argument does not fit.
+        MemoryError
+            If there is not enough memory for the parameters.
+
+        See Also
+        --------
+        freeze, unfreeze : Freeze layers of a network, and let training change them again.
+
+        Examples
+        --------
+        A network that tells three classes apart, trained on to tell five apart: first only the new layer, then all.
+
+        >>> import numpy as np
+        >>> import nnfast as nf
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.normal(size=(500, 2))
+        >>> angle = np.arctan2(x[:, 1], x[:, 0]) / (2 * np.pi) + 0.5
+        >>> net = nf.Sequential([nf.Dense(16, "tanh"), nf.Dense(3, "softmax")], input_shape=2, seed=0)
+        >>> history = net.fit(x, (3 * angle).astype(int), epochs=50, verbose=0)
+        >>> other = net.with_last([nf.Dense(5, "softmax")], freeze=True, seed=0)
+        >>> history = other.fit(x, (5 * angle).astype(int), epochs=20, verbose=0)
+        >>> (other.params["W1"] == net.params["W1"]).all()
+        np.True_
+        >>> other.unfreeze()
+        >>> history = other.fit(x, (5 * angle).astype(int), epochs=50, verbose=0)
+        >>> history["accuracy"][-1] > 0.9
+        True
+        """
+        return self._around(with_last(self._network, layers, drop, freeze, loss, seed), deepcopy(self._added()))
 
     def averaged(self) -> Sequential:
         """Return a copy whose parameters are the average that the optimizer keeps with an `average_decay`.

@@ -277,6 +277,16 @@ def test_small_calls_compare_with_onnx_runtime(bench_importable):
     assert found["disagreements"] == []
 
 
+def test_updates_of_a_deep_q_network_agree():
+    code = "import json; from bench.dqn import compare_dqn; print(json.dumps(compare_dqn(rounds=1, threads=1)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["disagreements"] == []
+    assert {*found["ratio"], *found["absent"]} == {"nnfast", "nnfast, backward", "PyTorch", "JAX"}
+    assert all(ratio["median"] > 0 for ratio in found["ratio"].values())
+
+
 def test_all_workloads_have_one_name(bench_importable, monkeypatch):
     from bench.__main__ import read_arguments
     from bench.workloads import WORKLOADS

@@ -111,6 +111,7 @@ include "scores.pxi"
 include "crew.pxi"
 include "run.pxi"
 include "tiles.pxi"
+include "jacobian.pxi"
 include "differences.pxi"
 include "layout.pxi"
 include "slot.pxi"
@@ -140,6 +141,13 @@ cdef inline bint has_layout(cnp.ndarray array, int ndim, int dtype) noexcept:
     return (
         cnp.PyArray_TYPE(array) == dtype and cnp.PyArray_NDIM(array) == ndim and cnp.PyArray_ISCARRAY_RO(array)
     )
+
+
+cdef inline bint are_apart(cnp.ndarray a, cnp.ndarray b) noexcept:
+    """Whether two contiguous arrays share no memory."""
+    cdef char* first = <char*>cnp.PyArray_DATA(a)
+    cdef char* second = <char*>cnp.PyArray_DATA(b)
+    return first + cnp.PyArray_NBYTES(a) <= second or second + cnp.PyArray_NBYTES(b) <= first
 
 
 cdef inline bint are_classes(const int64_t* labels, Py_ssize_t n, Py_ssize_t classes) noexcept nogil:
@@ -192,6 +200,8 @@ cdef class Program:
         Seed of dropout and noise, below 2**64.
     guard : Guard
         The network's guard.
+    same : Program, optional
+        A program of the same network, whose stages differ in ``frozen`` alone: both share the arenas and the slot.
 
     Attributes
     ----------
@@ -226,7 +236,7 @@ cdef class Program:
     cdef readonly Slot slot
     cdef readonly Place place
 
-    def __cinit__(self, dtype, stages, loss, seed, Guard guard not None):
+    def __cinit__(self, dtype, stages, loss, seed, Guard guard not None, Program same=None):
         self.saved = -1
         self.guard = guard
         self.dtype = np.dtype(dtype)
@@ -239,15 +249,25 @@ cdef class Program:
         self.layout, self.owners, self.statistics_layout = [], [], []
         lay_out(&self.plan, stages, self.layout, self.owners, self.statistics_layout)
         self.fill_loss(loss)
+        self.seed = seed
+        if same is not None:
+            self.share(same)
+            return
         self.parameters = aligned_zeros(self.plan.n_parameters, self.dtype)
         self.gradients = aligned_zeros(self.plan.n_parameters, self.dtype)
         kept = [array for spec in stages for array in spec["statistics"]]
         self.statistics = aligned_zeros(sum([prod(array.shape) for array in kept]), self.dtype)
         for array, (_, _, at, shape) in zip(kept, self.statistics_layout):
             self.statistics[at : at + prod(shape)] = array.initial
-        self.seed = seed
         self.slot = Slot(self.parameters, self.plan.n_parameters//NORM_BLOCK + self.plan.n_stages, guard)
         self.place = Place()
+
+    cdef int share(self, Program other) except -1:
+        if (self.layout, self.statistics_layout) != (other.layout, other.statistics_layout):
+            raise ValueError("the programs are not of the same network")
+        self.parameters, self.gradients, self.statistics = other.parameters, other.gradients, other.statistics
+        self.slot, self.place, self.noise_steps = other.slot, other.place, other.noise_steps
+        return 0
 
     cdef fill_loss(self, description):
         cdef LossSpec* loss = &self.plan.loss
@@ -417,7 +437,7 @@ cdef class Program:
         job.lowest = self.plan.first_trained if work & UPDATE else self.plan.first_learned
         job.from_logits = self.plan.from_logits and work & LOSS
         job.until = 1
-        job.deadline = float("inf")
+        job.deadline = INFINITY
         job.next_look = seconds_now() + SLICE
         if x is not None:
             job.n = job.batch = self.expect_rows(x)
@@ -432,12 +452,49 @@ cdef class Program:
         """Write the outputs for the rows of `x` to `out`; with `fused`, the values that the loss is computed from."""
         expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
         expect(out, self.dtype, (x.shape[0], self.plan.n_out), True)
+        self.write_outputs(x, out, threads, fixed, fused)
+
+    def predict_rows(self, x, out, int threads, bint fixed):
+        """Return the outputs for rows, in `out` unless that is None; None if the arrays need conversion or checks
+        first."""
+        cdef cnp.npy_intp shape[2]
+        if not self.accepts_rows(x) or cnp.PyArray_DIM(x, 0) == 0:
+            return None
+        shape[0], shape[1] = cnp.PyArray_DIM(x, 0), self.plan.n_out
+        if out is None:
+            out = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT64 if self.plan.z == 8 else cnp.NPY_FLOAT32, 0)
+        elif not (
+            self.accepts_outputs(out, shape[0]) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out)
+            and are_apart(x, out) and are_apart(self.parameters, out)
+        ):
+            return None
+        self.write_outputs(x, out, threads, fixed, False)
+        return out
+
+    cdef int write_outputs(self, x, out, int threads, bint fixed, bint fused) except -1:
         cdef TileJob job
         memset(&job, 0, sizeof(TileJob))
         job.work = predict_tile
+        job.last = self.plan.n_stages - 1
         job.out = data(out)
         job.linear = fused and self.plan.from_logits
         self.walk(&job, x, PREDICT, self.threads_to_call(PREDICT, x.shape[0], threads, fixed))
+
+    def predict_stage(self, x, out, int stage, int threads, bint fixed):
+        """Write the outputs of one stage for the rows of `x` to `out`, with the bits that `predict` computes."""
+        cdef TileJob job
+        if not 0 <= stage < self.plan.n_stages:
+            raise ValueError(f"there is no stage {stage} of {self.plan.n_stages}")
+        expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
+        expect(out, self.dtype, (x.shape[0], self.plan.stages[stage].n_out), True)
+        memset(&job, 0, sizeof(TileJob))
+        job.work = predict_tile
+        job.last = stage
+        job.out = data(out)
+        if not fixed:
+            threads = self.threads_for(x.shape[0]/3.0, threads)
+        self.timed = False  # `predict` alone measures how many are faster
+        self.walk(&job, x, PREDICT, threads)
 
     def evaluate(self, x, targets, weights, metrics, int threads, bint fixed, order=None):
         """Return the loss, and the total of each metric over rows, whose scores are multiplied by their weights.
@@ -448,6 +505,7 @@ cdef class Program:
         cdef ScoreMemory memory
         memset(&job, 0, sizeof(TileJob))
         job.work = evaluate_tile
+        job.last = self.plan.n_stages - 1
         job.n = x.shape[0]
         job.labels = self.expect_targets(targets, job.n)
         expect(x, self.dtype, (job.n, self.plan.n_in), False)
@@ -498,13 +556,13 @@ cdef class Program:
             <cnp.ndarray>array, ndim, cnp.NPY_FLOAT64 if self.plan.z == 8 else cnp.NPY_FLOAT32
         )
 
-    def accepts_rows(self, x):
+    cpdef bint accepts_rows(self, object x) noexcept:
         """Return whether rows need neither conversion nor further checks."""
         return (
             self.is_plain(x, 2) and cnp.PyArray_DIM(x, 1) == self.plan.n_in and cnp.PyArray_DIM(x, 0) <= MAX_SIZE
         )
 
-    def accepts_outputs(self, outputs, Py_ssize_t n):
+    cpdef bint accepts_outputs(self, object outputs, Py_ssize_t n) noexcept:
         """The same for `n` rows like the network's outputs."""
         return self.is_plain(outputs, 2) and cnp.PyArray_DIM(outputs, 0) == n and (
             cnp.PyArray_DIM(outputs, 1) == self.plan.n_out
@@ -536,6 +594,7 @@ cdef class Program:
         job.pool = self.pool
         job.parameters = data(self.parameters)
         job.statistics = data(self.statistics)
+        job.last = self.plan.n_stages - 1
         job.linear = False
         job.x = row
         job.out = out
@@ -564,14 +623,11 @@ cdef class Program:
         if not (self.is_plain(x, 1) and self.is_plain(out, 1) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out)
                 and cnp.PyArray_DIM(x, 0) == self.plan.n_in and cnp.PyArray_DIM(out, 0) == self.plan.n_out):
             return False
-        cdef const char* from_ = data(x)
-        cdef char* to = data(out)
-        cdef const char* parameters = data(self.parameters)
-        if from_ < to + self.plan.n_out*self.plan.z and to < from_ + self.plan.n_in*self.plan.z:
+        if not are_apart(x, out):
             raise ValueError("out must not overlap the row")
-        if parameters < to + self.plan.n_out*self.plan.z and to < parameters + self.plan.n_parameters*self.plan.z:
+        if not are_apart(self.parameters, out):
             raise ValueError("out must not overlap the network's parameters")
-        self.predict_into(from_, to)
+        self.predict_into(data(x), data(out))
         return True
 
     def gradient(self, x, targets, weights, out, gx, int threads, bint fixed, bint training=False):
@@ -602,6 +658,30 @@ cdef class Program:
         finally:
             free_workspace(&ws)
         return loss
+
+    def jacobian(self, x, out, int threads, bint fixed):
+        """Write the derivatives of the outputs for each row of `x` with respect to that row to `out`, of shape (rows,
+        outputs, inputs)."""
+        cdef Job base
+        cdef JacobianJob job
+        cdef Workspace ws
+        n = x.shape[0]
+        expect(out, self.dtype, (n, self.plan.n_out, self.plan.n_in), True)
+        threads = min(threads, MAX_THREADS) if fixed else self.threads_for(n*(1.0 + self.plan.n_out)/3, threads)
+        job.rows = max(1, min(min(self.plan.tile_rows, <Py_ssize_t>JACOBIAN_ROWS), -(-n//threads)))
+        memset(&ws, 0, sizeof(Workspace))
+        try:
+            self.reserve(&ws, threads*job.rows, threads)
+            self.fill(&base, &ws, FORWARD | BACKWARD, x, None, None)
+            gx = np.empty((threads*job.rows, self.plan.n_in), self.dtype)
+            base.gx = data(gx)
+            job.base = &base
+            job.x, job.out, job.n, job.next = base.x, data(out), n, 0
+            with nogil:
+                run_team(threads, walk_jacobian, &job)
+            raise_if(base.interrupted)
+        finally:
+            free_workspace(&ws)
 
     def training_loss(self, x, targets, weights, metrics, int threads, bint lasting=False, outputs=None):
         """Like `evaluate`, for one batch as in a training step; `lasting`: with the side effects of the step's forward

@@ -14,7 +14,8 @@ cdef struct TileJob:
     const char* x
     char* out             # the outputs of a prediction
     const char* targets
-    bint linear           # return the outputs before the last activation
+    int last              # the stage whose outputs a prediction returns
+    bint linear           # return them before its activation
     const double* weights  # of rows, or NULL
     bint labels
     Scores scores
@@ -103,32 +104,32 @@ cdef inline char* slot_of(const Plan* plan, char* tile, const Stage* stage) noex
 
 
 cdef void forward_turned(
-        const Plan* plan, const char* parameters, bint linear, Py_ssize_t m, const char* x, char* tile, char* out,
-        Py_ssize_t ldo
+        const Plan* plan, const char* parameters, int last, bint linear, Py_ssize_t m, const char* x, char* tile,
+        char* out, Py_ssize_t ldo
 ) noexcept nogil:
-    """Run all stages for `m` rows, a block of rows at a time."""
+    """Run the stages up to `last` for `m` rows, a block of rows at a time."""
     cdef Py_ssize_t first = 0, rows
     while first < m:
         rows = min(plan.turned_rows, m - first)
         forward_block(
-            plan, parameters, linear, rows, x + first*plan.n_in*plan.z, tile, out + first*ldo*plan.z, ldo,
+            plan, parameters, last, linear, rows, x + first*plan.n_in*plan.z, tile, out + first*ldo*plan.z, ldo,
             (rows + plan.K.vector_width - 1)//plan.K.vector_width*plan.K.vector_width
         )
         first += rows
 
 
 cdef void forward_block(
-        const Plan* plan, const char* parameters, bint linear, Py_ssize_t m, const char* x, char* tile, char* out,
-        Py_ssize_t ldo, Py_ssize_t ld
+        const Plan* plan, const char* parameters, int last, bint linear, Py_ssize_t m, const char* x, char* tile,
+        char* out, Py_ssize_t ldo, Py_ssize_t ld
 ) noexcept nogil:
     cdef const Stage* stage
     cdef char* columns = tile + blocks_in_tile(plan)
     cdef char* other = columns + block_bytes(plan)
     cdef int s, function
     plan.K.turn(m, plan.n_in, x, plan.n_in, columns, ld)
-    for s in range(plan.n_stages):
+    for s in range(last + 1):
         stage = &plan.stages[s]
-        function = IDENTITY if linear and s == plan.n_stages - 1 else stage.function
+        function = IDENTITY if linear and s == last else stage.function
         if is_kind(stage, DENSE):
             plan.K.dense_turned(
                 m, stage.n_in, stage.n_out, columns, ld, array_of(plan, parameters, stage, W),
@@ -137,19 +138,19 @@ cdef void forward_block(
             columns, other = other, columns
         elif is_kind(stage, ACTIVATION):  # what is random does nothing outside of training
             plan.K.apply_turned(function, stage.alpha, m, stage.n_out, columns, ld, columns, ld)
-    plan.K.turn_back(m, plan.n_out, columns, ld, out, ldo)
+    plan.K.turn_back(m, plan.stages[last].n_out, columns, ld, out, ldo)
 
 
 cdef void forward_tile(
-        const Plan* plan, const char* parameters, const char* statistics, bint linear, Py_ssize_t m, const char* x,
-        char* tile, char* out, Py_ssize_t ldo
+        const Plan* plan, const char* parameters, const char* statistics, int last, bint linear, Py_ssize_t m,
+        const char* x, char* tile, char* out, Py_ssize_t ldo
 ) noexcept nogil:
-    """Run all stages for `m` rows: the last one writes to `out`, the others to slots of the tile."""
+    """Run the stages up to `last` for `m` rows: that one writes to `out`, the others to slots of the tile."""
     cdef Rows rows
     cdef const Stage* stage
-    cdef int s, last = plan.n_stages - 1
+    cdef int s
     if plan.turned_rows > 0 and m >= TURNED_LEAST:
-        forward_turned(plan, parameters, linear, m, x, tile, out, ldo)
+        forward_turned(plan, parameters, last, linear, m, x, tile, out, ldo)
         return
     rows.plan = plan
     rows.parameters = parameters
@@ -158,7 +159,7 @@ cdef void forward_tile(
     rows.m = m
     rows.x, rows.ldx = x, plan.n_in
     rows.scratch = tile + scratch_in_tile(plan)
-    for s in range(plan.n_stages):
+    for s in range(last + 1):
         stage = &plan.stages[s]
         if is_kind(stage, ADD):
             rows.other, rows.ldother = x, plan.n_in
@@ -176,9 +177,10 @@ cdef void forward_tile(
 
 cdef void predict_tile(TileJob* job, int id, char* tile, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
     cdef const Plan* plan = job.plan
+    cdef Py_ssize_t n_out = plan.stages[job.last].n_out
     forward_tile(
-        plan, job.parameters, job.statistics, job.linear, m, job.x + first*plan.n_in*plan.z, tile,
-        job.out + first*plan.n_out*plan.z, plan.n_out
+        plan, job.parameters, job.statistics, job.last, job.linear, m, job.x + first*plan.n_in*plan.z, tile,
+        job.out + first*n_out*plan.z, n_out
     )
 
 
@@ -207,7 +209,7 @@ cdef const char* gather_tile(
 
 cdef void evaluate_tile(TileJob* job, int id, char* tile, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
     cdef const Plan* plan = job.plan
-    cdef const Stage* last = &plan.stages[plan.n_stages - 1]
+    cdef const Stage* last = &plan.stages[job.last]
     cdef Py_ssize_t ld = last.ld
     cdef char* out = slot_of(plan, tile, last)
     cdef const char* x = job.x + first*plan.n_in*plan.z
@@ -216,7 +218,7 @@ cdef void evaluate_tile(TileJob* job, int id, char* tile, Py_ssize_t first, Py_s
         t = targets_at(plan, job.labels, job.targets, job.weights, first)
     else:
         x = gather_tile(job, id, first, m, &t)
-    forward_tile(plan, job.parameters, job.statistics, plan.from_logits, m, x, tile, out, ld)
+    forward_tile(plan, job.parameters, job.statistics, job.last, plan.from_logits, m, x, tile, out, ld)
     plan.K.loss(&plan.loss, m, plan.n_out, out, ld, &t, 1, job.row_loss + first, NULL, 0)
     if job.scores.n:
         score_rows(plan, &job.scores, id, first, m, out, ld, &t)

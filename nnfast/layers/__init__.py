@@ -18,6 +18,7 @@ from nnfast.layers.residual import (
     output_activation,
     output_shape,
     walk,
+    with_trainable,
 )
 from nnfast.layers.scale import Scale
 
@@ -43,4 +44,5 @@ __all__ = [
     "output_activation",
     "output_shape",
     "walk",
+    "with_trainable",
 ]

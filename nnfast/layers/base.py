@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -80,11 +81,15 @@ class Compiler:
         As `nnfast.engine.program.Program` takes them.
     shape : tuple of int
         Of the output of the last stage.
+    ends : dict
+        For the path of each layer, the number of the stage whose output is the layer's (-1 is the input of the
+        network), and the shape of that output.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.stages: list[dict[str, Any]] = []
         self.shape = shape
+        self.ends: dict[str, tuple[int, tuple[int, ...]]] = {}
         self._outputs = 0
         self._numbers: dict[str, int] = {}
 
@@ -92,6 +97,7 @@ class Compiler:
         """Add layers; `path` is that of the chain they are in, with a dot at its end."""
         for i, layer in enumerate(layers):
             layer.add_stages(self, f"{path}{i}")
+            self.ends[f"{path}{i}"] = len(self.stages) - 1, self.shape
 
     def add_stage(self, layer: Layer, path: str, kind: str, **more: Any) -> None:
         """Add a stage of a kind in `nnfast.engine.program.STAGES`, with the shapes and arrays of `layer`."""
@@ -258,6 +264,24 @@ class Layer(Description, noun="a layer", tag="kind"):
         2355
         """
         return sum(prod(array.shape) for array in self.arrays(shape))
+
+    def replaced(self, **values: Any) -> Layer:
+        """Return a copy with other values of some fields, which are checked already and determine no others.
+
+        Parameters
+        ----------
+        **values : object
+            The values by name of the field.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.Dense(3, "relu").replaced(trainable=False)
+        Dense(3, activation='relu', trainable=False)
+        """
+        twin = copy(self)
+        vars(twin).update(values)
+        return twin
 
     @property
     def label(self) -> str:

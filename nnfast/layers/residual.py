@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -125,6 +125,19 @@ def walk(layers: Sequence[Layer], path: str = "") -> Iterator[tuple[str, Layer]]
     for i, layer in enumerate(layers):
         yield f"{path}{i}", layer
         yield from walk(layer.layers, f"{path}{i}.")
+
+
+def with_trainable(
+    layers: Sequence[Layer], chosen: Container[str], trainable: bool, path: str = ""
+) -> tuple[Layer, ...]:
+    """Return a chain in which the layers with the paths in `chosen` are trainable, or frozen."""
+    chain = []
+    for i, layer in enumerate(layers):
+        here = f"{path}{i}"
+        if layer.layers:
+            layer = layer.replaced(layers=with_trainable(layer.layers, chosen, trainable, f"{here}."))
+        chain.append(layer.replaced(trainable=trainable) if here in chosen else layer)
+    return tuple(chain)
 
 
 def layers_from(configs: list[dict[str, Any]]) -> list[Layer]:

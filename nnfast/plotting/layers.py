@@ -81,7 +81,7 @@ def plot_activation_histograms(
     if not len(rows):
         raise ValueError(f"x must have at least one row, got shape {rows.shape}")
     drawn = [i for i, layer in enumerate(net.layers) if not (layer.reshapes or layer.random)]
-    outputs = (out for i, out in enumerate(_outputs(net, rows)) if i in drawn)
+    outputs = (net.activations(rows, i) for i in drawn)
     titles = [_title(str(i), net.layers[i]) for i in drawn]
     return _draw(titles, ({"": out} for out in outputs), bins, limits, axes)
 
@@ -188,20 +188,6 @@ def _check_network(net: Any) -> None:
 def _title(path: str, layer: Layer) -> str:
     activation = f", {layer.activation}" if isinstance(layer, Dense) else ""
     return fill(f"{path}: {layer.label}{activation}", TITLE_WIDTH)
-
-
-def _outputs(net: Any, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Compute the outputs of one layer after another."""
-    from nnfast import Sequential
-
-    shape, params, statistics = net.input_shape, net.params, net.statistics
-    for i, layer in enumerate(net.layers):
-        alone = Sequential([layer], input_shape=shape, dtype=net.dtype, seed=0)
-        for own, whole in ((alone.params, params), (alone.statistics, statistics)):
-            for path in own.paths:
-                own[path] = whole[f"{i}{path[1:]}"]
-        rows, shape = alone.predict(rows), alone.output_shape
-        yield rows
 
 
 def _draw_by_layer(net: Any, arrays: Any, bins: int, limits: Any, axes: ArrayLike | None) -> NDArray[Any]:
