@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -176,7 +176,7 @@ class Network:
         self,
         layers: Sequence[Layer],
         input_shape: int | Sequence[int] | None,
-        loss: str | Loss | None,
+        loss: str | Loss | Callable[..., Any] | None,
         dtype: Any,
         seed: int | Generator | None,
     ) -> None:
@@ -222,9 +222,10 @@ class Network:
             for number in (stage.get("alpha", 0.0), *stage.get("numbers", {}).values(), *penalties):
                 check_holds(f"layers[{stage['path']}]", number, self.dtype)
         loss = self.output_loss.kernel(self.dtype)
-        for number in loss[1]:
+        for number in loss[1] if loss is not None else ():
             check_holds(f"loss {self.output_loss.loss!r}", number, self.dtype)
-        program = Program(self.dtype, compiler.stages, loss, self.noise_seed, self.guard)
+        own = self.output_loss.own(self.output_shape)
+        program = Program(self.dtype, compiler.stages, loss, self.noise_seed, self.guard, own)
         with self.guard.change:
             before = self.initial_stream.bit_generator.state
             try:
@@ -356,10 +357,12 @@ class Network:
             raise ValueError(f"x must be finite, got NaN or infinity {where_not_finite(rows)}")
 
     def _flat(self, y: ArrayLike) -> ArrayLike:
-        """Return targets of outputs with several axes as a matrix; labels unchanged."""
+        """Return targets of outputs with several axes as a matrix; labels, and those of a loss in Python, unchanged."""
         if len(self.output_shape) == 1:
             return y
         array = to_array("y", y)
+        if self.output_loss.in_python:
+            return array.reshape(-1, *self.output_shape) if array.ndim == 1 and self.units == 1 else y
         if array.ndim != 1:
             check_shape("y", array, (None, *self.output_shape))
             array = array.reshape(len(array), self.units)
@@ -454,7 +457,7 @@ class Network:
         if metrics.others:
             outputs = self._outputs(rows, chosen)
             targets = targets if chosen is None else targets[chosen]
-            given = targets if targets.ndim == 1 else targets.reshape(outputs.shape)
+            given = targets.reshape(outputs.shape) if targets.size == outputs.size else targets
             values |= metrics.computed(outputs, given, weights)
         return {"loss": loss, **{metric.name: values[metric.name] for metric in metrics.metrics}}
 

@@ -1,10 +1,11 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.random import BitGenerator
 
 _Loss = tuple[str, tuple[float, ...], np.ndarray | None]
+_Own = Callable[..., tuple[float, np.ndarray]] | tuple[int, int, bool] | None
 _Metrics = Sequence[tuple[Any, ...]]  # of `nnfast.metrics.Scoring`, which is read by name
 _Optimizer = tuple[Any, ...]  # `nnfast.optimizers.Hyperparameters`, which is read by name
 
@@ -65,7 +66,15 @@ class Program:
     saved_rows: int
     has_gradients: bool
     learns: bool
-    def __init__(self, dtype: Any, stages: Sequence[dict[str, Any]], loss: _Loss, seed: int, guard: Guard) -> None: ...
+    def __init__(
+        self,
+        dtype: Any,
+        stages: Sequence[dict[str, Any]],
+        loss: _Loss | None,
+        seed: int,
+        guard: Guard,
+        own: _Own = None,
+    ) -> None: ...
     def settle(self) -> None: ...
     def chunks(self, rows: int) -> list[int]: ...
     def forget(self) -> None: ...

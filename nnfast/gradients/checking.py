@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._network import Network
-from nnfast._validation import as_array, as_weights, check_float, describe, ignore_float_errors
+from nnfast._validation import as_array, as_weights, check_float, describe, ignore_float_errors, number
 from nnfast.gradients._verdicts import EPSILON, RATIO, Sides, Verdict, judge
-from nnfast.gradients.functions import number, one_sided_slopes
+from nnfast.gradients.functions import one_sided_slopes
 from nnfast.gradients.network import INPUT, chosen_names, slopes
 
 if TYPE_CHECKING:

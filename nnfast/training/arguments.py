@@ -191,6 +191,9 @@ class FitArguments:
         self.validation, self.validation_rows = given.validation(network, self.shape), validation_rows
         if validation_rows is not None:
             self.validation = self.data
+        for data in (self.data, self.validation):
+            if data is not None and data.weights is not None:
+                network.output_loss.check_weights()
         self.n = n = len(self.data.rows) if rows is None else len(rows)
         targets = _targets("rows", network, self.data, rows)
         self.batch = n if whole else min(batch_size, n)

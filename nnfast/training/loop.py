@@ -62,10 +62,10 @@ def _training(arguments: FitArguments) -> Training | Minimization:
         values, bits = optimizer.values(network.dtype), shuffler(arguments)
         return NumericalTraining(network, *data, arguments.batch, total, values, bits, scorings)
     threads, fixed = allowed_threads()
-    return steps_of(arguments, threads, fixed=fixed)
+    return steps_of(arguments, threads, fixed)
 
 
-def steps_of(arguments: FitArguments, threads: int, *, fixed: bool) -> Training:
+def steps_of(arguments: FitArguments, threads: int, fixed: bool) -> Training:
     """Return a run of mini-batch steps by backpropagation."""
     network = arguments.network
     return Training(
