@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+FUNCTION: Any = ctypes._CFuncPtr  # type: ignore[attr-defined]
 PYTHON_API = 4  # the flag of a ctypes function that needs the GIL
 TYPES = {
     "int": ("c_int", ctypes.c_int),
@@ -84,11 +85,11 @@ def compiled_function(name: str, f: Any, signatures: Sequence[Signature]) -> Com
     if "numba" in sys.modules and hasattr(f, "ctypes") and hasattr(f, "address"):
         f = f.ctypes
     scipy = sys.modules.get("scipy")  # without it there are no LowLevelCallables
-    if isinstance(f, ctypes._CFuncPtr):  # type: ignore[attr-defined]
+    if isinstance(f, FUNCTION):
         signature = _checked_ctypes(name, f, signatures)
         found = Compiled(ctypes.cast(f, ctypes.c_void_p).value or 0, 0, signature)
     elif scipy is not None and isinstance(f, scipy.LowLevelCallable):
-        if isinstance(f.function, ctypes._CFuncPtr):  # type: ignore[attr-defined]
+        if isinstance(f.function, FUNCTION):
             _check_free_of_python(name, f.function)
         found = _checked_capsule(name, tuple.__getitem__(f, 0), signatures)
     else:

@@ -805,7 +805,7 @@ class Custom(Loss):
         return isinstance(other, Custom) and (self.function, self.name) == (other.function, other.name)
 
     def __hash__(self) -> int:
-        return hash((id(self.function), self.name))
+        return hash((Custom, self.name))  # not that of a function, which may have none
 
     def __deepcopy__(self, memo: Any) -> Custom:  # capsules cannot be copied
         return self
@@ -835,7 +835,7 @@ def resolve_loss(loss: Any) -> Loss:
     """
     if isinstance(loss, Loss) and type(loss) in (*LOSSES.values(), Custom):
         return loss
-    if not isinstance(loss, (str, type, Loss)) and (callable(loss) or compiled_function("loss", loss, SIGNATURES)):
+    if compiled_function("loss", loss, SIGNATURES) or (callable(loss) and not isinstance(loss, (type, Loss))):
         return Custom(loss)
     if not isinstance(loss, str):
         raise TypeError(
@@ -872,7 +872,7 @@ class OutputLoss:
 
     Parameters
     ----------
-    loss : Loss, str or None
+    loss : Loss, str, callable or None
         None means the default loss of the activation.
     activation : str
         The activation of the output layer.
@@ -892,7 +892,7 @@ class OutputLoss:
         If `loss` is not a loss, or does not fit the output layer; the message names a combination that fits.
     """
 
-    def __init__(self, loss: Loss | str | None, activation: str, n_out: int) -> None:
+    def __init__(self, loss: Loss | str | Callable[..., Any] | None, activation: str, n_out: int) -> None:
         self.function = resolve_activation(activation)
         self.loss = resolve_loss(self.function.loss if loss is None else loss)
         self.loss.check_output(activation, n_out)
