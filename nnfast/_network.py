@@ -34,7 +34,7 @@ from nnfast.layers import (
     output_shape,
     walk,
 )
-from nnfast.losses import Loss, OutputLoss
+from nnfast.losses import Custom, Loss, OutputLoss
 from nnfast.metrics import MetricSet
 
 if TYPE_CHECKING:
@@ -460,6 +460,14 @@ class Network:
             given = targets.reshape(outputs.shape) if targets.size == outputs.size else targets
             values |= metrics.computed(outputs, given, weights)
         return {"loss": loss, **{metric.name: values[metric.name] for metric in metrics.metrics}}
+
+    def warn_of_float32(self, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> None:
+        """Warn if a loss in Python computes with too few digits for numerical gradients of this float64 network."""
+        loss = self.output_loss.loss
+        if isinstance(loss, Custom) and loss.in_python:
+            if weights is not None:
+                loss.check_weights()
+            loss.warn_of_float32(self._outputs(rows, None), targets, weights)
 
     def _outputs(self, rows: np.ndarray, chosen: np.ndarray | None) -> np.ndarray:
         """Return the outputs for all rows, or for those with the numbers in `chosen`, a block of which is copied."""

@@ -23,6 +23,7 @@ from nnfast._validation import (
     describe,
     number,
     to_array,
+    warn,
     where_not_finite,
 )
 from nnfast.activations import NAMES as NAMES_OF_ACTIVATIONS
@@ -780,6 +781,18 @@ class Custom(Loss):
             raise TypeError(f"{who} must return (loss, gradient), got {describe(found)}")
         gradient = as_array(f"the gradient of {who}", found[1], outputs.dtype, shape=outputs.shape)
         return float(number(who, found[0])), gradient
+
+    def warn_of_float32(self, outputs: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None) -> None:
+        """Warn if the Python function seems to compute in float32 from outputs in float64."""
+        value = self.evaluate(outputs, targets, sample_weight)[0]
+        with np.errstate(all="ignore"):
+            single, half = (float(dtype(value)) == value for dtype in (np.float32, np.float16))
+        if single and not half:  # half: a simple number such as 0.25
+            warn(
+                f"loss {self.name!r} returned {value!r} for outputs in float64, which looks like float32, whose "
+                "rounding hides the slopes: compute in the dtype of outputs",
+                UserWarning,
+            )
 
     def check_weights(self) -> None:
         """Raise TypeError if the Python function takes no sample weights."""

@@ -620,6 +620,7 @@ class Sequential:
         rows, targets = double.data(x, y)
         weights = as_weights(sample_weight, len(rows))
         training = network.in_training(training, len(rows))
+        double.warn_of_float32(rows, targets, weights)
         sides = slopes(double, rows, targets, weights, names, h, verbose, training=training)
         found = {name: (right + left) / 2 for name, (right, left) in sides.items()}
         if INPUT in found:

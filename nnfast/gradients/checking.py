@@ -479,6 +479,7 @@ class _NetworkProbe:
         self.value = model.loss(x, y, **self.options)
         if not np.isfinite(self.value):
             raise ValueError(f"the loss must be finite, got {self.value}")
+        double.warn_of_float32(self.rows, self.targets, self.weights)
 
     def array(self, name: str) -> np.ndarray:
         """Return a view of an array of parameters, or of the input."""
