@@ -780,7 +780,8 @@ class Custom(Loss):
         if not (isinstance(found, (tuple, list)) and len(found) == 2):
             raise TypeError(f"{who} must return (loss, gradient), got {describe(found)}")
         gradient = as_array(f"the gradient of {who}", found[1], outputs.dtype, shape=outputs.shape)
-        return float(number(who, found[0])), gradient
+        value = found[0]
+        return (value if type(value) is float else float(number(who, value))), gradient
 
     def warn_of_float32(self, outputs: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """Warn if the Python function seems to compute in float32 from outputs in float64."""

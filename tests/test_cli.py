@@ -974,7 +974,7 @@ def test_predict_with_a_loss_that_is_not_in_the_file(capsys):
     np.savez("samples.npz", x=np.ones((2, 2)), y=np.ones(2))
     assert main(["predict", "net.npz", "samples.npz"]) == 0
     printed = capsys.readouterr()
-    assert printed.out == f"{net.predict(np.ones((1, 2)))[0, 0]}\n" * 2
+    assert printed.out == f"{net.predict(np.ones((1, 2)))[0, 0]!s}\n" * 2
     assert "samples.npz: no score: the network was saved with a loss of its user's, 'own'" in printed.err
 
 
