@@ -707,6 +707,8 @@ class Custom(Loss):
     network's dtype. It must not change `outputs` and `targets`. Rows are averaged and weighted as for nnfast's own
     losses; a row of weight zero is left out.
 
+    Copies of a network share the function. Files hold only its name: see `nnfast.load`.
+
     `Sequential.check_gradient` checks the gradient. It calls the function with float64, and so the function should
     compute in the dtype of `outputs`. With a Python function the numerical gradient takes two losses of the whole data
     for each number.

@@ -1359,8 +1359,9 @@ def fit_many(
     Notes
     -----
     No more threads run than `get_num_threads` says. If there are fewer networks than threads, a network uses several,
-    as many as pay. The more work there is between two calls of Python (validation and callbacks after each epoch), the
-    better the threads are used.
+    as many as pay. Networks with a loss of your own in Python are trained in turn by the thread that called `fit_many`.
+    The more work there is between two calls of Python (validation and callbacks after each epoch), the better the
+    threads are used.
 
     Examples
     --------

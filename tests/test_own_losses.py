@@ -20,6 +20,7 @@ import pytest
 from tolerances import assert_close, tolerance
 
 import nnfast as nf
+from nnfast.engine.program import Differences
 from nnfast.losses import Custom
 
 N, FEATURES = 150, 4
@@ -1122,3 +1123,13 @@ def test_ctrl_c_with_a_compiled_function(library):
         net.fit(X, Y3, epochs=1_000_000, verbose=0)
     timer.join()
     assert len(net.history.step_loss) > 0
+
+
+def test_the_engine_looks_at_its_arguments(library):
+    """`nnfast.losses` has raised better messages before."""
+    x, vector = np.ascontiguousarray(X), np.zeros(51)
+    for loss, y in ((library.of_label, Y3), (library.squared, LABELS)):
+        with pytest.raises(TypeError, match="the compiled loss takes other targets"):
+            network(loss)._network.built.gradient(x, y, None, vector, None, 1, True)
+    with pytest.raises(TypeError, match="not a sum over rows"):
+        Differences(network(squared)._network.built, x, Y3, None, [], 1e-4, 1)

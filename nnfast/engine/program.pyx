@@ -395,13 +395,18 @@ cdef class Program:
 
     cdef bint expect_targets(self, targets, Py_ssize_t n) except -1:
         """Check the targets of `n` rows; return whether they are labels."""
+        cdef bint labels = False
         if type(targets) is np.ndarray and has_layout(targets, 1, cnp.NPY_INT64) and cnp.PyArray_DIM(targets, 0) == n:
-            return True
-        if targets.ndim == 1:
+            labels = True
+        elif targets.ndim == 1:
             expect(targets, np.dtype(np.int64), (n,), False)
-            return True
-        expect(targets, self.dtype, (n, *targets.shape[1:]) if self.plan.own.in_python else (n, self.plan.n_out), False)
-        return False
+            labels = True
+        else:
+            shape = targets.shape[1:] if self.plan.own.in_python else (self.plan.n_out,)
+            expect(targets, self.dtype, (n, *shape), False)
+        if self.plan.own.compiled != NULL and self.plan.own.takes_labels != labels:
+            raise TypeError("the compiled loss takes other targets")
+        return labels
 
     cdef Py_ssize_t bytes_of_target(self, targets) noexcept:
         """Return the bytes of a row of targets."""
