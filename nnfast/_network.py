@@ -457,14 +457,14 @@ class Network:
         if metrics.others:
             outputs = self._outputs(rows, chosen)
             targets = targets if chosen is None else targets[chosen]
-            given = targets.reshape(outputs.shape) if targets.size == outputs.size else targets
+            given = targets if targets.ndim == 1 or self.output_loss.in_python else targets.reshape(outputs.shape)
             values |= metrics.computed(outputs, given, weights)
         return {"loss": loss, **{metric.name: values[metric.name] for metric in metrics.metrics}}
 
     def warn_of_float32(self, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> None:
         """Warn if a loss in Python computes with too few digits for numerical gradients of this float64 network."""
         loss = self.output_loss.loss
-        if isinstance(loss, Custom) and loss.in_python:
+        if isinstance(loss, Custom) and self.output_loss.in_python:
             if weights is not None:
                 loss.check_weights()
             loss.warn_of_float32(self._outputs(rows, None), targets, weights)

@@ -746,11 +746,6 @@ class Custom(Loss):
         return compiled_function("function", self.function, SIGNATURES)
 
     @property
-    def in_python(self) -> bool:
-        """Whether the function is a Python function."""
-        return self.compiled is None
-
-    @property
     def is_missing(self) -> bool:
         """Whether the function is not known, because the network was loaded without it."""
         return isinstance(self.function, _Missing)
@@ -899,6 +894,8 @@ class OutputLoss:
     ----------
     takes_any : bool
         Whether any numbers may be targets, as they are.
+    compiled : Compiled or None
+        The compiled function of a loss of the user's.
     in_python : bool
         Whether the loss is a Python function of the user's, whose targets may have any shape.
 
@@ -916,9 +913,10 @@ class OutputLoss:
         self.activation = activation
         self.n_out = n_out
         own = isinstance(self.loss, Custom)
-        self.in_python = isinstance(self.loss, Custom) and self.loss.in_python
-        self.takes_any = not own and type(self.loss).checked_targets is Loss.checked_targets
-        self.takes_any = self.takes_any and self.outputs_per_target == 1
+        self.compiled = self.loss.compiled if isinstance(self.loss, Custom) else None
+        self.in_python = own and self.compiled is None
+        any_numbers = type(self.loss).checked_targets is Loss.checked_targets and self.outputs_per_target == 1
+        self.takes_any = any_numbers and not own
 
     @property
     def fused(self) -> bool:
@@ -986,7 +984,7 @@ class OutputLoss:
         """Return targets for a loss of the user's: labels as int64, or floats."""
         if loss.is_missing:
             loss.function()
-        compiled = loss.compiled
+        compiled = self.compiled
         wants_labels = compiled is not None and compiled.signature is OF_LABEL
         if array.ndim == 1 and array.dtype.kind in "iub" and (wants_labels or (self.n_out > 1 and compiled is None)):
             return _any_labels(array) if compiled is None else as_labels("y", array, self.n_out)
@@ -1032,9 +1030,8 @@ class OutputLoss:
         loss = self.loss
         if not isinstance(loss, Custom):
             return None
-        compiled = loss.compiled
-        if compiled is not None:
-            return compiled.address, compiled.user_data, compiled.signature is OF_LABEL
+        if self.compiled is not None:
+            return self.compiled.address, self.compiled.user_data, self.compiled.signature is OF_LABEL
 
         checked: set[bool] = set()
 
