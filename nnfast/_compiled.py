@@ -84,11 +84,12 @@ def compiled_function(name: str, f: Any, signatures: Sequence[Signature]) -> Com
     """
     if "numba" in sys.modules and hasattr(f, "ctypes") and hasattr(f, "address"):
         f = f.ctypes
-    scipy = sys.modules.get("scipy")  # without it there are no LowLevelCallables
+    # without SciPy there are no LowLevelCallables, nor while another thread is importing it
+    low_level = getattr(sys.modules.get("scipy"), "LowLevelCallable", ())
     if isinstance(f, FUNCTION):
         signature = _checked_ctypes(name, f, signatures)
         found = Compiled(ctypes.cast(f, ctypes.c_void_p).value or 0, 0, signature)
-    elif scipy is not None and isinstance(f, scipy.LowLevelCallable):
+    elif isinstance(f, low_level):
         if isinstance(f.function, FUNCTION):
             _check_free_of_python(name, f.function)
         found = _checked_capsule(name, tuple.__getitem__(f, 0), signatures)

@@ -846,9 +846,9 @@ def resolve_loss(loss: Any) -> Loss:
     """
     if isinstance(loss, Loss) and type(loss) in (*LOSSES.values(), Custom):
         return loss
-    if compiled_function("loss", loss, SIGNATURES) or (callable(loss) and not isinstance(loss, (type, Loss))):
-        return Custom(loss)
     if not isinstance(loss, str):
+        if compiled_function("loss", loss, SIGNATURES) or (callable(loss) and not isinstance(loss, (type, Loss))):
+            return Custom(loss)
         raise TypeError(
             f"loss must be one of {', '.join(map(repr, NAMES))}, an object of nf.losses or a function, "
             f"got {describe(loss)}"

@@ -11,9 +11,11 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import sysconfig
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
@@ -993,10 +995,10 @@ def test_low_level_callables(library, low_level):
 
 def test_numba():
     numba = pytest.importorskip("numba")
-    types = numba.types
-    doubles = types.CPointer(types.double)
+    kinds = numba.types
+    doubles = kinds.CPointer(kinds.double)
 
-    @numba.cfunc(types.double(types.intc, doubles, doubles, doubles, types.voidptr))
+    @numba.cfunc(kinds.double(kinds.intc, doubles, doubles, doubles, kinds.voidptr))
     def quartic(n, outputs, targets, gradient, user_data):
         loss = 0.0
         for i in range(n):
@@ -1005,7 +1007,7 @@ def test_numba():
             gradient[i] = 4 * error**3
         return loss
 
-    @numba.cfunc(types.double(types.intc, doubles, types.int64, doubles, types.voidptr))
+    @numba.cfunc(kinds.double(kinds.intc, doubles, kinds.int64, doubles, kinds.voidptr))
     def margin(n, outputs, label, gradient, user_data):
         gradient[label] = 2 * (outputs[label] - 1)
         return (outputs[label] - 1) ** 2
@@ -1133,3 +1135,10 @@ def test_the_engine_looks_at_its_arguments(library):
             network(loss)._network.built.gradient(x, y, None, vector, None, 1, True)
     with pytest.raises(TypeError, match="not a sum over rows"):
         Differences(network(squared)._network.built, x, Y3, None, [], 1e-4, 1)
+
+
+def test_while_another_thread_imports_scipy(monkeypatch):
+    """Its module exists by then, without its contents."""
+    monkeypatch.setitem(sys.modules, "scipy", types.ModuleType("scipy"))
+    assert np.isfinite(network(squared).loss(X, Y3))
+    close(nf.numerical_gradient(lambda x: (x**2).sum(), [1.0, 2.0]), [2.0, 4.0], kind="difference")
