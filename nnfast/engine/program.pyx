@@ -408,6 +408,14 @@ cdef class Program:
             raise TypeError("the compiled loss takes other targets")
         return labels
 
+    cdef int set_targets(self, Job* job, targets) except -1:
+        """Set the targets of all rows, an array that must outlive the job."""
+        job.labels = self.expect_targets(targets, job.n)
+        job.targets = data(targets)
+        job.target_bytes = self.bytes_of_target(targets)
+        job.program, job.given_targets = <void*>self, <void*>targets
+        return 0
+
     cdef Py_ssize_t bytes_of_target(self, targets) noexcept:
         """Return the bytes of a row of targets."""
         cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(<cnp.ndarray>targets)
@@ -442,10 +450,7 @@ cdef class Program:
             job.n = job.batch = self.expect_rows(x)
             job.x = data(x)
         if targets is not None:
-            job.labels = self.expect_targets(targets, job.n)
-            job.targets = data(targets)
-            job.target_bytes = self.bytes_of_target(targets)
-            job.program, job.given_targets = <void*>self, <void*>targets
+            self.set_targets(job, targets)
         job.weights = self.expect_weights(weights, job.n)
         return 0
 
