@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from nnfast.layers import (
     output_shape,
     walk,
 )
-from nnfast.losses import Loss, OutputLoss
+from nnfast.losses import Custom, Loss, OutputLoss
 from nnfast.metrics import MetricSet
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Network:
         self,
         layers: Sequence[Layer],
         input_shape: int | Sequence[int] | None,
-        loss: str | Loss | None,
+        loss: str | Loss | Callable[..., Any] | None,
         dtype: Any,
         seed: int | Generator | None,
     ) -> None:
@@ -231,9 +231,9 @@ class Network:
             for number in (stage.get("alpha", 0.0), *stage.get("numbers", {}).values(), *penalties):
                 check_holds(f"layers[{stage['path']}]", number, self.dtype)
         loss = self.output_loss.kernel(self.dtype)
-        for number in loss[1]:
+        for number in loss[1] if loss is not None else ():
             check_holds(f"loss {self.output_loss.loss!r}", number, self.dtype)
-        program = Program(self.dtype, compiler.stages, loss, self.noise_seed, self.guard)
+        program = self._program_of(compiler.stages)
         with self.guard.change:
             before = self.initial_stream.bit_generator.state
             try:
@@ -246,6 +246,11 @@ class Network:
             self.row_program = program if len(sizes) == len(self.output_shape) == 1 else None
             self.input_shape = sizes
             self.ends = compiler.ends
+
+    def _program_of(self, stages: list[dict[str, Any]], same: Program | None = None) -> Program:
+        """Return a program of these stages, which shares its arrays with `same`."""
+        loss, own = self.output_loss.kernel(self.dtype), self.output_loss.own(self.output_shape)
+        return Program(self.dtype, stages, loss, self.noise_seed, self.guard, same, own)
 
     def _initialize(self, program: Program, compiler: Compiler) -> None:
         """Set the initial values of the parameters."""
@@ -264,8 +269,7 @@ class Network:
         if program is not None:
             assert self.input_shape is not None
             stages = _compiled(layers, self.input_shape).stages
-            loss = self.output_loss.kernel(self.dtype)
-            program = Program(self.dtype, stages, loss, self.noise_seed, self.guard, program)
+            program = self._program_of(stages, same=program)
         with self.guard.change:
             self.layers, self.program = layers, program
             if self.row_program is not None:
@@ -403,10 +407,12 @@ class Network:
             raise ValueError(f"x must be finite, got NaN or infinity {where_not_finite(rows)}")
 
     def _flat(self, y: ArrayLike) -> ArrayLike:
-        """Return targets of outputs with several axes as a matrix; labels unchanged."""
+        """Return targets of outputs with several axes as a matrix; labels, and those of a loss in Python, unchanged."""
         if len(self.output_shape) == 1:
             return y
         array = to_array("y", y)
+        if self.output_loss.in_python:
+            return array.reshape(-1, *self.output_shape) if array.ndim == 1 and self.units == 1 else y
         if array.ndim != 1:
             check_shape("y", array, (None, *self.output_shape))
             array = array.reshape(len(array), self.units)
@@ -499,11 +505,26 @@ class Network:
         weight = n if weights is None else float(np.add.accumulate(weights)[-1])  # in the order of rows
         values = {name: float(value) for name, value in metrics.averages(totals, weight).items()}
         if metrics.others:
-            outputs = self._outputs(rows, chosen)
             targets = targets if chosen is None else targets[chosen]
-            given = targets if targets.ndim == 1 else targets.reshape(outputs.shape)
-            values |= metrics.computed(outputs, given, weights)
+            values |= self.computed(metrics, self._outputs(rows, chosen), targets, weights)
         return {"loss": loss, **{name: values[name] for name in metrics.directions}}
+
+    def computed(
+        self, metrics: MetricSet, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None
+    ) -> dict[str, float]:
+        """Return the metrics that the engine does not compute, by name."""
+        outputs = outputs.reshape(len(outputs), *self.output_shape)
+        if targets.ndim > 1 and not self.output_loss.in_python:
+            targets = targets.reshape(outputs.shape)
+        return metrics.computed(outputs, targets, weights)
+
+    def warn_of_float32(self, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> None:
+        """Warn if a loss in Python computes with too few digits for numerical gradients of this float64 network."""
+        loss = self.output_loss.loss
+        if isinstance(loss, Custom) and self.output_loss.in_python:
+            if weights is not None:
+                loss.check_weights()
+            loss.warn_of_float32(self._outputs(rows, None), targets, weights)
 
     def _outputs(self, rows: np.ndarray, chosen: np.ndarray | None) -> np.ndarray:
         """Return the outputs for all rows, or for those with the numbers in `chosen`, a block of which is copied."""

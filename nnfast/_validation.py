@@ -159,6 +159,19 @@ def to_array(name: str, value: Any) -> np.ndarray:
     return _numbers_of_objects(name, array) if array.dtype.kind == "O" else array
 
 
+def number(name: str, value: Any) -> Any:
+    """Return the result of a function as a float64 or longdouble; TypeError unless it is one number."""
+    array = to_array(f"the result of {name}", value)
+    if array.size != 1 or array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must return one real number, got {describe(value)}")
+    return array.astype(wide(array.dtype)).reshape(())[()]
+
+
+def wide(dtype: np.dtype) -> np.dtype:
+    """Return the dtype of a function's values: at least float64."""
+    return np.result_type(dtype, np.float64)
+
+
 def read_once(name: str, value: Any) -> Any:
     """Return `value` as an array if it holds numbers, else unchanged, so that the next check can say more about it."""
     array = to_array(name, value)

@@ -436,6 +436,8 @@ def _predict(args: argparse.Namespace) -> int:
     if y is not None:
         try:
             score = _score(net, rows, y)
+        except RuntimeError as error:  # the loss is a function that the file does not hold
+            say(f"{args.file}: no score: {error}")
         except (TypeError, ValueError) as error:
             raise UsageError(f"{args.file}: {error}") from None
     classes = output_activation(net.layers) in ("softmax", "sigmoid", "step") and not args.outputs

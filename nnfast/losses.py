@@ -1,16 +1,17 @@
 """Losses as descriptions: which output layers they fit, and which targets they accept.
 
-A loss is given by name or, to set its parameters, as an object such as ``nf.losses.Huber(delta=2.0)``. `OutputLoss` is
-a loss combined with an output layer.
+A loss is given by name or, to set its parameters, as an object such as ``nf.losses.Huber(delta=2.0)``; a loss of one's
+own as a function, or as a `Custom` around it. `OutputLoss` is a loss combined with an output layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
+from nnfast._compiled import Compiled, Signature, compiled_function
 from nnfast._description import Description, Field
 from nnfast._validation import (
     as_array,
@@ -20,7 +21,9 @@ from nnfast._validation import (
     check_shape,
     choose,
     describe,
+    number,
     to_array,
+    warn,
     where_not_finite,
 )
 from nnfast.activations import NAMES as NAMES_OF_ACTIVATIONS
@@ -31,6 +34,7 @@ __all__ = [
     "BinaryCrossEntropy",
     "BinaryFocal",
     "CrossEntropy",
+    "Custom",
     "Focal",
     "Hinge",
     "Huber",
@@ -142,6 +146,13 @@ def _not_negative(name: str, value: Any) -> float:
     return check_float(name, value, 0.0)
 
 
+def _any_labels(labels: np.ndarray) -> np.ndarray:
+    """Return integers as int64; ValueError if one is too large."""
+    if labels.size and labels.dtype.kind == "u" and int(labels.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"y must hold labels that fit into int64, got {labels.max()}")
+    return np.require(labels, np.int64, ("C", "A"))
+
+
 def _share(name: str, value: Any) -> float:
     share = check_float(name, value, 0.0, 1.0)
     if not share:
@@ -157,8 +168,8 @@ def _quantiles(name: str, value: Any) -> tuple[float, ...]:
     each = as_array(name, value, np.float64, ndim=(0, 1)).reshape(-1).tolist()
     if len(each) > MAX_QUANTILES:
         raise ValueError(f"{name} must hold at most {MAX_QUANTILES:,} numbers, got {len(each):,}")
-    for number in each:
-        check_float(name, number, 0.0, 1.0, open_ends=True)
+    for quantile in each:
+        check_float(name, quantile, 0.0, 1.0, open_ends=True)
     if not each:
         raise ValueError(f"{name} must hold at least one number in (0, 1), got none")
     if len(set(each)) < len(each):
@@ -615,23 +626,232 @@ class KLDivergence(Loss, name="kl_divergence"):
         return target
 
 
+OF_VALUES = Signature("double (int, double *, double *, double *, void *)")
+OF_LABEL = Signature("double (int, double *, int64_t, double *, void *)")
+SIGNATURES = (OF_VALUES, OF_LABEL)
+
+
+class _Missing:
+    """Stands for the function of a loss that was loaded from a file."""
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(
+            f"the network was saved with a loss of its user's, {self.__name__!r}, which is not in the file: "
+            f"use load(path, loss={self.__name__ if self.__name__.isidentifier() else 'f'})"
+        )
+
+
+def _function(name: str, value: Any) -> Any:
+    if compiled_function(name, value, SIGNATURES) is None and (not callable(value) or isinstance(value, (type, Loss))):
+        raise TypeError(f"{name} must be a function of (outputs, targets), or a compiled one, got {describe(value)}")
+    return value
+
+
+def _own_name(name: str, value: Any) -> Any:
+    if value is None:
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {describe(value)}")
+    if not value or value in Loss.registry:
+        raise ValueError(f"{name} must not be empty or the name of one of nnfast's losses, got {value!r}")
+    return value
+
+
+class Custom(Loss):
+    """A loss of your own: a Python function of mini-batches, or a compiled function of rows.
+
+    Parameters
+    ----------
+    function : callable
+        Either a Python function ``f(outputs, targets)`` that returns ``(loss, gradient)``: a number, by convention the
+        mean over rows, and its gradient with respect to `outputs`, an array of the same shape. Or a compiled function,
+        as a `scipy.LowLevelCallable`, a ctypes function or a numba ``cfunc``, with one of the signatures ::
+
+            double f(int n, double *outputs, double *targets, double *gradient, void *user_data)
+            double f(int n, double *outputs, int64_t label, double *gradient, void *user_data)
+
+        that returns the loss of one row and writes its gradient with respect to the row's `n` outputs, which is zero
+        before.
+    name : str, optional
+        The name in files and messages; by default that of the function, or ``"custom"``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `function` is not callable or has another signature, or `name` is the name of one of nnfast's losses.
+
+    Notes
+    -----
+    Fits any output layer. The outputs are those of `Sequential.predict`, after the last activation. Targets are labels
+    if the network has several outputs and `y` is a vector of integers, and floats of the network's dtype otherwise:
+
+    ========  ==================================  ===========================================================
+    ..        labels                              floats
+    ========  ==================================  ===========================================================
+    Python    int64 of shape (m,), any integers   of shape (m, ...), with any shape of a row; for one output,
+                                                  `y` of shape (n,) becomes (n, 1)
+    compiled  from 0 to n - 1                     of the shape of the outputs
+    ========  ==================================  ===========================================================
+
+    A Python function gets read-only arrays, `outputs` of shape (m, *output_shape), which it may keep. If there are
+    sample weights, it is called as ``f(outputs, targets, sample_weight=w)``, with float64 of shape (m,), and must
+    weight the mean and the gradient itself; it is not called for a mini-batch whose weights are all zero. `fit` calls
+    it once for each mini-batch, `Sequential.loss` and `Sequential.evaluate` once for the whole data set, always in the
+    thread that called them. If it raises, the step changes nothing, and the exception ends the training. `fit_many`
+    trains networks with a Python loss one at a time.
+
+    A compiled function is called without the GIL and from several threads at once, in double precision whatever the
+    network's dtype. It must not change `outputs` and `targets`. Rows are averaged and weighted as for nnfast's own
+    losses; a row of weight zero is left out.
+
+    Copies of a network share the function. Files hold only its name: see `nnfast.load`.
+
+    `Sequential.check_gradient` checks the gradient. It calls the function with float64, and so the function should
+    compute in the dtype of `outputs`. With a Python function the numerical gradient takes two losses of the whole data
+    for each number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> def quartic(outputs, targets):
+    ...     error = outputs - targets
+    ...     return (error**4).mean(), 4 * error**3 / error.size
+    >>> net = nf.Sequential([nf.Dense(1)], input_shape=1, loss=quartic, seed=0)
+    >>> x = np.linspace(-1, 1, 20)[:, None]
+    >>> history = net.fit(x, 2 * x, epochs=200, optimizer=nf.SGD(0.1), verbose=0)
+    >>> history["loss"][-1] < history["loss"][0]
+    True
+    >>> bool(net.check_gradient(x, 2 * x))
+    True
+    """
+
+    example = "Custom(f)"
+    takes_labels = True
+    function: Any = Field(_function)
+    name: Any = Field(_own_name, default=None, kw_only=True)  # type: ignore[misc]  # of the object, not of the class
+
+    def settle(self) -> None:
+        """Determine the name."""
+        if self.name is None:
+            own = getattr(self.function, "__name__", "")
+            vars(self)["name"] = own if own.isidentifier() and own not in Loss.registry else "custom"
+
+    @property
+    def compiled(self) -> Compiled | None:
+        """The compiled function; None for a Python function."""
+        return compiled_function("function", self.function, SIGNATURES)
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the function is not known, because the network was loaded without it."""
+        return isinstance(self.function, _Missing)
+
+    def evaluate(
+        self, outputs: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None
+    ) -> tuple[float, np.ndarray]:
+        """Call the Python function; return the loss and its gradient.
+
+        Parameters
+        ----------
+        outputs, targets, sample_weight : ndarray
+            As for the function; weights may be None.
+
+        Returns
+        -------
+        (float, ndarray)
+            The gradient is an array like `outputs`, which may be memory that the function uses again.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the function returns something other than a number and an array of the shape of `outputs`.
+        """
+        given = [None if array is None else _read_only(array) for array in (outputs, targets, sample_weight)]
+        weights = {} if sample_weight is None else {"sample_weight": given[2]}
+        found = self.function(given[0], given[1], **weights)
+        who = f"loss {self.name!r}"
+        if not (isinstance(found, (tuple, list)) and len(found) == 2):
+            raise TypeError(f"{who} must return (loss, gradient), got {describe(found)}")
+        gradient = as_array(f"the gradient of {who}", found[1], outputs.dtype, shape=outputs.shape)
+        value = found[0]
+        return (value if type(value) is float else float(number(who, value))), gradient
+
+    def warn_of_float32(self, outputs: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None) -> None:
+        """Warn if the Python function seems to compute in float32 from outputs in float64."""
+        value = self.evaluate(outputs, targets, sample_weight)[0]
+        with np.errstate(all="ignore"):
+            single, half = (float(dtype(value)) == value for dtype in (np.float32, np.float16))
+        if single and not half:  # half: a simple number such as 0.25
+            warn(
+                f"loss {self.name!r} returned {value!r} for outputs in float64, which looks like float32, whose "
+                "rounding hides the slopes: compute in the dtype of outputs",
+                UserWarning,
+            )
+
+    def check_weights(self) -> None:
+        """Raise TypeError if the Python function takes no sample weights."""
+        from inspect import Parameter, signature
+
+        try:
+            parameters = signature(self.function).parameters
+        except (TypeError, ValueError):  # of some functions of C there is none
+            return
+        by_name = parameters.get("sample_weight")
+        takes = by_name is not None and by_name.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+        if not takes and all(parameter.kind is not Parameter.VAR_KEYWORD for parameter in parameters.values()):
+            raise TypeError(
+                f"loss {self.name!r} must accept weights if there are any, as f(outputs, targets, sample_weight=None): "
+                "it has no argument sample_weight"
+            )
+
+    def config(self) -> dict[str, Any]:
+        """Return what a file stores: the name."""
+        return {"name": self.name, "custom": True}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Custom) and (self.function, self.name) == (other.function, other.name)
+
+    def __hash__(self) -> int:
+        return hash((Custom, self.name))  # not that of a function, which may have none
+
+    def __deepcopy__(self, memo: Any) -> Custom:  # capsules cannot be copied
+        return self
+
+    def __repr__(self) -> str:
+        own = getattr(self.function, "__name__", type(self.function).__name__)
+        return f"Custom({own})" if own == self.name else f"Custom({own}, name={self.name!r})"
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 LOSSES: dict[str, type[Loss]] = Loss.registry
 NAMES = tuple(LOSSES)
 
 
 def resolve_loss(loss: Any) -> Loss:
-    """Return the loss as an object; a name means the loss with its defaults.
+    """Return the loss as an object; a name means the loss with its defaults, and a function a `Custom` loss.
 
     Raises
     ------
     TypeError, ValueError
-        If it is neither a loss nor the name of one, or the loss has required parameters.
+        If it is neither a loss, nor the name of one, nor a function, or the loss has required parameters.
     """
-    if isinstance(loss, Loss) and type(loss) in LOSSES.values():
+    if isinstance(loss, Loss) and type(loss) in (*LOSSES.values(), Custom):
         return loss
     if not isinstance(loss, str):
+        if compiled_function("loss", loss, SIGNATURES) or (callable(loss) and not isinstance(loss, (type, Loss))):
+            return Custom(loss)
         raise TypeError(
-            f"loss must be one of {', '.join(map(repr, NAMES))} or an object of nf.losses, got {describe(loss)}"
+            f"loss must be one of {', '.join(map(repr, NAMES))}, an object of nf.losses or a function, "
+            f"got {describe(loss)}"
         )
     name = choose("loss", loss, NAMES)
     kind = LOSSES[name]
@@ -641,7 +861,7 @@ def resolve_loss(loss: Any) -> Loss:
 
 
 def loss_from(config: Any) -> Loss:
-    """Return the loss that `Loss.config` describes.
+    """Return the loss that `Loss.config` describes; the function of a `Custom` loss is missing.
 
     Raises
     ------
@@ -653,6 +873,8 @@ def loss_from(config: Any) -> Loss:
     if not isinstance(config, dict):
         raise TypeError(f"the loss must be a name, or a name and parameters, got {config!r}")
     parameters = dict(config)
+    if parameters.get("custom") is True:
+        return Custom(_Missing(str(parameters["name"])), name=parameters["name"])
     return LOSSES[choose("loss", parameters.pop("name"), NAMES)](**parameters)
 
 
@@ -661,7 +883,7 @@ class OutputLoss:
 
     Parameters
     ----------
-    loss : Loss, str or None
+    loss : Loss, str, callable or None
         None means the default loss of the activation.
     activation : str
         The activation of the output layer.
@@ -672,6 +894,10 @@ class OutputLoss:
     ----------
     takes_any : bool
         Whether any numbers may be targets, as they are.
+    compiled : Compiled or None
+        The compiled function of a loss of the user's.
+    in_python : bool
+        Whether the loss is a Python function of the user's, whose targets may have any shape.
 
     Raises
     ------
@@ -679,14 +905,18 @@ class OutputLoss:
         If `loss` is not a loss, or does not fit the output layer; the message names a combination that fits.
     """
 
-    def __init__(self, loss: Loss | str | None, activation: str, n_out: int) -> None:
+    def __init__(self, loss: Loss | str | Callable[..., Any] | None, activation: str, n_out: int) -> None:
         self.function = resolve_activation(activation)
         self.loss = resolve_loss(self.function.loss if loss is None else loss)
         self.loss.check_output(activation, n_out)
         self.name = self.loss.name
         self.activation = activation
         self.n_out = n_out
-        self.takes_any = type(self.loss).checked_targets is Loss.checked_targets and self.outputs_per_target == 1
+        own = isinstance(self.loss, Custom)
+        self.compiled = self.loss.compiled if isinstance(self.loss, Custom) else None
+        self.in_python = own and self.compiled is None
+        any_numbers = type(self.loss).checked_targets is Loss.checked_targets and self.outputs_per_target == 1
+        self.takes_any = any_numbers and not own
 
     @property
     def fused(self) -> bool:
@@ -698,8 +928,13 @@ class OutputLoss:
         """The number of outputs for each target: usually one."""
         return len(self.loss.per_output() or (0,))
 
-    def kernel(self, dtype: np.dtype) -> tuple[str, tuple[float, ...], np.ndarray | None]:
-        """Return what the engine needs: the kernel's name, its numbers, and the numbers for the outputs of a target."""
+    def kernel(self, dtype: np.dtype) -> tuple[str, tuple[float, ...], np.ndarray | None] | None:
+        """Return what the engine needs: the kernel's name, its numbers, and the numbers for the outputs of a target.
+
+        None for a loss of the user's: see `own`.
+        """
+        if isinstance(self.loss, Custom):
+            return None
         each = self.loss.per_output()
         name = self.loss.fused.get(self.activation, self.name)
         return name, self.loss.numbers(), None if each is None else np.array(each, dtype)
@@ -721,6 +956,8 @@ class OutputLoss:
         array = to_array("y", y)
         if array.ndim == 0 or len(array) != n:
             raise ValueError(f"y must have as many rows as x: {n}, got shape {array.shape}")
+        if isinstance(self.loss, Custom):
+            return self._targets_of_own(self.loss, array if array.dtype.kind in "fiub" else y, array, dtype, finite)
         columns = self.n_out // self.outputs_per_target
         if array.ndim == 1 and columns > 1 and self.takes_classes:
             return self._labels(array, dtype)
@@ -742,6 +979,72 @@ class OutputLoss:
             raise ValueError(f"y must be finite, got NaN or infinity {where_not_finite(target)}")
         target = self.loss.checked_targets(target)
         return target if self.outputs_per_target == 1 else np.repeat(target, self.outputs_per_target, axis=1)
+
+    def _targets_of_own(self, loss: Custom, y: Any, array: np.ndarray, dtype: np.dtype, finite: bool) -> np.ndarray:
+        """Return targets for a loss of the user's: labels as int64, or floats."""
+        if loss.is_missing:
+            loss.function()
+        compiled = self.compiled
+        wants_labels = compiled is not None and compiled.signature is OF_LABEL
+        if array.ndim == 1 and array.dtype.kind in "iub" and (wants_labels or (self.n_out > 1 and compiled is None)):
+            return _any_labels(array) if compiled is None else as_labels("y", array, self.n_out)
+        if wants_labels:
+            raise ValueError(
+                f"y must hold integer labels, of shape ({len(array)},), for loss {loss.name!r}, whose "
+                f"function takes a label; got {describe(array)}"
+            )
+        target = as_array("y", y, dtype)
+        if target.ndim == 1 and self.n_out == 1:
+            target = target.reshape(-1, 1)
+        if compiled is not None:
+            check_shape("y", target, (len(array), self.n_out))
+        if target.ndim == 1 or 0 in target.shape[1:]:
+            raise ValueError(
+                f"y must hold integer labels, of shape ({len(array)},), or rows of numbers, of shape "
+                f"({len(array)}, ...), for loss {loss.name!r}; got {describe(array)}"
+                + (": for one number in each row, use y[:, None]" if target.ndim == 1 else "")
+            )
+        if finite and not kernels.all_finite(target):
+            raise ValueError(f"y must be finite, got NaN or infinity {where_not_finite(target)}")
+        return target
+
+    def misfit(self, targets: np.ndarray) -> str:
+        """Return why outputs cannot be compared with the targets of a user's loss; an empty string if they can."""
+        if not isinstance(self.loss, Custom):
+            return ""
+        if targets.ndim > 1:
+            fits = targets.size == len(targets) * self.n_out
+            return "" if fits else f"targets of the shape of the outputs, got shape {targets.shape}"
+        if not self.function.classes:
+            return f"labels at an output layer with softmax, got activation {self.activation!r}"
+        fits = targets.min(initial=0) >= 0 and targets.max(initial=0) < self.n_out
+        return "" if fits else f"labels from 0 to {self.n_out - 1}, got {targets.min()} to {targets.max()}"
+
+    def check_weights(self) -> None:
+        """Raise TypeError if there must be no sample weights."""
+        if self.in_python and isinstance(self.loss, Custom):
+            self.loss.check_weights()
+
+    def own(self, shape: tuple[int, ...]) -> Callable[..., tuple[float, np.ndarray]] | tuple[int, int, bool] | None:
+        """Return the user's loss in the engine's format, for outputs of this shape; None if there is none."""
+        loss = self.loss
+        if not isinstance(loss, Custom):
+            return None
+        if self.compiled is not None:
+            return self.compiled.address, self.compiled.user_data, self.compiled.signature is OF_LABEL
+
+        checked: set[bool] = set()
+
+        def call(
+            outputs: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None
+        ) -> tuple[float, np.ndarray]:
+            if sample_weight is not None and not checked:
+                loss.check_weights()
+                checked.add(True)
+            value, gradient = loss.evaluate(outputs.reshape(-1, *shape), targets, sample_weight)
+            return value, gradient.reshape(outputs.shape)
+
+        return call
 
     def _labels(self, labels: np.ndarray, dtype: np.dtype) -> np.ndarray:
         classes = as_labels("y", labels, self.n_out)

@@ -51,11 +51,12 @@ class Sequential:
         including those within residual layers.
     input_shape : int or tuple of int, optional
         The shape of one sample, such as ``(28, 28)``. By default it is taken from the first `fit`.
-    loss : str or Loss, optional
+    loss : str, Loss or callable, optional
         A name such as ``"cross_entropy"`` or ``"mean_squared_error"``, or an object with parameters from
-        `nnfast.losses`, such as ``nf.losses.Quantile([0.1, 0.5, 0.9])``; `nnfast.losses` lists all. By default
-        it depends on the last activation: cross entropy for softmax, binary cross entropy for sigmoid, the mean squared
-        error for any other.
+        `nnfast.losses`, such as ``nf.losses.Quantile([0.1, 0.5, 0.9])``; `nnfast.losses` lists all. A function is a
+        loss of your own: ``f(outputs, targets)`` that returns ``(loss, gradient)``, or a compiled function; see
+        `nnfast.losses.Custom`. By default it depends on the last activation: cross entropy for softmax, binary cross
+        entropy for sigmoid, the mean squared error for any other.
     dtype : {"float32", "float64"}
         The dtype of all parameters and all arithmetic.
     seed : int, numpy.random.Generator or None
@@ -94,7 +95,7 @@ class Sequential:
         layers: Sequence[Layer],
         *,
         input_shape: int | Sequence[int] | None = None,
-        loss: str | Loss | None = None,
+        loss: str | Loss | Callable[..., Any] | None = None,
         dtype: Any = "float32",
         seed: int | Generator | None = None,
     ) -> None:
@@ -731,6 +732,7 @@ class Sequential:
         rows, targets = double.data(x, y)
         weights = as_weights(sample_weight, len(rows))
         training = network.in_training(training, len(rows))
+        double.warn_of_float32(rows, targets, weights)
         sides = slopes(double, rows, targets, weights, names, h, verbose, training=training)
         found = {name: (right + left) / 2 for name, (right, left) in sides.items()}
         if INPUT in found:
@@ -1022,6 +1024,8 @@ class Sequential:
         values = chosen.values(network.dtype)
         rows, targets = network.data(x, y)
         weights = None if sample_weight is None else as_weights(sample_weight, len(rows), all_zero=True)
+        if weights is not None:
+            network.output_loss.check_weights()
         network.check_trainable()
         if len(rows) < 2:
             network.check_batch(len(rows))
@@ -1449,7 +1453,9 @@ class Sequential:
     def _twin(self) -> tuple[Sequential, dict[str, np.ndarray]]:
         """Return a copy, and the arrays from which it was created."""
         description, arrays = npz.to_state(self._network)
-        return self._around(npz.from_state(description, arrays, self.layers), deepcopy(self._added())), arrays
+        return self._around(
+            npz.from_state(description, arrays, self.layers, self.loss_function), deepcopy(self._added())
+        ), arrays
 
     def _around(self, network: Network, added: dict[str, Any]) -> Sequential:
         """Return a `Sequential` of this class that holds another network."""
@@ -1459,7 +1465,8 @@ class Sequential:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle, and so copy, what `copy` copies."""
-        return _restored, (type(self), *npz.to_state(self._network), self.layers), self._added()
+        state = (*npz.to_state(self._network), self.layers, self.loss_function)
+        return _restored, (type(self), *state), self._added()
 
     def _added(self) -> dict[str, Any]:
         """The attributes that a subclass has added."""
@@ -1485,7 +1492,7 @@ class Sequential:
         Notes
         -----
         A NumPy archive of plain arrays, named by path (``0.W``, ``0.b``, ...), and a JSON description with a version;
-        no pickles.
+        no pickles. Of a loss of your own, only the name is written: see `load`.
 
         Examples
         --------
@@ -1508,19 +1515,26 @@ def _holding(kind: type[Sequential], network: Network) -> Sequential:
 
 
 def _restored(
-    kind: type[Sequential], description: dict[str, Any], arrays: dict[str, np.ndarray], layers: Sequence[Layer]
+    kind: type[Sequential],
+    description: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    layers: Sequence[Layer],
+    loss: Loss | None = None,
 ) -> Sequential:
-    """Recreate a network from what `Sequential.__reduce__` returned."""
-    return _holding(kind, npz.from_state(description, arrays, layers))
+    """Recreate a network from what `Sequential.__reduce__` returned; older pickles have no loss."""
+    return _holding(kind, npz.from_state(description, arrays, layers, loss))
 
 
-def load(path: str | os.PathLike[str]) -> Sequential:
+def load(path: str | os.PathLike[str], *, loss: Loss | Callable[..., Any] | None = None) -> Sequential:
     """Read a network that `Sequential.save` wrote.
 
     Parameters
     ----------
     path : path
         The file. Reading it runs no code, and uses at most 16 times its size, plus 16 MB, of memory.
+    loss : callable or losses.Custom, optional
+        The loss of your own that the network was trained with: files hold only its name. Without it the network
+        predicts, and raises RuntimeError where it needs the loss.
 
     Returns
     -------
@@ -1531,8 +1545,9 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     ------
     OSError
         If the file cannot be read.
-    ValueError
-        If it is not a network of nnfast, is damaged, or was written by a newer version; the message says which.
+    TypeError, ValueError
+        If it is not a network of nnfast, is damaged, or was written by a newer version; the message says which. If
+        `loss` is not a function, or the network was saved with one of nnfast's losses.
     MemoryError
         If there is not enough memory for the contents of the file.
 
@@ -1547,7 +1562,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     >>> bool((again.flat_params == net.flat_params).all())
     True
     """
-    return _holding(Sequential, npz.load(path))
+    return _holding(Sequential, npz.load(path, loss))
 
 
 def _unset(epochs: Any) -> Any:
@@ -1637,8 +1652,9 @@ def fit_many(
     Notes
     -----
     No more threads run than `get_num_threads` says. If there are fewer networks than threads, a network uses several,
-    as many as pay. The more work there is between two calls of Python (validation and callbacks after each epoch), the
-    better the threads are used.
+    as many as pay. Networks with a loss of your own in Python are trained in turn by the thread that called `fit_many`.
+    The more work there is between two calls of Python (validation and callbacks after each epoch), the better the
+    threads are used.
 
     Examples
     --------

@@ -82,7 +82,7 @@ def trained(seed=0):
 
 def state(net):
     """All that a network consists of, to be compared."""
-    _, description, arrays, _ = net.__reduce__()[1]
+    _, description, arrays, *_ = net.__reduce__()[1]
     return repr(description), {name: array.tobytes() for name, array in arrays.items()}
 
 

@@ -965,6 +965,19 @@ def test_predict_tells_the_accuracy_if_it_can(capsys, digits_net, rows):
         assert printed.err == f"accuracy {net.accuracy(x, y):.4f}, cross entropy {net.loss(x, y):.4g}\n"
 
 
+def test_predict_with_a_loss_that_is_not_in_the_file(capsys):
+    def own(outputs, targets):
+        return 0.0, 0 * outputs
+
+    net = nnfast.Sequential([nnfast.Dense(1)], input_shape=2, loss=own, seed=0)
+    net.save("net.npz")
+    np.savez("samples.npz", x=np.ones((2, 2)), y=np.ones(2))
+    assert main(["predict", "net.npz", "samples.npz"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{net.predict(np.ones((1, 2)))[0, 0]!s}\n" * 2
+    assert "samples.npz: no score: the network was saved with a loss of its user's, 'own'" in printed.err
+
+
 def test_predict_prints_outputs_to_the_last_bit(capsys, digits_net, rows):
     x, _ = rows
     np.save("samples.npy", x)

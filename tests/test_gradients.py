@@ -762,6 +762,7 @@ def test_numba_cfunc(library, monkeypatch):
     """A stand-in with the two attributes of a numba cfunc."""
     f = types.SimpleNamespace(ctypes=declared(library.cubic), address=1)
     x = np.array([1.0, 2.0, 3.0])
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
     with refuses(TypeError, "f must be callable, got"):
         nf.numerical_gradient(f, x)
     monkeypatch.setitem(sys.modules, "numba", types.ModuleType("numba"))

@@ -184,8 +184,8 @@ cdef void finish_block(DifferenceJob* job, Block* b) noexcept nogil:
         for r in range(b.rows):
             b.weights[r] = base.weights[b.row[r]]
     t = targets_at(plan, base.labels, b.targets, NULL if base.weights == NULL else b.weights, 0)
-    plan.K.loss(
-        &plan.loss, b.rows, plan.n_out, rows_in_block(job, b, last), plan.stages[last].ld, &t, 1, b.row_loss, NULL, 0
+    losses_of(
+        plan, b.rows, <char*>rows_in_block(job, b, last), plan.stages[last].ld, &t, 1, b.row_loss, NULL, 0, b.scratch
     )
     for r in range(b.rows):
         job.sums[b.sum_at[r]] += b.row_loss[r] - base.ws.row_loss[b.row[r]]

@@ -43,6 +43,8 @@ cdef class Differences:
         cdef Plan* plan = &program.plan
         cdef double loss = 0
         n = x.shape[0]
+        if plan.own.in_python:
+            raise TypeError("a loss in Python is a function of the whole batch, and not a sum over rows")
         expect(x, np.dtype(np.float64), (n, plan.n_in), False)
         self.program, self.x, self.targets, self.weights = program, x, targets, weights
         self.sums = np.zeros((plan.n_parameters + (n*plan.n_in if -1 in arrays else 0), 2))

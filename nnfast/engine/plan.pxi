@@ -54,6 +54,12 @@ cdef struct Stage:
     int other             # ADD: the stage whose output is added; -1 is the input
     int adds, next_add    # the first ADD that takes this stage's output, and for an ADD the next of the same; 0 if none
 
+cdef struct OwnLoss:
+    bint in_python        # of a whole batch; see own.pxi
+    void* compiled        # of a row, or NULL
+    void* user_data
+    bint takes_labels
+
 cdef struct Plan:
     const Kernels* K
     Stage* stages
@@ -71,6 +77,7 @@ cdef struct Plan:
     LossSpec loss
     bint from_logits      # the loss is fused with the last activation
     bint over_elements    # the loss is averaged over elements, not rows
+    OwnLoss own           # instead of `loss`
     double flops_per_row
 
 
@@ -100,6 +107,7 @@ cdef struct Workspace:
     char* keep
     char* columns
     char* targets
+    Py_ssize_t target_bytes  # of a row of targets
     double* weights       # of a shuffled mini-batch
     double* row_loss
     char* scratch         # of all threads
@@ -152,6 +160,7 @@ cdef struct Job:
     const char* x
     const char* targets
     bint labels
+    Py_ssize_t target_bytes  # of a row
     const double* weights  # of rows, or NULL
     Py_ssize_t n, batch
     int64_t* order
@@ -165,7 +174,11 @@ cdef struct Job:
     int* asked            # whether another thread waits for the end of the step, or NULL
     double next_look      # when to look for Ctrl-C within a step
     bint done
-    bint interrupted      # Ctrl-C has come in the middle of a step, which changes nothing then
+    bint interrupted      # Ctrl-C or another exception has come in the middle of a step, which changes nothing then
+    # for a loss in Python
+    void* program
+    void* given_targets   # the array
+    double own_loss       # of the mini-batch
     # the results
     double* step_loss
     double* step_scores   # the totals of each metric

@@ -1,10 +1,11 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.random import BitGenerator
 
 _Loss = tuple[str, tuple[float, ...], np.ndarray | None]
+_Own = Callable[..., tuple[float, np.ndarray]] | tuple[int, int, bool] | None
 _Metrics = Sequence[tuple[Any, ...]]  # of `nnfast.metrics.Scoring`, which is read by name
 _Optimizer = tuple[Any, ...]  # `nnfast.optimizers.Hyperparameters`, which is read by name
 
@@ -75,10 +76,11 @@ class Program:
         self,
         dtype: Any,
         stages: Sequence[dict[str, Any]],
-        loss: _Loss,
+        loss: _Loss | None,
         seed: int,
         guard: Guard,
         same: Program | None = None,
+        own: _Own = None,
     ) -> None: ...
     def settle(self) -> None: ...
     def chunks(self, rows: int) -> list[int]: ...

@@ -16,7 +16,7 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_get_thread_ident
-from libc.math cimport INFINITY, isfinite, sqrt
+from libc.math cimport INFINITY, NAN, isfinite, sqrt
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -109,6 +109,7 @@ include "stages/scale.pxi"
 include "stages/add.pxi"
 include "scores.pxi"
 include "crew.pxi"
+include "own.pxi"
 include "run.pxi"
 include "tiles.pxi"
 include "jacobian.pxi"
@@ -195,13 +196,17 @@ cdef class Program:
         add: the number of the stage whose output is added, -1 for the input).
     loss : (str, tuple of float, ndarray or None)
         A name in `LOSSES`; its parameters, at most two; and its parameters per output, of `dtype`, or None: as in
-        `LossSpec`.
+        `LossSpec`. None if `own` is given.
     seed : int
         Seed of dropout and noise, below 2**64.
     guard : Guard
         The network's guard.
     same : Program, optional
         A program of the same network, whose stages differ in ``frozen`` alone: both share the arenas and the slot.
+    own : callable, (int, int, bool) or None
+        Instead of `loss`: a Python function of the outputs, targets and weights (or None) of a batch that returns the
+        loss and its gradient, an array like the outputs; or a compiled function of a row: its address, its user data,
+        and whether it takes a label.
 
     Attributes
     ----------
@@ -225,7 +230,7 @@ cdef class Program:
     cdef readonly object dtype, layout, parameters, gradients
     cdef readonly object statistics, statistics_layout
     cdef object owners        # for each array in the layout: its stage, and its index among the stage's arrays
-    cdef object per_output
+    cdef object per_output, own
     cdef public uint64_t seed
     cdef public int64_t noise_steps  # training passes so far; noise depends on it and the seed
     cdef Crew crew            # of the last run, from whose choice the next one begins
@@ -236,7 +241,7 @@ cdef class Program:
     cdef readonly Slot slot
     cdef readonly Place place
 
-    def __cinit__(self, dtype, stages, loss, seed, Guard guard not None, Program same=None):
+    def __cinit__(self, dtype, stages, loss, seed, Guard guard not None, Program same=None, own=None):
         self.saved = -1
         self.guard = guard
         self.dtype = np.dtype(dtype)
@@ -248,7 +253,8 @@ cdef class Program:
             raise MemoryError("no memory for the program")
         self.layout, self.owners, self.statistics_layout = [], [], []
         lay_out(&self.plan, stages, self.layout, self.owners, self.statistics_layout)
-        self.fill_loss(loss)
+        self.fill_loss(("sum_squared_error", (), None) if loss is None else loss)
+        self.fill_own(own)
         self.seed = seed
         if same is not None:
             self.share(same)
@@ -285,6 +291,14 @@ cdef class Program:
         self.plan.from_logits = from_logits(loss.kind)
         self.plan.over_elements = over_elements(loss.kind)
 
+    cdef fill_own(self, own):
+        self.own = own
+        self.plan.own.in_python = callable(own)
+        if own is not None and not self.plan.own.in_python:
+            address, user_data, self.plan.own.takes_labels = own
+            self.plan.own.compiled, self.plan.own.user_data = <void*><size_t>address, <void*><size_t>user_data
+            self.plan.scratch = max(self.plan.scratch, bytes_for_own(&self.plan))
+
     def __dealloc__(self):
         cdef int i
         for i in range(POOL):
@@ -294,19 +308,23 @@ cdef class Program:
 
     # ---- memory
 
-    cdef int reserve(self, Workspace* ws, rows, int threads) except -1:
-        """Make the workspace large enough for `rows` rows and `threads` threads; on failure it is unchanged."""
+    cdef int reserve(self, Workspace* ws, rows, int threads, Py_ssize_t target_bytes=0) except -1:
+        """Make the workspace large enough for `rows` rows and `threads` threads; on failure it is unchanged.
+
+        `target_bytes`: of a row of targets, if they may be larger than the outputs."""
         cdef const Plan* plan = &self.plan
         self.reserve_scratch(ws, threads)
-        if rows <= ws.rows:
+        target_bytes = max(target_bytes, plan.n_out*plan.z, <Py_ssize_t>sizeof(int64_t))
+        if rows <= ws.rows and target_bytes <= ws.target_bytes:
             return 0
+        rows = max(rows, ws.rows)
         sizes = [
             rows*plan.n_in*plan.z,
             rows*plan.width*plan.z,
             rows*plan.width*plan.z,
             rows*plan.keep_width*plan.z,
             plan.column_width*plan.z,
-            rows*max(plan.n_out*plan.z, <Py_ssize_t>sizeof(int64_t)),
+            rows*target_bytes,
             rows*sizeof(double),
             rows*sizeof(double),
         ]
@@ -321,6 +339,7 @@ cdef class Program:
             self.saved = -1
         ws.memory = memory
         ws.rows = rows
+        ws.target_bytes = target_bytes
         ws.x = memory
         ws.a = ws.x + <size_t>sizes[0]
         ws.g = ws.a + <size_t>sizes[1]
@@ -409,13 +428,34 @@ cdef class Program:
 
     cdef bint expect_targets(self, targets, Py_ssize_t n) except -1:
         """Check the targets of `n` rows; return whether they are labels."""
+        cdef bint labels = False
         if type(targets) is np.ndarray and has_layout(targets, 1, cnp.NPY_INT64) and cnp.PyArray_DIM(targets, 0) == n:
-            return True
-        if targets.ndim == 1:
+            labels = True
+        elif targets.ndim == 1:
             expect(targets, np.dtype(np.int64), (n,), False)
-            return True
-        expect(targets, self.dtype, (n, self.plan.n_out), False)
-        return False
+            labels = True
+        else:
+            shape = targets.shape[1:] if self.plan.own.in_python else (self.plan.n_out,)
+            expect(targets, self.dtype, (n, *shape), False)
+        if self.plan.own.compiled != NULL and self.plan.own.takes_labels != labels:
+            raise TypeError("the compiled loss takes other targets")
+        return labels
+
+    cdef int set_targets(self, Job* job, targets) except -1:
+        """Set the targets of all rows, an array that must outlive the job."""
+        job.labels = self.expect_targets(targets, job.n)
+        job.targets = data(targets)
+        job.target_bytes = self.bytes_of_target(targets)
+        job.program, job.given_targets = <void*>self, <void*>targets
+        return 0
+
+    cdef Py_ssize_t bytes_of_target(self, targets) noexcept:
+        """Return the bytes of a row of targets."""
+        cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(<cnp.ndarray>targets)
+        cdef int axis
+        for axis in range(1, cnp.PyArray_NDIM(<cnp.ndarray>targets)):
+            size *= cnp.PyArray_DIM(<cnp.ndarray>targets, axis)
+        return size
 
     cdef const double* expect_weights(self, weights, n) except? NULL:
         """Check the weights of `n` rows; return NULL if they are None."""
@@ -443,8 +483,7 @@ cdef class Program:
             job.n = job.batch = self.expect_rows(x)
             job.x = data(x)
         if targets is not None:
-            job.labels = self.expect_targets(targets, job.n)
-            job.targets = data(targets)
+            self.set_targets(job, targets)
         job.weights = self.expect_weights(weights, job.n)
         return 0
 
@@ -510,6 +549,7 @@ cdef class Program:
         job.labels = self.expect_targets(targets, job.n)
         expect(x, self.dtype, (job.n, self.plan.n_in), False)
         job.targets = data(targets)
+        job.target_bytes = self.bytes_of_target(targets)
         if order is not None:
             job.n = len(order)
             expect(order, np.dtype(np.int64), (job.n,), False)
@@ -517,18 +557,24 @@ cdef class Program:
         job.weights = self.expect_weights(weights, job.n)
         row_loss = np.empty(job.n)
         job.row_loss = <double*>data(row_loss)
+        if self.plan.own.in_python:
+            outputs = np.empty((job.n, self.plan.n_out), self.dtype)
+            job.out = data(outputs)
         totals = np.zeros(len(metrics))
         threads = self.threads_to_call(EVALUATE, job.n, threads, fixed)
         if metrics:
             memory = ScoreMemory(metrics, job.n, weights is not None, threads)
             job.scores = memory.scores
         if order is not None:
-            gathered = aligned_zeros(min(threads, MAX_THREADS)*gathered_bytes(&self.plan), np.uint8)
+            gathered = aligned_zeros(min(threads, MAX_THREADS)*gathered_bytes(&self.plan, job.target_bytes), np.uint8)
             job.gathered = data(gathered)
         self.walk(&job, x, EVALUATE, threads)
         add_scores(&job.scores, job.n, threads, <double*>data(totals))
-        cdef double total = sum_of_rows(job.row_loss, job.n)
-        total = averaged(&self.plan, total, sum_of_weights(job.weights, job.n))
+        cdef double total, weight = sum_of_weights(job.weights, job.n)
+        if not self.plan.own.in_python:
+            total = averaged(&self.plan, sum_of_rows(job.row_loss, job.n), weight)
+        else:
+            total = self.own(outputs, targets if order is None else targets[order], weights)[0] if weight != 0 else 0
         return total + penalties(&self.plan, job.parameters), totals
 
     cdef int walk(self, TileJob* job, x, int which, int threads) except -1:
@@ -938,7 +984,7 @@ cdef class Training:
         if keep_outputs:
             self.outputs = np.empty((plan.n, program.plan.n_out), program.dtype)
             self.job.outputs = data(self.outputs)
-        program.reserve(&program.ws, plan.batch, threads)
+        program.reserve(&program.ws, plan.batch, threads, 0 if fed else program.bytes_of_target(targets))
         program.reserve_to_learn(&program.ws, plan.batch, threads, 0)
         self.job.n, self.job.batch, self.job.order = plan.n, plan.batch, epoch.order
         self.job.asked = &program.guard.turn
@@ -1013,10 +1059,11 @@ cdef class Training:
             program.reserve(&program.ws, n, threads)
             program.reserve_to_learn(&program.ws, n, threads, 0)
             self.fed_rows = n
-        job.labels = program.expect_targets(targets, n)
+        job.n = job.batch = n
+        program.set_targets(job, targets)
         job.weights = program.expect_weights(weights, n)
+        job.x = data(x)
         self.x, self.targets, self.weights = x, targets, weights
-        job.x, job.targets, job.n, job.batch = data(x), data(targets), n, n
         if first and self.crew.n > 1:
             enlist(&self.crew, threads, program.first_guess(n, threads), False)
 

@@ -69,6 +69,13 @@ cdef inline double averaged(const Plan* plan, double total, double weight) noexc
     return total/(weight*plan.n_out if plan.over_elements else weight) if weight != 0 else 0
 
 
+cdef inline double loss_of_batch(const Job* job, Py_ssize_t m, double weight) noexcept nogil:
+    """Return the loss of the mini-batch, without penalties; `weight` is the sum of its weights."""
+    if job.plan.own.in_python:
+        return job.own_loss
+    return averaged(job.plan, sum_of_rows(job.ws.row_loss, m), weight)
+
+
 cdef inline double sum_of_weights(const double* weights, Py_ssize_t n) noexcept nogil:
     """Return the sum of the weights of a whole data set; without weights, `n`."""
     return n if weights == NULL else sum_of_rows(weights, n)
@@ -99,10 +106,11 @@ cdef void loss_rows(
     cdef const Stage* last = &plan.stages[plan.n_stages - 1]
     cdef char* out = activations(plan, job.ws, last, first)
     cdef Targets t = targets_at(plan, job.labels, targets, batch_weights(job, first), 0)
-    plan.K.loss(
-        &plan.loss, m, plan.n_out, out, last.ld, &t, averaged(plan, 1, weight), job.ws.row_loss + first,
-        gradients(plan, job.ws, last, first), last.ld
-    )
+    if not plan.own.in_python:  # else it is known already
+        losses_of(
+            plan, m, out, last.ld, &t, averaged(plan, 1, weight), job.ws.row_loss + first,
+            gradients(plan, job.ws, last, first), last.ld, scratch_of(job, id)
+        )
     if job.scores.n:
         score_rows(plan, &job.scores, id, first, m, out, last.ld, &t)
     if job.outputs != NULL:
@@ -186,14 +194,13 @@ cdef void walk_rows(
     selected by `work`; in blocks, checking the clock after each."""
     cdef const Plan* plan = job.plan
     cdef Py_ssize_t block = max(<Py_ssize_t>(BLOCK_FLOPS/plan.flops_per_row), 48), rows
-    cdef Py_ssize_t target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
     cdef double weight = batch_weight(job, m)
     while first < last and not job.interrupted:
         rows = min(block, last - first)
         if work & FORWARD:
             forward_rows(job, id, begin, end, x, first, rows)
         if work & LOSS:
-            loss_rows(job, id, targets + first*target_bytes, weight, first, rows)
+            loss_rows(job, id, targets + first*job.target_bytes, weight, first, rows)
         if work & BACKWARD:
             backward_rows(job, id, stop, end, x, m, first, rows)
         first += rows
@@ -232,6 +239,13 @@ cdef void rows_share(
         job.plan.stages[end].kind.prepare_forward(job, end, id, count, x, m)
         barrier_wait(&job.meeting, count)
         begin, end = end, next_from_batch(job, end + 1)
+    if work & LOSS and job.plan.own.in_python:
+        walk_rows(job, id, work & FORWARD, begin, n, n, x, targets, m, first, last)
+        barrier_wait(&job.meeting, count)
+        if id == 0 and not job.interrupted:
+            compute_loss_in_python(job, targets, m)
+        barrier_wait(&job.meeting, count)
+        work &= ~FORWARD
     end = last_from_batch(job, n)
     walk_rows(job, id, work, begin, n, end + 1, x, targets, m, first, last)
     while work & BACKWARD and end >= 0 and (end >= job.lowest or job.gx != NULL):
@@ -316,7 +330,7 @@ cdef bint learn_apart(
 cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """Copy this thread's rows of a shuffled mini-batch into the workspace."""
     cdef Py_ssize_t row_bytes = job.plan.n_in*job.plan.z
-    cdef Py_ssize_t target_bytes = sizeof(int64_t) if job.labels else job.plan.n_out*job.plan.z
+    cdef Py_ssize_t target_bytes = job.target_bytes
     cdef Py_ssize_t r, q, ahead = 1 + AHEAD_BYTES//row_bytes
     for r in range(first, last):
         q = job.order[job.position + r]
@@ -389,7 +403,7 @@ cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int co
     if job.began == 0:
         job.began = now
     if job.work & LOSS:
-        job.step_loss[job.step] = averaged(job.plan, sum_of_rows(job.ws.row_loss, m), weight) + job.penalty
+        job.step_loss[job.step] = loss_of_batch(job, m, weight) + job.penalty
         add_scores(&job.scores, m, count, job.step_scores + job.step*job.scores.n)
     if job.rates != NULL and not job.scheduled:
         job.rates[job.step] = job.optimizer.learning_rate
@@ -414,7 +428,7 @@ cdef void run_stages(void* argument, int id, int count) noexcept nogil:
     cdef Job* job = <Job*>argument
     cdef const Plan* plan = job.plan
     cdef bint apart
-    cdef Py_ssize_t m, first, last, target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
+    cdef Py_ssize_t m, first, last
     cdef const char* x
     cdef const char* targets
     cdef Optimizer optimizer[2]  # for weights, and for biases and norms
@@ -430,7 +444,7 @@ cdef void run_stages(void* argument, int id, int count) noexcept nogil:
             targets = job.ws.targets
         else:
             x = job.x + job.position*plan.n_in*plan.z
-            targets = job.targets + job.position*target_bytes
+            targets = job.targets + job.position*job.target_bytes
         if count == 1:
             job.layer_by_layer = all_fuse(job, m)
         if id == count - 1 and job.work & LOSS:  # before an update

@@ -12,12 +12,13 @@ cdef struct TileJob:
     const char* parameters
     const char* statistics
     const char* x
-    char* out             # the outputs of a prediction
+    char* out             # the outputs of a prediction, or those that a loss in Python is computed from
     const char* targets
     int last              # the stage whose outputs a prediction returns
     bint linear           # return them before its activation
     const double* weights  # of rows, or NULL
     bint labels
+    Py_ssize_t target_bytes  # of a row
     Scores scores
     double* row_loss
     const int64_t* order  # the rows to evaluate, or NULL: all
@@ -184,9 +185,8 @@ cdef void predict_tile(TileJob* job, int id, char* tile, Py_ssize_t first, Py_ss
     )
 
 
-cdef Py_ssize_t gathered_bytes(const Plan* plan) noexcept nogil:
-    cdef Py_ssize_t row = plan.n_in*plan.z + max(plan.n_out*plan.z, <Py_ssize_t>sizeof(int64_t))
-    return plan.tile_rows*row + 2*ALIGNMENT
+cdef Py_ssize_t gathered_bytes(const Plan* plan, Py_ssize_t target_bytes) noexcept nogil:
+    return plan.tile_rows*(plan.n_in*plan.z + target_bytes) + 2*ALIGNMENT
 
 
 cdef const char* gather_tile(
@@ -195,8 +195,8 @@ cdef const char* gather_tile(
     """Copy the samples and targets of a tile next to each other; return the samples."""
     cdef const Plan* plan = job.plan
     cdef Py_ssize_t row_bytes = plan.n_in*plan.z
-    cdef Py_ssize_t target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
-    cdef char* x = job.gathered + id*gathered_bytes(plan)
+    cdef Py_ssize_t target_bytes = job.target_bytes
+    cdef char* x = job.gathered + id*gathered_bytes(plan, target_bytes)
     cdef char* t = x + (plan.tile_rows*row_bytes + ALIGNMENT - 1)//ALIGNMENT*ALIGNMENT
     cdef Py_ssize_t r
     for r in range(m):
@@ -219,7 +219,10 @@ cdef void evaluate_tile(TileJob* job, int id, char* tile, Py_ssize_t first, Py_s
     else:
         x = gather_tile(job, id, first, m, &t)
     forward_tile(plan, job.parameters, job.statistics, job.last, plan.from_logits, m, x, tile, out, ld)
-    plan.K.loss(&plan.loss, m, plan.n_out, out, ld, &t, 1, job.row_loss + first, NULL, 0)
+    if plan.own.in_python:
+        copy_rows(plan, m, plan.n_out, out, ld, job.out + first*plan.n_out*plan.z, plan.n_out)
+    else:
+        losses_of(plan, m, out, ld, &t, 1, job.row_loss + first, NULL, 0, tile + scratch_in_tile(plan))
     if job.scores.n:
         score_rows(plan, &job.scores, id, first, m, out, ld, &t)
 

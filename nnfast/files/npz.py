@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._network import Network
-from nnfast._validation import MAX_AXES, MAX_SIZE
+from nnfast._validation import MAX_AXES, MAX_SIZE, describe
 from nnfast.files.writing import replacing
 from nnfast.layers import Compiler, Layer, layers_from
-from nnfast.losses import loss_from
+from nnfast.losses import Custom, Loss, loss_from, resolve_loss
 from nnfast.optimizers import OPTIMIZERS
 from nnfast.schedules import check_plateau
 
@@ -91,8 +91,11 @@ def from_state(
     description: dict[str, Any],
     arrays: dict[str, np.ndarray],
     layers: Sequence[Layer] | None = None,
+    loss: Loss | None = None,
 ) -> Network:
-    """Return the network that `to_state` describes; without `layers`, the layers' initial values are unknown.
+    """Return the network that `to_state` describes.
+
+    Without `layers`, the layers' initial values are unknown; without `loss`, so is a function of the user's.
 
     Raises
     ------
@@ -101,8 +104,8 @@ def from_state(
     """
     if layers is None:
         layers = layers_from(description["layers"])
-    loss, shape = loss_from(description["loss"]), description["input_shape"]
-    network = Network(layers, shape, loss, description["dtype"], 0)
+    loss = loss_from(description["loss"]) if loss is None else loss
+    network = Network(layers, description["input_shape"], loss, description["dtype"], 0)
     noise = description["noise"]
     network.restore_streams(description["streams"], noise["seed"], noise["steps"])
     if network.program is not None:
@@ -212,8 +215,22 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
             write_archive(file, {DESCRIPTION: text, **arrays})
 
 
-def load(path: str | os.PathLike[str]) -> Network:
+def load(path: str | os.PathLike[str], loss: Any = None) -> Network:
     """Implement `nnfast.load`."""
+    given = None if loss is None else resolve_loss(loss)
+    if given is not None and not isinstance(given, Custom):
+        raise TypeError(f"loss must be a function or an object of nf.losses.Custom, got {describe(loss)}")
+    network = _read(path, given, rename=given is not loss)
+    if given is not None and not isinstance(network.output_loss.loss, Custom):
+        raise ValueError(
+            f"loss must be left out: {os.fsdecode(path)} was saved with loss {network.output_loss.name!r}, which is "
+            "not a function of a user's"
+        )
+    return network
+
+
+def _read(path: str | os.PathLike[str], loss: Custom | None, *, rename: bool) -> Network:
+    """Read a network; `loss` is its loss if that is of the user's, and gets the name in the file if `rename`."""
     import zipfile
 
     from nnfast.files.archives import Archive, short
@@ -229,7 +246,10 @@ def load(path: str | os.PathLike[str]) -> Network:
             for name, array in arrays.items():
                 if array.dtype != description["dtype"]:
                     raise ValueError(f"the array {name} has dtype {array.dtype}, not {description['dtype']}")
-            return from_state(description, arrays, layers)
+            described = loss_from(description["loss"])
+            if loss is not None and isinstance(described, Custom):
+                described = Custom(loss.function, name=described.name) if rename else loss
+            return from_state(description, arrays, layers, described)
         except _Foreign as error:
             raise ValueError(f"{path} is not a network saved by nnfast: {short(error)}") from None
         except zipfile.BadZipFile as error:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._network import Network
-from nnfast._validation import as_array, as_weights, check_float, describe, ignore_float_errors
+from nnfast._validation import as_array, as_weights, check_float, describe, ignore_float_errors, number
 from nnfast.gradients._verdicts import EPSILON, RATIO, Sides, Verdict, judge
-from nnfast.gradients.functions import number, one_sided_slopes
+from nnfast.gradients.functions import one_sided_slopes
 from nnfast.gradients.network import INPUT, chosen_names, slopes
 
 if TYPE_CHECKING:
@@ -479,6 +479,7 @@ class _NetworkProbe:
         self.value = model.loss(x, y, **self.options)
         if not np.isfinite(self.value):
             raise ValueError(f"the loss must be finite, got {self.value}")
+        double.warn_of_float32(self.rows, self.targets, self.weights)
 
     def array(self, name: str) -> np.ndarray:
         """Return a view of an array of parameters, or of the input."""

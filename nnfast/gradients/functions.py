@@ -6,8 +6,6 @@ Python function of a stack of points, or compiled.
 
 from __future__ import annotations
 
-import ctypes
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnfast._compiled import Compiled, Signature, compiled_function
 from nnfast._threads import get_num_threads
 from nnfast._validation import (
     MAX_SIZE,
@@ -25,8 +24,10 @@ from nnfast._validation import (
     choose,
     describe,
     ignore_float_errors,
+    number,
     to_array,
     where_not_finite,
+    wide,
 )
 from nnfast.engine.compiled import differences_of_compiled
 
@@ -37,8 +38,7 @@ __all__ = ["Descent", "gradient_descent", "numerical_diff", "numerical_gradient"
 
 METHODS = ("central", "forward")
 STACK_BYTES = 2**25  # of points passed to a vectorized function at once
-SIGNATURE = "double (int, double *, void *)"
-PYTHON_API = 4  # the flag of a ctypes function that needs the GIL
+SIGNATURE = Signature("double (int, double *, void *)")
 
 
 def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, /, h: float | None = 1e-4) -> Any:
@@ -99,7 +99,7 @@ def numerical_diff(f: Callable[[Any], Any], x: ArrayLike, /, h: float | None = 1
 
 def _values_at(f: Callable[[Any], Any], at: np.ndarray) -> np.ndarray:
     found = f(at.copy() if at.ndim else at.item())
-    return np.array(as_array("the result of f", found, _wide(at.dtype)))
+    return np.array(as_array("the result of f", found, wide(at.dtype)))
 
 
 def numerical_gradient(
@@ -369,14 +369,9 @@ def _floats(x: Any) -> np.ndarray:
     return array
 
 
-def _wide(dtype: np.dtype) -> np.dtype:
-    """Return the dtype of a function's values: at least float64."""
-    return np.result_type(dtype, np.float64)
-
-
 @ignore_float_errors
 def _width(right: np.ndarray, left: np.ndarray) -> np.ndarray:
-    return np.asarray(np.subtract(right, left, dtype=_wide(right.dtype)))
+    return np.asarray(np.subtract(right, left, dtype=wide(right.dtype)))
 
 
 @ignore_float_errors
@@ -393,7 +388,7 @@ def _points(x: np.ndarray, h: float | None, method: str) -> tuple[np.ndarray, np
 @ignore_float_errors
 def moved(x: np.ndarray, h: Any) -> np.ndarray:
     """Return ``x + h``; ValueError if an element does not change or becomes infinite."""
-    there = np.add(x, h, dtype=_wide(x.dtype)).astype(x.dtype.newbyteorder("="))
+    there = np.add(x, h, dtype=wide(x.dtype)).astype(x.dtype.newbyteorder("="))
     stuck = np.argwhere((there == x) | ~np.isfinite(there))
     if len(stuck):
         at = tuple(stuck[0])
@@ -415,14 +410,6 @@ def _warn_of_rounding(x: np.ndarray, h: float | None, stacklevel: int) -> None:
         )
 
 
-def number(name: str, value: Any) -> Any:
-    """Return the result of a function as a float64 or longdouble; TypeError unless it is one number."""
-    array = to_array(f"the result of {name}", value)
-    if array.size != 1 or array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must return one real number, got {describe(value)}")
-    return array.astype(_wide(array.dtype)).reshape(())[()]
-
-
 # ---- Python functions
 
 
@@ -432,15 +419,15 @@ def _jacobian(
     """Return the slopes, with the elements of `x` along the first axis, and `x` as an array of floats."""
     method = choose("method", method, METHODS)
     vectorized = check_bool("vectorized", vectorized)
-    address = _address_of(f)
-    if address is None and not callable(f):
+    compiled = compiled_function("f", f, (SIGNATURE,))
+    if compiled is None and not callable(f):
         raise TypeError(f"f must be callable, got {describe(f)}")
-    if address is not None and not scalar:
+    if compiled is not None and not scalar:
         raise TypeError("f must be a Python function for a Jacobian: a compiled function returns one number")
     point = _floats(x)
     right, left = _points(point, h, method)
-    if address is not None:
-        return _of_compiled(address, point, right, left, method, vectorized), point
+    if compiled is not None:
+        return _of_compiled(compiled, point, right, left, method, vectorized), point
     _warn_of_rounding(point, h, 4)
     if vectorized:
         return _of_stacks(f, point, right, left, method, scalar), point
@@ -485,7 +472,7 @@ def _values(
     entries: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the values to the right and to the left of each element or of `entries`, changing one at a time."""
-    dtype = _wide(right.dtype)
+    dtype = wide(right.dtype)
 
     before, expected = x.copy(), x.copy()
 
@@ -560,7 +547,7 @@ def _of_stacks(f: Any, point: np.ndarray, right: np.ndarray, left: np.ndarray, m
 
 def _values_of_stack(f: Any, stack: np.ndarray, scalar: bool) -> np.ndarray:
     found = f(stack)
-    values = as_array("the result of f", found, _wide(stack.dtype))
+    values = as_array("the result of f", found, wide(stack.dtype))
     if values.ndim == 0 or len(values) != len(stack) or (scalar and values.size != len(stack)):
         wanted = f"({len(stack)},)" if scalar else f"({len(stack)}, ...)"
         raise ValueError(f"f must return values of shape {wanted} for {len(stack)} points, got shape {values.shape}")
@@ -570,62 +557,18 @@ def _values_of_stack(f: Any, stack: np.ndarray, scalar: bool) -> np.ndarray:
 # ---- compiled functions
 
 
-def _address_of(f: Any) -> tuple[int, int] | None:
-    """Return the addresses of a compiled function and of its user data; None for Python code."""
-    if "numba" in sys.modules and hasattr(f, "ctypes") and hasattr(f, "address"):
-        f = f.ctypes
-    if isinstance(f, ctypes._CFuncPtr):  # type: ignore[attr-defined]
-        _check_ctypes(f)
-        return ctypes.cast(f, ctypes.c_void_p).value or 0, 0
-    scipy = sys.modules.get("scipy")  # without it there are no LowLevelCallables
-    if scipy is not None and isinstance(f, scipy.LowLevelCallable):
-        if isinstance(f.function, ctypes._CFuncPtr):  # type: ignore[attr-defined]
-            _check_free_of_python(f.function)
-        return _pointers_of_capsule(tuple.__getitem__(f, 0))
-    return None
-
-
-def _check_ctypes(f: Any) -> None:
-    _check_free_of_python(f)
-    types: Any = f.argtypes or ()
-    fits = f.restype is ctypes.c_double and len(types) == 3 and types[0] is ctypes.c_int
-    if not (fits and types[1] is ctypes.POINTER(ctypes.c_double) and types[2] is ctypes.c_void_p):
-        names = ", ".join(getattr(kind, "__name__", str(kind)) for kind in types)
-        raise TypeError(
-            f"f must have the signature {SIGNATURE}, got restype {getattr(f.restype, '__name__', f.restype)} and "
-            f"argtypes ({names}): set them to c_double and (c_int, POINTER(c_double), c_void_p)"
-        )
-
-
-def _check_free_of_python(f: Any) -> None:
-    if f._flags_ & PYTHON_API:
-        raise TypeError("f must run without the GIL, got a function of a ctypes.PyDLL: load it with ctypes.CDLL")
-
-
-def _pointers_of_capsule(capsule: Any) -> tuple[int, int]:
-    """Return the function in a capsule, whose name is its signature, and its context, which is the user data."""
-    api = ctypes.pythonapi
-    name_of = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", api))
-    pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", api))
-    context_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object)(("PyCapsule_GetContext", api))
-    name = name_of(capsule)
-    if name is None or name.decode().replace(" ", "") != SIGNATURE.replace(" ", ""):
-        raise TypeError(f"f must have the signature {SIGNATURE}, got {name.decode() if name else 'none'}")
-    return pointer_of(capsule, name) or 0, context_of(capsule) or 0
-
-
 def _of_compiled(
-    address: tuple[int, int], point: np.ndarray, right: np.ndarray, left: np.ndarray, method: str, vectorized: bool
+    compiled: Compiled, point: np.ndarray, right: np.ndarray, left: np.ndarray, method: str, vectorized: bool
 ) -> np.ndarray:
     if vectorized:
         raise ValueError("vectorized must be False for a compiled function, which takes one point")
     if right.dtype != np.float64:
         raise TypeError(f"x must be float64 for a compiled function, got {point.dtype}")
-    if not address[0]:
-        raise ValueError("f must point to a function, got a null pointer")
     if point.size > MAX_SIZE:
         raise ValueError(f"x must have at most {MAX_SIZE} elements for a compiled function, got shape {point.shape}")
     here, right, left = (np.require(array, np.float64, ("C", "A")).reshape(-1) for array in (point, right, left))
     slopes = np.empty(point.size)
-    differences_of_compiled(*address, here, right, left, slopes, method == "forward", get_num_threads())
+    differences_of_compiled(
+        compiled.address, compiled.user_data, here, right, left, slopes, method == "forward", get_num_threads()
+    )
     return slopes

@@ -12,7 +12,7 @@ import numpy as np
 
 from nnfast._network import Network
 from nnfast._progress import share_of_work
-from nnfast._threads import get_num_threads
+from nnfast._threads import allowed_threads, get_num_threads
 from nnfast._validation import describe, ignore_float_errors
 from nnfast.engine.program import Differences, Training
 from nnfast.layers import walk
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 INPUT = "x"  # the name of the input among those of the arrays
 H = 1e-4  # the difference used for training
+AT_ONCE = 16  # numbers between two looks at the clock
 
 
 def chosen_names(network: Network, wrt: str | Sequence[str] | None) -> list[str]:
@@ -76,6 +77,8 @@ def slopes(
     training : bool
         Whether to compute the loss as in the next training step.
     """
+    if network.output_loss.in_python:
+        return _slopes_of_loss(network, rows, targets, weights, names, h, verbose, training=training)
     program = network.built
     numbers = {name: i for i, (name, _, _, _) in enumerate(program.layout)} | {INPUT: -1}
     arrays = [numbers[name] for name in names]
@@ -99,6 +102,43 @@ def slopes(
                 right + _slope_of_penalty(network, name, path, h),
                 left + _slope_of_penalty(network, name, path, -h),
             )
+    return found
+
+
+def _slopes_of_loss(
+    network: Network,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    names: Sequence[str],
+    h: float,
+    verbose: int,
+    *,
+    training: bool,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the same from two losses over all rows for each number, as a loss in Python allows nothing else."""
+    from nnfast.gradients.functions import one_sided_slopes
+
+    program, rows = network.built, rows.copy()
+    points = {name: rows if name == INPUT else network.params[name] for name in names}
+    total, done = sum(point.size for point in points.values()), 0
+
+    def loss(_: Any = None) -> float:
+        if training:
+            return program.training_loss(rows, targets, weights, (), get_num_threads())[0]
+        return program.evaluate(rows, targets, weights, (), *allowed_threads())[0]
+
+    here = loss()
+    found = {}
+    with share_of_work("numerical gradient", verbose) as show:
+        for name, point in points.items():
+            sides = np.empty((2, point.size))
+            for first in range(0, point.size, AT_ONCE):
+                entries = np.arange(first, min(first + AT_ONCE, point.size))
+                sides[:, entries] = one_sided_slopes(loss, point, here, np.full(len(entries), h), entries)
+                done += len(entries)
+                show(done / total)
+            found[name] = (sides[0].reshape(point.shape), sides[1].reshape(point.shape))
     return found
 
 
@@ -158,8 +198,8 @@ class NumericalTraining(Training):
     ) -> None:
         self.double, self.metrics, self.h = network.in_double(), metrics, h
         first = _in_double(x[: visits.batch]), _in_double(targets[: visits.batch])
-        # any MemoryError is raised here, before anything has changed
-        Differences(self.double.built, *first, None, [], h, get_num_threads(), training=True)
+        if not network.output_loss.in_python:  # any MemoryError is raised here, before anything has changed
+            Differences(self.double.built, *first, None, [], h, get_num_threads(), training=True)
         super().__init__(
             network.built, x, targets, weights, visits, optimizer, bit_generator, metrics, names, 1, **options
         )

@@ -135,7 +135,7 @@ class Metric(Description, noun="a metric", tag="name"):
 
     def check(self, output: OutputLoss, targets: np.ndarray, *, weighted: bool = False) -> None:
         """Raise ValueError if the metric cannot be computed; the message gives what is needed and what was given."""
-        why = self.misfit(output, targets)
+        why = (not self.has_own_compute and output.misfit(targets)) or self.misfit(output, targets)
         if why:
             raise ValueError(f"metric {self.name!r} needs {why}")
         if weighted and not self.takes_weights:
@@ -163,7 +163,7 @@ def without_classes(output: OutputLoss, targets: np.ndarray) -> str:
     """Return why the largest output cannot be compared with the target's class; an empty string if it can."""
     if output.answers != "classes":
         return f"classes that exclude each other, as of an output layer with softmax, {got(output)}"
-    if output.function.logarithms and not output.fused:  # the targets are logarithms
+    if output.function.logarithms and not output.fused and targets.ndim > 1:  # the targets are logarithms
         return f"labels, or rows of probabilities, and so a loss such as 'cross_entropy', {got(output)}"
     return ""
 

@@ -168,7 +168,7 @@ class MetricSet:
             If `metrics` is not valid, or one of them cannot be computed from the targets.
         """
         if metrics is None:
-            return cls(() if ACCURACY.misfit(output, targets) else (ACCURACY,), output)
+            return cls(() if output.misfit(targets) or ACCURACY.misfit(output, targets) else (ACCURACY,), output)
         chosen = resolve_metrics(metrics)
         for metric in chosen:
             metric.check(output, targets, weighted=weighted)

@@ -226,6 +226,8 @@ class FitArguments:
             self.data = self._weighted(given, sample_weight, validation_split)
             weights = self.data.weights
             targets = self._visit_rows(self.data, epochs, steps, batch_size, drawing, drop_last=drop_last)
+        if weights is not None or (self.validation is not None and self.validation.weights is not None):
+            network.output_loss.check_weights()
         network.check_trainable()
         self._choose_metrics(metrics, targets, weighted=weights is not None)
         network.warn_of_zero_gradients()

@@ -334,9 +334,7 @@ class Run:
         training = self.metrics.training
         found = dict(zip(("loss", *training.scored), values, strict=True))
         if training.others:
-            outputs, targets, weights = self.training.seen(current)
-            shaped = outputs.reshape(-1, *self.network.output_shape)
-            found |= training.computed(shaped, targets if targets.ndim == 1 else targets.reshape(shaped.shape), weights)
+            found |= self.network.computed(training, *self.training.seen(current))
         if self.validation is not None and self.metrics.validation is not None:
             validated = self.network.evaluate(*self.validation, self.metrics.validation, self.validation_rows)
             found |= {f"val_{name}": value for name, value in validated.items()}

@@ -197,7 +197,9 @@ class _Many:
         """Begin to train more networks, as far as there is room; return whether some still wait."""
         while self.begun < len(self.arguments) and len(self.running) < self.window:
             i, own = self.begun, self.arguments[self.begun]
-            training = steps_of(own, 1, fixed=True)
+            in_python = own.network.output_loss.in_python
+            threads, fixed = (self.threads, self.fixed) if in_python else (1, True)
+            training = steps_of(own, threads, fixed=fixed)
             run = Run(own, self.owners[i], training, f"networks[{i}]: ")
             run.begin()
             self.begun += 1
@@ -208,6 +210,10 @@ class _Many:
     def run(self) -> None:
         """Run steps of the networks that have begun, and record them."""
         going = [(run, training) for run, training in self.running if run.goes_on]
+        for run, training in going:  # only this thread may call a loss in Python
+            if run.network.output_loss.in_python:
+                training.run(*run.next_slice(training))
+        going = [(run, training) for run, training in going if not run.network.output_loss.in_python]
         if going:
             slices = [(training, *run.next_slice(training)) for run, training in going]
             begin = perf_counter()
