@@ -150,6 +150,7 @@ cdef struct Job:
     bint from_logits
     # the data
     const char* x
+    const SourceBlocks* source  # where the samples lie if they are not plain, else NULL
     const char* targets
     bint labels
     const double* weights  # of rows, or NULL
