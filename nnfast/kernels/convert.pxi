@@ -17,6 +17,7 @@ cdef extern from *:
     }
     #define NNFAST_LOAD(name, type, value) \\
         INLINE real nnfast_##name(const char *p) { type v; memcpy(&v, p, sizeof v); return (real)(value); }
+    NNFAST_LOAD(bool, uint8_t, v != 0)
     NNFAST_LOAD(int8, int8_t, v)
     NNFAST_LOAD(uint8, uint8_t, v)
     NNFAST_LOAD(int16, int16_t, v)
@@ -29,6 +30,7 @@ cdef extern from *:
     NNFAST_LOAD(float32, float, v)
     NNFAST_LOAD(float64, double, v)
     """
+    real nnfast_bool(const char*) nogil
     real nnfast_int8(const char*) nogil
     real nnfast_uint8(const char*) nogil
     real nnfast_int16(const char*) nogil
@@ -46,9 +48,11 @@ cdef enum:
 
 
 cdef inline real number_at(int number, const char* p) noexcept nogil:
+    if number == BOOL:
+        return nnfast_bool(p)
     if number == INT8:
         return nnfast_int8(p)
-    if number == UINT8 or number == BOOL:
+    if number == UINT8:
         return nnfast_uint8(p)
     if number == INT16:
         return nnfast_int16(p)
@@ -115,9 +119,11 @@ cdef void kernel_convert(
 ) noexcept nogil:
     cdef const char* at = <const char*>x
     cdef real* to = <real*>out
-    if number == INT8:
+    if number == BOOL:
+        convert_rows(BOOL, m, n, at, row_stride, column_stride, rows, to, ldo)
+    elif number == INT8:
         convert_rows(INT8, m, n, at, row_stride, column_stride, rows, to, ldo)
-    elif number == UINT8 or number == BOOL:
+    elif number == UINT8:
         convert_rows(UINT8, m, n, at, row_stride, column_stride, rows, to, ldo)
     elif number == INT16:
         convert_rows(INT16, m, n, at, row_stride, column_stride, rows, to, ldo)
