@@ -43,6 +43,9 @@ cdef extern from *:
     real nnfast_float32(const char*) nogil
     real nnfast_float64(const char*) nogil
 
+cdef extern from * nogil:
+    void prefetch "__builtin_prefetch" (const void*)
+
 cdef enum:
     ROWS_DOWN = 64  # of a column that is read downwards: the cache keeps that many lines of the output
 
@@ -85,6 +88,7 @@ cdef inline void convert_down(
                 out[i*ldo + j] = number_at(number, x + i*row_stride + j*column_stride)
         else:
             for i in range(m):
+                prefetch(x + rows[i]*row_stride + (j + 1)*column_stride)
                 out[i*ldo + j] = number_at(number, x + rows[i]*row_stride + j*column_stride)
 
 
