@@ -79,19 +79,19 @@ def _columns(name: str, value: Any) -> Columns | None:
     """
     if isinstance(value, Columns):
         return value
-    if hasattr(value, "iloc") and hasattr(value, "items"):  # pandas
-        series = [column for _, column in value.items()]
-    elif hasattr(value, "get_columns"):  # polars
-        series = list(value.get_columns())
-    else:
-        return None
-    shape: tuple[int, ...] = getattr(value, "shape", ())
+    shape: Any = () if isinstance(value, (np.ndarray, list, tuple)) else getattr(value, "shape", ())
     if len(shape) != 2 or shape[0] * shape[1] <= WHOLE:
         return None
-    if any(hasattr(column.dtype, "na_value") and column.isna().any() for column in series):  # pandas.NA and others
+    if hasattr(value, "iloc"):  # pandas
+        series = [column for _, column in value.items()]
+        if any(hasattr(column.dtype, "na_value") and column.isna().any() for column in series):
+            return None
+    elif hasattr(value, "get_columns"):  # polars
+        series = value.get_columns()
+    else:
         return None
     arrays = [read_once(name, column) for column in series]
-    if not all(isinstance(array, np.ndarray) and array.ndim == 1 for array in arrays):
+    if not all(isinstance(array, np.ndarray) for array in arrays):
         return None
     check_axes(name, shape)
     return Columns(arrays)

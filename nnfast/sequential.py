@@ -210,7 +210,7 @@ class Sequential:
         Parameters
         ----------
         x : array_like of shape (n, *input_shape)
-            Samples.
+            Samples, as for `fit`; they need not be finite.
         out : ndarray of shape (n, *output_shape), optional
             Where to write, of the network's dtype and C-contiguous; it must overlap neither `x` nor the parameters.
 
@@ -311,7 +311,7 @@ class Sequential:
         Parameters
         ----------
         x : array_like of shape (n, *input_shape)
-            Samples.
+            As for `predict`.
 
         Returns
         -------
@@ -362,7 +362,7 @@ class Sequential:
         Parameters
         ----------
         x : array_like of shape (n, *input_shape)
-            Samples.
+            As for `predict`.
         y : array_like
             Labels of shape (n,), or targets of shape (n, *output_shape); for one output also (n,).
         sample_weight : array_like of shape (n,), optional
@@ -729,7 +729,12 @@ class Sequential:
         Parameters
         ----------
         x : array_like of shape (n, *input_shape)
-            Samples; finite.
+            Samples; finite. Real numbers of any dtype, booleans included: arrays with any strides, memory maps larger
+            than memory, data frames of pandas and polars, and objects with ``__dlpack__`` or ``__array_interface__``.
+            More than 2**18 numbers are not converted as a whole: each mini-batch is converted when it is gathered, with
+            the bits of ``np.asarray(x, net.dtype)``. Columns of a data frame that are not one NumPy array in memory
+            (nullable or categorical ones; in polars booleans and several chunks) are copied. Rows whose numbers are
+            next to each other in memory are fastest.
         y : array_like
             As for `loss`; finite.
         epochs : int, optional
@@ -762,7 +767,7 @@ class Sequential:
         callbacks : sequence of callable
             Called after each epoch as ``callback(net, history)``. They may predict, copy and save the network, write to
             its parameters, change the optimizer's hyperparameters, and call `stop`. They must not change `x` or the
-            inputs in `validation_data`, which are used in place if they have the network's dtype and are contiguous.
+            inputs in `validation_data`, which are used in place unless they are few and need conversion.
             `y` and `sample_weight` are copied, except for targets that share their memory with `x`.
 
         Returns

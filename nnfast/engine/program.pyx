@@ -22,8 +22,8 @@ from libc.string cimport memcpy, memset
 from nnfast.kernels.arrays cimport bitgen_t, fill_hyperparameters, generator_of, shuffle_order
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    ADD_SUM, CONTINUE, FLOAT32, FLOAT64, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, NARROW, OVERWRITE, SUM_BLOCK, Kernels, LossSpec,
-    MetricSpec, Optimizer, Targets, advance, from_logits, is_count, keeps, mixes, noise_key, number_size,
+    ADD_SUM, CONTINUE, FLOAT32, FLOAT64, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, NARROW, OVERWRITE, SUM_BLOCK, Kernels,
+    LossSpec, MetricSpec, Optimizer, Targets, advance, from_logits, is_count, keeps, mixes, noise_key, number_size,
     over_classes, over_elements,
 )
 
