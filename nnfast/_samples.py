@@ -52,19 +52,15 @@ def read_samples(name: str, value: Any) -> Any:
 
 def as_samples(name: str, value: Any, dtype: Any = None) -> np.ndarray | Columns:
     """Like `as_array`, but a large array of numbers stays as it is, and a large data frame becomes columns."""
+    if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.size <= WHOLE):
+        return as_array(name, value, dtype)
     given = read_samples(name, value)
-    if isinstance(given, Columns):
-        return given
-    if isinstance(given, np.ndarray) and given.dtype.kind in "fiub":
-        if _stays(given):
-            check_axes(name, given.shape)
-            return given
-        value = given
-    return as_array(name, value, dtype)
-
-
-def _stays(array: np.ndarray) -> bool:
-    return array.size > WHOLE and array.ndim > 1 and _is_readable(array)
+    if isinstance(given, np.ndarray) and not (given.size > WHOLE and given.ndim > 1 and _is_readable(given)):
+        return as_array(name, given, dtype)
+    if not isinstance(given, (np.ndarray, Columns)):  # not numbers, which is an error
+        return as_array(name, value, dtype)
+    check_axes(name, given.shape)
+    return given
 
 
 def _is_readable(array: np.ndarray) -> bool:
@@ -93,7 +89,6 @@ def _columns(name: str, value: Any) -> Columns | None:
     arrays = [read_once(name, column) for column in series]
     if not all(isinstance(array, np.ndarray) for array in arrays):
         return None
-    check_axes(name, shape)
     return Columns(arrays)
 
 
