@@ -12,6 +12,7 @@ import numpy as np
 
 from nnfast import training
 from nnfast._network import ArrayViews, Network, checked_shape, paths, views
+from nnfast._samples import share_memory
 from nnfast._threads import allowed_threads, get_num_threads
 from nnfast._transfer import set_trainable, with_last
 from nnfast._validation import (
@@ -217,7 +218,7 @@ class Sequential:
         Parameters
         ----------
         x : array_like of shape (n, *input_shape)
-            Samples.
+            Samples, as for `fit`; they need not be finite.
         out : ndarray of shape (n, *output_shape), optional
             Where to write, of the network's dtype and C-contiguous; it must overlap neither `x` nor the parameters.
 
@@ -247,7 +248,7 @@ class Sequential:
             if result is not None:
                 return result
         program = network.built
-        rows = network.rows(x)
+        rows = network.rows_in_place(x)
         shape = (len(rows), *network.output_shape)
         if out is None:
             out = np.empty(shape, network.dtype)
@@ -255,7 +256,7 @@ class Sequential:
             check_out("out", out, shape, network.dtype)
             if not out.flags.carray:
                 raise ValueError("out must be C-contiguous and aligned")
-            if np.may_share_memory(out, rows):
+            if share_memory(rows, out):
                 raise ValueError("out must not overlap x")
             if np.may_share_memory(out, program.parameters):
                 raise ValueError("out must not overlap the network's parameters")
@@ -369,7 +370,7 @@ class Sequential:
         Parameters
         ----------
         x : array_like of shape (n, *input_shape)
-            Samples.
+            As for `predict`.
 
         Returns
         -------
@@ -396,7 +397,7 @@ class Sequential:
         """
         network = self._network
         program = network.built
-        rows = network.rows(x)
+        rows = network.rows_in_place(x)
         answers = network.output_loss.answers
         if answers is None:
             raise ValueError(
@@ -420,7 +421,7 @@ class Sequential:
         Parameters
         ----------
         x : array_like of shape (n, *input_shape)
-            Samples.
+            As for `predict`.
         y : array_like
             Labels of shape (n,), or targets of shape (n, *output_shape); for one output also (n,).
         sample_weight : array_like of shape (n,), optional
@@ -608,7 +609,7 @@ class Sequential:
         """
         network = self._network
         names = chosen_names(network, wrt)
-        rows, targets = network.data(x, y)
+        rows, targets = network.batch(x, y)
         weights = as_weights(sample_weight, len(rows))
         vector = aligned_zeros(self.n_parameters, network.dtype)
         gx = np.empty_like(rows) if INPUT in names else None
@@ -729,7 +730,7 @@ class Sequential:
         verbose = check_verbose(verbose)
         double = network.in_double()
         names = chosen_names(double, wrt)
-        rows, targets = double.data(x, y)
+        rows, targets = double.batch(x, y)
         weights = as_weights(sample_weight, len(rows))
         training = network.in_training(training, len(rows))
         double.warn_of_float32(rows, targets, weights)
@@ -847,8 +848,14 @@ class Sequential:
         Parameters
         ----------
         x : array_like of shape (n, *input_shape), or iterable of mini-batches
-            Samples; finite. Without `y`, an iterator or another iterable of mini-batches ``(x, y)`` or ``(x, y,
-            sample_weight)`` of any sizes, such as a generator, in which your own code chooses what to train on.
+            Samples; finite. Real numbers of any dtype, booleans included: arrays with any strides, memory maps larger
+            than memory, data frames of pandas and polars, and objects with ``__dlpack__`` or ``__array_interface__``.
+            More than 2**18 numbers are not converted as a whole: each mini-batch is converted when it is gathered, with
+            the bits of ``np.asarray(x, net.dtype)``. Columns of a data frame that are not one NumPy array in memory
+            (nullable or categorical ones; in polars booleans and several chunks) are copied. Rows whose numbers are
+            next to each other in memory are fastest.
+            Without `y`, an iterator or another iterable of mini-batches ``(x, y)`` or ``(x, y, sample_weight)`` of any
+            sizes, such as a generator, in which your own code chooses what to train on.
         y : array_like
             As for `loss`; finite.
         epochs : int or None, optional
@@ -899,7 +906,7 @@ class Sequential:
             your own subclasses of `nnfast.callbacks.Callback`, when they ask for it: at the beginning and the end of
             the training and of each epoch, and after each step. They may predict, copy and save the network, write to
             its parameters, change the optimizer's hyperparameters, and call `stop`. They must not change `x` or the
-            inputs in `validation_data`, which are used in place if they have the network's dtype and are contiguous.
+            inputs in `validation_data`, which are used in place unless they are few and need conversion.
             `y` and `sample_weight` are copied, except for targets that share their memory with `x`.
 
         Returns
@@ -1022,7 +1029,7 @@ class Sequential:
         program = network.built
         chosen = resolve_optimizer(optimizer)
         values = chosen.values(network.dtype)
-        rows, targets = network.data(x, y)
+        rows, targets = network.batch(x, y)
         weights = None if sample_weight is None else as_weights(sample_weight, len(rows), all_zero=True)
         if weights is not None:
             network.output_loss.check_weights()

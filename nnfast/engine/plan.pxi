@@ -158,6 +158,7 @@ cdef struct Job:
     bint from_logits
     # the data
     const char* x
+    const SourceBlocks* source  # where the samples lie if they are not plain, else NULL
     const char* targets
     bint labels
     Py_ssize_t target_bytes  # of a row

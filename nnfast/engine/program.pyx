@@ -23,16 +23,16 @@ from libc.string cimport memcpy, memset
 from nnfast.kernels.arrays cimport draw_order, fill_hyperparameters, shuffle_order
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    ADD_SUM, CONTINUE, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, NARROW, OVERWRITE, SUM_BLOCK, Kernels, LossSpec,
-    MetricSpec, Optimizer, Targets, advance, from_logits, is_count, keeps, mixes, noise_key, over_classes,
-    over_elements,
+    ADD_SUM, CONTINUE, FLOAT32, FLOAT64, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, NARROW, OVERWRITE, SUM_BLOCK, Kernels,
+    LossSpec, MetricSpec, Optimizer, Targets, advance, from_logits, is_count, keeps, mixes, noise_key, number_size,
+    over_classes, over_elements,
 )
 
 from math import prod
 
 import numpy as np
 
-from nnfast.kernels.arrays import ACTIVATIONS, LOSSES, METRICS
+from nnfast.kernels.arrays import ACTIVATIONS, LOSSES, METRICS, NUMBERS
 
 cnp.import_array()
 
@@ -97,6 +97,7 @@ cdef double LONG_FLOPS = 1e9  # of a step whose weights change only after all it
 
 include "guard.pxi"
 include "place.pxi"
+include "source.pxi"
 include "plan.pxi"
 include "stages/common.pxi"
 include "chunks.pxi"
@@ -426,6 +427,18 @@ cdef class Program:
             expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
         return cnp.PyArray_DIM(x, 0)
 
+    cdef Py_ssize_t take_rows(self, x, const char** at, const SourceBlocks** source) except -1:
+        """Set where the rows of `x` lie: plain ones, or a source; return their number."""
+        at[0], source[0] = NULL, NULL
+        if type(x) is Source:
+            if x.dtype != self.dtype or x.shape[1] != self.plan.n_in:
+                raise TypeError(f"expected rows of {self.plan.n_in} numbers for {self.dtype}")
+            source[0] = &(<Source>x).source
+            return source[0].n
+        cdef Py_ssize_t n = self.expect_rows(x)
+        at[0] = data(x)
+        return n
+
     cdef bint expect_targets(self, targets, Py_ssize_t n) except -1:
         """Check the targets of `n` rows; return whether they are labels."""
         cdef bint labels = False
@@ -480,8 +493,7 @@ cdef class Program:
         job.deadline = INFINITY
         job.next_look = seconds_now() + SLICE
         if x is not None:
-            job.n = job.batch = self.expect_rows(x)
-            job.x = data(x)
+            job.n = job.batch = self.take_rows(x, &job.x, &job.source)
         if targets is not None:
             self.set_targets(job, targets)
         job.weights = self.expect_weights(weights, job.n)
@@ -489,8 +501,6 @@ cdef class Program:
 
     def predict(self, x, out, int threads, bint fixed, bint fused=False):
         """Write the outputs for the rows of `x` to `out`; with `fused`, the values that the loss is computed from."""
-        expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
-        expect(out, self.dtype, (x.shape[0], self.plan.n_out), True)
         self.write_outputs(x, out, threads, fixed, fused)
 
     def predict_rows(self, x, out, int threads, bint fixed):
@@ -513,27 +523,29 @@ cdef class Program:
     cdef int write_outputs(self, x, out, int threads, bint fixed, bint fused) except -1:
         cdef TileJob job
         memset(&job, 0, sizeof(TileJob))
+        job.n = self.take_rows(x, &job.x, &job.source)
+        expect(out, self.dtype, (job.n, self.plan.n_out), True)
         job.work = predict_tile
         job.last = self.plan.n_stages - 1
         job.out = data(out)
         job.linear = fused and self.plan.from_logits
-        self.walk(&job, x, PREDICT, self.threads_to_call(PREDICT, x.shape[0], threads, fixed))
+        self.walk(&job, PREDICT, self.threads_to_call(PREDICT, job.n, threads, fixed))
 
     def predict_stage(self, x, out, int stage, int threads, bint fixed):
         """Write the outputs of one stage for the rows of `x` to `out`, with the bits that `predict` computes."""
         cdef TileJob job
         if not 0 <= stage < self.plan.n_stages:
             raise ValueError(f"there is no stage {stage} of {self.plan.n_stages}")
-        expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
-        expect(out, self.dtype, (x.shape[0], self.plan.stages[stage].n_out), True)
         memset(&job, 0, sizeof(TileJob))
+        job.n = self.take_rows(x, &job.x, &job.source)
+        expect(out, self.dtype, (job.n, self.plan.stages[stage].n_out), True)
         job.work = predict_tile
         job.last = stage
         job.out = data(out)
         if not fixed:
-            threads = self.threads_for(x.shape[0]/3.0, threads)
+            threads = self.threads_for(job.n/3.0, threads)
         self.timed = False  # `predict` alone measures how many are faster
-        self.walk(&job, x, PREDICT, threads)
+        self.walk(&job, PREDICT, threads)
 
     def evaluate(self, x, targets, weights, metrics, int threads, bint fixed, order=None):
         """Return the loss, and the total of each metric over rows, whose scores are multiplied by their weights.
@@ -545,9 +557,8 @@ cdef class Program:
         memset(&job, 0, sizeof(TileJob))
         job.work = evaluate_tile
         job.last = self.plan.n_stages - 1
-        job.n = x.shape[0]
+        job.n = self.take_rows(x, &job.x, &job.source)
         job.labels = self.expect_targets(targets, job.n)
-        expect(x, self.dtype, (job.n, self.plan.n_in), False)
         job.targets = data(targets)
         job.target_bytes = self.bytes_of_target(targets)
         if order is not None:
@@ -565,10 +576,7 @@ cdef class Program:
         if metrics:
             memory = ScoreMemory(metrics, job.n, weights is not None, threads)
             job.scores = memory.scores
-        if order is not None:
-            gathered = aligned_zeros(min(threads, MAX_THREADS)*gathered_bytes(&self.plan, job.target_bytes), np.uint8)
-            job.gathered = data(gathered)
-        self.walk(&job, x, EVALUATE, threads)
+        self.walk(&job, EVALUATE, threads)
         add_scores(&job.scores, job.n, threads, <double*>data(totals))
         cdef double total, weight = sum_of_weights(job.weights, job.n)
         if not self.plan.own.in_python:
@@ -577,15 +585,15 @@ cdef class Program:
             total = self.own(outputs, targets if order is None else targets[order], weights)[0] if weight != 0 else 0
         return total + penalties(&self.plan, job.parameters), totals
 
-    cdef int walk(self, TileJob* job, x, int which, int threads) except -1:
+    cdef int walk(self, TileJob* job, int which, int threads) except -1:
         cdef double start = self.time_of_call()
         job.plan = &self.plan
         job.pool = self.pool
         job.parameters = data(self.parameters)
         job.statistics = data(self.statistics)
-        job.x = data(x)
-        if job.order == NULL:
-            job.n = x.shape[0]
+        if job.order != NULL or job.source != NULL:
+            gathered = aligned_zeros(min(threads, MAX_THREADS)*gathered_bytes(&self.plan, job.target_bytes), np.uint8)
+            job.gathered = data(gathered)
         while job.next*self.plan.tile_rows < job.n:
             job.deadline = seconds_now() + SLICE
             with nogil:
@@ -642,6 +650,7 @@ cdef class Program:
         job.statistics = data(self.statistics)
         job.last = self.plan.n_stages - 1
         job.linear = False
+        job.source = NULL
         job.x = row
         job.out = out
         job.n = 1
@@ -764,8 +773,9 @@ cdef class Program:
         cdef Job job
         cdef const Stage* last = &self.plan.stages[self.plan.n_stages - 1]
         cdef Py_ssize_t r, row_bytes = self.plan.n_out*self.plan.z
-        threads = self.threads_for(x.shape[0]/3.0, threads)
-        self.reserve(&self.ws, x.shape[0], threads)
+        cdef Py_ssize_t n = self.expect_rows(x)
+        threads = self.threads_for(n/3.0, threads)
+        self.reserve(&self.ws, n, threads)
         self.fill(&job, &self.ws, FORWARD, x, None, None)
         job.training = job.lasting = True
         expect(out, self.dtype, (job.n, self.plan.n_out), True)
@@ -896,9 +906,10 @@ cdef class Training:
     ----------
     program : Program
         Marked busy by the caller.
-    x, targets, weights : ndarray or None
-        The data, in the form the program expects; weights may be None. If `x` is None, `feed` hands over each
-        mini-batch.
+    x : ndarray, Source or None
+        The samples; if None, `feed` hands over each mini-batch.
+    targets, weights : ndarray or None
+        In the form the program expects; weights may be None.
     visits : nnfast.training.visits.Visits
         Which rows make a mini-batch, and how many there are.
     optimizer : Hyperparameters
@@ -1046,10 +1057,10 @@ cdef class Training:
     def feed(self, x, targets, weights):
         """Hand over the next mini-batch."""
         cdef Program program = self.program
-        cdef Py_ssize_t n = program.expect_rows(x)
+        cdef Job* job = &self.job
+        cdef Py_ssize_t n = program.take_rows(x, &job.x, &job.source)
         cdef int threads = self.crew.threads[0]
         cdef bint first = self.x is None
-        job = &self.job
         if self.outputs is not None and n > len(self.outputs):
             self.outputs = np.empty((n, program.plan.n_out), program.dtype)
             job.outputs = data(self.outputs)
@@ -1062,7 +1073,6 @@ cdef class Training:
         job.n = job.batch = n
         program.set_targets(job, targets)
         job.weights = program.expect_weights(weights, n)
-        job.x = data(x)
         self.x, self.targets, self.weights = x, targets, weights
         if first and self.crew.n > 1:
             enlist(&self.crew, threads, program.first_guess(n, threads), False)

@@ -11,6 +11,7 @@ include "optimizers.pxi"
 include "elementwise.pxi"
 include "noise.pxi"
 include "norms.pxi"
+include "convert.pxi"
 
 from cpython.pycapsule cimport PyCapsule_New
 
@@ -50,5 +51,6 @@ kernels.batch_norm_moments = kernel_batch_norm_moments
 kernels.batch_norm = kernel_batch_norm
 kernels.batch_norm_sums = kernel_batch_norm_sums
 kernels.batch_norm_backward = kernel_batch_norm_backward
+kernels.convert = kernel_convert
 
 table = PyCapsule_New(<void*>&kernels, "nnfast.kernels.table", NULL)

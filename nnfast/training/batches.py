@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnfast._network import Network
+from nnfast._samples import Rows
 from nnfast._validation import as_weights, describe, warn
 from nnfast.engine.program import Training
 from nnfast.training.weights import weights_of_classes
@@ -16,7 +17,7 @@ from nnfast.training.weights import weights_of_classes
 class Batch(NamedTuple):
     """A mini-batch in the engine's format."""
 
-    rows: np.ndarray
+    rows: Rows
     targets: np.ndarray
     weights: np.ndarray | None
 
