@@ -427,6 +427,7 @@ cdef class Program:
             expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
         return cnp.PyArray_DIM(x, 0)
 
+<<<<<<< HEAD
     cdef Py_ssize_t take_rows(self, x, const char** at, const SourceBlocks** source) except -1:
         """Set where the rows of `x` lie: plain ones, or a source; return their number."""
         at[0], source[0] = NULL, NULL
@@ -438,6 +439,16 @@ cdef class Program:
         cdef Py_ssize_t n = self.expect_rows(x)
         at[0] = data(x)
         return n
+=======
+    cdef int expect_matrix(self, array, Py_ssize_t n, Py_ssize_t columns, bint writes) except -1:
+        """Check a matrix of the network's dtype with one row for each of `n` samples."""
+        if not (
+            self.is_plain(array, 2) and cnp.PyArray_DIM(array, 0) == n and cnp.PyArray_DIM(array, 1) == columns
+            and (not writes or cnp.PyArray_ISWRITEABLE(<cnp.ndarray>array))
+        ):
+            expect(array, self.dtype, (n, columns), writes)
+        return 0
+>>>>>>> w/tools
 
     cdef bint expect_targets(self, targets, Py_ssize_t n) except -1:
         """Check the targets of `n` rows; return whether they are labels."""
@@ -772,13 +783,16 @@ cdef class Program:
         """Write the outputs for the rows of `x` to `out`; keep what `backward` needs."""
         cdef Job job
         cdef const Stage* last = &self.plan.stages[self.plan.n_stages - 1]
+<<<<<<< HEAD
         cdef Py_ssize_t r, row_bytes = self.plan.n_out*self.plan.z
+=======
+>>>>>>> w/tools
         cdef Py_ssize_t n = self.expect_rows(x)
         threads = self.threads_for(n/3.0, threads)
         self.reserve(&self.ws, n, threads)
         self.fill(&job, &self.ws, FORWARD, x, None, None)
         job.training = job.lasting = True
-        expect(out, self.dtype, (job.n, self.plan.n_out), True)
+        self.expect_matrix(out, n, self.plan.n_out, True)
         cdef char* to = data(out)
         self.guard.hold()
         try:
@@ -786,8 +800,10 @@ cdef class Program:
                 memcpy(self.ws.x, job.x, <size_t>(job.n*self.plan.n_in*self.plan.z))
             with nogil:
                 run_team(threads, run_stages, &job)
-                for r in range(job.n):
-                    memcpy(to + r*row_bytes, activations(&self.plan, &self.ws, last, r), row_bytes)
+                copy_rows(
+                    &self.plan, n, self.plan.n_out, activations(&self.plan, &self.ws, last, 0), last.ld, to,
+                    self.plan.n_out
+                )
             self.saved = -1 if job.interrupted else job.n
             self.noise_steps = job.noise_steps
         finally:
@@ -808,12 +824,11 @@ cdef class Program:
         """Compute the gradients with respect to the parameters and the input from that with respect to the outputs."""
         cdef Job job
         cdef const Stage* last = &self.plan.stages[self.plan.n_stages - 1]
-        cdef Py_ssize_t r, row_bytes = self.plan.n_out*self.plan.z
         self.fill(&job, &self.ws, BACKWARD | (WEIGHTS if parameters else 0), None, None, None)
         job.training = True
         job.n = job.batch = self.saved
-        expect(gout, self.dtype, (job.n, self.plan.n_out), False)
-        expect(gx, self.dtype, (job.n, self.plan.n_in), True)
+        self.expect_matrix(gout, job.n, self.plan.n_out, False)
+        self.expect_matrix(gx, job.n, self.plan.n_in, True)
         job.x = self.ws.x
         job.gx = data(gx)
         job.accumulate = accumulate and self.graded  # to gradients, not to what an update or a train_step left
@@ -822,8 +837,10 @@ cdef class Program:
         self.reserve_to_learn(&self.ws, job.n, threads, job.accumulate)
         cdef const char* from_ = data(gout)
         with nogil:
-            for r in range(job.n):
-                memcpy(gradients(&self.plan, &self.ws, last, r), from_ + r*row_bytes, row_bytes)
+            copy_rows(
+                &self.plan, job.n, self.plan.n_out, from_, self.plan.n_out, gradients(&self.plan, &self.ws, last, 0),
+                last.ld
+            )
             run_team(threads, run_stages, &job)
         self.saved = -1
         self.graded = not job.interrupted and (self.graded or parameters)
