@@ -817,6 +817,8 @@ cdef class Training:
     cdef dict earlier         # steps by threads, of earlier crews
     cdef ScoreMemory memory
     cdef Py_ssize_t fed_rows  # memory for so many
+    cdef object optimizer, moments  # to start with
+    cdef bint started         # the optimizer's slot is the run's
     cdef bint placed          # the run's place is the network's
     cdef int64_t capacity
     cdef readonly int64_t first, total
@@ -834,13 +836,12 @@ cdef class Training:
         self.bit_generator, self.subset = bit_generator, rows
         cdef Epoch* epoch = &self.job.epoch
         cdef Epoch plan
-        memset(&plan, 0, sizeof(Epoch))
         cdef bint fed = x is None
         cdef int64_t per_epoch = visits.per_epoch
-        plan.fed, plan.drawing = fed, Drawing[visits.drawing]
-        plan.rows, plan.n, plan.batch = visits.rows, visits.n, visits.batch
+        set_visits(&plan, visits)
+        plan.fed = fed
         plan.n_sums = 2 + <int>len(metrics)
-        moments = program.slot.moments_for(optimizer)
+        self.optimizer, self.moments = optimizer, program.slot.moments_for(optimizer)
         threads = min(threads, <int>MAX_THREADS)
         enlist(&self.crew, threads, program.first_guess(plan.batch, threads), fixed)
         if plan.batch == program.crew_batch:
@@ -865,10 +866,17 @@ cdef class Training:
         self.job.n, self.job.batch, self.job.order = plan.n, plan.batch, epoch.order
         self.job.asked = &program.guard.turn
         self.job.training = self.job.lasting = True
+
+    def start(self):
+        """Make the network's optimizer that of the run; before the first step at the latest."""
+        cdef Program program = self.program
+        if self.started:
+            return
         program.guard.hold()
         try:
             program.forget()
-            program.slot.fill(&self.job, optimizer, moments)
+            program.slot.fill(&self.job, self.optimizer, self.moments)
+            self.started = True
         finally:
             program.guard.release()
 
@@ -1029,11 +1037,13 @@ cdef class Training:
         self.job.scheduled = scheduled
         return 0
 
-    cdef void join(self):
+    cdef int join(self) except -1:
         """Make the run's place that of the network, before its first step."""
+        self.start()
         if not self.placed:
             self.placed = True
             self.program.place.adopt(&self.job.epoch, self.sums, self.names)
+        return 0
 
     cdef int begin(self, until, optimizer, bint scheduled) except -1:
         """Set up the next steps; the caller holds the state."""
@@ -1102,7 +1112,13 @@ cdef class Training:
     def rows(self):
         """The rows of the next step."""
         cdef Epoch* epoch = &self.job.epoch
-        begin_epoch(epoch)
+        self.program.guard.hold()
+        try:  # an order that was drawn is not lost if this step does not end
+            self.join()
+            begin_epoch(epoch)
+            self.program.place.keep(epoch)
+        finally:
+            self.program.guard.release()
         rows = slice(epoch.position, min(epoch.position + epoch.batch, epoch.n))
         return rows if self.order is None else self.order[rows]
 

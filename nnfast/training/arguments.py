@@ -273,7 +273,9 @@ class FitArguments:
         epochs, steps = self._length(epochs, steps, LBFGS_EPOCHS if self.whole else 1)
         self.visits = Visits.of_rows(n, batch, epochs, steps, drawing=drawing, drop_last=drop_last)
         total = self.visits.total
-        _check_batches(network, self.visits.n, batch, whole_epoch=total is None or total >= self.visits.per_epoch)
+        done = 0 if self.whole or network.program is None else network.program.place.steps_done(self.visits)
+        to_end = self.visits.per_epoch - done  # of the epoch that is continued
+        _check_batches(network, self.visits.n, batch, whole_epoch=total is None or total >= to_end)
         if total is not None and total > MAX_STEPS:
             raise MemoryError(f"no memory for the losses of {total} steps: at most {MAX_STEPS}")
         return _targets("rows", network, data, self.rows)

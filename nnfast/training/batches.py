@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +50,10 @@ class Batches:
             )
         self.source, self.validation_data = source, validation_data
         self.once = isinstance(source, Iterator)
-        self.length: int | None = len(source) if isinstance(source, Sized) else None
+        self.length: int | None = None
+        if isinstance(source, Sized):
+            with suppress(TypeError):  # data loaders have a length, except for streams
+                self.length = len(source)
         self.epochs: int | None = 1
         self.steps: int | None = None
         self.class_weight: Any = None

@@ -109,7 +109,7 @@ class Run:
         self.validation, self.validation_rows = arguments.validation, arguments.validation_rows
         self.history = History(self.visits.per_epoch, self.metrics.names, self.metrics.directions)
         self.epochs = epochs_of(self.history)
-        self.epochs_before = self.network.built.slot.epochs
+        self.epochs_before = 0  # of the optimizer, in earlier fits
         self.per_row = tuple(scoring.per_row for scoring in self.metrics.training.scorings)
         self.ends = float("inf")  # when the time is up
         self.epoch_begun = -1  # the last epoch that `epoch_begin` was called for
@@ -131,13 +131,17 @@ class Run:
             self.network.history = before
             self.close()
             raise
+        self.training.start()
+        self.epochs_before = self.network.built.slot.epochs
         if self.max_seconds is not None:
             self.ends = perf_counter() + self.max_seconds
 
     def go(self, verbose: int) -> History:
         """Train, and return the record."""
-        total = self.visits.total
-        with progress_of(total, self.visits.per_epoch, verbose) as progress:
+        first, per_epoch, total = self.training.first, self.visits.per_epoch, self.visits.total
+        if total is not None and self.visits.epochs is not None:
+            total -= first
+        with progress_of(total, per_epoch, verbose, first) as progress:
             self.run_epochs(progress)
         return self.history
 
@@ -155,7 +159,7 @@ class Run:
             if isinstance(training, Minimization):
                 self.minimize(training, after)
             else:
-                while self.goes_on:
+                while self.is_ready():
                     after(training.run(*self.next_slice(training), self.seconds))
             self.complete()
         finally:
@@ -165,6 +169,15 @@ class Run:
     def goes_on(self) -> bool:
         """Whether there are more steps to do."""
         return not (self.training.finished or self.network.stopping or self.time_is_up)
+
+    def is_ready(self) -> bool:
+        """Call the callbacks that ask for the beginning of an epoch, if this is one; return whether it goes on."""
+        training = self.training
+        if self.goes_on and self.epoch_begun < training.epochs:
+            self.epoch_begun = training.epochs
+            for callback in self.hooks.epoch_begin:
+                callback(self.owner, self.history)
+        return self.goes_on
 
     @property
     def time_is_up(self) -> bool:
@@ -195,30 +208,35 @@ class Run:
             self.history.learning_rate = training.rates[: training.step].copy()
             if isinstance(training, Training):
                 self.history.threads = training.threads
-            if not self.needs_python:  # Ctrl-C may have come between steps and their record
-                self.record()
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Record what steps have done before an error or Ctrl-C, without callbacks or validation.
+
+        Where these would belong to the record, only the schedule counts the epoch.
+        """
+        if self.validation is None and not self.metrics.training.others:
+            self.add_completed()
+        else:
+            values = self.training.averages(self.recorded, self.training.epochs, self.per_row, False)
+            self.look_for_plateau(("loss", *self.metrics.training.names), values)
+        self.count_epochs()
 
     def minimize(self, training: Minimization, after: Callable[[int], bool]) -> None:
         """Run L-BFGS; warn if it ends too early, except because of `stop` or of the time."""
         assert isinstance(self.optimizer, LBFGS)
         self.history.converged = False
-        why = training.run(self.optimizer, after)
+        if not self.is_ready():
+            return
+        why = training.run(self.optimizer, lambda step: after(step) and self.is_ready())
         self.history.converged = not why
         if why and not (self.network.stopping or self.time_is_up):
             warn(why)
 
     # ---- which steps run next
 
-    @property
-    def needs_python(self) -> bool:
-        """Whether validation or callbacks run between steps; they do not run after Ctrl-C."""
-        hooks = self.hooks
-        return self.validation is not None or bool(hooks.epoch_end or hooks.epoch_begin or hooks.steps)
-
     def next_slice(self, training: Training) -> tuple[int, Hyperparameters, bool]:
         """Return until which step to run next, the optimizer, and whether the rates of these steps are scheduled."""
-        if self.hooks.epoch_begin:
-            self.call_epoch_begin(training)
         schedule, done, until = self.optimizer.learning_rate, training.step, self.until(training)
         values = self.optimizer.values(self.network.dtype)
         if not isinstance(schedule, Schedule):
@@ -244,13 +262,6 @@ class Run:
             return done + 1
         return self.hooks.next_epoch(done)
 
-    def call_epoch_begin(self, training: Training) -> None:
-        """Call the callbacks that ask for the beginning of an epoch, if this is one."""
-        if self.epoch_begun < training.epochs:
-            self.epoch_begun = training.epochs
-            for callback in self.hooks.epoch_begin:
-                callback(self.owner, self.history)
-
     @ignore_float_errors
     def rates(self, schedule: Schedule, count: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the learning rates of at most `count` next steps, and their momenta or None."""
@@ -271,21 +282,26 @@ class Run:
     # ---- what is recorded
 
     def record(self) -> bool:
-        """Add to the history the epochs that are completed; return whether there were any.
-
-        If the training ends in the middle of an epoch, that epoch is added as well.
-        """
+        """Call what is due after the steps so far, and add to the history; return whether there was an epoch."""
         training, begun = self.training, self.recorded
         if self.hooks.steps and training.step > len(self.history.step_loss):
             self.show_steps()
             for callback in self.hooks.steps:
                 callback(self.owner, self.history)
-        epochs = training.epochs
-        if epochs > begun:
-            self.record_epochs(begun, epochs)
-        if training.within_epoch and not self.goes_on and self.recorded == epochs:
+        self.add_completed()
+        if self.recorded == begun:
+            return False
+        if self.hooks.epoch_end:
+            self.call_epoch_end()
+        return True
+
+    def add_completed(self) -> None:
+        """Add to the history the epochs that are completed and, if training ends in the middle of one, that one."""
+        epochs = self.training.epochs
+        if epochs > self.recorded:
+            self.record_epochs(self.recorded, epochs)
+        if self.training.within_epoch and not self.goes_on and self.recorded == epochs:
             self.record_epochs(epochs, epochs, current=True)
-        return self.recorded > begun
 
     def show_steps(self) -> None:
         """Let callbacks see the steps so far."""
@@ -295,17 +311,15 @@ class Run:
 
     @ignore_float_errors
     def record_epochs(self, first: int, last: int, *, current: bool = False) -> None:
-        """Add epochs `first` up to `last` to the history, or the current one; validate, and call the callbacks."""
+        """Add epochs `first` up to `last` to the history, or the current one, with the results of validation."""
         values = self.training.averages(first, last, self.per_row, current)
         if self.validation is not None or self.metrics.training.others:  # then it is one epoch at a time
             values = [self.with_computed(values[0], current=current)]
         add_epochs(self.history, values)
         self.count_epochs()
         if not current:
-            self.look_for_plateau(values)
+            self.look_for_plateau(self.metrics.names, values)
         self.look_for_divergence(first, values)
-        if self.hooks.epoch_end:
-            self.call_epoch_end()
 
     def with_computed(self, values: tuple[float, ...], *, current: bool) -> tuple[float, ...]:
         """Add metrics that are computed for whole epochs, and the results of validation."""
@@ -334,12 +348,12 @@ class Run:
         if isinstance(schedule, TimedSchedule) and schedule.by == "epoch":
             self.network.built.slot.epochs = self.epochs_before + self.training.epochs
 
-    def look_for_plateau(self, values: list[tuple[float, ...]]) -> None:
+    def look_for_plateau(self, names: tuple[str, ...], values: list[tuple[float, ...]]) -> None:
         """Reduce the learning rate of `ReduceOnPlateau` if the values of an epoch have not improved."""
         schedule, slot = getattr(self.optimizer, "learning_rate", None), self.network.built.slot
-        if isinstance(schedule, ReduceOnPlateau):
+        if isinstance(schedule, ReduceOnPlateau) and schedule.monitor in names:
             higher_is_better = self.metrics.directions[schedule.monitor] == "higher"
-            column = list(self.history).index(schedule.monitor)
+            column = names.index(schedule.monitor)
             for row in values:
                 slot.plateau = schedule.after(schedule.begun(slot.plateau), row[column], higher_is_better)
 

@@ -199,15 +199,15 @@ class _Many:
             i, own = self.begun, self.arguments[self.begun]
             training = steps_of(own, 1, fixed=True)
             run = Run(own, self.owners[i], training, f"networks[{i}]: ")
+            run.begin()
             self.begun += 1
             self.histories.append(run.history)
             self.running.append((run, training))
-            run.begin()
         return self.begun < len(self.arguments)
 
     def run(self) -> None:
         """Run steps of the networks that have begun, and record them."""
-        going = [(run, training) for run, training in self.running if run.goes_on]
+        going = [(run, training) for run, training in self.running if run.is_ready()]
         if going:
             slices = [(training, *run.next_slice(training)) for run, training in going]
             begin = perf_counter()
