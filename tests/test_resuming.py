@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import json
@@ -316,10 +317,8 @@ ENDS = {"stop": lambda net: net.stop(), "error": fail, "Ctrl-C": press_ctrl_c}
 
 
 def fit_and_end(net, callbacks, **arguments):
-    try:
+    with contextlib.suppress(Mine, KeyboardInterrupt):
         fit(net, epochs=100, callbacks=callbacks, **arguments)
-    except (Mine, KeyboardInterrupt):
-        pass
     return net.history
 
 
