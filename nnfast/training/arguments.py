@@ -283,6 +283,11 @@ class FitArguments:
     def _use_batches(self, batches: Batches, epochs: Any, steps: Any) -> None:
         """Set the mini-batches that are handed over."""
         self.batches = batches
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                f"class_weight={self.class_weight!r} needs the targets of all mini-batches in advance: give a dict of "
+                "class to weight, or arrays x and y"
+            )
         if steps is not None:
             steps = check_int("steps", steps, 1)
         epochs = 1 if epochs is UNSET else epochs if epochs is None else check_int("epochs", epochs, 1)

@@ -181,8 +181,8 @@ class Run:
 
     @property
     def time_is_up(self) -> bool:
-        """Whether the training has lasted as long as it may."""
-        return self.max_seconds is not None and perf_counter() >= self.ends
+        """Whether the training has lasted as long as it may, but at least one step."""
+        return self.training.step > 0 and perf_counter() >= self.ends
 
     @property
     def seconds(self) -> float:
