@@ -28,7 +28,7 @@ from nnfast.training.hooks import checked_callbacks
 from nnfast.training.recorded import RecordedMetrics
 from nnfast.training.splits import checked_split, split_rows
 from nnfast.training.visits import Visits
-from nnfast.training.weights import checked_class_weight, classes_of, weights_of_classes
+from nnfast.training.weights import checked_class_weight, classes_of, multiplied, weights_of_classes
 
 MAX_STEPS = 2**40
 GRADIENTS = ("backpropagation", "numerical")
@@ -208,6 +208,7 @@ class FitArguments:
             self.max_seconds = check_float("max_seconds", max_seconds, 0.0, float("inf"), open_ends=True)
         self.class_weight = checked_class_weight(class_weight)
         self.rows, self.validation_rows = rows, validation_rows
+        self.split = validation_split is not None
         self.shape = network.input_shape or given.shape_of_samples
         self.batches: Batches | None = None
         self.data: Data | None = None
@@ -250,8 +251,7 @@ class FitArguments:
             self.validation = data  # where classes have no weights
         if self.class_weight is not None:
             weights = weights_of_classes(self.class_weight, network.output_loss, data.targets, self.rows)
-            weights = weights if data.weights is None else weights * data.weights
-            self.data = Data(data.rows, data.targets, as_weights(weights, len(weights)))
+            self.data = Data(data.rows, data.targets, multiplied(weights, data.weights))
         if self.whole and self.rows is not None:
             self.data, self.rows = self.data.taken(self.rows), None
 
@@ -263,6 +263,10 @@ class FitArguments:
         seed = self.network.noise_seed if self.shuffles else None  # the same rows in each fit of this network
         classes = classes_of(self.network.output_loss, self.data.targets)
         self.rows, self.validation_rows = split_rows(len(self.data.rows), fraction, classes, seed)
+
+    def _name(self, argument: str, rows: str) -> str:
+        """Return where rows come from, for messages."""
+        return f"validation_split: {rows}" if self.split else argument
 
     def _visit_rows(self, epochs: Any, steps: Any, batch_size: Any, drawing: str, *, drop_last: bool) -> np.ndarray:
         """Set the mini-batches; return the targets by which metrics are chosen."""
@@ -278,7 +282,7 @@ class FitArguments:
         _check_batches(network, self.visits.n, batch, whole_epoch=total is None or total >= to_end)
         if total is not None and total > MAX_STEPS:
             raise MemoryError(f"no memory for the losses of {total} steps: at most {MAX_STEPS}")
-        return _targets("rows", network, data, self.rows)
+        return _targets(self._name("rows", "the rows to train on"), network, data, self.rows)
 
     def _use_batches(self, batches: Batches, epochs: Any, steps: Any) -> None:
         """Set the mini-batches that are handed over."""
@@ -326,7 +330,8 @@ class FitArguments:
         """Set the metrics that are recorded."""
         network, validation_targets = self.network, None
         if self.validation is not None:
-            validation_targets = _targets("validation_rows", network, self.validation, self.validation_rows)
+            name = self._name("validation_rows", "the rows to validate on")
+            validation_targets = _targets(name, network, self.validation, self.validation_rows)
         self.metrics = RecordedMetrics.chosen(metrics, network.output_loss, targets, validation_targets)
         self.metrics.check_monitor(self.optimizer)
 

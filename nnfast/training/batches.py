@@ -11,7 +11,7 @@ import numpy as np
 from nnfast._network import Network
 from nnfast._validation import as_weights, describe, to_array, warn
 from nnfast.engine.program import Training
-from nnfast.training.weights import weights_of_classes
+from nnfast.training.weights import multiplied, weights_of_classes
 
 
 class Batch(NamedTuple):
@@ -126,7 +126,7 @@ class Batches:
             network.check_batch(len(rows))
             if self.class_weight is not None:
                 of_class = weights_of_classes(self.class_weight, network.output_loss, targets, None)
-                weights = of_class if weights is None else weights * of_class
+                weights = multiplied(of_class, weights, all_zero=True)
         except (TypeError, ValueError) as error:
             raise type(error)(f"batch {max(self._count, 1)}: {error}") from None
         return Batch(rows, targets, weights)
