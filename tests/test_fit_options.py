@@ -526,8 +526,8 @@ def test_validation_split_needs_two_rows():
 def test_a_part_without_weight_is_refused(weighted, part):
     weights = np.zeros(N)
     weights[weighted] = 1
-    assert_refused(ValueError, f"^validation_split: the rows to {part}: sample_weight must not be all zero", sample_weight=weights,
-                   validation_split=0.2, shuffle=False)  # fmt: skip
+    message = f"^validation_split: the rows to {part}: sample_weight must not be all zero"
+    assert_refused(ValueError, message, sample_weight=weights, validation_split=0.2, shuffle=False)
 
 
 @pytest.mark.parametrize("name", ["replacement", "drop_last", "shuffle"])

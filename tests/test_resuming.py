@@ -11,6 +11,8 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
+import time
 import zipfile
 
 import numpy as np
@@ -242,10 +244,17 @@ class SaveAfter(Callback):
 
 
 @pytest.mark.parametrize("step", [1, 4, 5, 6, 9, 10, 13])
-@pytest.mark.parametrize("arguments", [{}, {"gradient": "numerical"}, {"replacement": True}], ids=str)
-def test_a_checkpoint_of_any_step_continues(step, arguments, tmp_path):
+@pytest.mark.parametrize("name", ["shuffled", "numerical", "with replacement", "schedule by epoch", "fit_many"])
+def test_a_checkpoint_of_any_step_continues(step, name, tmp_path):
+    """Also at the end of an epoch, before it is recorded: a schedule by epoch counts it."""
+    by_epoch = {"optimizer": nf.Adam(schedules.Step(0.05, step_size=1, gamma=0.5, by="epoch"))}
+    arguments = by_epoch if name in ("schedule by epoch", "fit_many") else OPTIONS[name]
     whole = make_net()
-    history = fit(whole, epochs=3, callbacks=[SaveAfter(tmp_path / "net.npz", step)], **arguments)
+    saving = {"epochs": 3, "callbacks": [SaveAfter(tmp_path / "net.npz", step)], **arguments}
+    if name == "fit_many":
+        (history,) = nf.fit_many([whole], X, LABELS, batch_size=BATCH, verbose=0, **saving)
+    else:
+        history = fit(whole, **saving)
     net = nf.load(tmp_path / "net.npz")
     assert net.epochs_trained == step // PER_EPOCH
     rest = fit(net, epochs=3 - net.epochs_trained, **arguments)
@@ -285,6 +294,31 @@ def test_another_process_continues_with_another_number_of_threads(threads, tmp_p
     with nf.num_threads(1, fixed=True):
         twin.fit(x, y, epochs=3, batch_size=64, verbose=0)
     assert state(nf.load(tmp_path / "net.npz"))[:2] == state(twin)[:2]
+
+
+def test_a_copy_by_another_thread_counts_the_epochs_of_a_schedule():
+    """Epochs that run back to back, without Python between them."""
+    optimizer = nf.SGD(schedules.Exponential(0.05, gamma=0.999, by="epoch"))
+    net, twin, copies = make_net(), make_net(), []
+
+    def copy_now():
+        while net.epochs_trained < 10:
+            time.sleep(0.0001)
+        copies.append(net.copy())
+        net.stop()
+
+    thread = threading.Thread(target=copy_now, daemon=True)
+    thread.start()
+    fit(net, epochs=10**6, optimizer=optimizer)
+    thread.join()
+    (taken,) = copies
+    epochs = taken.epochs_trained
+    assert epochs >= 10
+    rest = fit(taken, epochs=2, optimizer=optimizer)
+    fit(twin, epochs=epochs, optimizer=optimizer)
+    whole = fit(twin, epochs=2, optimizer=optimizer)
+    assert rest.learning_rate[-1] == whole.learning_rate[-1]
+    assert state(taken)[:2] == state(twin)[:2]
 
 
 # ---- ends that nobody has planned

@@ -26,7 +26,9 @@ cdef struct Epoch:
     bint begun             # the order is set
     Py_ssize_t position    # rows that are done
     int64_t done           # epochs that are done in this run
-    bint fed               # batches are handed over one by one, and Python counts epochs
+    bint fed               # batches are handed over one by one, and Python ends epochs
+    bint counted           # by a schedule, which has seen so many before this run
+    int64_t counted_before
     # the sums of losses times weights, of weights, and of each score
     double* sums           # in this epoch, or NULL
     double* totals         # in epochs that are done
@@ -113,8 +115,8 @@ cdef class Place:
     cdef bint continues(self, const Epoch* epoch) noexcept:
         """Whether a run with such epochs continues the one that has begun."""
         return (
-            self.epoch.begun and not self.epoch.fed and self.epoch.drawing == epoch.drawing and self.epoch.rows == epoch.rows
-            and self.epoch.n == epoch.n and self.epoch.batch == epoch.batch
+            self.epoch.begun and not self.epoch.fed and self.epoch.drawing == epoch.drawing
+            and self.epoch.rows == epoch.rows and self.epoch.n == epoch.n and self.epoch.batch == epoch.batch
         )
 
     def steps_done(self, visits):

@@ -380,6 +380,8 @@ cdef class Program:
         """Store the state of the optimizer, and the place in the epoch."""
         self.slot.keep(job)
         self.place.keep(&job.epoch)
+        if job.epoch.counted:
+            self.slot.epochs = job.epoch.counted_before + job.epoch.done
 
     cdef Py_ssize_t expect_rows(self, x) except -1:
         """Check the rows of `x`; return their number."""
@@ -796,8 +798,6 @@ cdef class Training:
     ----------
     first : int
         Steps that an earlier run has done in the first epoch.
-    abandons : bool
-        Whether an earlier run has left an epoch that this one cannot continue.
     total : int
         The number of steps; -1 if there is no limit.
     step_loss : ndarray of shape (capacity,)
@@ -822,7 +822,6 @@ cdef class Training:
     cdef bint placed          # the run's place is the network's
     cdef int64_t capacity
     cdef readonly int64_t first, total
-    cdef readonly bint abandons
     cdef readonly Py_ssize_t first_output
     cdef readonly object x, targets, weights, step_loss, step_scores, rates, momenta, order, outputs
 
@@ -902,7 +901,6 @@ cdef class Training:
         cdef const Epoch* other = &place.epoch
         cdef bint joins = not epoch.fed and place.continues(epoch)
         self.sums = np.zeros(epoch.n_sums)
-        self.abandons = not joins and other.begun and other.position > 0
         if joins:
             epoch.begun, epoch.seed, epoch.position = True, other.seed, other.position
             set_order(epoch)
@@ -943,7 +941,11 @@ cdef class Training:
     def end_epoch(self):
         """Count an epoch whose mini-batches were handed over."""
         end_epoch(&self.job.epoch)
-        self.program.place.keep(&self.job.epoch)
+        self.program.keep(&self.job)
+
+    def count_epochs(self, bint counted, int64_t before):
+        """Let the optimizer's slot count epochs, or not: for a schedule that has seen so many before this run."""
+        self.job.epoch.counted, self.job.epoch.counted_before = counted, before
 
     cdef int reserve_steps(self, int64_t steps) except -1:
         """Make room for the record of so many steps."""

@@ -220,7 +220,6 @@ class Run:
         else:
             values = self.training.averages(self.recorded, self.training.epochs, self.per_row, False)
             self.look_for_plateau(("loss", *self.metrics.training.names), values)
-        self.count_epochs()
 
     def minimize(self, training: Minimization, after: Callable[[int], bool]) -> None:
         """Run L-BFGS; warn if it ends too early, except because of `stop` or of the time."""
@@ -239,6 +238,7 @@ class Run:
         """Return until which step to run next, the optimizer, and whether the rates of these steps are scheduled."""
         schedule, done, until = self.optimizer.learning_rate, training.step, self.until(training)
         values = self.optimizer.values(self.network.dtype)
+        training.count_epochs(isinstance(schedule, TimedSchedule) and schedule.by == "epoch", self.epochs_before)
         if not isinstance(schedule, Schedule):
             return until, values, False
         rates, momenta = self.rates(schedule, until - done)
@@ -316,7 +316,6 @@ class Run:
         if self.validation is not None or self.metrics.training.others:  # then it is one epoch at a time
             values = [self.with_computed(values[0], current=current)]
         add_epochs(self.history, values)
-        self.count_epochs()
         if not current:
             self.look_for_plateau(self.metrics.names, values)
         self.look_for_divergence(first, values)
@@ -341,12 +340,6 @@ class Run:
         for every, callback in self.hooks.epoch_end:
             if self.recorded % every == 0:
                 callback(self.owner, self.history)
-
-    def count_epochs(self) -> None:
-        """Store in the optimizer's slot how many epochs a schedule by epoch has seen."""
-        schedule = getattr(self.optimizer, "learning_rate", None)
-        if isinstance(schedule, TimedSchedule) and schedule.by == "epoch":
-            self.network.built.slot.epochs = self.epochs_before + self.training.epochs
 
     def look_for_plateau(self, names: tuple[str, ...], values: list[tuple[float, ...]]) -> None:
         """Reduce the learning rate of `ReduceOnPlateau` if the values of an epoch have not improved."""
