@@ -813,12 +813,11 @@ cdef class Training:
     cdef Job job
     cdef readonly Program program
     cdef Crew crew
-    cdef object subset, bit_generator, metrics, sums, totals, names
+    cdef object subset, bit_generator, metrics, sums, totals, names, optimizer, moments
     cdef dict earlier         # steps by threads, of earlier crews
     cdef ScoreMemory memory
     cdef Py_ssize_t fed_rows  # memory for so many
-    cdef object optimizer, moments  # to start with
-    cdef bint started         # the optimizer's slot is the run's
+    cdef bint started
     cdef bint placed          # the run's place is the network's
     cdef int64_t capacity
     cdef readonly int64_t first, total
@@ -866,16 +865,20 @@ cdef class Training:
         self.job.asked = &program.guard.turn
         self.job.training = self.job.lasting = True
 
-    def start(self):
-        """Make the network's optimizer that of the run; before the first step at the latest."""
+    def start(self, optimizer):
+        """Make the state of the network's optimizer ready for the first step."""
         cdef Program program = self.program
         if self.started:
             return
         program.guard.hold()
         try:
+            program.slot.fill(
+                &self.job, optimizer,
+                self.moments if optimizer is self.optimizer else program.slot.moments_for(optimizer)
+            )
             program.forget()
-            program.slot.fill(&self.job, self.optimizer, self.moments)
             self.started = True
+            self.moments = None
         finally:
             program.guard.release()
 
@@ -1033,19 +1036,18 @@ cdef class Training:
     cdef int go_on(self, optimizer, bint scheduled) except -1:
         """Set up the optimizer for the next updates."""
         cdef Slot slot = self.program.slot
+        self.start(optimizer)
         self.program.guard.keep()
         slot.fill(&self.job, optimizer, slot.moments_for(optimizer))
         self.job.first_update = self.job.optimizer_steps - self.job.step
         self.job.scheduled = scheduled
         return 0
 
-    cdef int join(self) except -1:
+    cdef void join(self):
         """Make the run's place that of the network, before its first step."""
-        self.start()
         if not self.placed:
             self.placed = True
             self.program.place.adopt(&self.job.epoch, self.sums, self.names)
-        return 0
 
     cdef int begin(self, until, optimizer, bint scheduled) except -1:
         """Set up the next steps; the caller holds the state."""

@@ -150,6 +150,8 @@ class FedTraining(Training):
 
     def run(self, until: int, optimizer: Any, scheduled: bool = False, seconds: float = 0.1) -> int:
         """Take a step on the next mini-batch, or begin the next pass; return the number of steps done so far."""
+        if until == self.step:
+            return self.step
         batch = self.batches.next(self.network)
         if batch is None:
             self._end_pass()

@@ -83,9 +83,6 @@ class Minimization:
         if self._loss_and_gradient(self.program.parameters.astype(np.float64))[0] == HUGE_LOSS:
             raise ValueError("the initial loss is not finite: L-BFGS cannot start from there")
 
-    def start(self) -> None:
-        """Begin; the optimizer's slot stays what it is until the first iteration."""
-
     @property
     def step(self) -> int:
         """Number of iterations done so far."""

@@ -109,7 +109,7 @@ class Run:
         self.validation, self.validation_rows = arguments.validation, arguments.validation_rows
         self.history = History(self.visits.per_epoch, self.metrics.names, self.metrics.directions)
         self.epochs = epochs_of(self.history)
-        self.epochs_before = 0  # of the optimizer, in earlier fits
+        self.epochs_before = 0  # as the optimizer's slot counts them
         self.per_row = tuple(scoring.per_row for scoring in self.metrics.training.scorings)
         self.ends = float("inf")  # when the time is up
         self.epoch_begun = -1  # the last epoch that `epoch_begin` was called for
@@ -131,7 +131,8 @@ class Run:
             self.network.history = before
             self.close()
             raise
-        self.training.start()
+        if isinstance(self.training, Training):
+            self.training.start(self.optimizer.values(self.network.dtype))
         self.epochs_before = self.network.built.slot.epochs
         if self.max_seconds is not None:
             self.ends = perf_counter() + self.max_seconds
@@ -159,7 +160,7 @@ class Run:
             if isinstance(training, Minimization):
                 self.minimize(training, after)
             else:
-                while self.is_ready():
+                while self.goes_on:
                     after(training.run(*self.next_slice(training), self.seconds))
             self.complete()
         finally:
@@ -168,16 +169,7 @@ class Run:
     @property
     def goes_on(self) -> bool:
         """Whether there are more steps to do."""
-        return not (self.training.finished or self.network.stopping or self.time_is_up)
-
-    def is_ready(self) -> bool:
-        """Call the callbacks that ask for the beginning of an epoch, if this is one; return whether it goes on."""
-        training = self.training
-        if self.goes_on and self.epoch_begun < training.epochs:
-            self.epoch_begun = training.epochs
-            for callback in self.hooks.epoch_begin:
-                callback(self.owner, self.history)
-        return self.goes_on
+        return not (self.training.finished or self.network.stopping or (self.max_seconds and self.time_is_up))
 
     @property
     def time_is_up(self) -> bool:
@@ -224,11 +216,16 @@ class Run:
     def minimize(self, training: Minimization, after: Callable[[int], bool]) -> None:
         """Run L-BFGS; warn if it ends too early, except because of `stop` or of the time."""
         assert isinstance(self.optimizer, LBFGS)
+
+        def finished(done: int) -> bool:
+            if after(done):
+                self.call_epoch_begin()
+            return self.goes_on
+
         self.history.converged = False
-        if not self.is_ready():
-            return
-        why = training.run(self.optimizer, lambda step: after(step) and self.is_ready())
-        self.history.converged = not why
+        self.call_epoch_begin()
+        why = training.run(self.optimizer, finished) if self.goes_on else ""
+        self.history.converged = not why and not self.network.stopping
         if why and not (self.network.stopping or self.time_is_up):
             warn(why)
 
@@ -236,9 +233,12 @@ class Run:
 
     def next_slice(self, training: Training) -> tuple[int, Hyperparameters, bool]:
         """Return until which step to run next, the optimizer, and whether the rates of these steps are scheduled."""
+        self.call_epoch_begin()
         schedule, done, until = self.optimizer.learning_rate, training.step, self.until(training)
         values = self.optimizer.values(self.network.dtype)
         training.count_epochs(isinstance(schedule, TimedSchedule) and schedule.by == "epoch", self.epochs_before)
+        if until == done:
+            return until, values, False
         if not isinstance(schedule, Schedule):
             return until, values, False
         rates, momenta = self.rates(schedule, until - done)
@@ -248,6 +248,8 @@ class Run:
     def until(self, training: Training) -> int:
         """Return the step up to which nothing is needed from Python."""
         done, total = training.step, training.total
+        if self.network.stopping:  # a callback has called `stop` before the first step of the epoch
+            return done
         if self.hooks.steps or isinstance(training, FedTraining):
             return done + 1
         until = total if total >= 0 else done + AHEAD
@@ -261,6 +263,14 @@ class Run:
         if each or self.metrics.training.others:
             return done + 1
         return self.hooks.next_epoch(done)
+
+    def call_epoch_begin(self) -> None:
+        """Call the callbacks that ask for the beginning of an epoch, if this is one."""
+        if self.hooks.epoch_begin and self.epoch_begun < self.training.epochs:
+            self.epoch_begun = self.training.epochs
+            self.show_steps()
+            for callback in self.hooks.epoch_begin:
+                callback(self.owner, self.history)
 
     @ignore_float_errors
     def rates(self, schedule: Schedule, count: int) -> tuple[np.ndarray, np.ndarray | None]:

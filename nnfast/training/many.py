@@ -207,7 +207,7 @@ class _Many:
 
     def run(self) -> None:
         """Run steps of the networks that have begun, and record them."""
-        going = [(run, training) for run, training in self.running if run.is_ready()]
+        going = [(run, training) for run, training in self.running if run.goes_on]
         if going:
             slices = [(training, *run.next_slice(training)) for run, training in going]
             begin = perf_counter()
