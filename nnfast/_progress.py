@@ -132,10 +132,13 @@ def _latest(history: Mapping[str, list[float]]) -> str:
     return ", ".join(f"{entry} {history[entry][-1]:.4f}" for entry in entries)
 
 
-def progress_of(total: int | None, per_epoch: int, verbose: int) -> Progress:
-    """Return a context manager that shows the progress of training for `total` steps, without limit if it is None."""
+def progress_of(total: int | None, per_epoch: int, verbose: int, first: int = 0) -> Progress:
+    """Return a context manager that shows the progress of training for `total` steps, without limit if it is None.
+
+    `first`: steps of the first epoch that were done before.
+    """
     if not verbose or stderr_unavailable():
         return Progress()
-    epochs = None if total is None else ceil(total / per_epoch)
+    epochs = None if total is None else ceil((first + total) / per_epoch)
     tqdm = bar_class()
     return _Lines(epochs) if tqdm is None else _Bar(tqdm, total, epochs)

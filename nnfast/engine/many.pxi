@@ -72,7 +72,7 @@ cdef void run_seat(Round* round, Seat* seat, Training training, int id) noexcept
     cdef double begin
     # only the caller's thread may look for signals
     job.next_look = round.begin + SLICE if id == 0 else INFINITY
-    while True:
+    while job.step < job.until:  # none, if a callback has stopped this network before its first step
         hold_state(training.program.guard)
         begin = seconds_now()
         training.program.running = job

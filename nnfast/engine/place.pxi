@@ -26,7 +26,9 @@ cdef struct Epoch:
     bint begun             # the order is set
     Py_ssize_t position    # rows that are done
     int64_t done           # epochs that are done in this run
-    bint fed               # batches are handed over one by one, and Python counts epochs
+    bint fed               # batches are handed over one by one, and Python ends epochs
+    bint counted           # by a schedule, which has seen so many before this run
+    int64_t counted_before
     # the sums of losses times weights, of weights, and of each score
     double* sums           # in this epoch, or NULL
     double* totals         # in epochs that are done
@@ -35,6 +37,14 @@ cdef struct Epoch:
 
 cdef bitgen_t* generator_of(object bit_generator) except NULL:
     return <bitgen_t*>PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
+
+
+cdef int set_visits(Epoch* epoch, visits) except -1:
+    """Set which rows make the mini-batches; nothing is done yet."""
+    memset(epoch, 0, sizeof(Epoch))
+    epoch.drawing = Drawing[visits.drawing]
+    epoch.rows, epoch.n, epoch.batch = visits.rows, visits.n, visits.batch
+    return 0
 
 
 cdef void set_order(Epoch* epoch) noexcept nogil:
@@ -105,9 +115,15 @@ cdef class Place:
     cdef bint continues(self, const Epoch* epoch) noexcept:
         """Whether a run with such epochs continues the one that has begun."""
         return (
-            self.epoch.begun and self.epoch.drawing == epoch.drawing and self.epoch.rows == epoch.rows
-            and self.epoch.n == epoch.n and self.epoch.batch == epoch.batch
+            self.epoch.begun and not self.epoch.fed and self.epoch.drawing == epoch.drawing
+            and self.epoch.rows == epoch.rows and self.epoch.n == epoch.n and self.epoch.batch == epoch.batch
         )
+
+    def steps_done(self, visits):
+        """Return how many steps are done of the epoch that a run with such mini-batches continues; 0 if none."""
+        cdef Epoch epoch
+        set_visits(&epoch, visits)
+        return self.epoch.position//self.epoch.batch if self.continues(&epoch) else 0
 
     cdef void adopt(self, const Epoch* epoch, sums, names):
         """Make a run's place that of the network."""
@@ -126,7 +142,7 @@ cdef class Place:
 
     def state(self):
         """Return a description, which JSON can represent; None if nothing has been done."""
-        if not self.epoch.begun:
+        if not self.epoch.begun or self.epoch.fed:
             return {"epochs": self.epochs} if self.epochs else None
         return {
             "epochs": self.epochs, "drawing": Drawing(self.epoch.drawing).name.lower(), "rows": self.epoch.rows,

@@ -420,6 +420,8 @@ cdef class Program:
         """Store the state of the optimizer, and the place in the epoch."""
         self.slot.keep(job)
         self.place.keep(&job.epoch)
+        if job.epoch.counted:
+            self.slot.epochs = job.epoch.counted_before + job.epoch.done
 
     cdef Py_ssize_t expect_rows(self, x) except -1:
         """Check the rows of `x`; return their number."""
@@ -427,7 +429,6 @@ cdef class Program:
             expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
         return cnp.PyArray_DIM(x, 0)
 
-<<<<<<< HEAD
     cdef Py_ssize_t take_rows(self, x, const char** at, const SourceBlocks** source) except -1:
         """Set where the rows of `x` lie: plain ones, or a source; return their number."""
         at[0], source[0] = NULL, NULL
@@ -439,7 +440,7 @@ cdef class Program:
         cdef Py_ssize_t n = self.expect_rows(x)
         at[0] = data(x)
         return n
-=======
+
     cdef int expect_matrix(self, array, Py_ssize_t n, Py_ssize_t columns, bint writes) except -1:
         """Check a matrix of the network's dtype with one row for each of `n` samples."""
         if not (
@@ -448,7 +449,6 @@ cdef class Program:
         ):
             expect(array, self.dtype, (n, columns), writes)
         return 0
->>>>>>> w/tools
 
     cdef bint expect_targets(self, targets, Py_ssize_t n) except -1:
         """Check the targets of `n` rows; return whether they are labels."""
@@ -783,10 +783,6 @@ cdef class Program:
         """Write the outputs for the rows of `x` to `out`; keep what `backward` needs."""
         cdef Job job
         cdef const Stage* last = &self.plan.stages[self.plan.n_stages - 1]
-<<<<<<< HEAD
-        cdef Py_ssize_t r, row_bytes = self.plan.n_out*self.plan.z
-=======
->>>>>>> w/tools
         cdef Py_ssize_t n = self.expect_rows(x)
         threads = self.threads_for(n/3.0, threads)
         self.reserve(&self.ws, n, threads)
@@ -986,11 +982,10 @@ cdef class Training:
         self.bit_generator, self.subset = bit_generator, rows
         cdef Epoch* epoch = &self.job.epoch
         cdef Epoch plan
-        memset(&plan, 0, sizeof(Epoch))
         cdef bint fed = x is None
         cdef int64_t per_epoch = visits.per_epoch
-        plan.fed, plan.drawing = fed, Drawing[visits.drawing]
-        plan.rows, plan.n, plan.batch = visits.rows, visits.n, visits.batch
+        set_visits(&plan, visits)
+        plan.fed = fed
         plan.n_sums = 2 + <int>len(metrics)
         self.optimizer, self.moments = optimizer, program.slot.moments_for(optimizer)
         threads = min(threads, <int>MAX_THREADS)
@@ -1097,7 +1092,11 @@ cdef class Training:
     def end_epoch(self):
         """Count an epoch whose mini-batches were handed over."""
         end_epoch(&self.job.epoch)
-        self.program.place.keep(&self.job.epoch)
+        self.program.keep(&self.job)
+
+    def count_epochs(self, bint counted, int64_t before):
+        """Let the optimizer's slot count epochs, or not: for a schedule that has seen so many before this run."""
+        self.job.epoch.counted, self.job.epoch.counted_before = counted, before
 
     cdef int reserve_steps(self, int64_t steps) except -1:
         """Make room for the record of so many steps."""
@@ -1265,7 +1264,13 @@ cdef class Training:
     def rows(self):
         """The rows of the next step."""
         cdef Epoch* epoch = &self.job.epoch
-        begin_epoch(epoch)
+        self.program.guard.hold()
+        try:  # an order that was drawn is not lost if this step does not end
+            self.join()
+            begin_epoch(epoch)
+            self.program.place.keep(epoch)
+        finally:
+            self.program.guard.release()
         rows = slice(epoch.position, min(epoch.position + epoch.batch, epoch.n))
         return rows if self.order is None else self.order[rows]
 

@@ -36,7 +36,7 @@ cdef class Slot:
     cdef readonly int64_t steps
     cdef readonly double product
     cdef readonly bint averaged
-    cdef public int64_t epochs
+    cdef readonly int64_t epochs
     cdef public object plateau
     cdef object parameters
     cdef Guard guard

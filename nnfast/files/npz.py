@@ -160,15 +160,20 @@ def _checked_place(place: Any) -> dict[str, Any]:
         if place["drawing"] not in DRAWINGS:
             raise ValueError(f"the drawing of an epoch must be one of {', '.join(DRAWINGS)}, got {place['drawing']!r}")
         names, sums = place["names"], place["sums"]
-        if not all(type(name) is str for name in names) or len(sums) != len(names) + 2:
+        lists = type(names) is list and type(sums) is list
+        if not lists or not all(type(name) is str for name in names) or len(sums) != len(names) + 2:
             raise ValueError("the sums of an epoch must be a number for each of its names")
         if not all(type(value) is float for value in sums):
             raise ValueError(f"the sums of an epoch must be numbers, got {sums!r}")
     for name, most in counts.items():
         if type(place[name]) is not int or not 0 <= place[name] <= most:
             raise ValueError(f"the {name} of the place in an epoch must be from 0 to {most}, got {place[name]!r}")
-    if "drawing" in place and not (place["position"] < place["n"] and place["batch"] and place["rows"]):
-        raise ValueError(f"the position in an epoch must be below its {place['n']} rows, got {place['position']}")
+    if "drawing" in place:
+        position, n, batch = place["position"], place["n"], place["batch"]
+        if not (place["rows"] and batch and position < n and position % batch == 0):
+            raise ValueError(
+                f"the position in an epoch of {n} rows must be after some batches of {batch}, got {position}"
+            )
     found: dict[str, Any] = place
     return found
 

@@ -29,7 +29,7 @@ from nnfast.training.hooks import checked_callbacks
 from nnfast.training.recorded import RecordedMetrics
 from nnfast.training.splits import checked_split, split_rows
 from nnfast.training.visits import Visits
-from nnfast.training.weights import checked_class_weight, classes_of, weights_of_classes
+from nnfast.training.weights import checked_class_weight, classes_of, multiplied, weights_of_classes
 
 MAX_STEPS = 2**40
 GRADIENTS = ("backpropagation", "numerical")
@@ -209,6 +209,7 @@ class FitArguments:
             self.max_seconds = check_float("max_seconds", max_seconds, 0.0, float("inf"), open_ends=True)
         self.class_weight = checked_class_weight(class_weight)
         self.rows, self.validation_rows = rows, validation_rows
+        self.split = validation_split is not None
         self.shape = network.input_shape or given.shape_of_samples
         self.batches: Batches | None = None
         self.data: Data | None = None
@@ -254,8 +255,7 @@ class FitArguments:
             self.validation = data  # where classes have no weights
         if self.class_weight is not None:
             weights = weights_of_classes(self.class_weight, network.output_loss, data.targets, self.rows)
-            weights = weights if data.weights is None else weights * data.weights
-            data = Data(data.rows, data.targets, as_weights(weights, len(weights)))
+            data = Data(data.rows, data.targets, multiplied(weights, data.weights))
         if self.whole and self.rows is not None:
             data, self.rows = data.taken(self.rows), None
         return data
@@ -268,6 +268,10 @@ class FitArguments:
         classes = classes_of(self.network.output_loss, data.targets)
         self.rows, self.validation_rows = split_rows(len(data.rows), fraction, classes, seed)
 
+    def _name(self, argument: str, rows: str) -> str:
+        """Return where rows come from, for messages."""
+        return f"validation_split: {rows}" if self.split else argument
+
     def _visit_rows(
         self, data: Data, epochs: Any, steps: Any, batch_size: Any, drawing: str, *, drop_last: bool
     ) -> np.ndarray:
@@ -278,14 +282,21 @@ class FitArguments:
         epochs, steps = self._length(epochs, steps, LBFGS_EPOCHS if self.whole else 1)
         self.visits = Visits.of_rows(n, batch, epochs, steps, drawing=drawing, drop_last=drop_last)
         total = self.visits.total
-        _check_batches(network, self.visits.n, batch, whole_epoch=total is None or total >= self.visits.per_epoch)
+        done = 0 if self.whole or network.program is None else network.program.place.steps_done(self.visits)
+        to_end = self.visits.per_epoch - done  # of the epoch that is continued
+        _check_batches(network, self.visits.n, batch, whole_epoch=total is None or total >= to_end)
         if total is not None and total > MAX_STEPS:
             raise MemoryError(f"no memory for the losses of {total} steps: at most {MAX_STEPS}")
-        return _targets("rows", network, data, self.rows)
+        return _targets(self._name("rows", "the rows to train on"), network, data, self.rows)
 
     def _use_batches(self, batches: Batches, epochs: Any, steps: Any) -> None:
         """Set the mini-batches that are handed over."""
         self.batches = batches
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                f"class_weight={self.class_weight!r} needs the targets of all mini-batches in advance: give a dict of "
+                "class to weight, or arrays x and y"
+            )
         if steps is not None:
             steps = check_int("steps", steps, 1)
         epochs = 1 if epochs is UNSET else epochs if epochs is None else check_int("epochs", epochs, 1)
@@ -324,7 +335,8 @@ class FitArguments:
         """Set the metrics that are recorded."""
         network, validation_targets, validation_weighted = self.network, None, False
         if self.validation is not None:
-            validation_targets = _targets("validation_rows", network, self.validation, self.validation_rows)
+            name = self._name("validation_rows", "the rows to validate on")
+            validation_targets = _targets(name, network, self.validation, self.validation_rows)
             validation_weighted = self.validation.weights is not None
         self.metrics = RecordedMetrics.chosen(
             metrics, network.output_loss, targets, validation_targets, weighted=weighted,

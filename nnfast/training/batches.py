@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nnfast._network import Network
 from nnfast._samples import Rows
-from nnfast._validation import as_weights, describe, warn
+from nnfast._validation import as_weights, describe, to_array, warn
 from nnfast.engine.program import Training
-from nnfast.training.weights import weights_of_classes
+from nnfast.training.weights import multiplied, weights_of_classes
 
 
 class Batch(NamedTuple):
@@ -50,7 +51,10 @@ class Batches:
             )
         self.source, self.validation_data = source, validation_data
         self.once = isinstance(source, Iterator)
-        self.length: int | None = len(source) if isinstance(source, Sized) else None
+        self.length: int | None = None
+        if isinstance(source, Sized):
+            with suppress(TypeError):  # data loaders have a length, except for streams
+                self.length = len(source)
         self.epochs: int | None = 1
         self.steps: int | None = None
         self.class_weight: Any = None
@@ -61,7 +65,11 @@ class Batches:
     @property
     def shape_of_samples(self) -> tuple[int, ...]:
         """The shape of a sample of the first mini-batch."""
-        shape = np.shape(self._parts(self._peek())[0])
+        x = self._parts(self._peek())[0]
+        try:
+            shape = to_array("x", x).shape
+        except ValueError as error:
+            raise ValueError(f"batch 1: {error}") from None
         if len(shape) < 2 or 0 in shape[1:]:
             raise ValueError(f"batch 1: x must have shape (n, features), got {shape}")
         return shape[1:]
@@ -119,7 +127,7 @@ class Batches:
             network.check_batch(len(rows))
             if self.class_weight is not None:
                 of_class = weights_of_classes(self.class_weight, network.output_loss, targets, None)
-                weights = of_class if weights is None else weights * of_class
+                weights = multiplied(of_class, weights, all_zero=True)
         except (TypeError, ValueError) as error:
             raise type(error)(f"batch {max(self._count, 1)}: {error}") from None
         return Batch(rows, targets, weights)
@@ -133,7 +141,8 @@ class FedTraining(Training):
         self.network, self.batches = network, batches
         self.exhausted = False
         self._epoch_begins = 0
-        self._outputs: list[tuple[np.ndarray, Batch]] = []
+        self._weighted = False  # whether any mini-batch had weights
+        self._seen: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # outputs, targets, weights
 
     @property
     def finished(self) -> bool:
@@ -149,12 +158,13 @@ class FedTraining(Training):
             self._end_pass()
             return self.step
         if self.step == self._epoch_begins:
-            self._outputs.clear()
+            self._seen.clear()
         self.feed(*batch)
         super().run(self.step + 1, optimizer, scheduled, seconds)
         if self.outputs is not None:
-            copies = Batch(batch.rows, batch.targets.copy(), None if batch.weights is None else batch.weights.copy())
-            self._outputs.append((self.outputs[: len(batch.rows)].copy(), copies))
+            self._weighted = self._weighted or batch.weights is not None
+            weights = np.ones(len(batch.rows)) if batch.weights is None else batch.weights.copy()
+            self._seen.append((self.outputs[: len(batch.rows)].copy(), batch.targets.copy(), weights))
         if self.step - self._epoch_begins == (self.batches.steps or self.batches.length):
             self._end_epoch()
         return self.step
@@ -177,10 +187,16 @@ class FedTraining(Training):
 
     def seen(self, current: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Return outputs, targets and weights of the epoch so far."""
-        batches = [batch for _, batch in self._outputs]
-        weights = None
-        if any(batch.weights is not None for batch in batches):
-            ones = (np.ones(len(b.rows)) if b.weights is None else b.weights for b in batches)
-            weights = np.concatenate(list(ones))
-        outputs = np.concatenate([outputs for outputs, _ in self._outputs])
-        return outputs, np.concatenate([batch.targets for batch in batches]), weights
+        outputs, targets, weights = zip(*self._seen, strict=True)
+        if len({part.ndim for part in targets}) > 1:  # labels in some, probabilities in others
+            targets = tuple(self._as_rows(part) for part in targets)
+        joined = np.concatenate(weights) if self._weighted else None
+        return np.concatenate(outputs), np.concatenate(targets), joined
+
+    def _as_rows(self, targets: np.ndarray) -> np.ndarray:
+        """Return a row of probabilities for each label."""
+        if targets.ndim == 2:
+            return targets
+        rows = np.zeros((len(targets), self.network.units), self.network.dtype)
+        rows[np.arange(len(targets)), targets] = 1
+        return rows

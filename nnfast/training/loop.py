@@ -140,8 +140,10 @@ class Run:
 
     def go(self, verbose: int) -> History:
         """Train, and return the record."""
-        total = self.visits.total
-        with progress_of(total, self.visits.per_epoch, verbose) as progress:
+        first, per_epoch, total = self.training.first, self.visits.per_epoch, self.visits.total
+        if total is not None and self.visits.epochs is not None:
+            total -= first
+        with progress_of(total, per_epoch, verbose, first) as progress:
             self.run_epochs(progress)
         return self.history
 
@@ -172,8 +174,8 @@ class Run:
 
     @property
     def time_is_up(self) -> bool:
-        """Whether the training has lasted as long as it may."""
-        return self.max_seconds is not None and perf_counter() >= self.ends
+        """Whether the training has lasted as long as it may, but at least one step."""
+        return self.training.step > 0 and perf_counter() >= self.ends
 
     @property
     def seconds(self) -> float:
@@ -199,8 +201,18 @@ class Run:
             self.history.learning_rate = training.rates[: training.step].copy()
             if isinstance(training, Training):
                 self.history.threads = training.threads
-            if not self.needs_python:  # Ctrl-C may have come between steps and their record
-                self.record()
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Record what steps have done before an error or Ctrl-C, without callbacks or validation.
+
+        Where these would belong to the record, only the schedule counts the epoch.
+        """
+        if self.validation is None and not self.metrics.training.others:
+            self.add_completed()
+        else:
+            values = self.training.averages(self.recorded, self.training.epochs, self.per_row, False)
+            self.look_for_plateau(("loss", *self.metrics.training.scored), values)
 
     def minimize(self, training: Minimization, after: Callable[[int], bool]) -> None:
         """Run L-BFGS; warn if it ends too early, except because of `stop` or of the time."""
@@ -220,17 +232,12 @@ class Run:
 
     # ---- which steps run next
 
-    @property
-    def needs_python(self) -> bool:
-        """Whether validation or callbacks run between steps; they do not run after Ctrl-C."""
-        hooks = self.hooks
-        return self.validation is not None or bool(hooks.epoch_end or hooks.epoch_begin or hooks.steps)
-
     def next_slice(self, training: Training) -> tuple[int, Hyperparameters, bool]:
         """Return until which step to run next, the optimizer, and whether the rates of these steps are scheduled."""
         self.call_epoch_begin()
         schedule, done, until = self.optimizer.learning_rate, training.step, self.until(training)
         values = self.optimizer.values(self.network.dtype)
+        training.count_epochs(isinstance(schedule, TimedSchedule) and schedule.by == "epoch", self.epochs_before)
         if until == done:
             return until, values, False
         if not isinstance(schedule, Schedule):
@@ -291,21 +298,26 @@ class Run:
     # ---- what is recorded
 
     def record(self) -> bool:
-        """Add to the history the epochs that are completed; return whether there were any.
-
-        If the training ends in the middle of an epoch, that epoch is added as well.
-        """
+        """Call what is due after the steps so far, and add to the history; return whether there was an epoch."""
         training, begun = self.training, self.recorded
         if self.hooks.steps and training.step > len(self.history.step_loss):
             self.show_steps()
             for callback in self.hooks.steps:
                 callback(self.owner, self.history)
-        epochs = training.epochs
-        if epochs > begun:
-            self.record_epochs(begun, epochs)
-        if training.within_epoch and not self.goes_on and self.recorded == epochs:
+        self.add_completed()
+        if self.recorded == begun:
+            return False
+        if self.hooks.epoch_end:
+            self.call_epoch_end()
+        return True
+
+    def add_completed(self) -> None:
+        """Add to the history the epochs that are completed and, if training ends in the middle of one, that one."""
+        epochs = self.training.epochs
+        if epochs > self.recorded:
+            self.record_epochs(self.recorded, epochs)
+        if self.training.within_epoch and not self.goes_on and self.recorded == epochs:
             self.record_epochs(epochs, epochs, current=True)
-        return self.recorded > begun
 
     def show_steps(self) -> None:
         """Let callbacks see the steps so far."""
@@ -314,20 +326,15 @@ class Run:
         self.history.learning_rate = _read_only(training.rates[: training.step])
 
     def record_epochs(self, first: int, last: int, *, current: bool = False) -> None:
-        """Add epochs `first` up to `last` to the history, or the current one; validate, and call the callbacks."""
+        """Add epochs `first` up to `last` to the history, or the current one, with the results of validation."""
         values = self.training.averages(first, last, self.per_row, current)
         if self.validation is not None or self.metrics.training.others:  # then it is one epoch at a time
             values = [self.with_computed(values[0], current=current)]
         add_epochs(self.history, values)
-        schedule = self.schedule
-        if isinstance(schedule, TimedSchedule) and schedule.by == "epoch":
-            self.network.built.slot.epochs = self.epochs_before + self.training.epochs
-        elif isinstance(schedule, ReduceOnPlateau) and not current:
-            self.look_for_plateau(schedule, values)
+        if not current:
+            self.look_for_plateau(self.metrics.names, values)
         if not self.diverged:
             self.look_for_divergence(first, values)
-        if self.hooks.epoch_end:
-            self.call_epoch_end()
 
     def with_computed(self, values: tuple[float, ...], *, current: bool) -> tuple[float, ...]:
         """Add metrics that are computed for whole epochs, and the results of validation."""
@@ -348,12 +355,14 @@ class Run:
             if self.recorded % every == 0:
                 callback(self.owner, self.history)
 
-    def look_for_plateau(self, schedule: ReduceOnPlateau, values: list[tuple[float, ...]]) -> None:
-        """Reduce the learning rate if the values of an epoch have not improved."""
-        slot, column = self.network.built.slot, self.metrics.names.index(schedule.monitor)
-        higher_is_better = self.metrics.directions[schedule.monitor] == "higher"
-        for row in values:
-            slot.plateau = schedule.after(schedule.begun(slot.plateau), row[column], higher_is_better)
+    def look_for_plateau(self, names: tuple[str, ...], values: list[tuple[float, ...]]) -> None:
+        """Reduce the learning rate of `ReduceOnPlateau` if the values of an epoch, with these names, are no better."""
+        schedule, slot = self.schedule, self.network.built.slot
+        if isinstance(schedule, ReduceOnPlateau) and schedule.monitor in names:
+            higher_is_better = self.metrics.directions[schedule.monitor] == "higher"
+            column = names.index(schedule.monitor)
+            for row in values:
+                slot.plateau = schedule.after(schedule.begun(slot.plateau), row[column], higher_is_better)
 
     def look_for_divergence(self, epoch: int, values: list[tuple[float, ...]]) -> None:
         """Warn about the first loss that is not finite."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nnfast._validation import check_float, check_int, describe
+from nnfast._validation import as_weights, check_float, check_int, describe
 from nnfast.losses import OutputLoss
 
 BALANCED = "balanced"
@@ -86,3 +86,15 @@ def weights_of_classes(
                 raise ValueError(f"class_weight must have classes from 0 to {n_classes - 1}, got {label}")
             of_class[label] = weight
     return of_class[classes]
+
+
+def multiplied(of_class: np.ndarray, given: np.ndarray | None, *, all_zero: bool = False) -> np.ndarray:
+    """Return the weights of rows by their class, multiplied by those given; ValueError if these are none for a loss."""
+    with np.errstate(over="ignore"):
+        weights = of_class if given is None else of_class * given
+    try:
+        checked = as_weights(weights, len(weights), all_zero=all_zero)
+    except ValueError as error:
+        raise ValueError(f"multiplied by class_weight, {error}") from None
+    assert checked is not None
+    return checked

@@ -78,7 +78,8 @@ def networks(tmp_path_factory) -> list[bytes]:
         net = nf.Sequential(layers, input_shape=4, loss=loss, dtype=dtype, seed=0)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "L-BFGS did not converge", RuntimeWarning)
-            net.fit(X, y, epochs=2, optimizer=optimizer, verbose=0)
+            length = {"epochs": 2} if optimizer == "lbfgs" else {"steps": 5, "batch_size": 5}  # ends within an epoch
+            net.fit(X, y, **length, optimizer=optimizer, verbose=0)
         made.append(saved(net, folder))
     return made
 
