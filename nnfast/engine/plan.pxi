@@ -74,6 +74,14 @@ cdef struct Plan:
     double flops_per_row
 
 
+cdef struct SparseBatch:
+    # The stored elements of a mini-batch or tile of sparse rows.
+    char* values
+    int32_t* columns
+    int64_t* starts       # for each row: see SparseRows
+    int64_t* ends
+    SparseColumns by_column  # where their gradients are computed
+
 cdef struct Rows:
     # Rows on their way through one stage, outside of training.
     const Plan* plan
@@ -83,6 +91,7 @@ cdef struct Rows:
     Py_ssize_t m
     const char* x
     Py_ssize_t ldx
+    const SparseRows* sparse  # the input instead of x, or NULL
     const char* other     # what an ADD adds
     Py_ssize_t ldother
     char* out
@@ -105,6 +114,9 @@ cdef struct Workspace:
     char* scratch         # of all threads
     char* sums            # arenas for gradients over some rows
     int n_sums
+    SparseBatch sparse
+    char* sparse_memory
+    size_t sparse_bytes
 
 
 cdef struct Scored:
@@ -119,6 +131,8 @@ cdef struct Scores:
     double* row_scores    # of a metric after the other
     int64_t* counts       # of a thread after the other: one for each metric
 
+
+cdef struct SparseData
 
 cdef struct Job:
     const Plan* plan
@@ -150,6 +164,8 @@ cdef struct Job:
     bint from_logits
     # the data
     const char* x
+    const SparseData* sparse  # the samples, if the first stage takes sparse rows; else NULL
+    double flops_per_row
     const char* targets
     bint labels
     const double* weights  # of rows, or NULL
@@ -263,6 +279,7 @@ cdef void free_workspace(Workspace* ws) noexcept nogil:
     free_memory(ws.memory)
     free_memory(ws.scratch)
     free_memory(ws.sums)
+    free_memory(ws.sparse_memory)
 
 
 # ---- where things are

@@ -76,7 +76,7 @@ cdef inline double sum_of_weights(const double* weights, Py_ssize_t n) noexcept 
 
 cdef inline bint given_up(Job* job, int id, Py_ssize_t m) noexcept nogil:
     """Whether Ctrl-C was pressed. Where even one block takes long, as in wide layers, check at each layer."""
-    if m*job.plan.flops_per_row > BLOCK_FLOPS:
+    if m*job.flops_per_row > BLOCK_FLOPS:
         look_for_signals(id, &job.next_look, &job.interrupted)
     return job.interrupted
 
@@ -171,7 +171,7 @@ cdef void walk_rows(
     """Run this thread's rows forward through stages begin..end, through the loss, and backward from `end` to `stop`, as
     selected by `work`; in blocks, checking the clock after each."""
     cdef const Plan* plan = job.plan
-    cdef Py_ssize_t block = max(<Py_ssize_t>(BLOCK_FLOPS/plan.flops_per_row), 48), rows
+    cdef Py_ssize_t block = max(<Py_ssize_t>(BLOCK_FLOPS/job.flops_per_row), 48), rows
     cdef Py_ssize_t target_bytes = sizeof(int64_t) if job.labels else plan.n_out*plan.z
     cdef double weight = batch_weight(job, m)
     while first < last and not job.interrupted:

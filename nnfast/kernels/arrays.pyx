@@ -410,6 +410,7 @@ cdef int fill_sparse(SparseRows* x, cnp.ndarray values, object columns, object s
     x.values = cnp.PyArray_DATA(values)
     x.columns = <const int32_t*>cnp.PyArray_DATA(<cnp.ndarray>columns)
     x.starts = <const int64_t*>cnp.PyArray_DATA(<cnp.ndarray>starts)
+    x.ends = x.starts + 1
     if m < 0 or x.starts[0] != 0 or x.starts[m] != count:
         raise ValueError(f"starts must begin with 0 and end with {count}")
     for i in range(m):

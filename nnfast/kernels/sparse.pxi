@@ -103,7 +103,7 @@ cdef void kernel_sparse_dense(
     cdef const int32_t* columns
     cdef Py_ssize_t dotted = dotted_columns(n_in, n_out) if n_in > 1 else 0, i, count, n = n_out - dotted
     for i in range(m):
-        count = x.starts[i + 1] - x.starts[i]
+        count = x.ends[i] - x.starts[i]
         values = <const real*>x.values + x.starts[i]
         columns = x.columns + x.starts[i]
         sparse_row(n, count, values, columns, W, n_out, out + i*ldo)
@@ -122,28 +122,30 @@ cdef void kernel_sparse_turn(
     cdef int64_t at
     cdef int32_t j
     if first > 0:
-        for e in range(x.starts[0], x.starts[m]):
-            before += x.columns[e] < first
+        for i in range(m):
+            for e in range(x.starts[i], x.ends[i]):
+                before += x.columns[e] < first
     out.values = <real*>out.values + before
     out.rows += before
     out.columns += before
     out.ends += before
-    for e in range(x.starts[0], x.starts[m]):
-        j = x.columns[e]
-        if not first <= j < last:
-            continue
-        if out.slots[j] < 0:
-            out.slots[j] = <int32_t>n
-            out.columns[n] = j
-            out.ends[n] = 0
-            n += 1
-        out.ends[out.slots[j]] += 1
+    for i in range(m):
+        for e in range(x.starts[i], x.ends[i]):
+            j = x.columns[e]
+            if not first <= j < last:
+                continue
+            if out.slots[j] < 0:
+                out.slots[j] = <int32_t>n
+                out.columns[n] = j
+                out.ends[n] = 0
+                n += 1
+            out.ends[out.slots[j]] += 1
     for i in range(n):
         count = out.ends[i]
         out.ends[i] = end
         end += count
     for i in range(m):
-        for e in range(x.starts[i], x.starts[i + 1]):
+        for e in range(x.starts[i], x.ends[i]):
             j = x.columns[e]
             if first <= j < last:
                 at = out.ends[out.slots[j]]

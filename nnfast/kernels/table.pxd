@@ -158,10 +158,11 @@ cdef struct Targets:
     const double* weights  # one per row, which multiplies its loss and gradient; or NULL
 
 cdef struct SparseRows:
-    # Rows of which some elements are stored: those of row i from starts[i] to starts[i + 1], by ascending column.
+    # Rows of which some elements are stored: those of row i from starts[i] to ends[i], by ascending column.
     const void* values
     const int32_t* columns
     const int64_t* starts
+    const int64_t* ends
 
 cdef struct SparseColumns:
     # The same elements by column, by ascending row: those of the column with slot k from ends[k - 1], or 0, to ends[k].
