@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnfast._samples import Columns, Rows, as_samples, check_finite, check_range, rows_of
 from nnfast._threads import allowed_threads
 from nnfast._validation import (
     as_array,
@@ -20,9 +21,8 @@ from nnfast._validation import (
     describe,
     to_array,
     warn,
-    where_not_finite,
 )
-from nnfast.engine.program import Guard, Program
+from nnfast.engine.program import Guard, Program, Source
 from nnfast.kernels.arrays import all_finite
 from nnfast.layers import (
     Activation,
@@ -318,42 +318,72 @@ class Network:
 
     # ---- arguments
 
-    def rows(self, x: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
-        """Return `x` as a matrix with one flattened sample per row; `shape` is by default that of the network."""
-        if shape is None and self.row_program is not None and self.row_program.accepts_rows(x):
+    def rows(self, x: ArrayLike) -> np.ndarray:
+        """Return `x` as a matrix with one flattened sample per row, converted as a whole."""
+        if self.row_program is not None and self.row_program.accepts_rows(x):
             return x  # type: ignore[return-value]  # an array
-        shape = shape or self.built_shape
         array = as_array("x", x, self.dtype)
-        if array.ndim == len(shape) and array.shape == shape:
+        self._check_samples(array, self.built_shape)
+        return array.reshape(len(array), prod(self.built_shape))
+
+    def rows_in_place(self, x: Any, shape: tuple[int, ...] | None = None, *, finite: bool = False) -> Rows:
+        """Return `x` as rows that the engine, if they are many, converts when it gathers them.
+
+        `shape` is by default that of the network. `finite`: raise ValueError for NaN and infinity.
+        """
+        if shape is None and not finite and self.row_program is not None and self.row_program.accepts_rows(x):
+            return x
+        if isinstance(x, Source):  # which another network has checked
+            return x
+        shape = shape or self.built_shape
+        samples = as_samples("x", x, self.dtype)
+        self._check_samples(samples, shape)
+        rows = rows_of(samples, self.dtype, prod(shape))
+        if finite:
+            check_finite("x", rows, shape)
+        else:
+            check_range("x", rows, shape)
+        return rows
+
+    @staticmethod
+    def _check_samples(samples: np.ndarray | Columns, shape: tuple[int, ...]) -> None:
+        """Raise ValueError unless samples have this shape."""
+        if samples.shape == shape:
             raise ValueError(
-                f"x must have shape {shape_of_rows(shape)}, got {array.shape}: "
+                f"x must have shape {shape_of_rows(shape)}, got {samples.shape}: "
                 "for one sample, predict_one(x) or x[None]"
             )
-        check_shape("x", array, (None, *shape))
-        return array.reshape(len(array), prod(shape))
+        check_shape("x", samples, (None, *shape))
+
+    def batch(self, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Return `x` as a matrix, converted as a whole, and `y` in the engine's format; both have at least one row."""
+        if self.row_program is not None and self.row_program.accepts(x, y, self.output_loss.takes_any):
+            return x, y  # type: ignore[return-value]  # arrays
+        rows = self.rows(x)
+        return rows, self._targets(x, rows, y)
 
     def data(
-        self, x: ArrayLike, y: ArrayLike, shape: tuple[int, ...] | None = None, *, finite: bool = False
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return `x` as a matrix and `y` in the engine's format; both have at least one row."""
+        self, x: Any, y: ArrayLike, shape: tuple[int, ...] | None = None, *, finite: bool = False
+    ) -> tuple[Rows, np.ndarray]:
+        """Return `x` as by `rows_in_place` and `y` in the engine's format; both have at least one row.
+
+        `finite`: raise ValueError for NaN and infinity.
+        """
         program = self.row_program
         if program is not None and shape in (None, self.input_shape):
             ready = program.accepts(x, y, self.output_loss.takes_any)
             if ready and not (finite and y.ndim == 2):  # type: ignore[union-attr]  # an array
                 if finite:
-                    self._check_finite(x)  # type: ignore[arg-type]
+                    check_finite("x", x, self.built_shape)
                 return x, y  # type: ignore[return-value]
-        rows = self.rows(x, shape)
+        rows = self.rows_in_place(x, shape, finite=finite)
+        return rows, self._targets(x, rows, y, finite=finite)
+
+    def _targets(self, x: ArrayLike, rows: Rows, y: ArrayLike, *, finite: bool = False) -> np.ndarray:
+        """Return targets for the rows of `x`, of which there must be at least one."""
         if not len(rows):
             raise ValueError(f"x must have at least one row, got shape {np.shape(x)}")
-        if finite:
-            self._check_finite(rows)
-        return rows, self.output_loss.targets(self._flat(y), len(rows), self.dtype, finite=finite)
-
-    @staticmethod
-    def _check_finite(rows: np.ndarray) -> None:
-        if not all_finite(rows):
-            raise ValueError(f"x must be finite, got NaN or infinity {where_not_finite(rows)}")
+        return self.output_loss.targets(self._flat(y), len(rows), self.dtype, finite=finite)
 
     def _flat(self, y: ArrayLike) -> ArrayLike:
         """Return targets of outputs with several axes as a matrix; labels unchanged."""
@@ -395,7 +425,7 @@ class Network:
 
     # ---- running
 
-    def check_answers(self, outputs: np.ndarray, rows: np.ndarray) -> None:
+    def check_answers(self, outputs: np.ndarray, rows: Rows) -> None:
         """Raise ValueError if outputs are NaN, from which a class cannot be determined."""
         missing = np.flatnonzero(np.isnan(outputs).any(axis=1))
         if not len(missing):
@@ -438,7 +468,7 @@ class Network:
 
     def evaluate(
         self,
-        rows: np.ndarray,
+        rows: Rows,
         targets: np.ndarray,
         weights: np.ndarray | None,
         metrics: MetricSet,
@@ -458,7 +488,7 @@ class Network:
             values |= metrics.computed(outputs, given, weights)
         return {"loss": loss, **{metric.name: values[metric.name] for metric in metrics.metrics}}
 
-    def _outputs(self, rows: np.ndarray, chosen: np.ndarray | None) -> np.ndarray:
+    def _outputs(self, rows: Rows, chosen: np.ndarray | None) -> np.ndarray:
         """Return the outputs for all rows, or for those with the numbers in `chosen`, a block of which is copied."""
         n = len(rows) if chosen is None else len(chosen)
         outputs = np.empty((n, self.units), self.dtype)

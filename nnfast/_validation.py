@@ -89,13 +89,18 @@ def as_array(
         raise ValueError(f"{name} must have {wanted} dimension(s), got shape {array.shape}")
     if shape is not None:
         check_shape(name, array, shape)
-    if any(size > MAX_SIZE for size in array.shape):
-        raise ValueError(f"{name} has an axis longer than {MAX_SIZE}: shape {array.shape}")
+    check_axes(name, array.shape)
     if not (array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned):
         array = _cast(name, array, dtype)
     if finite and not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity {where_not_finite(array)}")
     return array
+
+
+def check_axes(name: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError if an axis is too long."""
+    if any(size > MAX_SIZE for size in shape):
+        raise ValueError(f"{name} has an axis longer than {MAX_SIZE}: shape {shape}")
 
 
 def _cast(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
@@ -105,7 +110,12 @@ def _cast(name: str, array: np.ndarray, dtype: Any) -> np.ndarray:
     except FloatingPointError:
         index = np.argwhere(np.isfinite(array) & (np.abs(array) > np.finfo(dtype).max))[0]
         value = array[tuple(index)]
-        raise ValueError(f"{name} must fit into {np.dtype(dtype)}, got {value:g}{_at(index)}") from None
+        raise ValueError(out_of_range(name, dtype, value, index)) from None
+
+
+def out_of_range(name: str, dtype: Any, value: Any, index: np.ndarray) -> str:
+    """Return the message about a number that is too large for a dtype."""
+    return f"{name} must fit into {np.dtype(dtype)}, got {value:g}{at_index(index)}"
 
 
 def as_weights(value: Any, n: int, *, all_zero: bool = False) -> np.ndarray | None:
@@ -121,7 +131,9 @@ def as_weights(value: Any, n: int, *, all_zero: bool = False) -> np.ndarray | No
         return None
     weights = as_array("sample_weight", value, np.float64, shape=(n,), finite=True)
     if weights.min() < 0:
-        raise ValueError(f"sample_weight must not be negative, got {weights.min()}{_at(np.argwhere(weights < 0)[0])}")
+        raise ValueError(
+            f"sample_weight must not be negative, got {weights.min()}{at_index(np.argwhere(weights < 0)[0])}"
+        )
     if not weights.any():
         if all_zero:
             return weights
@@ -149,7 +161,7 @@ def to_array(name: str, value: Any) -> np.ndarray:
         if hasattr(value, "toarray"):  # SciPy's sparse arrays: np.asarray would make them one object
             raise TypeError(f"{name} must be a dense array, got {type(value).__name__}: use {name}.toarray()")
     try:
-        array = np.asarray(value)
+        array = np.from_dlpack(value) if _only_dlpack(value) else np.asarray(value)
     except MemoryError:
         raise
     except Exception as error:  # arrays of other libraries may raise any kind
@@ -157,6 +169,13 @@ def to_array(name: str, value: Any) -> np.ndarray:
             raise ValueError(f"{name} must be a rectangular array of numbers: {_raggedness(value, error)}") from None
         raise TypeError(f"{name} cannot be read as an array of numbers, got {type(value).__name__}: {error}") from None
     return _numbers_of_objects(name, array) if array.dtype.kind == "O" else array
+
+
+def _only_dlpack(value: Any) -> bool:
+    """Whether an object can only be read through DLPack; NumPy's own ways are older, and more objects have them."""
+    if not hasattr(value, "__dlpack__") or isinstance(value, np.ndarray):
+        return False
+    return not any(hasattr(value, way) for way in ("__array__", "__array_interface__", "__array_struct__"))
 
 
 def read_once(name: str, value: Any) -> Any:
@@ -242,7 +261,7 @@ def _remedy(name: str, array: np.ndarray) -> str:
         at, first = _first_other(array)
         if isinstance(first, str):
             return _remedy_for_text(name, array)
-        where = f", with {shown(first)}{_at(np.array(np.unravel_index(at, array.shape)))}"
+        where = f", with {shown(first)}{at_index(np.array(np.unravel_index(at, array.shape)))}"
         missing = first is None or type(first).__name__ in ("NAType", "NaTType")
         return f"{where}: drop the rows with missing values" if missing else where
     if kind in "UST":
@@ -271,10 +290,10 @@ def _renumber(name: str) -> str:
 
 def where_not_finite(array: np.ndarray) -> str:
     """Say where the first NaN or infinity is."""
-    return _at(np.argwhere(~np.isfinite(array))[0]).lstrip()
+    return at_index(np.argwhere(~np.isfinite(array))[0]).lstrip()
 
 
-def _at(index: np.ndarray) -> str:
+def at_index(index: np.ndarray) -> str:
     """Say where; empty for a single number."""
     if not index.size:
         return ""
@@ -326,14 +345,14 @@ def _labels_of_others(name: str, labels: np.ndarray) -> Exception:
     if fractions.any():
         at = np.argwhere(fractions)[0]
         return TypeError(
-            f"{message} with {labels[tuple(at)]:g}{_at(at)}: targets that are not classes need an output layer without "
-            "softmax, such as Dense(1)"
+            f"{message} with {labels[tuple(at)]:g}{at_index(at)}: targets that are not classes need an output layer "
+            "without softmax, such as Dense(1)"
         )
     return TypeError(f"{message}: use {name}.astype(int), or one-hot rows")
 
 
-def check_shape(name: str, array: np.ndarray, shape: Sequence[int | None]) -> None:
-    """Raise ValueError unless `array` has `shape`; None in `shape` accepts any length."""
+def check_shape(name: str, array: Any, shape: Sequence[int | None]) -> None:
+    """Raise ValueError unless `array`, of any kind, has `shape`; None in `shape` accepts any length."""
     if not _fits(array.shape, shape):
         wanted = ", ".join("n" if size is None else str(size) for size in shape)
         wanted = f"({wanted},)" if len(shape) == 1 else f"({wanted})"

@@ -12,6 +12,7 @@ import numpy as np
 
 from nnfast import training
 from nnfast._network import ArrayViews, Network, checked_shape, paths, views
+from nnfast._samples import share_memory
 from nnfast._threads import allowed_threads, get_num_threads
 from nnfast._validation import (
     as_array,
@@ -235,7 +236,7 @@ class Sequential:
         """
         network = self._network
         program = network.built
-        rows = network.rows(x)
+        rows = network.rows_in_place(x)
         shape = (len(rows), *network.output_shape)
         if out is None:
             out = np.empty(shape, network.dtype)
@@ -243,7 +244,7 @@ class Sequential:
             check_out("out", out, shape, network.dtype)
             if not out.flags.carray:
                 raise ValueError("out must be C-contiguous and aligned")
-            if np.may_share_memory(out, rows):
+            if share_memory(rows, out):
                 raise ValueError("out must not overlap x")
             if np.may_share_memory(out, program.parameters):
                 raise ValueError("out must not overlap the network's parameters")
@@ -337,7 +338,7 @@ class Sequential:
         """
         network = self._network
         program = network.built
-        rows = network.rows(x)
+        rows = network.rows_in_place(x)
         answers = network.output_loss.answers
         if answers is None:
             raise ValueError(
@@ -543,7 +544,7 @@ class Sequential:
         """
         network = self._network
         names = chosen_names(network, wrt)
-        rows, targets = network.data(x, y)
+        rows, targets = network.batch(x, y)
         weights = as_weights(sample_weight, len(rows))
         vector = aligned_zeros(self.n_parameters, network.dtype)
         gx = np.empty_like(rows) if INPUT in names else None
@@ -616,7 +617,7 @@ class Sequential:
         verbose = check_verbose(verbose)
         double = network.in_double()
         names = chosen_names(double, wrt)
-        rows, targets = double.data(x, y)
+        rows, targets = double.batch(x, y)
         weights = as_weights(sample_weight, len(rows))
         training = network.in_training(training, len(rows))
         sides = slopes(double, rows, targets, weights, names, h, verbose, training=training)
@@ -874,7 +875,7 @@ class Sequential:
         program = network.built
         chosen = resolve_optimizer(optimizer)
         values = chosen.values(network.dtype)
-        rows, targets = network.data(x, y)
+        rows, targets = network.batch(x, y)
         weights = None if sample_weight is None else as_weights(sample_weight, len(rows), all_zero=True)
         network.check_trainable()
         if len(rows) < 2:

@@ -222,6 +222,25 @@ def dense_scale(x, w, b, activation="identity"):
     return terms + 1  # no other activation has a slope above 1
 
 
+def numbers(rng, dtype, *shape):
+    """Numbers of any dtype, over its whole range if it has whole numbers."""
+    dtype = np.dtype(dtype)
+    if dtype.kind == "f":
+        return normal(rng, dtype, *shape)
+    if dtype.kind == "b":
+        return rng.random(shape) < 0.5
+    info = np.iinfo(dtype)
+    return rng.integers(info.min, info.max, shape, dtype, endpoint=True)
+
+
+def convert_arguments(rng, dtype, m, k, n):
+    """Numbers of some dtype with some strides, and rows or None for all of them."""
+    x = numbers(rng, rng.choice(list(kernels.NUMBERS)), 2 * m, 3 * n)
+    rows, columns = slice(None, None, rng.choice([2, -2])), slice(None, None, rng.choice([3, -3]))
+    some = [x[:m, :n], np.asfortranarray(x)[:m, :n], x[rows, columns], np.asfortranarray(x)[rows, columns]]
+    return some[rng.integers(4)], dtype, perhaps(rng, rng.integers(0, m, k)) if m else None
+
+
 # Options that every optimizer has.
 COMMON_OPTIONS = (
     {},
@@ -465,6 +484,7 @@ CASES = {
         lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n), normal(rng, dtype, m, n)),
         lambda a, b: np.abs(a) + np.abs(b),
     ),
+    "convert": Case(convert_arguments),
     "dropout": Case(noise_arguments(0.4)),
     "gaussian_noise": Case(noise_arguments(2.5), gaussian_noise_scale),
     "noise_key": Case(lambda rng, dtype, m, k, n: (m, k, n), has_out=False),

@@ -164,6 +164,7 @@ cdef struct Job:
     bint from_logits
     # the data
     const char* x
+    const SourceBlocks* source  # where the samples lie if they are not plain, else NULL
     const SparseData* sparse  # the samples, if the first stage takes sparse rows; else NULL
     double flops_per_row
     const char* targets

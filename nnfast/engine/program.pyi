@@ -51,6 +51,19 @@ class Slot:
         plateau: dict[str, Any] | None,
     ) -> None: ...
 
+class Source:
+    dtype: np.dtype[Any]
+    arrays: tuple[np.ndarray, ...]
+    shape: tuple[int, int]
+    blocks: int
+    looked_at: int
+    def __init__(self, dtype: Any, arrays: Sequence[np.ndarray]) -> None: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray: ...
+    def not_finite(self, first: int) -> int: ...
+
+_Rows = np.ndarray | Source
+
 class Program:
     guard: Guard
     dtype: np.dtype[Any]
@@ -69,7 +82,7 @@ class Program:
     def settle(self) -> None: ...
     def chunks(self, rows: int) -> list[int]: ...
     def forget(self) -> None: ...
-    def predict(self, x: np.ndarray, out: np.ndarray, threads: int, fixed: bool, fused: bool = False) -> None: ...
+    def predict(self, x: _Rows, out: np.ndarray, threads: int, fixed: bool, fused: bool = False) -> None: ...
     def accepts_rows(self, x: Any) -> bool: ...
     def accepts_outputs(self, outputs: Any, n: int) -> bool: ...
     def accepts(self, x: Any, targets: Any, any_targets: bool) -> bool: ...
@@ -77,7 +90,7 @@ class Program:
     def predict_one(self, x: Any, out: Any) -> bool: ...
     def evaluate(
         self,
-        x: np.ndarray,
+        x: _Rows,
         targets: np.ndarray,
         weights: np.ndarray | None,
         metrics: _Metrics,
@@ -87,7 +100,7 @@ class Program:
     ) -> tuple[float, np.ndarray]: ...
     def training_loss(
         self,
-        x: np.ndarray,
+        x: _Rows,
         targets: np.ndarray,
         weights: np.ndarray | None,
         metrics: _Metrics,
@@ -96,7 +109,7 @@ class Program:
     ) -> tuple[float, np.ndarray]: ...
     def gradient(
         self,
-        x: np.ndarray,
+        x: _Rows,
         targets: np.ndarray,
         weights: np.ndarray | None,
         out: np.ndarray,
@@ -121,7 +134,7 @@ class Program:
 
 class Training:
     program: Program
-    x: np.ndarray
+    x: _Rows
     targets: np.ndarray
     weights: np.ndarray | None
     rows: slice | np.ndarray
@@ -136,7 +149,7 @@ class Training:
     def __init__(
         self,
         program: Program,
-        x: np.ndarray,
+        x: _Rows,
         targets: np.ndarray,
         weights: np.ndarray | None,
         batch: int,

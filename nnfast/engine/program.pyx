@@ -22,16 +22,16 @@ from libc.string cimport memcpy, memset
 from nnfast.kernels.arrays cimport bitgen_t, fill_hyperparameters, generator_of, shuffle_order
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    ADD_SUM, CONTINUE, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, NARROW, OVERWRITE, SUM_BLOCK, Kernels, LossSpec,
-    MetricSpec, Optimizer, Targets, advance, from_logits, is_count, keeps, mixes, noise_key, over_classes,
-    over_elements,
+    ADD_SUM, CONTINUE, FLOAT32, FLOAT64, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, NARROW, OVERWRITE, SUM_BLOCK, Kernels, LossSpec,
+    MetricSpec, Optimizer, Targets, advance, from_logits, is_count, keeps, mixes, noise_key, number_size,
+    over_classes, over_elements,
 )
 
 from math import prod
 
 import numpy as np
 
-from nnfast.kernels.arrays import ACTIVATIONS, LOSSES, METRICS
+from nnfast.kernels.arrays import ACTIVATIONS, LOSSES, METRICS, NUMBERS
 
 cnp.import_array()
 
@@ -93,6 +93,7 @@ cdef double LONG_FLOPS = 1e9  # of a step whose weights change only after all it
 
 
 include "guard.pxi"
+include "source.pxi"
 include "plan.pxi"
 include "stages/common.pxi"
 include "chunks.pxi"
@@ -374,6 +375,18 @@ cdef class Program:
             expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
         return cnp.PyArray_DIM(x, 0)
 
+    cdef Py_ssize_t take_rows(self, x, const char** at, const SourceBlocks** source) except -1:
+        """Set where the rows of `x` lie: plain ones, or a source; return their number."""
+        at[0], source[0] = NULL, NULL
+        if type(x) is Source:
+            if x.dtype != self.dtype or x.shape[1] != self.plan.n_in:
+                raise TypeError(f"expected rows of {self.plan.n_in} numbers for {self.dtype}")
+            source[0] = &(<Source>x).source
+            return source[0].n
+        cdef Py_ssize_t n = self.expect_rows(x)
+        at[0] = data(x)
+        return n
+
     cdef bint expect_targets(self, targets, Py_ssize_t n) except -1:
         """Check the targets of `n` rows; return whether they are labels."""
         if type(targets) is np.ndarray and has_layout(targets, 1, cnp.NPY_INT64) and cnp.PyArray_DIM(targets, 0) == n:
@@ -407,8 +420,7 @@ cdef class Program:
         job.deadline = float("inf")
         job.next_look = seconds_now() + SLICE
         if x is not None:
-            job.n = job.batch = self.expect_rows(x)
-            job.x = data(x)
+            job.n = job.batch = self.take_rows(x, &job.x, &job.source)
         if targets is not None:
             job.labels = self.expect_targets(targets, job.n)
             job.targets = data(targets)
@@ -417,14 +429,14 @@ cdef class Program:
 
     def predict(self, x, out, int threads, bint fixed, bint fused=False):
         """Write the outputs for the rows of `x` to `out`; with `fused`, the values that the loss is computed from."""
-        expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
-        expect(out, self.dtype, (x.shape[0], self.plan.n_out), True)
         cdef TileJob job
         memset(&job, 0, sizeof(TileJob))
+        job.n = self.take_rows(x, &job.x, &job.source)
+        expect(out, self.dtype, (job.n, self.plan.n_out), True)
         job.work = predict_tile
         job.out = data(out)
         job.linear = fused and self.plan.from_logits
-        self.walk(&job, x, PREDICT, self.threads_to_call(PREDICT, x.shape[0], threads, fixed))
+        self.walk(&job, PREDICT, self.threads_to_call(PREDICT, job.n, threads, fixed))
 
     def evaluate(self, x, targets, weights, metrics, int threads, bint fixed, order=None):
         """Return the loss, and the total of each metric over rows, whose scores are multiplied by their weights.
@@ -435,9 +447,8 @@ cdef class Program:
         cdef ScoreMemory memory
         memset(&job, 0, sizeof(TileJob))
         job.work = evaluate_tile
-        job.n = x.shape[0]
+        job.n = self.take_rows(x, &job.x, &job.source)
         job.labels = self.expect_targets(targets, job.n)
-        expect(x, self.dtype, (job.n, self.plan.n_in), False)
         job.targets = data(targets)
         if order is not None:
             job.n = len(order)
@@ -451,24 +462,21 @@ cdef class Program:
         if metrics:
             memory = ScoreMemory(metrics, job.n, weights is not None, threads)
             job.scores = memory.scores
-        if order is not None:
-            gathered = aligned_zeros(min(threads, MAX_THREADS)*gathered_bytes(&self.plan), np.uint8)
-            job.gathered = data(gathered)
-        self.walk(&job, x, EVALUATE, threads)
+        self.walk(&job, EVALUATE, threads)
         add_scores(&job.scores, job.n, threads, <double*>data(totals))
         cdef double total = sum_of_rows(job.row_loss, job.n)
         total = averaged(&self.plan, total, sum_of_weights(job.weights, job.n))
         return total + penalties(&self.plan, job.parameters), totals
 
-    cdef int walk(self, TileJob* job, x, int which, int threads) except -1:
+    cdef int walk(self, TileJob* job, int which, int threads) except -1:
         cdef double start = self.time_of_call()
         job.plan = &self.plan
         job.pool = self.pool
         job.parameters = data(self.parameters)
         job.statistics = data(self.statistics)
-        job.x = data(x)
-        if job.order == NULL:
-            job.n = x.shape[0]
+        if job.order != NULL or job.source != NULL:
+            gathered = aligned_zeros(min(threads, MAX_THREADS)*gathered_bytes(&self.plan), np.uint8)
+            job.gathered = data(gathered)
         while job.next*self.plan.tile_rows < job.n:
             job.deadline = seconds_now() + SLICE
             with nogil:
@@ -524,6 +532,7 @@ cdef class Program:
         job.parameters = data(self.parameters)
         job.statistics = data(self.statistics)
         job.linear = False
+        job.source = NULL
         job.x = row
         job.out = out
         job.n = 1
@@ -622,8 +631,9 @@ cdef class Program:
         cdef Job job
         cdef const Stage* last = &self.plan.stages[self.plan.n_stages - 1]
         cdef Py_ssize_t r, row_bytes = self.plan.n_out*self.plan.z
-        threads = self.threads_for(x.shape[0]/3.0, threads)
-        self.reserve(&self.ws, x.shape[0], threads)
+        cdef Py_ssize_t n = self.expect_rows(x)
+        threads = self.threads_for(n/3.0, threads)
+        self.reserve(&self.ws, n, threads)
         self.fill(&job, &self.ws, FORWARD, x, None, None)
         job.training = job.lasting = True
         expect(out, self.dtype, (job.n, self.plan.n_out), True)
@@ -754,8 +764,10 @@ cdef class Training:
     ----------
     program : Program
         Marked busy by the caller.
-    x, targets, weights : ndarray
-        The data, in the form the program expects; weights may be None.
+    x : ndarray or Source
+        The samples.
+    targets, weights : ndarray
+        In the form the program expects; weights may be None.
     batch, total : int
         Rows of a mini-batch (the last of an epoch may be smaller); total number of steps.
     optimizer : Hyperparameters

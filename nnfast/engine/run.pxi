@@ -300,15 +300,24 @@ cdef bint learn_apart(
 
 
 cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    """Copy this thread's rows of a shuffled mini-batch into the workspace."""
+    """Copy this thread's rows of a mini-batch into the workspace: of samples alone where rows keep their order."""
     cdef Py_ssize_t row_bytes = job.plan.n_in*job.plan.z
     cdef Py_ssize_t target_bytes = sizeof(int64_t) if job.labels else job.plan.n_out*job.plan.z
+    cdef const int64_t* rows = NULL if job.order == NULL else job.order + job.position
     cdef Py_ssize_t r, q, ahead = 1 + AHEAD_BYTES//row_bytes
+    if job.source != NULL:
+        convert_source(
+            job.source, NULL if rows == NULL else rows + first, job.position + first, last - first,
+            job.ws.x + first*row_bytes
+        )
+    if rows == NULL:
+        return
     for r in range(first, last):
-        q = job.order[job.position + r]
-        if r + ahead < last:
-            ask_for(job.x + job.order[job.position + r + ahead]*row_bytes, row_bytes)
-        memcpy(job.ws.x + r*row_bytes, job.x + q*row_bytes, row_bytes)
+        q = rows[r]
+        if job.source == NULL:
+            if r + ahead < last:
+                ask_for(job.x + rows[r + ahead]*row_bytes, row_bytes)
+            memcpy(job.ws.x + r*row_bytes, job.x + q*row_bytes, row_bytes)
         memcpy(job.ws.targets + r*target_bytes, job.targets + q*target_bytes, target_bytes)
         if job.weights != NULL:
             job.ws.weights[r] = job.weights[q]
@@ -412,13 +421,12 @@ cdef void run_stages(void* argument, int id, int count) noexcept nogil:
         m = min(job.batch, job.n - job.position)
         first = share(m, id, count, 1)  # the rows of its chunks, if each thread owns some
         last = share(m, id + 1, count, 1)
-        if job.order != NULL:
+        if job.order != NULL or job.source != NULL:
             gather(job, first, last)
             x = job.ws.x
-            targets = job.ws.targets
         else:
             x = job.x + job.position*plan.n_in*plan.z
-            targets = job.targets + job.position*target_bytes
+        targets = job.ws.targets if job.order != NULL else job.targets + job.position*target_bytes
         if count == 1:
             job.layer_by_layer = all_fuse(job, m)
         if id == count - 1 and job.work & LOSS:  # before an update

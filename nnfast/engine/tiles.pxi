@@ -12,6 +12,7 @@ cdef struct TileJob:
     const char* parameters
     const char* statistics
     const char* x
+    const SourceBlocks* source  # where the samples lie if they are not plain, else NULL
     char* out             # the outputs of a prediction
     const char* targets
     bint linear           # return the outputs before the last activation
@@ -174,17 +175,27 @@ cdef void forward_tile(
         rows.x, rows.ldx = rows.out, rows.ldo
 
 
-cdef void predict_tile(TileJob* job, int id, char* tile, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
-    cdef const Plan* plan = job.plan
-    forward_tile(
-        plan, job.parameters, job.statistics, job.linear, m, job.x + first*plan.n_in*plan.z, tile,
-        job.out + first*plan.n_out*plan.z, plan.n_out
-    )
-
-
 cdef Py_ssize_t gathered_bytes(const Plan* plan) noexcept nogil:
     cdef Py_ssize_t row = plan.n_in*plan.z + max(plan.n_out*plan.z, <Py_ssize_t>sizeof(int64_t))
     return plan.tile_rows*row + 2*ALIGNMENT
+
+
+cdef inline const char* samples_at(const TileJob* job, int id, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
+    """Return the samples of a tile whose rows keep their order, converted if they are not plain."""
+    cdef char* x
+    if job.source == NULL:
+        return job.x + first*job.plan.n_in*job.plan.z
+    x = job.gathered + id*gathered_bytes(job.plan)
+    convert_source(job.source, NULL, first, m, x)
+    return x
+
+
+cdef void predict_tile(TileJob* job, int id, char* tile, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
+    cdef const Plan* plan = job.plan
+    forward_tile(
+        plan, job.parameters, job.statistics, job.linear, m, samples_at(job, id, first, m), tile,
+        job.out + first*plan.n_out*plan.z, plan.n_out
+    )
 
 
 cdef const char* gather_tile(
@@ -197,8 +208,11 @@ cdef const char* gather_tile(
     cdef char* x = job.gathered + id*gathered_bytes(plan)
     cdef char* t = x + (plan.tile_rows*row_bytes + ALIGNMENT - 1)//ALIGNMENT*ALIGNMENT
     cdef Py_ssize_t r
+    if job.source != NULL:
+        convert_source(job.source, job.order + first, 0, m, x)
     for r in range(m):
-        memcpy(x + r*row_bytes, job.x + job.order[first + r]*row_bytes, row_bytes)
+        if job.source == NULL:
+            memcpy(x + r*row_bytes, job.x + job.order[first + r]*row_bytes, row_bytes)
         memcpy(t + r*target_bytes, job.targets + job.order[first + r]*target_bytes, target_bytes)
     targets[0] = targets_at(plan, job.labels, t, NULL, 0)
     targets.weights = NULL if job.weights == NULL else job.weights + first
@@ -210,9 +224,10 @@ cdef void evaluate_tile(TileJob* job, int id, char* tile, Py_ssize_t first, Py_s
     cdef const Stage* last = &plan.stages[plan.n_stages - 1]
     cdef Py_ssize_t ld = last.ld
     cdef char* out = slot_of(plan, tile, last)
-    cdef const char* x = job.x + first*plan.n_in*plan.z
+    cdef const char* x
     cdef Targets t
     if job.order == NULL:
+        x = samples_at(job, id, first, m)
         t = targets_at(plan, job.labels, job.targets, job.weights, first)
     else:
         x = gather_tile(job, id, first, m, &t)

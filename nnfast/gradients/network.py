@@ -12,6 +12,7 @@ import numpy as np
 
 from nnfast._network import Network
 from nnfast._progress import share_of_work
+from nnfast._samples import Rows
 from nnfast._threads import get_num_threads
 from nnfast._validation import describe, ignore_float_errors
 from nnfast.engine.program import Differences, Training
@@ -143,7 +144,7 @@ class NumericalTraining(Training):
     def __init__(
         self,
         network: Network,
-        rows: np.ndarray,
+        rows: Rows,
         targets: np.ndarray,
         weights: np.ndarray | None,
         batch: int,

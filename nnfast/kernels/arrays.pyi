@@ -1,4 +1,4 @@
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.random import BitGenerator
@@ -8,6 +8,7 @@ ACTIVATIONS: Final[dict[str, int]]
 LOSSES: Final[dict[str, int]]
 METRICS: Final[dict[str, int]]
 OPTIMIZERS: Final[dict[str, int]]
+NUMBERS: Final[dict[str, int]]
 FROM_INPUT: Final[frozenset[str]]
 MIXING: Final[frozenset[str]]
 FUSED: Final[frozenset[str]]
@@ -106,6 +107,7 @@ def sparse_descend(
     *,
     chunks: int = 1,
 ) -> None: ...
+def convert(x: np.ndarray, dtype: Any, rows: np.ndarray | None = None, out: np.ndarray | None = None) -> np.ndarray: ...
 def rescale(x: np.ndarray, scale: float, offset: float, out: np.ndarray | None = None) -> np.ndarray: ...
 def add(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
 def noise_key(seed: int, step: int, layer: int) -> int: ...

@@ -20,7 +20,7 @@ from nnfast.kernels.table cimport (
 
 import numpy as np
 
-from nnfast.kernels.table import Function, Loss, Metric, OptimizerKind
+from nnfast.kernels.table import Function, Loss, Metric, Number, OptimizerKind
 
 cnp.import_array()
 
@@ -59,6 +59,7 @@ ACTIVATIONS = _codes(Function, lambda code: code < EXP)
 LOSSES = _codes(Loss)
 METRICS = _codes(Metric)
 OPTIMIZERS = _codes(OptimizerKind)
+NUMBERS = _codes(Number)  # by the name of the dtype
 
 # The descriptions of activations and losses state this too; tests compare the two.
 FROM_INPUT = frozenset(_codes(Function, lambda code: keeps(code)))
@@ -520,6 +521,26 @@ def add(a, b, out=None):
     cdef cnp.ndarray result = output(out, (<object>A).shape, A.dtype)
     cdef Py_ssize_t n = columns_of(A)
     K.add(rows_of(A), n, cnp.PyArray_DATA(A), n, cnp.PyArray_DATA(B), n, cnp.PyArray_DATA(result), n)
+    return result
+
+
+def convert(x, dtype, rows=None, out=None):
+    cdef cnp.ndarray X = matrix(x), picked
+    cdef const int64_t* order = NULL
+    cdef Py_ssize_t m = cnp.PyArray_DIM(X, 0), n = cnp.PyArray_DIM(X, 1)
+    if X.dtype.name not in NUMBERS or not X.dtype.isnative:
+        raise TypeError(f"expected one of {', '.join(NUMBERS)}, got {X.dtype}")
+    if rows is not None:
+        picked = rows
+        check(picked, np.dtype(np.int64), None, False)
+        if cnp.PyArray_SIZE(picked) and not 0 <= rows.min() <= rows.max() < m:
+            raise ValueError(f"expected rows from 0 to {m - 1}, got {rows.min()} to {rows.max()}")
+        order, m = <const int64_t*>cnp.PyArray_DATA(picked), cnp.PyArray_SIZE(picked)
+    cdef cnp.ndarray result = output(out, (m, n), np.dtype(dtype))
+    kernels_for(result).convert(
+        NUMBERS[X.dtype.name], m, n, cnp.PyArray_DATA(X), cnp.PyArray_STRIDE(X, 0), cnp.PyArray_STRIDE(X, 1), order,
+        cnp.PyArray_DATA(result), n
+    )
     return result
 
 

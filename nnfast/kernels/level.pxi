@@ -12,6 +12,7 @@ include "sparse.pxi"
 include "elementwise.pxi"
 include "noise.pxi"
 include "norms.pxi"
+include "convert.pxi"
 
 from cpython.pycapsule cimport PyCapsule_New
 
@@ -55,5 +56,6 @@ kernels.batch_norm_moments = kernel_batch_norm_moments
 kernels.batch_norm = kernel_batch_norm
 kernels.batch_norm_sums = kernel_batch_norm_sums
 kernels.batch_norm_backward = kernel_batch_norm_backward
+kernels.convert = kernel_convert
 
 table = PyCapsule_New(<void*>&kernels, "nnfast.kernels.table", NULL)

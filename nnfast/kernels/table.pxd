@@ -142,6 +142,30 @@ cpdef enum OptimizerKind:
     ADAMW
     NADAM
 
+cpdef enum Number:  # a dtype of data that is converted when it is gathered
+    BOOL
+    INT8
+    UINT8
+    INT16
+    UINT16
+    INT32
+    UINT32
+    INT64
+    UINT64
+    FLOAT16
+    FLOAT32
+    FLOAT64
+
+
+cdef inline Py_ssize_t number_size(int number) noexcept nogil:
+    """Return the bytes of a number."""
+    if number <= UINT8:
+        return 1
+    if number <= UINT16 or number == FLOAT16:
+        return 2
+    return 4 if number <= UINT32 or number == FLOAT32 else 8
+
+
 cdef enum:
     MAX_MOMENTS = 3
 
@@ -404,4 +428,9 @@ cdef struct Kernels:
         double epsilon, Py_ssize_t count, Py_ssize_t m, Py_ssize_t n, const void* gradient, Py_ssize_t ldg,
         const void* x, Py_ssize_t ldx, const void* mean, const void* variance, const void* gamma,
         const void* sum_gradient, const void* sum_product, void* out, Py_ssize_t ldo
+    ) noexcept nogil
+    # out[i] = x[rows[i]], or x[i] if rows is NULL: numbers of any dtype, strides in bytes, converted with one rounding
+    void (*convert)(
+        int number, Py_ssize_t m, Py_ssize_t n, const void* x, Py_ssize_t row_stride, Py_ssize_t column_stride,
+        const int64_t* rows, void* out, Py_ssize_t ldo
     ) noexcept nogil

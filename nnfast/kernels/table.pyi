@@ -3,4 +3,5 @@ from enum import IntEnum
 Function: type[IntEnum]
 Loss: type[IntEnum]
 Metric: type[IntEnum]
+Number: type[IntEnum]
 OptimizerKind: type[IntEnum]

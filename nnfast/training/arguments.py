@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnfast._network import Network
+from nnfast._samples import Rows, as_samples, read_samples, reshaped, share_memory
 from nnfast._validation import (
-    as_array,
     as_tuple,
     as_weights,
     check_bool,
@@ -36,10 +36,10 @@ class Data(NamedTuple):
     """Samples and targets in the engine's format.
 
     Targets and weights are copies, which callbacks and threads cannot change, except for targets that share their
-    memory with the samples.
+    memory with the samples. The samples are used where they are, unless they are few.
     """
 
-    rows: np.ndarray
+    rows: Rows
     targets: np.ndarray
     weights: np.ndarray | None
 
@@ -48,7 +48,7 @@ class Data(NamedTuple):
         """Return the data of a fit; TypeError or ValueError if they do not fit the network."""
         rows, targets = network.data(x, y, shape, finite=True)
         weights = as_weights(sample_weight, len(rows))
-        if not np.may_share_memory(targets, rows):
+        if not share_memory(rows, targets):
             targets = targets.copy()
         return cls(rows, targets, None if weights is None else weights.copy())
 
@@ -65,9 +65,9 @@ class Given:
     """
 
     def __init__(self, x: Any, y: Any, validation_data: Any = None) -> None:
-        self.x, self.y, self.validation_data = read_once("x", x), read_once("y", y), validation_data
+        self.x, self.y, self.validation_data = read_samples("x", x), read_once("y", y), validation_data
         self._made: dict[Any, Any] = {}
-        self._samples: dict[Any, np.ndarray] = {}
+        self._samples: dict[Any, Rows] = {}
         self._shape: tuple[int, ...] | None = None
         self._weights: list[tuple[Any, np.ndarray | None]] = []
 
@@ -91,7 +91,7 @@ class Given:
         if data is None:
             samples = self._samples.get(kind[:2], self.x)
             data = self._made[kind] = Data.checked(network, samples, self.y, None, shape)
-            self._samples[kind[:2]] = data.rows.reshape(-1, *shape)
+            self._samples[kind[:2]] = reshaped(data.rows, shape)
             warn_of_lost_digits(self.x, self.y, data.targets, network.dtype)
         if sample_weight is None:
             return data
@@ -250,10 +250,10 @@ def _checked_callbacks(callbacks: Any) -> tuple[Callable[[Any, History], Any], .
 
 
 def _shape_of_samples(x: Any) -> tuple[int, ...]:
-    array = as_array("x", x)
-    if array.ndim < 2 or 0 in array.shape[1:]:
-        raise ValueError(f"x must have shape (n, features), got {array.shape}")
-    return array.shape[1:]
+    shape = as_samples("x", x).shape
+    if len(shape) < 2 or 0 in shape[1:]:
+        raise ValueError(f"x must have shape (n, features), got {shape}")
+    return shape[1:]
 
 
 def _validation(network: Network, data: Any, shape: tuple[int, ...]) -> Data | None:

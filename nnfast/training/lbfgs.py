@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnfast._network import Network
+from nnfast._samples import Rows
 from nnfast._threads import allowed_threads, get_num_threads
 from nnfast._validation import ignore_float_errors
 from nnfast.engine.program import aligned_zeros
@@ -46,7 +47,7 @@ class Minimization:
     def __init__(
         self,
         network: Network,
-        rows: np.ndarray,
+        rows: Rows,
         targets: np.ndarray,
         weights: np.ndarray | None,
         total: int,
@@ -156,7 +157,7 @@ class Minimization:
 
     def _by_differences(self, double: Network) -> float:
         double.built.parameters[:] = self.program.parameters
-        self.vector[:], loss, _ = gradient_and_loss(double, self.rows, self.targets, self.weights, ())
+        self.vector[:], loss, _ = gradient_and_loss(double, self.rows[:], self.targets, self.weights, ())
         return loss
 
     @ignore_float_errors

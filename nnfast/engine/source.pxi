@@ -1,0 +1,183 @@
+# Samples as they lie in memory: of any dtype, with any strides, in one piece or by columns. They are converted when a
+# mini-batch or a tile is gathered, so that no copy of the whole exists. Included by program.pyx.
+
+cdef enum:
+    LOOKED_AT = 65536  # numbers that are converted at a time to look for those that are not finite
+
+cdef struct SourceBlock:  # neighbouring columns, evenly spaced
+    const char* at        # of row 0
+    int number            # the dtype
+    Py_ssize_t row_stride, column_stride  # in bytes
+    Py_ssize_t first, n   # columns
+
+cdef struct SourceBlocks:
+    const Kernels* K      # of the dtype that the rows are converted to
+    SourceBlock* blocks
+    Py_ssize_t n_blocks
+    Py_ssize_t n, n_in    # rows and columns
+    Py_ssize_t piece      # bytes of a row, if it is one piece of memory, else 0
+    bint subnormal        # whether subnormal numbers appear or disappear on the way between float32 and float64
+
+
+cdef void convert_source(
+        const SourceBlocks* source, const int64_t* rows, Py_ssize_t first, Py_ssize_t m, char* to
+) noexcept nogil:
+    """Write `m` rows, converted: those with the numbers in `rows`, or if it is NULL those from `first` on."""
+    cdef const SourceBlock* block = source.blocks
+    cdef Py_ssize_t some = m, r = 0, b, row_bytes = source.n_in*source.K.itemsize
+    cdef bint scattered = rows != NULL and source.piece > 0
+    cdef uint64_t mode = subnormals_kept() if source.subnormal else 0
+    if scattered:
+        some = 1 + AHEAD_BYTES//source.piece
+    while r < m:
+        some = min(some, m - r)
+        if scattered:  # the next ones
+            for b in range(r + some, min(r + 2*some, m)):
+                ask_for(block.at + rows[b]*block.row_stride, source.piece)
+        for b in range(source.n_blocks):
+            block = &source.blocks[b]
+            source.K.convert(
+                block.number, some, block.n,
+                block.at if rows != NULL else block.at + (first + r)*block.row_stride,
+                block.row_stride, block.column_stride, NULL if rows == NULL else rows + r,
+                to + r*row_bytes + block.first*source.K.itemsize, source.n_in
+            )
+        r += some
+    if source.subnormal:
+        restore_subnormals(mode)
+
+
+cdef inline bint continues(const SourceBlock* block, const SourceBlock* next) noexcept:
+    """Whether the columns of the next block lie as those of a block do; one column lies like any other."""
+    cdef Py_ssize_t stride = next.at - block.at
+    if block.n > 1:
+        stride = block.column_stride
+    return (
+        next.number == block.number and next.row_stride == block.row_stride
+        and next.at == block.at + block.n*stride and (next.n == 1 or next.column_stride == stride)
+    )
+
+
+cdef class Source:
+    """Samples as rows of numbers that the engine converts while it gathers them.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Of the network: what the numbers are converted to.
+    arrays : sequence of ndarray
+        Matrices with the same number of rows, whose columns follow each other; of the dtypes in
+        `nnfast.kernels.arrays.NUMBERS` in native byte order, with any strides. Their memory is used as it is.
+
+    Attributes
+    ----------
+    dtype : dtype
+        As above.
+    arrays : tuple of ndarray
+        As above.
+    shape : tuple of int
+        Rows and columns.
+    """
+
+    cdef SourceBlocks source
+    cdef readonly object dtype
+    cdef readonly tuple arrays
+
+    def __cinit__(self, dtype, arrays):
+        cdef SourceBlocks* source = &self.source
+        cdef SourceBlock block
+        self.dtype, self.arrays = np.dtype(dtype), tuple(arrays)
+        source.K = table(self.dtype == np.float64)
+        source.blocks = <SourceBlock*>calloc(len(self.arrays), sizeof(SourceBlock))
+        if source.blocks == NULL:
+            raise MemoryError(f"no memory for the places of {len(self.arrays)} arrays")
+        source.n = len(self.arrays[0])
+        for array in self.arrays:
+            if type(array) is not np.ndarray or array.ndim != 2 or len(array) != source.n or not array.dtype.isnative:
+                raise TypeError(f"expected matrices of {source.n} rows in native byte order")
+            block.at, block.number = data(array), NUMBERS[array.dtype.name]
+            block.row_stride, block.column_stride = array.strides
+            block.first, block.n = source.n_in, array.shape[1]
+            self.add(&block)
+
+    cdef int add(self, const SourceBlock* block) except -1:
+        """Add columns: to the last block if they continue it."""
+        cdef SourceBlocks* source = &self.source
+        cdef SourceBlock* last = &source.blocks[source.n_blocks - 1] if source.n_blocks else NULL
+        cdef Py_ssize_t size = number_size(block.number)
+        source.n_in += block.n
+        source.subnormal |= (block.number == FLOAT64 or block.number == FLOAT32) and size != source.K.itemsize
+        if last != NULL and continues(last, block):
+            if last.n == 1:
+                last.column_stride = block.at - last.at
+            last.n += block.n
+        else:
+            source.blocks[source.n_blocks] = block[0]
+            source.n_blocks += 1
+        last = &source.blocks[0]
+        source.piece = last.n*size if source.n_blocks == 1 and last.column_stride == size else 0
+        return 0
+
+    def __dealloc__(self):
+        free(self.source.blocks)
+
+    @property
+    def shape(self):
+        return self.source.n, self.source.n_in
+
+    @property
+    def blocks(self):
+        """The number of pieces in which the columns are read."""
+        return self.source.n_blocks
+
+    def __len__(self):
+        return self.source.n
+
+    def __getitem__(self, rows):
+        """Return rows, selected by a slice or by an array of row numbers, as a matrix of `dtype`."""
+        cdef const int64_t* order = NULL
+        cdef Py_ssize_t first = 0, m
+        cdef char* to
+        if isinstance(rows, slice):
+            first, stop, step = rows.indices(self.source.n)
+            if step != 1:
+                return self[np.arange(first, stop, step)]
+            m = max(0, stop - first)
+        else:
+            rows = np.require(rows, np.int64, ("C", "A"))
+            m = len(rows)
+            if rows.ndim != 1 or (m and not 0 <= rows.min() <= rows.max() < self.source.n):
+                raise IndexError(f"expected row numbers from 0 to {self.source.n - 1}")
+            order = <const int64_t*>data(rows)
+        out = np.empty((m, self.source.n_in), self.dtype)
+        to = data(out)
+        with nogil:
+            convert_source(&self.source, order, first, m, to)
+        return out
+
+    @property
+    def looked_at(self):
+        """The number of rows that `not_finite` looks at together."""
+        return max(1, <Py_ssize_t>LOOKED_AT//self.source.n_in)
+
+    def not_finite(self, Py_ssize_t first):
+        """Return the first row, from `first` on, of `looked_at` rows with a number that is not finite after its
+        conversion; -1 if there is none."""
+        cdef const SourceBlocks* source = &self.source
+        cdef Py_ssize_t m, step = self.looked_at
+        cdef bint found = False
+        cdef double deadline
+        rows = np.empty((step, source.n_in), self.dtype)
+        cdef char* to = data(rows)
+        while first < source.n and not found:
+            deadline = seconds_now() + SLICE
+            with nogil:
+                while first < source.n and seconds_now() < deadline:
+                    m = min(step, source.n - first)
+                    convert_source(source, NULL, first, m, to)
+                    if not source.K.all_finite(m*source.n_in, to):
+                        found = True
+                        break
+                    first += m
+            PyErr_CheckSignals()
+        return first if found else -1
