@@ -76,6 +76,8 @@ cdef struct Plan:
 
 cdef struct SparseBatch:
     # The stored elements of a mini-batch or tile of sparse rows.
+    char* memory
+    Py_ssize_t rows, stored  # at most
     char* values
     int32_t* columns
     int64_t* starts       # for each row: see SparseRows
@@ -114,9 +116,8 @@ cdef struct Workspace:
     char* scratch         # of all threads
     char* sums            # arenas for gradients over some rows
     int n_sums
-    SparseBatch sparse
-    char* sparse_memory
-    size_t sparse_bytes
+    bint inputs           # whether there is room for those of a mini-batch, in `x`
+    SparseBatch sparse    # or else in this
 
 
 cdef struct Scored:
@@ -131,8 +132,6 @@ cdef struct Scores:
     double* row_scores    # of a metric after the other
     int64_t* counts       # of a thread after the other: one for each metric
 
-
-cdef struct SparseData
 
 cdef struct Job:
     const Plan* plan
@@ -165,7 +164,7 @@ cdef struct Job:
     # the data
     const char* x
     const SourceBlocks* source  # where the samples lie if they are not plain, else NULL
-    const SparseData* sparse  # the samples, if the first stage takes sparse rows; else NULL
+    bint sparse               # the first stage computes with sparse rows
     double flops_per_row
     const char* targets
     bint labels
@@ -280,7 +279,7 @@ cdef void free_workspace(Workspace* ws) noexcept nogil:
     free_memory(ws.memory)
     free_memory(ws.scratch)
     free_memory(ws.sums)
-    free_memory(ws.sparse_memory)
+    free_memory(ws.sparse.memory)
 
 
 # ---- where things are

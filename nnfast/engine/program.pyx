@@ -16,15 +16,15 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.math cimport INFINITY, isfinite, sqrt
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from nnfast.kernels.arrays cimport bitgen_t, fill_hyperparameters, generator_of, shuffle_order
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    ADD_SUM, CONTINUE, FLOAT32, FLOAT64, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, NARROW, OVERWRITE, SUM_BLOCK, Kernels, LossSpec,
-    MetricSpec, Optimizer, Targets, advance, from_logits, is_count, keeps, mixes, noise_key, number_size,
-    over_classes, over_elements,
+    ADD_SUM, CONTINUE, FLOAT32, FLOAT64, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, NARROW, OVERWRITE, SGD, SUM_BLOCK,
+    Kernels, LossSpec, MetricSpec, Optimizer, SparseColumns, SparseLink, SparseRows, Targets, advance, from_logits,
+    is_count, keeps, mixes, noise_key, number_size, over_classes, over_elements,
 )
 
 from math import prod
@@ -95,6 +95,7 @@ cdef double LONG_FLOPS = 1e9  # of a step whose weights change only after all it
 include "guard.pxi"
 include "source.pxi"
 include "plan.pxi"
+include "sparse.pxi"
 include "stages/common.pxi"
 include "chunks.pxi"
 include "stages/activation.pxi"
@@ -267,14 +268,16 @@ cdef class Program:
 
     # ---- memory
 
-    cdef int reserve(self, Workspace* ws, rows, int threads) except -1:
-        """Make the workspace large enough for `rows` rows and `threads` threads; on failure it is unchanged."""
+    cdef int reserve(self, Workspace* ws, rows, int threads, bint inputs=True) except -1:
+        """Make the workspace large enough for `rows` rows, with or without their inputs, and `threads` threads; on
+        failure it is unchanged."""
         cdef const Plan* plan = &self.plan
         self.reserve_scratch(ws, threads)
-        if rows <= ws.rows:
+        if rows <= ws.rows and (ws.inputs or not inputs):
             return 0
+        rows = max(rows, ws.rows)
         sizes = [
-            rows*plan.n_in*plan.z,
+            rows*plan.n_in*plan.z if inputs else 0,
             rows*plan.width*plan.z,
             rows*plan.width*plan.z,
             rows*plan.keep_width*plan.z,
@@ -293,7 +296,7 @@ cdef class Program:
         if ws == &self.ws:  # the saved forward pass is lost
             self.saved = -1
         ws.memory = memory
-        ws.rows = rows
+        ws.rows, ws.inputs = rows, inputs
         ws.x = memory
         ws.a = ws.x + <size_t>sizes[0]
         ws.g = ws.a + <size_t>sizes[1]
@@ -303,6 +306,31 @@ cdef class Program:
         ws.weights = <double*>(ws.targets + <size_t>sizes[5])
         ws.row_loss = <double*>(<char*>ws.weights + <size_t>sizes[6])
         return 0
+
+    cdef int reserve_sparse(self, Job* job, x, order) except -1:
+        """Make room for the mini-batches of a job whose first stage takes sparse rows: those with the numbers in
+        `order`, or all."""
+        if not job.sparse:
+            return 0
+        cdef Py_ssize_t rows = job.batch, stored = x.most_stored(rows, order)
+        cdef SparseBatch* batch = &job.ws.sparse
+        cdef char* memory
+        if batch.memory != NULL and rows <= batch.rows and stored <= batch.stored:
+            return 0
+        rows, stored = max(rows, batch.rows), max(stored, batch.stored)
+        if stored > MAX_SIZE:
+            raise MemoryError(f"no memory for {stored} stored elements of {rows} rows: at most {MAX_SIZE}")
+        memory = <char*>aligned_memory(sparse_bytes(&self.plan, rows, stored, True))
+        if memory == NULL:
+            raise MemoryError(f"no memory for {stored} stored elements of {rows} rows")
+        free_memory(batch.memory)
+        batch.memory, batch.rows, batch.stored = memory, rows, stored
+        lay_out_sparse(&self.plan, memory, rows, stored, True, batch)
+        return 0
+
+    cdef bint takes_as_sparse(self, x):
+        """Whether the first stage computes with the rows of `x` as sparse ones."""
+        return type(x) is Source and (<Source>x).source.is_sparse and takes_sparse(&self.plan)
 
     cdef int reserve_scratch(self, Workspace* ws, int threads) except -1:
         """Make the scratch memory of the workspace large enough for `threads` threads."""
@@ -371,20 +399,22 @@ cdef class Program:
 
     cdef Py_ssize_t expect_rows(self, x) except -1:
         """Check the rows of `x`; return their number."""
+        if type(x) is Source:
+            if x.dtype != self.dtype or x.shape[1] != self.plan.n_in:
+                raise TypeError(f"expected rows of {self.plan.n_in} numbers for {self.dtype}")
+            return (<Source>x).source.n
         if not (self.is_plain(x, 2) and cnp.PyArray_DIM(x, 1) == self.plan.n_in):
             expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
         return cnp.PyArray_DIM(x, 0)
 
     cdef Py_ssize_t take_rows(self, x, const char** at, const SourceBlocks** source) except -1:
         """Set where the rows of `x` lie: plain ones, or a source; return their number."""
+        cdef Py_ssize_t n = self.expect_rows(x)
         at[0], source[0] = NULL, NULL
         if type(x) is Source:
-            if x.dtype != self.dtype or x.shape[1] != self.plan.n_in:
-                raise TypeError(f"expected rows of {self.plan.n_in} numbers for {self.dtype}")
             source[0] = &(<Source>x).source
-            return source[0].n
-        cdef Py_ssize_t n = self.expect_rows(x)
-        at[0] = data(x)
+        else:
+            at[0] = data(x)
         return n
 
     cdef bint expect_targets(self, targets, Py_ssize_t n) except -1:
@@ -421,6 +451,8 @@ cdef class Program:
         job.next_look = seconds_now() + SLICE
         if x is not None:
             job.n = job.batch = self.take_rows(x, &job.x, &job.source)
+            job.sparse = self.takes_as_sparse(x)
+        job.flops_per_row = flops_of(job)
         if targets is not None:
             job.labels = self.expect_targets(targets, job.n)
             job.targets = data(targets)
@@ -432,11 +464,12 @@ cdef class Program:
         cdef TileJob job
         memset(&job, 0, sizeof(TileJob))
         job.n = self.take_rows(x, &job.x, &job.source)
+        job.sparse = self.takes_as_sparse(x)
         expect(out, self.dtype, (job.n, self.plan.n_out), True)
         job.work = predict_tile
         job.out = data(out)
         job.linear = fused and self.plan.from_logits
-        self.walk(&job, PREDICT, self.threads_to_call(PREDICT, job.n, threads, fixed))
+        self.walk(&job, x, PREDICT, self.threads_to_call(PREDICT, job.n, threads, fixed))
 
     def evaluate(self, x, targets, weights, metrics, int threads, bint fixed, order=None):
         """Return the loss, and the total of each metric over rows, whose scores are multiplied by their weights.
@@ -448,6 +481,7 @@ cdef class Program:
         memset(&job, 0, sizeof(TileJob))
         job.work = evaluate_tile
         job.n = self.take_rows(x, &job.x, &job.source)
+        job.sparse = self.takes_as_sparse(x)
         job.labels = self.expect_targets(targets, job.n)
         job.targets = data(targets)
         if order is not None:
@@ -462,20 +496,22 @@ cdef class Program:
         if metrics:
             memory = ScoreMemory(metrics, job.n, weights is not None, threads)
             job.scores = memory.scores
-        self.walk(&job, EVALUATE, threads)
+        self.walk(&job, x, EVALUATE, threads, order)
         add_scores(&job.scores, job.n, threads, <double*>data(totals))
         cdef double total = sum_of_rows(job.row_loss, job.n)
         total = averaged(&self.plan, total, sum_of_weights(job.weights, job.n))
         return total + penalties(&self.plan, job.parameters), totals
 
-    cdef int walk(self, TileJob* job, int which, int threads) except -1:
+    cdef int walk(self, TileJob* job, x, int which, int threads, order=None) except -1:
         cdef double start = self.time_of_call()
         job.plan = &self.plan
         job.pool = self.pool
         job.parameters = data(self.parameters)
         job.statistics = data(self.statistics)
         if job.order != NULL or job.source != NULL:
-            gathered = aligned_zeros(min(threads, MAX_THREADS)*gathered_bytes(&self.plan), np.uint8)
+            if job.sparse:
+                job.stored = x.most_stored(self.plan.tile_rows, order)
+            gathered = aligned_zeros(min(threads, MAX_THREADS)*gathered_bytes(job), np.uint8)
             job.gathered = data(gathered)
         while job.next*self.plan.tile_rows < job.n:
             job.deadline = seconds_now() + SLICE
@@ -532,7 +568,7 @@ cdef class Program:
         job.parameters = data(self.parameters)
         job.statistics = data(self.statistics)
         job.linear = False
-        job.source = NULL
+        job.source, job.sparse = NULL, False
         job.x = row
         job.out = out
         job.n = 1
@@ -581,9 +617,10 @@ cdef class Program:
         memset(&ws, 0, sizeof(Workspace))
         threads = self.threads_to_call(GRADIENT, x.shape[0], threads, fixed)
         try:
-            self.reserve(&ws, x.shape[0], threads)
+            self.reserve(&ws, x.shape[0], threads, not self.takes_as_sparse(x))
             self.reserve_to_learn(&ws, x.shape[0], threads, 0)
             self.fill(&job, &ws, FORWARD | LOSS | BACKWARD | WEIGHTS, x, targets, weights)
+            self.reserve_sparse(&job, x, None)
             job.training = training
             job.gradients = data(out)
             if gx is not None:
@@ -610,8 +647,9 @@ cdef class Program:
         memset(&ws, 0, sizeof(Workspace))
         threads = self.threads_for(x.shape[0]/3.0, threads)
         try:
-            self.reserve(&ws, x.shape[0], threads)
+            self.reserve(&ws, x.shape[0], threads, not self.takes_as_sparse(x))
             self.fill(&job, &ws, FORWARD | LOSS, x, targets, weights)
+            self.reserve_sparse(&job, x, None)
             job.training, job.lasting = True, lasting
             job.step_loss, job.step_scores = &loss, <double*>data(totals)
             if metrics:
@@ -729,9 +767,10 @@ cdef class Program:
         cdef Py_ssize_t n = self.expect_rows(x)
         moments = self.slot.moments_for(optimizer)
         threads = self.threads_to_call(STEP, n, threads, fixed)
-        self.reserve(&self.ws, n, threads)
+        self.reserve(&self.ws, n, threads, not self.takes_as_sparse(x))
         self.reserve_to_learn(&self.ws, n, threads, 0)
         self.fill(&job, &self.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
+        self.reserve_sparse(&job, x, None)
         self.guard.hold()
         try:
             self.slot.fill(&job, optimizer, moments)
@@ -818,7 +857,7 @@ cdef class Training:
         if batch == program.crew_batch:
             begin_as(&self.crew, &program.crew)
         self.memory = ScoreMemory(metrics, batch, weights is not None, threads)
-        program.reserve(&program.ws, batch, threads)
+        program.reserve(&program.ws, batch, threads, not program.takes_as_sparse(x))
         program.reserve_to_learn(&program.ws, batch, threads, 0)
         program.fill(&self.job, &program.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
         if self.order is not None:
@@ -829,6 +868,7 @@ cdef class Training:
         self.bit_generator = bit_generator
         self.job.training = self.job.lasting = True
         self.job.batch = batch
+        program.reserve_sparse(&self.job, x, self.order)
         self.job.total = total
         self.job.scores = self.memory.scores
         self.job.step_loss = <double*>data(self.step_loss)

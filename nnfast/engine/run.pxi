@@ -305,7 +305,9 @@ cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nog
     cdef Py_ssize_t target_bytes = sizeof(int64_t) if job.labels else job.plan.n_out*job.plan.z
     cdef const int64_t* rows = NULL if job.order == NULL else job.order + job.position
     cdef Py_ssize_t r, q, ahead = 1 + AHEAD_BYTES//row_bytes
-    if job.source != NULL:
+    if job.sparse:
+        gather_sparse(job.source, rows, job.position, first, last, &job.ws.sparse)
+    elif job.source != NULL:
         convert_source(
             job.source, NULL if rows == NULL else rows + first, job.position + first, last - first,
             job.ws.x + first*row_bytes

@@ -4,72 +4,84 @@
 # goes through them by row, and the gradient of the weights by column, for the columns that occur. A network that begins
 # with anything else gets rows with all their zeros, when a mini-batch or tile is gathered. Both have the same bits.
 
-cdef struct SparseData:  # the samples, as they are given
-    const char* values
-    int number            # their dtype
-    const char* columns
-    const char* starts
-    bint wide_columns, wide_starts  # 64-bit integers, else 32-bit ones
-
-
 cdef inline bint takes_sparse(const Plan* plan) noexcept nogil:
-    """Whether the first stage, and only this one, takes the input, and can do so as sparse rows."""
+    """Whether the input goes into a dense stage only."""
     return is_kind(&plan.stages[0], DENSE) and plan.input_adds == 0
 
 
-cdef inline int64_t start_of(const SparseData* data, Py_ssize_t row) noexcept nogil:
-    return (<const int64_t*>data.starts)[row] if data.wide_starts else (<const int32_t*>data.starts)[row]
+cdef inline int32_t in_range(int64_t j, Py_ssize_t n) noexcept nogil:
+    """Return a column; one in range even if the caller has changed the array meanwhile."""
+    return <int32_t>j if <uint64_t>j < <uint64_t>n else 0
 
 
-cdef inline int64_t column_of(const SparseData* data, int64_t e) noexcept nogil:
-    return (<const int64_t*>data.columns)[e] if data.wide_columns else (<const int32_t*>data.columns)[e]
+cdef inline int32_t column_of(const SparseData* data, int64_t e, Py_ssize_t n) noexcept nogil:
+    """Return the column of a stored element."""
+    if data.wide_columns:
+        return in_range((<const int64_t*>data.columns)[e], n)
+    return in_range((<const int32_t*>data.columns)[e], n)
 
 
 cdef void copy_stored(
-        const Kernels* K, const SparseData* data, int64_t e, int64_t count, char* values, int32_t* columns
+        const SourceBlocks* source, int64_t e, int64_t count, char* values, int32_t* columns
 ) noexcept nogil:
     """Copy stored elements from number `e` on, converted."""
+    cdef const SparseData* data = &source.sparse
+    cdef const int32_t* narrow = <const int32_t*>data.columns + e
     cdef Py_ssize_t size = number_size(data.number)
+    cdef uint32_t n = <uint32_t>source.n_in
     cdef int64_t i
-    K.convert(data.number, 1, count, data.values + e*size, 0, size, NULL, values, count)
-    for i in range(count):
-        columns[i] = <int32_t>column_of(data, e + i)
+    if data.number == (FLOAT32 if source.K.itemsize == 4 else FLOAT64):
+        memcpy(values, data.values + e*size, <size_t>(count*size))
+    else:
+        source.K.convert(data.number, 1, count, data.values + e*size, 0, size, NULL, values, count)
+    if data.wide_columns:
+        for i in range(count):
+            columns[i] = column_of(data, e + i, source.n_in)
+    else:  # a loop that compilers turn into vectors
+        for i in range(count):
+            columns[i] = narrow[i] if <uint32_t>narrow[i] < n else 0
 
 
 cdef void gather_sparse(
-        const Kernels* K, const SparseData* data, const int64_t* rows, Py_ssize_t begin, Py_ssize_t first,
-        Py_ssize_t last, SparseBatch* to
+        const SourceBlocks* source, const int64_t* rows, Py_ssize_t begin, Py_ssize_t first, Py_ssize_t last,
+        const SparseBatch* to
 ) noexcept nogil:
     """Copy rows `first` to `last` of a mini-batch, which has the rows with these numbers, or if `rows` is NULL those
     from `begin` on. Each thread copies some, to where those before them end."""
+    cdef const int64_t* starts = source.sparse.starts
     cdef Py_ssize_t r, q
     cdef int64_t at = 0, count
+    cdef uint64_t mode = subnormals_kept() if source.subnormal else 0
     if rows == NULL:
-        at = start_of(data, begin + first) - start_of(data, begin)
+        at = starts[begin + first] - starts[begin]
     else:
         for r in range(first):
-            at += start_of(data, rows[r] + 1) - start_of(data, rows[r])
+            at += starts[rows[r] + 1] - starts[rows[r]]
     for r in range(first, last):
         q = begin + r if rows == NULL else rows[r]
-        count = start_of(data, q + 1) - start_of(data, q)
-        copy_stored(K, data, start_of(data, q), count, to.values + at*K.itemsize, to.columns + at)
+        count = starts[q + 1] - starts[q]
+        copy_stored(source, starts[q], count, to.values + at*source.K.itemsize, to.columns + at)
         to.starts[r] = at
         at += count
         to.ends[r] = at
+    if source.subnormal:
+        restore_subnormals(mode)
 
 
 cdef void write_sparse(
-        const Kernels* K, const SparseData* data, const int64_t* rows, Py_ssize_t first, Py_ssize_t m, Py_ssize_t n,
-        char* to
+        const SourceBlocks* source, const int64_t* rows, Py_ssize_t first, Py_ssize_t m, char* to
 ) noexcept nogil:
     """Write rows with all their zeros: those with the numbers in `rows`, or if it is NULL those from `first` on."""
-    cdef Py_ssize_t r, q, z = K.itemsize, size = number_size(data.number)
+    cdef const SparseData* data = &source.sparse
+    cdef Py_ssize_t r, q, n = source.n_in, z = source.K.itemsize, size = number_size(data.number)
     cdef int64_t e
     memset(to, 0, <size_t>(m*n*z))
     for r in range(m):
         q = first + r if rows == NULL else rows[r]
-        for e in range(start_of(data, q), start_of(data, q + 1)):
-            K.convert(data.number, 1, 1, data.values + e*size, 0, size, NULL, to + (r*n + column_of(data, e))*z, 1)
+        for e in range(data.starts[q], data.starts[q + 1]):
+            source.K.convert(
+                data.number, 1, 1, data.values + e*size, 0, size, NULL, to + (r*n + column_of(data, e, n))*z, 1
+            )
 
 
 cdef size_t sparse_bytes(const Plan* plan, Py_ssize_t rows, Py_ssize_t stored, bint learns) noexcept nogil:
@@ -77,8 +89,8 @@ cdef size_t sparse_bytes(const Plan* plan, Py_ssize_t rows, Py_ssize_t stored, b
     cdef size_t each = plan.z + sizeof(int32_t)
     cdef size_t total = 2*<size_t>rows*sizeof(int64_t) + 12*ALIGNMENT
     if learns:
-        each += plan.z + 2*sizeof(int32_t) + sizeof(int64_t)
-        total += <size_t>plan.n_in*sizeof(int32_t)
+        each += sizeof(SparseLink)
+        total += 2*<size_t>plan.n_in*sizeof(int32_t)
     return total + <size_t>stored*each
 
 
@@ -99,12 +111,10 @@ cdef void lay_out_sparse(
     to.values = part_of(&memory, stored*plan.z)
     to.columns = <int32_t*>part_of(&memory, stored*sizeof(int32_t))
     if learns:
-        by_column.ends = <int64_t*>part_of(&memory, stored*sizeof(int64_t))
-        by_column.values = part_of(&memory, stored*plan.z)
-        by_column.rows = <int32_t*>part_of(&memory, stored*sizeof(int32_t))
-        by_column.columns = <int32_t*>part_of(&memory, stored*sizeof(int32_t))
-        by_column.slots = <int32_t*>part_of(&memory, plan.n_in*sizeof(int32_t))
-        memset(by_column.slots, 255, plan.n_in*sizeof(int32_t))  # -1
+        by_column.links = <SparseLink*>part_of(&memory, stored*sizeof(SparseLink))
+        by_column.columns = <int32_t*>part_of(&memory, plan.n_in*sizeof(int32_t))
+        by_column.heads = <int32_t*>part_of(&memory, plan.n_in*sizeof(int32_t))
+        memset(by_column.heads, 255, plan.n_in*sizeof(int32_t))  # -1
 
 
 cdef inline void sparse_rows(const SparseBatch* batch, Py_ssize_t first, SparseRows* rows) noexcept nogil:
@@ -113,9 +123,19 @@ cdef inline void sparse_rows(const SparseBatch* batch, Py_ssize_t first, SparseR
     rows.starts, rows.ends = batch.starts + first, batch.ends + first
 
 
+cdef double flops_of(const Job* job) noexcept nogil:
+    """Return the work for a row, without that for zeros that are not stored."""
+    cdef const Stage* stage = &job.plan.stages[0]
+    cdef double share_of_zeros
+    if not job.sparse or job.n == 0:
+        return job.plan.flops_per_row
+    share_of_zeros = 1 - job.source.sparse.starts[job.n]/(<double>job.n*stage.n_in)
+    return job.plan.flops_per_row - share_of_zeros*stage.flops
+
+
 cdef inline bint is_sparse(const Job* job, const Stage* stage) noexcept nogil:
     """Whether the input of a stage consists of sparse rows."""
-    return job.sparse != NULL and stage == &job.plan.stages[0]
+    return job.sparse and stage == &job.plan.stages[0]
 
 
 # ---- gradient and update of the weights
@@ -155,7 +175,7 @@ cdef void learn_sparse(
     plan.K.sparse_turn(m, &rows, first, last, &x)
     update_sparse(job, work, of_weights, stage, id, first, last, &x, ends, chunks)
     for i in range(x.n):
-        x.slots[x.columns[i]] = -1
+        x.heads[x.columns[i]] = -1
     if id == count - 1:  # the bias, which is no row of the weights
         learn_range(job, work, optimizer, s, id, NULL, m, stage.parts, stage.parts)
 

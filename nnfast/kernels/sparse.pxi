@@ -15,12 +15,14 @@ cdef enum:
     ROW_NV = 8        # vectors of a row in registers
     AHEAD = 8         # elements after which a row of weights is needed
     CACHE_LINE = 64
+    ASKED_BYTES = 512
     SUM_LEVELS = 3    # of the tree of sums over at most 8 chunks
 
 
 cdef inline void ask_for_row(const real* row, Py_ssize_t n) noexcept nogil:
-    """Ask for the cache lines of at most ROW_NV vectors of a row: the processor cannot foresee which one is next."""
-    cdef Py_ssize_t i = 0, bytes = min(n, <Py_ssize_t>ROW_NV*VW)*<Py_ssize_t>sizeof(real)
+    """Ask for the cache lines of the next row of weights, or its beginning: the processor cannot foresee which one it
+    is."""
+    cdef Py_ssize_t i = 0, bytes = min(n*<Py_ssize_t>sizeof(real), <Py_ssize_t>ASKED_BYTES)
     while i < bytes:
         ask_for(<const char*>row + i)
         i += CACHE_LINE
@@ -117,174 +119,171 @@ cdef void kernel_sparse_dense(
 cdef void kernel_sparse_turn(
         Py_ssize_t m, const SparseRows* x, Py_ssize_t first, Py_ssize_t last, SparseColumns* out
 ) noexcept nogil:
-    """A counting sort. Its counters belong to columns that occur, so that its time does not depend on their total."""
-    cdef Py_ssize_t i, e, before = 0, n = 0, end = 0, count
-    cdef int64_t at
+    """Walk from the last row to the first, and put each element before those of its column."""
+    cdef SparseLink* links = out.links
+    cdef int32_t* heads = out.heads
+    cdef int32_t* columns = out.columns + first
+    cdef const int32_t* column_of = x.columns
+    cdef Py_ssize_t i, e, n = 0
     cdef int32_t j
-    if first > 0:
-        for i in range(m):
-            for e in range(x.starts[i], x.ends[i]):
-                before += x.columns[e] < first
-    out.values = <real*>out.values + before
-    out.rows += before
-    out.columns += before
-    out.ends += before
-    for i in range(m):
+    for i in range(m - 1, -1, -1):
         for e in range(x.starts[i], x.ends[i]):
-            j = x.columns[e]
-            if not first <= j < last:
-                continue
-            if out.slots[j] < 0:
-                out.slots[j] = <int32_t>n
-                out.columns[n] = j
-                out.ends[n] = 0
-                n += 1
-            out.ends[out.slots[j]] += 1
-    for i in range(n):
-        count = out.ends[i]
-        out.ends[i] = end
-        end += count
-    for i in range(m):
-        for e in range(x.starts[i], x.ends[i]):
-            j = x.columns[e]
+            j = column_of[e]
             if first <= j < last:
-                at = out.ends[out.slots[j]]
-                out.ends[out.slots[j]] += 1
-                out.rows[at] = <int32_t>i
-                (<real*>out.values)[at] = (<const real*>x.values)[e]
-    out.n = n
+                links[e].row = <int32_t>i
+                links[e].next = heads[j]
+                if heads[j] < 0:
+                    columns[n] = j
+                    n += 1
+                heads[j] = <int32_t>e
+    out.values, out.columns, out.n = x.values, columns, n
 
 
 # ---- gradient of the weights
 
-cdef struct ColumnSums:
-    const SparseColumns* x
-    const real* gradient
-    Py_ssize_t ldg
-    const int64_t* chunk_ends  # the first row after each chunk of rows
-    int chunks
+cdef struct Chunks:  # of the rows of the batch
+    const int64_t* ends
+    int n
 
 
-cdef inline void chain_of_rows(
-        int NV, const ColumnSums* s, Py_ssize_t first, Py_ssize_t last, Py_ssize_t j, vreal* c
+cdef inline int32_t add_elements(
+        int NV, int32_t e, int64_t end, const SparseLink* links, const real* values, const real* gradient,
+        Py_ssize_t ldg, vreal* c
 ) noexcept nogil:
-    """NV vectors of the gradient, from column `j` of it on, summed over some elements: a chain in the order of rows."""
-    cdef const real* values = <const real*>s.x.values
+    """Add NV vectors of the gradient of rows before `end`, times the elements of a column in these rows, in their
+    order; `e` is the first element. Return the next one."""
     cdef const real* g
     cdef vreal a
-    cdef Py_ssize_t e
     cdef int q
-    for q in range(NV):
-        c[q] = vzero()
-    for e in range(first, last):
+    while e >= 0 and links[e].row < end:
         a = vset(values[e])
-        g = s.gradient + s.x.rows[e]*s.ldg + j
+        g = gradient + links[e].row*ldg
         for q in range(NV):
             c[q] = vfma(a, vload(g + q*VW), c[q])
+        e = links[e].next
+    return e
 
 
-cdef inline void sum_column(int NV, const ColumnSums* s, Py_ssize_t slot, Py_ssize_t j, vreal* c) noexcept nogil:
-    """The same, for all elements of a column: a sum for each chunk of rows, and these added in pairs."""
+cdef inline void add_chunks(
+        int NV, int32_t e, const SparseLink* links, const real* values, const real* gradient, Py_ssize_t ldg,
+        const Chunks* chunks, vreal* c
+) noexcept nogil:
+    """The same for all rows: a sum for each chunk, and these added in pairs."""
     cdef vreal waiting[SUM_LEVELS*ROW_NV]
-    cdef Py_ssize_t e = s.x.ends[slot - 1] if slot > 0 else 0, end = s.x.ends[slot], after
+    cdef vreal sum[ROW_NV]
     cdef int chunk, level, q
-    if s.chunks == 1:
-        chain_of_rows(NV, s, e, end, j, c)
-        return
-    for chunk in range(s.chunks):
-        after = e
-        while after < end and s.x.rows[after] < s.chunk_ends[chunk]:
-            after += 1
-        chain_of_rows(NV, s, e, after, j, c)
-        e = after
+    for chunk in range(chunks.n):
+        for q in range(NV):
+            sum[q] = vzero()
+        e = add_elements(NV, e, chunks.ends[chunk], links, values, gradient, ldg, sum)
         level = 0
         while chunk >> level & 1:
             for q in range(NV):
-                c[q] = waiting[level*NV + q] + c[q]
+                sum[q] = waiting[level*NV + q] + sum[q]
             level += 1
-        if chunk + 1 < s.chunks:
-            for q in range(NV):
-                waiting[level*NV + q] = c[q]
+        for q in range(NV):
+            if chunk + 1 < chunks.n:
+                waiting[level*NV + q] = sum[q]
+            else:
+                c[q] = sum[q]
 
 
-cdef inline void gradient_panel(
-        int NV, const ColumnSums* s, Py_ssize_t slot, Py_ssize_t j, Py_ssize_t n, real* out
+cdef inline void weights_panel(
+        int NV, bint splits, bint descends, bint plain, Py_ssize_t n, int32_t e, const SparseLink* links,
+        const real* values, const real* gradient, Py_ssize_t ldg, const Chunks* chunks, real* out, const Optimizer* o
 ) noexcept nogil:
+    """At most NV vectors of a row of the gradient, or of a row of the weights that is updated with it."""
     cdef vreal c[ROW_NV]
+    cdef vreal P
     cdef int q
-    sum_column(NV, s, slot, j, c)
+    for q in range(NV):
+        c[q] = vzero()
+    if splits:
+        add_chunks(NV, e, links, values, gradient, ldg, chunks, c)
+    else:
+        add_elements(NV, e, chunks.ends[0], links, values, gradient, ldg, c)
+    if descends:
+        for q in range(NV):
+            P = vload(out + q*VW) if q < NV - 1 else vload_part(out + q*VW, n - q*VW, <real>0)
+            c[q] = vfma(vset(<real>(-o.learning_rate)), vprepared(plain, c[q], P, o), P)
     for q in range(NV - 1):
         vstore(out + q*VW, c[q])
     vstore_part(out + (NV - 1)*VW, c[NV - 1], n - (NV - 1)*VW)
 
 
-cdef inline void descend_panel(
-        int NV, bint plain, const ColumnSums* s, Py_ssize_t slot, Py_ssize_t j, Py_ssize_t n, real* p,
+cdef inline void weights_row(
+        bint splits, bint descends, bint plain, Py_ssize_t n, int32_t e, const SparseLink* links, const real* values,
+        const real* g, Py_ssize_t ldg, const Chunks* chunks, real* out, const Optimizer* o
+) noexcept nogil:
+    cdef Py_ssize_t j = 0, left = (n + VW - 1)//VW, some
+    while left > 0:
+        some = 8 if left >= 8 else 4 if left > 4 else left
+        if some == 1:
+            weights_panel(1, splits, descends, plain, n - j, e, links, values, g + j, ldg, chunks, out + j, o)
+        elif some == 2:
+            weights_panel(2, splits, descends, plain, n - j, e, links, values, g + j, ldg, chunks, out + j, o)
+        elif some == 3:
+            weights_panel(3, splits, descends, plain, n - j, e, links, values, g + j, ldg, chunks, out + j, o)
+        elif some == 4:
+            weights_panel(
+                4, splits, descends, plain, min(n - j, <Py_ssize_t>4*VW), e, links, values, g + j, ldg, chunks,
+                out + j, o
+            )
+        else:
+            weights_panel(
+                8, splits, descends, plain, min(n - j, <Py_ssize_t>8*VW), e, links, values, g + j, ldg, chunks,
+                out + j, o
+            )
+        j += some*VW
+        left -= some
+
+
+cdef inline void weights_rows(
+        bint splits, bint descends, bint plain, Py_ssize_t first, Py_ssize_t last, Py_ssize_t n,
+        const SparseColumns* x_, const real* gradient, Py_ssize_t ldg, const Chunks* chunks, real* out,
         const Optimizer* o
 ) noexcept nogil:
-    cdef vreal c[ROW_NV]
-    cdef vreal rate = vset(<real>(-o.learning_rate)), P
-    cdef int q
-    sum_column(NV, s, slot, j, c)
-    for q in range(NV - 1):
-        P = vload(p + q*VW)
-        vstore(p + q*VW, vfma(rate, vprepared(plain, c[q], P, o), P))
-    q = NV - 1
-    P = vload_part(p + q*VW, n - q*VW, <real>0)
-    vstore_part(p + q*VW, vfma(rate, vprepared(plain, c[q], P, o), P), n - q*VW)
-
-
-cdef inline void weights_row(
-        bint descends, bint plain, const ColumnSums* s, Py_ssize_t slot, Py_ssize_t n, real* out, const Optimizer* o
-) noexcept nogil:
-    """Compute a row of the gradient, or update a row of the weights with it."""
-    cdef Py_ssize_t j = 0, vectors
-    while j < n:
-        vectors = (n - j + VW - 1)//VW
-        if descends:
-            if vectors == 1: descend_panel(1, plain, s, slot, j, n - j, out + j, o)
-            elif vectors == 2: descend_panel(2, plain, s, slot, j, n - j, out + j, o)
-            elif vectors == 3: descend_panel(3, plain, s, slot, j, n - j, out + j, o)
-            elif vectors == 4: descend_panel(4, plain, s, slot, j, n - j, out + j, o)
-            elif vectors < 8: descend_panel(4, plain, s, slot, j, <Py_ssize_t>4*VW, out + j, o)
-            else: descend_panel(8, plain, s, slot, j, min(n - j, <Py_ssize_t>8*VW), out + j, o)
+    """Rows `first` to `last` of the gradient; or update the rows of the weights for the columns that have an element,
+    of these columns number `first` to `last`."""
+    cdef SparseColumns x = x_[0]  # a copy, which the compiler knows no store can change
+    cdef Py_ssize_t i, j
+    cdef real* row
+    for i in range(first, last):
+        j = x.columns[i] if descends else i
+        row = out + j*n
+        if descends and i + AHEAD < last:
+            ask_for_row(out + x.columns[i + AHEAD]*n, n)
+        if not descends and x.heads[j] < 0:
+            memset(row, 0, <size_t>n*sizeof(real))
         else:
-            if vectors == 1: gradient_panel(1, s, slot, j, n - j, out + j)
-            elif vectors == 2: gradient_panel(2, s, slot, j, n - j, out + j)
-            elif vectors == 3: gradient_panel(3, s, slot, j, n - j, out + j)
-            elif vectors == 4: gradient_panel(4, s, slot, j, n - j, out + j)
-            elif vectors < 8: gradient_panel(4, s, slot, j, <Py_ssize_t>4*VW, out + j)
-            else: gradient_panel(8, s, slot, j, min(n - j, <Py_ssize_t>8*VW), out + j)
-        j += (8 if vectors >= 8 else 4)*VW
+            weights_row(
+                splits, descends, plain, n, x.heads[j], x.links, <const real*>x.values, gradient, ldg, chunks, row, o
+            )
 
 
 cdef void kernel_sparse_backward_weights(
         Py_ssize_t first, Py_ssize_t last, Py_ssize_t n_out, const SparseColumns* x, const void* gradient,
         Py_ssize_t ldg, const int64_t* chunk_ends, int chunks, void* out
 ) noexcept nogil:
-    cdef ColumnSums s = ColumnSums(x, <const real*>gradient, ldg, chunk_ends, chunks)
-    cdef Py_ssize_t j
-    cdef real* row
-    for j in range(first, last):
-        row = <real*>out + j*n_out
-        if x.slots[j] < 0:
-            memset(row, 0, <size_t>n_out*sizeof(real))
-        else:
-            weights_row(False, False, &s, x.slots[j], n_out, row, NULL)
+    cdef Chunks c = Chunks(chunk_ends, chunks)
+    cdef const real* g = <const real*>gradient
+    if chunks == 1:
+        weights_rows(False, False, True, first, last, n_out, x, g, ldg, &c, <real*>out, NULL)
+    else:
+        weights_rows(True, False, True, first, last, n_out, x, g, ldg, &c, <real*>out, NULL)
 
 
 cdef void kernel_sparse_descend(
         Py_ssize_t n_out, const SparseColumns* x, const void* gradient, Py_ssize_t ldg, const int64_t* chunk_ends,
         int chunks, void* weights, const Optimizer* optimizer
 ) noexcept nogil:
-    cdef ColumnSums s = ColumnSums(x, <const real*>gradient, ldg, chunk_ends, chunks)
+    cdef Chunks c = Chunks(chunk_ends, chunks)
     cdef Optimizer o = optimizer[0]
+    cdef const real* g = <const real*>gradient
     cdef real* W = <real*>weights
-    cdef Py_ssize_t slot
-    for slot in range(x.n):
-        if slot + AHEAD < x.n:
-            ask_for_row(W + x.columns[slot + AHEAD]*n_out, n_out)
-        if changes_gradient(&o):
-            weights_row(True, False, &s, slot, n_out, W + x.columns[slot]*n_out, &o)
-        else:
-            weights_row(True, True, &s, slot, n_out, W + x.columns[slot]*n_out, &o)
+    if chunks == 1 and not changes_gradient(&o):
+        weights_rows(False, True, True, 0, x.n, n_out, x, g, ldg, &c, W, &o)
+    elif not changes_gradient(&o):
+        weights_rows(True, True, True, 0, x.n, n_out, x, g, ldg, &c, W, &o)
+    else:
+        weights_rows(True, True, False, 0, x.n, n_out, x, g, ldg, &c, W, &o)

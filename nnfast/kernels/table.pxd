@@ -188,14 +188,17 @@ cdef struct SparseRows:
     const int64_t* starts
     const int64_t* ends
 
+cdef struct SparseLink:
+    int32_t row
+    int32_t next           # element of the same column in a later row; negative after the last one
+
 cdef struct SparseColumns:
-    # The same elements by column, by ascending row: those of the column with slot k from ends[k - 1], or 0, to ends[k].
-    void* values
-    int32_t* rows
-    int32_t* columns       # of the slots
-    int64_t* ends
-    Py_ssize_t n           # slots
-    int32_t* slots         # of each column of the matrix; negative if nothing is stored
+    # The same elements by column: fewer than 2**31.
+    const void* values
+    SparseLink* links      # of each element
+    int32_t* heads         # the first element of each column; negative if nothing is stored
+    int32_t* columns       # those that have one
+    Py_ssize_t n           # so many
 
 cdef struct Optimizer:
     int kind
@@ -337,8 +340,8 @@ cdef struct Kernels:
         Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t n_out, const SparseRows* x, const void* W, const void* b,
         int function, double alpha, void* out, Py_ssize_t ldo
     ) noexcept nogil
-    # The elements of columns first..last by column. `out` has arrays for all elements of all columns, of which these
-    # columns take their part: the pointers are moved to it, except for `slots`, which are negative before.
+    # The elements of columns first..last by column. `out` has arrays for all columns; `columns` is moved to the part of
+    # these, and their heads are negative before.
     void (*sparse_turn)(
         Py_ssize_t m, const SparseRows* x, Py_ssize_t first, Py_ssize_t last, SparseColumns* out
     ) noexcept nogil
@@ -348,7 +351,7 @@ cdef struct Kernels:
         Py_ssize_t first, Py_ssize_t last, Py_ssize_t n_out, const SparseColumns* x, const void* gradient,
         Py_ssize_t ldg, const int64_t* chunk_ends, int chunks, void* out
     ) noexcept nogil
-    # a step of SGD without momentum on the rows of W that have such a gradient
+    # a step of SGD without momentum on the rows of W for the columns that have an element
     void (*sparse_descend)(
         Py_ssize_t n_out, const SparseColumns* x, const void* gradient, Py_ssize_t ldg, const int64_t* chunk_ends,
         int chunks, void* weights, const Optimizer* optimizer
