@@ -23,7 +23,7 @@ from nnfast.kernels.arrays cimport bitgen_t, fill_hyperparameters, generator_of,
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
     ADD_SUM, CONTINUE, FLOAT32, FLOAT64, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, NARROW, OVERWRITE, SGD, SUM_BLOCK,
-    Kernels, LossSpec, MetricSpec, Optimizer, SparseColumns, SparseLink, SparseRows, Targets, advance, from_logits,
+    Kernels, LossSpec, MetricSpec, Optimizer, SparseColumns, SparseRows, Targets, advance, from_logits,
     is_count, keeps, mixes, noise_key, number_size, over_classes, over_elements,
 )
 

@@ -89,8 +89,8 @@ cdef size_t sparse_bytes(const Plan* plan, Py_ssize_t rows, Py_ssize_t stored, b
     cdef size_t each = plan.z + sizeof(int32_t)
     cdef size_t total = 2*<size_t>rows*sizeof(int64_t) + 12*ALIGNMENT
     if learns:
-        each += sizeof(SparseLink)
-        total += 2*<size_t>plan.n_in*sizeof(int32_t)
+        each += 2*plan.z + 2*sizeof(int32_t)
+        total += <size_t>plan.n_in*sizeof(int32_t)
     return total + <size_t>stored*each
 
 
@@ -111,10 +111,11 @@ cdef void lay_out_sparse(
     to.values = part_of(&memory, stored*plan.z)
     to.columns = <int32_t*>part_of(&memory, stored*sizeof(int32_t))
     if learns:
-        by_column.links = <SparseLink*>part_of(&memory, stored*sizeof(SparseLink))
-        by_column.columns = <int32_t*>part_of(&memory, plan.n_in*sizeof(int32_t))
-        by_column.heads = <int32_t*>part_of(&memory, plan.n_in*sizeof(int32_t))
-        memset(by_column.heads, 255, plan.n_in*sizeof(int32_t))  # -1
+        by_column.elements = part_of(&memory, 2*stored*plan.z)
+        by_column.columns = <int32_t*>part_of(&memory, stored*sizeof(int32_t))
+        by_column.ends = <int32_t*>part_of(&memory, stored*sizeof(int32_t))
+        by_column.places = <int32_t*>part_of(&memory, plan.n_in*sizeof(int32_t))
+        memset(by_column.places, 0, plan.n_in*sizeof(int32_t))
 
 
 cdef inline void sparse_rows(const SparseBatch* batch, Py_ssize_t first, SparseRows* rows) noexcept nogil:
@@ -175,7 +176,7 @@ cdef void learn_sparse(
     plan.K.sparse_turn(m, &rows, first, last, &x)
     update_sparse(job, work, of_weights, stage, id, first, last, &x, ends, chunks)
     for i in range(x.n):
-        x.heads[x.columns[i]] = -1
+        x.places[x.columns[i]] = 0
     if id == count - 1:  # the bias, which is no row of the weights
         learn_range(job, work, optimizer, s, id, NULL, m, stage.parts, stage.parts)
 

@@ -14,7 +14,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    EXP, MAX_MOMENTS, Kernels, LossSpec, MetricSpec, Optimizer, SparseColumns, SparseLink, SparseRows, Targets, advance, by_output, from_logits, is_count,
+    EXP, MAX_MOMENTS, Kernels, LossSpec, MetricSpec, Optimizer, SparseColumns, SparseRows, Targets, advance, by_output, from_logits, is_count,
     keeps, mixes, moments_needed, noise_key as key_of_noise, over_classes, over_elements, takes_labels,
 )
 
@@ -447,10 +447,11 @@ cdef int turn_sparse(SparseColumns* x, list arrays, values, columns, starts, Py_
     """Let `x` describe the same elements by column, in memory that `arrays` keeps."""
     cdef SparseRows rows
     fill_sparse(&rows, values, columns, starts, n_in)
-    arrays += [np.empty(2*len(values), np.int32), np.full(n_in, -1, np.int32), np.empty(n_in, np.int32)]
-    x.links = <SparseLink*>cnp.PyArray_DATA(<cnp.ndarray>arrays[0])
-    x.heads = <int32_t*>cnp.PyArray_DATA(<cnp.ndarray>arrays[1])
-    x.columns = <int32_t*>cnp.PyArray_DATA(<cnp.ndarray>arrays[2])
+    arrays += [np.empty((len(values), 2), values.dtype), np.empty((2, len(values)), np.int32), np.zeros(n_in, np.int32)]
+    x.elements = cnp.PyArray_DATA(<cnp.ndarray>arrays[0])
+    x.columns = <int32_t*>cnp.PyArray_DATA(<cnp.ndarray>arrays[1])
+    x.ends = x.columns + len(values)
+    x.places = <int32_t*>cnp.PyArray_DATA(<cnp.ndarray>arrays[2])
     kernels_for(values).sparse_turn(len(starts) - 1, &rows, 0, n_in, x)
     return 0
 

@@ -116,27 +116,55 @@ cdef void kernel_sparse_dense(
 
 # ---- the stored elements of a mini-batch by column
 
+cdef extern from "simd.h" nogil:
+    ctypedef int ireal  # of the size of a real
+
+cdef struct Element:
+    ireal row  # below 2**31
+    real value
+
+
 cdef void kernel_sparse_turn(
         Py_ssize_t m, const SparseRows* x, Py_ssize_t first, Py_ssize_t last, SparseColumns* out
 ) noexcept nogil:
-    """Walk from the last row to the first, and put each element before those of its column."""
-    cdef SparseLink* links = out.links
-    cdef int32_t* heads = out.heads
-    cdef int32_t* columns = out.columns + first
+    """A counting sort. Only columns that occur have counters to add, so its time does not depend on how many there
+    are."""
+    cdef int32_t* places = out.places
+    cdef int32_t* columns
+    cdef int32_t* ends
+    cdef Element* elements
     cdef const int32_t* column_of = x.columns
-    cdef Py_ssize_t i, e, n = 0
-    cdef int32_t j
-    for i in range(m - 1, -1, -1):
+    cdef const real* values = <const real*>x.values
+    cdef Py_ssize_t i, e, n = 0, before = 0
+    cdef int32_t j, count, end = 0
+    if first > 0:
+        for i in range(m):
+            for e in range(x.starts[i], x.ends[i]):
+                before += column_of[e] < first
+    elements, columns, ends = <Element*>out.elements + before, out.columns + before, out.ends + before
+    for i in range(m):
         for e in range(x.starts[i], x.ends[i]):
             j = column_of[e]
             if first <= j < last:
-                links[e].row = <int32_t>i
-                links[e].next = heads[j]
-                if heads[j] < 0:
+                if places[j] == 0:
                     columns[n] = j
                     n += 1
-                heads[j] = <int32_t>e
-    out.values, out.columns, out.n = x.values, columns, n
+                places[j] += 1
+    for i in range(n):
+        count = places[columns[i]]
+        places[columns[i]] = end
+        end += count
+        ends[i] = end
+    for i in range(m):
+        for e in range(x.starts[i], x.ends[i]):
+            j = column_of[e]
+            if first <= j < last:
+                elements[places[j]].row = <ireal>i
+                elements[places[j]].value = values[e]
+                places[j] += 1
+    for i in range(n):
+        places[columns[i]] = <int32_t>(i + 1)
+    out.elements, out.columns, out.ends, out.n = elements, columns, ends, n
 
 
 # ---- gradient of the weights
@@ -146,27 +174,26 @@ cdef struct Chunks:  # of the rows of the batch
     int n
 
 
-cdef inline int32_t add_elements(
-        int NV, int32_t e, int64_t end, const SparseLink* links, const real* values, const real* gradient,
-        Py_ssize_t ldg, vreal* c
+cdef inline const Element* add_elements(
+        int NV, const Element* e, const Element* last, int64_t end, const real* gradient, Py_ssize_t ldg, vreal* c
 ) noexcept nogil:
     """Add NV vectors of the gradient of rows before `end`, times the elements of a column in these rows, in their
-    order; `e` is the first element. Return the next one."""
+    order. Return the next element."""
     cdef const real* g
     cdef vreal a
     cdef int q
-    while e >= 0 and links[e].row < end:
-        a = vset(values[e])
-        g = gradient + links[e].row*ldg
+    while e < last and e.row < end:
+        a = vset(e.value)
+        g = gradient + e.row*ldg
         for q in range(NV):
             c[q] = vfma(a, vload(g + q*VW), c[q])
-        e = links[e].next
+        e += 1
     return e
 
 
 cdef inline void add_chunks(
-        int NV, int32_t e, const SparseLink* links, const real* values, const real* gradient, Py_ssize_t ldg,
-        const Chunks* chunks, vreal* c
+        int NV, const Element* e, const Element* last, const real* gradient, Py_ssize_t ldg, const Chunks* chunks,
+        vreal* c
 ) noexcept nogil:
     """The same for all rows: a sum for each chunk, and these added in pairs."""
     cdef vreal waiting[SUM_LEVELS*ROW_NV]
@@ -175,7 +202,7 @@ cdef inline void add_chunks(
     for chunk in range(chunks.n):
         for q in range(NV):
             sum[q] = vzero()
-        e = add_elements(NV, e, chunks.ends[chunk], links, values, gradient, ldg, sum)
+        e = add_elements(NV, e, last, chunks.ends[chunk], gradient, ldg, sum)
         level = 0
         while chunk >> level & 1:
             for q in range(NV):
@@ -189,8 +216,8 @@ cdef inline void add_chunks(
 
 
 cdef inline void weights_panel(
-        int NV, bint splits, bint descends, bint plain, Py_ssize_t n, int32_t e, const SparseLink* links,
-        const real* values, const real* gradient, Py_ssize_t ldg, const Chunks* chunks, real* out, const Optimizer* o
+        int NV, bint splits, bint descends, bint plain, Py_ssize_t n, const Element* e, const Element* last,
+        const real* gradient, Py_ssize_t ldg, const Chunks* chunks, real* out, const Optimizer* o
 ) noexcept nogil:
     """At most NV vectors of a row of the gradient, or of a row of the weights that is updated with it."""
     cdef vreal c[ROW_NV]
@@ -199,9 +226,9 @@ cdef inline void weights_panel(
     for q in range(NV):
         c[q] = vzero()
     if splits:
-        add_chunks(NV, e, links, values, gradient, ldg, chunks, c)
+        add_chunks(NV, e, last, gradient, ldg, chunks, c)
     else:
-        add_elements(NV, e, chunks.ends[0], links, values, gradient, ldg, c)
+        add_elements(NV, e, last, chunks.ends[0], gradient, ldg, c)
     if descends:
         for q in range(NV):
             P = vload(out + q*VW) if q < NV - 1 else vload_part(out + q*VW, n - q*VW, <real>0)
@@ -212,27 +239,25 @@ cdef inline void weights_panel(
 
 
 cdef inline void weights_row(
-        bint splits, bint descends, bint plain, Py_ssize_t n, int32_t e, const SparseLink* links, const real* values,
-        const real* g, Py_ssize_t ldg, const Chunks* chunks, real* out, const Optimizer* o
+        bint splits, bint descends, bint plain, Py_ssize_t n, const Element* e, const Element* last, const real* g,
+        Py_ssize_t ldg, const Chunks* chunks, real* out, const Optimizer* o
 ) noexcept nogil:
     cdef Py_ssize_t j = 0, left = (n + VW - 1)//VW, some
     while left > 0:
         some = 8 if left >= 8 else 4 if left > 4 else left
         if some == 1:
-            weights_panel(1, splits, descends, plain, n - j, e, links, values, g + j, ldg, chunks, out + j, o)
+            weights_panel(1, splits, descends, plain, n - j, e, last, g + j, ldg, chunks, out + j, o)
         elif some == 2:
-            weights_panel(2, splits, descends, plain, n - j, e, links, values, g + j, ldg, chunks, out + j, o)
+            weights_panel(2, splits, descends, plain, n - j, e, last, g + j, ldg, chunks, out + j, o)
         elif some == 3:
-            weights_panel(3, splits, descends, plain, n - j, e, links, values, g + j, ldg, chunks, out + j, o)
+            weights_panel(3, splits, descends, plain, n - j, e, last, g + j, ldg, chunks, out + j, o)
         elif some == 4:
             weights_panel(
-                4, splits, descends, plain, min(n - j, <Py_ssize_t>4*VW), e, links, values, g + j, ldg, chunks,
-                out + j, o
+                4, splits, descends, plain, min(n - j, <Py_ssize_t>4*VW), e, last, g + j, ldg, chunks, out + j, o
             )
         else:
             weights_panel(
-                8, splits, descends, plain, min(n - j, <Py_ssize_t>8*VW), e, links, values, g + j, ldg, chunks,
-                out + j, o
+                8, splits, descends, plain, min(n - j, <Py_ssize_t>8*VW), e, last, g + j, ldg, chunks, out + j, o
             )
         j += some*VW
         left -= some
@@ -246,18 +271,20 @@ cdef inline void weights_rows(
     """Rows `first` to `last` of the gradient; or update the rows of the weights for the columns that have an element,
     of these columns number `first` to `last`."""
     cdef SparseColumns x = x_[0]  # a copy, which the compiler knows no store can change
-    cdef Py_ssize_t i, j
+    cdef const Element* elements = <const Element*>x.elements
+    cdef Py_ssize_t i, place
     cdef real* row
     for i in range(first, last):
-        j = x.columns[i] if descends else i
-        row = out + j*n
+        row = out + (x.columns[i] if descends else i)*n
+        place = i if descends else x.places[i] - 1
         if descends and i + AHEAD < last:
             ask_for_row(out + x.columns[i + AHEAD]*n, n)
-        if not descends and x.heads[j] < 0:
+        if place < 0:
             memset(row, 0, <size_t>n*sizeof(real))
         else:
             weights_row(
-                splits, descends, plain, n, x.heads[j], x.links, <const real*>x.values, gradient, ldg, chunks, row, o
+                splits, descends, plain, n, elements + (x.ends[place - 1] if place > 0 else 0),
+                elements + x.ends[place], gradient, ldg, chunks, row, o
             )
 
 

@@ -188,17 +188,13 @@ cdef struct SparseRows:
     const int64_t* starts
     const int64_t* ends
 
-cdef struct SparseLink:
-    int32_t row
-    int32_t next           # element of the same column in a later row; negative after the last one
-
 cdef struct SparseColumns:
-    # The same elements by column: fewer than 2**31.
-    const void* values
-    SparseLink* links      # of each element
-    int32_t* heads         # the first element of each column; negative if nothing is stored
-    int32_t* columns       # those that have one
+    # The same elements, fewer than 2**31, by column: those of columns[i] from ends[i - 1], or 0, to ends[i].
+    void* elements         # an int32_t and a number each, both of the size of a number: the row and the value
+    int32_t* columns       # those of which an element is stored, in any order
+    int32_t* ends
     Py_ssize_t n           # so many
+    int32_t* places        # of each column of the matrix: where it is in `columns`, counted from 1, or 0
 
 cdef struct Optimizer:
     int kind
@@ -340,8 +336,8 @@ cdef struct Kernels:
         Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t n_out, const SparseRows* x, const void* W, const void* b,
         int function, double alpha, void* out, Py_ssize_t ldo
     ) noexcept nogil
-    # The elements of columns first..last by column. `out` has arrays for all columns; `columns` is moved to the part of
-    # these, and their heads are negative before.
+    # The elements of columns first..last by column. `out` has arrays for all elements, of which these take their part:
+    # the pointers are moved to it, except for `places`, which are 0 before.
     void (*sparse_turn)(
         Py_ssize_t m, const SparseRows* x, Py_ssize_t first, Py_ssize_t last, SparseColumns* out
     ) noexcept nogil
