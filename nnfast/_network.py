@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._samples import Columns, Rows, as_samples, check_finite, check_range, rows_of
+from nnfast._samples import Columns, Rows, Sparse, as_samples, check_finite, check_range, is_sparse, rows_of
 from nnfast._threads import allowed_threads
 from nnfast._validation import (
     as_array,
@@ -322,6 +322,8 @@ class Network:
         """Return `x` as a matrix with one flattened sample per row, converted as a whole."""
         if self.row_program is not None and self.row_program.accepts_rows(x):
             return x  # type: ignore[return-value]  # an array
+        if is_sparse(x):
+            return self.rows_in_place(x)[:]
         array = as_array("x", x, self.dtype)
         self._check_samples(array, self.built_shape)
         return array.reshape(len(array), prod(self.built_shape))
@@ -346,7 +348,7 @@ class Network:
         return rows
 
     @staticmethod
-    def _check_samples(samples: np.ndarray | Columns, shape: tuple[int, ...]) -> None:
+    def _check_samples(samples: np.ndarray | Columns | Sparse, shape: tuple[int, ...]) -> None:
         """Raise ValueError unless samples have this shape."""
         if samples.shape == shape:
             raise ValueError(
@@ -355,8 +357,13 @@ class Network:
             )
         check_shape("x", samples, (None, *shape))
 
-    def batch(self, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """Return `x` as a matrix, converted as a whole, and `y` in the engine's format; both have at least one row."""
+    def batch(self, x: Any, y: ArrayLike) -> tuple[Rows, np.ndarray]:
+        """Return `x` as by `rows`, but sparse rows as they are, and `y` in the engine's format; both have at least one
+        row."""
+        return self.data(x, y) if type(x) is not np.ndarray and is_sparse(x) else self.dense_batch(x, y)
+
+    def dense_batch(self, x: Any, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Return `x` as by `rows` and `y` in the engine's format; both have at least one row."""
         if self.row_program is not None and self.row_program.accepts(x, y, self.output_loss.takes_any):
             return x, y  # type: ignore[return-value]  # arrays
         rows = self.rows(x)
@@ -382,7 +389,7 @@ class Network:
     def _targets(self, x: ArrayLike, rows: Rows, y: ArrayLike, *, finite: bool = False) -> np.ndarray:
         """Return targets for the rows of `x`, of which there must be at least one."""
         if not len(rows):
-            raise ValueError(f"x must have at least one row, got shape {np.shape(x)}")
+            raise ValueError(f"x must have at least one row, got shape {getattr(x, 'shape', None) or np.shape(x)}")
         return self.output_loss.targets(self._flat(y), len(rows), self.dtype, finite=finite)
 
     def _flat(self, y: ArrayLike) -> ArrayLike:

@@ -210,7 +210,7 @@ class Sequential:
         Parameters
         ----------
         x : array_like of shape (n, *input_shape)
-            Samples.
+            Samples, as for `fit`; they need not be finite.
         out : ndarray of shape (n, *output_shape), optional
             Where to write, of the network's dtype and C-contiguous; it must overlap neither `x` nor the parameters.
 
@@ -311,7 +311,7 @@ class Sequential:
         Parameters
         ----------
         x : array_like of shape (n, *input_shape)
-            Samples.
+            As for `predict`.
 
         Returns
         -------
@@ -362,7 +362,7 @@ class Sequential:
         Parameters
         ----------
         x : array_like of shape (n, *input_shape)
-            Samples.
+            As for `predict`.
         y : array_like
             Labels of shape (n,), or targets of shape (n, *output_shape); for one output also (n,).
         sample_weight : array_like of shape (n,), optional
@@ -547,7 +547,7 @@ class Sequential:
         rows, targets = network.batch(x, y)
         weights = as_weights(sample_weight, len(rows))
         vector = aligned_zeros(self.n_parameters, network.dtype)
-        gx = np.empty_like(rows) if INPUT in names else None
+        gx = np.empty(rows.shape, network.dtype) if INPUT in names else None
         training = network.in_training(training, len(rows))
         network.built.gradient(rows, targets, weights, vector, gx, *allowed_threads(), training)
         found = views(network.built.layout, vector)
@@ -617,7 +617,7 @@ class Sequential:
         verbose = check_verbose(verbose)
         double = network.in_double()
         names = chosen_names(double, wrt)
-        rows, targets = double.batch(x, y)
+        rows, targets = double.dense_batch(x, y)
         weights = as_weights(sample_weight, len(rows))
         training = network.in_training(training, len(rows))
         sides = slopes(double, rows, targets, weights, names, h, verbose, training=training)
@@ -729,7 +729,12 @@ class Sequential:
         Parameters
         ----------
         x : array_like of shape (n, *input_shape)
-            Samples; finite.
+            Samples; finite. Real numbers of any dtype, booleans included: arrays with any strides, memory maps larger
+            than memory, data frames of pandas and polars, and objects with ``__dlpack__`` or ``__array_interface__``.
+            More than 2**18 numbers are not converted as a whole: each mini-batch is converted when it is gathered, with
+            the bits of ``np.asarray(x, net.dtype)``. Columns of a data frame that are not one NumPy array in memory
+            (nullable or categorical ones; in polars booleans and several chunks) are copied. Rows whose numbers are
+            next to each other in memory are fastest.
         y : array_like
             As for `loss`; finite.
         epochs : int, optional
@@ -762,7 +767,7 @@ class Sequential:
         callbacks : sequence of callable
             Called after each epoch as ``callback(net, history)``. They may predict, copy and save the network, write to
             its parameters, change the optimizer's hyperparameters, and call `stop`. They must not change `x` or the
-            inputs in `validation_data`, which are used in place if they have the network's dtype and are contiguous.
+            inputs in `validation_data`, which are used in place unless they are few and need conversion.
             `y` and `sample_weight` are copied, except for targets that share their memory with `x`.
 
         Returns

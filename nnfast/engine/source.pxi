@@ -74,6 +74,13 @@ cdef inline bint continues(const SourceBlock* block, const SourceBlock* next) no
     )
 
 
+cdef inline int64_t given_column(const SparseData* sparse, int64_t e) noexcept nogil:
+    """Return the column of a stored element, as it is given."""
+    if sparse.wide_columns:
+        return (<const int64_t*>sparse.columns)[e]
+    return (<const int32_t*>sparse.columns)[e]
+
+
 cdef class Source:
     """Samples as rows of numbers that the engine converts while it gathers them.
 
@@ -202,6 +209,22 @@ cdef class Source:
     def is_sparse(self):
         """Whether these are the rows of a CSR matrix."""
         return self.source.is_sparse
+
+    def first_disorder(self):
+        """Return the first row whose columns are not ascending or out of range; -1 if there is none."""
+        cdef const SparseData* sparse = &self.source.sparse
+        cdef Py_ssize_t i, n_in = self.source.n_in
+        cdef int64_t e, j, before
+        with nogil:
+            for i in range(self.source.n):
+                before = -1
+                for e in range(sparse.starts[i], sparse.starts[i + 1]):
+                    j = given_column(sparse, e)
+                    if not before < j < n_in:
+                        with gil:
+                            return i
+                    before = j
+        return -1
 
     def most_stored(self, Py_ssize_t rows, order=None):
         """Return the maximum number of stored elements of so many rows: of those with the numbers in `order`, each as

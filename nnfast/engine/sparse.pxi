@@ -9,16 +9,10 @@ cdef inline bint takes_sparse(const Plan* plan) noexcept nogil:
     return is_kind(&plan.stages[0], DENSE) and plan.input_adds == 0
 
 
-cdef inline int32_t in_range(int64_t j, Py_ssize_t n) noexcept nogil:
-    """Return a column; one in range even if the caller has changed the array meanwhile."""
-    return <int32_t>j if <uint64_t>j < <uint64_t>n else 0
-
-
 cdef inline int32_t column_of(const SparseData* data, int64_t e, Py_ssize_t n) noexcept nogil:
-    """Return the column of a stored element."""
-    if data.wide_columns:
-        return in_range((<const int64_t*>data.columns)[e], n)
-    return in_range((<const int32_t*>data.columns)[e], n)
+    """Return the column of a stored element; one in range even if the caller has changed the array meanwhile."""
+    cdef int64_t j = given_column(data, e)
+    return <int32_t>j if <uint64_t>j < <uint64_t>n else 0
 
 
 cdef void copy_stored(

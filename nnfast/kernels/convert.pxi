@@ -1,8 +1,8 @@
-# Rows of numbers of any dtype, wherever they lie, as rows of reals: data are converted while a mini-batch is gathered.
+# Rows of numbers of any dtype, wherever they lie, as rows of reals: data are converted while a batch is gathered.
 #
-# Each number is rounded once, to the nearest, as NumPy's astype does. The memory need not be aligned. float16 is decoded
-# with integers: its subnormal numbers are exact even where float32's are flushed to zero. For the same reason, what
-# may be subnormal in one of float32 and float64 is converted in the floating-point mode of the caller's choice.
+# Each number is rounded once, to the nearest, as NumPy's astype does. The memory need not be aligned. float16 is
+# decoded with integers, so that its subnormal numbers are exact even where those of float32 are flushed to zero.
+# Between float32 and float64, the caller's floating-point mode decides.
 
 cdef extern from *:
     """
@@ -42,6 +42,9 @@ cdef extern from *:
     real nnfast_float16(const char*) nogil
     real nnfast_float32(const char*) nogil
     real nnfast_float64(const char*) nogil
+
+cdef extern from * nogil:
+    void prefetch "__builtin_prefetch" (const void*)
 
 cdef enum:
     ROWS_DOWN = 64  # of a column that is read downwards: the cache keeps that many lines of the output
@@ -85,6 +88,7 @@ cdef inline void convert_down(
                 out[i*ldo + j] = number_at(number, x + i*row_stride + j*column_stride)
         else:
             for i in range(m):
+                prefetch(x + rows[i]*row_stride + (j + 1)*column_stride)
                 out[i*ldo + j] = number_at(number, x + rows[i]*row_stride + j*column_stride)
 
 
