@@ -4,9 +4,13 @@
 # goes through them by row, and the gradient of the weights by column, for the columns that occur. A network that begins
 # with anything else gets rows with all their zeros, when a mini-batch or tile is gathered. Both have the same bits.
 
+cdef enum:
+    LOOKS = 64  # at the clock, while the gradient of the weights is computed in a long step
+
+
 cdef inline bint takes_sparse(const Plan* plan) noexcept nogil:
-    """Whether the input goes into a dense stage only."""
-    return is_kind(&plan.stages[0], DENSE) and plan.input_adds == 0
+    """Whether the input goes into a dense stage only. A single column, whose weights are like a bias, is a matrix."""
+    return is_kind(&plan.stages[0], DENSE) and plan.input_adds == 0 and plan.n_in > 1
 
 
 cdef inline int32_t column_of(const SparseData* data, int64_t e, Py_ssize_t n) noexcept nogil:
@@ -199,10 +203,18 @@ cdef void update_sparse(
             first = after
     else:
         piece = sums(job, 0) if job.accumulate else job.gradients
-        plan.K.sparse_backward_weights(first, last, stage.n_out, x, g, stage.ld, ends, chunks, piece + offset)
+        rows = last - first
+        if takes_long(job):  # with a look at the clock after each piece
+            rows = rows//LOOKS + 1
+        while first < last and not job.interrupted:
+            after = min(last, first + rows)
+            plan.K.sparse_backward_weights(first, after, stage.n_out, x, g, stage.ld, ends, chunks, piece + offset)
+            first = after
+            if takes_long(job):
+                look_for_signals(id, &job.next_look, &job.interrupted)
         if job.accumulate:
             take_sums(job, piece, weights.at + begin, n)
         penalize(job, weights, begin, n)
         if work & UPDATE:
-            offset += first*row_bytes
+            offset += begin*plan.z
             update_at(job, optimizer, offset, n, job.gradients + offset)
