@@ -1,7 +1,8 @@
 """Checks of arguments, shared by the whole package.
 
 Every array argument is checked here; afterwards it is C-contiguous, aligned, in native byte order and of a dtype that
-the kernels support. Each error names the argument, the value received and what was expected.
+the kernels support. Large samples are the exception: they stay as they are (`nnfast._samples`). Each error names the
+argument, the value received and what was expected.
 """
 
 from __future__ import annotations

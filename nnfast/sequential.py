@@ -735,6 +735,12 @@ class Sequential:
             the bits of ``np.asarray(x, net.dtype)``. Columns of a data frame that are not one NumPy array in memory
             (nullable or categorical ones; in polars booleans and several chunks) are copied. Rows whose numbers are
             next to each other in memory are fastest.
+
+            Or a CSR matrix of SciPy, ``csr_array`` or ``csr_matrix``, with sorted indices and without duplicates, which
+            gives the bits of ``x.toarray()``. A first layer `Dense` computes with the stored elements alone, and so
+            does its gradient: with `SGD` without momentum and weight decay, a step changes only the weights of features
+            that occur in its mini-batch, while other optimizers change all weights. Other first layers get rows
+            with all their zeros when a mini-batch is gathered.
         y : array_like
             As for `loss`; finite.
         epochs : int, optional

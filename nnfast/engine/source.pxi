@@ -2,6 +2,7 @@
 # mini-batch or a tile is gathered, so that no copy of the whole exists. Included by program.pyx.
 
 cdef enum:
+    COLUMN_ROWS = 64   # that are gathered together from several blocks
     LOOKED_AT = 65536  # numbers that are converted at a time to look for those that are not finite
 
 cdef struct SourceBlock:  # neighbouring columns, evenly spaced
@@ -28,29 +29,38 @@ cdef struct SourceBlocks:
     bint subnormal        # whether subnormal numbers appear or disappear on the way between float32 and float64
 
 
+cdef inline void ask_for_rows(
+        const SourceBlock* block, const int64_t* rows, Py_ssize_t m, Py_ssize_t bytes
+) noexcept nogil:
+    """Let the processor fetch the first bytes of some rows of a block."""
+    cdef Py_ssize_t i
+    for i in range(m):
+        ask_for(block.at + rows[i]*block.row_stride, bytes)
+
+
 cdef void convert_source(
         const SourceBlocks* source, const int64_t* rows, Py_ssize_t first, Py_ssize_t m, char* to
 ) noexcept nogil:
-    """Write `m` rows, converted: those with the numbers in `rows`, or if it is NULL those from `first` on."""
-    cdef const SourceBlock* block = source.blocks
+    """Write `m` rows, converted: those with the numbers in `rows`, or if it is NULL those from `first` on. Scattered
+    rows, or their next columns, are asked for before it is their turn."""
+    cdef const SourceBlock* block
     cdef Py_ssize_t some = m, r = 0, b, row_bytes = source.n_in*source.K.itemsize
-    cdef bint scattered = rows != NULL and source.piece > 0
     cdef uint64_t mode = subnormals_kept() if source.subnormal else 0
     if source.is_sparse:
         write_sparse(source, rows, first, m, to)
         r = m
-    if scattered:
-        some = 1 + AHEAD_BYTES//source.piece
+    elif rows != NULL:
+        some = 1 + AHEAD_BYTES//source.piece if source.piece else COLUMN_ROWS
     while r < m:
         some = min(some, m - r)
-        if scattered:  # the next ones
-            for b in range(r + some, min(r + 2*some, m)):
-                ask_for(block.at + rows[b]*block.row_stride, source.piece)
+        if rows != NULL and source.piece:
+            ask_for_rows(source.blocks, rows + r + some, min(some, m - r - some), source.piece)
         for b in range(source.n_blocks):
             block = &source.blocks[b]
+            if rows != NULL and b + 1 < source.n_blocks:
+                ask_for_rows(block + 1, rows + r, some, 1)
             source.K.convert(
-                block.number, some, block.n,
-                block.at if rows != NULL else block.at + (first + r)*block.row_stride,
+                block.number, some, block.n, block.at if rows != NULL else block.at + (first + r)*block.row_stride,
                 block.row_stride, block.column_stride, NULL if rows == NULL else rows + r,
                 to + r*row_bytes + block.first*source.K.itemsize, source.n_in
             )
