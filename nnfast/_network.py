@@ -358,8 +358,7 @@ class Network:
         check_shape("x", samples, (None, *shape))
 
     def batch(self, x: Any, y: ArrayLike) -> tuple[Rows, np.ndarray]:
-        """Return `x` as by `rows`, but sparse rows as they are, and `y` in the engine's format; both have at least one
-        row."""
+        """Return the same as `dense_batch`, but sparse rows as they are."""
         return self.data(x, y) if type(x) is not np.ndarray and is_sparse(x) else self.dense_batch(x, y)
 
     def dense_batch(self, x: Any, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

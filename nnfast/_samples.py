@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from nnfast._validation import as_array, at_index, check_axes, ignore_float_errors, out_of_range, read_once, to_array, where_not_finite
+from nnfast._validation import (
+    as_array,
+    at_index,
+    check_axes,
+    ignore_float_errors,
+    out_of_range,
+    read_once,
+    to_array,
+    where_not_finite,
+)
 from nnfast.engine.program import Source
 from nnfast.kernels.arrays import NUMBERS, all_finite
 
@@ -83,8 +92,7 @@ def read_samples(name: str, value: Any) -> Any:
 
 
 def as_samples(name: str, value: Any, dtype: Any = None) -> np.ndarray | Columns | Sparse:
-    """Like `as_array`, but a large array of numbers stays as it is, a large data frame becomes columns, and a CSR
-    matrix sparse rows."""
+    """Like `as_array`, but a large array stays as it is, a large frame becomes columns and a CSR matrix sparse rows."""
     given = read_samples(name, value)
     if isinstance(given, (Columns, Sparse)):
         return given
@@ -131,8 +139,7 @@ def _columns(name: str, value: Any) -> Columns | None:
 
 
 def _sparse(name: str, value: Any) -> Sparse:
-    """Return the rows of a CSR matrix; TypeError or ValueError if its format is another one or its arrays do not fit
-    each other."""
+    """Return the rows of a CSR matrix; TypeError or ValueError for another format or arrays that do not fit."""
     if value.format != "csr":
         raise TypeError(f"{name} must be an array or a CSR matrix, got {type(value).__name__}: use {name}.tocsr()")
     if len(value.shape) != 2:
@@ -151,8 +158,8 @@ def _sparse(name: str, value: Any) -> Sparse:
             f"{len(columns)} indices"
         )
     kept = np.int64 if columns.dtype.itemsize == 8 else np.int32
-    # a copy of what the engine finds rows by, which callbacks and threads cannot change
-    return Sparse(np.require(values, None, ("C", "A")), np.require(columns, kept, ("C", "A")), starts.astype(np.int64), width)
+    values, columns = np.require(values, None, ("C", "A")), np.require(columns, kept, ("C", "A"))
+    return Sparse(values, columns, starts.astype(np.int64), width)  # a copy: callbacks and threads cannot change it
 
 
 def _source_of_sparse(sparse: Sparse, dtype: np.dtype) -> Source:

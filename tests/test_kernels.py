@@ -701,8 +701,7 @@ def test_sparse_gradients_have_the_bits_of_a_matrix(chunks, n, dtype):
         dense = as_matrix(*x, k)
         ends = [m * i // chunks for i in range(chunks + 1)]
         sums = [
-            kernels.dense_backward_weights(dense[i:j].copy(), gradient[i:j].copy())
-            for i, j in itertools.pairwise(ends)
+            kernels.dense_backward_weights(dense[i:j].copy(), gradient[i:j].copy()) for i, j in itertools.pairwise(ends)
         ]
         while len(sums) > 1:
             sums = [a + b for a, b in zip(sums[::2], sums[1::2], strict=True)]

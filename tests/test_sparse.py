@@ -117,11 +117,11 @@ def test_options_of_sgd(dtype, option):
 @pytest.mark.parametrize("layer", [{"l1": 0.01}, {"l2": 0.01}, {"use_bias": False}, {"trainable": False}], ids=str)
 @pytest.mark.parametrize("activation", ["gelu", "relu", "softmax", "leaky_relu"])
 def test_options_of_the_first_layer(activation, layer):
+    def make():
+        return nf.Sequential([nf.Dense(20, activation, **layer), nf.Dense(CLASSES, "softmax")], seed=0)
+
     for optimizer in (nf.SGD(0.3), nf.Adam()):
-        layers = [nf.Dense(20, activation, **layer), nf.Dense(CLASSES, "softmax")]
-        assert_same_training(
-            lambda: nf.Sequential(layers, seed=0), make_rows(130, 50), make_labels(130), optimizer=optimizer  # noqa: B023
-        )
+        assert_same_training(make, make_rows(130, 50), make_labels(130), optimizer=optimizer)
 
 
 def test_a_row_of_weights_wider_than_a_piece_of_the_gradient():
@@ -174,8 +174,8 @@ def test_weights_metrics_validation_and_order():
         for given in both(x):
             net = make_net()
             history = net.fit(
-                given, y, epochs=3, sample_weight=weights, metrics=["accuracy", nf.metrics.TopKAccuracy(2)], shuffle=shuffle,
-                validation_data=(given[:50], y[:50], weights[:50]), verbose=0,
+                given, y, epochs=3, sample_weight=weights, metrics=["accuracy", nf.metrics.TopKAccuracy(2)],
+                shuffle=shuffle, validation_data=(given[:50], y[:50], weights[:50]), verbose=0,
             )  # fmt: skip
             results.append((state(net)[:2], dict(history)))
         assert results[0] == results[1]

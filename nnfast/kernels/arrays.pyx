@@ -14,8 +14,9 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    EXP, MAX_MOMENTS, Kernels, LossSpec, MetricSpec, Optimizer, SparseColumns, SparseRows, Targets, advance, by_output, from_logits, is_count,
-    keeps, mixes, moments_needed, noise_key as key_of_noise, over_classes, over_elements, takes_labels,
+    EXP, MAX_MOMENTS, Kernels, LossSpec, MetricSpec, Optimizer, SparseColumns, SparseRows, Targets, advance, by_output,
+    from_logits, is_count, keeps, mixes, moments_needed, noise_key as key_of_noise, over_classes, over_elements,
+    takes_labels,
 )
 
 import numpy as np

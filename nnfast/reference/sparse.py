@@ -1,5 +1,7 @@
-"""The dense layer for sparse rows: of row i, the elements ``values[starts[i]:starts[i + 1]]`` in the columns that
-``columns`` names; all others are zero."""
+"""The dense layer for sparse rows, of which only some elements are stored.
+
+Those of row i are ``values[starts[i]:starts[i + 1]]``, and ``columns`` has the column of each; all others are zero.
+"""
 
 from __future__ import annotations
 
