@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-BLOCK_ROWS = 4096  # of rows that are copied at a time
+BLOCK_ROWS = 4096  # at most, of rows that are copied at a time
+BLOCK_NUMBERS = 2**22  # in these rows, unless there is only one
 
 
 class ArrayViews(Mapping[str, np.ndarray]):
@@ -437,7 +438,7 @@ class Network:
         if not len(missing):
             return
         listed = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        if not all_finite(rows[missing]):
+        if not all_finite(rows[missing[:100]]):
             why = "x is not finite there: remove these rows, or fill the values in"
         elif not all_finite(self.built.parameters):
             why = "the parameters are not finite, as after training that diverged: train again, with a smaller "
@@ -501,7 +502,8 @@ class Network:
         if chosen is None:
             self.built.predict(rows, outputs, *allowed_threads())
         else:
-            for first in range(0, n, BLOCK_ROWS):
-                block = slice(first, first + BLOCK_ROWS)
+            size = max(1, min(BLOCK_ROWS, BLOCK_NUMBERS // rows.shape[1]))
+            for first in range(0, n, size):
+                block = slice(first, first + size)
                 self.built.predict(rows[chosen[block]], outputs[block], *allowed_threads())
         return outputs.reshape(n, *self.output_shape)

@@ -148,7 +148,7 @@ cdef enum Learning:
 cdef Learning learning_of(const Job* job, int work, const Optimizer* optimizer, const Stage* stage) noexcept nogil:
     """How to update the weights: where the gradient is zero, SGD without momentum and weight decay changes nothing."""
     cdef const LearnedArray* weights = &stage.arrays[W]
-    if not work & UPDATE or job.accumulate or ((weights.l1 != 0 or weights.l2 != 0) and job.work & LOSS):
+    if not work & UPDATE or ((weights.l1 != 0 or weights.l2 != 0) and job.work & LOSS):
         return IN_FULL
     if optimizer.kind == SGD and job.moments[0] == NULL and job.average == NULL and optimizer.weight_decay == 0:
         return DESCEND
@@ -156,7 +156,7 @@ cdef Learning learning_of(const Job* job, int work, const Optimizer* optimizer, 
 
 
 cdef void learn_sparse(
-        Job* job, int work, const Optimizer* optimizer, int s, int id, int count, Py_ssize_t m
+        Job* job, int work, const Optimizer* optimizer, int s, int id, int count, const char* x, Py_ssize_t m
 ) noexcept nogil:
     """This thread's share of the gradients of a dense stage with sparse input, and of their update."""
     cdef const Plan* plan = job.plan
@@ -166,17 +166,17 @@ cdef void learn_sparse(
     cdef int64_t ends[MAX_CHUNKS]
     cdef int chunks = chunks_of(stage, m), k
     cdef SparseRows rows
-    cdef SparseColumns x = job.ws.sparse.by_column
+    cdef SparseColumns by_column = job.ws.sparse.by_column
     cdef const Optimizer* of_weights = optimizer_for(job, optimizer, &stage.arrays[W])
     for k in range(chunks):
         ends[k] = share(m, k + 1, chunks, 1)
     sparse_rows(&job.ws.sparse, 0, &rows)
-    plan.K.sparse_turn(m, &rows, first, last, &x)
-    update_sparse(job, work, of_weights, stage, id, first, last, &x, ends, chunks)
-    for i in range(x.n):
-        x.places[x.columns[i]] = 0
+    plan.K.sparse_turn(m, &rows, first, last, &by_column)
+    update_sparse(job, work, of_weights, stage, id, first, last, &by_column, ends, chunks)
+    for i in range(by_column.n):
+        by_column.places[by_column.columns[i]] = 0
     if id == count - 1:  # the bias, which is no row of the weights
-        learn_range(job, work, optimizer, s, id, NULL, m, stage.parts, stage.parts)
+        learn_range(job, work, optimizer, s, id, x, m, stage.parts, stage.parts)
 
 
 cdef void update_sparse(
@@ -202,18 +202,17 @@ cdef void update_sparse(
             update_at(job, optimizer, offset + first*row_bytes, (after - first)*stage.n_out, piece)
             first = after
     else:
-        piece = sums(job, 0) if job.accumulate else job.gradients
         rows = last - first
         if takes_long(job):  # with a look at the clock after each piece
             rows = rows//LOOKS + 1
         while first < last and not job.interrupted:
             after = min(last, first + rows)
-            plan.K.sparse_backward_weights(first, after, stage.n_out, x, g, stage.ld, ends, chunks, piece + offset)
+            plan.K.sparse_backward_weights(
+                first, after, stage.n_out, x, g, stage.ld, ends, chunks, job.gradients + offset
+            )
             first = after
             if takes_long(job):
                 look_for_signals(id, &job.next_look, &job.interrupted)
-        if job.accumulate:
-            take_sums(job, piece, weights.at + begin, n)
         penalize(job, weights, begin, n)
         if work & UPDATE:
             offset += begin*plan.z

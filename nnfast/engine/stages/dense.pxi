@@ -120,7 +120,7 @@ cdef void learn_dense(
     cdef const Stage* stage = &job.plan.stages[s]
     cdef Py_ssize_t ldx
     if work & WEIGHTS and is_sparse(job, stage):
-        learn_sparse(job, work, optimizer, s, id, count, m)
+        learn_sparse(job, work, optimizer, s, id, count, x, m)
         return
     if not fuses_dense(job, work, stage, m):
         learn_parts(job, work, optimizer, s, id, count, x, m)
