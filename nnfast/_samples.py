@@ -93,19 +93,15 @@ def read_samples(name: str, value: Any) -> Any:
 
 def as_samples(name: str, value: Any, dtype: Any = None) -> np.ndarray | Columns | Sparse:
     """Like `as_array`, but a large array stays as it is, a large frame becomes columns and a CSR matrix sparse rows."""
+    if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.size <= WHOLE):
+        return as_array(name, value, dtype)
     given = read_samples(name, value)
-    if isinstance(given, (Columns, Sparse)):
-        return given
-    if isinstance(given, np.ndarray) and given.dtype.kind in "fiub":
-        if _stays(given):
-            check_axes(name, given.shape)
-            return given
-        value = given
-    return as_array(name, value, dtype)
-
-
-def _stays(array: np.ndarray) -> bool:
-    return array.size > WHOLE and array.ndim > 1 and _is_readable(array)
+    if isinstance(given, np.ndarray) and not (given.size > WHOLE and given.ndim > 1 and _is_readable(given)):
+        return as_array(name, given, dtype)
+    if not isinstance(given, (np.ndarray, Columns, Sparse)):  # not numbers, which is an error
+        return as_array(name, value, dtype)
+    check_axes(name, given.shape)
+    return given
 
 
 def _is_readable(array: np.ndarray) -> bool:
@@ -134,7 +130,6 @@ def _columns(name: str, value: Any) -> Columns | None:
     arrays = [read_once(name, column) for column in series]
     if not all(isinstance(array, np.ndarray) for array in arrays):
         return None
-    check_axes(name, shape)
     return Columns(arrays)
 
 
