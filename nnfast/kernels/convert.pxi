@@ -80,7 +80,7 @@ cdef inline void convert_down(
         int number, Py_ssize_t m, Py_ssize_t n, const char* x, Py_ssize_t row_stride, Py_ssize_t column_stride,
         const int64_t* rows, real* out, Py_ssize_t ldo
 ) noexcept nogil:
-    """Column by column, where rows are closer to each other than columns."""
+    """Column by column; the numbers of the next one are asked for where rows are scattered."""
     cdef Py_ssize_t i, j
     for j in range(n):
         if rows == NULL:
@@ -96,25 +96,22 @@ cdef inline void convert_rows(
         int number, Py_ssize_t m, Py_ssize_t n, const char* x, Py_ssize_t row_stride, Py_ssize_t column_stride,
         const int64_t* rows, real* out, Py_ssize_t ldo
 ) noexcept nogil:
+    """Row by row where the numbers of a row lie next to each other."""
     cdef Py_ssize_t i = 0, j, size = number_size(number), some
     cdef const char* row
-    if n == 1 or max(row_stride, -row_stride) < max(column_stride, -column_stride):
-        while i < m:
-            some = min(m - i, <Py_ssize_t>ROWS_DOWN)
-            if rows == NULL:
-                convert_down(number, some, n, x + i*row_stride, row_stride, column_stride, NULL, out + i*ldo, ldo)
-            else:
-                convert_down(number, some, n, x, row_stride, column_stride, rows + i, out + i*ldo, ldo)
-            i += some
-        return
-    for i in range(m):
-        row = x + (i if rows == NULL else rows[i])*row_stride
-        if column_stride == size:
+    if column_stride == size and n > 1:
+        for i in range(m):
+            row = x + (i if rows == NULL else rows[i])*row_stride
             for j in range(n):
                 out[i*ldo + j] = number_at(number, row + j*size)
+        return
+    while i < m:
+        some = min(m - i, <Py_ssize_t>ROWS_DOWN)
+        if rows != NULL:
+            convert_down(number, some, n, x, row_stride, column_stride, rows + i, out + i*ldo, ldo)
         else:
-            for j in range(n):
-                out[i*ldo + j] = number_at(number, row + j*column_stride)
+            convert_down(number, some, n, x + i*row_stride, row_stride, column_stride, NULL, out + i*ldo, ldo)
+        i += some
 
 
 cdef void kernel_convert(
