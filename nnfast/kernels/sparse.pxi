@@ -146,9 +146,8 @@ cdef void kernel_sparse_turn(
         for e in range(x.starts[i], x.ends[i]):
             j = column_of[e]
             if first <= j < last:
-                if places[j] == 0:
-                    columns[n] = j
-                    n += 1
+                columns[n] = j  # without a branch, which would often be mispredicted
+                n += places[j] == 0
                 places[j] += 1
     for i in range(n):
         count = places[columns[i]]
@@ -198,7 +197,16 @@ cdef inline void add_chunks(
     """The same for all rows: a sum for each chunk, and these added in pairs."""
     cdef vreal waiting[SUM_LEVELS*ROW_NV]
     cdef vreal sum[ROW_NV]
-    cdef int chunk, level, q
+    cdef int chunk = 0, level, q
+    while chunks.ends[chunk] <= e.row:
+        chunk += 1
+    if (last - 1).row < chunks.ends[chunk]:  # all in one chunk: the others add zeros
+        for q in range(NV):
+            c[q] = vzero()
+        add_elements(NV, e, last, chunks.ends[chunk], gradient, ldg, c)
+        for q in range(NV):
+            c[q] = c[q] + vzero()
+        return
     for chunk in range(chunks.n):
         for q in range(NV):
             sum[q] = vzero()
