@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._samples import Columns, Rows, as_samples, check_finite, check_range, rows_of
+from nnfast._samples import Columns, Rows, Sparse, as_samples, check_finite, check_range, is_sparse, rows_of
 from nnfast._threads import allowed_threads
 from nnfast._validation import (
     as_array,
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-BLOCK_ROWS = 4096  # of rows that are copied at a time
+BLOCK_ROWS = 4096  # at most, of rows that are copied at a time
+BLOCK_NUMBERS = 2**22  # in these rows, unless there is only one
 
 
 class ArrayViews(Mapping[str, np.ndarray]):
@@ -373,6 +374,8 @@ class Network:
         """Return `x` as a matrix with one flattened sample per row, converted as a whole."""
         if self.row_program is not None and self.row_program.accepts_rows(x):
             return x  # type: ignore[return-value]  # an array
+        if is_sparse(x):
+            return self.rows_in_place(x)[:]
         array = as_array("x", x, self.dtype)
         self._check_samples(array, self.built_shape)
         return array.reshape(len(array), prod(self.built_shape))
@@ -397,7 +400,7 @@ class Network:
         return rows
 
     @staticmethod
-    def _check_samples(samples: np.ndarray | Columns, shape: tuple[int, ...]) -> None:
+    def _check_samples(samples: np.ndarray | Columns | Sparse, shape: tuple[int, ...]) -> None:
         """Raise ValueError unless samples have this shape."""
         if samples.shape == shape:
             raise ValueError(
@@ -406,8 +409,12 @@ class Network:
             )
         check_shape("x", samples, (None, *shape))
 
-    def batch(self, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """Return `x` as a matrix, converted as a whole, and `y` in the engine's format; both have at least one row."""
+    def batch(self, x: Any, y: ArrayLike) -> tuple[Rows, np.ndarray]:
+        """Return the same as `dense_batch`, but sparse rows as they are."""
+        return self.data(x, y) if type(x) is not np.ndarray and is_sparse(x) else self.dense_batch(x, y)
+
+    def dense_batch(self, x: Any, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Return `x` as by `rows` and `y` in the engine's format; both have at least one row."""
         if self.row_program is not None and self.row_program.accepts(x, y, self.output_loss.takes_any):
             return x, y  # type: ignore[return-value]  # arrays
         rows = self.rows(x)
@@ -433,7 +440,7 @@ class Network:
     def _targets(self, x: ArrayLike, rows: Rows, y: ArrayLike, *, finite: bool = False) -> np.ndarray:
         """Return targets for the rows of `x`, of which there must be at least one."""
         if not len(rows):
-            raise ValueError(f"x must have at least one row, got shape {np.shape(x)}")
+            raise ValueError(f"x must have at least one row, got shape {getattr(x, 'shape', None) or np.shape(x)}")
         return self.output_loss.targets(self._flat(y), len(rows), self.dtype, finite=finite)
 
     def _flat(self, y: ArrayLike) -> ArrayLike:
@@ -484,7 +491,7 @@ class Network:
         if not len(missing):
             return
         listed = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        if not all_finite(rows[missing]):
+        if not all_finite(rows[missing[:100]]):
             why = "x is not finite there: remove these rows, or fill the values in"
         elif not all_finite(self.built.parameters):
             why = "the parameters are not finite, as after training that diverged: train again, with a smaller "
@@ -563,7 +570,8 @@ class Network:
         if chosen is None:
             self.built.predict(rows, outputs, *allowed_threads())
         else:
-            for first in range(0, n, BLOCK_ROWS):
-                block = slice(first, first + BLOCK_ROWS)
+            size = max(1, min(BLOCK_ROWS, BLOCK_NUMBERS // rows.shape[1]))
+            for first in range(0, n, size):
+                block = slice(first, first + size)
                 self.built.predict(rows[chosen[block]], outputs[block], *allowed_threads())
         return outputs.reshape(n, *self.output_shape)

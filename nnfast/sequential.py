@@ -612,7 +612,7 @@ class Sequential:
         rows, targets = network.batch(x, y)
         weights = as_weights(sample_weight, len(rows))
         vector = aligned_zeros(self.n_parameters, network.dtype)
-        gx = np.empty_like(rows) if INPUT in names else None
+        gx = np.empty(rows.shape, network.dtype) if INPUT in names else None
         training = network.in_training(training, len(rows))
         network.built.gradient(rows, targets, weights, vector, gx, *allowed_threads(), training)
         found = views(network.built.layout, vector)
@@ -730,7 +730,7 @@ class Sequential:
         verbose = check_verbose(verbose)
         double = network.in_double()
         names = chosen_names(double, wrt)
-        rows, targets = double.batch(x, y)
+        rows, targets = double.dense_batch(x, y)
         weights = as_weights(sample_weight, len(rows))
         training = network.in_training(training, len(rows))
         double.warn_of_float32(rows, targets, weights)
@@ -854,6 +854,13 @@ class Sequential:
             the bits of ``np.asarray(x, net.dtype)``. Columns of a data frame that are not one NumPy array in memory
             (nullable or categorical ones; in polars booleans and several chunks) are copied. Rows whose numbers are
             next to each other in memory are fastest.
+
+            Or a CSR matrix of SciPy, ``csr_array`` or ``csr_matrix``, with sorted indices and without duplicates, which
+            gives the bits of ``x.toarray()``. A first layer `Dense` computes with the stored elements alone, and so
+            does its gradient: with `SGD` without momentum and weight decay, a step changes only the weights of features
+            that occur in its mini-batch, while other optimizers change all weights. Other first layers get rows
+            with all their zeros when a mini-batch is gathered.
+
             Without `y`, an iterator or another iterable of mini-batches ``(x, y)`` or ``(x, y, sample_weight)`` of any
             sizes, such as a generator, in which your own code chooses what to train on.
         y : array_like

@@ -354,6 +354,34 @@ def batch_norm_backward_scale(gradient, x, mean, variance, gamma, sums, count, e
     return terms * (1 if gamma is None else np.abs(gamma)) / deviation(variance, epsilon)
 
 
+def sparse_rows(rng, dtype, m, k):
+    """Rows of which about a fifth is stored, as values, columns and starts; some rows are empty, some zeros stored."""
+    stored = (rng.uniform(0, 1, (m, k)) < 0.2) & (rng.uniform(0, 1, (m, 1)) < 0.9)
+    rows, columns = np.nonzero(stored)
+    starts = np.append(0, np.cumsum(stored.sum(axis=1)))
+    values = normal(rng, dtype, len(rows))
+    values[: len(values) // 9] = 0
+    return values, columns.astype(np.int32), starts.astype(np.int64)
+
+
+def as_matrix(values, columns, starts, k):
+    x = np.zeros((len(starts) - 1, k), values.dtype)
+    x[np.repeat(np.arange(len(x)), np.diff(starts)), columns] = values
+    return x
+
+
+def sparse_dense_arguments(rng, dtype, m, k, n):
+    return (*sparse_rows(rng, dtype, m, k), normal(rng, dtype, k, n), normal(rng, dtype, n), "tanh")
+
+
+def sparse_dense_scale(values, columns, starts, weights, bias, activation):
+    return dense_scale(as_matrix(values, columns, starts, len(weights)), weights, bias, activation)
+
+
+def sparse_backward_weights_scale(values, columns, starts, gradient, k):
+    return np.abs(as_matrix(values, columns, starts, k)).T @ np.abs(gradient)
+
+
 KEPT = sorted(kernels.FROM_INPUT)  # the derivative is computed from the input
 OTHERS = sorted(kernels.ACTIVATIONS.keys() - kernels.FROM_INPUT - kernels.MIXING - set(ACTIVATIONS))
 
@@ -433,6 +461,20 @@ CASES = {
             normal(rng, dtype, n),
         ),
         lambda z, rows, scale, direction: np.abs(z[rows]) + np.abs(np.outer(scale, direction)),
+    ),
+    "sparse_dense": Case(sparse_dense_arguments, sparse_dense_scale),
+    "sparse_backward_weights": Case(
+        lambda rng, dtype, m, k, n: (*sparse_rows(rng, dtype, m, k), normal(rng, dtype, m, n), k),
+        sparse_backward_weights_scale,
+    ),
+    "sparse_descend": Case(
+        lambda rng, dtype, m, k, n: (
+            *sparse_rows(rng, dtype, m, k),
+            normal(rng, dtype, m, n),
+            normal(rng, dtype, k, n),
+            0.1,
+        ),
+        has_out=False,
     ),
     "rescale": Case(
         lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n), 1.5, -0.3),
@@ -630,6 +672,59 @@ def check_dense(activation, m, k, n, dtype, biased, seed):
     out = np.full((m, n), np.nan, dtype)
     assert kernels.dense(x, w, b, activation, out=out) is out
     assert_close(out, expected, scale=scale)
+
+
+WIDTHS = [1, 2, 3, 5, 8, 10, 16, 23, 40, 64, 100, 133]  # around one vector, several, and more than fit in registers
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", WIDTHS)
+@pytest.mark.parametrize("k", [1, 4, 9, 70, 1100])
+@pytest.mark.parametrize("activation", ["identity", "relu", "softmax"])
+def test_sparse_rows_have_the_bits_of_a_matrix(activation, k, n, dtype):
+    rng = np.random.default_rng(k + n)
+    w, b = normal(rng, dtype, k, n), normal(rng, dtype, n)
+    for m in (1, 2, 45):
+        x = sparse_rows(rng, dtype, m, k)
+        dense = as_matrix(*x, k)
+        for bias in (None, b):
+            expected = kernels.dense(dense, w, bias, activation)
+            np.testing.assert_array_equal(kernels.sparse_dense(*x, w, bias, activation), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", WIDTHS)
+@pytest.mark.parametrize("chunks", [1, 2, 4, 8])
+def test_sparse_gradients_have_the_bits_of_a_matrix(chunks, n, dtype):
+    rng = np.random.default_rng(n)
+    for m, k in ((1, 7), (3, 1), (50, 37), (261, 20)):
+        x, gradient, w = sparse_rows(rng, dtype, m, k), normal(rng, dtype, m, n), normal(rng, dtype, k, n)
+        dense = as_matrix(*x, k)
+        ends = [m * i // chunks for i in range(chunks + 1)]
+        sums = [
+            kernels.dense_backward_weights(dense[i:j].copy(), gradient[i:j].copy()) for i, j in itertools.pairwise(ends)
+        ]
+        while len(sums) > 1:
+            sums = [a + b for a, b in zip(sums[::2], sums[1::2], strict=True)]
+        result = kernels.sparse_backward_weights(*x, gradient, k, chunks=chunks)
+        np.testing.assert_array_equal(result, sums[0])
+        absent = np.setdiff1d(np.arange(k), x[1])
+        expected = w.copy()
+        kernels.sgd(expected, result, 0.3)
+        before = w.copy()
+        kernels.sparse_descend(*x, gradient, w, 0.3, chunks=chunks)
+        np.testing.assert_array_equal(w, expected)
+        np.testing.assert_array_equal(w[absent], before[absent])
+
+
+@given(m=sizes_or_none, k=sizes_or_none, n=sizes_or_none, dtype=dtypes, seed=seeds)
+def test_sparse_descend(m, k, n, dtype, seed):
+    *x, gradient, w, rate = CASES["sparse_descend"].arguments(np.random.default_rng(seed), dtype, m, k, n)
+    wide = widened((*x, gradient, w))
+    scale = np.abs(wide[-1]) + rate * sparse_backward_weights_scale(*wide[:-1], k)
+    kernels.sparse_descend(*x, gradient, w, rate)
+    reference.sparse_descend(*wide, rate)
+    assert_close(w, wide[-1], scale=scale)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -1515,6 +1610,25 @@ NOT_MATRICES = [
     "k.rank_one(a, None, v, v)",
     "k.rank_one(a, np.arange(2), None, v)",
     "k.rank_one(a, np.arange(2), v, None)",
+    "k.sparse_dense(None, i, o, a, None)",
+    "k.sparse_dense(v, None, o, a, None)",
+    "k.sparse_dense(v, i, None, a, None)",
+    "k.sparse_dense(v, i, o[:0], a, None)",
+    "k.sparse_dense(v, i + 1, o, a, None)",
+    "k.sparse_dense(v, i - 1, o, a, None)",
+    "k.sparse_dense(v, i[::-1].copy(), o, a, None)",
+    "k.sparse_dense(v, i, o + 1, a, None)",
+    "k.sparse_dense(v, i, o[::-1].copy(), a, None)",
+    "k.sparse_dense(v, i, np.array([0, 4, 3]), a, None)",
+    "k.sparse_dense(v, i, o, None, None)",
+    "k.sparse_dense(v, i, o, s, None)",
+    "k.sparse_dense(v, i, o, a, v[:1])",
+    "k.sparse_backward_weights(v, i, o, None, 3)",
+    "k.sparse_backward_weights(v, i, o, a, 3)",
+    "k.sparse_backward_weights(v, i, o, a[:1], 2)",
+    "k.sparse_backward_weights(v, i, o, a[:1], 3, chunks=3)",
+    "k.sparse_descend(v, i, o, a[:1], None, 0.1)",
+    "k.sparse_descend(v, i, o, a[:1], a[:2], 0.1)",
     "k.sgd(None, v, 0.1)",
     "k.sgd(v, None, 0.1)",
     *(
@@ -1550,6 +1664,7 @@ sys.path.append(sys.argv.pop(1))
 import kernel_calls as k
 from nnfast.kernels import arrays as e
 a, v, s = np.ones((3, 3)), np.ones(3), np.array(1.0)
+i, o = np.arange(3, dtype=np.int32), np.array([0, 3])
 for call in sys.argv[1:]:
     print(call, flush=True)
     try:

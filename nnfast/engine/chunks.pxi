@@ -102,7 +102,7 @@ cdef void sum_own_chunks(Job* job, int id, int count, const char* x, Py_ssize_t 
     for s in range(job.plan.n_stages - 1, job.lowest - 1, -1):  # the latest gradients are still in the cache
         stage = &job.plan.stages[s]
         chunks = chunks_of(stage, m)
-        if learns(job, stage) and owns_chunks(chunks, count) and not job.interrupted:
+        if learns(job, stage) and owns_chunks(chunks, count) and not (is_sparse(job, stage) or job.interrupted):
             sum_chunks(
                 job, id, s, x, m, id*own, (id + 1)*own, 0, stage.parts, sums(job, id*own), sums(job, id*own + 1)
             )
@@ -150,12 +150,23 @@ cdef void learn_parts(
 ) noexcept nogil:
     """This thread's share of a stage's gradients, and of the update."""
     cdef const Stage* stage = &job.plan.stages[s]
-    cdef Py_ssize_t begin = share(stage.parts, id, count, stage.grain), first, n
-    cdef Py_ssize_t end = share(stage.parts, id + 1, count, stage.grain)
-    cdef int k, chunks = chunks_of(stage, m), taken = job.accumulate
-    if owns_chunks(chunks, count):
+    if owns_chunks(chunks_of(stage, m), count):
         learn_own(job, work, optimizer, stage, id, count, m)
         return
+    learn_range(
+        job, work, optimizer, s, id, x, m, share(stage.parts, id, count, stage.grain),
+        share(stage.parts, id + 1, count, stage.grain)
+    )
+
+
+cdef void learn_range(
+        Job* job, int work, const Optimizer* optimizer, int s, int id, const char* x, Py_ssize_t m, Py_ssize_t begin,
+        Py_ssize_t end
+) noexcept nogil:
+    """The gradients of parts `begin` to `end` of a stage's parameters, and their update."""
+    cdef const Stage* stage = &job.plan.stages[s]
+    cdef Py_ssize_t first, n
+    cdef int k, chunks = chunks_of(stage, m), taken = job.accumulate
     if work & WEIGHTS:
         sum_chunks(
             job, id, s, x, m, 0, chunks, begin, end, sums(job, 0) if taken else job.gradients, sums(job, taken)

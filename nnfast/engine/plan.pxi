@@ -81,6 +81,16 @@ cdef struct Plan:
     double flops_per_row
 
 
+cdef struct SparseBatch:
+    # The stored elements of a mini-batch or tile of sparse rows.
+    char* memory
+    Py_ssize_t rows, stored  # at most
+    char* values
+    int32_t* columns
+    int64_t* starts       # for each row: see SparseRows
+    int64_t* ends
+    SparseColumns by_column  # where their gradients are computed
+
 cdef struct Rows:
     # Rows on their way through one stage, outside of training.
     const Plan* plan
@@ -90,6 +100,7 @@ cdef struct Rows:
     Py_ssize_t m
     const char* x
     Py_ssize_t ldx
+    const SparseRows* sparse  # the input instead of x, or NULL
     const char* other     # what an ADD adds
     Py_ssize_t ldother
     char* out
@@ -113,6 +124,8 @@ cdef struct Workspace:
     char* scratch         # of all threads
     char* sums            # arenas for gradients over some rows
     int n_sums
+    bint inputs           # whether there is room for those of a mini-batch, in `x`
+    SparseBatch sparse    # or else in this
 
 
 cdef struct Scored:
@@ -159,6 +172,8 @@ cdef struct Job:
     # the data
     const char* x
     const SourceBlocks* source  # where the samples lie if they are not plain, else NULL
+    bint sparse               # the first stage computes with sparse rows
+    double flops_per_row
     const char* targets
     bint labels
     Py_ssize_t target_bytes  # of a row
@@ -277,6 +292,7 @@ cdef void free_workspace(Workspace* ws) noexcept nogil:
     free_memory(ws.memory)
     free_memory(ws.scratch)
     free_memory(ws.sums)
+    free_memory(ws.sparse.memory)
 
 
 # ---- where things are

@@ -17,15 +17,15 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.math cimport INFINITY, NAN, isfinite, sqrt
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from nnfast.kernels.arrays cimport draw_order, fill_hyperparameters, shuffle_order
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    ADD_SUM, CONTINUE, FLOAT32, FLOAT64, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, NARROW, OVERWRITE, SUM_BLOCK, Kernels,
-    LossSpec, MetricSpec, Optimizer, Targets, advance, from_logits, is_count, keeps, mixes, noise_key, number_size,
-    over_classes, over_elements,
+    ADD_SUM, CONTINUE, FLOAT32, FLOAT64, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, NARROW, OVERWRITE, SGD, SUM_BLOCK,
+    Kernels, LossSpec, MetricSpec, Optimizer, SparseColumns, SparseRows, Targets, advance, from_logits,
+    is_count, keeps, mixes, noise_key, number_size, over_classes, over_elements,
 )
 
 from math import prod
@@ -99,6 +99,7 @@ include "guard.pxi"
 include "place.pxi"
 include "source.pxi"
 include "plan.pxi"
+include "sparse.pxi"
 include "stages/common.pxi"
 include "chunks.pxi"
 include "stages/activation.pxi"
@@ -309,18 +310,19 @@ cdef class Program:
 
     # ---- memory
 
-    cdef int reserve(self, Workspace* ws, rows, int threads, Py_ssize_t target_bytes=0) except -1:
-        """Make the workspace large enough for `rows` rows and `threads` threads; on failure it is unchanged.
+    cdef int reserve(self, Workspace* ws, rows, int threads, bint inputs=True, Py_ssize_t target_bytes=0) except -1:
+        """Make the workspace large enough for `rows` rows, with or without their inputs, and `threads` threads; on
+        failure it is unchanged.
 
         `target_bytes`: of a row of targets, if they may be larger than the outputs."""
         cdef const Plan* plan = &self.plan
         self.reserve_scratch(ws, threads)
         target_bytes = max(target_bytes, plan.n_out*plan.z, <Py_ssize_t>sizeof(int64_t))
-        if rows <= ws.rows and target_bytes <= ws.target_bytes:
+        if rows <= ws.rows and target_bytes <= ws.target_bytes and (ws.inputs or not inputs):
             return 0
         rows = max(rows, ws.rows)
         sizes = [
-            rows*plan.n_in*plan.z,
+            rows*plan.n_in*plan.z if inputs else 0,
             rows*plan.width*plan.z,
             rows*plan.width*plan.z,
             rows*plan.keep_width*plan.z,
@@ -339,8 +341,7 @@ cdef class Program:
         if ws == &self.ws:  # the saved forward pass is lost
             self.saved = -1
         ws.memory = memory
-        ws.rows = rows
-        ws.target_bytes = target_bytes
+        ws.rows, ws.inputs, ws.target_bytes = rows, inputs, target_bytes
         ws.x = memory
         ws.a = ws.x + <size_t>sizes[0]
         ws.g = ws.a + <size_t>sizes[1]
@@ -350,6 +351,32 @@ cdef class Program:
         ws.weights = <double*>(ws.targets + <size_t>sizes[5])
         ws.row_loss = <double*>(<char*>ws.weights + <size_t>sizes[6])
         return 0
+
+    cdef int reserve_sparse(self, Job* job, x, order, bint repeated=False) except -1:
+        """Make room for the mini-batches of a job whose first stage takes sparse rows: those with the numbers in
+        `order`, or all. `repeated`: a mini-batch may have a row several times."""
+        if not job.sparse:
+            return 0
+        cdef Py_ssize_t rows = job.batch
+        cdef Py_ssize_t stored = rows*x.most_stored(1, order) if repeated else x.most_stored(rows, order)
+        cdef SparseBatch* batch = &job.ws.sparse
+        cdef char* memory
+        if batch.memory != NULL and rows <= batch.rows and stored <= batch.stored:
+            return 0
+        rows, stored = max(rows, batch.rows), max(stored, batch.stored)
+        if stored > MAX_SIZE:
+            raise MemoryError(f"no memory for {stored} stored elements of {rows} rows: at most {MAX_SIZE}")
+        memory = <char*>aligned_memory(sparse_bytes(&self.plan, rows, stored, True))
+        if memory == NULL:
+            raise MemoryError(f"no memory for {stored} stored elements of {rows} rows")
+        free_memory(batch.memory)
+        batch.memory, batch.rows, batch.stored = memory, rows, stored
+        lay_out_sparse(&self.plan, memory, rows, stored, True, batch)
+        return 0
+
+    cdef bint takes_as_sparse(self, x):
+        """Whether the first stage computes with the rows of `x` as sparse ones."""
+        return type(x) is Source and (<Source>x).source.is_sparse and takes_sparse(&self.plan)
 
     cdef int reserve_scratch(self, Workspace* ws, int threads) except -1:
         """Make the scratch memory of the workspace large enough for `threads` threads."""
@@ -425,20 +452,22 @@ cdef class Program:
 
     cdef Py_ssize_t expect_rows(self, x) except -1:
         """Check the rows of `x`; return their number."""
+        if type(x) is Source:
+            if x.dtype != self.dtype or x.shape[1] != self.plan.n_in:
+                raise TypeError(f"expected rows of {self.plan.n_in} numbers for {self.dtype}")
+            return (<Source>x).source.n
         if not (self.is_plain(x, 2) and cnp.PyArray_DIM(x, 1) == self.plan.n_in):
             expect(x, self.dtype, (x.shape[0], self.plan.n_in), False)
         return cnp.PyArray_DIM(x, 0)
 
     cdef Py_ssize_t take_rows(self, x, const char** at, const SourceBlocks** source) except -1:
         """Set where the rows of `x` lie: plain ones, or a source; return their number."""
+        cdef Py_ssize_t n = self.expect_rows(x)
         at[0], source[0] = NULL, NULL
         if type(x) is Source:
-            if x.dtype != self.dtype or x.shape[1] != self.plan.n_in:
-                raise TypeError(f"expected rows of {self.plan.n_in} numbers for {self.dtype}")
             source[0] = &(<Source>x).source
-            return source[0].n
-        cdef Py_ssize_t n = self.expect_rows(x)
-        at[0] = data(x)
+        else:
+            at[0] = data(x)
         return n
 
     cdef int expect_matrix(self, array, Py_ssize_t n, Py_ssize_t columns, bint writes) except -1:
@@ -505,6 +534,8 @@ cdef class Program:
         job.next_look = seconds_now() + SLICE
         if x is not None:
             job.n = job.batch = self.take_rows(x, &job.x, &job.source)
+            job.sparse = self.takes_as_sparse(x)
+        job.flops_per_row = flops_of(job)
         if targets is not None:
             self.set_targets(job, targets)
         job.weights = self.expect_weights(weights, job.n)
@@ -535,12 +566,13 @@ cdef class Program:
         cdef TileJob job
         memset(&job, 0, sizeof(TileJob))
         job.n = self.take_rows(x, &job.x, &job.source)
+        job.sparse = self.takes_as_sparse(x)
         expect(out, self.dtype, (job.n, self.plan.n_out), True)
         job.work = predict_tile
         job.last = self.plan.n_stages - 1
         job.out = data(out)
         job.linear = fused and self.plan.from_logits
-        self.walk(&job, PREDICT, self.threads_to_call(PREDICT, job.n, threads, fixed))
+        self.walk(&job, x, PREDICT, self.threads_to_call(PREDICT, job.n, threads, fixed))
 
     def predict_stage(self, x, out, int stage, int threads, bint fixed):
         """Write the outputs of one stage for the rows of `x` to `out`, with the bits that `predict` computes."""
@@ -549,6 +581,7 @@ cdef class Program:
             raise ValueError(f"there is no stage {stage} of {self.plan.n_stages}")
         memset(&job, 0, sizeof(TileJob))
         job.n = self.take_rows(x, &job.x, &job.source)
+        job.sparse = self.takes_as_sparse(x)
         expect(out, self.dtype, (job.n, self.plan.stages[stage].n_out), True)
         job.work = predict_tile
         job.last = stage
@@ -556,7 +589,7 @@ cdef class Program:
         if not fixed:
             threads = self.threads_for(job.n/3.0, threads)
         self.timed = False  # `predict` alone measures how many are faster
-        self.walk(&job, PREDICT, threads)
+        self.walk(&job, x, PREDICT, threads)
 
     def evaluate(self, x, targets, weights, metrics, int threads, bint fixed, order=None):
         """Return the loss, and the total of each metric over rows, whose scores are multiplied by their weights.
@@ -569,6 +602,7 @@ cdef class Program:
         job.work = evaluate_tile
         job.last = self.plan.n_stages - 1
         job.n = self.take_rows(x, &job.x, &job.source)
+        job.sparse = self.takes_as_sparse(x)
         job.labels = self.expect_targets(targets, job.n)
         job.targets = data(targets)
         job.target_bytes = self.bytes_of_target(targets)
@@ -587,7 +621,7 @@ cdef class Program:
         if metrics:
             memory = ScoreMemory(metrics, job.n, weights is not None, threads)
             job.scores = memory.scores
-        self.walk(&job, EVALUATE, threads)
+        self.walk(&job, x, EVALUATE, threads, order)
         add_scores(&job.scores, job.n, threads, <double*>data(totals))
         cdef double total, weight = sum_of_weights(job.weights, job.n)
         if not self.plan.own.in_python:
@@ -596,14 +630,16 @@ cdef class Program:
             total = self.own(outputs, targets if order is None else targets[order], weights)[0] if weight != 0 else 0
         return total + penalties(&self.plan, job.parameters), totals
 
-    cdef int walk(self, TileJob* job, int which, int threads) except -1:
+    cdef int walk(self, TileJob* job, x, int which, int threads, order=None) except -1:
         cdef double start = self.time_of_call()
         job.plan = &self.plan
         job.pool = self.pool
         job.parameters = data(self.parameters)
         job.statistics = data(self.statistics)
         if job.order != NULL or job.source != NULL:
-            gathered = aligned_zeros(min(threads, MAX_THREADS)*gathered_bytes(&self.plan, job.target_bytes), np.uint8)
+            if job.sparse:
+                job.stored = x.most_stored(self.plan.tile_rows, order)
+            gathered = aligned_zeros(min(threads, MAX_THREADS)*gathered_bytes(job), np.uint8)
             job.gathered = data(gathered)
         while job.next*self.plan.tile_rows < job.n:
             job.deadline = seconds_now() + SLICE
@@ -661,7 +697,7 @@ cdef class Program:
         job.statistics = data(self.statistics)
         job.last = self.plan.n_stages - 1
         job.linear = False
-        job.source = NULL
+        job.source, job.sparse = NULL, False
         job.x = row
         job.out = out
         job.n = 1
@@ -707,9 +743,10 @@ cdef class Program:
         memset(&ws, 0, sizeof(Workspace))
         threads = self.threads_to_call(GRADIENT, x.shape[0], threads, fixed)
         try:
-            self.reserve(&ws, x.shape[0], threads)
+            self.reserve(&ws, x.shape[0], threads, not self.takes_as_sparse(x))
             self.reserve_to_learn(&ws, x.shape[0], threads, 0)
             self.fill(&job, &ws, FORWARD | LOSS | BACKWARD | WEIGHTS, x, targets, weights)
+            self.reserve_sparse(&job, x, None)
             job.training = training
             job.gradients = data(out)
             if gx is not None:
@@ -760,8 +797,9 @@ cdef class Program:
         memset(&ws, 0, sizeof(Workspace))
         threads = self.threads_for(x.shape[0]/3.0, threads)
         try:
-            self.reserve(&ws, x.shape[0], threads)
+            self.reserve(&ws, x.shape[0], threads, not self.takes_as_sparse(x))
             self.fill(&job, &ws, FORWARD | LOSS, x, targets, weights)
+            self.reserve_sparse(&job, x, None)
             job.training, job.lasting = True, lasting
             job.step_loss, job.step_scores = &loss, <double*>data(totals)
             if outputs is not None:
@@ -884,9 +922,10 @@ cdef class Program:
         cdef Py_ssize_t n = self.expect_rows(x)
         moments = self.slot.moments_for(optimizer)
         threads = self.threads_to_call(STEP, n, threads, fixed)
-        self.reserve(&self.ws, n, threads)
+        self.reserve(&self.ws, n, threads, not self.takes_as_sparse(x))
         self.reserve_to_learn(&self.ws, n, threads, 0)
         self.fill(&job, &self.ws, FORWARD | LOSS | BACKWARD | WEIGHTS | UPDATE, x, targets, weights)
+        self.reserve_sparse(&job, x, None)
         self.guard.hold()
         try:
             self.slot.fill(&job, optimizer, moments)
@@ -1007,9 +1046,13 @@ cdef class Training:
         if keep_outputs:
             self.outputs = np.empty((plan.n, program.plan.n_out), program.dtype)
             self.job.outputs = data(self.outputs)
-        program.reserve(&program.ws, plan.batch, threads, 0 if fed else program.bytes_of_target(targets))
+        program.reserve(
+            &program.ws, plan.batch, threads, not (fed or program.takes_as_sparse(x)),
+            0 if fed else program.bytes_of_target(targets)
+        )
         program.reserve_to_learn(&program.ws, plan.batch, threads, 0)
         self.job.n, self.job.batch, self.job.order = plan.n, plan.batch, epoch.order
+        program.reserve_sparse(&self.job, x, self.subset, plan.drawing == REPLACED)
         self.job.asked = &program.guard.turn
         self.job.training = self.job.lasting = True
 
@@ -1079,10 +1122,13 @@ cdef class Training:
         if n > self.fed_rows:
             self.memory = ScoreMemory(self.metrics, n, True, threads)
             job.scores = self.memory.scores
-            program.reserve(&program.ws, n, threads)
             program.reserve_to_learn(&program.ws, n, threads, 0)
             self.fed_rows = n
         job.n = job.batch = n
+        job.sparse = program.takes_as_sparse(x)
+        job.flops_per_row = flops_of(job)
+        program.reserve(&program.ws, n, threads, not job.sparse)
+        program.reserve_sparse(job, x, None)
         program.set_targets(job, targets)
         job.weights = program.expect_weights(weights, n)
         self.x, self.targets, self.weights = x, targets, weights

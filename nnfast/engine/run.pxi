@@ -83,7 +83,7 @@ cdef inline double sum_of_weights(const double* weights, Py_ssize_t n) noexcept 
 
 cdef inline bint given_up(Job* job, int id, Py_ssize_t m) noexcept nogil:
     """Whether Ctrl-C was pressed. Where even one block takes long, as in wide layers, check at each layer."""
-    if m*job.plan.flops_per_row > BLOCK_FLOPS:
+    if m*job.flops_per_row > BLOCK_FLOPS:
         look_for_signals(id, &job.next_look, &job.interrupted)
     return job.interrupted
 
@@ -193,7 +193,7 @@ cdef void walk_rows(
     """Run this thread's rows forward through stages begin..end, through the loss, and backward from `end` to `stop`, as
     selected by `work`; in blocks, checking the clock after each."""
     cdef const Plan* plan = job.plan
-    cdef Py_ssize_t block = max(<Py_ssize_t>(BLOCK_FLOPS/plan.flops_per_row), 48), rows
+    cdef Py_ssize_t block = max(<Py_ssize_t>(BLOCK_FLOPS/job.flops_per_row), 48), rows
     cdef double weight = batch_weight(job, m)
     while first < last and not job.interrupted:
         rows = min(block, last - first)
@@ -333,7 +333,9 @@ cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nog
     cdef Py_ssize_t target_bytes = job.target_bytes
     cdef const int64_t* rows = NULL if job.order == NULL else job.order + job.position
     cdef Py_ssize_t r, q, ahead = 1 + AHEAD_BYTES//row_bytes
-    if job.source != NULL:
+    if job.sparse:
+        gather_sparse(job.source, rows, job.position, first, last, &job.ws.sparse)
+    elif job.source != NULL:
         convert_source(
             job.source, NULL if rows == NULL else rows + first, job.position + first, last - first,
             job.ws.x + first*row_bytes

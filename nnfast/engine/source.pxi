@@ -11,12 +11,21 @@ cdef struct SourceBlock:  # neighbouring columns, evenly spaced
     Py_ssize_t row_stride, column_stride  # in bytes
     Py_ssize_t first, n   # columns
 
+cdef struct SparseData:  # rows of which only some elements are stored (CSR)
+    const char* values
+    int number            # their dtype
+    const char* columns
+    bint wide_columns     # 64-bit integers, else 32-bit ones
+    const int64_t* starts
+
 cdef struct SourceBlocks:
     const Kernels* K      # of the dtype that the rows are converted to
     SourceBlock* blocks
     Py_ssize_t n_blocks
     Py_ssize_t n, n_in    # rows and columns
     Py_ssize_t piece      # bytes of a row, if it is one piece of memory, else 0
+    bint is_sparse        # rows are in `sparse`, and there are no blocks
+    SparseData sparse
     bint subnormal        # whether subnormal numbers appear or disappear on the way between float32 and float64
 
 
@@ -37,7 +46,10 @@ cdef void convert_source(
     cdef const SourceBlock* block
     cdef Py_ssize_t some = m, r = 0, b, row_bytes = source.n_in*source.K.itemsize
     cdef uint64_t mode = subnormals_kept() if source.subnormal else 0
-    if rows != NULL:
+    if source.is_sparse:
+        write_sparse(source, rows, first, m, to)
+        r = m
+    elif rows != NULL:
         some = 1 + AHEAD_BYTES//source.piece if source.piece else COLUMN_ROWS
     while r < m:
         some = min(some, m - r)
@@ -57,6 +69,10 @@ cdef void convert_source(
         restore_subnormals(mode)
 
 
+cdef inline bint changes_subnormals(int number, Py_ssize_t itemsize) noexcept:
+    return (number == FLOAT64 or number == FLOAT32) and number_size(number) != itemsize
+
+
 cdef inline bint continues(const SourceBlock* block, const SourceBlock* next) noexcept:
     """Whether the columns of the next block lie as those of a block do; one column lies like any other."""
     cdef Py_ssize_t stride = next.at - block.at
@@ -66,6 +82,13 @@ cdef inline bint continues(const SourceBlock* block, const SourceBlock* next) no
         next.number == block.number and next.row_stride == block.row_stride
         and next.at == block.at + block.n*stride and (next.n == 1 or next.column_stride == stride)
     )
+
+
+cdef inline int64_t given_column(const SparseData* sparse, int64_t e) noexcept nogil:
+    """Return the column of a stored element, as it is given."""
+    if sparse.wide_columns:
+        return (<const int64_t*>sparse.columns)[e]
+    return (<const int32_t*>sparse.columns)[e]
 
 
 cdef class Source:
@@ -78,6 +101,10 @@ cdef class Source:
     arrays : sequence of ndarray
         Matrices with the same number of rows, whose columns follow each other; of the dtypes in
         `nnfast.kernels.arrays.NUMBERS` in native byte order, with any strides. Their memory is used as it is.
+        If `columns` is given, the three vectors of a CSR matrix: stored values; their columns, int32 or int64 and
+        ascending in each row; and where each row starts, with the end of the last one, int64.
+    columns : int, optional
+        The number of columns of a CSR matrix.
 
     Attributes
     ----------
@@ -93,11 +120,14 @@ cdef class Source:
     cdef readonly object dtype
     cdef readonly tuple arrays
 
-    def __cinit__(self, dtype, arrays):
+    def __cinit__(self, dtype, arrays, columns=None):
         cdef SourceBlocks* source = &self.source
         cdef SourceBlock block
         self.dtype, self.arrays = np.dtype(dtype), tuple(arrays)
         source.K = table(self.dtype == np.float64)
+        if columns is not None:
+            self.fill_sparse(columns)
+            return
         source.blocks = <SourceBlock*>calloc(len(self.arrays), sizeof(SourceBlock))
         if source.blocks == NULL:
             raise MemoryError(f"no memory for the places of {len(self.arrays)} arrays")
@@ -110,13 +140,33 @@ cdef class Source:
             block.first, block.n = source.n_in, array.shape[1]
             self.add(&block)
 
+    cdef int fill_sparse(self, Py_ssize_t n_in) except -1:
+        cdef SourceBlocks* source = &self.source
+        cdef SparseData* sparse = &source.sparse
+        values, columns, starts = self.arrays
+        for array in (values, columns, starts):
+            if type(array) is not np.ndarray or array.ndim != 1 or not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>array):
+                raise TypeError("expected vectors of a CSR matrix")
+        if columns.dtype not in (np.int32, np.int64) or starts.dtype != np.int64:
+            raise TypeError(f"expected columns and starts of int64, got {columns.dtype} and {starts.dtype}")
+        if not len(starts) or starts[0] != 0 or starts[len(starts) - 1] > min(len(values), len(columns)):
+            raise ValueError("expected starts that fit the number of values")
+        if (starts[1:] < starts[:-1]).any():
+            raise ValueError("expected starts that do not descend")
+        source.is_sparse, source.n, source.n_in = True, len(starts) - 1, n_in
+        sparse.values, sparse.number = data(values), NUMBERS[values.dtype.name]
+        sparse.columns, sparse.wide_columns = data(columns), columns.dtype == np.int64
+        sparse.starts = <const int64_t*>data(starts)
+        source.subnormal = changes_subnormals(sparse.number, source.K.itemsize)
+        return 0
+
     cdef int add(self, const SourceBlock* block) except -1:
         """Add columns: to the last block if they continue it."""
         cdef SourceBlocks* source = &self.source
         cdef SourceBlock* last = &source.blocks[source.n_blocks - 1] if source.n_blocks else NULL
         cdef Py_ssize_t size = number_size(block.number)
         source.n_in += block.n
-        source.subnormal |= (block.number == FLOAT64 or block.number == FLOAT32) and size != source.K.itemsize
+        source.subnormal |= changes_subnormals(block.number, source.K.itemsize)
         if last != NULL and continues(last, block):
             if last.n == 1:
                 last.column_stride = block.at - last.at
@@ -164,6 +214,38 @@ cdef class Source:
         with nogil:
             convert_source(&self.source, order, first, m, to)
         return out
+
+    @property
+    def is_sparse(self):
+        """Whether these are the rows of a CSR matrix."""
+        return self.source.is_sparse
+
+    def first_disorder(self):
+        """Return the first row whose columns are not ascending or out of range; -1 if there is none."""
+        cdef const SparseData* sparse = &self.source.sparse
+        cdef Py_ssize_t i, n_in = self.source.n_in
+        cdef int64_t e, j, before
+        with nogil:
+            for i in range(self.source.n):
+                before = -1
+                for e in range(sparse.starts[i], sparse.starts[i + 1]):
+                    j = given_column(sparse, e)
+                    if not before < j < n_in:
+                        with gil:
+                            return i
+                    before = j
+        return -1
+
+    def most_stored(self, Py_ssize_t rows, order=None):
+        """Return the maximum number of stored elements of so many rows: of those with the numbers in `order`, each as
+        often as it occurs, or of all."""
+        starts = self.arrays[2]
+        if order is None and rows >= self.source.n:
+            return int(starts[len(starts) - 1])
+        counts = np.diff(starts) if order is None else starts[order + 1] - starts[order]
+        if rows < len(counts):
+            counts.partition(len(counts) - rows)
+        return int(counts[max(0, len(counts) - rows) :].sum())
 
     @property
     def looked_at(self):

@@ -13,6 +13,8 @@ cdef struct TileJob:
     const char* statistics
     const char* x
     const SourceBlocks* source  # where the samples lie if they are not plain, else NULL
+    bint sparse           # the first stage computes with sparse rows
+    Py_ssize_t stored     # elements of them in a tile, at most
     char* out             # the outputs of a prediction, or those that a loss in Python is computed from
     const char* targets
     int last              # the stage whose outputs a prediction returns
@@ -145,13 +147,14 @@ cdef void forward_block(
 
 cdef void forward_tile(
         const Plan* plan, const char* parameters, const char* statistics, int last, bint linear, Py_ssize_t m,
-        const char* x, char* tile, char* out, Py_ssize_t ldo
+        const char* x, const SparseRows* sparse, char* tile, char* out, Py_ssize_t ldo
 ) noexcept nogil:
-    """Run the stages up to `last` for `m` rows: that one writes to `out`, the others to slots of the tile."""
+    """Run the stages up to `last` for `m` rows, `x` or `sparse`: that one writes to `out`, the others to slots of the
+    tile."""
     cdef Rows rows
     cdef const Stage* stage
     cdef int s
-    if plan.turned_rows > 0 and m >= TURNED_LEAST:
+    if plan.turned_rows > 0 and m >= TURNED_LEAST and sparse == NULL:
         forward_turned(plan, parameters, last, linear, m, x, tile, out, ldo)
         return
     rows.plan = plan
@@ -159,7 +162,7 @@ cdef void forward_tile(
     rows.statistics = statistics
     rows.linear = False
     rows.m = m
-    rows.x, rows.ldx = x, plan.n_in
+    rows.x, rows.ldx, rows.sparse = x, plan.n_in, sparse
     rows.scratch = tile + scratch_in_tile(plan)
     for s in range(last + 1):
         stage = &plan.stages[s]
@@ -174,51 +177,68 @@ cdef void forward_tile(
         else:
             rows.out, rows.ldo = slot_of(plan, tile, stage), stage.ld
         stage.kind.infer(stage, &rows)
-        rows.x, rows.ldx = rows.out, rows.ldo
+        rows.x, rows.ldx, rows.sparse = rows.out, rows.ldo, NULL
 
 
-cdef Py_ssize_t gathered_bytes(const Plan* plan, Py_ssize_t target_bytes) noexcept nogil:
-    return plan.tile_rows*(plan.n_in*plan.z + target_bytes) + 2*ALIGNMENT
+cdef Py_ssize_t sample_bytes(const TileJob* job) noexcept nogil:
+    """Return the size of the memory for the samples of a tile."""
+    cdef Py_ssize_t size = job.plan.tile_rows*job.plan.n_in*job.plan.z
+    if job.sparse:
+        size = sparse_bytes(job.plan, job.plan.tile_rows, job.stored, False)
+    return (size + ALIGNMENT - 1)//ALIGNMENT*ALIGNMENT
 
 
-cdef inline const char* samples_at(const TileJob* job, int id, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
-    """Return the samples of a tile whose rows keep their order, converted if they are not plain."""
+cdef Py_ssize_t gathered_bytes(const TileJob* job) noexcept nogil:
+    return sample_bytes(job) + job.plan.tile_rows*job.target_bytes + 2*ALIGNMENT
+
+
+cdef inline const char* samples_at(
+        const TileJob* job, int id, const int64_t* rows, Py_ssize_t first, Py_ssize_t m, SparseRows* sparse
+) noexcept nogil:
+    """Return the samples of a tile: those with the numbers in `rows`, or if it is NULL those from `first` on. Where the
+    network takes sparse rows, `sparse` describes them."""
+    cdef const Plan* plan = job.plan
+    cdef Py_ssize_t row_bytes = plan.n_in*plan.z, r
     cdef char* x
-    if job.source == NULL:
-        return job.x + first*job.plan.n_in*job.plan.z
-    x = job.gathered + id*gathered_bytes(job.plan, job.target_bytes)
-    convert_source(job.source, NULL, first, m, x)
+    cdef SparseBatch batch
+    if job.source == NULL and rows == NULL:
+        return job.x + first*row_bytes
+    x = job.gathered + id*gathered_bytes(job)
+    if job.sparse:
+        lay_out_sparse(plan, x, plan.tile_rows, job.stored, False, &batch)
+        gather_sparse(job.source, rows, first, 0, m, &batch)
+        sparse_rows(&batch, 0, sparse)
+    elif job.source != NULL:
+        convert_source(job.source, rows, first, m, x)
+    else:
+        for r in range(m):
+            memcpy(x + r*row_bytes, job.x + rows[r]*row_bytes, row_bytes)
     return x
 
 
 cdef void predict_tile(TileJob* job, int id, char* tile, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
     cdef const Plan* plan = job.plan
     cdef Py_ssize_t n_out = plan.stages[job.last].n_out
+    cdef SparseRows sparse
+    cdef const char* x = samples_at(job, id, NULL, first, m, &sparse)
     forward_tile(
-        plan, job.parameters, job.statistics, job.last, job.linear, m, samples_at(job, id, first, m), tile,
+        plan, job.parameters, job.statistics, job.last, job.linear, m, x, &sparse if job.sparse else NULL, tile,
         job.out + first*n_out*plan.z, n_out
     )
 
 
-cdef const char* gather_tile(
+cdef void gather_targets(
         const TileJob* job, int id, Py_ssize_t first, Py_ssize_t m, Targets* targets
 ) noexcept nogil:
-    """Copy the samples and targets of a tile next to each other; return the samples."""
+    """Copy the targets of a tile next to each other."""
     cdef const Plan* plan = job.plan
-    cdef Py_ssize_t row_bytes = plan.n_in*plan.z
     cdef Py_ssize_t target_bytes = job.target_bytes
-    cdef char* x = job.gathered + id*gathered_bytes(plan, target_bytes)
-    cdef char* t = x + (plan.tile_rows*row_bytes + ALIGNMENT - 1)//ALIGNMENT*ALIGNMENT
+    cdef char* t = job.gathered + id*gathered_bytes(job) + sample_bytes(job)
     cdef Py_ssize_t r
-    if job.source != NULL:
-        convert_source(job.source, job.order + first, 0, m, x)
     for r in range(m):
-        if job.source == NULL:
-            memcpy(x + r*row_bytes, job.x + job.order[first + r]*row_bytes, row_bytes)
         memcpy(t + r*target_bytes, job.targets + job.order[first + r]*target_bytes, target_bytes)
     targets[0] = targets_at(plan, job.labels, t, NULL, 0)
     targets.weights = NULL if job.weights == NULL else job.weights + first
-    return x
 
 
 cdef void evaluate_tile(TileJob* job, int id, char* tile, Py_ssize_t first, Py_ssize_t m) noexcept nogil:
@@ -226,14 +246,18 @@ cdef void evaluate_tile(TileJob* job, int id, char* tile, Py_ssize_t first, Py_s
     cdef const Stage* last = &plan.stages[job.last]
     cdef Py_ssize_t ld = last.ld
     cdef char* out = slot_of(plan, tile, last)
-    cdef const char* x
+    cdef SparseRows sparse
+    cdef const int64_t* rows = NULL if job.order == NULL else job.order + first
+    cdef const char* x = samples_at(job, id, rows, first, m, &sparse)
     cdef Targets t
-    if job.order == NULL:
-        x = samples_at(job, id, first, m)
+    if rows == NULL:
         t = targets_at(plan, job.labels, job.targets, job.weights, first)
     else:
-        x = gather_tile(job, id, first, m, &t)
-    forward_tile(plan, job.parameters, job.statistics, job.last, plan.from_logits, m, x, tile, out, ld)
+        gather_targets(job, id, first, m, &t)
+    forward_tile(
+        plan, job.parameters, job.statistics, job.last, plan.from_logits, m, x, &sparse if job.sparse else NULL, tile,
+        out, ld
+    )
     if plan.own.in_python:
         copy_rows(plan, m, plan.n_out, out, ld, job.out + first*plan.n_out*plan.z, plan.n_out)
     else:

@@ -471,7 +471,7 @@ class _NetworkProbe:
         verbose: int,
     ) -> None:
         self.double, self.model, self.y, self.training, self.verbose = double, model, y, training, verbose
-        self.rows, self.targets = double.batch(x, y)
+        self.rows, self.targets = double.dense_batch(x, y)
         self.weights = as_weights(sample_weight, len(self.rows))
         self.options: dict[str, Any] = {} if self.weights is None else {"sample_weight": self.weights}
         if training:

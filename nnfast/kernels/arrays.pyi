@@ -75,6 +75,37 @@ def dense(
 def dense_backward_input(gradient: np.ndarray, weights: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
 def dense_backward_weights(x: np.ndarray, gradient: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
 def dense_backward_bias(gradient: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
+def sparse_dense(
+    values: np.ndarray,
+    columns: np.ndarray,
+    starts: np.ndarray,
+    weights: np.ndarray,
+    bias: np.ndarray | None,
+    activation: str = "identity",
+    out: np.ndarray | None = None,
+    *,
+    alpha: float = 0.0,
+) -> np.ndarray: ...
+def sparse_backward_weights(
+    values: np.ndarray,
+    columns: np.ndarray,
+    starts: np.ndarray,
+    gradient: np.ndarray,
+    n_in: int,
+    out: np.ndarray | None = None,
+    *,
+    chunks: int = 1,
+) -> np.ndarray: ...
+def sparse_descend(
+    values: np.ndarray,
+    columns: np.ndarray,
+    starts: np.ndarray,
+    gradient: np.ndarray,
+    weights: np.ndarray,
+    learning_rate: float,
+    *,
+    chunks: int = 1,
+) -> None: ...
 def convert(x: np.ndarray, dtype: Any, rows: np.ndarray | None = None, out: np.ndarray | None = None) -> np.ndarray: ...
 def rescale(x: np.ndarray, scale: float, offset: float, out: np.ndarray | None = None) -> np.ndarray: ...
 def add(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...

@@ -9,12 +9,13 @@ raises an error. `nnfast.functions` accepts any array. `out` may be an input of 
 
 cimport numpy as cnp
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    EXP, MAX_MOMENTS, Kernels, LossSpec, MetricSpec, Optimizer, Targets, advance, by_output, from_logits, is_count,
-    keeps, mix64, mixes, moments_needed, noise_key as key_of_noise, over_classes, over_elements, takes_labels,
+    EXP, MAX_MOMENTS, Kernels, LossSpec, MetricSpec, Optimizer, SparseColumns, SparseRows, Targets, advance, by_output,
+    from_logits, is_count, keeps, mix64, mixes, moments_needed, noise_key as key_of_noise, over_classes, over_elements,
+    takes_labels,
 )
 
 import numpy as np
@@ -395,6 +396,105 @@ def rank_one(z, rows, scale, direction, out=None):
         m, n, cnp.PyArray_DATA(Z), n, index, cnp.PyArray_DATA(s), cnp.PyArray_DATA(d), cnp.PyArray_DATA(result), n
     )
     return result
+
+
+# ---- sparse rows
+
+cdef int fill_sparse(SparseRows* x, cnp.ndarray values, object columns, object starts, Py_ssize_t n_in) except -1:
+    """Let `x` describe the rows; ValueError unless the columns of each row are in range and ascending."""
+    cdef Py_ssize_t count, i, e, m
+    kernels_for(values)
+    count, m = cnp.PyArray_SIZE(values), len(starts) - 1
+    check(values, values.dtype, (count,), False)
+    check(columns, np.int32, (count,), False)
+    check(starts, np.int64, (m + 1,), False)
+    x.values = cnp.PyArray_DATA(values)
+    x.columns = <const int32_t*>cnp.PyArray_DATA(<cnp.ndarray>columns)
+    x.starts = <const int64_t*>cnp.PyArray_DATA(<cnp.ndarray>starts)
+    x.ends = x.starts + 1
+    if m < 0 or x.starts[0] != 0 or x.starts[m] != count:
+        raise ValueError(f"starts must begin with 0 and end with {count}")
+    for i in range(m):
+        if not x.starts[i] <= x.starts[i + 1] <= count:
+            raise ValueError("starts must not descend")
+        for e in range(x.starts[i], x.starts[i + 1]):
+            if not 0 <= x.columns[e] < n_in or (e > x.starts[i] and x.columns[e] <= x.columns[e - 1]):
+                raise ValueError(f"columns must be in 0..{n_in - 1} and ascend in each row")
+    return 0
+
+
+def sparse_dense(values, columns, starts, weights, bias, activation="identity", out=None, *, alpha=0.0):
+    cdef SparseRows x
+    cdef cnp.ndarray W = matrix(weights), b
+    cdef const Kernels* K = kernels_for(W)
+    cdef Py_ssize_t n_in = W.shape[0], n_out = W.shape[1], m
+    cdef const void* pb = NULL
+    cdef int function = ACTIVATIONS[activation]
+    fill_sparse(&x, values, columns, starts, n_in)
+    m = len(starts) - 1
+    check(W, values.dtype, None, False)
+    if bias is not None:
+        check(bias, W.dtype, (n_out,), False)
+        b = with_slack(bias)
+        pb = cnp.PyArray_DATA(b)
+    cdef cnp.ndarray result = output(out, (m, n_out), W.dtype)
+    W = with_slack(W)
+    K.sparse_dense(m, n_in, n_out, &x, cnp.PyArray_DATA(W), pb, function, alpha, cnp.PyArray_DATA(result), n_out)
+    return result
+
+
+cdef int turn_sparse(SparseColumns* x, list arrays, values, columns, starts, Py_ssize_t n_in) except -1:
+    """Let `x` describe the same elements by column, in memory that `arrays` keeps."""
+    cdef SparseRows rows
+    fill_sparse(&rows, values, columns, starts, n_in)
+    arrays += [np.empty((len(values), 2), values.dtype), np.empty((2, len(values)), np.int32), np.zeros(n_in, np.int32)]
+    x.elements = cnp.PyArray_DATA(<cnp.ndarray>arrays[0])
+    x.columns = <int32_t*>cnp.PyArray_DATA(<cnp.ndarray>arrays[1])
+    x.ends = x.columns + len(values)
+    x.places = <int32_t*>cnp.PyArray_DATA(<cnp.ndarray>arrays[2])
+    kernels_for(values).sparse_turn(len(starts) - 1, &rows, 0, n_in, x)
+    return 0
+
+
+cdef cnp.ndarray ends_of_chunks(Py_ssize_t m, chunks):
+    if chunks not in (1, 2, 4, 8):
+        raise ValueError(f"chunks must be 1, 2, 4 or 8, got {chunks}")
+    return np.arange(1, chunks + 1, dtype=np.int64)*m//chunks
+
+
+def sparse_backward_weights(values, columns, starts, gradient, n_in, out=None, *, chunks=1):
+    cdef SparseColumns x
+    cdef cnp.ndarray G = matrix(gradient)
+    cdef const Kernels* K = kernels_for(G)
+    cdef Py_ssize_t m = G.shape[0], n_out = G.shape[1]
+    arrays = []
+    turn_sparse(&x, arrays, values, columns, starts, n_in)
+    check(G, values.dtype, (len(starts) - 1, n_out), False)
+    cdef cnp.ndarray result = output(out, (n_in, n_out), G.dtype), ends = ends_of_chunks(m, chunks)
+    G = with_slack(G)
+    K.sparse_backward_weights(
+        0, n_in, n_out, &x, cnp.PyArray_DATA(G), n_out, <const int64_t*>cnp.PyArray_DATA(ends), chunks,
+        cnp.PyArray_DATA(result)
+    )
+    return result
+
+
+def sparse_descend(values, columns, starts, gradient, weights, learning_rate, *, chunks=1):
+    cdef SparseColumns x
+    cdef Optimizer o
+    cdef cnp.ndarray G = matrix(gradient), P = matrix(weights)
+    cdef const Kernels* K = kernels_for(G)
+    cdef Py_ssize_t m = G.shape[0], n_out = G.shape[1], n_in = P.shape[0]
+    arrays = []
+    turn_sparse(&x, arrays, values, columns, starts, n_in)
+    check(G, values.dtype, (len(starts) - 1, n_out), False)
+    check(P, values.dtype, (n_in, n_out), True)
+    fill_fields(&o, "sgd", {"learning_rate": learning_rate})
+    cdef cnp.ndarray ends = ends_of_chunks(m, chunks)
+    G = with_slack(G)
+    K.sparse_descend(
+        n_out, &x, cnp.PyArray_DATA(G), n_out, <const int64_t*>cnp.PyArray_DATA(ends), chunks, cnp.PyArray_DATA(P), &o
+    )
 
 
 # ---- plain arithmetic and noise

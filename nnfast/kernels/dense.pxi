@@ -23,15 +23,12 @@ cdef inline void bias_activation(
             vstore_part(row + j, vfunction(function, alpha, v), n - j)
 
 
-cdef void kernel_dense(
-        Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t n_out, const void* x, Py_ssize_t ldx, const void* W, const void* b_,
-        int function, double alpha_, void* out_, Py_ssize_t ldo
+cdef void finish_dense(
+        Py_ssize_t m, Py_ssize_t n_out, const real* b, int function, double alpha_, real* out, Py_ssize_t ldo
 ) noexcept nogil:
-    cdef const real* b = <const real*>b_
-    cdef real* out = <real*>out_
+    """out = f(out + b); b may be NULL."""
     cdef real alpha = <real>alpha_
     cdef Py_ssize_t whole
-    matmul(m, n_out, n_in, <const real*>x, ldx, 1, <const real*>W, n_out, 1, out, ldo, False)
     if function == SIGMOID:
         bias_activation(SIGMOID, alpha, m, n_out, b, out, ldo)
     elif function == TANH:
@@ -49,6 +46,14 @@ cdef void kernel_dense(
             whole = (n_out + VW - 1)//VW*VW
             n_out = whole if whole <= ldo else n_out
         kernel_apply(function, alpha_, m, n_out, out, ldo, out, ldo)
+
+
+cdef void kernel_dense(
+        Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t n_out, const void* x, Py_ssize_t ldx, const void* W, const void* b,
+        int function, double alpha, void* out, Py_ssize_t ldo
+) noexcept nogil:
+    matmul(m, n_out, n_in, <const real*>x, ldx, 1, <const real*>W, n_out, 1, <real*>out, ldo, False)
+    finish_dense(m, n_out, <const real*>b, function, alpha, <real*>out, ldo)
 
 
 cdef void kernel_dense_backward_input(

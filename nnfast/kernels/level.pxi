@@ -8,6 +8,7 @@ include "matmul.pxi"
 include "dense.pxi"
 include "turned.pxi"
 include "optimizers.pxi"
+include "sparse.pxi"
 include "elementwise.pxi"
 include "noise.pxi"
 include "norms.pxi"
@@ -34,6 +35,10 @@ kernels.dense_backward_input = kernel_dense_backward_input
 kernels.dense_backward_weights = kernel_dense_backward_weights
 kernels.dense_backward_bias = kernel_dense_backward_bias
 kernels.rank_one = kernel_rank_one
+kernels.sparse_dense = kernel_sparse_dense
+kernels.sparse_turn = kernel_sparse_turn
+kernels.sparse_backward_weights = kernel_sparse_backward_weights
+kernels.sparse_descend = kernel_sparse_descend
 kernels.update = kernel_update
 kernels.average = kernel_average
 kernels.square_sum = kernel_square_sum

@@ -13,14 +13,23 @@ cdef inline vreal vlimited(vreal x, real limit) noexcept nogil:
     return vselect(vlt(x, vset(-limit)), vset(-limit), x)
 
 
-cdef inline vreal vgradient(bint plain, const real* g, vreal p, const Optimizer* o) noexcept nogil:
+cdef inline bint changes_gradient(const Optimizer* o) noexcept nogil:
+    """Whether the gradient is scaled or clipped, or there is weight decay."""
+    return o.gradient_scale != 1 or o.clip_value != INFINITY or not (o.weight_decay == 0 or o.decoupled_weight_decay)
+
+
+cdef inline vreal vprepared(bint plain, vreal g, vreal p, const Optimizer* o) noexcept nogil:
     """Return the gradient for the formulas: scaled, clipped, and with coupled weight decay."""
     if plain:
-        return vload(g)
+        return g
     return vfma(
         vset(<real>(0 if o.decoupled_weight_decay else o.weight_decay)), p,
-        vlimited(vload(g)*vset(<real>o.gradient_scale), <real>o.clip_value)
+        vlimited(g*vset(<real>o.gradient_scale), <real>o.clip_value)
     )
+
+
+cdef inline vreal vgradient(bint plain, const real* g, vreal p, const Optimizer* o) noexcept nogil:
+    return vprepared(plain, vload(g), p, o)
 
 
 cdef inline vreal vdecayed(vreal p, const Optimizer* o) noexcept nogil:
@@ -182,9 +191,7 @@ cdef void update_vectors(
         Py_ssize_t n, real* p, const real* g, real* a, real* b, real* c, const Optimizer* optimizer
 ) noexcept nogil:
     cdef Optimizer o = optimizer[0]  # a copy, which the compiler knows no store can change
-    cdef bint plain = o.gradient_scale == 1 and o.clip_value == INFINITY and (
-        o.weight_decay == 0 or o.decoupled_weight_decay
-    )
+    cdef bint plain = not changes_gradient(&o)
     if o.kind == SGD and a != NULL:
         momentum_steps(n, p, g, a, &o)
     elif o.kind == SGD and plain:

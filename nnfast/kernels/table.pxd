@@ -10,7 +10,7 @@
 #   an output is read or written.
 
 from libc.math cimport pow
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 # The enums are also visible to Python: a code's name in lower case is the name of the operation everywhere else. The
 # position of a code determines its properties: see the functions after each enum.
@@ -181,6 +181,21 @@ cdef struct Targets:
     Py_ssize_t ld
     const double* weights  # one per row, which multiplies its loss and gradient; or NULL
 
+cdef struct SparseRows:
+    # Rows of which some elements are stored: those of row i from starts[i] to ends[i], by ascending column.
+    const void* values
+    const int32_t* columns
+    const int64_t* starts
+    const int64_t* ends
+
+cdef struct SparseColumns:
+    # The same elements, fewer than 2**31, by column: those of columns[i] from ends[i - 1], or 0, to ends[i].
+    void* elements         # an int32_t and a number each, both of the size of a number: the row and the value
+    int32_t* columns       # those of which an element is stored, in any order
+    int32_t* ends
+    Py_ssize_t n           # so many
+    int32_t* places        # of each column of the matrix: where it is in `columns`, counted from 1, or 0
+
 cdef struct Optimizer:
     int kind
     double learning_rate
@@ -315,6 +330,27 @@ cdef struct Kernels:
     void (*rank_one)(
         Py_ssize_t m, Py_ssize_t n, const void* z, Py_ssize_t ldz, const int64_t* rows, const void* scale,
         const void* direction, void* out, Py_ssize_t ldo
+    ) noexcept nogil
+    # `dense` for sparse rows, with the bits that these would have as a matrix
+    void (*sparse_dense)(
+        Py_ssize_t m, Py_ssize_t n_in, Py_ssize_t n_out, const SparseRows* x, const void* W, const void* b,
+        int function, double alpha, void* out, Py_ssize_t ldo
+    ) noexcept nogil
+    # The elements of columns first..last by column. `out` has arrays for all elements, of which these take their part:
+    # the pointers are moved to it, except for `places`, which are 0 before.
+    void (*sparse_turn)(
+        Py_ssize_t m, const SparseRows* x, Py_ssize_t first, Py_ssize_t last, SparseColumns* out
+    ) noexcept nogil
+    # rows first..last of the gradient of W; out points at row 0. A sum for each chunk of rows of the batch, which ends
+    # before the row `chunk_ends[i]`, and these (1, 2, 4 or 8) are added in pairs
+    void (*sparse_backward_weights)(
+        Py_ssize_t first, Py_ssize_t last, Py_ssize_t n_out, const SparseColumns* x, const void* gradient,
+        Py_ssize_t ldg, const int64_t* chunk_ends, int chunks, void* out
+    ) noexcept nogil
+    # a step of SGD without momentum on the rows of W for the columns that have an element
+    void (*sparse_descend)(
+        Py_ssize_t n_out, const SparseColumns* x, const void* gradient, Py_ssize_t ldg, const int64_t* chunk_ends,
+        int chunks, void* weights, const Optimizer* optimizer
     ) noexcept nogil
     # one step of an optimizer on n parameters. The moments that are not NULL, of MAX_MOMENTS, are those it keeps:
     # SGD the momentum; ADAGRAD the sum of squares; RMSPROP the mean of squares, the mean (if centered) and the

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnfast._network import Network
-from nnfast._samples import Rows, as_samples, read_samples, reshaped, share_memory
+from nnfast._samples import Rows, Sparse, as_samples, read_samples, reshaped, share_memory
 from nnfast._validation import (
     as_weights,
     check_bool,
@@ -100,7 +100,9 @@ class Given:
             samples = self._samples.get(kind[:2], self.x)
             data = self._made[kind] = Data.checked(network, samples, self.y, None, shape)
             self._samples[kind[:2]] = reshaped(data.rows, shape)
-            warn_of_lost_digits(self.x, self.y, data.targets, network.dtype)
+            # not for sparse rows, of which a sample with all its zeros may be large
+            looked_at = np.empty((0, 1)) if isinstance(self.x, Sparse) else self.x
+            warn_of_lost_digits(looked_at, self.y, data.targets, network.dtype)
         if sample_weight is None:
             return data
         return Data(data.rows, data.targets, self._checked(sample_weight, len(data.rows)))

@@ -4,18 +4,29 @@ cdef int fill_nothing(Plan* plan, Stage* stage, object numbers) except -1:
     return 0
 
 
+cdef inline void take_input(
+        const Job* job, int s, const char* x, Py_ssize_t first, Py_ssize_t m, Rows* rows, SparseRows* sparse
+) noexcept nogil:
+    """Set the input and the parameters of a stage, for rows from `first` on; `sparse` is memory that this may need."""
+    rows.plan, rows.parameters, rows.m = job.plan, job.parameters, m
+    rows.sparse = NULL
+    if is_sparse(job, &job.plan.stages[s]):
+        sparse_rows(&job.ws.sparse, first, sparse)
+        rows.sparse, rows.x, rows.ldx = sparse, NULL, 0
+    else:
+        rows.x = input_of(job, s, x, first, &rows.ldx)
+
+
 cdef void forward_as_inferred(
         const Job* job, int id, int s, const char* x, Py_ssize_t first, Py_ssize_t m
 ) noexcept nogil:
     """Training computes what prediction computes."""
     cdef const Stage* stage = &job.plan.stages[s]
     cdef Rows rows
-    rows.plan = job.plan
-    rows.parameters = job.parameters
+    cdef SparseRows sparse
+    take_input(job, s, x, first, m, &rows, &sparse)
     rows.statistics = job.statistics
     rows.linear = is_linear(job, s)
-    rows.m = m
-    rows.x = input_of(job, s, x, first, &rows.ldx)
     rows.other = NULL
     if is_kind(stage, ADD):
         rows.other = input_of(job, stage.other + 1, x, first, &rows.ldother)
@@ -100,6 +111,7 @@ cdef void changed_as_inferred(
     rows.m = b.rows
     rows.x = <const char*>x
     rows.ldx = ldx
+    rows.sparse = NULL
     rows.other = <const char*>rows_in_block(job, b, stage.other)
     rows.ldother = ld_in_block(job.plan, stage.other)
     rows.out = <char*>out
@@ -117,7 +129,7 @@ cdef inline bint learns(const Job* job, const Stage* stage) noexcept nogil:
 
 cdef inline bint takes_long(const Job* job) noexcept nogil:
     """Whether to look for Ctrl-C while the gradients of the parameters are computed."""
-    return job.work & WEIGHTS and job.batch*job.plan.flops_per_row > LONG_FLOPS
+    return job.work & WEIGHTS and job.batch*job.flops_per_row > LONG_FLOPS
 
 
 cdef inline void penalize(

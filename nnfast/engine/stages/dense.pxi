@@ -15,30 +15,39 @@ cdef int fill_dense(Plan* plan, Stage* stage, object numbers) except -1:
 
 
 cdef void infer_dense(const Stage* stage, const Rows* rows) noexcept nogil:
+    cdef int function = IDENTITY if rows.linear else stage.function
+    compute_dense(stage, rows, function, stage.alpha, rows.out, rows.ldo)
+
+
+cdef inline void compute_dense(
+        const Stage* stage, const Rows* rows, int function, double alpha, char* out, Py_ssize_t ldo
+) noexcept nogil:
     cdef const Plan* plan = rows.plan
-    plan.K.dense(
-        rows.m, stage.n_in, stage.n_out, rows.x, rows.ldx, array_of(plan, rows.parameters, stage, W),
-        array_of(plan, rows.parameters, stage, BIAS), IDENTITY if rows.linear else stage.function, stage.alpha,
-        rows.out, rows.ldo
-    )
+    cdef const char* weights = array_of(plan, rows.parameters, stage, W)
+    cdef const char* bias = array_of(plan, rows.parameters, stage, BIAS)
+    if rows.sparse != NULL:
+        plan.K.sparse_dense(
+            rows.m, stage.n_in, stage.n_out, rows.sparse, weights, bias, function, alpha, out, ldo
+        )
+    else:
+        plan.K.dense(
+            rows.m, stage.n_in, stage.n_out, rows.x, rows.ldx, weights, bias, function, alpha, out, ldo
+        )
 
 
 cdef void forward_dense(
         const Job* job, int id, int s, const char* x, Py_ssize_t first, Py_ssize_t m
 ) noexcept nogil:
-    cdef const Plan* plan = job.plan
-    cdef const Stage* stage = &plan.stages[s]
-    cdef Py_ssize_t ldx
+    cdef const Stage* stage = &job.plan.stages[s]
     cdef char* keep
+    cdef Rows rows
+    cdef SparseRows sparse
     if stage.keep < 0 or is_linear(job, s):
         forward_as_inferred(job, id, s, x, first, m)
         return
     keep = kept(job, stage, first)
-    x = input_of(job, s, x, first, &ldx)
-    plan.K.dense(
-        m, stage.n_in, stage.n_out, x, ldx, array_of(plan, job.parameters, stage, W),
-        array_of(plan, job.parameters, stage, BIAS), IDENTITY, 0, keep, stage.ld
-    )
+    take_input(job, s, x, first, m, &rows, &sparse)
+    compute_dense(stage, &rows, IDENTITY, 0, keep, stage.ld)
     apply_keep(job, stage, first, m, keep, stage.ld)
 
 
@@ -110,6 +119,9 @@ cdef void learn_dense(
 ) noexcept nogil:
     cdef const Stage* stage = &job.plan.stages[s]
     cdef Py_ssize_t ldx
+    if work & WEIGHTS and is_sparse(job, stage):
+        learn_sparse(job, work, optimizer, s, id, count, x, m)
+        return
     if not fuses_dense(job, work, stage, m):
         learn_parts(job, work, optimizer, s, id, count, x, m)
         return
@@ -150,7 +162,7 @@ cdef bint fuses_dense(const Job* job, int work, const Stage* stage, Py_ssize_t m
     return (
         stage.arrays[W].l1 == 0 and stage.arrays[W].l2 == 0 and job.clip_norm == INFINITY
         and m <= FUSED_ROWS and piece_fits(job.plan, stage)
-        and work & WEIGHTS and work & UPDATE and not job.accumulate
+        and work & WEIGHTS and work & UPDATE and not job.accumulate and not is_sparse(job, stage)
     )
 
 
