@@ -58,6 +58,15 @@ class SmallestOutput(nf.metrics.Metric):
         return float(np.average(outputs.min(axis=1), weights=sample_weight))
 
 
+class OutputOfTarget(SmallestOutput):
+    """Which depends on the labels, too."""
+
+    name = "output_of_target"
+
+    def compute(self, outputs, targets, sample_weight):
+        return float(np.average(outputs[np.arange(len(targets)), targets], weights=sample_weight))
+
+
 # ---- the same bits as from arrays
 
 SOURCES = {
@@ -282,7 +291,7 @@ def test_a_generator_may_use_its_buffers_again():
 
     for dtype in ("float32", "float64"):
         net, twin = make_net(dtype=dtype), make_net(dtype=dtype)
-        metrics = {"metrics": [SmallestOutput(), "accuracy"]}
+        metrics = {"metrics": [OutputOfTarget(), "accuracy"]}
         history = fit(net, reusing(dtype), **metrics)
         assert_same(net, history, twin, fit(twin, parts(X[:20], LABELS[:20], WEIGHTS[:20]), **metrics))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy_network import NumpyNetwork, state
+from numpy_network import NumpyNetwork, state, state_of_steps
 from optimizer_cases import OPTIMIZERS
 from tolerances import assert_close
 
@@ -292,7 +292,7 @@ def test_train_step_is_a_step_of_fit(optimizer, dtype):
     )
     chosen = OPTIMIZERS[optimizer].make()
     losses = [stepped.train_step(x[i : i + 16], y[i : i + 16], chosen) for _ in range(3) for i in range(0, 50, 16)]
-    assert_same_networks(fitted, stepped)
+    assert state_of_steps(fitted) == state_of_steps(stepped)
     assert history.step_loss.tolist() == losses
 
 

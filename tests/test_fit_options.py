@@ -246,6 +246,12 @@ def test_of_each_class_the_same_part_is_set_aside(name, fraction):
         assert (np.abs(aside - counts * (aside.sum() / len(y))) < 1).all()
 
 
+def test_the_largest_remainders_get_one_more():
+    """By hand: 11 rows of 100 are 5.5, 3.3 and 2.2 of the classes, and so 6, 3 and 2."""
+    _, aside = split_of_classes(np.repeat([0, 1, 2], [50, 30, 20]), 0.11)
+    assert aside[:3].tolist() == [6, 3, 2]
+
+
 @pytest.mark.parametrize("n", [2, 3, 10, 101])
 @pytest.mark.parametrize("fraction", [0.01, 0.3, 0.99])
 def test_rows_of_a_regression_are_chosen_at_random(n, fraction):

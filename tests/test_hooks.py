@@ -130,6 +130,12 @@ def test_several_intervals():
     assert [epoch for _, _, epoch, _ in log] == sorted(epoch for _, _, epoch, _ in log)
 
 
+def test_the_end_follows_the_last_epoch():
+    log = []
+    fit(make_net(), epochs=3, callbacks=[recorder("on_epoch_end", "on_train_end", "close", every=2)(log)])
+    assert [name for _, name, _, _ in log] == ["on_epoch_end", "on_epoch_end", "on_train_end", "close"]
+
+
 def test_every_and_a_last_epoch_that_is_not_whole():
     log = []
     fit(make_net(), steps=7, callbacks=[recorder("on_epoch_end", every=2)(log)])
