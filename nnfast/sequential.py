@@ -856,10 +856,11 @@ class Sequential:
             next to each other in memory are fastest.
 
             Or a CSR matrix of SciPy, ``csr_array`` or ``csr_matrix``, with sorted indices and without duplicates, which
-            gives the bits of ``x.toarray()``. A first layer `Dense` computes with the stored elements alone, and so
-            does its gradient: with `SGD` without momentum and weight decay, a step changes only the weights of features
-            that occur in its mini-batch, while other optimizers change all weights. Other first layers get rows
-            with all their zeros when a mini-batch is gathered.
+            gives the bits of ``x.toarray()`` as long as parameters and gradients are finite. A first layer `Dense`
+            computes with the stored elements alone, and so does its gradient. With plain `SGD` (no momentum, weight
+            decay, penalties, `clip_norm` or averaging) a step changes only the weights of features that occur in its
+            mini-batch; any other optimizer changes all weights, which takes most of the time of a step where few
+            features occur. Other first layers get rows with all their zeros when a mini-batch is gathered.
 
             Without `y`, an iterator or another iterable of mini-batches ``(x, y)`` or ``(x, y, sample_weight)`` of any
             sizes, such as a generator, in which your own code chooses what to train on.
