@@ -23,6 +23,7 @@ OTHERS = {
     "shapes": "fit with two threads allowed compared with one, on the networks of the sweep: takes 5 minutes",
     "traffic": "bytes that cross between cores in a training step, by design, for 2, 8 and 32 threads",
     "many": "many networks in one call: fit_many, a loop of fit, JAX's vmap, joblib with scikit-learn",
+    "loop": "what callbacks, losses of one's own and data of other kinds cost; memory; a deep Q-network beside peers",
     "gradients": "numerical gradients of a network and of a function, compared with the book's loop and peers",
     "ingredients": "what dropout, norms, gelu and others add to a training step, in nnfast and in PyTorch",
     "mnist": "the recipe of examples/mnist_best.py, in nnfast and in PyTorch: takes minutes",
@@ -89,7 +90,7 @@ def run_here(options: argparse.Namespace) -> dict[str, Any]:
         run_races(options, run)
     others: dict[str, Callable[[argparse.Namespace, dict[str, Any]], None]] = {
         "inference": run_inference, "calls": run_calls, "threads": run_threads, "shapes": run_shapes,
-        "traffic": run_traffic, "many": run_many,
+        "traffic": run_traffic, "many": run_many, "loop": run_loop,
         "gradients": run_gradients, "ingredients": run_ingredients, "mnist": run_mnist, "imports": run_imports,
         "sweep": run_sweep,
     }  # fmt: skip
@@ -192,6 +193,15 @@ def run_many(options: argparse.Namespace, run: dict[str, Any]) -> None:
         print("\n" + report.many_lines(run["many"][-1]), flush=True)
 
 
+def run_loop(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Measure the training loop."""
+    from bench import report
+    from bench.loop import compare_loop
+
+    run["loop"] = compare_loop(options.rounds or MANY_ROUNDS, options.threads[0], options.gigabytes)
+    print("\n" + report.loop_lines(run["loop"]), flush=True)
+
+
 def run_gradients(options: argparse.Namespace, run: dict[str, Any]) -> None:
     """Compute numerical gradients in many ways."""
     from bench import report
@@ -270,9 +280,10 @@ def read_arguments() -> argparse.Namespace:
     add(
         "--rounds",
         type=positive,
-        help=f"by default {ROUNDS}; for calls, imports and ingredients {MANY_ROUNDS}, for mnist, shapes and sweep 3",
+        help=f"by default {ROUNDS}; for calls, imports, ingredients, loop {MANY_ROUNDS}; for mnist, shapes, sweep 3",
     )
     add("--steps", type=positive, help="training steps of each peer, in all rounds together; not for calls and shapes")
+    add("--gigabytes", type=float, default=2.0, metavar="N", help="loop: size of the memory map, by default 2")
     add("--json", type=Path, metavar="FILE", help="write all figures to this file")
     add("--chart", type=Path, metavar="FILE", help="draw the ratios in this file (.png, .svg, .pdf)")
     add("--no-chart", dest="chart", action="store_const", const=None, help=argparse.SUPPRESS)
@@ -307,6 +318,8 @@ def check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         parser.error("--shape describes your own network: do not name a workload as well")
     if options.own and not (options.workloads or set(options.names) & set(OWN)):
         parser.error(f"--shape is for training, {', '.join(OWN)}: name one")
+    if not 0 < options.gigabytes <= 1024:
+        parser.error(f"--gigabytes {options.gigabytes}: must be above 0 and at most 1024")
     if options.busy and "threads" not in options.names:
         parser.error("--busy is for threads: name it")
     for workload in options.workloads:

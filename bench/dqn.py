@@ -1,4 +1,4 @@
-"""Training loops of one's own: what they cost beside the same in PyTorch and JAX."""
+"""An update of a deep Q-network beside the same in PyTorch and JAX."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from bench.peers import with_torch
 from bench.race import ratios, spread
 from bench.workloads import TINY
 
-# ---- an update of a deep Q-network (Mnih et al., "Human-level control through deep reinforcement learning", 2015)
-
+# Mnih et al., "Human-level control through deep reinforcement learning" (2015)
 ROWS, DISCOUNT, LEARNING_RATE = 64, 0.99, 1e-5
 STEPS = 20  # after which all must have the same weights
 TOLERANCE = 1e-5  # of weights, which have moved by up to 2e-4; epsilon of Adam counts more for half the gradient
@@ -32,7 +31,10 @@ def compare_dqn(rounds: int, threads: int) -> dict[str, Any]:
     batch, parameters = transitions(), initial_parameters(TINY)
     makers: dict[str, Any] = {"nnfast": NNFastDQN, "nnfast, backward": NNFastDQNBackward}
     absent = {}
-    for name, module, maker in (("PyTorch", "torch", PyTorchDQN), ("JAX", "jax", JAXDQN)):
+    others = (
+        ("nnfast, own loss", "numba", NNFastDQNOwnLoss), ("PyTorch", "torch", PyTorchDQN), ("JAX", "jax", JAXDQN)
+    )  # fmt: skip
+    for name, module, maker in others:
         if find_spec(module):
             makers[name] = maker
         else:
@@ -110,6 +112,44 @@ class NNFastDQNBackward(NNFastDQN):
         gradient[self.rows, actions] = np.minimum(np.maximum(error, -1), 1) / ROWS
         self.net.backward(gradient)
         self.net.update(self.adam)
+
+
+class NNFastDQNOwnLoss(NNFastDQN):
+    """`train_step` with a compiled loss of one's own, whose targets are the action and its goal: one forward pass."""
+
+    def __init__(self, parameters: Parameters, batch: list[np.ndarray], threads: int) -> None:
+        import nnfast as nf
+
+        super().__init__(parameters, batch, threads)
+        hidden = [nf.Dense(units, TINY.activation) for units in TINY.sizes[1:-1]]
+        self.net = nf.Sequential([*hidden, nf.Dense(TINY.sizes[-1])], input_shape=TINY.sizes[0], loss=huber_of_action())
+        self.net.flat_params[:] = self.target.flat_params
+        self.goals = np.empty((ROWS, TINY.sizes[-1]), np.float32)
+
+    def update(self) -> None:
+        """Train on the batch."""
+        states, actions, rewards, following, going_on = self.batch
+        self.goals[:, 0] = actions
+        self.goals[:, 1] = rewards + DISCOUNT * going_on * self.target.predict(following).max(axis=1)
+        self.net.train_step(states, self.goals, self.adam)
+
+
+def huber_of_action() -> Any:
+    """Return the Huber loss of one of the outputs, compiled: the targets are its number and what it should be."""
+    from numba import carray, cfunc, types
+
+    numbers = types.CPointer(types.double)
+
+    @cfunc(types.double(types.intc, numbers, numbers, numbers, types.voidptr))  # type: ignore[untyped-decorator]
+    def loss(n: int, outputs: Any, targets: Any, gradient: Any, user_data: Any) -> float:
+        slopes = carray(gradient, n)
+        slopes[:] = 0.0
+        action = int(targets[0])
+        error = outputs[action] - targets[1]
+        slopes[action] = min(max(error, -1.0), 1.0)
+        return 0.5 * error * error if abs(error) < 1.0 else abs(error) - 0.5
+
+    return loss
 
 
 class PyTorchDQN:

@@ -1,4 +1,4 @@
-"""What the training loop costs beyond its steps, and what data of other kinds cost: callbacks, losses, dtypes, memory."""
+"""What the training loop costs beyond its steps: callbacks, losses of one's own, data of other kinds, memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPARSE_BATCHES = (32, 128, 512)
 GIGABYTES = 2  # of a memory map
 
 
-def compare_loop(rounds: int, threads: int, gigabytes: float = GIGABYTES) -> dict[str, Any]:
+def compare_loop(rounds: int, threads: int, gigabytes: float) -> dict[str, Any]:
     """Return all figures; a ratio is the time of what is named first divided by that of what it is compared with."""
     import nnfast as nf
 
@@ -45,7 +45,7 @@ def figure(name: str, timers: dict[str, Timer], rounds: int) -> dict[str, Any]:
     """Return the ratio of the first of two calls to the second one."""
     seconds = time_calls(timers, rounds)
     above, below = (seconds[key] for key in timers)
-    return {"name": name, "calls": list(timers), "ratio": ratios(above, below), "seconds": below and spread(below)}
+    return {"name": name, "calls": list(timers), "ratio": ratios(above, below), "seconds": spread(below)}
 
 
 # ---- callbacks
@@ -59,11 +59,15 @@ def tiny_data() -> tuple[Workload, np.ndarray, np.ndarray, tuple[np.ndarray, np.
 
 
 def fit_timer(workload: Workload, x: Any, y: np.ndarray, net: Any = None, **options: Any) -> Timer:
-    """Return a timer of a call of `fit` of a network of its own."""
+    """Return a timer of a call of `fit` with a workload's optimizer, of a network of its own."""
     net = net or sequential(workload.network, initial_parameters(workload.network))
-    options = {"epochs": EPOCHS, "batch_size": workload.batch, "verbose": 0} | options
-    options.setdefault("optimizer", optimizer(workload, LEARNING_RATE))
-    return Timer(lambda: net.fit(x, y, **options))
+    options = {"epochs": EPOCHS, "batch_size": workload.batch} | options
+    return timer_of_fit(net, x, y, optimizer=optimizer(workload, LEARNING_RATE), **options)
+
+
+def timer_of_fit(net: Any, x: Any, y: np.ndarray, **options: Any) -> Timer:
+    """Return a timer of a call of `fit`."""
+    return Timer(lambda: net.fit(x, y, verbose=0, **options))
 
 
 def callback(rounds: int) -> dict[str, Any]:
@@ -130,6 +134,24 @@ def python_loss(outputs: np.ndarray, targets: np.ndarray) -> tuple[float, np.nda
     return float(-np.log(chosen).mean()), gradient
 
 
+def compiled_loss(classes: int) -> Any:
+    """Return cross entropy of a row, compiled."""
+    from math import log
+
+    from numba import carray, cfunc, types
+
+    numbers = types.CPointer(types.double)
+
+    @cfunc(types.double(types.intc, numbers, types.int64, numbers, types.voidptr))  # type: ignore[untyped-decorator]
+    def loss(n: int, outputs: Any, label: int, gradient: Any, user_data: Any) -> float:
+        slopes = carray(gradient, classes)
+        slopes[:] = 0.0
+        slopes[label] = -1.0 / outputs[label]
+        return -log(outputs[label])
+
+    return loss
+
+
 def with_loss(workload: Workload, loss: Any) -> Any:
     """Return a network with a loss of one's own."""
     import nnfast as nf
@@ -187,7 +209,7 @@ def sparse_by_dense(rounds: int) -> list[dict[str, Any]]:
             for batch in SPARSE_BATCHES:
                 options = {"epochs": 1, "batch_size": batch, "optimizer": make(LEARNING_RATE), "shuffle": False}
                 timers = {
-                    name: Timer(lambda net=hidden_relu(sizes), x=x, y=y, o=options: net.fit(x, y, verbose=0, **o))
+                    name: timer_of_fit(hidden_relu(sizes), x, y, **options)
                     for name, x in {"CSR": matrix, "dense": array}.items()
                 }
                 name = f"CSR by dense, {'-'.join(map(str, sizes))}, {make.__name__}, batch {batch}"

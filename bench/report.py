@@ -148,6 +148,23 @@ def many_lines(result: dict[str, Any]) -> str:
     return "\n".join([*lines, *(f"NOT THE SAME NETWORKS: {what}" for what in result["disagreements"])])
 
 
+def loop_lines(result: dict[str, Any]) -> str:
+    """Return the tables of the training loop."""
+    lines = [f"{'Ratios of times':76}{'median (range)':^24}"]
+    lines += [f"{own['name']:76}{in_words(own['ratio'])}" for own in result["figures"]]
+    lines += ["", "Memory"]
+    for own in result["memory"]:
+        speed = f"; speed by that in memory {in_words(own['speed']).strip()}" if "speed" in own else ""
+        lines.append(f"{own['name']}: {own['megabytes']:.1f} MB{speed}")
+    dqn = result["dqn"]
+    lines += ["", f"An update of a deep Q-network, {dqn['network']}", f"{'':20}{'time / nnfast time':^24}{'µs':>10}"]
+    for name, ratio in dqn["ratio"].items():
+        lines.append(f"{name:20}{in_words(ratio)}{dqn['microseconds'][name]['median']:>10.1f}")
+    lines += left_out(dqn)
+    lines += [f"NOT THE SAME NETWORK: {name}" for name in dqn["disagreements"]]
+    return "\n".join(lines)
+
+
 def gradients_lines(result: dict[str, Any]) -> str:
     """Return the figures of numerical gradients."""
     network, training, function = result["network"], result["training"], result["function"]

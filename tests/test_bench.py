@@ -283,7 +283,7 @@ def test_updates_of_a_deep_q_network_agree():
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["disagreements"] == []
-    assert {*found["ratio"], *found["absent"]} == {"nnfast", "nnfast, backward", "PyTorch", "JAX"}
+    assert {*found["ratio"], *found["absent"]} == {"nnfast", "nnfast, backward", "nnfast, own loss", "PyTorch", "JAX"}
     assert all(ratio["median"] > 0 for ratio in found["ratio"].values())
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import nnfast as nf
 from nnfast.engine.program import Training
+from nnfast.training.visits import Visits
 
 on_linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="reads /proc")
 
@@ -100,6 +101,13 @@ def test_a_single_input_has_the_same_bits_on_any_number_of_threads(units, thread
     assert nets[0].flat_params.tobytes() == nets[1].flat_params.tobytes()
 
 
+def run_of_steps(net, x, y, batch, values, threads):
+    """A run of 12 steps in order."""
+    visits = Visits.of_rows(len(x), batch, None, 12, drawing="IN_ORDER", drop_last=False)
+    stream = net._network.shuffle_stream.bit_generator
+    return Training(net._network.built, x, y, None, visits, values, stream, (), (), threads, fixed=True)
+
+
 @pytest.mark.parametrize(
     ("optimizer", "norms", "meetings"),
     [(nf.SGD(0.01), 0, 2), (nf.Adam(0.01), 0, 2), (nf.SGD(0.01, clip_norm=1.0), 0, 4), (nf.SGD(0.01), 2, 10)],
@@ -111,7 +119,7 @@ def test_eight_threads_meet_twice_in_a_step(optimizer, norms, meetings, batch):
     net = nf.Sequential(layers, input_shape=10, loss="mean_squared_error", seed=0)
     x, y = rows_of(net, 3 * batch)
     values = optimizer.values(net.dtype)
-    training = Training(net._network.built, x, y, None, batch, 12, values, None, (), 8, fixed=True)
+    training = run_of_steps(net, x, y, batch, values, 8)
     assert training.run(12, values, seconds=600.0) == 12
     assert training.meetings == 12 * meetings
 
@@ -120,7 +128,7 @@ def test_one_thread_meets_nobody():
     net = narrow()
     x, y = rows_of(net, 200)
     values = nf.SGD(0.01).values(net.dtype)
-    training = Training(net._network.built, x, y, None, 100, 12, values, None, (), 1)
+    training = run_of_steps(net, x, y, 100, values, 1)
     assert training.run(12, values, seconds=600.0) == 12
     assert training.meetings == 0
 

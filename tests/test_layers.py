@@ -254,7 +254,7 @@ def test_unknown_losses(loss):
         nf.Sequential([nf.Dense(2)], loss=loss)
 
 
-@pytest.mark.parametrize("loss", [0, 1, False, [], abs])
+@pytest.mark.parametrize("loss", [0, 1, False, []])
 def test_a_loss_is_a_name(loss):
     with pytest.raises(TypeError, match="^loss must be one of"):
         nf.Sequential([nf.Dense(2)], loss=loss)

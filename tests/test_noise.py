@@ -12,6 +12,7 @@ from tolerances import assert_close
 
 from nnfast import reference
 from nnfast.kernels import arrays as kernels
+from nnfast.reference.shared import mix64
 
 DTYPES = (np.float32, np.float64)
 WORDS = st.integers(0, 2**64 - 1)
@@ -31,7 +32,7 @@ def normals(key, m, n, dtype=np.float64, row0=0):
 
 def test_mixing_is_that_of_splitmix64():
     """The first numbers of SplitMix64 from seeds 0 (and its second) and 1234567, published with many codes."""
-    first = reference.noise._mix64(np.array([0, 0x9E3779B97F4A7C15, 1234567], np.uint64))
+    first = mix64(np.array([0, 0x9E3779B97F4A7C15, 1234567], np.uint64))
     assert first.tolist() == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 6457827717110365317]
 
 
@@ -59,9 +60,7 @@ def test_dropout_is_its_twin_bit_for_bit(dtype, m, n, key, row0, rate):
 def test_hand_counted_normals(dtype):
     """Inverts what the kernel computes from two uniform numbers, which the twin returns."""
     keys = reference.noise._row_keys(7, 0, 300)
-    u, v = (
-        reference.noise._upper(reference.noise._hash(k, 200)) * 2.0**-24 for k in (keys, reference.noise._mix64(keys))
-    )
+    u, v = (reference.noise._upper(reference.noise._hash(k, 200)) * 2.0**-24 for k in (keys, mix64(keys)))
     radius = np.sqrt(scipy.special.chdtri(2, u + 0.5 + 2.0**-24))  # the square of the radius is chi-square of 2
     z = normals(7, 300, 200, dtype)
     assert_close(z, radius * scipy.special.sindg(180 * v), scale=np.abs(z) + radius)
