@@ -26,7 +26,7 @@ def in_a_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
 def test_has_its_programs() -> None:
-    assert len(programs()) == 4
+    assert len(programs()) == 5
 
 
 @pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
@@ -69,3 +69,24 @@ def test_what_it_takes_to_train_well(capsys: pytest.CaptureFixture[str]) -> None
 def test_many_networks(capsys: pytest.CaptureFixture[str]) -> None:
     exec(programs()[3], {})
     assert float(capsys.readouterr().out) > 0.95
+
+
+@pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
+def test_a_training_in_earnest(in_a_new_folder: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    import nnfast as nf
+
+    names: dict[str, object] = {}
+    exec(programs()[4], names)
+    plt.close("all")
+    history, net = names["history"], names["net"]
+    assert isinstance(history, nf.History)
+    assert history["val_accuracy"][-1] > 0.9
+    best = min(history["val_loss"])
+    assert history["val_loss"][-1] > best, "it was stopped early"
+    saved = nf.load(in_a_new_folder / "best.npz")
+    assert isinstance(net, nf.Sequential)
+    assert (saved.flat_params == net.flat_params).all()
+    lines = (in_a_new_folder / "log.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 1 + len(history["loss"])
