@@ -157,7 +157,7 @@ def loop_lines(result: dict[str, Any]) -> str:
         speed = f"; speed by that in memory {in_words(own['speed']).strip()}" if "speed" in own else ""
         lines.append(f"{own['name']}: {own['megabytes']:.1f} MB{speed}")
     dqn = result["dqn"]
-    lines += ["", f"An update of a deep Q-network, {dqn['network']}", f"{'':20}{'time / nnfast time':^24}{'µs':>10}"]
+    lines += ["", f"An update of a deep Q-network, {dqn['network']}", f"{'':20}{'time / ' + dqn['base']:^24}{'µs':>10}"]
     for name, ratio in dqn["ratio"].items():
         lines.append(f"{name:20}{in_words(ratio)}{dqn['microseconds'][name]['median']:>10.1f}")
     lines += left_out(dqn)

@@ -916,7 +916,8 @@ class OutputLoss:
         self.compiled = self.loss.compiled if isinstance(self.loss, Custom) else None
         self.in_python = own and self.compiled is None
         any_numbers = type(self.loss).checked_targets is Loss.checked_targets and self.outputs_per_target == 1
-        self.takes_any = any_numbers and not own
+        of_values = self.compiled is not None and self.compiled.signature is OF_VALUES
+        self.takes_any = any_numbers and (of_values or not own)
 
     @property
     def fused(self) -> bool:
