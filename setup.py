@@ -56,6 +56,8 @@ COMPILE = [
 # last GCC option stops it from moving the last multiply-adds behind the loop, which costs copies of all accumulators.
 GCC_TILES = ["--param", "max-completely-peeled-insns=2000", "--param", "max-completely-peel-times=24", "-fno-tree-sink"]
 CLANG_TILES = ["-mllvm", "-unroll-threshold=4000"]
+# Between Python and the kernels, which have all loops that take time: there, small is better than fast.
+GLUE, ENGINE_FLAGS = ([], []) if CHECKED else (["-Os"], ["-O2"])
 LINK = [] if WINDOWS or sys.platform == "darwin" else ["-Wl,--strip-all"]
 if CHECKED:
     COMPILE = [
@@ -113,17 +115,20 @@ class ParallelBuild(build_ext):
         if self.compiler.compiler_type == "unix":
             tiles = GCC_TILES if is_gcc(self.compiler.compiler) else CLANG_TILES
             for module in self.extensions:
-                module.extra_compile_args += tiles
+                if module.name in KERNEL_MODULES:
+                    module.extra_compile_args += tiles
         super().build_extensions()
 
 
+kernels = list(level_modules())
+KERNEL_MODULES = {module.name for module in kernels}
 modules = [
-    *level_modules(),
-    extension("nnfast.kernels.table", KERNELS / "table.pyx"),
-    extension("nnfast.kernels.dispatch", KERNELS / "dispatch.pyx"),
-    extension("nnfast.kernels.arrays", KERNELS / "arrays.pyx"),
-    extension("nnfast.engine.compiled", ENGINE / "compiled.pyx", header="nnfast/engine/sync.h"),
-    extension("nnfast.engine.program", ENGINE / "program.pyx", header="nnfast/engine/sync.h"),
+    *kernels,
+    extension("nnfast.kernels.table", KERNELS / "table.pyx", GLUE),
+    extension("nnfast.kernels.dispatch", KERNELS / "dispatch.pyx", GLUE),
+    extension("nnfast.kernels.arrays", KERNELS / "arrays.pyx", GLUE),
+    extension("nnfast.engine.compiled", ENGINE / "compiled.pyx", GLUE, header="nnfast/engine/sync.h"),
+    extension("nnfast.engine.program", ENGINE / "program.pyx", ENGINE_FLAGS, header="nnfast/engine/sync.h"),
 ]
 setup(
     ext_modules=cythonize(
