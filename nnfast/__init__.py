@@ -14,6 +14,7 @@ except ImportError as _error:
 
 from nnfast import activations, losses, metrics, schedules
 from nnfast._config import show_config
+from nnfast._many import fit_many
 from nnfast._threads import get_num_threads, num_threads, set_num_threads
 from nnfast._version import __version__
 from nnfast.layers import (
@@ -30,7 +31,7 @@ from nnfast.layers import (
     Scale,
 )
 from nnfast.optimizers import LBFGS, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, NAdam, RMSprop
-from nnfast.sequential import Sequential, fit_many, load
+from nnfast.sequential import Sequential, load
 from nnfast.training import History
 
 if _TYPE_CHECKING:
