@@ -559,6 +559,27 @@ def as_tuple(name: str, value: Any, of: str) -> tuple[Any, ...]:
     return tuple(elements)
 
 
+def read_only(array: np.ndarray) -> np.ndarray:
+    """Return a view that cannot be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def takes_keyword(function: Any, name: str) -> bool:
+    """Return whether a function accepts a keyword argument; True if it has no signature, as some compiled ones."""
+    from inspect import Parameter, signature
+
+    try:
+        parameters = signature(function).parameters
+    except (TypeError, ValueError):
+        return True
+    given = parameters.get(name)
+    if given is not None and given.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY):
+        return True
+    return any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
 def require(module: str, extra: str) -> Any:
     """Import an optional dependency; the ImportError says which extra of nnfast installs it."""
     from importlib import import_module

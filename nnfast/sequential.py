@@ -316,7 +316,7 @@ class Sequential:
         return out
 
     def activations(self, x: ArrayLike, /, layer: int | str) -> np.ndarray:
-        """Compute the outputs of one layer: what `predict` computes on its way.
+        """Compute the outputs of one layer, as in `predict`.
 
         Parameters
         ----------
@@ -475,11 +475,12 @@ class Sequential:
             `nnfast.metrics.FunctionMetric`). By default the accuracy, if the outputs and targets are those of a
             classification. The names are:
 
-            - of classes or binary outputs ``"accuracy"``, ``"balanced_accuracy"``, ``"precision"``, ``"recall"``,
+            - for classes or binary outputs ``"accuracy"``, ``"balanced_accuracy"``, ``"precision"``, ``"recall"``,
               ``"f1"``, ``"roc_auc"`` and ``"log_loss"``, where ``"f1_macro"`` and others say how classes are averaged
-              (see `nnfast.metrics.Precision`), and ``"f1_by_class"`` is one value for each;
-            - of classes ``"top_5_accuracy"`` (with any number); of several binary outputs ``"subset_accuracy"``;
-            - of estimates ``"mean_absolute_error"``, ``"mean_squared_error"``, ``"root_mean_squared_error"``, ``"r2"``.
+              (see `nnfast.metrics.Precision`), and ``"f1_by_class"`` gives one value for each class;
+            - for classes ``"top_5_accuracy"`` (with any number); for several binary outputs ``"subset_accuracy"``;
+            - for regression ``"mean_absolute_error"``, ``"mean_squared_error"``, ``"root_mean_squared_error"`` and
+              ``"r2"``.
 
         Returns
         -------
@@ -643,9 +644,9 @@ class Sequential:
 
         Notes
         -----
-        As in `predict`, dropout and noise do nothing, and batch norms use their running statistics: so outputs depend
-        on no other row. It takes one forward pass, and a backward pass for each output. At a kink, such as relu at
-        zero, the derivative is the one that training uses.
+        As in `predict`, dropout and noise do nothing, and batch norms use their running statistics, so the outputs of a
+        row depend on no other row. It takes one forward pass, and a backward pass for each output. At a kink, such as
+        relu at zero, the derivative is the one that training uses.
 
         Examples
         --------
@@ -868,14 +869,14 @@ class Sequential:
             The number of passes over the data; 1 if neither `epochs` nor `steps` is given. None trains until a callback
             calls `stop` or `max_seconds` have passed. The last mini-batch of an epoch may be smaller.
         steps : int, optional
-            The number of mini-batches to train on, instead of `epochs`. If `x` hands over mini-batches: how many make
-            an epoch; by default all that one iteration gives.
+            The number of mini-batches to train on, instead of `epochs`. If `x` yields mini-batches: how many make an
+            epoch; by default all of one iteration.
         batch_size : int
             The number of samples in a mini-batch; all if there are fewer.
         optimizer : str or Optimizer
             ``"adam"``, ``"sgd"``, ``"lbfgs"``, ... or an object such as ``nf.SGD(learning_rate=0.1)``, whose learning
             rate may be one of `nnfast.schedules`. An optimizer of the same kind as in the last training continues
-            with its state. `LBFGS` uses the whole data at once; its iterations count as epochs, and there are up to 200
+            with its state. `LBFGS` uses all data at once; its iterations count as epochs, and there are up to 200
             if `epochs` is not given.
         gradient : {"backpropagation", "numerical"}
             How the gradient of each mini-batch is computed; ``"numerical"`` is `numerical_gradient`, a hundred times
@@ -889,9 +890,9 @@ class Sequential:
         validation_data : (x, y) or (x, y, sample_weight), optional
             Evaluated after each epoch.
         validation_split : float, optional
-            The part of the data to set aside for validation, in (0, 1), instead of `validation_data`: chosen at random,
-            of each class the same part, and the same rows in each fit of this network on as many rows; the last rows
-            if `shuffle` is False.
+            The fraction of the data to set aside for validation, in (0, 1), instead of `validation_data`. The rows are
+            chosen at random, the same fraction of each class, and are the same in each fit of this network on the same
+            number of rows. If `shuffle` is False, they are the last rows.
         metrics : sequence of str or Metric, optional
             Recorded in each epoch besides the loss, as for `evaluate`: on the training data from the outputs of each
             mini-batch before its update, and on the validation data. By default the accuracy, if the outputs and
@@ -904,7 +905,7 @@ class Sequential:
         drop_last : bool
             Leave out the last mini-batch of an epoch if it is smaller than the others.
         max_seconds : float, optional
-            The longest time to train for, in seconds: training ends after the step in which it is over.
+            The longest time to train for, in seconds: training ends after the step during which it is exceeded.
         verbose : {0, 1}
             1 shows progress on standard error: a bar in a terminal or notebook if tqdm is installed, else lines.
         callbacks : sequence of callable or Callback
@@ -945,11 +946,12 @@ class Sequential:
 
         Notes
         -----
-        Training continues where it has ended: with the same arguments, n epochs and then m epochs give the bits of
+        Training continues where it ended: with the same arguments, n epochs and then m epochs give the bits of
         n + m epochs, whatever the number of threads, also if the network is copied, or saved and loaded, in between
         (L-BFGS begins anew). An epoch that was not finished, after `steps`, `stop`, Ctrl-C or an error, is finished by
-        the next fit on as many rows with the same `batch_size`, `shuffle`, `replacement` and `drop_last`: it counts as
-        the first of its `epochs`, and is recorded as a whole. `epochs_trained` says how many epochs were completed.
+        the next fit on the same number of rows with the same `batch_size`, `shuffle`, `replacement` and `drop_last`: it
+        counts as the first of its `epochs`, and is recorded as a whole. `epochs_trained` says how many epochs were
+        completed.
 
         Examples
         --------
@@ -1225,7 +1227,7 @@ class Sequential:
         ----------
         *layers : int or str
             Indices, such as 0 or -2, or paths, such as ``"2.0"`` within a residual layer; a residual layer stands for
-            all layers within it. None means all layers with parameters.
+            all layers within it. Without arguments, all layers with parameters.
 
         Raises
         ------
@@ -1241,7 +1243,7 @@ class Sequential:
 
         Notes
         -----
-        A layer of `layers` is replaced by one with ``trainable=False``, as if it had been built so: copies and files
+        A layer of `layers` is replaced by one with ``trainable=False``, as if built that way: copies and files
         keep it, a batch norm uses its running statistics in training too, and `gradient` and `backward` still compute
         the gradients of all parameters. Everything else stays: parameters, statistics, the state of the optimizer,
         random streams; only a forward pass that waits for `backward`, and gradients that wait for `update`, are lost.
@@ -1257,12 +1259,12 @@ class Sequential:
         set_trainable(self._network, layers, False)
 
     def unfreeze(self, *layers: int | str) -> None:
-        """Let training change layers again that `freeze`, or ``trainable=False``, had frozen.
+        """Let training change layers again that were frozen by `freeze` or ``trainable=False``.
 
         Parameters
         ----------
         *layers : int or str
-            As for `freeze`; none means all.
+            As for `freeze`.
 
         Raises
         ------
@@ -1271,7 +1273,7 @@ class Sequential:
 
         Notes
         -----
-        An optimizer that continues with its state has kept what it knows of these parameters from before.
+        The state of the optimizer for these parameters, such as momentum, is as it was before they were frozen.
 
         Examples
         --------
@@ -1293,7 +1295,7 @@ class Sequential:
         loss: str | Loss | None = None,
         seed: int | Generator | None = None,
     ) -> Sequential:
-        """Return a network with new last layers, whose first layers are those of this network as they are trained.
+        """Return a network with new last layers after the first layers of this one, as trained.
 
         Parameters
         ----------
@@ -1302,7 +1304,7 @@ class Sequential:
         drop : int
             How many of this network's layers they replace; 0 adds to them. At least one layer is kept.
         freeze : bool
-            Whether to freeze the layers that are kept, as `freeze` does; otherwise each stays as trainable as it is.
+            Whether to freeze the layers that are kept, as `freeze` does; otherwise each keeps its `trainable`.
         loss, seed
             As for `Sequential`. The loss is not taken from this network: its last activation determines the default.
 
@@ -1327,7 +1329,7 @@ class Sequential:
 
         Examples
         --------
-        A network that tells three classes apart, trained on to tell five apart: first only the new layer, then all.
+        A network trained on three classes is trained on five: first only the new layer, then all layers.
 
         >>> import numpy as np
         >>> import nnfast as nf

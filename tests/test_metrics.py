@@ -641,7 +641,7 @@ def test_plateaus_of_metrics(monitor, metric):
 def test_a_plateau_of_a_metric_that_is_not_recorded():
     net, y = make_net("classes"), CASES["classes"][2]
     schedule = nf.schedules.ReduceOnPlateau(0.1, monitor="val_top_2_accuracy")
-    with pytest.raises(ValueError, match=r"what this fit records, loss, accuracy, got 'val_top_2_accuracy': val"):
+    with pytest.raises(ValueError, match=r"one of loss, accuracy, which this fit records, got 'val_top_2_accuracy': val"):
         net.fit(X, y, optimizer=nf.SGD(schedule), verbose=0)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nnfast.optimizers import Optimizer
     from nnfast.training.history import History
 
-OWN = ("callbacks", "epochs", "steps", "verbose")  # arguments of `fit` that the finder gives itself
+OWN = ("callbacks", "epochs", "steps", "verbose")  # arguments of `fit` that the finder sets itself
 MAX_STEPS = 100_000
 MEMORY = 0.9  # of the running mean of the losses, by which they are seen to explode
 EXPLODED = 3.0  # by how many times the size of the first loss the running mean may rise above its minimum
@@ -72,13 +72,13 @@ class _StopIfExploded(Callback):
 class LearningRateFinder(DeclaredCallback):
     """Find a learning rate: the range test, in which the rate grows at each step until the loss explodes.
 
-    `find` trains a copy of a network, whose parameters, optimizer state and random streams remain as they are. It is
-    called before `fit`, not by it.
+    `find` trains a copy of a network; the network itself does not change. Call it before `fit`: the finder is not for
+    the argument `callbacks`.
 
     Parameters
     ----------
     low, high : float
-        The first and the last learning rate; each is the one before times the same factor.
+        The first and the last learning rate. It grows by the same factor at each step.
     steps : int
         The number of steps, from 10 to 100,000. The test ends earlier if the loss explodes.
 
@@ -96,8 +96,8 @@ class LearningRateFinder(DeclaredCallback):
 
     Notes
     -----
-    Smith, "Cyclical learning rates for training neural networks" (2017), section 3.3, with the exponential growth and
-    the suggestion of Howard's fastai, whose ``minimum`` it is.
+    Smith, "Cyclical learning rates for training neural networks" (2017), section 3.3, with the exponential growth of
+    Howard's fastai and its suggestion ``minimum``.
 
     Examples
     --------
@@ -148,11 +148,11 @@ class LearningRateFinder(DeclaredCallback):
         net : Sequential
             The network, which does not change.
         x, y
-            As for `Sequential.fit`; mini-batches from an iterator are used up.
+            As for `Sequential.fit`; an iterator of mini-batches is consumed.
         optimizer : str or Optimizer
             As for `Sequential.fit`, except `LBFGS`; its learning rate is not used.
         **arguments
-            Others of `Sequential.fit`, such as `batch_size`; not `epochs`, `steps`, `callbacks` and `verbose`.
+            Other arguments of `Sequential.fit`, such as `batch_size`; not `epochs`, `steps`, `callbacks` or `verbose`.
 
         Returns
         -------
@@ -162,7 +162,7 @@ class LearningRateFinder(DeclaredCallback):
         Raises
         ------
         TypeError, ValueError, RuntimeError, MemoryError
-            If an argument does not fit, and as from `Sequential.fit`; the results of the last `find` are kept then.
+            If an argument does not fit, and as for `Sequential.fit`; the results of the previous `find` are kept.
 
         Examples
         --------

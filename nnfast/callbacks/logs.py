@@ -1,4 +1,4 @@
-"""Callbacks that write down how a training goes: CSV files, Python's logging, TensorBoard."""
+"""Callbacks that log a training: to CSV files, with Python's logging, for TensorBoard."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class CSVLog(DeclaredCallback):
     """Write a row for each epoch to a CSV file.
 
     The columns are ``epoch``, ``seconds`` since the beginning, ``learning_rate`` (of the last step; empty for L-BFGS),
-    and all that the history records. Each row is written when its epoch ends, so that an interrupted training leaves
-    all of them, with all digits. ``pandas.read_csv`` reads the file.
+    and all that the history records. Each row is written when its epoch ends, so that an interrupted training loses
+    none; numbers are written with all digits. ``pandas.read_csv`` reads the file.
 
     Parameters
     ----------
@@ -62,13 +62,13 @@ class CSVLog(DeclaredCallback):
     OSError
         From `fit`, if the file cannot be written.
     ValueError
-        From `fit`, before the first step, if the file to continue is none of these or has other columns.
+        From `fit`, before the first step, if the file to continue was not written by `CSVLog` or has other columns.
     RuntimeError
         From `fit_many`, if several networks would write the same file.
 
     Notes
     -----
-    A last line without its end, which a killed process may leave, is removed before the file is continued.
+    An incomplete last line, which a killed process may leave, is removed before the file is continued.
 
     Examples
     --------
@@ -113,7 +113,7 @@ class CSVLog(DeclaredCallback):
         complete = content[: content.rfind(b"\n") + 1]
         rows = list(csv.reader(complete.decode("utf-8", "backslashreplace").splitlines()))
         if not rows:
-            raise ValueError(f"append needs a file that CSVLog wrote, but {self.path!r} has no line with an end")
+            raise ValueError(f"append needs a file that CSVLog wrote, but {self.path!r} has no complete line")
         if rows[0] != table.columns:
             raise ValueError(
                 f"append needs a file with the columns {', '.join(table.columns)}, which this fit records, but "
@@ -131,7 +131,7 @@ class CSVLog(DeclaredCallback):
         table.is_new = False
 
     def on_epoch_end(self, net: Any, history: History) -> None:
-        """Write a row, and all of it."""
+        """Write a row, and flush the file."""
         table = self._records.of[net]
         epoch, seconds = table.before + len(history["loss"]), round(perf_counter() - table.begin, 6)
         values = [history[name][-1] for name in table.columns[len(OWN) :]]
@@ -188,7 +188,7 @@ class Logging(DeclaredCallback):
 
     Notes
     -----
-    Python shows lines of level INFO only if it is told to, as by ``logging.basicConfig(level=logging.INFO)``.
+    Python shows lines of level INFO only if it is configured to, as by ``logging.basicConfig(level=logging.INFO)``.
 
     Examples
     --------
@@ -232,11 +232,11 @@ class TensorBoard(DeclaredCallback):
     Parameters
     ----------
     folder : path
-        Where to write, a new one for each run; created if it does not exist.
+        Where to write: a new folder for each run, which is created if it does not exist.
     every : int
         Write after each epoch divisible by it, and after the last one.
     histograms : bool
-        Also write a histogram of each array of parameters, except while it has NaN or infinity.
+        Also write a histogram of each array of parameters, except while it contains NaN or infinity.
 
     Raises
     ------

@@ -84,11 +84,10 @@ class EarlyStopping(DeclaredCallback):
     direction : {"lower", "higher"}, optional
         Which values are better. By default that of the loss or the metric.
     restore_best : bool
-        Whether to give the network the parameters and running statistics of the best epoch when the training ends: by
-        this callback, after the last epoch or by any other call of `Sequential.stop`. After an error or Ctrl-C the
-        network stays as the last step left it; `restore` gives it the best ones then.
+        Whether to restore the parameters and running statistics of the best epoch when the training ends, for whatever
+        reason except an error or Ctrl-C. These leave the network as it was after the last step; call `restore` then.
     start_after : int
-        The number of epochs at the beginning that do not count, neither as the best nor as bad ones.
+        The number of epochs at the beginning that are ignored.
 
     Attributes
     ----------
@@ -109,7 +108,7 @@ class EarlyStopping(DeclaredCallback):
     Notes
     -----
     NaN is never an improvement. Each `fit` starts anew. The optimizer's state is not restored: it remains that of the
-    last step. Definitions are those of Keras' ``EarlyStopping``, with another default patience.
+    last step. The arguments mean the same as in Keras' ``EarlyStopping``, with other defaults.
 
     Examples
     --------
@@ -229,8 +228,8 @@ class StopOnNaN(DeclaredCallback):
     Parameters
     ----------
     each_step : bool
-        Look at the loss after each step, which costs a call of Python each; by default after each epoch, at the
-        training loss, which is NaN or infinite if that of any step is, and at the validation loss.
+        Look at the loss after each step, which calls Python each time. By default after each epoch: at the training
+        loss, which is NaN or infinite if that of any step is, and at the validation loss.
 
     Attributes
     ----------
@@ -274,7 +273,7 @@ class StopOnNaN(DeclaredCallback):
         return self._records.of
 
     def hooks(self) -> Collection[str]:
-        """Return the methods to call: that for steps only if asked for."""
+        """Return the methods to call; that for steps only if `each_step` is set."""
         return [name for name in super().hooks() if self.each_step or name != "on_step_end"]
 
     def on_train_begin(self, net: Any, history: History) -> None:

@@ -67,8 +67,8 @@ class SubsetAccuracy(Metric, name="subset_accuracy"):
         """Return why the metric cannot be computed from these targets; an empty string if it can."""
         if output.answers == "classes":
             return (
-                "outputs that each say yes or no, as of an output layer with sigmoid, "
-                f"{got(output)}: for classes that exclude each other use 'accuracy'"
+                "binary outputs, as from an output layer with sigmoid, "
+                f"{got(output)}: for mutually exclusive classes use 'accuracy'"
             )
         return without_answers(output, targets)
 

@@ -40,7 +40,7 @@ class Data(NamedTuple):
     """Samples and targets in the engine's format.
 
     Targets and weights are copies, which callbacks and threads cannot change, except for targets that share their
-    memory with the samples. The samples are used where they are, unless they are few.
+    memory with the samples. Samples are not copied unless they are few and need conversion.
     """
 
     rows: Rows
@@ -62,7 +62,7 @@ class Data(NamedTuple):
 
 
 class Given:
-    """The data that one or more networks are trained on, as given and in the engine's format, which networks share.
+    """The training data of one or more networks: as given, and in the engine's format, which networks share.
 
     Parameters
     ----------
@@ -155,22 +155,22 @@ class FitArguments:
     replacement, drop_last, max_seconds, verbose, callbacks
         As for `Sequential.fit`.
     rows, validation_rows : ndarray of int64 or None
-        Rows of the data to train on, and to validate on. None means all rows, and the validation data given.
+        The rows of the data to train on and to validate on. None means all rows, and the validation data.
 
     Attributes
     ----------
     shape : tuple of int
         The shape of a sample.
     batches : Batches or None
-        What hands over the mini-batches, if the data are not arrays.
+        The source of mini-batches, if the data are not arrays.
     data : Data or None
-        Arrays for training, of which only `rows` are used unless they are None.
+        The training data, of which only `rows` are used unless that is None.
     validation : Data or None
-        For validation, of which only `validation_rows` are used unless they are None.
+        The validation data, of which only `validation_rows` are used unless that is None.
     visits : Visits
-        The mini-batches.
+        How epochs are divided into mini-batches.
     metrics : RecordedMetrics
-        The metrics recorded for both.
+        The metrics recorded in training and in validation.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class FitArguments:
         drop_last = check_bool("drop_last", drop_last)
         if isinstance(given, Batches):
             if self.whole:
-                raise ValueError("LBFGS uses the whole data at once: give arrays x and y, not mini-batches")
+                raise ValueError("LBFGS uses all data at once: give arrays x and y, not mini-batches")
             _check_defaults(BY_BATCHES, locals())
             self.validation = _validation(network, given.validation_data, self.shape)
             self._use_batches(given, epochs, steps)
@@ -247,7 +247,7 @@ class FitArguments:
         return "REPLACED" if replacement else "SHUFFLED" if shuffle else "IN_ORDER"
 
     def _weighted(self, given: Given, sample_weight: Any, validation_split: Any) -> Data:
-        """Return the data to train on with their weights, and set those to validate on, and which rows are used."""
+        """Return the training data with their weights; set the validation data and the rows to use."""
         network = self.network
         data = given.data(network, sample_weight, self.shape)
         self.validation = given.validation(network, self.shape)
@@ -271,13 +271,13 @@ class FitArguments:
         self.rows, self.validation_rows = split_rows(len(data.rows), fraction, classes, seed)
 
     def _name(self, argument: str, rows: str) -> str:
-        """Return where rows come from, for messages."""
+        """Return the argument that determines some rows, for messages."""
         return f"validation_split: {rows}" if self.split else argument
 
     def _visit_rows(
         self, data: Data, epochs: Any, steps: Any, batch_size: Any, drawing: str, *, drop_last: bool
     ) -> np.ndarray:
-        """Set the mini-batches; return the targets by which metrics are chosen."""
+        """Set the mini-batches; return the targets to check the metrics against."""
         network = self.network
         n = len(data.rows) if self.rows is None else len(self.rows)
         batch = n if self.whole else min(check_int("batch_size", batch_size, 1), n)
@@ -292,7 +292,7 @@ class FitArguments:
         return _targets(self._name("rows", "the rows to train on"), network, data, self.rows)
 
     def _use_batches(self, batches: Batches, epochs: Any, steps: Any) -> None:
-        """Set the mini-batches that are handed over."""
+        """Set the mini-batches that an iterator yields."""
         self.batches = batches
         if isinstance(self.class_weight, str):
             raise ValueError(
@@ -313,7 +313,7 @@ class FitArguments:
         batches.epochs, batches.steps, batches.class_weight = epochs, steps, self.class_weight
 
     def _length(self, epochs: Any, steps: Any, default: int) -> tuple[int | None, int | None]:
-        """Return the number of epochs or steps, the other one being None; both, if there is no limit."""
+        """Return the numbers of epochs and of steps: one of them is None, or both if there is no limit."""
         if steps is not None:
             if epochs is not UNSET and epochs is not None:
                 raise ValueError(f"give epochs or steps, not both: got epochs={shown(epochs)} and steps={shown(steps)}")
@@ -348,7 +348,7 @@ class FitArguments:
 
 
 def _targets(name: str, network: Network, data: Data, rows: np.ndarray | None) -> np.ndarray:
-    """Return what to choose metrics by: the targets of these rows; ValueError if their weights are all zero."""
+    """Return the targets of some rows, to check metrics against; ValueError if their weights are all zero."""
     if rows is None:
         return data.targets
     if data.weights is not None:
@@ -363,14 +363,14 @@ def _targets(name: str, network: Network, data: Data, rows: np.ndarray | None) -
 # The arguments that must have their default values, and why.
 BY_LBFGS = (
     {"steps": None, "batch_size": 32, "shuffle": True, "replacement": False, "drop_last": False},
-    "with LBFGS, which uses the whole data at once and counts its iterations as epochs",
+    "with LBFGS, which uses all data at once and counts its iterations as epochs",
 )
 BY_BATCHES = (
     {
         "batch_size": 32, "shuffle": True, "replacement": False, "drop_last": False, "sample_weight": None,
         "validation_split": None, "gradient": "backpropagation",
     },
-    "for mini-batches (x, y) or (x, y, sample_weight) that an iterator hands over",
+    "if x is an iterator of mini-batches (x, y) or (x, y, sample_weight)",
 )  # fmt: skip
 
 

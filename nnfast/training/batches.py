@@ -1,4 +1,4 @@
-"""Training on mini-batches that an iterator hands over."""
+"""Training on mini-batches that an iterator yields."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Batches:
     Attributes
     ----------
     once : bool
-        Whether `source` is an iterator, which ends once.
+        Whether `source` is an iterator, which can be read only once.
     length : int or None
-        How many mini-batches it has, if that is known.
+        The number of mini-batches, if it is known.
     epochs, steps : int or None
-        How many epochs to train for, without limit if None; how many mini-batches make an epoch, one pass if None.
+        The number of epochs, without limit if None; the number of mini-batches in an epoch, one pass if None.
     class_weight : dict or None
         As for `Sequential.fit`.
     """
@@ -82,8 +82,8 @@ class Batches:
         """Raise ValueError if an iterator would have to be read again."""
         if self.once and steps is None and epochs != 1:
             raise ValueError(
-                f"an iterator can be read only once, got epochs={epochs}: give steps, the number of its mini-batches "
-                "that make an epoch"
+                f"an iterator can be read only once, got epochs={epochs}: give steps, the number of mini-batches in "
+                "an epoch"
             )
 
     def next(self, network: Network) -> Batch | None:
@@ -97,7 +97,7 @@ class Batches:
         return self._checked(network, self._peeked.pop(), network.built_shape)
 
     def begin_again(self) -> bool:
-        """Begin another pass; return False if there is none, or it would be empty."""
+        """Begin another pass; return False if there cannot be one, or if it is empty."""
         if self.once:
             return False
         self._iterator = iter(self.source)
@@ -108,7 +108,7 @@ class Batches:
         if not self._peeked:
             self._peeked = list(next(zip(self._iterator, strict=False), ()))
         if not self._peeked:
-            raise ValueError("x must hand over at least one mini-batch, got none")
+            raise ValueError("x must yield at least one mini-batch, got none")
         return self._peeked[0]
 
     def _parts(self, item: Any) -> tuple[Any, ...]:
@@ -134,7 +134,7 @@ class Batches:
 
 
 class FedTraining(Training):
-    """A run of steps on mini-batches that are handed over one by one."""
+    """A run of steps on mini-batches that are fed one at a time."""
 
     def __init__(self, network: Network, batches: Batches, *arguments: Any, **options: Any) -> None:
         super().__init__(network.built, None, None, None, *arguments, **options)
@@ -181,7 +181,7 @@ class FedTraining(Training):
             self.exhausted = True
             if self.batches.epochs is not None:
                 warn(
-                    f"x has handed over {self.step} mini-batches, fewer than epochs and steps ask for: training ends",
+                    f"x yielded {self.step} mini-batches, fewer than epochs and steps ask for: training ends",
                     UserWarning,
                 )
 

@@ -103,7 +103,7 @@ def _optimizers(values: list[Any]) -> list[Any]:
             raise named(i, error) from None
         if isinstance(made[id(value)], LBFGS):
             raise ValueError(
-                f"networks[{i}]: fit_many trains on mini-batches, but LBFGS on the whole data at once: use net.fit"
+                f"networks[{i}]: fit_many trains on mini-batches, but LBFGS on all data at once: use net.fit"
             )
     return [made[id(value)] for value in values]
 
