@@ -14,10 +14,12 @@ from nnfast.training import UNSET, Given, History
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from nnfast._typing import Data, Samples
+
 
 def fit_many(
     networks: Sequence[Sequential],
-    x: ArrayLike,
+    x: Samples,
     y: ArrayLike,
     /,
     *,
@@ -27,7 +29,7 @@ def fit_many(
     optimizer: str | Optimizer | Sequence[str | Optimizer] = "adam",
     rows: Sequence[ArrayLike | None] | None = None,
     sample_weight: ArrayLike | Sequence[ArrayLike | None] | None = None,
-    validation_data: tuple[ArrayLike, ...] | None = None,
+    validation_data: Data | None = None,
     validation_rows: Sequence[ArrayLike | None] | None = None,
     metrics: Sequence[MetricLike] | None = None,
     shuffle: bool | Sequence[bool] = True,

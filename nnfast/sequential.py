@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import ArrayLike
 
+    from nnfast._typing import Data, Samples
     from nnfast.gradients.checking import GradientReport
 
 
@@ -210,7 +211,7 @@ class Sequential:
 
     # ---- running
 
-    def predict(self, x: ArrayLike, /, *, out: np.ndarray | None = None) -> np.ndarray:
+    def predict(self, x: Samples, /, *, out: np.ndarray | None = None) -> np.ndarray:
         """Compute the network's outputs.
 
         Parameters
@@ -315,7 +316,7 @@ class Sequential:
             program.predict_one(sample, np.asarray(out))
         return out
 
-    def activations(self, x: ArrayLike, /, layer: int | str) -> np.ndarray:
+    def activations(self, x: Samples, /, layer: int | str) -> np.ndarray:
         """Compute the outputs of one layer, as in `predict`.
 
         Parameters
@@ -362,7 +363,7 @@ class Sequential:
             program.predict_stage(rows, out, stage, *allowed_threads())
         return out.reshape(len(rows), *shape)
 
-    def predict_class(self, x: ArrayLike, /) -> np.ndarray:
+    def predict_class(self, x: Samples, /) -> np.ndarray:
         """Predict the class of each sample.
 
         Parameters
@@ -412,7 +413,7 @@ class Sequential:
         return classes[:, 0] if classes.shape[1] == 1 else classes.reshape(len(rows), *network.output_shape)
 
     def loss(
-        self, x: ArrayLike, y: ArrayLike, /, *, sample_weight: ArrayLike | None = None, training: bool = False
+        self, x: Samples, y: ArrayLike, /, *, sample_weight: ArrayLike | None = None, training: bool = False
     ) -> float:
         """Compute the loss over a data set.
 
@@ -457,7 +458,7 @@ class Sequential:
 
     def evaluate(
         self,
-        x: ArrayLike,
+        x: Samples,
         y: ArrayLike,
         /,
         *,
@@ -514,7 +515,7 @@ class Sequential:
         network.warn_of_one_hot(targets, chosen)
         return network.evaluate(rows, targets, weights, chosen)
 
-    def accuracy(self, x: ArrayLike, y: ArrayLike, /, *, sample_weight: ArrayLike | None = None) -> float:
+    def accuracy(self, x: Samples, y: ArrayLike, /, *, sample_weight: ArrayLike | None = None) -> float:
         """Compute the fraction of correct predictions.
 
         Parameters
@@ -565,7 +566,7 @@ class Sequential:
 
     def gradient(
         self,
-        x: ArrayLike,
+        x: Samples,
         y: ArrayLike,
         /,
         *,
@@ -619,7 +620,7 @@ class Sequential:
             found[INPUT] = gx.reshape(len(rows), *network.built_shape)
         return ArrayViews({name: found[name] for name in names}, paths(network.built.layout))
 
-    def jacobian(self, x: ArrayLike, /) -> np.ndarray:
+    def jacobian(self, x: Samples, /) -> np.ndarray:
         """Compute the derivatives of the outputs with respect to the input, by backpropagation.
 
         Parameters
@@ -670,7 +671,7 @@ class Sequential:
     @ignore_float_errors
     def numerical_gradient(
         self,
-        x: ArrayLike,
+        x: Samples,
         y: ArrayLike,
         /,
         *,
@@ -742,7 +743,7 @@ class Sequential:
     @ignore_float_errors
     def check_gradient(
         self,
-        x: ArrayLike,
+        x: Samples,
         y: ArrayLike,
         /,
         *,
@@ -821,7 +822,7 @@ class Sequential:
 
     def fit(
         self,
-        x: ArrayLike | Iterable[tuple[ArrayLike, ...]],
+        x: Samples | Iterable[Data],
         y: ArrayLike | None = None,
         /,
         *,
@@ -832,7 +833,7 @@ class Sequential:
         gradient: str = "backpropagation",
         sample_weight: ArrayLike | None = None,
         class_weight: Mapping[int, float] | str | None = None,
-        validation_data: tuple[ArrayLike, ...] | None = None,
+        validation_data: Data | None = None,
         validation_split: float | None = None,
         metrics: Sequence[MetricLike] | None = None,
         shuffle: bool = True,
@@ -989,7 +990,7 @@ class Sequential:
 
     def train_step(
         self,
-        x: ArrayLike,
+        x: Samples,
         y: ArrayLike,
         /,
         optimizer: str | Optimizer = "adam",
@@ -1062,7 +1063,7 @@ class Sequential:
         what = f"the loss of step {network.built.slot.steps} with {type(optimizer).__name__} is {loss}"
         warn(training.divergence(what, rate))
 
-    def forward(self, x: ArrayLike, /, *, training: bool = False) -> np.ndarray:
+    def forward(self, x: Samples, /, *, training: bool = False) -> np.ndarray:
         """Compute the network's outputs; with ``training=True``, keep what `backward` needs.
 
         Parameters

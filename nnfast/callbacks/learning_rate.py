@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
+    from nnfast._typing import Data, Samples
     from nnfast.optimizers import Optimizer
     from nnfast.training.history import History
 
@@ -134,7 +135,7 @@ class LearningRateFinder(DeclaredCallback):
     def find(
         self,
         net: Sequential,
-        x: ArrayLike | Iterable[tuple[ArrayLike, ...]],
+        x: Samples | Iterable[Data],
         y: ArrayLike | None = None,
         /,
         *,
