@@ -63,7 +63,7 @@ def fit_many(
     validation_rows : sequence of array_like, optional
         Instead of `validation_data`, for each network the rows of `x` and `y` to validate on, in the form of `rows`, or
         None. They are weighted by `sample_weight` if it is given.
-    metrics : sequence of str or Metric, optional
+    metrics : sequence of str, Metric or callable, optional
         As for `Sequential.fit`, for all networks.
     verbose : {0, 1}
         1 shows the progress of all networks together on standard error if it takes longer than a second.

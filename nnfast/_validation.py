@@ -438,6 +438,21 @@ def check_float(
     return number
 
 
+def check_positive(name: str, value: Any) -> float:
+    """Return `value` as a finite float above 0."""
+    return check_float(name, value, 0.0, open_ends=True)
+
+
+def check_not_negative(name: str, value: Any) -> float:
+    """Return `value` as a finite float, at least 0."""
+    return check_float(name, value, 0.0)
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return `value` as an int, at least 1."""
+    return check_int(name, value, 1)
+
+
 def _is_number(value: Any) -> bool:
     """Whether `value` is a single real number by its type: `float` would also accept text, booleans and durations."""
     if isinstance(value, (np.ndarray, np.generic)):

@@ -18,6 +18,8 @@ from nnfast._validation import (
     as_labels,
     check_bool,
     check_float,
+    check_not_negative,
+    check_positive,
     check_shape,
     choose,
     describe,
@@ -144,10 +146,6 @@ def _smoothing(name: str, value: Any) -> float:
     return smoothing
 
 
-def _not_negative(name: str, value: Any) -> float:
-    return check_float(name, value, 0.0)
-
-
 def _any_labels(labels: np.ndarray) -> np.ndarray:
     """Return integers as int64; ValueError if one is too large."""
     if labels.size and labels.dtype.kind == "u" and int(labels.max()) > np.iinfo(np.int64).max:
@@ -160,10 +158,6 @@ def _share(name: str, value: Any) -> float:
     if not share:
         raise ValueError(f"{name} must be above 0, got 0.0")
     return share
-
-
-def _positive(name: str, value: Any) -> float:
-    return check_float(name, value, 0.0, float("inf"), open_ends=True)
 
 
 def _quantiles(name: str, value: Any) -> tuple[float, ...]:
@@ -336,7 +330,7 @@ class Huber(Loss, name="huber"):
     """
 
     kinks = True
-    delta: float = Field(_positive, default=1.0)
+    delta: float = Field(check_positive, default=1.0)
 
     def numbers(self) -> tuple[float, ...]:
         """Return `delta`, which the kernel takes."""
@@ -535,7 +529,7 @@ class Focal(Loss, name="focal"):
 
     fused = dict.fromkeys(("softmax", "log_softmax"), "softmax_focal")
     takes_labels = True
-    gamma: float = Field(_not_negative, default=2.0)
+    gamma: float = Field(check_not_negative, default=2.0)
     alpha: float = Field(_share, default=0.25)
 
     def numbers(self) -> tuple[float, ...]:
@@ -584,7 +578,7 @@ class BinaryFocal(Loss, name="binary_focal"):
 
     fused = {"sigmoid": "sigmoid_binary_focal"}  # noqa: RUF012
     threshold = 0.0  # of the inputs of the sigmoid
-    gamma: float = Field(_not_negative, default=2.0)
+    gamma: float = Field(check_not_negative, default=2.0)
     alpha: float = Field(_share, default=0.25)
 
     def numbers(self) -> tuple[float, ...]:

@@ -865,7 +865,7 @@ class Sequential:
             Without `y`, an iterator or another iterable of mini-batches ``(x, y)`` or ``(x, y, sample_weight)`` of any
             sizes, such as a generator, in which your own code chooses what to train on.
         y : array_like
-            As for `loss`; finite.
+            As for `loss`; finite. Left out if `x` yields mini-batches.
         epochs : int or None, optional
             The number of passes over the data; 1 if neither `epochs` nor `steps` is given. None trains until a callback
             calls `stop` or `max_seconds` have passed. The last mini-batch of an epoch may be smaller.
@@ -894,7 +894,7 @@ class Sequential:
             The fraction of the data to set aside for validation, in (0, 1), instead of `validation_data`. The rows are
             chosen at random, the same fraction of each class, and are the same in each fit of this network on the same
             number of rows. If `shuffle` is False, they are the last rows.
-        metrics : sequence of str or Metric, optional
+        metrics : sequence of str, Metric or callable, optional
             Recorded in each epoch besides the loss, as for `evaluate`: on the training data from the outputs of each
             mini-batch before its update, and on the validation data. By default the accuracy, if the outputs and
             targets are those of a classification.
@@ -930,7 +930,8 @@ class Sequential:
         RuntimeError
             If the network is already being trained, in another thread or by a caller.
         TypeError, ValueError
-            If an argument does not fit; nothing has changed then.
+            If an argument does not fit; nothing has changed then. If a mini-batch that `x` yields does not fit, which
+            ends the training.
         MemoryError
             If there is not enough memory; nothing has changed then, unless steps were taken before: the network is as
             the last finished step left it.

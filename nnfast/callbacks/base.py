@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from nnfast._description import Description, Field
-from nnfast._validation import check_int, choose, describe
+from nnfast._validation import check_count, choose, describe
 from nnfast.metrics.base import DIRECTIONS
 from nnfast.training.hooks import HOOKS, Callback
 from nnfast.training.recorded import check_recorded
@@ -87,11 +87,6 @@ class Records(Generic[R]):
 # ---- arguments
 
 
-def whole(name: str, value: Any) -> int:
-    """Return a number of epochs or steps, at least 1."""
-    return check_int(name, value, 1)
-
-
 def as_path(name: str, value: Any) -> str:
     """Return a path as text; TypeError if it is not a path."""
     try:
@@ -164,7 +159,7 @@ class Lambda(DeclaredCallback):
     on_epoch_end: Any = Field(_function, default=None, kw_only=True)
     on_step_end: Any = Field(_function, default=None, kw_only=True)
     close: Any = Field(_function, default=None, kw_only=True)
-    every: int = Field(whole, default=1, kw_only=True)
+    every: int = Field(check_count, default=1, kw_only=True)
 
     def settle(self) -> None:
         """Keep only the functions given; the others are the methods of the base class."""

@@ -9,7 +9,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 from nnfast._description import Field
-from nnfast._validation import check_float, check_quantity, choose
+from nnfast._validation import check_count, check_float, check_quantity, choose
 from nnfast.callbacks.base import (
     DeclaredCallback,
     Record,
@@ -17,7 +17,6 @@ from nnfast.callbacks.base import (
     as_path,
     direction_or_none,
     sign_of,
-    whole,
 )
 from nnfast.files.writing import KEPT_NAME, remove_leftovers_in, sync_folder, target_of
 from nnfast.training.recorded import check_recorded
@@ -146,7 +145,7 @@ class Checkpoint(DeclaredCallback):
     monitor: str | None = Field(_monitor, default=None, kw_only=True)
     direction: str | None = Field(direction_or_none, default=None, kw_only=True)
     initial_best: float | None = Field(_number, default=None, kw_only=True)
-    every: int = Field(whole, default=1, kw_only=True)
+    every: int = Field(check_count, default=1, kw_only=True)
     unit: str = Field(lambda name, value: choose(name, value, UNITS), default="epochs", kw_only=True)
 
     def settle(self) -> None:

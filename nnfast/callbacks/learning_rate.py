@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._description import Field
-from nnfast._validation import check_float, check_int, describe, ignore_float_errors
+from nnfast._validation import check_int, check_positive, describe, ignore_float_errors
 from nnfast.callbacks.base import DeclaredCallback
 from nnfast.optimizers import LBFGS, resolve_optimizer
 from nnfast.schedules import TimedSchedule
@@ -33,10 +33,6 @@ WINDOW = 7  # a smoothed loss is that of so many steps, of decreasing weights, o
 BELOW = 10.0  # how many times below the rate with the lowest loss the suggestion is
 
 
-def _rate(name: str, value: Any) -> float:
-    return check_float(name, value, 0.0, float("inf"), open_ends=True)
-
-
 def _steps(name: str, value: Any) -> int:
     return check_int(name, value, 10, MAX_STEPS)
 
@@ -44,7 +40,7 @@ def _steps(name: str, value: Any) -> int:
 class _Ramp(TimedSchedule):
     """A rate that grows from `learning_rate` to `high`, by the same factor at each of the steps."""
 
-    high: float = Field(_rate)
+    high: float = Field(check_positive)
     duration: int = Field(_steps)
 
     def _rates(self, times: np.ndarray) -> np.ndarray:
@@ -114,8 +110,8 @@ class LearningRateFinder(DeclaredCallback):
     >>> history = net.fit(x, y, epochs=10, optimizer=nf.Adam(rate), verbose=0)
     """
 
-    low: float = Field(_rate, default=1e-6)
-    high: float = Field(_rate, default=10.0)
+    low: float = Field(check_positive, default=1e-6)
+    high: float = Field(check_positive, default=10.0)
     steps: int = Field(_steps, default=100, kw_only=True)
 
     def settle(self) -> None:

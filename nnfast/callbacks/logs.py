@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from nnfast._description import Field
-from nnfast._validation import check_bool, describe, require
-from nnfast.callbacks.base import DeclaredCallback, Record, Records, as_path, whole
+from nnfast._validation import check_bool, check_count, describe, require
+from nnfast.callbacks.base import DeclaredCallback, Record, Records, as_path
 
 if TYPE_CHECKING:
     from nnfast.training.history import History
@@ -206,7 +206,7 @@ class Logging(DeclaredCallback):
 
     logger: Any = Field(_logger, default="nnfast")
     level: int = Field(_level, default=logging.INFO, kw_only=True)
-    every: int = Field(whole, default=1, kw_only=True)
+    every: int = Field(check_count, default=1, kw_only=True)
 
     def on_epoch_end(self, net: Any, history: History) -> None:
         """Log the last values."""
@@ -259,7 +259,7 @@ class TensorBoard(DeclaredCallback):
     """
 
     folder: str = Field(as_path)
-    every: int = Field(whole, default=1, kw_only=True)
+    every: int = Field(check_count, default=1, kw_only=True)
     histograms: bool = Field(check_bool, default=False, kw_only=True)
 
     def settle(self) -> None:

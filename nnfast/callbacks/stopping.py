@@ -9,22 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._description import Field
-from nnfast._validation import check_bool, check_float, check_int, check_quantity
+from nnfast._validation import check_bool, check_count, check_int, check_not_negative, check_quantity
 from nnfast.callbacks.base import (
     DeclaredCallback,
     Record,
     Records,
     direction_or_none,
     sign_of,
-    whole,
 )
 
 if TYPE_CHECKING:
     from nnfast.training.history import History
-
-
-def _not_negative(name: str, value: Any) -> float:
-    return check_float(name, value, 0.0)
 
 
 def _count(name: str, value: Any) -> int:
@@ -129,8 +124,8 @@ class EarlyStopping(DeclaredCallback):
     """
 
     monitor: str = Field(check_quantity, default="val_loss")
-    patience: int = Field(whole, default=10, kw_only=True)
-    min_delta: float = Field(_not_negative, default=0.0, kw_only=True)
+    patience: int = Field(check_count, default=10, kw_only=True)
+    min_delta: float = Field(check_not_negative, default=0.0, kw_only=True)
     direction: str | None = Field(direction_or_none, default=None, kw_only=True)
     restore_best: bool = Field(check_bool, default=True, kw_only=True)
     start_after: int = Field(_count, default=0, kw_only=True)

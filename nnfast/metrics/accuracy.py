@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from nnfast._description import Field
-from nnfast._validation import check_int
+from nnfast._validation import check_count
 from nnfast.losses import OutputLoss
 from nnfast.metrics.base import Metric, Scoring, answers_misfit, got, without_answers, without_classes
-
-
-def _positive_int(name: str, value: Any) -> int:
-    return check_int(name, value, 1)
 
 
 class Accuracy(Metric, name="accuracy"):
@@ -98,7 +92,7 @@ class TopKAccuracy(Metric):
     'top_3_accuracy'
     """
 
-    k: int = Field(_positive_int, default=5)
+    k: int = Field(check_count, default=5)
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nnfast._description import Field
-from nnfast._validation import check_float, describe, ignore_float_errors
+from nnfast._validation import check_positive, describe, ignore_float_errors
 from nnfast.losses import OutputLoss
 from nnfast.metrics.answers import Answers, Tally
 from nnfast.metrics.base import Computation, Metric, answers_misfit, got
@@ -21,10 +21,6 @@ def _average(name: str, value: Any) -> Any:
     if not (value is None or isinstance(value, str)):
         raise TypeError(f"{name} must be a name or None, got {describe(value)}")
     return value
-
-
-def _positive(name: str, value: Any) -> float:
-    return check_float(name, value, 0.0, open_ends=True)
 
 
 def fractions(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -207,7 +203,7 @@ class FBeta(Counted):
     'f2_macro'
     """
 
-    beta: float = Field(_positive)
+    beta: float = Field(check_positive)
 
     @property
     def stem(self) -> str:

@@ -287,8 +287,7 @@ class FitArguments:
         done = 0 if self.whole or network.program is None else network.program.place.steps_done(self.visits)
         to_end = self.visits.per_epoch - done  # of the epoch that is continued
         _check_batches(network, self.visits.n, batch, whole_epoch=total is None or total >= to_end)
-        if total is not None and total > MAX_STEPS:
-            raise MemoryError(f"no memory for the losses of {total} steps: at most {MAX_STEPS}")
+        _check_total(total)
         return _targets(self._name("rows", "the rows to train on"), network, data, self.rows)
 
     def _use_batches(self, batches: Batches, epochs: Any, steps: Any) -> None:
@@ -308,8 +307,7 @@ class FitArguments:
         per_epoch = steps or batches.length or 1
         total = None if epochs is None or not (steps or batches.length) else epochs * per_epoch
         self.visits = Visits(1, 1, 1, "IN_ORDER", per_epoch, None, total)
-        if total is not None and total > MAX_STEPS:
-            raise MemoryError(f"no memory for the losses of {total} steps: at most {MAX_STEPS}")
+        _check_total(total)
         batches.epochs, batches.steps, batches.class_weight = epochs, steps, self.class_weight
 
     def _length(self, epochs: Any, steps: Any, default: int) -> tuple[int | None, int | None]:
@@ -399,6 +397,11 @@ def _validation(network: Network, data: Any, shape: tuple[int, ...]) -> Data | N
         return Data.checked(network, data[0], data[1], data[2] if len(data) == 3 else None, shape)
     except (TypeError, ValueError) as error:
         raise type(error)(f"validation_data: {error}") from None
+
+
+def _check_total(steps: int | None) -> None:
+    if steps is not None and steps > MAX_STEPS:
+        raise MemoryError(f"no memory for the losses of {steps} steps: at most {MAX_STEPS}")
 
 
 def _check_batches(network: Network, n: int, batch: int, *, whole_epoch: bool) -> None:
