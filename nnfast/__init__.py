@@ -14,7 +14,6 @@ except ImportError as _error:
 
 from nnfast import activations, losses, metrics, schedules
 from nnfast._config import show_config
-from nnfast._many import fit_many
 from nnfast._threads import get_num_threads, num_threads, set_num_threads
 from nnfast._version import __version__
 from nnfast.layers import (
@@ -36,6 +35,7 @@ from nnfast.training import History
 
 if _TYPE_CHECKING:
     from nnfast import callbacks, datasets, functions, perceptron, plotting
+    from nnfast._many import fit_many
     from nnfast.gradients import (
         Descent,
         GradientReport,
@@ -106,6 +106,7 @@ _LAZY_NAMES = {
     "Perceptron": "perceptron",
     "assert_gradient_correct": "gradients",
     "check_gradient": "gradients",
+    "fit_many": "_many",
     "gradient_descent": "gradients",
     "numerical_diff": "gradients",
     "numerical_gradient": "gradients",

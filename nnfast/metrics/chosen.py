@@ -30,7 +30,7 @@ MODULES = {
     "subset_accuracy": "accuracy",
 }
 NAMES = tuple(MODULES)
-_TOP_K = re.compile(r"top_([1-9][0-9]{0,8})_accuracy")
+_TOP_K = r"top_([1-9][0-9]{0,8})_accuracy"
 
 
 def resolve_metric(metric: Any) -> Metric:
@@ -68,7 +68,7 @@ def resolve_metric(metric: Any) -> Metric:
 
 def _named(name: str) -> Metric | None:
     """Return the metric of this name, or None."""
-    if top := _TOP_K.fullmatch(name):
+    if top := re.fullmatch(_TOP_K, name):
         return TopKAccuracy(int(top[1]))
     stem = next((stem for stem in NAMES if name == stem or name.startswith(f"{stem}_")), None)
     if stem is None:

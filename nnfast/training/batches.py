@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from nnfast._network import Network
-from nnfast._samples import Rows
 from nnfast._validation import as_weights, describe, to_array, warn
 from nnfast.engine.program import Training
+from nnfast.training.data import Data
 from nnfast.training.weights import multiplied, weights_of_classes
-
-
-class Batch(NamedTuple):
-    """A mini-batch in the engine's format."""
-
-    rows: Rows
-    targets: np.ndarray
-    weights: np.ndarray | None
 
 
 class Batches:
@@ -74,7 +66,7 @@ class Batches:
             raise ValueError(f"batch 1: x must have shape (n, features), got {shape}")
         return shape[1:]
 
-    def first(self, network: Network, shape: tuple[int, ...]) -> Batch:
+    def first(self, network: Network, shape: tuple[int, ...]) -> Data:
         """Return the first mini-batch, which training will begin with."""
         return self._checked(network, self._peek(), shape)
 
@@ -86,7 +78,7 @@ class Batches:
                 "an epoch"
             )
 
-    def next(self, network: Network) -> Batch | None:
+    def next(self, network: Network) -> Data | None:
         """Return the next mini-batch; None at the end of a pass."""
         if not self._peeked:
             try:
@@ -119,7 +111,7 @@ class Batches:
             )
         return tuple(item)
 
-    def _checked(self, network: Network, item: Any, shape: tuple[int, ...]) -> Batch:
+    def _checked(self, network: Network, item: Any, shape: tuple[int, ...]) -> Data:
         x, y, *given = self._parts(item)
         try:
             rows, targets = network.data(x, y, shape, finite=True)
@@ -130,7 +122,7 @@ class Batches:
                 weights = multiplied(of_class, weights, all_zero=True)
         except (TypeError, ValueError) as error:
             raise type(error)(f"batch {max(self._count, 1)}: {error}") from None
-        return Batch(rows, targets, weights)
+        return Data(rows, targets, weights)
 
 
 class FedTraining(Training):

@@ -15,7 +15,8 @@ from nnfast._threads import allowed_threads
 from nnfast._validation import as_tuple, describe, to_array
 from nnfast.engine.program import Guards, Training, run_many
 from nnfast.optimizers import LBFGS, resolve_optimizer
-from nnfast.training.arguments import FitArguments, Given
+from nnfast.training.arguments import FitArguments
+from nnfast.training.data import Given
 from nnfast.training.history import History
 from nnfast.training.loop import Run, build, steps_of
 
