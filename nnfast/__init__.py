@@ -30,11 +30,12 @@ from nnfast.layers import (
     Scale,
 )
 from nnfast.optimizers import LBFGS, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, NAdam, RMSprop
-from nnfast.sequential import Sequential, fit_many, load
+from nnfast.sequential import Sequential, load
 from nnfast.training import History
 
 if _TYPE_CHECKING:
     from nnfast import callbacks, datasets, functions, perceptron, plotting
+    from nnfast._many import fit_many
     from nnfast.gradients import (
         Descent,
         GradientReport,
@@ -105,6 +106,7 @@ _LAZY_NAMES = {
     "Perceptron": "perceptron",
     "assert_gradient_correct": "gradients",
     "check_gradient": "gradients",
+    "fit_many": "_many",
     "gradient_descent": "gradients",
     "numerical_diff": "gradients",
     "numerical_gradient": "gradients",

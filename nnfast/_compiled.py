@@ -64,7 +64,7 @@ class Compiled(NamedTuple):
     address, user_data : int
         Of the function, and of what it gets as its last argument; 0 for none.
     signature : Signature
-        The one among those accepted.
+        The accepted signature that it has.
     """
 
     address: int

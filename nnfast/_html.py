@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnfast._validation import ignore_float_errors
-from nnfast.metrics import names_in, resolve_metric
+from nnfast.metrics import names_in
 
 COLORS = {"training": "#0072B2", "validation": "#D55E00"}  # both have a contrast of 3 to white and to black
 FIRST_ROWS, LAST_ROWS = 40, 20  # of a long table
@@ -76,30 +76,20 @@ def _words(name: str) -> str:
     return f"validation {what}" if name.startswith("val_") else what
 
 
-def _rows(history: Mapping[str, Sequence[float]], name: str) -> Iterator[tuple[str, str, str, str]]:
+def _rows(history: Any, name: str) -> Iterator[tuple[str, str, str, str]]:
     """Return what a table says of the training and the validation values of a quantity."""
     for entry, _ in _entries(name):
         values = history.get(entry, ())
         if len(values):
-            best = _best(values, _direction(name))
+            best = _best(values, history.directions[entry])
             found = ("", "") if best is None else (f"{values[best]:.4g}", f"{best + 1:,}")
             yield (_words(entry), f"{values[-1]:.4g}", *found)
 
 
-def _direction(name: str) -> str | None:
-    """Return which values of a quantity are better; None for a metric that nnfast does not know."""
-    if name == "loss":
-        return "lower"
-    try:
-        return resolve_metric(name.partition("_class_")[0]).direction
-    except ValueError:
-        return None
-
-
-def _best(values: Sequence[float], direction: str | None) -> int | None:
+def _best(values: Sequence[float], direction: str) -> int | None:
     """Return the index of the best value, the first of several; None if there is none."""
     numbers = np.asarray(values, np.float64)
-    if direction is None or not numbers.size or np.isnan(numbers).all():
+    if not numbers.size or np.isnan(numbers).all():
         return None
     return int(np.nanargmax(numbers) if direction == "higher" else np.nanargmin(numbers))
 

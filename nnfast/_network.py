@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import ArrayLike
 
+    from nnfast._typing import Samples
 
 BLOCK_ROWS = 4096  # at most, of rows that are copied at a time
 BLOCK_NUMBERS = 2**22  # in these rows, unless there is only one
@@ -370,7 +371,7 @@ class Network:
         number = check_int(name, layer, -n, n - 1)
         return str(number % n)
 
-    def rows(self, x: ArrayLike) -> np.ndarray:
+    def rows(self, x: Samples) -> np.ndarray:
         """Return `x` as a matrix with one flattened sample per row, converted as a whole."""
         if self.row_program is not None and self.row_program.accepts_rows(x):
             return x  # type: ignore[return-value]  # an array
@@ -437,7 +438,7 @@ class Network:
         rows = self.rows_in_place(x, shape, finite=finite)
         return rows, self._targets(x, rows, y, finite=finite)
 
-    def _targets(self, x: ArrayLike, rows: Rows, y: ArrayLike, *, finite: bool = False) -> np.ndarray:
+    def _targets(self, x: Any, rows: Rows, y: ArrayLike, *, finite: bool = False) -> np.ndarray:
         """Return targets for the rows of `x`, of which there must be at least one."""
         if not len(rows):
             raise ValueError(f"x must have at least one row, got shape {getattr(x, 'shape', None) or np.shape(x)}")

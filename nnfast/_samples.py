@@ -1,4 +1,4 @@
-"""Samples as they lie: large ones stay where they are, and the engine converts rows while it gathers them."""
+"""Samples as they are in memory: large ones stay there, and the engine converts rows while it gathers them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Rows = np.ndarray | Source  # of samples, converted or not
 
 
 class Columns:
-    """The columns of a data frame, each of its own dtype and in its own memory, with as much of an array as is needed.
+    """The columns of a data frame, each of its own dtype and in its own memory, with as much of an array as needed.
 
     Parameters
     ----------
@@ -146,7 +146,9 @@ def _sparse(name: str, value: Any) -> Sparse:
     n, width = value.shape
     fits = values.ndim == columns.ndim == starts.ndim == 1 and columns.dtype.kind == starts.dtype.kind == "i"
     if not fits or len(starts) != n + 1 or starts[0] != 0 or (starts[1:] < starts[:-1]).any():
-        raise ValueError(f"{name} is not a valid CSR matrix: indptr must be {n + 1} ascending integers from 0 on")
+        raise ValueError(
+            f"{name} is not a valid CSR matrix: indptr must be {n + 1} ascending integers, starting with 0"
+        )
     if starts[-1] > min(len(values), len(columns)):
         raise ValueError(
             f"{name} is not a valid CSR matrix: indptr ends with {starts[-1]}, but there are {len(values)} data and "
@@ -170,8 +172,8 @@ def _source_of_sparse(sparse: Sparse, dtype: np.dtype) -> Source:
             f"x is not a valid CSR matrix: its columns are 0 to {sparse.shape[1] - 1}, got index {beyond} in row {row}"
         )
     raise ValueError(
-        f"x must have sorted indices without duplicates in each row, which those of row {row} are not: call "
-        "x.sum_duplicates() first, which also sorts them"
+        f"x must have sorted indices without duplicates in each row, but row {row} does not: call x.sum_duplicates() "
+        "first, which also sorts them"
     )
 
 
@@ -232,9 +234,9 @@ def _not_finite(name: str, where: str) -> str:
 
 
 def _look(name: str, source: Source, shape: tuple[int, ...], *, finite: bool) -> None:
-    """Look at all samples, of which a part is converted at a time.
+    """Look at all samples, converting a part at a time.
 
-    A number out of range is an error before one that is not finite, wherever they are.
+    A number out of range is reported before one that is not finite, wherever they are.
     """
     if source.is_sparse:
         _look_at_stored(name, source, finite=finite)
@@ -258,7 +260,7 @@ def _look(name: str, source: Source, shape: tuple[int, ...], *, finite: bool) ->
 
 @ignore_float_errors
 def _look_at_stored(name: str, source: Source, *, finite: bool) -> None:
-    """The same for sparse rows, of which only the stored elements can be out of range or not finite."""
+    """Do the same for sparse rows, of which only the stored elements can be out of range or not finite."""
     values, columns, starts = source.arrays
     found = -1
     for first in range(0, int(starts[-1]), WHOLE):

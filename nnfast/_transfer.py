@@ -1,4 +1,4 @@
-"""What makes another training of a trained network: frozen layers, and new layers at its end."""
+"""Transfer learning: freezing layers of a trained network, and replacing its last layers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _learning(layers: Sequence[Layer]) -> set[str]:
 
 
 def _within(network: Network, layer: int | str, learning: set[str], verb: str) -> set[str]:
-    """Return those of the paths in `learning` that one argument selects: a layer's own, or those within it."""
+    """Return the paths in `learning` that an argument selects: that of the layer, or those within it."""
     path = network.path_of("layer", layer)
     found = {one for one in learning if one == path or one.startswith(f"{path}.")}
     if not found:

@@ -438,6 +438,21 @@ def check_float(
     return number
 
 
+def check_positive(name: str, value: Any) -> float:
+    """Return `value` as a finite float above 0."""
+    return check_float(name, value, 0.0, open_ends=True)
+
+
+def check_not_negative(name: str, value: Any) -> float:
+    """Return `value` as a finite float, at least 0."""
+    return check_float(name, value, 0.0)
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return `value` as an int, at least 1."""
+    return check_int(name, value, 1)
+
+
 def _is_number(value: Any) -> bool:
     """Whether `value` is a single real number by its type: `float` would also accept text, booleans and durations."""
     if isinstance(value, (np.ndarray, np.generic)):
@@ -557,6 +572,27 @@ def as_tuple(name: str, value: Any, of: str) -> tuple[Any, ...]:
     except TypeError:
         raise TypeError(f"{name} must be a sequence of {of}, got {describe(value)}") from None
     return tuple(elements)
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """Return a view that cannot be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def takes_keyword(function: Any, name: str) -> bool:
+    """Return whether a function accepts a keyword argument; True if it has no signature, as some compiled ones."""
+    from inspect import Parameter, signature
+
+    try:
+        parameters = signature(function).parameters
+    except (TypeError, ValueError):
+        return True
+    given = parameters.get(name)
+    if given is not None and given.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY):
+        return True
+    return any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values())
 
 
 def require(module: str, extra: str) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from nnfast._description import Description, Field
-from nnfast._validation import check_float, choose, describe
+from nnfast._validation import check_not_negative, check_positive, choose, describe
 
 __all__ = [
     "ELU",
@@ -28,14 +28,6 @@ __all__ = [
     "Step",
     "Tanh",
 ]
-
-
-def _not_negative(name: str, value: Any) -> float:
-    return check_float(name, value, 0.0)
-
-
-def _positive(name: str, value: Any) -> float:
-    return check_float(name, value, 0.0, open_ends=True)
 
 
 def _approximation(name: str, value: Any) -> str:
@@ -184,7 +176,7 @@ class LeakyReLU(Activation, name="leaky_relu"):
 
     kinks = unbounded = True
     initializer = "he_normal"
-    negative_slope: float = Field(_not_negative, default=0.01)
+    negative_slope: float = Field(check_not_negative, default=0.01)
 
     def settle(self) -> None:
         """Store the parameter under the name that the kernels use."""
@@ -214,7 +206,7 @@ class ELU(Activation, name="elu"):
     """
 
     initializer = "he_normal"
-    alpha: float = Field(_not_negative, default=1.0)
+    alpha: float = Field(check_not_negative, default=1.0)
 
 
 class SELU(Activation, name="selu"):
@@ -309,7 +301,7 @@ class Softplus(Activation, name="softplus"):
 
     from_input = not_negative = True
     initializer = "he_normal"
-    beta: float = Field(_positive, default=1.0)
+    beta: float = Field(check_positive, default=1.0)
 
     def settle(self) -> None:
         """Store the parameter under the name that the kernels use."""

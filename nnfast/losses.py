@@ -1,7 +1,7 @@
 """Losses as descriptions: which output layers they fit, and which targets they accept.
 
-A loss is given by name or, to set its parameters, as an object such as ``nf.losses.Huber(delta=2.0)``; a loss of one's
-own as a function, or as a `Custom` around it. `OutputLoss` is a loss combined with an output layer.
+A loss is given by name or, to set its parameters, as an object such as ``nf.losses.Huber(delta=2.0)``; a loss of your
+own as a function or as a `Custom` object. `OutputLoss` is a loss combined with an output layer.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from nnfast._validation import (
     as_labels,
     check_bool,
     check_float,
+    check_not_negative,
+    check_positive,
     check_shape,
     choose,
     describe,
     number,
+    read_only,
+    takes_keyword,
     to_array,
     warn,
     where_not_finite,
@@ -142,10 +146,6 @@ def _smoothing(name: str, value: Any) -> float:
     return smoothing
 
 
-def _not_negative(name: str, value: Any) -> float:
-    return check_float(name, value, 0.0)
-
-
 def _any_labels(labels: np.ndarray) -> np.ndarray:
     """Return integers as int64; ValueError if one is too large."""
     if labels.size and labels.dtype.kind == "u" and int(labels.max()) > np.iinfo(np.int64).max:
@@ -158,10 +158,6 @@ def _share(name: str, value: Any) -> float:
     if not share:
         raise ValueError(f"{name} must be above 0, got 0.0")
     return share
-
-
-def _positive(name: str, value: Any) -> float:
-    return check_float(name, value, 0.0, float("inf"), open_ends=True)
 
 
 def _quantiles(name: str, value: Any) -> tuple[float, ...]:
@@ -334,7 +330,7 @@ class Huber(Loss, name="huber"):
     """
 
     kinks = True
-    delta: float = Field(_positive, default=1.0)
+    delta: float = Field(check_positive, default=1.0)
 
     def numbers(self) -> tuple[float, ...]:
         """Return `delta`, which the kernel takes."""
@@ -533,7 +529,7 @@ class Focal(Loss, name="focal"):
 
     fused = dict.fromkeys(("softmax", "log_softmax"), "softmax_focal")
     takes_labels = True
-    gamma: float = Field(_not_negative, default=2.0)
+    gamma: float = Field(check_not_negative, default=2.0)
     alpha: float = Field(_share, default=0.25)
 
     def numbers(self) -> tuple[float, ...]:
@@ -582,7 +578,7 @@ class BinaryFocal(Loss, name="binary_focal"):
 
     fused = {"sigmoid": "sigmoid_binary_focal"}  # noqa: RUF012
     threshold = 0.0  # of the inputs of the sigmoid
-    gamma: float = Field(_not_negative, default=2.0)
+    gamma: float = Field(check_not_negative, default=2.0)
     alpha: float = Field(_share, default=0.25)
 
     def numbers(self) -> tuple[float, ...]:
@@ -639,7 +635,7 @@ class _Missing:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(
-            f"the network was saved with a loss of its user's, {self.__name__!r}, which is not in the file: "
+            f"the network was saved with a loss of the user's own, {self.__name__!r}, which is not in the file: "
             f"use load(path, loss={self.__name__ if self.__name__.isidentifier() else 'f'})"
         )
 
@@ -673,8 +669,8 @@ class Custom(Loss):
             double f(int n, double *outputs, double *targets, double *gradient, void *user_data)
             double f(int n, double *outputs, int64_t label, double *gradient, void *user_data)
 
-        that returns the loss of one row and writes its gradient with respect to the row's `n` outputs, which is zero
-        before.
+        that returns the loss of one row and writes its gradient with respect to the row's `n` outputs to `gradient`,
+        which is zero at first.
     name : str, optional
         The name in files and messages; by default that of the function, or ``"custom"``.
 
@@ -710,8 +706,8 @@ class Custom(Loss):
     Copies of a network share the function. Files hold only its name: see `nnfast.load`.
 
     `Sequential.check_gradient` checks the gradient. It calls the function with float64, and so the function should
-    compute in the dtype of `outputs`. With a Python function the numerical gradient takes two losses of the whole data
-    for each number.
+    compute in the dtype of `outputs`. With a Python function, each number of the numerical gradient takes two losses
+    of the whole data set.
 
     Examples
     --------
@@ -763,14 +759,14 @@ class Custom(Loss):
         Returns
         -------
         (float, ndarray)
-            The gradient is an array like `outputs`, which may be memory that the function uses again.
+            The gradient has the shape and dtype of `outputs`, and may share memory that the function uses again.
 
         Raises
         ------
         TypeError, ValueError
             If the function returns something other than a number and an array of the shape of `outputs`.
         """
-        given = [None if array is None else _read_only(array) for array in (outputs, targets, sample_weight)]
+        given = [None if array is None else read_only(array) for array in (outputs, targets, sample_weight)]
         weights = {} if sample_weight is None else {"sample_weight": given[2]}
         found = self.function(given[0], given[1], **weights)
         who = f"loss {self.name!r}"
@@ -794,15 +790,7 @@ class Custom(Loss):
 
     def check_weights(self) -> None:
         """Raise TypeError if the Python function takes no sample weights."""
-        from inspect import Parameter, signature
-
-        try:
-            parameters = signature(self.function).parameters
-        except (TypeError, ValueError):  # of some functions of C there is none
-            return
-        by_name = parameters.get("sample_weight")
-        takes = by_name is not None and by_name.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-        if not takes and all(parameter.kind is not Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        if not takes_keyword(self.function, "sample_weight"):
             raise TypeError(
                 f"loss {self.name!r} must accept weights if there are any, as f(outputs, targets, sample_weight=None): "
                 "it has no argument sample_weight"
@@ -824,12 +812,6 @@ class Custom(Loss):
     def __repr__(self) -> str:
         own = getattr(self.function, "__name__", type(self.function).__name__)
         return f"Custom({own})" if own == self.name else f"Custom({own}, name={self.name!r})"
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 LOSSES: dict[str, type[Loss]] = Loss.registry
@@ -1022,7 +1004,7 @@ class OutputLoss:
         return "" if fits else f"labels from 0 to {self.n_out - 1}, got {targets.min()} to {targets.max()}"
 
     def check_weights(self) -> None:
-        """Raise TypeError if there must be no sample weights."""
+        """Raise TypeError if the loss does not accept sample weights."""
         if self.in_python and isinstance(self.loss, Custom):
             self.loss.check_weights()
 

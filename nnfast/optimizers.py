@@ -628,7 +628,7 @@ def _tolerance(name: str, value: Any) -> float:
 
 
 class LBFGS(Optimizer, name="lbfgs", inherit=False):
-    """L-BFGS: SciPy's quasi-Newton method on the whole data at once, for small data and smooth networks.
+    """L-BFGS: SciPy's quasi-Newton method on all data at once, for small data and smooth networks.
 
     Only for `fit`, where ``epochs`` is the maximum number of iterations, by default 200: `fit` ends earlier if the loss
     has converged. Each iteration is one epoch of the history, with the loss and accuracy after it. There are no

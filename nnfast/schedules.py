@@ -24,6 +24,8 @@ from nnfast._validation import (
     check_bool,
     check_float,
     check_int,
+    check_not_negative,
+    check_positive,
     check_quantity,
     choose,
     describe,
@@ -48,14 +50,6 @@ def _time(name: str, value: Any, minimum: int = 0) -> int:
 
 def _duration(name: str, value: Any) -> int:
     return _time(name, value, 1)
-
-
-def _positive(name: str, value: Any) -> float:
-    return check_float(name, value, 0.0, float("inf"), open_ends=True)
-
-
-def _not_negative(name: str, value: Any) -> float:
-    return check_float(name, value, 0.0)
 
 
 def _part(name: str, value: Any) -> float:
@@ -101,7 +95,7 @@ class Schedule(Description, noun="a schedule"):
 
     shows_defaults = True
     cycle_momentum = False  # whether it also sets the optimizer's momentum
-    learning_rate: float = Field(_positive)
+    learning_rate: float = Field(check_positive)
 
     def fill(self, values: dict[str, Any]) -> None:
         """Check and store the hyperparameters."""
@@ -362,7 +356,7 @@ class InverseTime(TimedSchedule):
     """
 
     steps: int = Field(_duration, kw_only=True)
-    decay: float = Field(_positive, default=1.0, kw_only=True)
+    decay: float = Field(check_positive, default=1.0, kw_only=True)
 
     def _rates(self, times: np.ndarray) -> np.ndarray:
         return self.learning_rate / (1 + self.decay * (times / self.steps))
@@ -407,7 +401,7 @@ class Cosine(TimedSchedule):
     steps: int = Field(_duration, kw_only=True)
     warmup: int = Field(_time, default=0, kw_only=True)
     start_factor: float = Field(_part, default=1 / 3, kw_only=True)
-    minimum: float = Field(_not_negative, default=0.0, kw_only=True)
+    minimum: float = Field(check_not_negative, default=0.0, kw_only=True)
 
     def settle(self) -> None:
         """Raise ValueError if the warm-up is too long, or the minimum is above the rate."""
@@ -570,10 +564,10 @@ class ReduceOnPlateau(Schedule):
     monitor: str = Field(check_quantity, default="val_loss", kw_only=True)
     factor: float = Field(_inner_part, default=0.1, kw_only=True)
     patience: int = Field(_time, default=10, kw_only=True)
-    threshold: float = Field(_not_negative, default=1e-4, kw_only=True)
+    threshold: float = Field(check_not_negative, default=1e-4, kw_only=True)
     threshold_mode: str = Field(_one_of("rel", "abs"), default="rel", kw_only=True)
     cooldown: int = Field(_time, default=0, kw_only=True)
-    minimum: float = Field(_not_negative, default=0.0, kw_only=True)
+    minimum: float = Field(check_not_negative, default=0.0, kw_only=True)
 
     def settle(self) -> None:
         """Raise ValueError if the minimum is above the rate."""
@@ -615,7 +609,7 @@ def check_plateau(plateau: Any) -> None:
     if not isinstance(plateau, dict) or set(plateau) != names:
         raise ValueError(f"plateau must have {', '.join(sorted(names))}, got {describe(plateau)}")
     check_quantity("monitor", plateau["monitor"])
-    highest = _positive("learning_rate", plateau["learning_rate"])
+    highest = check_positive("learning_rate", plateau["learning_rate"])
     check_float("rate", plateau["rate"], 0.0, highest)
     if plateau["best"] is not None and type(plateau["best"]) is not float:
         raise TypeError(f"best must be a number or null, got {describe(plateau['best'])}")

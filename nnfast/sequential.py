@@ -17,13 +17,11 @@ from nnfast._threads import allowed_threads, get_num_threads
 from nnfast._transfer import set_trainable, with_last
 from nnfast._validation import (
     as_array,
-    as_tuple,
     as_weights,
     check_bool,
     check_float,
     check_out,
     check_verbose,
-    describe,
     ignore_float_errors,
     warn,
 )
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import ArrayLike
 
+    from nnfast._typing import Data, Samples
     from nnfast.gradients.checking import GradientReport
 
 
@@ -212,7 +211,7 @@ class Sequential:
 
     # ---- running
 
-    def predict(self, x: ArrayLike, /, *, out: np.ndarray | None = None) -> np.ndarray:
+    def predict(self, x: Samples, /, *, out: np.ndarray | None = None) -> np.ndarray:
         """Compute the network's outputs.
 
         Parameters
@@ -317,8 +316,8 @@ class Sequential:
             program.predict_one(sample, np.asarray(out))
         return out
 
-    def activations(self, x: ArrayLike, /, layer: int | str) -> np.ndarray:
-        """Compute the outputs of one layer: what `predict` computes on its way.
+    def activations(self, x: Samples, /, layer: int | str) -> np.ndarray:
+        """Compute the outputs of one layer, as in `predict`.
 
         Parameters
         ----------
@@ -364,7 +363,7 @@ class Sequential:
             program.predict_stage(rows, out, stage, *allowed_threads())
         return out.reshape(len(rows), *shape)
 
-    def predict_class(self, x: ArrayLike, /) -> np.ndarray:
+    def predict_class(self, x: Samples, /) -> np.ndarray:
         """Predict the class of each sample.
 
         Parameters
@@ -414,7 +413,7 @@ class Sequential:
         return classes[:, 0] if classes.shape[1] == 1 else classes.reshape(len(rows), *network.output_shape)
 
     def loss(
-        self, x: ArrayLike, y: ArrayLike, /, *, sample_weight: ArrayLike | None = None, training: bool = False
+        self, x: Samples, y: ArrayLike, /, *, sample_weight: ArrayLike | None = None, training: bool = False
     ) -> float:
         """Compute the loss over a data set.
 
@@ -459,7 +458,7 @@ class Sequential:
 
     def evaluate(
         self,
-        x: ArrayLike,
+        x: Samples,
         y: ArrayLike,
         /,
         *,
@@ -477,11 +476,12 @@ class Sequential:
             `nnfast.metrics.FunctionMetric`). By default the accuracy, if the outputs and targets are those of a
             classification. The names are:
 
-            - of classes or binary outputs ``"accuracy"``, ``"balanced_accuracy"``, ``"precision"``, ``"recall"``,
+            - for classes or binary outputs ``"accuracy"``, ``"balanced_accuracy"``, ``"precision"``, ``"recall"``,
               ``"f1"``, ``"roc_auc"`` and ``"log_loss"``, where ``"f1_macro"`` and others say how classes are averaged
-              (see `nnfast.metrics.Precision`), and ``"f1_by_class"`` is one value for each;
-            - of classes ``"top_5_accuracy"`` (with any number); of several binary outputs ``"subset_accuracy"``;
-            - of estimates ``"mean_absolute_error"``, ``"mean_squared_error"``, ``"root_mean_squared_error"``, ``"r2"``.
+              (see `nnfast.metrics.Precision`), and ``"f1_by_class"`` gives one value for each class;
+            - for classes ``"top_5_accuracy"`` (with any number); for several binary outputs ``"subset_accuracy"``;
+            - for regression ``"mean_absolute_error"``, ``"mean_squared_error"``, ``"root_mean_squared_error"`` and
+              ``"r2"``.
 
         Returns
         -------
@@ -515,7 +515,7 @@ class Sequential:
         network.warn_of_one_hot(targets, chosen)
         return network.evaluate(rows, targets, weights, chosen)
 
-    def accuracy(self, x: ArrayLike, y: ArrayLike, /, *, sample_weight: ArrayLike | None = None) -> float:
+    def accuracy(self, x: Samples, y: ArrayLike, /, *, sample_weight: ArrayLike | None = None) -> float:
         """Compute the fraction of correct predictions.
 
         Parameters
@@ -566,7 +566,7 @@ class Sequential:
 
     def gradient(
         self,
-        x: ArrayLike,
+        x: Samples,
         y: ArrayLike,
         /,
         *,
@@ -620,7 +620,7 @@ class Sequential:
             found[INPUT] = gx.reshape(len(rows), *network.built_shape)
         return ArrayViews({name: found[name] for name in names}, paths(network.built.layout))
 
-    def jacobian(self, x: ArrayLike, /) -> np.ndarray:
+    def jacobian(self, x: Samples, /) -> np.ndarray:
         """Compute the derivatives of the outputs with respect to the input, by backpropagation.
 
         Parameters
@@ -645,9 +645,9 @@ class Sequential:
 
         Notes
         -----
-        As in `predict`, dropout and noise do nothing, and batch norms use their running statistics: so outputs depend
-        on no other row. It takes one forward pass, and a backward pass for each output. At a kink, such as relu at
-        zero, the derivative is the one that training uses.
+        As in `predict`, dropout and noise do nothing, and batch norms use their running statistics, so the outputs of a
+        row depend on no other row. It takes one forward pass, and a backward pass for each output. At a kink, such as
+        relu at zero, the derivative is the one that training uses.
 
         Examples
         --------
@@ -671,7 +671,7 @@ class Sequential:
     @ignore_float_errors
     def numerical_gradient(
         self,
-        x: ArrayLike,
+        x: Samples,
         y: ArrayLike,
         /,
         *,
@@ -743,7 +743,7 @@ class Sequential:
     @ignore_float_errors
     def check_gradient(
         self,
-        x: ArrayLike,
+        x: Samples,
         y: ArrayLike,
         /,
         *,
@@ -822,7 +822,7 @@ class Sequential:
 
     def fit(
         self,
-        x: ArrayLike | Iterable[tuple[ArrayLike, ...]],
+        x: Samples | Iterable[Data],
         y: ArrayLike | None = None,
         /,
         *,
@@ -833,7 +833,7 @@ class Sequential:
         gradient: str = "backpropagation",
         sample_weight: ArrayLike | None = None,
         class_weight: Mapping[int, float] | str | None = None,
-        validation_data: tuple[ArrayLike, ...] | None = None,
+        validation_data: Data | None = None,
         validation_split: float | None = None,
         metrics: Sequence[MetricLike] | None = None,
         shuffle: bool = True,
@@ -865,19 +865,19 @@ class Sequential:
             Without `y`, an iterator or another iterable of mini-batches ``(x, y)`` or ``(x, y, sample_weight)`` of any
             sizes, such as a generator, in which your own code chooses what to train on.
         y : array_like
-            As for `loss`; finite.
+            As for `loss`; finite. Left out if `x` yields mini-batches.
         epochs : int or None, optional
             The number of passes over the data; 1 if neither `epochs` nor `steps` is given. None trains until a callback
             calls `stop` or `max_seconds` have passed. The last mini-batch of an epoch may be smaller.
         steps : int, optional
-            The number of mini-batches to train on, instead of `epochs`. If `x` hands over mini-batches: how many make
-            an epoch; by default all that one iteration gives.
+            The number of mini-batches to train on, instead of `epochs`. If `x` yields mini-batches: how many make an
+            epoch; by default all of one iteration.
         batch_size : int
             The number of samples in a mini-batch; all if there are fewer.
         optimizer : str or Optimizer
             ``"adam"``, ``"sgd"``, ``"lbfgs"``, ... or an object such as ``nf.SGD(learning_rate=0.1)``, whose learning
             rate may be one of `nnfast.schedules`. An optimizer of the same kind as in the last training continues
-            with its state. `LBFGS` uses the whole data at once; its iterations count as epochs, and there are up to 200
+            with its state. `LBFGS` uses all data at once; its iterations count as epochs, and there are up to 200
             if `epochs` is not given.
         gradient : {"backpropagation", "numerical"}
             How the gradient of each mini-batch is computed; ``"numerical"`` is `numerical_gradient`, a hundred times
@@ -891,10 +891,10 @@ class Sequential:
         validation_data : (x, y) or (x, y, sample_weight), optional
             Evaluated after each epoch.
         validation_split : float, optional
-            The part of the data to set aside for validation, in (0, 1), instead of `validation_data`: chosen at random,
-            of each class the same part, and the same rows in each fit of this network on as many rows; the last rows
-            if `shuffle` is False.
-        metrics : sequence of str or Metric, optional
+            The fraction of the data to set aside for validation, in (0, 1), instead of `validation_data`. The rows are
+            chosen at random, the same fraction of each class, and are the same in each fit of this network on the same
+            number of rows. If `shuffle` is False, they are the last rows.
+        metrics : sequence of str, Metric or callable, optional
             Recorded in each epoch besides the loss, as for `evaluate`: on the training data from the outputs of each
             mini-batch before its update, and on the validation data. By default the accuracy, if the outputs and
             targets are those of a classification.
@@ -906,7 +906,7 @@ class Sequential:
         drop_last : bool
             Leave out the last mini-batch of an epoch if it is smaller than the others.
         max_seconds : float, optional
-            The longest time to train for, in seconds: training ends after the step in which it is over.
+            The longest time to train for, in seconds: training ends after the step during which it is exceeded.
         verbose : {0, 1}
             1 shows progress on standard error: a bar in a terminal or notebook if tqdm is installed, else lines.
         callbacks : sequence of callable or Callback
@@ -930,7 +930,8 @@ class Sequential:
         RuntimeError
             If the network is already being trained, in another thread or by a caller.
         TypeError, ValueError
-            If an argument does not fit; nothing has changed then.
+            If an argument does not fit; nothing has changed then. If a mini-batch that `x` yields does not fit, which
+            ends the training.
         MemoryError
             If there is not enough memory; nothing has changed then, unless steps were taken before: the network is as
             the last finished step left it.
@@ -947,11 +948,12 @@ class Sequential:
 
         Notes
         -----
-        Training continues where it has ended: with the same arguments, n epochs and then m epochs give the bits of
+        Training continues where it ended: with the same arguments, n epochs and then m epochs give the bits of
         n + m epochs, whatever the number of threads, also if the network is copied, or saved and loaded, in between
         (L-BFGS begins anew). An epoch that was not finished, after `steps`, `stop`, Ctrl-C or an error, is finished by
-        the next fit on as many rows with the same `batch_size`, `shuffle`, `replacement` and `drop_last`: it counts as
-        the first of its `epochs`, and is recorded as a whole. `epochs_trained` says how many epochs were completed.
+        the next fit on the same number of rows with the same `batch_size`, `shuffle`, `replacement` and `drop_last`: it
+        counts as the first of its `epochs`, and is recorded as a whole. `epochs_trained` says how many epochs were
+        completed.
 
         Examples
         --------
@@ -989,7 +991,7 @@ class Sequential:
 
     def train_step(
         self,
-        x: ArrayLike,
+        x: Samples,
         y: ArrayLike,
         /,
         optimizer: str | Optimizer = "adam",
@@ -1062,7 +1064,7 @@ class Sequential:
         what = f"the loss of step {network.built.slot.steps} with {type(optimizer).__name__} is {loss}"
         warn(training.divergence(what, rate))
 
-    def forward(self, x: ArrayLike, /, *, training: bool = False) -> np.ndarray:
+    def forward(self, x: Samples, /, *, training: bool = False) -> np.ndarray:
         """Compute the network's outputs; with ``training=True``, keep what `backward` needs.
 
         Parameters
@@ -1227,7 +1229,7 @@ class Sequential:
         ----------
         *layers : int or str
             Indices, such as 0 or -2, or paths, such as ``"2.0"`` within a residual layer; a residual layer stands for
-            all layers within it. None means all layers with parameters.
+            all layers within it. Without arguments, all layers with parameters.
 
         Raises
         ------
@@ -1243,7 +1245,7 @@ class Sequential:
 
         Notes
         -----
-        A layer of `layers` is replaced by one with ``trainable=False``, as if it had been built so: copies and files
+        A layer of `layers` is replaced by one with ``trainable=False``, as if built that way: copies and files
         keep it, a batch norm uses its running statistics in training too, and `gradient` and `backward` still compute
         the gradients of all parameters. Everything else stays: parameters, statistics, the state of the optimizer,
         random streams; only a forward pass that waits for `backward`, and gradients that wait for `update`, are lost.
@@ -1259,12 +1261,12 @@ class Sequential:
         set_trainable(self._network, layers, False)
 
     def unfreeze(self, *layers: int | str) -> None:
-        """Let training change layers again that `freeze`, or ``trainable=False``, had frozen.
+        """Let training change layers again that were frozen by `freeze` or ``trainable=False``.
 
         Parameters
         ----------
         *layers : int or str
-            As for `freeze`; none means all.
+            As for `freeze`.
 
         Raises
         ------
@@ -1273,7 +1275,7 @@ class Sequential:
 
         Notes
         -----
-        An optimizer that continues with its state has kept what it knows of these parameters from before.
+        The state of the optimizer for these parameters, such as momentum, is as it was before they were frozen.
 
         Examples
         --------
@@ -1295,7 +1297,7 @@ class Sequential:
         loss: str | Loss | None = None,
         seed: int | Generator | None = None,
     ) -> Sequential:
-        """Return a network with new last layers, whose first layers are those of this network as they are trained.
+        """Return a network with new last layers after the first layers of this one, as trained.
 
         Parameters
         ----------
@@ -1304,7 +1306,7 @@ class Sequential:
         drop : int
             How many of this network's layers they replace; 0 adds to them. At least one layer is kept.
         freeze : bool
-            Whether to freeze the layers that are kept, as `freeze` does; otherwise each stays as trainable as it is.
+            Whether to freeze the layers that are kept, as `freeze` does; otherwise each keeps its `trainable`.
         loss, seed
             As for `Sequential`. The loss is not taken from this network: its last activation determines the default.
 
@@ -1329,7 +1331,7 @@ class Sequential:
 
         Examples
         --------
-        A network that tells three classes apart, trained on to tell five apart: first only the new layer, then all.
+        A network trained on three classes is trained on five: first only the new layer, then all layers.
 
         >>> import numpy as np
         >>> import nnfast as nf
@@ -1522,6 +1524,11 @@ class Sequential:
         npz.save(self._network, path)
 
 
+def network_of(net: Sequential) -> Network:
+    """Return the network that a `Sequential` holds."""
+    return net._network
+
+
 def _holding(kind: type[Sequential], network: Network) -> Sequential:
     """Create a `Sequential` of a class without calling its constructor, whose arguments are not known."""
     net = kind.__new__(kind)
@@ -1578,141 +1585,3 @@ def load(path: str | os.PathLike[str], *, loss: Loss | Callable[..., Any] | None
     True
     """
     return _holding(Sequential, npz.load(path, loss))
-
-
-def _unset(epochs: Any) -> Any:
-    """Return numbers of epochs in which the default stands for None."""
-    if isinstance(epochs, (list, tuple)):
-        return [_unset(each) for each in epochs]
-    return training.UNSET if epochs is None else epochs
-
-
-def fit_many(
-    networks: Sequence[Sequential],
-    x: ArrayLike,
-    y: ArrayLike,
-    /,
-    *,
-    epochs: int | Sequence[int] | None = None,
-    steps: int | Sequence[int] | None = None,
-    batch_size: int | Sequence[int] = 32,
-    optimizer: str | Optimizer | Sequence[str | Optimizer] = "adam",
-    rows: Sequence[ArrayLike | None] | None = None,
-    sample_weight: ArrayLike | Sequence[ArrayLike | None] | None = None,
-    validation_data: tuple[ArrayLike, ...] | None = None,
-    validation_rows: Sequence[ArrayLike | None] | None = None,
-    metrics: Sequence[MetricLike] | None = None,
-    shuffle: bool | Sequence[bool] = True,
-    verbose: int = 1,
-    callbacks: Sequence[Callable[[Sequential, training.History], Any]] = (),
-) -> list[training.History]:
-    """Train many networks in parallel on the same data: folds, seeds, hyperparameters, architectures.
-
-    Each network is trained as by `Sequential.fit`, on one thread or more, with the same bits. `epochs`, `steps`,
-    `batch_size`, `optimizer`, `shuffle` and `sample_weight` are one for all networks, or a list or tuple with one for
-    each; `rows` and `validation_rows` always have one for each. All networks share the data, which are not copied.
-
-    Parameters
-    ----------
-    networks : sequence of Sequential
-        Different objects, of any architectures. Each continues from its own parameters and optimizer state.
-    x, y : array_like
-        As for `Sequential.fit`, for all networks.
-    epochs, steps, batch_size, shuffle
-        As for `Sequential.fit`; or a list or tuple with one for each network.
-    optimizer : str, Optimizer, or list of these
-        As for `Sequential.fit`, except `LBFGS`. Networks may share one object, whose state is kept in each network.
-    rows : sequence of array_like, optional
-        For each network the rows to train on, as integers from 0 to n - 1 or as a boolean mask, or None for all rows.
-        The network is trained as by ``net.fit(x[rows], y[rows])``; all rows of `x` must be finite. A row may occur
-        more than once.
-    sample_weight : array_like of shape (n,), or list of (array_like of shape (n,) or None), optional
-        As for `Sequential.fit`: the weights of all rows of `x`.
-    validation_data : (x, y) or (x, y, sample_weight), optional
-        As for `Sequential.fit`, for all networks.
-    validation_rows : sequence of array_like, optional
-        Instead of `validation_data`, for each network the rows of `x` and `y` to validate on, in the form of `rows`, or
-        None. They are weighted by `sample_weight` if it is given.
-    metrics : sequence of str or Metric, optional
-        As for `Sequential.fit`, for all networks.
-    verbose : {0, 1}
-        1 shows the progress of all networks together on standard error if it takes longer than a second.
-    callbacks : sequence of callable
-        As for `Sequential.fit`: called after each epoch of each network, as ``callback(net, history)``, in the thread
-        that called `fit_many`. `Sequential.stop` ends the training of one network, now or before it has begun.
-
-    Returns
-    -------
-    list of History
-        One for each network, in the same order. After Ctrl-C and errors each network is as its last finished step left
-        it.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        On Ctrl-C.
-    RuntimeError
-        If a network is already being trained, in another thread or by a caller; nothing has changed then.
-    TypeError, ValueError
-        If an argument does not fit. All arguments of all networks are checked before any network changes; the message
-        says which network.
-    MemoryError
-        If there is not enough memory. Networks that have not begun to train are unchanged.
-
-    Warns
-    -----
-    RuntimeWarning, UserWarning
-        As for `Sequential.fit`.
-
-    Notes
-    -----
-    No more threads run than `get_num_threads` says. If there are fewer networks than threads, a network uses several,
-    as many as pay. Networks with a loss of your own in Python are trained in turn by the thread that called `fit_many`.
-    The more work there is between two calls of Python (validation and callbacks after each epoch), the better the
-    threads are used.
-
-    Examples
-    --------
-    Three learning rates, each on two folds:
-
-    >>> import numpy as np
-    >>> import nnfast as nf
-    >>> x = np.random.default_rng(0).standard_normal((200, 2))
-    >>> y = (x[:, 0] * x[:, 1] > 0).astype(int)
-    >>> even, odd = np.arange(0, 200, 2), np.arange(1, 200, 2)
-    >>> rates = [0.001, 0.01, 0.1]
-    >>> networks = [
-    ...     nf.Sequential([nf.Dense(16, "tanh"), nf.Dense(2, "softmax")], input_shape=2, seed=0) for _ in range(6)
-    ... ]
-    >>> histories = nf.fit_many(
-    ...     networks, x, y, epochs=50, optimizer=[nf.Adam(rate) for rate in rates for _ in range(2)],
-    ...     rows=[even, odd] * 3, validation_rows=[odd, even] * 3, verbose=0,
-    ... )
-    >>> accuracy = np.reshape([history["val_accuracy"][-1] for history in histories], (3, 2)).mean(axis=1)
-    >>> rates[accuracy.argmax()]
-    0.1
-    """
-    from nnfast.training import many
-
-    owners = as_tuple("networks", networks, "networks")
-    if not owners:
-        raise ValueError("networks must not be empty")
-    places: dict[int, int] = {}
-    for i, net in enumerate(owners):
-        if not isinstance(net, Sequential):
-            raise TypeError(f"networks[{i}] must be a Sequential, got {describe(net)}")
-        first = places.setdefault(id(net), i)
-        if first < i:
-            raise ValueError(
-                f"networks must be different objects, but networks[{i}] is networks[{first}]: use net.copy()"
-            )
-    arguments = many.arguments_of_many(
-        [net._network for net in owners], training.Given(x, y, validation_data),
-        rows=rows, validation_rows=validation_rows,
-        each={
-            "epochs": _unset(epochs), "steps": steps, "batch_size": batch_size,
-            "optimizer": optimizer, "shuffle": shuffle, "sample_weight": sample_weight,
-        },
-        shared={"gradient": "backpropagation", "metrics": metrics, "verbose": verbose, "callbacks": callbacks},
-    )  # fmt: skip
-    return many.fit_many(arguments, owners)

@@ -1,4 +1,4 @@
-"""`fit` on mini-batches that an iterator, a generator or a list hands over."""
+"""`fit` on mini-batches that an iterator, a generator or a list yields."""
 
 from __future__ import annotations
 
@@ -251,9 +251,7 @@ def test_epochs_without_limit(limit):
 @pytest.mark.parametrize(("count", "epochs"), [(7, 2), (5, 1), (13, 3), (1, 1)])
 def test_an_iterator_that_ends_early(count, epochs):
     net = make_net()
-    with pytest.warns(
-        UserWarning, match=f"^x has handed over {count} mini-batches, fewer than epochs and steps ask"
-    ) as w:
+    with pytest.warns(UserWarning, match=f"^x yielded {count} mini-batches, fewer than epochs and steps ask") as w:
         history = fit(
             net, iter((parts(X, LABELS) * 3)[:count]), steps=5, epochs=4
         )  # fmt: skip
@@ -271,7 +269,7 @@ def test_an_iterable_that_is_empty_the_second_time():
             while batches:
                 yield batches.pop(0)
 
-    with pytest.warns(UserWarning, match="^x has handed over 5 mini-batches"):
+    with pytest.warns(UserWarning, match="^x yielded 5 mini-batches"):
         history = fit(make_net(), Once(), epochs=3)
     assert len(history["loss"]) == 1
 
@@ -467,19 +465,21 @@ def test_a_later_batch_is_named(name):
 )  # fmt: skip
 def test_options_that_do_not_apply(arguments):
     name = next(iter(arguments))
-    assert_refused(ValueError, f"^{name} must be left out for mini-batches", parts(X, LABELS), **arguments)
+    assert_refused(
+        ValueError, f"^{name} must be left out if x is an iterator of mini-batches", parts(X, LABELS), **arguments
+    )
 
 
 def test_more_options_that_do_not_apply():
-    assert_refused(ValueError, "^LBFGS uses the whole data at once", parts(X, LABELS), optimizer="lbfgs")
+    assert_refused(ValueError, "^LBFGS uses all data at once", parts(X, LABELS), optimizer="lbfgs")
     assert_refused(ValueError, "^class_weight='balanced' needs the targets", parts(X, LABELS), class_weight="balanced")
     assert_refused(ValueError, "^an iterator can be read only once", lambda: iter(parts(X, LABELS)), epochs=2)
     assert_refused(
         ValueError, "^an iterator can be read only once", lambda: iter(parts(X, LABELS)), epochs=None, max_seconds=1.0
     )
     assert_refused(ValueError, "^epochs=None trains until", parts(X, LABELS), epochs=None)
-    assert_refused(ValueError, "^x must hand over at least one mini-batch, got none", [])
-    assert_refused(ValueError, "^x must hand over at least one mini-batch, got none", lambda: iter([]))
+    assert_refused(ValueError, "^x must yield at least one mini-batch, got none", [])
+    assert_refused(ValueError, "^x must yield at least one mini-batch, got none", lambda: iter([]))
     for name in ("epochs", "steps"):
         assert_refused(ValueError, f"^{name} must be at least 1, got 0", parts(X, LABELS), **{name: 0})
         assert_refused(TypeError, f"^{name} must be an integer, got", parts(X, LABELS), **{name: 1.5})

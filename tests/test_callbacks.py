@@ -162,7 +162,7 @@ ARGUMENTS = [
     (lambda: Checkpoint("a", every=0), ValueError, "^every must be at least 1, got 0$"),
     (lambda: Checkpoint("a", unit="days"), ValueError, "^unit must be one of 'epochs', 'steps', got 'days'$"),
     (lambda: Checkpoint("a", save="best", unit="steps"), ValueError, '^save="best" needs unit="epochs", since values'),
-    (lambda: Checkpoint("{loss}", unit="steps"), ValueError, "^path may have the fields epoch, step, .* got 'loss'$"),
+    (lambda: Checkpoint("{loss}", unit="steps"), ValueError, "^path may only have the fields epoch, .* got 'loss'$"),
     (lambda: CSVLog(None), TypeError, r"^path must be a path, got None \(NoneType\)$"),
     (lambda: CSVLog("a", append="yes"), TypeError, r"^append must be True or False, got 'yes' \(str\)$"),
     (lambda: Logging(3), TypeError, r"^logger must be a logging.Logger or the name of one, got 3 \(int\)$"),
@@ -462,7 +462,7 @@ def test_what_is_monitored_must_be_recorded(callback):
     before = state(net)
     with pytest.raises(
         ValueError,
-        match="^monitor must be among what this fit records, loss, accuracy, got 'val_loss': validation_data adds "
+        match="^monitor must be one of loss, accuracy, which this fit records, got 'val_loss': validation_data adds "
         r"val_loss, and metrics=\[...\] adds metrics$",
     ):
         fit(net, [callback], validation_data=None)
@@ -706,7 +706,7 @@ def test_what_a_killed_process_has_left_is_removed_when_training_begins_again(tm
     [
         ("missing/net.npz", FileNotFoundError, "there is no folder .*missing"),
         (".", OSError, "it is a folder or device, not a file"),
-        ("{f1}.npz", ValueError, "^a field of path must be among what this fit records, loss, accuracy, .* got 'f1'"),
+        ("{f1}.npz", ValueError, "^a field of path must be one of loss, accuracy, .*which this fit records, got 'f1'"),
     ],
 )
 def test_paths_are_checked_before_the_first_step(pattern, error, message, tmp_path):
@@ -720,7 +720,7 @@ def test_paths_are_checked_before_the_first_step(pattern, error, message, tmp_pa
 
 def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr("nnfast.callbacks.checkpoint.os.access", lambda folder, mode: folder != str(tmp_path))
-    with pytest.raises(PermissionError, match="^path must be in a folder that can be written to, got "):
+    with pytest.raises(PermissionError, match="^path must be in a writable folder, got "):
         fit(network(), [Checkpoint(tmp_path / "net.npz")])
 
 
@@ -847,7 +847,7 @@ def test_files_that_csv_log_cannot_continue(tmp_path):
     for text, message in (
         ("a,b\n1,2\n", "^append needs a file with the columns epoch, seconds, .*, but .*log.csv' has a, b$"),
         ("\N{GREEK SMALL LETTER ALPHA}\n", "^append needs a file with the columns epoch, .*, but .*log.csv' has "),
-        ("text", "^append needs a file that CSVLog wrote, but .*log.csv' has no line with an end$"),
+        ("text", "^append needs a file that CSVLog wrote, but .*log.csv' has no complete line$"),
         (
             "epoch,seconds,learning_rate,loss,accuracy,val_loss,val_accuracy\nx,1,2,3,4,5,6\n",
             r"^append needs a file that CSVLog wrote, but the last row of .*log.csv' is \['x', '1', ",
@@ -867,7 +867,7 @@ def test_files_that_csv_log_cannot_continue(tmp_path):
 def test_a_log_is_replaced_only_when_an_epoch_ends(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("an earlier one\n")
-    with pytest.raises(ValueError, match="^monitor must be among"):
+    with pytest.raises(ValueError, match="^monitor must be one of loss, accuracy, val_loss,"):
         fit(network(), [CSVLog(path), EarlyStopping("f1")])
     assert path.read_text() == "an earlier one\n"
 
@@ -1101,7 +1101,7 @@ def test_the_finder_takes_mini_batches():
     net, finder = network(), LearningRateFinder(1e-4, 100, steps=30)
     assert finder.find(net, ((X[i : i + 10], Y[i : i + 10]) for _ in range(9) for i in range(0, 60, 10))) is not None
     assert 10 < len(finder.rates) <= 30
-    with pytest.warns(UserWarning, match="x has handed over 6 mini-batches"):
+    with pytest.warns(UserWarning, match="x yielded 6 mini-batches"):
         finder.find(net, ((X[i : i + 10], Y[i : i + 10]) for i in range(0, 60, 10)))
     assert len(finder.rates) == 6
 

@@ -975,7 +975,7 @@ def test_predict_with_a_loss_that_is_not_in_the_file(capsys):
     assert main(["predict", "net.npz", "samples.npz"]) == 0
     printed = capsys.readouterr()
     assert printed.out == f"{net.predict(np.ones((1, 2)))[0, 0]!s}\n" * 2
-    assert "samples.npz: no score: the network was saved with a loss of its user's, 'own'" in printed.err
+    assert "samples.npz: no score: the network was saved with a loss of the user's own, 'own'" in printed.err
 
 
 def test_predict_prints_outputs_to_the_last_bit(capsys, digits_net, rows):

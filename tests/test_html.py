@@ -19,9 +19,10 @@ NAN, INF = np.nan, np.inf
 class History(dict):
     """A stand-in for what `Sequential.fit` returns."""
 
-    def __init__(self, step_loss, **values):
+    def __init__(self, step_loss, directions=None, **values):
         super().__init__(values)
         self.step_loss = np.asarray(step_loss)
+        self.directions = {name: "lower" if "loss" in name else "higher" for name in values} | (directions or {})
 
 
 def parse(html):
@@ -129,12 +130,12 @@ class TestHistory:
 
     def test_best_values_by_the_direction_of_the_metric(self):
         values = [2.0, NAN, 3.0, 1.0, 1.5, 3.0]
-        names = ("accuracy", "top_3_accuracy", "mean_absolute_error", "accuracy_class_12", "own")
-        history = History([1.0], loss=values, **dict.fromkeys(names, values))
+        directions = {"accuracy": "higher", "val_accuracy": "higher", "own": "lower", "f1_class_12": "higher"}
+        history = History([1.0], directions, loss=values, **dict.fromkeys(directions, values))
         rows = {row[0]: row[2:] for row in cells_of(parse(_html.history_html(history)))[1:]}
         assert rows == {
-            "loss": ["1", "4"], "accuracy": ["3", "3"], "top 3 accuracy": ["3", "3"],
-            "mean absolute error": ["1", "4"], "accuracy class 12": ["3", "3"], "own": ["", ""],
+            "loss": ["1", "4"], "accuracy": ["3", "3"], "validation accuracy": ["3", "3"], "own": ["1", "4"],
+            "f1 class 12": ["3", "3"],
         }  # fmt: skip
 
     def test_the_curves_are_the_values(self):

@@ -378,7 +378,7 @@ class unchanged_but_history:
 )
 def test_mini_batches_mean_nothing_to_it(arguments):
     net, (name,) = make_net(), arguments
-    message = f"^{name} must be left out with LBFGS, which uses the whole data at once and counts its iterations as ep"
+    message = f"^{name} must be left out with LBFGS, which uses all data at once and counts its iterations as ep"
     with unchanged(net), pytest.raises(ValueError, match=message):
         fit(net, **arguments)
 

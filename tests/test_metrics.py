@@ -288,10 +288,10 @@ def test_what_the_engine_is_given(metric, output, targets, scoring):
         ("accuracy", at("relu"), SHARES, "softmax, sigmoid or step, or loss 'hinge', got activation 'relu' with loss"),
         ("accuracy", at("sigmoid", "huber"), SHARES, "targets of 0 and 1 with loss 'huber', got other values in y"),
         ("accuracy", at("log_softmax", "huber"), SHARES, "labels, or rows of probabilities, and so a loss such as"),
-        ("subset_accuracy", at("softmax"), CLASSES, "each say yes or no, .* 'softmax' .* use 'accuracy'"),
+        ("subset_accuracy", at("softmax"), CLASSES, "binary outputs, .* 'softmax' .* use 'accuracy'"),
         ("subset_accuracy", at("identity"), SHARES, "an output layer with sigmoid or step, or loss 'hinge', got"),
         ("subset_accuracy", at("sigmoid", "huber"), SHARES, "targets of 0 and 1"),
-        ("top_2_accuracy", at("sigmoid"), ANSWERS, "classes that exclude each other, as of an output layer with soft"),
+        ("top_2_accuracy", at("sigmoid"), ANSWERS, "mutually exclusive classes, as from an output layer with"),
         ("top_3_accuracy", at("softmax"), CLASSES, "more than 3 classes, got 3: every answer would be right"),
         ("mean_absolute_error", at("identity", "hinge"), ANSWERS, "got loss 'hinge', whose outputs are margins"),
         ("mean_absolute_error", at("identity", "poisson"), ANSWERS, "'poisson', whose outputs estimate their logari"),
@@ -641,7 +641,9 @@ def test_plateaus_of_metrics(monitor, metric):
 def test_a_plateau_of_a_metric_that_is_not_recorded():
     net, y = make_net("classes"), CASES["classes"][2]
     schedule = nf.schedules.ReduceOnPlateau(0.1, monitor="val_top_2_accuracy")
-    with pytest.raises(ValueError, match=r"what this fit records, loss, accuracy, got 'val_top_2_accuracy': val"):
+    with pytest.raises(
+        ValueError, match=r"one of loss, accuracy, which this fit records, got 'val_top_2_accuracy': val"
+    ):
         net.fit(X, y, optimizer=nf.SGD(schedule), verbose=0)
 
 

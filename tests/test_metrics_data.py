@@ -481,7 +481,7 @@ def test_extreme_betas():
         ),
         ("recall_macro", OutputLoss("huber", "sigmoid", 1), [0.5, 1], "'recall_macro' needs targets of 0 and 1"),
         ("roc_auc", OutputLoss("huber", "log_softmax", 2), -np.ones((2, 2)), "'roc_auc' needs labels, or rows of"),
-        ("balanced_accuracy", LABELS, np.zeros((2, 3)), "exclude each other, .* and 3 outputs: use 'recall_macro'"),
+        ("balanced_accuracy", LABELS, np.zeros((2, 3)), "mutually exclusive .* and 3 outputs: use 'recall_macro'"),
         ("balanced_accuracy", LINEAR, [0.0, 1.0], "'balanced_accuracy' needs an output layer with softmax"),
         (
             "log_loss",

@@ -812,7 +812,9 @@ def test_files_without_the_function(tmp_path):
         "check_gradient": lambda: found.check_gradient(X, Y3),
     }
     for call in calls.values():
-        with pytest.raises(RuntimeError, match=r"loss of its user's, 'squared', .*: use load\(path, loss=squared\)"):
+        with pytest.raises(
+            RuntimeError, match=r"loss of the user's own, 'squared', .*: use load\(path, loss=squared\)"
+        ):
             call()
     assert found.history is None
     np.testing.assert_array_equal(found.flat_params, before)

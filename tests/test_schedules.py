@@ -649,15 +649,17 @@ def test_epochs_are_unknown_outside_of_fit(schedule):
 )
 def test_a_plateau_of_what_is_not_recorded_is_refused(arguments, monitor, recorded):
     net = make_net()
-    message = f"^monitor must be among what this fit records, {recorded}, got '{monitor}': "
+    message = f"^monitor must be one of {recorded}, which this fit records, got '{monitor}': "
     with unchanged(net), pytest.raises(ValueError, match=message):
         fit(net, ReduceOnPlateau(0.1, monitor=monitor), **arguments)
     regression = nf.Sequential([nf.Dense(1)], seed=0)
-    with pytest.raises(ValueError, match="^monitor must be among what this fit records, loss, got 'accuracy': "):
+    with pytest.raises(ValueError, match="^monitor must be one of loss, which this fit records, got 'accuracy': "):
         regression.fit(X, X[:, 0], optimizer=nf.SGD(ReduceOnPlateau(0.1, monitor="accuracy")), verbose=0)
-    with pytest.raises(ValueError, match="^monitor must be among what this fit records, loss, got 'time': "):
+    with pytest.raises(ValueError, match="^monitor must be one of loss, which this fit records, got 'time': "):
         regression.fit(X, X[:, 0], optimizer=nf.SGD(ReduceOnPlateau(0.1, monitor="time")), verbose=0)
-    with pytest.raises(ValueError, match="^monitor must be among what this fit records, loss, val_loss, got 'val_acc"):
+    with pytest.raises(
+        ValueError, match="^monitor must be one of loss, val_loss, which this fit records, got 'val_acc"
+    ):
         schedule = ReduceOnPlateau(0.1, monitor="val_accuracy")
         regression.fit(X, X[:, 0], optimizer=nf.SGD(schedule), validation_data=(X, X[:, 1]), verbose=0)
     assert regression.input_shape is None, "nothing has changed"
@@ -670,7 +672,7 @@ def test_a_callback_that_sets_such_a_plateau_gets_the_error():
         optimizer.learning_rate = ReduceOnPlateau(0.1)
 
     with pytest.raises(
-        ValueError, match="^monitor must be among what this fit records, loss, accuracy, got 'val_loss'"
+        ValueError, match="^monitor must be one of loss, accuracy, which this fit records, got 'val_loss'"
     ):
         net.fit(X, LABELS, epochs=2, optimizer=optimizer, callbacks=[bring], verbose=0)
     net.train_step(X, LABELS)

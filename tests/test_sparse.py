@@ -320,13 +320,13 @@ INVALID = [
     (
         with_part("indices", [2, 1, 0, 2]),
         ValueError,
-        "x must have sorted indices without duplicates in each row, which those of row 0 are not: call "
+        "x must have sorted indices without duplicates in each row, but row 0 does not: call "
         "x.sum_duplicates() first, which also sorts them",
     ),
     (
         with_part("indices", [1, 2, 2, 2]),
         ValueError,
-        "x must have sorted indices without duplicates in each row, which those of row 1 are not: call "
+        "x must have sorted indices without duplicates in each row, but row 1 does not: call "
         "x.sum_duplicates() first, which also sorts them",
     ),
     (
@@ -342,12 +342,12 @@ INVALID = [
     (
         with_part("indptr", [0, 2]),
         ValueError,
-        "x is not a valid CSR matrix: indptr must be 3 ascending integers from 0 on",
+        "x is not a valid CSR matrix: indptr must be 3 ascending integers, starting with 0",
     ),
     (
         with_part("indptr", [0, 3, 2]),
         ValueError,
-        "x is not a valid CSR matrix: indptr must be 3 ascending integers from 0 on",
+        "x is not a valid CSR matrix: indptr must be 3 ascending integers, starting with 0",
     ),
     (
         with_part("indptr", [0, 2, 5]),

@@ -1,6 +1,6 @@
 """Callbacks of `Sequential.fit`: stop early, keep the best, write checkpoints and logs.
 
-They are given as ``net.fit(..., callbacks=[nf.callbacks.EarlyStopping(), ...])`` and called in this order. A callback
+Pass them as ``net.fit(..., callbacks=[nf.callbacks.EarlyStopping(), ...])``; they are called in this order. A callback
 of your own is a function ``f(net, history)``, called after each epoch, or a subclass of `Callback`.
 """
 

@@ -1,4 +1,4 @@
-"""What the callbacks of nnfast share: declared arguments, and a record for each network; and one made of functions."""
+"""What the callbacks of nnfast share: declared arguments, and a record for each network. Also the callback `Lambda`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from nnfast._description import Description, Field
-from nnfast._validation import check_int, choose, describe
+from nnfast._validation import check_count, choose, describe
+from nnfast.metrics.base import DIRECTIONS
 from nnfast.training.hooks import HOOKS, Callback
 from nnfast.training.recorded import check_recorded
 
 if TYPE_CHECKING:
     from nnfast.training.history import History
 
-DIRECTIONS = ("higher", "lower")
-
 
 class DeclaredCallback(Callback, Description, noun="a callback"):
-    """A callback whose arguments are fields, which do not change. A copy, or one from a pickle, has only these."""
+    """A callback whose arguments are fields, which do not change. A copy or a pickle has these only, and no records."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in self.fields:
@@ -36,7 +35,7 @@ class DeclaredCallback(Callback, Description, noun="a callback"):
 
 
 class Record:
-    """What a callback knows about the training of one network; a subclass adds to it.
+    """What a callback records about the training of one network; subclasses add to it.
 
     Attributes
     ----------
@@ -56,7 +55,7 @@ class Records(Generic[R]):
     Parameters
     ----------
     callback : Callback
-        Whose records these are, for messages.
+        The callback that keeps these records, for messages.
     why_one : str
         Why only one network may be trained with the callback at a time; empty if several may.
     """
@@ -67,7 +66,7 @@ class Records(Generic[R]):
         self.latest: R | None = None
 
     def begin(self, net: Any, record: R) -> None:
-        """Start the record of a training; RuntimeError if it cannot be."""
+        """Start the record of a training; RuntimeError if the callback is already in use."""
         known = self.of.get(net)
         if known is not None and known.running:
             raise RuntimeError(f"this {self.name} is among the callbacks twice: list it once")
@@ -88,13 +87,8 @@ class Records(Generic[R]):
 # ---- arguments
 
 
-def whole(name: str, value: Any) -> int:
-    """Return a number of epochs or steps, at least 1."""
-    return check_int(name, value, 1)
-
-
 def as_path(name: str, value: Any) -> str:
-    """Return a path as text; TypeError if it is none."""
+    """Return a path as text; TypeError if it is not a path."""
     try:
         return os.fsdecode(value)
     except TypeError:
@@ -112,7 +106,7 @@ def sign_of(monitor: str, direction: str | None, history: History) -> float:
     Raises
     ------
     ValueError
-        If it is not recorded.
+        If the quantity is not recorded.
     """
     check_recorded("monitor", monitor, history)
     if direction is None:
@@ -135,9 +129,9 @@ class Lambda(DeclaredCallback):
     Parameters
     ----------
     on_train_begin, on_train_end, on_epoch_begin, on_epoch_end, on_step_end, close : callable, optional
-        See the methods of `Callback`. What is not given is not called.
+        See the methods of `Callback`.
     every : int
-        `on_epoch_end` is called after the epochs divisible by it, and after the last one.
+        Call `on_epoch_end` after each epoch divisible by it, and after the last one.
 
     Raises
     ------
@@ -165,10 +159,10 @@ class Lambda(DeclaredCallback):
     on_epoch_end: Any = Field(_function, default=None, kw_only=True)
     on_step_end: Any = Field(_function, default=None, kw_only=True)
     close: Any = Field(_function, default=None, kw_only=True)
-    every: int = Field(whole, default=1, kw_only=True)
+    every: int = Field(check_count, default=1, kw_only=True)
 
     def settle(self) -> None:
-        """Keep only what is given: the methods of the base class take the place of the rest."""
+        """Keep only the functions given; the others are the methods of the base class."""
         for name in HOOKS:
             if vars(self)[name] is None:
                 del vars(self)[name]

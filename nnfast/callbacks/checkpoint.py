@@ -1,4 +1,4 @@
-"""The callback that saves the network while it is trained."""
+"""The callback that saves the network during training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 from nnfast._description import Field
-from nnfast._validation import check_float, check_quantity, choose
+from nnfast._validation import check_count, check_float, check_quantity, choose
 from nnfast.callbacks.base import (
     DeclaredCallback,
     Record,
@@ -17,7 +17,6 @@ from nnfast.callbacks.base import (
     as_path,
     direction_or_none,
     sign_of,
-    whole,
 )
 from nnfast.files.writing import KEPT_NAME, remove_leftovers_in, sync_folder, target_of
 from nnfast.training.recorded import check_recorded
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 SAVE = ("last", "best", "all")
 UNITS = ("epochs", "steps")
-COUNTS = ("epoch", "step", "epochs_trained")  # fields of a path that are no entries of the history
+COUNTS = ("epoch", "step", "epochs_trained")  # fields of a path that are not entries of the history
 
 _Parts = tuple[tuple[str, str | None, str], ...]  # literal text, the name of a field after it or None, its format
 
@@ -49,7 +48,7 @@ def _parts(path: str) -> _Parts:
     parts = []
     for text, field, form, conversion in Formatter().parse(path):
         if conversion or field == "" or "{" in (form or ""):
-            raise ValueError("a field is a name, and a format after a colon; a brace that is none is written twice")
+            raise ValueError("a field is a name, with or without a colon and a format; write other braces twice")
         parts.append((text, field, form or ""))
     return tuple(parts)
 
@@ -82,33 +81,33 @@ class _Saving(Record):
 
 
 class Checkpoint(DeclaredCallback):
-    """Save the network while it is trained, with all that it needs to go on: see `Sequential.save` and `load`.
+    """Save the network during training, with all that is needed to continue: see `Sequential.save` and `load`.
 
     Parameters
     ----------
     path : path
         Usually with the extension ``.npz``. Fields are filled in: ``{epoch}`` and ``{step}``, counted from 1 in each
-        `fit`, ``{epochs_trained}``, which goes on counting when training does, and entries of the history, as in
+        `fit`, ``{epochs_trained}``, which counts the epochs of all fits, and entries of the history, as in
         ``net-{epoch:03}-{val_loss:.4f}.npz``. The folder must exist.
     save : {"last", "best", "all"}
         ``"last"`` keeps the latest checkpoint, ``"best"`` the one with the best value of `monitor`. If the path has
-        fields, the one before is removed when the new one is on disk. ``"all"`` keeps all of them.
+        fields, the previous one is removed once the new one is on disk. ``"all"`` keeps all of them.
     monitor : str, optional
         The entry of the history that determines the best, by default ``"val_loss"``; only with ``save="best"``.
     direction : {"lower", "higher"}, optional
         Which values are better, by default as for the loss or the metric; only with ``save="best"``.
     initial_best : float, optional
-        Save only what is better than this, as when a training continues whose best checkpoint should stay; only with
-        ``save="best"``.
+        Save only if the value is better than this, for example to keep the best checkpoint of an earlier `fit` that
+        this one continues; only with ``save="best"``.
     every : int
         Save after each epoch (or step) divisible by it, and at the end of the training.
     unit : {"epochs", "steps"}
-        What `every` counts. Steps cost a call of Python each, and have no entries of the history.
+        What `every` counts. With steps, Python is called after each, and `path` may not use entries of the history.
 
     Attributes
     ----------
     best : float or None
-        The best value so far in the last `fit`, at first `initial_best`; None if there is none.
+        The best value so far in the last `fit`, initially `initial_best`; None if there is none.
     saved : str or None
         The file of the latest checkpoint of the last `fit`; None if there is none.
 
@@ -124,9 +123,9 @@ class Checkpoint(DeclaredCallback):
 
     Notes
     -----
-    A file is replaced when the new one is complete and on disk, so that after a crash or a kill there is always a whole
-    checkpoint. What a killed process leaves besides, a temporary file that ends in ``.part``, is removed when a
-    training with the same path begins.
+    A file is replaced only when the new one is complete and on disk, so that a crash or a killed process always leaves
+    a whole checkpoint. It may also leave a temporary file that ends in ``.part``, which is removed when a training with
+    the same path begins.
 
     Examples
     --------
@@ -146,7 +145,7 @@ class Checkpoint(DeclaredCallback):
     monitor: str | None = Field(_monitor, default=None, kw_only=True)
     direction: str | None = Field(direction_or_none, default=None, kw_only=True)
     initial_best: float | None = Field(_number, default=None, kw_only=True)
-    every: int = Field(whole, default=1, kw_only=True)
+    every: int = Field(check_count, default=1, kw_only=True)
     unit: str = Field(lambda name, value: choose(name, value, UNITS), default="epochs", kw_only=True)
 
     def settle(self) -> None:
@@ -154,7 +153,7 @@ class Checkpoint(DeclaredCallback):
         parts = _parts(self.path)
         if self.save == "all" and not _fields(parts):
             raise ValueError(
-                f'path needs a field with save="all", such as {{epoch}}, or each file would replace the one before, '
+                f'path needs a field with save="all", such as {{epoch}}, or each file would replace the previous one, '
                 f"got {self.path!r}"
             )
         for name in ("monitor", "direction", "initial_best"):
@@ -165,7 +164,9 @@ class Checkpoint(DeclaredCallback):
                 raise ValueError('save="best" needs unit="epochs", since values are recorded for epochs')
             others = [field for field in _fields(parts) if field not in COUNTS]
             if others:
-                raise ValueError(f'path may have the fields {", ".join(COUNTS)} with unit="steps", got {others[0]!r}')
+                raise ValueError(
+                    f'path may only have the fields {", ".join(COUNTS)} with unit="steps", got {others[0]!r}'
+                )
         one = "which would write to the same files: give each network one of its own"
         self._parts, self._records = parts, Records[_Saving](self, one)
 
@@ -181,7 +182,7 @@ class Checkpoint(DeclaredCallback):
         return (None if self._records.latest is None else self._records.latest.path) or None
 
     def hooks(self) -> Collection[str]:
-        """Return the methods to call: that for epochs or that for steps."""
+        """Return the methods to call: those for epochs or those for steps."""
         others = ("on_epoch_begin", "on_step_end", "on_train_end") if self.unit == "epochs" else ("on_epoch_end",)
         return [name for name in super().hooks() if name not in others]
 
@@ -197,7 +198,7 @@ class Checkpoint(DeclaredCallback):
                 check_recorded("a field of path", field, history)
         folder = os.path.dirname(target_of(_filled(self._parts, {f: 1 if f in COUNTS else 1.0 for f in fields})))
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(f"path must be in a folder that can be written to, got {self.path!r}")
+            raise PermissionError(f"path must be in a writable folder, got {self.path!r}")
         remove_leftovers_in(folder, os.path.basename(self._parts[0][0])[:KEPT_NAME])
         self._records.begin(net, _Saving(sign, limit, net.epochs_trained))
 
@@ -213,7 +214,7 @@ class Checkpoint(DeclaredCallback):
         self._write(net, history, record, epoch)
 
     def on_step_end(self, net: Any, history: History) -> None:
-        """Save after so many steps; not yet if the step ends an epoch, of which schedules have not been told."""
+        """Save if it is due; not yet if the step ends an epoch, which schedules have not counted."""
         record, epochs = self._records.of[net], net.epochs_trained
         record.steps += 1
         if record.steps % self.every == 0 and epochs == record.epochs:
@@ -221,19 +222,19 @@ class Checkpoint(DeclaredCallback):
         record.epochs = epochs
 
     def on_epoch_begin(self, net: Any, history: History) -> None:
-        """Save what the last step of an epoch has left to be saved."""
+        """Save if it was due after the last step of the previous epoch."""
         record = self._records.of[net]
         if record.steps % self.every == 0 and record.saved < record.steps:
             self._write(net, history, record, len(history["loss"]))
 
     def on_train_end(self, net: Any, history: History) -> None:
-        """Save what the last steps have changed."""
+        """Save the last step, unless it has been saved."""
         record = self._records.of[net]
         if record.saved < record.steps:
             self._write(net, history, record, len(history["loss"]))
 
     def _write(self, net: Any, history: History, record: _Saving, epoch: int) -> None:
-        """Save the network, and remove the checkpoint that it takes the place of."""
+        """Save the network, and remove the checkpoint that it replaces."""
         step = record.steps or len(history.step_loss)
         values: dict[str, Any] = {"step": step, "epoch": epoch, "epochs_trained": net.epochs_trained}
         for field in _fields(self._parts):

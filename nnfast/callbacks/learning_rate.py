@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._description import Field
-from nnfast._validation import check_float, check_int, describe, ignore_float_errors
+from nnfast._validation import check_int, check_positive, describe, ignore_float_errors
 from nnfast.callbacks.base import DeclaredCallback
 from nnfast.optimizers import LBFGS, resolve_optimizer
 from nnfast.schedules import TimedSchedule
@@ -21,19 +21,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
+    from nnfast._typing import Data, Samples
     from nnfast.optimizers import Optimizer
     from nnfast.training.history import History
 
-OWN = ("callbacks", "epochs", "steps", "verbose")  # arguments of `fit` that the finder gives itself
+OWN = ("callbacks", "epochs", "steps", "verbose")  # arguments of `fit` that the finder sets itself
 MAX_STEPS = 100_000
 MEMORY = 0.9  # of the running mean of the losses, by which they are seen to explode
 EXPLODED = 3.0  # by how many times the size of the first loss the running mean may rise above its minimum
 WINDOW = 7  # a smoothed loss is that of so many steps, of decreasing weights, on each side
 BELOW = 10.0  # how many times below the rate with the lowest loss the suggestion is
-
-
-def _rate(name: str, value: Any) -> float:
-    return check_float(name, value, 0.0, float("inf"), open_ends=True)
 
 
 def _steps(name: str, value: Any) -> int:
@@ -43,7 +40,7 @@ def _steps(name: str, value: Any) -> int:
 class _Ramp(TimedSchedule):
     """A rate that grows from `learning_rate` to `high`, by the same factor at each of the steps."""
 
-    high: float = Field(_rate)
+    high: float = Field(check_positive)
     duration: int = Field(_steps)
 
     def _rates(self, times: np.ndarray) -> np.ndarray:
@@ -72,13 +69,13 @@ class _StopIfExploded(Callback):
 class LearningRateFinder(DeclaredCallback):
     """Find a learning rate: the range test, in which the rate grows at each step until the loss explodes.
 
-    `find` trains a copy of a network, whose parameters, optimizer state and random streams remain as they are. It is
-    called before `fit`, not by it.
+    `find` trains a copy of a network; the network itself does not change. Call it before `fit`: the finder is not for
+    the argument `callbacks`.
 
     Parameters
     ----------
     low, high : float
-        The first and the last learning rate; each is the one before times the same factor.
+        The first and the last learning rate. It grows by the same factor at each step.
     steps : int
         The number of steps, from 10 to 100,000. The test ends earlier if the loss explodes.
 
@@ -96,8 +93,8 @@ class LearningRateFinder(DeclaredCallback):
 
     Notes
     -----
-    Smith, "Cyclical learning rates for training neural networks" (2017), section 3.3, with the exponential growth and
-    the suggestion of Howard's fastai, whose ``minimum`` it is.
+    Smith, "Cyclical learning rates for training neural networks" (2017), section 3.3, with the exponential growth of
+    Howard's fastai and its suggestion ``minimum``.
 
     Examples
     --------
@@ -113,8 +110,8 @@ class LearningRateFinder(DeclaredCallback):
     >>> history = net.fit(x, y, epochs=10, optimizer=nf.Adam(rate), verbose=0)
     """
 
-    low: float = Field(_rate, default=1e-6)
-    high: float = Field(_rate, default=10.0)
+    low: float = Field(check_positive, default=1e-6)
+    high: float = Field(check_positive, default=10.0)
     steps: int = Field(_steps, default=100, kw_only=True)
 
     def settle(self) -> None:
@@ -134,7 +131,7 @@ class LearningRateFinder(DeclaredCallback):
     def find(
         self,
         net: Sequential,
-        x: ArrayLike | Iterable[tuple[ArrayLike, ...]],
+        x: Samples | Iterable[Data],
         y: ArrayLike | None = None,
         /,
         *,
@@ -148,11 +145,11 @@ class LearningRateFinder(DeclaredCallback):
         net : Sequential
             The network, which does not change.
         x, y
-            As for `Sequential.fit`; mini-batches from an iterator are used up.
+            As for `Sequential.fit`; an iterator of mini-batches is consumed.
         optimizer : str or Optimizer
             As for `Sequential.fit`, except `LBFGS`; its learning rate is not used.
         **arguments
-            Others of `Sequential.fit`, such as `batch_size`; not `epochs`, `steps`, `callbacks` and `verbose`.
+            Other arguments of `Sequential.fit`, such as `batch_size`; not `epochs`, `steps`, `callbacks` or `verbose`.
 
         Returns
         -------
@@ -162,7 +159,7 @@ class LearningRateFinder(DeclaredCallback):
         Raises
         ------
         TypeError, ValueError, RuntimeError, MemoryError
-            If an argument does not fit, and as from `Sequential.fit`; the results of the last `find` are kept then.
+            If an argument does not fit, and as for `Sequential.fit`; the results of the previous `find` are kept.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""Callbacks that write down how a training goes: CSV files, Python's logging, TensorBoard."""
+"""Callbacks that log a training: to CSV files, with Python's logging, for TensorBoard."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from nnfast._description import Field
-from nnfast._validation import check_bool, describe, require
-from nnfast.callbacks.base import DeclaredCallback, Record, Records, as_path, whole
+from nnfast._validation import check_bool, check_count, describe, require
+from nnfast.callbacks.base import DeclaredCallback, Record, Records, as_path
 
 if TYPE_CHECKING:
     from nnfast.training.history import History
@@ -44,8 +44,8 @@ class CSVLog(DeclaredCallback):
     """Write a row for each epoch to a CSV file.
 
     The columns are ``epoch``, ``seconds`` since the beginning, ``learning_rate`` (of the last step; empty for L-BFGS),
-    and all that the history records. Each row is written when its epoch ends, so that an interrupted training leaves
-    all of them, with all digits. ``pandas.read_csv`` reads the file.
+    and all that the history records. Each row is written when its epoch ends, so that an interrupted training loses
+    none; numbers are written with all digits. ``pandas.read_csv`` reads the file.
 
     Parameters
     ----------
@@ -62,13 +62,13 @@ class CSVLog(DeclaredCallback):
     OSError
         From `fit`, if the file cannot be written.
     ValueError
-        From `fit`, before the first step, if the file to continue is none of these or has other columns.
+        From `fit`, before the first step, if the file to continue was not written by `CSVLog` or has other columns.
     RuntimeError
         From `fit_many`, if several networks would write the same file.
 
     Notes
     -----
-    A last line without its end, which a killed process may leave, is removed before the file is continued.
+    An incomplete last line, which a killed process may leave, is removed before the file is continued.
 
     Examples
     --------
@@ -113,7 +113,7 @@ class CSVLog(DeclaredCallback):
         complete = content[: content.rfind(b"\n") + 1]
         rows = list(csv.reader(complete.decode("utf-8", "backslashreplace").splitlines()))
         if not rows:
-            raise ValueError(f"append needs a file that CSVLog wrote, but {self.path!r} has no line with an end")
+            raise ValueError(f"append needs a file that CSVLog wrote, but {self.path!r} has no complete line")
         if rows[0] != table.columns:
             raise ValueError(
                 f"append needs a file with the columns {', '.join(table.columns)}, which this fit records, but "
@@ -131,7 +131,7 @@ class CSVLog(DeclaredCallback):
         table.is_new = False
 
     def on_epoch_end(self, net: Any, history: History) -> None:
-        """Write a row, and all of it."""
+        """Write a row, and flush the file."""
         table = self._records.of[net]
         epoch, seconds = table.before + len(history["loss"]), round(perf_counter() - table.begin, 6)
         values = [history[name][-1] for name in table.columns[len(OWN) :]]
@@ -188,7 +188,7 @@ class Logging(DeclaredCallback):
 
     Notes
     -----
-    Python shows lines of level INFO only if it is told to, as by ``logging.basicConfig(level=logging.INFO)``.
+    Python shows lines of level INFO only if it is configured to, as by ``logging.basicConfig(level=logging.INFO)``.
 
     Examples
     --------
@@ -206,7 +206,7 @@ class Logging(DeclaredCallback):
 
     logger: Any = Field(_logger, default="nnfast")
     level: int = Field(_level, default=logging.INFO, kw_only=True)
-    every: int = Field(whole, default=1, kw_only=True)
+    every: int = Field(check_count, default=1, kw_only=True)
 
     def on_epoch_end(self, net: Any, history: History) -> None:
         """Log the last values."""
@@ -232,11 +232,11 @@ class TensorBoard(DeclaredCallback):
     Parameters
     ----------
     folder : path
-        Where to write, a new one for each run; created if it does not exist.
+        Where to write: a new folder for each run, which is created if it does not exist.
     every : int
         Write after each epoch divisible by it, and after the last one.
     histograms : bool
-        Also write a histogram of each array of parameters, except while it has NaN or infinity.
+        Also write a histogram of each array of parameters, except while it contains NaN or infinity.
 
     Raises
     ------
@@ -259,7 +259,7 @@ class TensorBoard(DeclaredCallback):
     """
 
     folder: str = Field(as_path)
-    every: int = Field(whole, default=1, kw_only=True)
+    every: int = Field(check_count, default=1, kw_only=True)
     histograms: bool = Field(check_bool, default=False, kw_only=True)
 
     def settle(self) -> None:

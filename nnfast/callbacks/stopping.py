@@ -9,22 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._description import Field
-from nnfast._validation import check_bool, check_float, check_int, check_quantity
+from nnfast._validation import check_bool, check_count, check_int, check_not_negative, check_quantity
 from nnfast.callbacks.base import (
     DeclaredCallback,
     Record,
     Records,
     direction_or_none,
     sign_of,
-    whole,
 )
 
 if TYPE_CHECKING:
     from nnfast.training.history import History
-
-
-def _not_negative(name: str, value: Any) -> float:
-    return check_float(name, value, 0.0)
 
 
 def _count(name: str, value: Any) -> int:
@@ -84,11 +79,10 @@ class EarlyStopping(DeclaredCallback):
     direction : {"lower", "higher"}, optional
         Which values are better. By default that of the loss or the metric.
     restore_best : bool
-        Whether to give the network the parameters and running statistics of the best epoch when the training ends: by
-        this callback, after the last epoch or by any other call of `Sequential.stop`. After an error or Ctrl-C the
-        network stays as the last step left it; `restore` gives it the best ones then.
+        Whether to restore the parameters and running statistics of the best epoch when the training ends, for whatever
+        reason except an error or Ctrl-C. These leave the network as it was after the last step; call `restore` then.
     start_after : int
-        The number of epochs at the beginning that do not count, neither as the best nor as bad ones.
+        The number of epochs at the beginning that are ignored.
 
     Attributes
     ----------
@@ -109,7 +103,7 @@ class EarlyStopping(DeclaredCallback):
     Notes
     -----
     NaN is never an improvement. Each `fit` starts anew. The optimizer's state is not restored: it remains that of the
-    last step. Definitions are those of Keras' ``EarlyStopping``, with another default patience.
+    last step. The arguments mean the same as in Keras' ``EarlyStopping``, with other defaults.
 
     Examples
     --------
@@ -130,8 +124,8 @@ class EarlyStopping(DeclaredCallback):
     """
 
     monitor: str = Field(check_quantity, default="val_loss")
-    patience: int = Field(whole, default=10, kw_only=True)
-    min_delta: float = Field(_not_negative, default=0.0, kw_only=True)
+    patience: int = Field(check_count, default=10, kw_only=True)
+    min_delta: float = Field(check_not_negative, default=0.0, kw_only=True)
     direction: str | None = Field(direction_or_none, default=None, kw_only=True)
     restore_best: bool = Field(check_bool, default=True, kw_only=True)
     start_after: int = Field(_count, default=0, kw_only=True)
@@ -229,8 +223,8 @@ class StopOnNaN(DeclaredCallback):
     Parameters
     ----------
     each_step : bool
-        Look at the loss after each step, which costs a call of Python each; by default after each epoch, at the
-        training loss, which is NaN or infinite if that of any step is, and at the validation loss.
+        Look at the loss after each step, which calls Python each time. By default after each epoch: at the training
+        loss, which is NaN or infinite if that of any step is, and at the validation loss.
 
     Attributes
     ----------
@@ -274,7 +268,7 @@ class StopOnNaN(DeclaredCallback):
         return self._records.of
 
     def hooks(self) -> Collection[str]:
-        """Return the methods to call: that for steps only if asked for."""
+        """Return the methods to call; that for steps only if `each_step` is set."""
         return [name for name in super().hooks() if self.each_step or name != "on_step_end"]
 
     def on_train_begin(self, net: Any, history: History) -> None:

@@ -26,7 +26,7 @@ cdef struct Epoch:
     bint begun             # the order is set
     Py_ssize_t position    # rows that are done
     int64_t done           # epochs that are done in this run
-    bint fed               # batches are handed over one by one, and Python ends epochs
+    bint fed               # batches are fed one by one, and Python ends epochs
     bint counted           # by a schedule, which has seen so many before this run
     int64_t counted_before
     # the sums of losses times weights, of weights, and of each score
@@ -62,7 +62,7 @@ cdef void set_order(Epoch* epoch) noexcept nogil:
 
 
 cdef void begin_epoch(Epoch* epoch) noexcept nogil:
-    """Draw the order of the next epoch, unless that was done."""
+    """Draw the order of the next epoch, unless it has been drawn."""
     if epoch.begun:
         return
     epoch.begun = True
@@ -72,7 +72,7 @@ cdef void begin_epoch(Epoch* epoch) noexcept nogil:
 
 
 cdef void end_epoch(Epoch* epoch) noexcept nogil:
-    """Keep the sums of an epoch that is done."""
+    """Store the sums of a completed epoch."""
     cdef int k
     for k in range(epoch.n_sums):
         epoch.totals[epoch.done*epoch.n_sums + k] = epoch.sums[k]

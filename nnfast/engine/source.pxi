@@ -42,7 +42,7 @@ cdef void convert_source(
         const SourceBlocks* source, const int64_t* rows, Py_ssize_t first, Py_ssize_t m, char* to
 ) noexcept nogil:
     """Write `m` rows, converted: those with the numbers in `rows`, or if it is NULL those from `first` on. Scattered
-    rows, or their next columns, are asked for before it is their turn."""
+    rows, or their next columns, are prefetched."""
     cdef const SourceBlock* block
     cdef Py_ssize_t some = m, r = 0, b, row_bytes = source.n_in*source.K.itemsize
     cdef uint64_t mode = subnormals_kept() if source.subnormal else 0

@@ -229,7 +229,7 @@ def load(path: str | os.PathLike[str], loss: Any = None) -> Network:
     if given is not None and not isinstance(network.output_loss.loss, Custom):
         raise ValueError(
             f"loss must be left out: {os.fsdecode(path)} was saved with loss {network.output_loss.name!r}, which is "
-            "not a function of a user's"
+            "not a user's own function"
         )
     return network
 

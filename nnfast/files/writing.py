@@ -21,7 +21,7 @@ if sys.platform != "win32":
     import fcntl
 
 ENDING = ".part"
-TEMPORARY = re.compile(rf"\.[0-9a-f]{{8}}\.[0-9a-f]{{8}}{re.escape(ENDING)}\Z")  # how a temporary name ends
+TEMPORARY = rf"\.[0-9a-f]{{8}}\.[0-9a-f]{{8}}{re.escape(ENDING)}\Z"  # how a temporary name ends; compiled when used
 KEPT_NAME = 20  # characters of the target's name kept in temporary names, to recognize it by
 FORGOTTEN = 3600.0  # seconds after which a temporary file counts as abandoned, where there are no locks
 
@@ -129,7 +129,7 @@ def remove_leftovers_in(folder: str, start: str) -> None:
     """
     with suppress(OSError), os.scandir(folder) as entries:  # what cannot be listed stays
         for entry in entries:
-            if entry.name.startswith(start) and TEMPORARY.search(entry.name):
+            if entry.name.startswith(start) and re.search(TEMPORARY, entry.name):
                 with suppress(OSError):
                     _remove_if_forgotten(entry)
 

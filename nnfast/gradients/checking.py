@@ -21,6 +21,8 @@ from nnfast.gradients.network import INPUT, chosen_names, slopes
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from nnfast._typing import Samples
+
 __all__ = ["ArrayReport", "GradientReport", "assert_gradient_correct", "check_gradient"]
 
 H = float(np.finfo(np.float64).eps ** (1 / 3))  # balances rounding and the error of a central difference
@@ -257,7 +259,7 @@ def check_network(
     double: Network,
     model: Any,
     subject: str,
-    x: ArrayLike,
+    x: Samples,
     y: ArrayLike,
     *,
     gradient: Mapping[str, ArrayLike] | None,
@@ -464,7 +466,7 @@ class _NetworkProbe:
         self,
         double: Network,
         model: Any,
-        x: ArrayLike,
+        x: Samples,
         y: ArrayLike,
         sample_weight: ArrayLike | None,
         training: bool,

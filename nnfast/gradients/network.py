@@ -117,7 +117,7 @@ def _slopes_of_loss(
     *,
     training: bool,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return the same from two losses over all rows for each number, as a loss in Python allows nothing else."""
+    """Do the same as `slopes` for a loss in Python: from two losses over all rows for each number."""
     from nnfast.gradients.functions import one_sided_slopes
 
     program, rows = network.built, rows.copy()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._description import Field
-from nnfast._validation import as_array, check_bool, check_int
+from nnfast._validation import as_array, check_bool, check_count
 from nnfast.activations import Activation, activation_from, resolve_activation
 from nnfast.initializers import check_initializer, initial_weights
 from nnfast.layers.base import Array, Compiler, Layer, check_penalty, check_values
@@ -17,10 +17,6 @@ from nnfast.layers.elementwise import check_mixing
 if TYPE_CHECKING:
     from numpy.random import Generator
     from numpy.typing import ArrayLike
-
-
-def _units(name: str, value: Any) -> int:
-    return check_int(name, value, 1)
 
 
 def _activation(name: str, value: Any) -> Activation:
@@ -78,7 +74,7 @@ class Dense(Layer, name="dense"):
     """
 
     numbered_as = "W"
-    units: int = Field(_units)
+    units: int = Field(check_count)
     activation: str | Activation = Field(_activation, default="identity")  # type: ignore[assignment]
     use_bias: bool = Field(check_bool, default=True, kw_only=True)
     l1: float = Field(check_penalty, default=0.0, kw_only=True)

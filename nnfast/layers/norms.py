@@ -6,12 +6,8 @@ from math import prod
 from typing import Any
 
 from nnfast._description import Field
-from nnfast._validation import check_bool, check_float
+from nnfast._validation import check_bool, check_float, check_positive
 from nnfast.layers.base import Array, Compiler, Layer, check_penalty
-
-
-def _positive(name: str, value: Any) -> float:
-    return check_float(name, value, 0.0, open_ends=True)
 
 
 def _momentum(name: str, value: Any) -> float:
@@ -22,7 +18,7 @@ class _Norm(Layer):
     """What batch and layer normalization have in common."""
 
     numbered_as = "gamma"
-    epsilon: float = Field(_positive, default=1e-5, kw_only=True)
+    epsilon: float = Field(check_positive, default=1e-5, kw_only=True)
     affine: bool = Field(check_bool, default=True, kw_only=True)
     l1: float = Field(check_penalty, default=0.0, kw_only=True)
     l2: float = Field(check_penalty, default=0.0, kw_only=True)

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from nnfast._description import Field
-from nnfast._validation import check_int
+from nnfast._validation import check_count
 from nnfast.losses import OutputLoss
 from nnfast.metrics.base import Metric, Scoring, answers_misfit, got, without_answers, without_classes
-
-
-def _positive_int(name: str, value: Any) -> int:
-    return check_int(name, value, 1)
 
 
 class Accuracy(Metric, name="accuracy"):
@@ -67,8 +61,8 @@ class SubsetAccuracy(Metric, name="subset_accuracy"):
         """Return why the metric cannot be computed from these targets; an empty string if it can."""
         if output.answers == "classes":
             return (
-                "outputs that each say yes or no, as of an output layer with sigmoid, "
-                f"{got(output)}: for classes that exclude each other use 'accuracy'"
+                "binary outputs, as from an output layer with sigmoid, "
+                f"{got(output)}: for mutually exclusive classes use 'accuracy'"
             )
         return without_answers(output, targets)
 
@@ -98,7 +92,7 @@ class TopKAccuracy(Metric):
     'top_3_accuracy'
     """
 
-    k: int = Field(_positive_int, default=5)
+    k: int = Field(check_count, default=5)
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ NO_ANSWER = -1  # of an output that is NaN, or of a row of classes with NaN
 
 
 class Answers:
-    """How the outputs of a layer are read, as by `Sequential.predict_class`.
+    """How the outputs of a layer become answers, as in `Sequential.predict_class`.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class Answers:
     Attributes
     ----------
     several : bool
-        Whether there are several binary outputs: a label each, of which any number may be true of a row.
+        Whether there are several binary outputs: one for each label, any number of which may be true for a row.
     classes : int
         The number of these labels or, if not `several`, of classes: two for one binary output.
     """

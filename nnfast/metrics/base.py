@@ -101,11 +101,11 @@ class Metric(Description, noun="a metric", tag="name"):
 
     @property
     def has_own_compute(self) -> bool:
-        """Whether the class or a subclass defines `compute`, which then counts alone."""
+        """Whether a subclass defines `compute`, which then takes precedence."""
         return type(self).compute is not Metric.compute
 
     def scoring(self, output: OutputLoss) -> Scoring | None:
-        """Return the metric for a compatible output layer in the engine's format; None if the engine has no such."""
+        """Return the metric for a compatible output layer in the engine's format; None if the engine has none."""
         return None
 
     @classmethod
@@ -162,7 +162,7 @@ def without_answers(output: OutputLoss, targets: np.ndarray) -> str:
 def without_classes(output: OutputLoss, targets: np.ndarray) -> str:
     """Return why the largest output cannot be compared with the target's class; an empty string if it can."""
     if output.answers != "classes":
-        return f"classes that exclude each other, as of an output layer with softmax, {got(output)}"
+        return f"mutually exclusive classes, as from an output layer with softmax, {got(output)}"
     if output.function.logarithms and not output.fused and targets.ndim > 1:  # the targets are logarithms
         return f"labels, or rows of probabilities, and so a loss such as 'cross_entropy', {got(output)}"
     return ""

@@ -1,4 +1,4 @@
-"""Metrics that are computed for each class, and averaged: from how often it was predicted, and rightly."""
+"""Metrics that are computed for each class and averaged: from how often it was predicted, and how often rightly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nnfast._description import Field
-from nnfast._validation import check_float, describe, ignore_float_errors
+from nnfast._validation import check_positive, describe, ignore_float_errors
 from nnfast.losses import OutputLoss
 from nnfast.metrics.answers import Answers, Tally
 from nnfast.metrics.base import Computation, Metric, answers_misfit, got
@@ -21,10 +21,6 @@ def _average(name: str, value: Any) -> Any:
     if not (value is None or isinstance(value, str)):
         raise TypeError(f"{name} must be a name or None, got {describe(value)}")
     return value
-
-
-def _positive(name: str, value: Any) -> float:
-    return check_float(name, value, 0.0, open_ends=True)
 
 
 def fractions(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -76,7 +72,7 @@ class ByClass(Metric):
 
 
 class Counted(ByClass):
-    """Base class of metrics that follow from how often each class was predicted, true, or both."""
+    """Base class of metrics that depend on how often each class was predicted, true, or both."""
 
     def for_output(self, output: OutputLoss) -> Computation:
         """Return how the metric is computed at a compatible output layer."""
@@ -113,11 +109,11 @@ class Precision(Counted, name="precision"):
     Parameters
     ----------
     average : {"auto", "macro", "micro", "weighted"} or None
-        How classes are averaged or, for several binary outputs, their labels:
+        How the values of classes or, for several binary outputs, of labels are averaged:
 
-        - ``"auto"``: that of the positive class, class 1, if there are two classes (one binary output, or two softmax
-          outputs), else ``"macro"``;
-        - ``"macro"``: the mean over all classes that occur among targets or answers, and over all labels;
+        - ``"auto"``: the value of the positive class, class 1, if there are two classes (one binary output, or two
+          softmax outputs), otherwise ``"macro"``;
+        - ``"macro"``: the mean over all classes that occur among targets or answers, or over all labels;
         - ``"micro"``: from the counts of all classes together;
         - ``"weighted"``: the mean, weighted by how often each class is true;
         - None: no average, but a value for each class, recorded as ``"precision_class_0"`` and so on.
@@ -130,9 +126,9 @@ class Precision(Counted, name="precision"):
     Notes
     -----
     For each class ``right / predicted``, sums of weights of rows; 0 for a class that is never predicted, as by default
-    in scikit-learn, but without its warning. A row of weight 0 counts as absent, its classes too. A row of softmax
-    outputs or a binary output with NaN answers nothing: it is never right, and of no predicted class. Where outputs
-    differ by less than their rounding, the answer may be another than that of `Sequential.predict_class`.
+    in scikit-learn, but without its warning. A row of weight 0 is ignored, and so is its class. A row of softmax
+    outputs with NaN, or a binary output that is NaN, has no answer: it is never right, and counts for no predicted
+    class. Where outputs differ by less than their rounding, the answer may differ from `Sequential.predict_class`.
 
     Examples
     --------
@@ -207,7 +203,7 @@ class FBeta(Counted):
     'f2_macro'
     """
 
-    beta: float = Field(_positive)
+    beta: float = Field(check_positive)
 
     @property
     def stem(self) -> str:
@@ -282,7 +278,7 @@ class BalancedAccuracy(Metric, name="balanced_accuracy"):
         """Return why the metric cannot be computed from these targets; an empty string if it can."""
         why = answers_misfit(output, targets)
         if not why and Answers(output).several:
-            return f"classes that exclude each other, {got(output)} and {output.n_out} outputs: use 'recall_macro'"
+            return f"mutually exclusive classes, {got(output)} and {output.n_out} outputs: use 'recall_macro'"
         return why
 
     def for_output(self, output: OutputLoss) -> Computation:

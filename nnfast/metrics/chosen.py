@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nnfast._validation import as_tuple, choose, describe
+from nnfast._validation import as_tuple, choose, describe, read_only
 from nnfast.losses import OutputLoss
 from nnfast.metrics.accuracy import ACCURACY, TopKAccuracy
 from nnfast.metrics.base import DIRECTIONS, Computation, Metric, Scoring, as_number
@@ -30,7 +30,7 @@ MODULES = {
     "subset_accuracy": "accuracy",
 }
 NAMES = tuple(MODULES)
-_TOP_K = re.compile(r"top_([1-9][0-9]{0,8})_accuracy")
+_TOP_K = r"top_([1-9][0-9]{0,8})_accuracy"
 
 
 def resolve_metric(metric: Any) -> Metric:
@@ -68,7 +68,7 @@ def resolve_metric(metric: Any) -> Metric:
 
 def _named(name: str) -> Metric | None:
     """Return the metric of this name, or None."""
-    if top := _TOP_K.fullmatch(name):
+    if top := re.fullmatch(_TOP_K, name):
         return TopKAccuracy(int(top[1]))
     stem = next((stem for stem in NAMES if name == stem or name.startswith(f"{stem}_")), None)
     if stem is None:
@@ -195,7 +195,7 @@ class MetricSet:
         TypeError
             If a metric returns something other than a number.
         """
-        given = [None if array is None else _read_only(array) for array in (outputs, targets, weights)]
+        given = [None if array is None else read_only(array) for array in (outputs, targets, weights)]
         found: dict[str, float] = {}
         for metric, names, compute in self._computed:
             value: Any = compute(*given)  # type: ignore[arg-type]  # only the weights may be None
@@ -203,12 +203,6 @@ class MetricSet:
                 value = as_number(f"{type(metric).__name__}.compute", value)
             found |= zip(names, np.ravel(value).tolist(), strict=True)
         return found
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def names_in(history: Iterable[str]) -> list[str]:

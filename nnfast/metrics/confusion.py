@@ -32,7 +32,7 @@ def confusion_matrix(
     n_classes : int, optional
         The number of classes, at most 10,000; by default one more than the largest class.
     sample_weight : array_like of shape (n,), optional
-        What each row counts, not negative.
+        The weight of each row, not negative.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def confusion_matrix(
     Raises
     ------
     TypeError, ValueError
-        If the classes are not integers from 0 to ``n_classes - 1``, differ in number, or do not fit the weights.
+        If the classes are not integers from 0 to ``n_classes - 1``, or the lengths differ.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A function of the user's as a metric."""
+"""A user's function as a metric."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nnfast._description import Field
-from nnfast._validation import choose, describe
+from nnfast._validation import choose, describe, takes_keyword
 from nnfast.metrics.base import DIRECTIONS, Metric, as_number
 
 
@@ -44,7 +44,7 @@ class FunctionMetric(Metric):
     Raises
     ------
     TypeError, ValueError
-        If `function` is not callable or has no name of its own, or `direction` is neither.
+        If `function` is not callable, has no ``__name__`` and `name` is not given, or `direction` is not valid.
 
     Notes
     -----
@@ -81,16 +81,7 @@ class FunctionMetric(Metric):
     @property
     def takes_weights(self) -> bool:
         """Whether the function's signature accepts `sample_weight`."""
-        from inspect import Parameter, signature
-
-        try:
-            parameters = signature(self.function).parameters
-        except (TypeError, ValueError):  # compiled functions may have none: a call will tell
-            return True
-        given = parameters.get("sample_weight")
-        if given is not None:
-            return given.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-        return any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values())
+        return takes_keyword(self.function, "sample_weight")
 
     def compute(self, outputs: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None) -> float:
         """Call the function."""

@@ -1,4 +1,4 @@
-"""Metrics of how outputs rank or estimate classes, and not only of which is the largest: ROC AUC and log loss."""
+"""Metrics of the values of outputs, and not only of the answers they give: ROC AUC and log loss."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class RocAUC(ByClass, name="roc_auc"):
     average : {"auto", "macro", "weighted"} or None
         How the areas of classes, or of the labels of several binary outputs, are averaged:
 
-        - ``"auto"``: that of the positive class, class 1, if there are two classes (one binary output, or two softmax
-          outputs), else ``"macro"``;
+        - ``"auto"``: the area of the positive class, class 1, if there are two classes (one binary output, or two
+          softmax outputs), otherwise ``"macro"``;
         - ``"macro"``: the mean over all;
-        - ``"weighted"``: the mean, weighted by how often each is true; those that never are do not count;
+        - ``"weighted"``: the mean, weighted by how often each is true, and without those that never are;
         - None: no average, but a value for each class, recorded as ``"roc_auc_class_0"`` and so on.
 
     Raises
@@ -41,7 +41,7 @@ class RocAUC(ByClass, name="roc_auc"):
     -----
     Equal outputs count half: the Mann-Whitney statistic divided by its largest value, which is the area by the
     trapezoidal rule (Hanley and McNeil 1982, https://doi.org/10.1148/radiology.143.1.7063747), with the weights of
-    rows. It is NaN if an output is, or for a class of which all or none of the rows are: so is then the mean.
+    rows. It is NaN if an output is NaN, and for a class that has all rows or none; then the mean is NaN as well.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def area_under_roc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray
 
 
 class LogLoss(Metric, name="log_loss"):
-    """The mean of minus the logarithm of the probability of what is true, as scikit-learn's ``log_loss``.
+    """The mean negative logarithm of the probability of the targets, as scikit-learn's ``log_loss``.
 
     For an output layer with softmax, log-softmax or sigmoid, whatever the loss; the mean over rows and, for several
     binary outputs, over their labels.
@@ -120,7 +120,7 @@ class LogLoss(Metric, name="log_loss"):
     def misfit(self, output: OutputLoss, targets: np.ndarray) -> str:
         """Return why the metric cannot be computed from these targets; an empty string if it can."""
         if output.answers is None or not (output.function.classes or output.activation == "sigmoid"):
-            return f"outputs that are probabilities, as of softmax, log_softmax or sigmoid, {got(output)}"
+            return f"outputs that are probabilities, as from softmax, log_softmax or sigmoid, {got(output)}"
         if targets.ndim > 1 and not bool(((targets >= 0) & (targets <= 1)).all()):
             return "labels, or targets from 0 to 1, got other values in y"
         return answers_misfit(output, targets)

@@ -112,8 +112,8 @@ class MeanSquaredError(Estimate, name="mean_squared_error"):
 class RootMeanSquaredError(Estimate, name="root_mean_squared_error"):
     """The root of the mean of squared errors, as scikit-learn's ``root_mean_squared_error``.
 
-    Needs outputs as `MeanAbsoluteError` does. With several outputs, the mean of the roots of each, as scikit-learn's
-    and not as Keras', which averages before it takes the root.
+    Needs outputs as `MeanAbsoluteError` does. With several outputs, the mean of their roots, as in scikit-learn; Keras
+    averages before it takes the root.
 
     Examples
     --------
@@ -135,7 +135,7 @@ class R2(Estimate, name="r2"):
     Notes
     -----
     ``1 - sum(w * (target - output)**2) / sum(w * (target - mean)**2)`` with weights w, where ``mean`` is the weighted
-    mean of the targets. Of targets that are all the same: 1 if the outputs are exact, else 0. NaN for a single row.
+    mean of the targets. If all targets are equal, 1 for exact outputs and otherwise 0; NaN for a single row.
 
     Examples
     --------

@@ -30,7 +30,7 @@ def plot_activation_histograms(
 ) -> NDArray[Any]:
     """Draw a histogram of the outputs of each layer.
 
-    If those of a deep layer are all the same, or all at the ends of their range, the layers before it learn little.
+    If the outputs of a deep layer are all equal, or all at the ends of their range, the layers before it learn little.
     Layers that only reshape, and dropout and noise, which do nothing in prediction, have no panel.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Which classes a model confuses, and on which samples it errs most."""
+"""Confusion matrices, and the worst mistakes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NUMBERED = 20  # classes up to which each cell has its number
 LABELLED = 40  # classes up to which each has its label
-LEAST_SIDE = 5  # of a square picture: four features are rather those of a flower
+LEAST_SIDE = 5  # of a square picture: four features are more likely those of a flower
 LETTER = 0.09  # inches of a small letter, about
 MOST_PICTURES = 1000
 MOST_CLASSES = 1000
@@ -68,15 +68,15 @@ def plot_confusion_matrix(
     Returns
     -------
     matplotlib.axes.Axes
-        Each cell has its number if there are at most 20 classes, otherwise there is a scale. Colours are by the root of
-        the number, so that rare mistakes are seen beside many right answers.
+        With at most 20 classes each cell shows its number, otherwise there is a scale. The colour follows the root of
+        the number, so that rare mistakes are visible beside many right answers.
 
     Raises
     ------
     ImportError
         If matplotlib is not installed.
     TypeError, ValueError
-        If `model` is none of the above, does not answer with one class for each sample, or an argument does not fit.
+        If `model` is none of the above, does not return one class for each sample, or an argument does not fit.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def plot_worst_mistakes(
     names: Sequence[str] | None = None,
     axes: ArrayLike | None = None,
 ) -> NDArray[Any]:
-    """Draw the samples that a network classifies wrong with the largest loss, as pictures.
+    """Draw the misclassified samples with the largest losses, as pictures.
 
     Above each picture are the predicted and the true class, each with its probability if the network estimates it;
     below is its row in `x`.
@@ -150,7 +150,7 @@ def plot_worst_mistakes(
     RuntimeError
         If the network is not built.
     TypeError, ValueError
-        If the samples are not pictures of `shape`, the network does not answer with one class for each sample, or an
+        If the samples are not pictures of `shape`, the network does not predict one class for each sample, or an
         argument does not fit.
 
     Examples

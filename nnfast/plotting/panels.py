@@ -63,7 +63,7 @@ def plain(name: str) -> str:
 
 
 def text(name: str) -> str:
-    """Return a name as text, which matplotlib does not take for mathematics, nor for a label to leave out."""
+    """Return a name so that matplotlib does not take it for mathematics or for a label to leave out."""
     return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 

@@ -1,6 +1,6 @@
 """Metrics of a whole data set, row by row as their formulas read; `nnfast.metrics` computes them without loops.
 
-They are no twins of kernels, so `nnfast.reference` does not list them. Targets and predictions are classes from 0 to
+They are not twins of kernels, so `nnfast.reference` does not list them. Targets and predictions are classes from 0 to
 k - 1, for which a prediction of -1 is no answer, and `weights` are positive numbers.
 """
 

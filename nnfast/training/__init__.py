@@ -1,7 +1,8 @@
 """Training on mini-batches and by L-BFGS."""
 
-from nnfast.training.arguments import UNSET, FitArguments, Given, Unset
+from nnfast.training.arguments import UNSET, FitArguments, Unset
 from nnfast.training.batches import Batches
+from nnfast.training.data import Given
 from nnfast.training.history import History
 from nnfast.training.hooks import Callback
 from nnfast.training.loop import DIVERGED, divergence, fit

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from nnfast._network import Network
-from nnfast._samples import Rows, Sparse, as_samples, read_samples, reshaped, share_memory
 from nnfast._validation import (
     as_weights,
     check_bool,
@@ -18,13 +17,12 @@ from nnfast._validation import (
     check_verbose,
     choose,
     describe,
-    read_once,
     shown,
-    warn_of_lost_digits,
 )
 from nnfast.metrics import MetricLike
 from nnfast.optimizers import LBFGS, resolve_optimizer
 from nnfast.training.batches import Batches
+from nnfast.training.data import Data, Given, checked_validation
 from nnfast.training.hooks import checked_callbacks
 from nnfast.training.recorded import RecordedMetrics
 from nnfast.training.splits import checked_split, split_rows
@@ -34,103 +32,6 @@ from nnfast.training.weights import checked_class_weight, classes_of, multiplied
 MAX_STEPS = 2**40
 GRADIENTS = ("backpropagation", "numerical")
 LBFGS_EPOCHS = 200  # default maximum number of iterations
-
-
-class Data(NamedTuple):
-    """Samples and targets in the engine's format.
-
-    Targets and weights are copies, which callbacks and threads cannot change, except for targets that share their
-    memory with the samples. The samples are used where they are, unless they are few.
-    """
-
-    rows: Rows
-    targets: np.ndarray
-    weights: np.ndarray | None
-
-    @classmethod
-    def checked(cls, network: Network, x: Any, y: Any, sample_weight: Any, shape: tuple[int, ...]) -> Data:
-        """Return the data of a fit; TypeError or ValueError if they do not fit the network."""
-        rows, targets = network.data(x, y, shape, finite=True)
-        weights = as_weights(sample_weight, len(rows))
-        if not share_memory(rows, targets):
-            targets = targets.copy()
-        return cls(rows, targets, None if weights is None else weights.copy())
-
-    def taken(self, rows: np.ndarray) -> Data:
-        """Return a copy of some rows."""
-        return Data(self.rows[rows], self.targets[rows], None if self.weights is None else self.weights[rows])
-
-
-class Given:
-    """The data that one or more networks are trained on, as given and in the engine's format, which networks share.
-
-    Parameters
-    ----------
-    x, y : array_like
-        Samples and targets.
-    validation_data : tuple or None
-        As for `Sequential.fit`.
-    """
-
-    def __init__(self, x: Any, y: Any, validation_data: Any = None) -> None:
-        self.x, self.y, self.validation_data = read_samples("x", x), read_once("y", y), validation_data
-        self._made: dict[Any, Any] = {}
-        self._samples: dict[Any, Rows] = {}
-        self._shape: tuple[int, ...] | None = None
-        self._weights: list[tuple[Any, np.ndarray | None]] = []
-
-    @property
-    def n(self) -> int:
-        """The number of rows; ValueError if `x` has none."""
-        _shape_of_samples(self.x)
-        return len(self.x)
-
-    @property
-    def shape_of_samples(self) -> tuple[int, ...]:
-        """The shape of a sample; ValueError if there is none."""
-        if self._shape is None:
-            self._shape = _shape_of_samples(self.x)
-        return self._shape
-
-    def data(self, network: Network, sample_weight: Any, shape: tuple[int, ...]) -> Data:
-        """Return the data for a network whose samples have this shape; TypeError or ValueError if they do not fit."""
-        kind = _kind(network, shape)
-        data: Data | None = self._made.get(kind)
-        if data is None:
-            samples = self._samples.get(kind[:2], self.x)
-            data = self._made[kind] = Data.checked(network, samples, self.y, None, shape)
-            self._samples[kind[:2]] = reshaped(data.rows, shape)
-            # not for sparse rows, of which a sample with all its zeros may be large
-            looked_at = np.empty((0, 1)) if isinstance(self.x, Sparse) else self.x
-            warn_of_lost_digits(looked_at, self.y, data.targets, network.dtype)
-        if sample_weight is None:
-            return data
-        return Data(data.rows, data.targets, self._checked(sample_weight, len(data.rows)))
-
-    def _checked(self, sample_weight: Any, n: int) -> np.ndarray | None:
-        for known, weights in self._weights:
-            if known is sample_weight:
-                return weights
-        weights = as_weights(sample_weight, n)
-        weights = None if weights is None else weights.copy()
-        self._weights.append((sample_weight, weights))
-        return weights
-
-    def validation(self, network: Network, shape: tuple[int, ...]) -> Data | None:
-        """Return the validation data for such a network."""
-        if self.validation_data is None:
-            return None
-        kind = ("validation", *_kind(network, shape))
-        if kind not in self._made:
-            self._made[kind] = _validation(network, self.validation_data, shape)
-        found: Data = self._made[kind]
-        return found
-
-
-def _kind(network: Network, shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """Return what the engine's format of the data depends on."""
-    loss = network.output_loss
-    return shape, network.dtype, network.output_shape, loss.activation, loss.loss  # the samples: only the first two
 
 
 class Unset(Enum):
@@ -155,22 +56,22 @@ class FitArguments:
     replacement, drop_last, max_seconds, verbose, callbacks
         As for `Sequential.fit`.
     rows, validation_rows : ndarray of int64 or None
-        Rows of the data to train on, and to validate on. None means all rows, and the validation data given.
+        The rows of the data to train on and to validate on. None means all rows, and the validation data.
 
     Attributes
     ----------
     shape : tuple of int
         The shape of a sample.
     batches : Batches or None
-        What hands over the mini-batches, if the data are not arrays.
+        The source of mini-batches, if the data are not arrays.
     data : Data or None
-        Arrays for training, of which only `rows` are used unless they are None.
+        The training data, of which only `rows` are used unless that is None.
     validation : Data or None
-        For validation, of which only `validation_rows` are used unless they are None.
+        The validation data, of which only `validation_rows` are used unless that is None.
     visits : Visits
-        The mini-batches.
+        How epochs are divided into mini-batches.
     metrics : RecordedMetrics
-        The metrics recorded for both.
+        The metrics recorded in training and in validation.
     """
 
     def __init__(
@@ -220,9 +121,9 @@ class FitArguments:
         drop_last = check_bool("drop_last", drop_last)
         if isinstance(given, Batches):
             if self.whole:
-                raise ValueError("LBFGS uses the whole data at once: give arrays x and y, not mini-batches")
+                raise ValueError("LBFGS uses all data at once: give arrays x and y, not mini-batches")
             _check_defaults(BY_BATCHES, locals())
-            self.validation = _validation(network, given.validation_data, self.shape)
+            self.validation = checked_validation(network, given.validation_data, self.shape)
             self._use_batches(given, epochs, steps)
             _, targets, weights = given.first(network, self.shape)
         else:
@@ -247,7 +148,7 @@ class FitArguments:
         return "REPLACED" if replacement else "SHUFFLED" if shuffle else "IN_ORDER"
 
     def _weighted(self, given: Given, sample_weight: Any, validation_split: Any) -> Data:
-        """Return the data to train on with their weights, and set those to validate on, and which rows are used."""
+        """Return the training data with their weights; set the validation data and the rows to use."""
         network = self.network
         data = given.data(network, sample_weight, self.shape)
         self.validation = given.validation(network, self.shape)
@@ -271,13 +172,13 @@ class FitArguments:
         self.rows, self.validation_rows = split_rows(len(data.rows), fraction, classes, seed)
 
     def _name(self, argument: str, rows: str) -> str:
-        """Return where rows come from, for messages."""
+        """Return the argument that determines some rows, for messages."""
         return f"validation_split: {rows}" if self.split else argument
 
     def _visit_rows(
         self, data: Data, epochs: Any, steps: Any, batch_size: Any, drawing: str, *, drop_last: bool
     ) -> np.ndarray:
-        """Set the mini-batches; return the targets by which metrics are chosen."""
+        """Set the mini-batches; return the targets to check the metrics against."""
         network = self.network
         n = len(data.rows) if self.rows is None else len(self.rows)
         batch = n if self.whole else min(check_int("batch_size", batch_size, 1), n)
@@ -287,12 +188,11 @@ class FitArguments:
         done = 0 if self.whole or network.program is None else network.program.place.steps_done(self.visits)
         to_end = self.visits.per_epoch - done  # of the epoch that is continued
         _check_batches(network, self.visits.n, batch, whole_epoch=total is None or total >= to_end)
-        if total is not None and total > MAX_STEPS:
-            raise MemoryError(f"no memory for the losses of {total} steps: at most {MAX_STEPS}")
+        _check_total(total)
         return _targets(self._name("rows", "the rows to train on"), network, data, self.rows)
 
     def _use_batches(self, batches: Batches, epochs: Any, steps: Any) -> None:
-        """Set the mini-batches that are handed over."""
+        """Set the mini-batches that an iterator yields."""
         self.batches = batches
         if isinstance(self.class_weight, str):
             raise ValueError(
@@ -308,12 +208,11 @@ class FitArguments:
         per_epoch = steps or batches.length or 1
         total = None if epochs is None or not (steps or batches.length) else epochs * per_epoch
         self.visits = Visits(1, 1, 1, "IN_ORDER", per_epoch, None, total)
-        if total is not None and total > MAX_STEPS:
-            raise MemoryError(f"no memory for the losses of {total} steps: at most {MAX_STEPS}")
+        _check_total(total)
         batches.epochs, batches.steps, batches.class_weight = epochs, steps, self.class_weight
 
     def _length(self, epochs: Any, steps: Any, default: int) -> tuple[int | None, int | None]:
-        """Return the number of epochs or steps, the other one being None; both, if there is no limit."""
+        """Return the numbers of epochs and of steps: one of them is None, or both if there is no limit."""
         if steps is not None:
             if epochs is not UNSET and epochs is not None:
                 raise ValueError(f"give epochs or steps, not both: got epochs={shown(epochs)} and steps={shown(steps)}")
@@ -348,7 +247,7 @@ class FitArguments:
 
 
 def _targets(name: str, network: Network, data: Data, rows: np.ndarray | None) -> np.ndarray:
-    """Return what to choose metrics by: the targets of these rows; ValueError if their weights are all zero."""
+    """Return the targets of some rows, to check metrics against; ValueError if their weights are all zero."""
     if rows is None:
         return data.targets
     if data.weights is not None:
@@ -363,14 +262,14 @@ def _targets(name: str, network: Network, data: Data, rows: np.ndarray | None) -
 # The arguments that must have their default values, and why.
 BY_LBFGS = (
     {"steps": None, "batch_size": 32, "shuffle": True, "replacement": False, "drop_last": False},
-    "with LBFGS, which uses the whole data at once and counts its iterations as epochs",
+    "with LBFGS, which uses all data at once and counts its iterations as epochs",
 )
 BY_BATCHES = (
     {
         "batch_size": 32, "shuffle": True, "replacement": False, "drop_last": False, "sample_weight": None,
         "validation_split": None, "gradient": "backpropagation",
     },
-    "for mini-batches (x, y) or (x, y, sample_weight) that an iterator hands over",
+    "if x is an iterator of mini-batches (x, y) or (x, y, sample_weight)",
 )  # fmt: skip
 
 
@@ -383,22 +282,9 @@ def _check_defaults(table: tuple[dict[str, Any], str], values: dict[str, Any]) -
             raise ValueError(f"{name} must be left out {why}; got {describe(value)}")
 
 
-def _shape_of_samples(x: Any) -> tuple[int, ...]:
-    shape = as_samples("x", x).shape
-    if len(shape) < 2 or 0 in shape[1:]:
-        raise ValueError(f"x must have shape (n, features), got {shape}")
-    return shape[1:]
-
-
-def _validation(network: Network, data: Any, shape: tuple[int, ...]) -> Data | None:
-    if data is None:
-        return None
-    if not (isinstance(data, (tuple, list)) and len(data) in (2, 3)):
-        raise TypeError(f"validation_data must be (x, y) or (x, y, sample_weight), got {describe(data)}")
-    try:
-        return Data.checked(network, data[0], data[1], data[2] if len(data) == 3 else None, shape)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"validation_data: {error}") from None
+def _check_total(steps: int | None) -> None:
+    if steps is not None and steps > MAX_STEPS:
+        raise MemoryError(f"no memory for the losses of {steps} steps: at most {MAX_STEPS}")
 
 
 def _check_batches(network: Network, n: int, batch: int, *, whole_epoch: bool) -> None:

@@ -1,26 +1,18 @@
-"""Training on mini-batches that an iterator hands over."""
+"""Training on mini-batches that an iterator yields."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from nnfast._network import Network
-from nnfast._samples import Rows
 from nnfast._validation import as_weights, describe, to_array, warn
 from nnfast.engine.program import Training
+from nnfast.training.data import Data
 from nnfast.training.weights import multiplied, weights_of_classes
-
-
-class Batch(NamedTuple):
-    """A mini-batch in the engine's format."""
-
-    rows: Rows
-    targets: np.ndarray
-    weights: np.ndarray | None
 
 
 class Batches:
@@ -35,11 +27,11 @@ class Batches:
     Attributes
     ----------
     once : bool
-        Whether `source` is an iterator, which ends once.
+        Whether `source` is an iterator, which can be read only once.
     length : int or None
-        How many mini-batches it has, if that is known.
+        The number of mini-batches, if it is known.
     epochs, steps : int or None
-        How many epochs to train for, without limit if None; how many mini-batches make an epoch, one pass if None.
+        The number of epochs, without limit if None; the number of mini-batches in an epoch, one pass if None.
     class_weight : dict or None
         As for `Sequential.fit`.
     """
@@ -74,7 +66,7 @@ class Batches:
             raise ValueError(f"batch 1: x must have shape (n, features), got {shape}")
         return shape[1:]
 
-    def first(self, network: Network, shape: tuple[int, ...]) -> Batch:
+    def first(self, network: Network, shape: tuple[int, ...]) -> Data:
         """Return the first mini-batch, which training will begin with."""
         return self._checked(network, self._peek(), shape)
 
@@ -82,11 +74,11 @@ class Batches:
         """Raise ValueError if an iterator would have to be read again."""
         if self.once and steps is None and epochs != 1:
             raise ValueError(
-                f"an iterator can be read only once, got epochs={epochs}: give steps, the number of its mini-batches "
-                "that make an epoch"
+                f"an iterator can be read only once, got epochs={epochs}: give steps, the number of mini-batches in "
+                "an epoch"
             )
 
-    def next(self, network: Network) -> Batch | None:
+    def next(self, network: Network) -> Data | None:
         """Return the next mini-batch; None at the end of a pass."""
         if not self._peeked:
             try:
@@ -97,7 +89,7 @@ class Batches:
         return self._checked(network, self._peeked.pop(), network.built_shape)
 
     def begin_again(self) -> bool:
-        """Begin another pass; return False if there is none, or it would be empty."""
+        """Begin another pass; return False if there cannot be one, or if it is empty."""
         if self.once:
             return False
         self._iterator = iter(self.source)
@@ -108,7 +100,7 @@ class Batches:
         if not self._peeked:
             self._peeked = list(next(zip(self._iterator, strict=False), ()))
         if not self._peeked:
-            raise ValueError("x must hand over at least one mini-batch, got none")
+            raise ValueError("x must yield at least one mini-batch, got none")
         return self._peeked[0]
 
     def _parts(self, item: Any) -> tuple[Any, ...]:
@@ -119,7 +111,7 @@ class Batches:
             )
         return tuple(item)
 
-    def _checked(self, network: Network, item: Any, shape: tuple[int, ...]) -> Batch:
+    def _checked(self, network: Network, item: Any, shape: tuple[int, ...]) -> Data:
         x, y, *given = self._parts(item)
         try:
             rows, targets = network.data(x, y, shape, finite=True)
@@ -130,11 +122,11 @@ class Batches:
                 weights = multiplied(of_class, weights, all_zero=True)
         except (TypeError, ValueError) as error:
             raise type(error)(f"batch {max(self._count, 1)}: {error}") from None
-        return Batch(rows, targets, weights)
+        return Data(rows, targets, weights)
 
 
 class FedTraining(Training):
-    """A run of steps on mini-batches that are handed over one by one."""
+    """A run of steps on mini-batches that are fed one at a time."""
 
     def __init__(self, network: Network, batches: Batches, *arguments: Any, **options: Any) -> None:
         super().__init__(network.built, None, None, None, *arguments, **options)
@@ -181,7 +173,7 @@ class FedTraining(Training):
             self.exhausted = True
             if self.batches.epochs is not None:
                 warn(
-                    f"x has handed over {self.step} mini-batches, fewer than epochs and steps ask for: training ends",
+                    f"x yielded {self.step} mini-batches, fewer than epochs and steps ask for: training ends",
                     UserWarning,
                 )
 

@@ -19,12 +19,12 @@ class Callback:
     Attributes
     ----------
     every : int
-        Call `on_epoch_end` after each of so many epochs, and after the last one.
+        Call `on_epoch_end` after each epoch whose number is divisible by it, and after the last one.
 
     Notes
     -----
-    Only methods that a class overrides are called, and only they cost time: epochs, and steps, that no callback asks
-    for run back to back without Python. All of them run between steps, while the network is whole: they may predict,
+    Only methods that a class overrides are called. Epochs, and steps, that no callback asks for run back to back
+    without Python. All methods run between steps, when the network is in a consistent state: they may predict with it,
     evaluate, copy and save it, write to its parameters, change the optimizer's hyperparameters, and call
     `Sequential.stop`. An exception that a callback raises ends the training, and leaves the network as the last step
     left it.
@@ -47,22 +47,22 @@ class Callback:
     every: int = 1
 
     def on_train_begin(self, net: Any, history: History) -> None:
-        """Begin, before the first step: `history` has the names of what will be recorded, and no values."""
+        """Run before the first step; `history` has the names of what will be recorded, and no values."""
 
     def on_train_end(self, net: Any, history: History) -> None:
-        """End, after the last step; not after an error or Ctrl-C."""
+        """Run after the last step, but not after an error or Ctrl-C."""
 
     def on_epoch_begin(self, net: Any, history: History) -> None:
-        """Precede the first step of each epoch."""
+        """Run before the first step of each epoch."""
 
     def on_epoch_end(self, net: Any, history: History) -> None:
-        """Follow each epoch, or each of `every` epochs and the last one, when it has been recorded and validated."""
+        """Run after each epoch (see `every`), once it has been validated and recorded."""
 
     def on_step_end(self, net: Any, history: History) -> None:
-        """Follow each step; ``history.step_loss`` has the losses so far. This slows training down."""
+        """Run after each step; ``history.step_loss`` has the losses so far. This slows training down."""
 
     def close(self, net: Any, history: History) -> None:
-        """Release what the callback holds, such as files: always called last, also after an error or Ctrl-C."""
+        """Release resources such as files; always called last, even after an error or Ctrl-C."""
 
     def hooks(self) -> Collection[str]:
         """Return the names of the methods to call; by default those that the class overrides."""
@@ -96,7 +96,7 @@ class Hooks:
     steps, epoch_begin, train_begin, train_end, close : list of callable
         What to call then, with the network and the history.
     epoch_end : list of (int, callable)
-        What to call after each of so many epochs.
+        What to call after epochs divisible by a number.
     each_epoch : bool
         Whether there is something to call in each epoch.
     """
@@ -119,7 +119,7 @@ class Hooks:
         self.each_epoch = bool(self.epoch_begin) or any(every == 1 for every, _ in self.epoch_end)
 
     def next_epoch(self, done: int) -> int | None:
-        """Return after which epoch a callback runs next, given how many are done; None if there is none."""
+        """Return the next epoch after which a callback runs, given the number completed; None if there is none."""
         if self.each_epoch:
             return done + 1
         return min(((done // every + 1) * every for every, _ in self.epoch_end), default=None)

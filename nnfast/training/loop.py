@@ -98,7 +98,7 @@ class Run:
     training : Training or Minimization
         The steps.
     name : str
-        What warnings begin with; empty for a single network.
+        The beginning of warnings; empty for a single network.
     """
 
     def __init__(self, arguments: FitArguments, owner: Any, training: Training | Minimization, name: str = "") -> None:
@@ -123,7 +123,7 @@ class Run:
         return len(self.epochs)
 
     def begin(self) -> None:
-        """Make the record that of the network, and call the callbacks that ask for the beginning."""
+        """Make the record the network's history, and call the callbacks that run before the first step."""
         before, self.network.history = self.network.history, self.history
         try:
             for callback in self.hooks.train_begin:
@@ -174,7 +174,7 @@ class Run:
 
     @property
     def time_is_up(self) -> bool:
-        """Whether the training has lasted as long as it may, but at least one step."""
+        """Whether `max_seconds` have passed; False before the first step is done."""
         return self.training.step > 0 and perf_counter() >= self.ends
 
     @property
@@ -191,7 +191,7 @@ class Run:
             callback(self.owner, self.history)
 
     def close(self) -> None:
-        """Store in the history what is known, also after Ctrl-C or an error; let callbacks release what they hold."""
+        """Store in the history what is known, also after Ctrl-C or an error, and close the callbacks."""
         closing, self.hooks.close = self.hooks.close, []
         with ExitStack() as stack:
             for callback in reversed(closing):
@@ -204,9 +204,9 @@ class Run:
             self.catch_up()
 
     def catch_up(self) -> None:
-        """Record what steps have done before an error or Ctrl-C, without callbacks or validation.
+        """Record epochs that were completed before an error or Ctrl-C, without callbacks or validation.
 
-        Where these would belong to the record, only the schedule counts the epoch.
+        If the record needs validation or outputs, only the schedule counts these epochs.
         """
         if self.validation is None and not self.metrics.training.others:
             self.add_completed()
@@ -258,7 +258,7 @@ class Run:
         return until if epoch is None else min(until, epoch * self.per_epoch - training.first)
 
     def next_epoch(self, training: Training) -> int | None:
-        """Return the next epoch of this run, counted from 1, that Python has something to do after; None if none."""
+        """Return the next epoch of this run, counted from 1, after which Python is needed; None if there is none."""
         done: int = training.epochs
         each = self.validation is not None or isinstance(self.optimizer.learning_rate, ReduceOnPlateau)
         if each or self.metrics.training.others:
@@ -266,7 +266,7 @@ class Run:
         return self.hooks.next_epoch(done)
 
     def call_epoch_begin(self) -> None:
-        """Call the callbacks that ask for the beginning of an epoch, if this is one."""
+        """Call the callbacks that run before an epoch, if one begins now."""
         if self.hooks.epoch_begin and self.epoch_begun < self.training.epochs:
             self.epoch_begun = self.training.epochs
             self.show_steps()
@@ -298,7 +298,7 @@ class Run:
     # ---- what is recorded
 
     def record(self) -> bool:
-        """Call what is due after the steps so far, and add to the history; return whether there was an epoch."""
+        """Call the callbacks that are due, and add to the history; return whether an epoch was added."""
         training, begun = self.training, self.recorded
         if self.hooks.steps and training.step > len(self.history.step_loss):
             self.show_steps()

@@ -15,7 +15,8 @@ from nnfast._threads import allowed_threads
 from nnfast._validation import as_tuple, describe, to_array
 from nnfast.engine.program import Guards, Training, run_many
 from nnfast.optimizers import LBFGS, resolve_optimizer
-from nnfast.training.arguments import FitArguments, Given
+from nnfast.training.arguments import FitArguments
+from nnfast.training.data import Given
 from nnfast.training.history import History
 from nnfast.training.loop import Run, build, steps_of
 
@@ -103,7 +104,7 @@ def _optimizers(values: list[Any]) -> list[Any]:
             raise named(i, error) from None
         if isinstance(made[id(value)], LBFGS):
             raise ValueError(
-                f"networks[{i}]: fit_many trains on mini-batches, but LBFGS on the whole data at once: use net.fit"
+                f"networks[{i}]: fit_many trains on mini-batches, but LBFGS on all data at once: use net.fit"
             )
     return [made[id(value)] for value in values]
 

@@ -77,6 +77,6 @@ def check_recorded(argument: str, name: str, names: Collection[str]) -> None:
     """Raise ValueError if a fit does not record a quantity."""
     if name not in names:
         raise ValueError(
-            f"{argument} must be among what this fit records, {', '.join(names)}, got {name!r}: "
+            f"{argument} must be one of {', '.join(names)}, which this fit records, got {name!r}: "
             "validation_data adds val_loss, and metrics=[...] adds metrics"
         )

@@ -46,7 +46,7 @@ def split_rows(n: int, fraction: float, classes: np.ndarray | None, seed: int | 
 
 
 def _stratified(classes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return `count` rows, of each class its share: the classes with the largest remainders get one more."""
+    """Return `count` rows, from each class its share; the classes with the largest remainders get one more."""
     sizes = np.bincount(classes)
     exact = sizes * (count / len(classes))
     shares = np.floor(exact).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Which rows make the mini-batches of a training, and how many there are."""
+"""How the rows of an epoch are divided into mini-batches, and how many of these there are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Visits(NamedTuple):
     rows : int
         The number of rows to train on.
     n : int
-        How many of them an epoch visits.
+        The number of rows that an epoch visits.
     batch : int
         Rows in a mini-batch; the last one of an epoch may be smaller.
     drawing : {"IN_ORDER", "SHUFFLED", "REPLACED"}

@@ -56,7 +56,7 @@ def weights_of_classes(
     targets : ndarray
         In the engine's format.
     rows : ndarray of int64 or None
-        The rows that are trained on, by which classes are balanced.
+        The rows to train on, whose classes are counted to balance them.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def weights_of_classes(
 
 
 def multiplied(of_class: np.ndarray, given: np.ndarray | None, *, all_zero: bool = False) -> np.ndarray:
-    """Return the weights of rows by their class, multiplied by those given; ValueError if these are none for a loss."""
+    """Return the weights of rows by their class, multiplied by those given; ValueError if a product is not valid."""
     with np.errstate(over="ignore"):
         weights = of_class if given is None else of_class * given
     try:
