@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnfast._network import Network
 from nnfast._validation import check_bool, check_int
@@ -48,7 +48,7 @@ def with_last(
     layers: Sequence[Layer],
     drop: int,
     freeze: bool,
-    loss: str | Loss | None,
+    loss: str | Loss | Callable[..., Any] | None,
     seed: int | Generator | None,
 ) -> Network:
     """Implement `Sequential.with_last`."""

@@ -1000,8 +1000,13 @@ class OutputLoss:
             return "" if fits else f"targets of the shape of the outputs, got shape {targets.shape}"
         if not self.function.classes:
             return f"labels at an output layer with softmax, got activation {self.activation!r}"
-        fits = targets.min(initial=0) >= 0 and targets.max(initial=0) < self.n_out
-        return "" if fits else f"labels from 0 to {self.n_out - 1}, got {targets.min()} to {targets.max()}"
+        return self.range_misfit(targets)
+
+    def range_misfit(self, labels: np.ndarray) -> str:
+        """Return why labels are not the numbers of outputs, as a user's loss permits; an empty string if they are."""
+        if labels.min(initial=0) >= 0 and labels.max(initial=0) < self.n_out:
+            return ""
+        return f"labels from 0 to {self.n_out - 1}, got {labels.min()} to {labels.max()}"
 
     def check_weights(self) -> None:
         """Raise TypeError if the loss does not accept sample weights."""

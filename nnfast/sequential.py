@@ -887,7 +887,8 @@ class Sequential:
         class_weight : dict or "balanced", optional
             The weight of each class, such as ``{0: 1.0, 1: 5.0}``; others have weight 1. It multiplies the weights of
             the rows of that class in training, not in validation. ``"balanced"`` gives all classes in the training data
-            the same total weight, ``n / (n_classes * count)`` for each row, as in scikit-learn.
+            the same total weight, ``n / (n_classes * count)`` for each row, as in scikit-learn; it needs `y`, and so
+            not mini-batches from an iterator.
         validation_data : (x, y) or (x, y, sample_weight), optional
             Evaluated after each epoch.
         validation_split : float, optional
@@ -952,8 +953,9 @@ class Sequential:
         n + m epochs, whatever the number of threads, also if the network is copied, or saved and loaded, in between
         (L-BFGS begins anew). An epoch that was not finished, after `steps`, `stop`, Ctrl-C or an error, is finished by
         the next fit on the same number of rows with the same `batch_size`, `shuffle`, `replacement` and `drop_last`: it
-        counts as the first of its `epochs`, and is recorded as a whole. `epochs_trained` says how many epochs were
-        completed.
+        counts as the first of its `epochs`, and is recorded as a whole; only metrics that are computed from all outputs
+        of an epoch at once, such as F1 or a function of yours, are those of the mini-batches of the last fit.
+        `epochs_trained` says how many epochs were completed. Epochs of mini-batches from an iterator are not continued.
 
         Examples
         --------
@@ -1294,7 +1296,7 @@ class Sequential:
         *,
         drop: int = 1,
         freeze: bool = False,
-        loss: str | Loss | None = None,
+        loss: str | Loss | Callable[..., Any] | None = None,
         seed: int | Generator | None = None,
     ) -> Sequential:
         """Return a network with new last layers after the first layers of this one, as trained.

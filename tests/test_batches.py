@@ -455,6 +455,22 @@ def test_a_later_batch_is_named(name):
     assert len(net.history.step_loss) == 2
 
 
+def worst(targets, outputs):
+    return np.abs(outputs).max()
+
+
+def test_later_batches_fit_the_metrics_that_are_asked_for():
+    soft = np.full((3, 2), 0.5)
+    layers = [nf.Dense(2, "sigmoid")]
+    net = nf.Sequential(layers, input_shape=3, loss="mean_squared_error", seed=0)
+    with pytest.raises(ValueError, match="^batch 2: metric 'f1' needs targets of 0 and 1"):
+        fit(net, [(X[:3], soft > 1), (X[:3], soft)], metrics=["f1"])
+    with pytest.raises(ValueError, match="^batch 2: metric 'worst' cannot weight rows, but they have weights"):
+        fit(net, [(X[:3], soft), (X[:3], soft, [1, 2, 3])], metrics=[worst])
+    assert len(net.history.step_loss) == 1
+    assert len(fit(net, [(X[:3], soft > 1), (X[:3], soft)]).step_loss) == 2, "nobody has asked for the accuracy"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -300,3 +300,15 @@ def test_calls_in_other_threads_finish_as_they_began() -> None:
     thread.join(timeout=60)
     assert not thread.is_alive()
     assert found <= expected
+
+
+def test_the_summary_shows_what_is_frozen(capsys: pytest.CaptureFixture[str]) -> None:
+    net = make_net()
+    net.freeze(0, "3.2", -1)
+    net.summary()
+    shown = {line.split("  ")[0] or line.strip().split("  ")[0] for line in capsys.readouterr().out.splitlines()}
+    frozen = {line for line in shown if "trainable=False" in line}
+    assert frozen == {"Dense(8, trainable=False)", "BatchNorm(trainable=False)", "Dense(3, trainable=False)"}
+    assert "Dense(8, trainable=False)" in net._repr_html_()
+    net.unfreeze()
+    assert "trainable" not in net._repr_html_()

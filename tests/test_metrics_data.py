@@ -581,7 +581,7 @@ def test_weights_that_a_function_does_not_take():
     for kind in (worst, *(metrics.FunctionMetric(function, name="worst") for function in others)):
         with pytest.raises(
             ValueError,
-            match="^metric 'worst' cannot weight rows, but sample_weight is given: define .* parameter sample_w",
+            match="^metric 'worst' cannot weight rows, but they have weights, from .*: define .* parameter sample_w",
         ):
             value_of(kind, LINEAR, [[2.0], [3.0]], [1.0, 5.0], [3, 1])
     assert metrics.FunctionMetric(max).takes_weights  # it has no signature: a call will tell
@@ -651,7 +651,7 @@ def test_evaluate_with_functions():
     weights = np.arange(40.0)
     found = net.evaluate(X, y, metrics=[mean_error], sample_weight=weights)
     assert found["mean_error"] == pytest.approx(np.average(outputs - y, weights=weights), rel=1e-4)
-    with pytest.raises(ValueError, match="^metric 'worst' cannot weight rows, but sample_weight is given"):
+    with pytest.raises(ValueError, match="^metric 'worst' cannot weight rows, but they have weights"):
         net.evaluate(X, y, metrics=[worst], sample_weight=weights)
 
 

@@ -397,6 +397,73 @@ def test_targets_that_do_not_fit(y, error, message):
     assert net.history is None
 
 
+def first_column(outputs, targets, sample_weight=None):
+    """The mean square of the difference to the first number of each target, of any shape."""
+    weights = np.ones(len(outputs)) if sample_weight is None else sample_weight
+    error = outputs - targets.reshape(len(outputs), -1)[:, :1]
+    scaled = weights[:, None] / weights.sum()
+    return (scaled * error**2).sum(), 2 * scaled * error
+
+
+DEEP = np.repeat(Y3[:, :, None], 2, axis=2)
+NO_CLASSES = {
+    "deep": (DEEP, r"targets of the shape of the outputs, got shape \(150, 3, 2\)"),
+    "narrow": (Y3[:, :2], r"targets of the shape of the outputs, got shape \(150, 2\)"),
+    "negative": (LABELS - 5, "labels from 0 to 2, got -5 to -3"),
+    "huge": (LABELS + 2**40, "labels from 0 to 2, got 1099511627776 to 1099511627778"),
+}
+
+
+@pytest.mark.parametrize("name", NO_CLASSES)
+def test_targets_that_are_no_classes(name):
+    """They have no classes to weight, and are divided without any."""
+    y, message = NO_CLASSES[name]
+    for class_weight in ("balanced", {0: 2.0}):
+        net = network(first_column, activation="softmax")
+        with pytest.raises(ValueError, match=f"^class_weight needs {message}$"):
+            net.fit(X, y, class_weight=class_weight, verbose=0)
+        assert net.history is None
+        with pytest.raises(ValueError, match=f"^batch 1: class_weight needs {message}$"):
+            net.fit([(X, y)], class_weight={0: 2.0}, verbose=0)
+    history = net.fit(X, y, validation_split=0.2, verbose=0, batch_size=60)
+    assert len(history.step_loss) == 2
+    assert len(history["val_loss"]) == 1
+
+
+def test_rows_of_one_class_each_with_several_axes():
+    y = np.eye(3)[LABELS][:, :, None]
+    deep, flat = (network(first_column, activation="softmax") for _ in range(2))
+    for net, targets in ((deep, y), (flat, y[:, :, 0])):
+        net.fit(X, targets, class_weight={0: 3.0}, validation_split=0.3, verbose=0)
+    assert deep.flat_params.tobytes() == flat.flat_params.tobytes()
+    assert dict(deep.history) == dict(flat.history)
+
+
+def worst(targets, outputs):
+    return np.abs(outputs).max()
+
+
+OTHER_TARGETS = {
+    "narrow": (None, Y3[40:, :1], r"metric 'accuracy' needs targets of the shape of the outputs, got shape \(110, 1\)"),
+    "labels": (None, LABELS[40:] + 7, "metric 'accuracy' needs labels from 0 to 2, got 7 to 9"),
+    "by name": (["f1_macro"], LABELS[40:] - 7, "metric 'f1_macro' needs labels from 0 to 2, got -7 to -5"),
+    "own metric": ([worst], Y3[40:, :1], r"y must have rows of the same shape.*got shape \(110, 1\) after \(40, 3\)"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_TARGETS)
+def test_targets_of_later_batches_fit_the_metrics(name):
+    """The engine would read past the end of targets that are narrower than those of the first batch."""
+    metrics, other, message = OTHER_TARGETS[name]
+    net, twin = (network(first_column, activation="softmax") for _ in range(2))
+    with pytest.raises(ValueError, match=f"^batch 2: {message}"):
+        net.fit([(X[:40], Y3[:40]), (X[40:], other)], metrics=metrics, verbose=0)
+    twin.fit([(X[:40], Y3[:40])], metrics=metrics, verbose=0)
+    assert net.flat_params.tobytes() == twin.flat_params.tobytes()
+    history = twin.fit([(X[:40], Y3[:40]), (X[40:], other)], metrics=[], verbose=0)
+    assert len(history.step_loss) == 2
+
+
 # ---- what it returns
 
 

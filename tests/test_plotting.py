@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import scipy.sparse
 from contrast import contrast
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.figure import Figure
@@ -598,6 +599,17 @@ class TestLayerHistograms:
             self.check(ax, [expected])
             assert ax.get_xlabel() == f"mean {expected.mean(dtype=float):.2g}, std {expected.std(dtype=float):.2g}"
 
+    @pytest.mark.parametrize("sparse", [False, True])
+    def test_activations_of_data_as_they_lie(self, net, sparse):
+        bytes_of = (np.abs(self.X) * 50).astype(np.uint8)
+        rows = scipy.sparse.csr_array(bytes_of) if sparse else np.asfortranarray(bytes_of)
+        for ax, expected in zip(
+            plot_activation_histograms(net, rows), plot_activation_histograms(net, bytes_of.astype(float)), strict=True
+        ):
+            assert ax.get_xlabel() == expected.get_xlabel()
+            for found, other in zip(ax.patches, expected.patches, strict=True):
+                np.testing.assert_array_equal(found.get_data().values, other.get_data().values)
+
     def test_parameters_by_layer(self, net):
         net.params["b1"] = [1, 2, 3, 4, 5, 6]
         panels = plot_weight_histograms(net, bins=7)
@@ -671,6 +683,8 @@ class TestLayerHistograms:
         [
             (np.zeros((2, 5)), {}, ValueError, r"x must have shape \(n, 4\), got \(2, 5\)"),
             (np.zeros((0, 4)), {}, ValueError, r"x must have at least one row, got shape \(0, 4\)"),
+            (scipy.sparse.csr_array((2, 5)), {}, ValueError, r"x must have shape \(n, 4\), got \(2, 5\)"),
+            (scipy.sparse.csr_array((0, 4)), {}, ValueError, r"x must have at least one row, got shape \(0, 4\)"),
             (None, {"bins": 0}, ValueError, "bins must be at least 1, got 0"),
             (None, {"bins": 2.5}, TypeError, "bins must be an integer, got 2.5"),
             (None, {"limits": (1, 0)}, ValueError, r"limits must be \(low, high\) with low < high, got \(1.0, 0.0\)"),

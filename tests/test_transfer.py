@@ -90,11 +90,16 @@ def test_the_optimizer_begins_anew_and_training_works() -> None:
     assert (new.params["0.W"] != before["0.W"]).any()
 
 
+def squares(outputs: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+    return float(((outputs - targets) ** 2).sum()), 2 * (outputs - targets)
+
+
 def test_the_loss_is_that_of_the_new_last_layer_or_the_one_given() -> None:
     net = nf.Sequential([nf.Dense(4, "tanh"), nf.Dense(3, "softmax")], input_shape=2, seed=0)
     assert net.with_last([nf.Dense(2)]).loss_name == "mean_squared_error"
     assert net.with_last([nf.Dense(2, "sigmoid")]).loss_name == "binary_cross_entropy"
     assert net.with_last([nf.Dense(2)], loss=nf.losses.Huber(0.5)).loss_function == nf.losses.Huber(0.5)
+    assert net.with_last([nf.Dense(2)], loss=squares).loss_function == nf.losses.Custom(squares)
     with pytest.raises(ValueError, match="cross_entropy"):
         net.with_last([nf.Dense(2)], loss="cross_entropy")
 

@@ -133,4 +133,4 @@ class Dense(Layer, name="dense"):
     @property
     def label(self) -> str:
         """What a table of layers calls it."""
-        return f"Dense({self.units})"
+        return f"Dense({self.units}{'' if self.trainable else ', trainable=False'})"

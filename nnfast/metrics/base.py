@@ -140,7 +140,7 @@ class Metric(Description, noun="a metric", tag="name"):
             raise ValueError(f"metric {self.name!r} needs {why}")
         if weighted and not self.takes_weights:
             raise ValueError(
-                f"metric {self.name!r} cannot weight rows, but sample_weight is given: "
+                f"metric {self.name!r} cannot weight rows, but they have weights, from sample_weight or class_weight: "
                 "define the function with a parameter sample_weight"
             )
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfast._validation import as_array, check_int, describe, ignore_float_errors
+from nnfast._samples import is_sparse
+from nnfast._validation import as_array, check_int, check_shape, describe, ignore_float_errors
 from nnfast.layers import Dense, walk
 from nnfast.plotting.panels import COLORS, TITLE_WIDTH, panels_of
 
@@ -77,8 +78,9 @@ def plot_activation_histograms(
     """
     _check_network(net)
     net.params  # noqa: B018  raises an error if the network is not built
-    rows = as_array("x", x, net.dtype, shape=(None, *net.input_shape))
-    if not len(rows):
+    rows: Any = x if is_sparse(x) else as_array("x", x, net.dtype)
+    check_shape("x", rows, (None, *net.input_shape))
+    if not rows.shape[0]:
         raise ValueError(f"x must have at least one row, got shape {rows.shape}")
     drawn = [i for i, layer in enumerate(net.layers) if not (layer.reshapes or layer.random)]
     outputs = (net.activations(rows, i) for i in drawn)

@@ -19,6 +19,7 @@ from nnfast._validation import (
     describe,
     shown,
 )
+from nnfast.losses import Custom
 from nnfast.metrics import MetricLike
 from nnfast.optimizers import LBFGS, resolve_optimizer
 from nnfast.training.batches import Batches
@@ -244,6 +245,9 @@ class FitArguments:
             validation_weighted=validation_weighted,
         )  # fmt: skip
         self.metrics.check_monitor(self.optimizer)
+        own_loss = isinstance(network.output_loss.loss, Custom)  # which takes targets of any shape
+        if self.batches is not None and (metrics is not None or own_loss):
+            self.batches.metrics = self.metrics.training.metrics
 
 
 def _targets(name: str, network: Network, data: Data, rows: np.ndarray | None) -> np.ndarray:

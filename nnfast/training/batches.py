@@ -11,6 +11,7 @@ import numpy as np
 from nnfast._network import Network
 from nnfast._validation import as_weights, describe, to_array, warn
 from nnfast.engine.program import Training
+from nnfast.metrics import Metric
 from nnfast.training.data import Data
 from nnfast.training.weights import multiplied, weights_of_classes
 
@@ -34,6 +35,8 @@ class Batches:
         The number of epochs, without limit if None; the number of mini-batches in an epoch, one pass if None.
     class_weight : dict or None
         As for `Sequential.fit`.
+    metrics : tuple of Metric
+        The targets of each mini-batch must fit these, not only those of the first.
     """
 
     def __init__(self, source: Any, validation_data: Any = None) -> None:
@@ -50,6 +53,7 @@ class Batches:
         self.epochs: int | None = 1
         self.steps: int | None = None
         self.class_weight: Any = None
+        self.metrics: tuple[Metric, ...] = ()
         self._iterator: Iterator[Any] = iter(source)
         self._peeked: list[Any] = []  # the first mini-batch, until it is used
         self._count = 0
@@ -88,6 +92,15 @@ class Batches:
         self._count += 1
         return self._checked(network, self._peeked.pop(), network.built_shape)
 
+    def check_width(self, targets: np.ndarray, before: np.ndarray, units: int) -> None:
+        """Raise ValueError if targets cannot be joined to those before; labels and rows of probabilities can."""
+        widths = {part.shape[1:] or (units,) for part in (targets, before)}
+        if len(widths) > 1:
+            raise ValueError(
+                f"batch {self._count}: y must have rows of the same shape in each mini-batch, since metrics are "
+                f"computed from all targets of an epoch, got shape {targets.shape} after {before.shape}"
+            )
+
     def begin_again(self) -> bool:
         """Begin another pass; return False if there cannot be one, or if it is empty."""
         if self.once:
@@ -120,6 +133,8 @@ class Batches:
             if self.class_weight is not None:
                 of_class = weights_of_classes(self.class_weight, network.output_loss, targets, None)
                 weights = multiplied(of_class, weights, all_zero=True)
+            for metric in self.metrics:
+                metric.check(network.output_loss, targets, weighted=weights is not None)
         except (TypeError, ValueError) as error:
             raise type(error)(f"batch {max(self._count, 1)}: {error}") from None
         return Data(rows, targets, weights)
@@ -151,6 +166,8 @@ class FedTraining(Training):
             return self.step
         if self.step == self._epoch_begins:
             self._seen.clear()
+        elif self._seen:
+            self.batches.check_width(batch.targets, self._seen[0][1], self.network.units)
         self.feed(*batch)
         super().run(self.step + 1, optimizer, scheduled, seconds)
         if self.outputs is not None:

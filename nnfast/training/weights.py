@@ -16,16 +16,28 @@ BALANCED = "balanced"
 def classes_of(output: OutputLoss, targets: np.ndarray) -> np.ndarray | None:
     """Return the class of each row, from targets in the engine's format; None if they are not classes.
 
-    The class of a row of probabilities is the largest; that of a single binary output is 0 or 1.
+    The class of a row of probabilities is the largest; that of a single binary output is 0 or 1. A loss of the user's
+    may take other labels than classes, and rows of other shapes than the outputs.
     """
     if targets.ndim == 1:
-        return targets
+        return None if output.range_misfit(targets) else targets
+    if output.misfit(targets):
+        return None
+    rows = targets.reshape(len(targets), -1)
     if output.answers == "classes":
-        found: np.ndarray = targets.argmax(axis=1)
+        found: np.ndarray = rows.argmax(axis=1)
         return found
-    if isinstance(output.answers, float) and targets.shape[1] == 1:
-        return (targets[:, 0] > output.answers).astype(np.int64)
+    if isinstance(output.answers, float) and rows.shape[1] == 1:
+        return (rows[:, 0] > output.answers).astype(np.int64)
     return None
+
+
+def _no_classes(output: OutputLoss, targets: np.ndarray) -> str:
+    """Return what `class_weight` needs where `classes_of` found none."""
+    return (output.range_misfit(targets) if targets.ndim == 1 else output.misfit(targets)) or (
+        "classes: an output layer with softmax, or a single output with sigmoid, got activation "
+        f"{output.activation!r} with {output.n_out} outputs and loss {output.name!r}"
+    )
 
 
 def checked_class_weight(class_weight: Any) -> dict[int, float] | str | None:
@@ -70,10 +82,7 @@ def weights_of_classes(
     """
     classes = classes_of(output, targets)
     if classes is None:
-        raise ValueError(
-            "class_weight needs classes: an output layer with softmax, or a single output with sigmoid, got activation "
-            f"{output.activation!r} with {output.n_out} outputs and loss {output.name!r}"
-        )
+        raise ValueError(f"class_weight needs {_no_classes(output, targets)}")
     n_classes = max(output.n_out, 2)
     of_class = np.ones(n_classes)
     if isinstance(class_weight, str):
