@@ -1607,7 +1607,7 @@ def fit_many(
     metrics: Sequence[MetricLike] | None = None,
     shuffle: bool | Sequence[bool] = True,
     verbose: int = 1,
-    callbacks: Sequence[Callable[[Sequential, training.History], Any]] = (),
+    callbacks: Sequence[Callable[[Sequential, training.History], Any] | training.Callback] = (),
 ) -> list[training.History]:
     """Train many networks in parallel on the same data: folds, seeds, hyperparameters, architectures.
 
@@ -1640,9 +1640,9 @@ def fit_many(
         As for `Sequential.fit`, for all networks.
     verbose : {0, 1}
         1 shows the progress of all networks together on standard error if it takes longer than a second.
-    callbacks : sequence of callable
-        As for `Sequential.fit`: called after each epoch of each network, as ``callback(net, history)``, in the thread
-        that called `fit_many`. `Sequential.stop` ends the training of one network, now or before it has begun.
+    callbacks : sequence of callable or Callback
+        As for `Sequential.fit`: each is called for each network, as ``callback(net, history)``, in the thread that
+        called `fit_many`. `Sequential.stop` ends the training of one network, now or before it has begun.
 
     Returns
     -------
