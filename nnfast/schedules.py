@@ -548,6 +548,10 @@ class ReduceOnPlateau(Schedule):
     -----
     PyTorch's ``ReduceLROnPlateau``; as there, a reduction by less than 1e-8 is skipped, and NaN is no improvement.
 
+    If an error or Ctrl-C comes after the last step of an epoch, but before `monitor` was computed, that epoch is not
+    examined. This is the only case in which a training that is continued differs from one that was not interrupted;
+    with ``monitor="loss"`` it does not occur.
+
     Examples
     --------
     >>> import nnfast as nf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse
 from numpy_network import state, state_of_steps, unchanged
 
 import nnfast as nf
@@ -141,6 +142,16 @@ def test_an_unbuilt_network_is_built_for_the_first_batch():
     history = fit(net, iter(parts(X, LABELS)))
     assert net.input_shape == (3,)
     assert_same(net, history, twin, twin.fit(X, LABELS, batch_size=BATCH, shuffle=False, verbose=0))
+
+
+@pytest.mark.parametrize("kind", ["csr", "bytes", "list", "fortran"])
+def test_an_unbuilt_network_and_data_as_they_lie(kind):
+    x = RNG.integers(0, 4, (N, 3)).astype(np.uint8)
+    given = {"csr": scipy.sparse.csr_array(x), "bytes": x, "list": x.tolist(), "fortran": np.asfortranarray(x)}[kind]
+    net, twin = make_net(input_shape=None), make_net()
+    fit(net, [(given, LABELS)] * 2)
+    twin.fit(x.astype(float), LABELS, batch_size=N, epochs=2, shuffle=False, verbose=0)
+    assert state(net)[1] == state(twin)[1]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from nnfast._network import Network
-from nnfast._validation import as_weights, describe, to_array, warn
+from nnfast._samples import as_samples
+from nnfast._validation import as_weights, describe, warn
 from nnfast.engine.program import Training
 from nnfast.metrics import Metric
 from nnfast.training.data import Data
@@ -63,9 +64,9 @@ class Batches:
         """The shape of a sample of the first mini-batch."""
         x = self._parts(self._peek())[0]
         try:
-            shape = to_array("x", x).shape
-        except ValueError as error:
-            raise ValueError(f"batch 1: {error}") from None
+            shape = as_samples("x", x).shape
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"batch 1: {error}") from None
         if len(shape) < 2 or 0 in shape[1:]:
             raise ValueError(f"batch 1: x must have shape (n, features), got {shape}")
         return shape[1:]
