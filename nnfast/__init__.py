@@ -31,7 +31,6 @@ from nnfast.layers import (
 )
 from nnfast.optimizers import LBFGS, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, NAdam, RMSprop
 from nnfast.sequential import Sequential, load
-from nnfast.training import History
 
 if _TYPE_CHECKING:
     from nnfast import callbacks, datasets, functions, perceptron, plotting
@@ -47,6 +46,7 @@ if _TYPE_CHECKING:
         numerical_jacobian,
     )
     from nnfast.perceptron import Perceptron
+    from nnfast.training import History
 
 __all__ = [
     "LBFGS",
@@ -103,6 +103,7 @@ _LAZY_MODULES = ("callbacks", "datasets", "functions", "perceptron", "plotting")
 _LAZY_NAMES = {
     "Descent": "gradients",
     "GradientReport": "gradients",
+    "History": "training",
     "Perceptron": "perceptron",
     "assert_gradient_correct": "gradients",
     "check_gradient": "gradients",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nnfast._validation import as_tuple, describe
+from nnfast._validation import UNSET, as_tuple, describe
 from nnfast.metrics import MetricLike
 from nnfast.optimizers import Optimizer
 from nnfast.sequential import Sequential, network_of
-from nnfast.training import UNSET, Callback, Given, History
+from nnfast.training import Callback, Given, History
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

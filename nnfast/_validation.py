@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from enum import Enum
 from functools import cache
 from typing import Any
 
@@ -27,6 +28,15 @@ SHOWN = 5  # maximum number of columns of a data frame in a message
 # Decorator for functions that compute with NumPy, so that the caller's `np.seterr` has no effect on them. Not for a
 # function that calls user code, which must run with the user's error state.
 ignore_float_errors = np.errstate(all="ignore")
+
+
+class Unset(Enum):
+    """The default of an argument for which None has a meaning."""
+
+    UNSET = "unset"
+
+
+UNSET = Unset.UNSET
 
 
 def describe(value: Any) -> str:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast import training
 from nnfast._network import ArrayViews, Network, checked_shape, paths, views
 from nnfast._samples import share_memory
 from nnfast._threads import allowed_threads, get_num_threads
 from nnfast._transfer import set_trainable, with_last
 from nnfast._validation import (
+    UNSET,
+    Unset,
     as_array,
     as_weights,
     check_bool,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from nnfast._typing import Data, Samples
     from nnfast.gradients.checking import GradientReport
+    from nnfast.training import Callback, History
 
 
 class Sequential:
@@ -157,7 +159,7 @@ class Sequential:
         return self._network.input_shape
 
     @property
-    def history(self) -> training.History | None:
+    def history(self) -> History | None:
         """What the last `fit` recorded; None if there was none."""
         return self._network.history
 
@@ -826,7 +828,7 @@ class Sequential:
         y: ArrayLike | None = None,
         /,
         *,
-        epochs: int | training.Unset | None = training.UNSET,
+        epochs: int | Unset | None = UNSET,
         steps: int | None = None,
         batch_size: int = 32,
         optimizer: str | Optimizer = "adam",
@@ -841,8 +843,8 @@ class Sequential:
         drop_last: bool = False,
         max_seconds: float | None = None,
         verbose: int = 1,
-        callbacks: Sequence[Callable[[Sequential, training.History], Any] | training.Callback] = (),
-    ) -> training.History:
+        callbacks: Sequence[Callable[[Sequential, History], Any] | Callback] = (),
+    ) -> History:
         """Train on mini-batches.
 
         Parameters
@@ -966,6 +968,8 @@ class Sequential:
         >>> len(history["loss"]), history["accuracy"][-1]
         (200, 1.0)
         """
+        from nnfast import training
+
         given = training.Batches(x, validation_data) if y is None else training.Given(x, y, validation_data)
         arguments = training.FitArguments(
             self._network, given, epochs=epochs, steps=steps, batch_size=batch_size, optimizer=optimizer,
@@ -1064,7 +1068,9 @@ class Sequential:
         network = self._network
         rate = values.learning_rate if scheduled is None else scheduled[0]
         what = f"the loss of step {network.built.slot.steps} with {type(optimizer).__name__} is {loss}"
-        warn(training.divergence(what, rate))
+        from nnfast.training import divergence
+
+        warn(divergence(what, rate))
 
     def forward(self, x: Samples, /, *, training: bool = False) -> np.ndarray:
         """Compute the network's outputs; with ``training=True``, keep what `backward` needs.

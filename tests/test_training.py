@@ -962,7 +962,7 @@ LEFT_BEHIND = """if True:
         "copy": (lambda: net.copy(), 1000),
         "grow": (grow, 1000),
         "fit": (lambda: net.fit(x, y, batch_size=10, verbose=0, validation_data=(x, y)), 1000),
-        "numerical fit": (lambda: net.fit(x[:4], y[:4], gradient="numerical", verbose=0), 500),
+        "numerical fit": (lambda: net.fit(x[:4], y[:4], gradient="numerical", verbose=0), 1000),
     }[sys.argv[1]]
     for _ in range(300):
         step()

@@ -1,6 +1,6 @@
 """Training on mini-batches and by L-BFGS."""
 
-from nnfast.training.arguments import UNSET, FitArguments, Unset
+from nnfast.training.arguments import FitArguments
 from nnfast.training.batches import Batches
 from nnfast.training.data import Given
 from nnfast.training.history import History
@@ -9,13 +9,11 @@ from nnfast.training.loop import DIVERGED, divergence, fit
 
 __all__ = [
     "DIVERGED",
-    "UNSET",
     "Batches",
     "Callback",
     "FitArguments",
     "Given",
     "History",
-    "Unset",
     "divergence",
     "fit",
 ]

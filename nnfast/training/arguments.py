@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 from typing import Any
 
 import numpy as np
 
 from nnfast._network import Network
 from nnfast._validation import (
+    UNSET,
+    Unset,
     as_weights,
     check_bool,
     check_float,
@@ -33,15 +34,6 @@ from nnfast.training.weights import checked_class_weight, classes_of, multiplied
 MAX_STEPS = 2**40
 GRADIENTS = ("backpropagation", "numerical")
 LBFGS_EPOCHS = 200  # default maximum number of iterations
-
-
-class Unset(Enum):
-    """The default of an argument for which None has a meaning."""
-
-    UNSET = "unset"
-
-
-UNSET = Unset.UNSET
 
 
 class FitArguments:
