@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nnfast._validation import UNSET, as_tuple, describe
+from nnfast._validation import as_tuple, describe
 from nnfast.metrics import MetricLike
 from nnfast.optimizers import Optimizer
 from nnfast.sequential import Sequential, network_of
-from nnfast.training import Given, History
+from nnfast.training import UNSET, Callback, Given, History
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -34,7 +34,7 @@ def fit_many(
     metrics: Sequence[MetricLike] | None = None,
     shuffle: bool | Sequence[bool] = True,
     verbose: int = 1,
-    callbacks: Sequence[Callable[[Sequential, History], Any]] = (),
+    callbacks: Sequence[Callable[[Sequential, History], Any] | Callback] = (),
 ) -> list[History]:
     """Train many networks in parallel on the same data: folds, seeds, hyperparameters, architectures.
 
@@ -67,9 +67,9 @@ def fit_many(
         As for `Sequential.fit`, for all networks.
     verbose : {0, 1}
         1 shows the progress of all networks together on standard error if it takes longer than a second.
-    callbacks : sequence of callable
-        As for `Sequential.fit`: called after each epoch of each network, as ``callback(net, history)``, in the thread
-        that called `fit_many`. `Sequential.stop` ends the training of one network, now or before it has begun.
+    callbacks : sequence of callable or Callback
+        As for `Sequential.fit`: each is called for each network, as ``callback(net, history)``, in the thread that
+        called `fit_many`. `Sequential.stop` ends the training of one network, now or before it has begun.
 
     Returns
     -------
