@@ -1,5 +1,6 @@
 """Training on mini-batches and by L-BFGS."""
 
+from nnfast._validation import UNSET
 from nnfast.training.arguments import FitArguments
 from nnfast.training.batches import Batches
 from nnfast.training.data import Given
@@ -9,6 +10,7 @@ from nnfast.training.loop import DIVERGED, divergence, fit
 
 __all__ = [
     "DIVERGED",
+    "UNSET",
     "Batches",
     "Callback",
     "FitArguments",
