@@ -107,13 +107,14 @@ class Run:
         self.hooks = Hooks(arguments.callbacks)
         self.visits, self.max_seconds = arguments.visits, arguments.max_seconds
         self.validation, self.validation_rows = arguments.validation, arguments.validation_rows
-        self.history = History(self.visits.per_epoch, self.metrics.names, self.metrics.directions)
+        self.names = self.metrics.names
+        self.history = History(self.visits.per_epoch, self.names, self.metrics.directions)
         self.epochs, self.per_epoch = epochs_of(self.history), self.visits.per_epoch
         self.epochs_before = 0  # as the optimizer's slot counts them
         self.per_row = tuple(scoring.per_row for scoring in self.metrics.training.scorings)
         self.ends = float("inf")  # when the time is up
         self.epoch_begun = -1  # the last epoch that `epoch_begin` was called for
-        self.val_loss = self.metrics.names.index("val_loss") if self.validation is not None else 0  # its column
+        self.val_loss = self.names.index("val_loss") if self.validation is not None else 0  # its column
         self.waiting: list[Callable[[Any, History], Any]] = []  # callbacks that the last epoch was not due for
         self.diverged = False
 
@@ -313,9 +314,9 @@ class Run:
 
     def add_completed(self) -> None:
         """Add to the history the epochs that are completed and, if training ends in the middle of one, that one."""
-        epochs = self.training.epochs
-        if epochs > self.recorded:
-            self.record_epochs(self.recorded, epochs)
+        epochs, recorded = self.training.epochs, self.recorded
+        if epochs > recorded:
+            self.record_epochs(recorded, epochs)
         if self.training.within_epoch and not self.goes_on and self.recorded == epochs:
             self.record_epochs(epochs, epochs, current=True)
 
@@ -332,7 +333,7 @@ class Run:
             values = [self.with_computed(values[0], current=current)]
         add_epochs(self.history, values)
         if not current:
-            self.look_for_plateau(self.metrics.names, values)
+            self.look_for_plateau(self.names, values)
         if not self.diverged:
             self.look_for_divergence(first, values)
 
@@ -350,10 +351,13 @@ class Run:
     def call_epoch_end(self) -> None:
         """Call the callbacks that are due after this epoch; the others wait, in case it is the last one."""
         self.show_steps()
-        self.waiting = [callback for every, callback in self.hooks.epoch_end if self.recorded % every]
+        recorded, waiting = self.recorded, []
         for every, callback in self.hooks.epoch_end:
-            if self.recorded % every == 0:
+            if recorded % every:
+                waiting.append(callback)
+            else:
                 callback(self.owner, self.history)
+        self.waiting = waiting
 
     def look_for_plateau(self, names: tuple[str, ...], values: list[tuple[float, ...]]) -> None:
         """Reduce the learning rate of `ReduceOnPlateau` if the values of an epoch, with these names, are no better."""
