@@ -1,6 +1,7 @@
 """Neural networks at compiled speed on the CPU you already have."""
 
 import importlib as _importlib
+import os as _os
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
@@ -125,3 +126,13 @@ def __getattr__(name: str) -> _Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def _import_what_trains() -> None:
+    """Import what is left to import for training, or wait for another thread that imports it."""
+    _importlib.import_module("nnfast.training.many")
+    _importlib.import_module("nnfast._many")
+
+
+if hasattr(_os, "register_at_fork"):  # a forked process would wait forever for an import begun by another thread
+    _os.register_at_fork(before=_import_what_trains)

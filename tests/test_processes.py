@@ -149,3 +149,44 @@ def test_a_fork_during_a_fit_leaves_the_child_a_whole_network_that_is_free(where
     run = subprocess.run([sys.executable, "-P", "-c", FORKS, where], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
     assert run.stdout == "whole\n", run.stderr
+
+
+IMPORTS = """
+import importlib.abc
+import os
+import sys
+import threading
+import time
+import warnings
+import nnfast as nf
+
+warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
+assert "nnfast.training" not in sys.modules, "nothing is left to import"
+begun = threading.Event()
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.startswith("nnfast.training."):
+            begun.set()
+            time.sleep(0.05)
+
+sys.meta_path.insert(0, Slow())
+
+def train():
+    nf.Sequential([nf.Dense(1)], input_shape=2, seed=0).fit([[0, 1], [1, 0]], [1.0, 3.0], verbose=0)
+
+thread = threading.Thread(target=train)
+thread.start()
+begun.wait()
+child = os.fork()
+if not child:
+    train()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_while_another_thread_imports_what_trains():
+    subprocess.run([sys.executable, "-P", "-c", IMPORTS], check=True, timeout=60)
