@@ -548,9 +548,10 @@ class ReduceOnPlateau(Schedule):
     -----
     PyTorch's ``ReduceLROnPlateau``; as there, a reduction by less than 1e-8 is skipped, and NaN is no improvement.
 
-    If an error or Ctrl-C comes after the last step of an epoch, but before `monitor` was computed, that epoch is not
-    examined. This is the only case in which a training that is continued differs from one that was not interrupted;
-    with ``monitor="loss"`` it does not occur.
+    If an error or Ctrl-C comes after the last step of an epoch, but before its validation, the next fit begins with the
+    validation, so that the epoch is examined. If `monitor` is a metric that is computed in Python from the training
+    data, such an epoch is not examined: this is the only case in which a training that is continued differs from one
+    that was not interrupted.
 
     Examples
     --------
@@ -597,7 +598,16 @@ class ReduceOnPlateau(Schedule):
             reduced = max(rate * self.factor, self.minimum)
             rate = reduced if rate - reduced > LEAST_REDUCTION else rate
             cooldown, bad = self.cooldown, 0
-        return plateau | {"rate": rate, "best": best, "bad": bad, "cooldown": cooldown}
+        kept = {name: plateau[name] for name in ("learning_rate", "monitor")}
+        return kept | {"rate": rate, "best": best, "bad": bad, "cooldown": cooldown}
+
+    def waiting(self, plateau: dict[str, Any] | None) -> dict[str, Any]:
+        """Return the state after an epoch whose monitored quantity is not known yet."""
+        return self.begun(plateau) | {"waiting": True}
+
+    def waits(self, plateau: dict[str, Any] | None) -> bool:
+        """Return whether the last epoch has not been examined."""
+        return "waiting" in self.begun(plateau)
 
     def _is_better(self, value: float, best: float | None, higher_is_better: bool) -> bool:
         if best is None:
@@ -610,7 +620,7 @@ class ReduceOnPlateau(Schedule):
 def check_plateau(plateau: Any) -> None:
     """Raise TypeError or ValueError unless `plateau`, read from a file, is a state of `ReduceOnPlateau`."""
     names = {"learning_rate", "monitor", "rate", "best", "bad", "cooldown"}
-    if not isinstance(plateau, dict) or set(plateau) != names:
+    if not isinstance(plateau, dict) or set(plateau) - {"waiting"} != names or plateau.get("waiting", True) is not True:
         raise ValueError(f"plateau must have {', '.join(sorted(names))}, got {describe(plateau)}")
     check_quantity("monitor", plateau["monitor"])
     highest = check_positive("learning_rate", plateau["learning_rate"])

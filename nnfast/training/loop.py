@@ -136,6 +136,7 @@ class Run:
         if isinstance(self.training, Training):
             self.training.start(self.optimizer.values(self.network.dtype))
         self.epochs_before = self.network.built.slot.epochs
+        self.examine_epoch_before()
         if self.max_seconds is not None:
             self.ends = perf_counter() + self.max_seconds
 
@@ -213,7 +214,18 @@ class Run:
             self.add_completed()
         else:
             values = self.training.averages(self.recorded, self.training.epochs, self.per_row, False)
-            self.look_for_plateau(("loss", *self.metrics.training.scored), values)
+            names = ("loss", *self.metrics.training.scored)
+            self.look_for_plateau(names, values)
+            schedule, slot = self.schedule, self.network.built.slot
+            if values and isinstance(schedule, ReduceOnPlateau) and schedule.monitor not in names:
+                slot.plateau = schedule.waiting(slot.plateau)
+
+    def examine_epoch_before(self) -> None:
+        """Let `ReduceOnPlateau` examine the last epoch if an error or Ctrl-C came before its validation."""
+        schedule, slot = self.schedule, self.network.built.slot
+        if isinstance(schedule, ReduceOnPlateau) and schedule.waits(slot.plateau) and self.validation is not None:
+            found = self.validated()
+            self.look_for_plateau(tuple(found), [tuple(found.values())])
 
     def minimize(self, training: Minimization, after: Callable[[int], bool]) -> None:
         """Run L-BFGS; warn if it ends too early, except because of `stop` or of the time."""
@@ -343,10 +355,15 @@ class Run:
         found = dict(zip(("loss", *training.scored), values, strict=True))
         if training.others:
             found |= self.network.computed(training, *self.training.seen(current))
-        if self.validation is not None and self.metrics.validation is not None:
-            validated = self.network.evaluate(*self.validation, self.metrics.validation, self.validation_rows)
-            found |= {f"val_{name}": value for name, value in validated.items()}
+        if self.validation is not None:
+            found |= self.validated()
         return tuple(found[name] for name in self.history)
+
+    def validated(self) -> dict[str, float]:
+        """Return the results on the validation data."""
+        assert self.validation is not None and self.metrics.validation is not None
+        found = self.network.evaluate(*self.validation, self.metrics.validation, self.validation_rows)
+        return {f"val_{name}": value for name, value in found.items()}
 
     def call_epoch_end(self) -> None:
         """Call the callbacks that are due after this epoch; the others wait, in case it is the last one."""
