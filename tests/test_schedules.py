@@ -503,7 +503,8 @@ def test_a_rate_of_zero_changes_nothing():
     "change",
     [
         {"bad": -1}, {"bad": 1.5}, {"bad": True}, {"cooldown": None}, {"rate": "A"}, {"rate": -0.1}, {"rate": 7.0},
-        {"best": "A"}, {"best": [1]}, {"monitor": None}, {"learning_rate": 0}, {"more": 1}, {"waiting": False}, {"waiting": 1},
+        {"best": "A"}, {"best": [1]}, {"monitor": None}, {"learning_rate": 0}, {"more": 1}, {"waiting": False},
+        {"waiting": 1},
     ],
     ids=str,
 )  # fmt: skip
