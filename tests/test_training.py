@@ -492,7 +492,8 @@ TRIES = 5  # one of which must be that fast: the machine may be busy
 
 def endless(name, monkeypatch):
     """A network, and a call of `fit` that does not end on its own."""
-    net, n, arguments = ENDLESS[name]
+    untrained, n, arguments = ENDLESS[name]
+    net = untrained.copy()  # which does not continue an epoch of another test
     if arguments.get("verbose"):
         in_terminal(monkeypatch)
     x, y = np.zeros((n, *net.input_shape), np.float32), np.zeros(n, int)
@@ -537,9 +538,9 @@ def assert_history_is_whole(net, begin, stopped=False):
 @pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("name", ENDLESS)
 def test_ctrl_c_is_obeyed_and_leaves_the_network_and_its_history(name, monkeypatch):
-    net, run = endless(name, monkeypatch)
     delays = []
     for _ in range(TRIES):
+        net, run = endless(name, monkeypatch)
         begin, times = net.history, []
         thread = later(lambda: os.kill(os.getpid(), signal.SIGINT), times, net)
         with pytest.raises(KeyboardInterrupt):
@@ -676,9 +677,9 @@ def test_ctrl_c_between_two_lines_of_the_record(after, monkeypatch):
 @pytest.mark.measures
 @pytest.mark.parametrize("name", ENDLESS)
 def test_stop_from_another_thread(name, monkeypatch):
-    net, run = endless(name, monkeypatch)
     delays = []
     for _ in range(TRIES):
+        net, run = endless(name, monkeypatch)
         begin, times = net.history, []
         thread = later(net.stop, times, net)
         history = run()
