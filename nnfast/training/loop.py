@@ -12,7 +12,7 @@ import numpy as np
 
 from nnfast._progress import Progress, progress_of
 from nnfast._threads import allowed_threads
-from nnfast._validation import ignore_float_errors, warn
+from nnfast._validation import ignore_float_errors, read_only, warn
 from nnfast.engine.program import Training
 from nnfast.gradients.network import NumericalTraining
 from nnfast.kernels.arrays import all_finite
@@ -129,14 +129,14 @@ class Run:
         try:
             for callback in self.hooks.train_begin:
                 callback(self.owner, self.history)
+            if isinstance(self.training, Training):
+                self.training.start(self.optimizer.values(self.network.dtype))
+            self.epochs_before = self.network.built.slot.epochs
+            self.examine_epoch_before()
         except BaseException:
             self.network.history = before
             self.close()
             raise
-        if isinstance(self.training, Training):
-            self.training.start(self.optimizer.values(self.network.dtype))
-        self.epochs_before = self.network.built.slot.epochs
-        self.examine_epoch_before()
         if self.max_seconds is not None:
             self.ends = perf_counter() + self.max_seconds
 
@@ -251,9 +251,7 @@ class Run:
         schedule, done, until = self.optimizer.learning_rate, training.step, self.until(training)
         values = self.optimizer.values(self.network.dtype)
         training.count_epochs(isinstance(schedule, TimedSchedule) and schedule.by == "epoch", self.epochs_before)
-        if until == done:
-            return until, values, False
-        if not isinstance(schedule, Schedule):
+        if until == done or not isinstance(schedule, Schedule):
             return until, values, False
         rates, momenta = self.rates(schedule, until - done)
         training.schedule(rates, momenta)
@@ -335,8 +333,8 @@ class Run:
     def show_steps(self) -> None:
         """Let callbacks see the steps so far."""
         training = self.training
-        self.history.step_loss = _read_only(training.step_loss[: training.step])
-        self.history.learning_rate = _read_only(training.rates[: training.step])
+        self.history.step_loss = read_only(training.step_loss[: training.step])
+        self.history.learning_rate = read_only(training.rates[: training.step])
 
     def record_epochs(self, first: int, last: int, *, current: bool = False) -> None:
         """Add epochs `first` up to `last` to the history, or the current one, with the results of validation."""
@@ -418,8 +416,3 @@ def divergence(what: str, rate: float | None) -> str:
     """Return a message that training has diverged, and what to do."""
     at = "" if rate is None else f", at learning rate {rate:.3g}"
     return f"{DIVERGED}: {what}{at}. Use a smaller learning rate, and scale x and y to about 1"
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    array.flags.writeable = False
-    return array
