@@ -396,6 +396,29 @@ def test_an_epoch_that_was_not_validated_is_examined_later(how, tmp_path):
     assert state(net)[:2] == state(twin)[:2]
 
 
+def test_a_validation_before_the_first_step_that_fails_changes_nothing():
+    class Fails(nf.metrics.Metric):
+        name = "fails"
+
+        def compute(self, outputs, targets, sample_weight):
+            raise ArithmeticError
+
+    class Closes(Callback):
+        closed = 0
+
+        def close(self, net, history):
+            self.closed += 1
+
+    arguments, net, closes = with_schedule("plateau of the validation"), make_net(), Closes()
+    first = fit_and_end(net, [At(2 * PER_EPOCH, ENDS[next(how for how in ENDS if how != "stop")])], **arguments)
+    before = state(net)
+    with pytest.raises(ArithmeticError):
+        fit(net, epochs=2, callbacks=[closes], **(arguments | {"metrics": ["accuracy", Fails()]}))
+    assert net.history is first
+    assert state(net) == before
+    assert closes.closed == 1
+
+
 @pytest.mark.parametrize("epoch", [1, 3])
 @pytest.mark.parametrize("how", ENDS)
 def test_what_ends_after_an_epoch_continues(how, epoch):
