@@ -530,3 +530,23 @@ def test_the_traffic_of_a_step_is_counted(bench_importable):
     assert traffic_lines([found]).splitlines()[-1].split() == [
         "own", "0.2", "(20.6)", "0.4", "(22.6)", "21.3", "(21.3)", "8"
     ]  # fmt: skip
+
+
+def test_each_run_of_a_peer_begins_with_the_first_row():
+    """Also after a run that has ended within an epoch."""
+    from bench.data import Data, initial_parameters, load
+    from bench.peers.with_nnfast import NNFast
+    from bench.peers.with_numpy import NumPy
+    from bench.workloads import WORKLOADS
+
+    workload = WORKLOADS["micro"]
+    whole = load(workload)
+    n = 5 * workload.batch
+    data = Data(whole.x[:n], whole.y[:n], whole.x_test, whole.y_test, whole.source)
+    found = []
+    for kind in (NNFast, NumPy):
+        peer = kind(workload, data, initial_parameters(workload.network), 1)
+        for steps in (3, 7, 10, 4):
+            peer.run(steps)
+        found.append(np.concatenate([array.ravel() for layer in peer.parameters() for array in layer]))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)

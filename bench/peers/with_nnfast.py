@@ -69,13 +69,17 @@ class NNFast(Trainer):
         self.steps_on: Counter[int] = Counter()
 
     def run(self, steps: int) -> None:
-        """Train."""
+        """Train: whole epochs, and the rest as an epoch of fewer rows, since `fit` would finish one that is cut off."""
+        x, y = self.data.x, self.data.y
+        epochs, rest = divmod(steps, len(x) // self.batch)
+        rows = rest * self.batch
+        parts = [part for part in ((x, y, epochs), (x[:rows], y[:rows], 1)) if len(part[0]) and part[2]]
         with self.num_threads():
-            history = self.net.fit(
-                self.data.x, self.data.y, steps=steps, batch_size=self.batch, optimizer=self.optimizer,
-                shuffle=False, verbose=0,
-            )  # fmt: skip
-        self.steps_on.update(history.threads)
+            for x, y, n in parts:
+                history = self.net.fit(
+                    x, y, epochs=n, batch_size=self.batch, optimizer=self.optimizer, shuffle=False, verbose=0
+                )
+                self.steps_on.update(history.threads)
 
     def parameters(self) -> Parameters:
         """Return weights and biases."""
