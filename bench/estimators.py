@@ -33,7 +33,7 @@ TEST_ROWS = 10_000  # of synthetic data; of real data, a quarter of the rows
 SHORT_FIT = 2_000  # rows that models are trained on whose predictions are timed
 MANY = 100_000  # rows to predict
 BATCH = 32  # rows of `partial_fit`
-FOLDS, JOBS = 5, 2
+FOLDS, JOBS, SEARCH_ROUNDS = 5, 2, 3
 GRID = {
     "hidden_layer_sizes": [(50,), (100,), (50, 50)], "alpha": [1e-4, 1e-2], "learning_rate_init": [1e-3, 3e-3],
     "batch_size": [50, "auto"],
@@ -109,7 +109,8 @@ SEARCH = Training("digits", CLASSIFIER, 50, 10)  # each of its fits
 def compare_estimators(rounds: int, threads: int, steps: int | None = None) -> dict[str, Any]:
     """Return all figures; a ratio is scikit-learn's time divided by nnfast's, measured in turn.
 
-    With `steps`, each fit does at most so many training steps, on fewer rows if these are less than an epoch.
+    With `steps`, each fit does at most so many training steps, on fewer rows if these are less than an epoch, and does
+    not shuffle them: otherwise scores after so few steps would not be comparable.
     """
     import sklearn
 
@@ -120,7 +121,7 @@ def compare_estimators(rounds: int, threads: int, steps: int | None = None) -> d
         rows += [of_fit(training, rounds, threads, steps, np.float32) for training in FITS]
         rows += [of_fit(training, rounds, threads, steps) for training in MINIMIZATIONS]
         rows += [of_prediction(*which, rounds, threads) for which in PREDICTIONS]
-        rows += [of_partial_fit(rounds, threads), of_search(rounds, min(SEARCH.epochs, steps or SEARCH.epochs))]
+        rows += [of_partial_fit(rounds, threads), of_search(min(rounds, SEARCH_ROUNDS), steps)]
     return {"version": sklearn.__version__, "threads": threads, "rounds": rounds, "rows": rows,
             "disagreements": [f"{row['name']}: {what}" for row in rows for what in row["wrong"]]}  # fmt: skip
 
@@ -245,7 +246,7 @@ def of_fit(
     x, y, x_test = data.x[:rows].astype(dtype), data.y[:rows], data.x_test.astype(dtype)
     if training.kind == REGRESSOR:
         y = y.astype(dtype)
-    models = models_for(training, threads, data, epochs, dtype)
+    models = models_for(training, threads, data, epochs, dtype, shuffle=steps is None)
     seconds = time_calls({name: Timer(partial(model.fit, x, y)) for name, model in models.items()}, rounds)
     done = {name: int(model.n_iter_) for name, model in models.items()}
     scores = {name: float(models[name].score(x_test, data.y_test)) for name in (PEER, OWN)}
@@ -290,17 +291,18 @@ def of_partial_fit(rounds: int, threads: int) -> dict[str, Any]:
     return figures(f"partial_fit, {BATCH} rows, {FITS[0].data}", None, seconds, [])
 
 
-def of_search(rounds: int, epochs: int) -> dict[str, Any]:
+def of_search(rounds: int, steps: int | None) -> dict[str, Any]:
     """Compare searches on two cores: nnfast in threads, scikit-learn in processes, which have begun before."""
     from joblib import parallel_config
     from sklearn.model_selection import GridSearchCV, ParameterGrid
 
     data, searches, calls = load(SEARCH.data), {}, {}
+    epochs = min(SEARCH.epochs, steps or SEARCH.epochs)
     backends: dict[str, dict[str, Any]] = {
         PEER: {"backend": "loky", "inner_max_num_threads": 1}, OWN: {"backend": "threading"},
     }  # fmt: skip
     for name in backends:
-        model = estimator(name, SEARCH, 1, max_iter=epochs)
+        model = estimator(name, SEARCH, 1, max_iter=epochs, shuffle=steps is None)
         searches[name] = GridSearchCV(model, GRID, cv=FOLDS, n_jobs=JOBS)
 
         def call(grid: Any, name: str = name) -> None:

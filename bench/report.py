@@ -195,7 +195,7 @@ def estimators_lines(result: dict[str, Any]) -> str:
         f"Estimators of scikit-learn {result['version']} and of nnfast, float64 unless float32 is named; "
         f"{result['rounds']} rounds",
         f"{'':{width}}{'scikit-learn / nnfast':^24}{'bar':>5}{'nnfast / Sequential':^24}{'scikit-learn':>14}"
-        f"{'nnfast':>10}   scores of both",
+        f"{'nnfast':>10}   their scores",
     ]
     for row in result["rows"]:
         bar, times = row["bar"], row["seconds"]
