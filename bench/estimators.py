@@ -85,10 +85,10 @@ class Training:
 
 
 FITS = (
-    Training("digits", CLASSIFIER, 100, 5.5),
+    Training("digits", CLASSIFIER, 200, 5.5),
     Training("breast cancer", CLASSIFIER, 200, 7),
     Training(LARGE, CLASSIFIER, 5, 5),
-    Training(LONG, REGRESSOR, 1, 10, {"hidden_layer_sizes": (128, 32), "batch_size": 70}),
+    Training(LONG, REGRESSOR, 3, 10, {"hidden_layer_sizes": (128, 32), "batch_size": 70}),
 )
 MINIMIZATIONS = tuple(
     Training(data, kind, 50, 3, {"solver": "lbfgs"})

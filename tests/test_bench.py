@@ -591,10 +591,10 @@ def test_a_fit_is_shortened_to_some_steps(bench_importable):
     from bench.estimators import FITS, MINIMIZATIONS
 
     digits, minimized = FITS[0], MINIMIZATIONS[0]
-    assert digits.shortened(1348, None) == (100, 1348)
+    assert digits.shortened(1348, None) == (200, 1348)
     assert digits.shortened(1348, 21) == (3, 1348)  # 7 steps of up to 200 rows in an epoch
     assert digits.shortened(1348, 6) == (1, 1200)
-    assert digits.shortened(1348, 10**6) == (100, 1348)
+    assert digits.shortened(1348, 10**6) == (200, 1348)
     assert minimized.shortened(1348, 7) == (7, 1348)
 
 
