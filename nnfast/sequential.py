@@ -1537,6 +1537,11 @@ def network_of(net: Sequential) -> Network:
     return net._network
 
 
+def sequential_of(network: Network) -> Sequential:
+    """Return a `Sequential` that holds a network."""
+    return _holding(Sequential, network)
+
+
 def _holding(kind: type[Sequential], network: Network) -> Sequential:
     """Create a `Sequential` of a class without calling its constructor, whose arguments are not known."""
     net = kind.__new__(kind)
