@@ -213,11 +213,13 @@ class NumpyNetwork:
         for r, weight in enumerate(weights):
             yield slice(r, r + 1), weight / weights.sum()
 
-    def penalised(self) -> Iterator[tuple[str, float, float]]:
+    def penalised(self, y: np.ndarray, weights: np.ndarray | None) -> Iterator[tuple[str, float, float]]:
+        weight = len(y) if weights is None else weights.sum()
         for stage in self.stages:
             for array in stage.layer.arrays((1,)):
                 if array.l1 or array.l2:
-                    yield stage.names[array.role], array.l1, array.l2
+                    share = 1 / weight if stage.layer.penalty == "sum" else 1.0
+                    yield stage.names[array.role], share * array.l1, share * array.l2
 
     def loss_of(
         self, x: np.ndarray, y: np.ndarray, *, training: bool = False, weights: np.ndarray | None = None
@@ -238,7 +240,8 @@ class NumpyNetwork:
         loss_of = getattr(reference, self.loss)
         parts = list(self.rows_of(y, weights))
         loss = sum(part * float(loss_of(chain[-1][rows], y[rows], *self.loss_parameters)) for rows, part in parts)
-        loss += sum(reference.penalty(self.parameters[name], l1, l2) for name, l1, l2 in self.penalised())
+        penalised = list(self.penalised(y, weights))
+        loss += sum(reference.penalty(self.parameters[name], l1, l2) for name, l1, l2 in penalised)
         if not backward:
             return loss, {}
         loss_backward = getattr(reference, f"{self.loss}_backward")
@@ -246,7 +249,7 @@ class NumpyNetwork:
             [part * loss_backward(chain[-1][rows], y[rows], *self.loss_parameters) for rows, part in parts]
         )
         gradients, gx = self.backward(chain, gradient, training=training)
-        for name, l1, l2 in self.penalised():
+        for name, l1, l2 in penalised:
             reference.add_penalty(self.parameters[name], gradients[name], l1, l2)
         return loss, gradients | {"x": gx}
 

@@ -192,10 +192,10 @@ cdef class Program:
         float32 or float64.
     stages : list of dict
         Description of each stage: ``kind``, a name in `STAGES`; ``path``; ``input_shape`` and ``output_shape`` of a
-        sample; ``arrays`` that it learns (with attributes name, path, shape, l1, l2 and decays) and ``statistics`` that
-        it keeps (name, path, shape and initial); and where they apply, ``function`` (the activation, a name in
-        `ACTIVATIONS`) and its ``alpha``, ``numbers`` (a mapping specific to the stage), ``frozen``, ``other`` (of an
-        add: the number of the stage whose output is added, -1 for the input).
+        sample; ``arrays`` that it learns (with attributes name, path, shape, l1, l2, penalty and decays) and
+        ``statistics`` that it keeps (name, path, shape and initial); and where they apply, ``function`` (the
+        activation, a name in `ACTIVATIONS`) and its ``alpha``, ``numbers`` (a mapping specific to the stage),
+        ``frozen``, ``other`` (of an add: the number of the stage whose output is added, -1 for the input).
     loss : (str, tuple of float, ndarray or None)
         A name in `LOSSES`; its parameters, at most two; and its parameters per output, of `dtype`, or None: as in
         `LossSpec`. None if `own` is given.
@@ -628,7 +628,7 @@ cdef class Program:
             total = averaged(&self.plan, sum_of_rows(job.row_loss, job.n), weight)
         else:
             total = self.own(outputs, targets if order is None else targets[order], weights)[0] if weight != 0 else 0
-        return total + penalties(&self.plan, job.parameters), totals
+        return total + penalties(&self.plan, job.parameters, share_in_average(weight)), totals
 
     cdef int walk(self, TileJob* job, x, int which, int threads, order=None) except -1:
         cdef double start = self.time_of_call()
