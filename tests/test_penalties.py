@@ -72,7 +72,9 @@ def test_by_hand():
 def test_loss_is_divided_by_the_weights_of_all_rows(dtype, weights):
     net = make(dtype=dtype)
     in_sum, in_mean = penalties(net)
-    expected = bare(net).loss(X, Y, sample_weight=weights) + in_sum / (N if weights is None else weights.sum()) + in_mean
+    expected = (
+        bare(net).loss(X, Y, sample_weight=weights) + in_sum / (N if weights is None else weights.sum()) + in_mean
+    )
     assert_close(np.asarray(net.loss(X, Y, sample_weight=weights), dtype), expected, scale=10.0)
     assert net.evaluate(X, Y, sample_weight=weights)["loss"] == net.loss(X, Y, sample_weight=weights)
     assert_close(np.asarray(net.loss(X, Y, sample_weight=weights, training=True), dtype), expected, scale=10.0)
@@ -136,9 +138,7 @@ def test_training_is_that_of_the_twin(penalty, batch_size, clip_norm):
 
 def test_validation_is_divided_by_its_own_weights():
     net = make()
-    history = net.fit(
-        X[:14], Y[:14], epochs=2, batch_size=5, validation_data=(X[14:], Y[14:], WEIGHTS[14:]), verbose=0
-    )
+    history = net.fit(X[:14], Y[:14], epochs=2, batch_size=5, validation_data=(X[14:], Y[14:], WEIGHTS[14:]), verbose=0)
     in_sum, in_mean = penalties(net)
     expected = bare(net).loss(X[14:], Y[14:], sample_weight=WEIGHTS[14:]) + in_sum / WEIGHTS[14:].sum() + in_mean
     assert_close(history["val_loss"][-1], expected, scale=10.0)
@@ -257,9 +257,7 @@ def test_the_loss_of_scikit_learn(weighted):
         bound = np.sqrt(6 / (inputs + outputs))
         net.params[f"W{i}"] = rng.uniform(-bound, bound, (inputs, outputs))
         net.params[f"b{i}"] = rng.uniform(-bound, bound, outputs)
-    history = net.fit(
-        X, Y[:, 0], epochs=10, batch_size=8, optimizer=nf.SGD(rate), shuffle=False, verbose=0, **weights
-    )
+    history = net.fit(X, Y[:, 0], epochs=10, batch_size=8, optimizer=nf.SGD(rate), shuffle=False, verbose=0, **weights)
     if not weighted:  # else scikit-learn averages the losses of mini-batches by their rows, not by their weights
         assert_close(np.array(history["loss"]), np.array(model.loss_curve_), kind="trajectory")
     for i, (W, b) in enumerate(zip(model.coefs_, model.intercepts_, strict=True), 1):

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 from numpy.random import BitGenerator
 
-_Loss = tuple[str, tuple[float, ...], np.ndarray | None]
+_Loss = tuple[str, tuple[float, ...], np.ndarray | None, bool]
 _Own = Callable[..., tuple[float, np.ndarray]] | tuple[int, int, bool] | None
 _Metrics = Sequence[tuple[Any, ...]]  # of `nnfast.metrics.Scoring`, which is read by name
 _Optimizer = tuple[Any, ...]  # `nnfast.optimizers.Hyperparameters`, which is read by name

@@ -196,9 +196,10 @@ cdef class Program:
         ``statistics`` that it keeps (name, path, shape and initial); and where they apply, ``function`` (the
         activation, a name in `ACTIVATIONS`) and its ``alpha``, ``numbers`` (a mapping specific to the stage),
         ``frozen``, ``other`` (of an add: the number of the stage whose output is added, -1 for the input).
-    loss : (str, tuple of float, ndarray or None)
-        A name in `LOSSES`; its parameters, at most two; and its parameters per output, of `dtype`, or None: as in
-        `LossSpec`. None if `own` is given.
+    loss : (str, tuple of float, ndarray or None, bool)
+        A name in `LOSSES`; its parameters, at most two; its parameters per output, of `dtype`, or None: as in
+        `LossSpec`; and whether the losses of a row's outputs are added up where the kernel would average them. None if
+        `own` is given.
     seed : int
         Seed of dropout and noise, below 2**64.
     guard : Guard
@@ -255,7 +256,7 @@ cdef class Program:
             raise MemoryError("no memory for the program")
         self.layout, self.owners, self.statistics_layout = [], [], []
         lay_out(&self.plan, stages, self.layout, self.owners, self.statistics_layout)
-        self.fill_loss(("sum_squared_error", (), None) if loss is None else loss)
+        self.fill_loss(("sum_squared_error", (), None, True) if loss is None else loss)
         self.fill_own(own)
         self.seed = seed
         if same is not None:
@@ -279,7 +280,7 @@ cdef class Program:
 
     cdef fill_loss(self, description):
         cdef LossSpec* loss = &self.plan.loss
-        kind, numbers, per_output = description
+        kind, numbers, per_output, summed = description
         if len(numbers) > 2:
             raise ValueError(f"a loss has at most 2 numbers, got {len(numbers)}")
         loss.kind = LOSSES[kind]
@@ -291,7 +292,7 @@ cdef class Program:
             self.per_output = np.resize(np.asarray(per_output, self.dtype), loss.period + SUM_BLOCK)
             loss.per_output = data(self.per_output)
         self.plan.from_logits = from_logits(loss.kind)
-        self.plan.over_elements = over_elements(loss.kind)
+        self.plan.over_elements = over_elements(loss.kind) and not summed
 
     cdef fill_own(self, own):
         self.own = own
