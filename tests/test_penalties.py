@@ -265,6 +265,25 @@ def test_the_loss_of_scikit_learn(weighted):
         assert_close(net.params[f"b{i}"], b, scale=1 + np.abs(b), kind="trajectory")
 
 
+def test_the_loss_of_scikit_learn_for_several_labels():
+    """It adds the cross entropies of the outputs up."""
+    network = pytest.importorskip("sklearn.neural_network", reason="compared with scikit-learn")
+    labels = (Y > 0).astype(int)
+    options = {"solver": "sgd", "alpha": 0.5, "learning_rate_init": 0.1, "batch_size": 8, "shuffle": False, "tol": 0.0}
+    model = network.MLPClassifier(hidden_layer_sizes=(), momentum=0.0, max_iter=5, random_state=0, **options)
+    with pytest.warns(match="Maximum iterations"):
+        model.fit(X, labels)
+    chain = [nf.Dense(2, "sigmoid", l2=0.25, penalty="sum")]
+    loss = nf.losses.BinaryCrossEntropy(reduction="sum")
+    net = nf.Sequential(chain, input_shape=3, dtype="float64", loss=loss)
+    rng, bound = np.random.RandomState(0), np.sqrt(6 / 5)
+    net.params["W1"] = rng.uniform(-bound, bound, (3, 2))
+    net.params["b1"] = rng.uniform(-bound, bound, 2)
+    history = net.fit(X, labels, epochs=5, batch_size=8, optimizer=nf.SGD(0.1), shuffle=False, verbose=0)
+    assert_close(np.array(history["loss"]), np.array(model.loss_curve_), kind="trajectory")
+    assert_close(net.params["W1"], model.coefs_[0], scale=1 + np.abs(model.coefs_[0]), kind="trajectory")
+
+
 # ---- descriptions and files
 
 
