@@ -46,6 +46,7 @@ class Hyperparameters(NamedTuple):
     beta1: float = 0.0
     beta2: float = 0.0
     epsilon: float = 0.0
+    corrected_epsilon: bool = False
     momentum_decay: float = 0.0
     weight_decay: float = 0.0
     decoupled_weight_decay: bool = False
@@ -302,6 +303,9 @@ class Adam(Optimizer, name="adam"):
         Decay of the two running means, in [0, 1).
     epsilon : float
         Added to the square root of the second mean; above zero.
+    corrected_epsilon : bool
+        Divide epsilon by ``sqrt(1 - beta2**t)``, as the square root of the second mean is: the formula of scikit-learn
+        and Keras. See Notes.
     amsgrad : bool
         Divide by the maximum of all second means so far.
     decoupled_weight_decay : bool
@@ -317,8 +321,14 @@ class Adam(Optimizer, name="adam"):
     Notes
     -----
     Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1, with epsilon as in PyTorch:
-    ``W -= learning_rate / (1 - beta1**t) * m / (sqrt(v) / sqrt(1 - beta2**t) + epsilon)``. With `amsgrad`, Reddi, Kale
-    and Kumar, "On the convergence of Adam and beyond" (2018), with PyTorch's bias corrections, not in the paper.
+    ``W -= learning_rate / (1 - beta1**t) * m / (sqrt(v) / sqrt(1 - beta2**t) + epsilon)``.
+
+    With `corrected_epsilon`, the last lines of section 2 of that paper, whose "epsilon hat" scikit-learn and Keras use:
+    ``W -= learning_rate * sqrt(1 - beta2**t) / (1 - beta1**t) * m / (sqrt(v) + epsilon)``. The two differ in the first
+    steps (of the order of ``1 / (1 - beta2)``), and where gradients are as small as epsilon.
+
+    With `amsgrad`, Reddi, Kale and Kumar, "On the convergence of Adam and beyond" (2018), with PyTorch's bias
+    corrections, not in the paper: ``v`` is the maximum of all second means in either formula.
 
     Examples
     --------
@@ -330,6 +340,7 @@ class Adam(Optimizer, name="adam"):
     beta1: float = Field(_below_one, default=0.9, kw_only=True)
     beta2: float = Field(_below_one, default=0.999, kw_only=True)
     epsilon: float = Field(_positive, default=1e-8, kw_only=True)
+    corrected_epsilon: bool = Field(_flag, default=False, kw_only=True)
     amsgrad: bool = Field(_flag, default=False, kw_only=True)
     decoupled_weight_decay: bool = Field(_flag, default=False, kw_only=True)
 
@@ -348,6 +359,8 @@ class AdamW(Optimizer, name="adamw"):
         Decay of the two running means, in [0, 1).
     epsilon : float
         Added to the square root of the second mean; above zero.
+    corrected_epsilon : bool
+        Divide epsilon by ``sqrt(1 - beta2**t)``; see `Adam`.
     amsgrad : bool
         Divide by the maximum of all second means so far.
     weight_decay : float
@@ -376,6 +389,7 @@ class AdamW(Optimizer, name="adamw"):
     beta1: float = Field(_below_one, default=0.9, kw_only=True)
     beta2: float = Field(_below_one, default=0.999, kw_only=True)
     epsilon: float = Field(_positive, default=1e-8, kw_only=True)
+    corrected_epsilon: bool = Field(_flag, default=False, kw_only=True)
     amsgrad: bool = Field(_flag, default=False, kw_only=True)
     weight_decay: float = Field(_not_negative, default=1e-2, kw_only=True)
 
