@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 INFINITY = float("inf")
 MAX_MOMENTS = 3
+MAX_EVALUATIONS = 2**31 - 1  # by L-BFGS
 
 
 class Hyperparameters(NamedTuple):
@@ -641,6 +642,10 @@ def _tolerance(name: str, value: Any) -> float:
     return check_float(name, value, 0.0)
 
 
+def _evaluations(name: str, value: Any) -> int:
+    return MAX_EVALUATIONS if value is None else check_int(name, value, 1, MAX_EVALUATIONS)
+
+
 class LBFGS(Optimizer, name="lbfgs", inherit=False):
     """L-BFGS: SciPy's quasi-Newton method on all data at once, for small data and smooth networks.
 
@@ -657,6 +662,9 @@ class LBFGS(Optimizer, name="lbfgs", inherit=False):
         Converged when an iteration lowers the loss by less than this fraction of it (of 1, if the loss is below 1).
     gradient_tolerance : float
         Converged when no element of the gradient is larger.
+    max_evaluations : int, optional
+        The maximum number of evaluations of the loss and its gradient; by default there is no limit. The iteration that
+        exceeds it is completed, and is the last one. Then the history's ``converged`` is False.
 
     Raises
     ------
@@ -666,8 +674,8 @@ class LBFGS(Optimizer, name="lbfgs", inherit=False):
     Notes
     -----
     Byrd, Lu, Nocedal and Zhu, "A limited memory algorithm for bound constrained optimization" (1995), as in
-    ``scipy.optimize.minimize(method="L-BFGS-B")``, including the tolerances. In float32 it ends when rounding hides
-    further progress; float64 gets closer to the minimum.
+    ``scipy.optimize.minimize(method="L-BFGS-B")``, including the tolerances; `max_evaluations` is its ``maxfun``. In
+    float32 it ends when rounding hides further progress; float64 gets closer to the minimum.
 
     Examples
     --------
@@ -680,13 +688,19 @@ class LBFGS(Optimizer, name="lbfgs", inherit=False):
 
     steps = False
     history_size: int = Field(_history, default=10, kw_only=True)
-    tolerance: float = Field(_tolerance, default=2.2e-9, kw_only=True)
+    tolerance: float = Field(_tolerance, default=2.220446049250313e-09, kw_only=True)
     gradient_tolerance: float = Field(_tolerance, default=1e-5, kw_only=True)
+    max_evaluations: int | None = Field(_evaluations, default=None, kw_only=True)
 
     if TYPE_CHECKING:  # without the arguments of other optimizers
 
         def __init__(
-            self, *, history_size: int = ..., tolerance: float = ..., gradient_tolerance: float = ...
+            self,
+            *,
+            history_size: int = ...,
+            tolerance: float = ...,
+            gradient_tolerance: float = ...,
+            max_evaluations: int | None = ...,
         ) -> None: ...
 
     def settle(self) -> None:
@@ -705,9 +719,11 @@ class LBFGS(Optimizer, name="lbfgs", inherit=False):
         --------
         >>> import nnfast as nf
         >>> nf.LBFGS().options()
-        {'maxcor': 10, 'ftol': 2.2e-09, 'gtol': 1e-05}
+        {'maxcor': 10, 'ftol': 2.220446049250313e-09, 'gtol': 1e-05, 'maxfun': 2147483647}
         """
-        names = {"history_size": "maxcor", "tolerance": "ftol", "gradient_tolerance": "gtol"}
+        names = {
+            "history_size": "maxcor", "tolerance": "ftol", "gradient_tolerance": "gtol", "max_evaluations": "maxfun"
+        }  # fmt: skip
         return {names[name]: field.check(name, getattr(self, name)) for name, field in self.fields.items()}
 
     def values(self, dtype: Any = np.float64) -> Hyperparameters:
