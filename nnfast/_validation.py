@@ -575,6 +575,11 @@ def choose(name: str, value: Any, choices: Sequence[str]) -> str:
     return str(value)  # the repr of a NumPy string differs
 
 
+def check_reduction(name: str, value: Any) -> str:
+    """Return whether something is added up (``"sum"``) or averaged (``"mean"``)."""
+    return choose(name, value, ("mean", "sum"))
+
+
 def as_tuple(name: str, value: Any, of: str) -> tuple[Any, ...]:
     """Return the elements of a sequence; TypeError if `value` is not iterable. `of` names what it should contain."""
     try:
