@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call as check_partial_fit_first_call
@@ -51,7 +51,7 @@ class Tags:
     A class lists its own in `own_tags`; a version of scikit-learn ignores those that it does not know.
     """
 
-    own_tags: dict[str, bool] = {}  # noqa: RUF012
+    own_tags: ClassVar[dict[str, bool]] = {}
 
     def __sklearn_tags__(self) -> Any:  # since 1.6
         """Return the tags."""

@@ -48,10 +48,10 @@ def steps_one_by_one(estimator: BaseMLP) -> bool:
     return True
 
 
-class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):  # type: ignore[misc]
+class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
     """Base class of `MLPClassifier` and `MLPRegressor`: the parameters that they share, and how they are fitted."""
 
-    own_tags: ClassVar[dict[str, bool]] = {"input_tags.sparse": True}
+    own_tags: ClassVar = {"input_tags.sparse": True}
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions({*ACTIVATIONS, "logistic"}), Activation, list, tuple],
@@ -107,8 +107,15 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):  # type: ignore[misc]
     def _default_score(self, validation: Validation) -> float:
         """Return the default score of the estimator on validation rows."""
 
-    training_metrics: tuple[str, ...] = ()
-    scale_of_loss = 1.0
+    @property
+    def training_metrics(self) -> tuple[str, ...]:
+        """What must be known besides the loss to report it."""
+        return ()
+
+    @property
+    def scale_of_loss(self) -> float:
+        """By what the loss without penalties is multiplied when it is reported."""
+        return 1.0
 
     def constant_of_loss(self, rows: Rows) -> float:
         """Return the part of the loss that depends on the targets alone, which nnfast leaves out."""
@@ -153,7 +160,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):  # type: ignore[misc]
                 )
             rows, held = self._split(X, y, targets, sample_weight, weights, random)
         self._members = members
-        vars(self).pop("_given", None)
+        self.__dict__.pop("_given", None)
         context = self._context(*given, incremental=incremental)
         fit = Fit(self, members, rows, held, once=incremental, context=context)
         try:
@@ -211,7 +218,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):  # type: ignore[misc]
         if anew:
             members = [Member(design.build(random)) for _ in range(self.n_ensembles)]
             if incremental or self.warm_start:  # these were assigned before the first fit, to begin with
-                _set_arrays(members[0], vars(self).get("_given", {}))
+                _set_arrays(members[0], self.__dict__.get("_given", {}))
             return members
         members = self._members
         if len(members) != self.n_ensembles:
@@ -310,7 +317,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):  # type: ignore[misc]
     def __copy__(self) -> Any:
         """Return a shallow copy, which shares the networks."""
         twin = type(self).__new__(type(self))
-        vars(twin).update(vars(self))
+        twin.__dict__.update(self.__dict__)
         return twin
 
     def attributes_with(self, members: list[Member]) -> dict[str, Any]:
@@ -336,9 +343,8 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):  # type: ignore[misc]
 
     def _outputs(self, X: Any) -> np.ndarray:
         """Return what the networks say about samples, averaged."""
-        members = vars(self).get("_members")
-        if members is None:
-            check_is_fitted(self)
+        check_fitted(self)
+        members = self._members
         X = self._checked_samples(X)
         if self.n_threads is None:
             return self._averaged(members, X)
@@ -364,7 +370,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):  # type: ignore[misc]
             and X.shape[1] == self.n_features_in_
             and len(X)
             and X.flags.c_contiguous
-            and "feature_names_in_" not in vars(self)
+            and "feature_names_in_" not in self.__dict__
             and all_finite(X)
         ):
             return X
@@ -391,10 +397,9 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):  # type: ignore[misc]
         >>> model.fit([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], [0.0, 2.0, 3.0]).input_gradient([[5.0, 5.0]]).round(3)
         array([[2., 3.]])
         """
-        check_is_fitted(self)
+        check_fitted(self)
         X = self._checked_samples(X)
-        total = sum(self._response_gradient(member.net, X) for member in self._members)
-        found: np.ndarray = total / len(self._members)
+        found = np.mean([self._response_gradient(member.net, X) for member in self._members], axis=0)
         return found
 
     def _response_gradient(self, net: Sequential, X: Any) -> np.ndarray:
@@ -405,12 +410,12 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):  # type: ignore[misc]
 
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether there are networks."""
-        return "_members" in vars(self)
+        return "_members" in self.__dict__
 
     @property
     def networks_(self) -> list[Sequential]:
         """The networks."""
-        if "_members" not in vars(self):
+        if "_members" not in self.__dict__:
             raise AttributeError(f"this {type(self).__name__} is not fitted yet: it has no networks_")
         return [member.net for member in self._members]
 
@@ -445,7 +450,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):  # type: ignore[misc]
         self._assign("intercepts_", value)
 
     def _arrays(self, name: str, role: str) -> list[np.ndarray]:
-        given = vars(self).get("_given", {})
+        given = self.__dict__.get("_given", {})
         if name in given:
             found: list[np.ndarray] = given[name]
             return found
@@ -454,8 +459,8 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):  # type: ignore[misc]
 
     def _assign(self, name: str, value: Any) -> None:
         """Write arrays into the network or, before the first fit, keep them for it."""
-        if "_members" not in vars(self):
-            vars(self).setdefault("_given", {})[name] = value
+        if "_members" not in self.__dict__:
+            self.__dict__.setdefault("_given", {})[name] = value
             return
         views = getattr(self, name)
         if len(value) != len(views):
@@ -475,17 +480,25 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):  # type: ignore[misc]
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore what `__getstate__` has returned."""
         super().__setstate__(state)
-        if "_members" in vars(self):
-            self._members = [Member.restored(member, self._own_loss) for member in self._members]
+        if "_members" in self.__dict__:
+            states: Any = self._members
+            self._members = [Member.restored(member, self._own_loss) for member in states]
+
+
+def check_fitted(estimator: BaseMLP) -> None:
+    """Raise scikit-learn's NotFittedError if there are no networks."""
+    if "_members" not in estimator.__dict__:
+        check_is_fitted(estimator)
 
 
 def _as_rows(X: Any) -> Any:
     """Return samples that the engine takes: sparse ones as CSR with sorted indices, in a copy if need be."""
     if not sparse.issparse(X):
         return X
-    rows = X.tocsr()
+    matrix: Any = X
+    rows = matrix.tocsr()
     if not rows.has_canonical_format:
-        rows = rows.copy() if rows is X else rows
+        rows = rows.copy() if rows is matrix else rows
         rows.sum_duplicates()
     return rows
 

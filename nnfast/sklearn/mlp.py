@@ -33,7 +33,7 @@ from nnfast.sklearn.base import BaseMLP, steps_one_by_one
 from nnfast.sklearn.training import Rows, Validation
 
 
-class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
+class MLPClassifier(ClassifierMixin, BaseMLP):
     """A multilayer perceptron that classifies, with the parameters of scikit-learn's `MLPClassifier` and more.
 
     With the same `random_state` it begins with the same weights as scikit-learn's, and computes the same losses and
@@ -179,12 +179,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     >>> from sklearn.preprocessing import StandardScaler
     >>> from nnfast.sklearn import MLPClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = make_pipeline(StandardScaler(), MLPClassifier(max_iter=300, random_state=0))
+    >>> model = make_pipeline(StandardScaler(), MLPClassifier(solver="lbfgs", alpha=0.1, random_state=0))
     >>> model.fit(X, y).score(X, y) > 0.95
     True
     """
 
-    own_tags: ClassVar[dict[str, bool]] = {**BaseMLP.own_tags, "classifier_tags.multi_label": True}
+    own_tags: ClassVar = {**BaseMLP.own_tags, "classifier_tags.multi_label": True}
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseMLP._parameter_constraints,
         "loss": [StrOptions({"log_loss", "focal"}), Loss],
@@ -393,8 +393,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             return None
         if incremental and self.class_weight == "balanced":
             raise ValueError(
-                "class_weight='balanced' needs all rows at once, and partial_fit gets a part of them: give a dict, such "
-                "as sklearn.utils.class_weight.compute_class_weight('balanced', ...) returns the values of"
+                "class_weight='balanced' needs all rows at once, and partial_fit gets a part of them: give a dict of "
+                "weights, such as those that sklearn.utils.class_weight.compute_class_weight computes"
             )
         weights: np.ndarray = compute_sample_weight(self.class_weight, y)
         return weights
@@ -487,7 +487,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return np.log(probabilities, out=probabilities)
 
 
-class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
+class MLPRegressor(RegressorMixin, BaseMLP):
     """A multilayer perceptron for numbers, with the parameters of scikit-learn's `MLPRegressor` and more.
 
     Parameters
@@ -536,7 +536,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     """
 
     _options_of_targets: ClassVar[dict[str, bool]] = {"y_numeric": True}
-    own_tags: ClassVar[dict[str, bool]] = {**BaseMLP.own_tags, "target_tags.multi_output": True}
+    own_tags: ClassVar = {**BaseMLP.own_tags, "target_tags.multi_output": True}
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseMLP._parameter_constraints,
         "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber", "quantile"}), Loss],
@@ -721,7 +721,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
     @property
     def training_metrics(self) -> tuple[str, ...]:
-        """What else must be known to report the loss."""
+        """The mean squared error, if the loss without penalties must be known."""
         return () if self.scale_of_loss == 1 else ("mean_squared_error",)
 
     def constant_of_loss(self, rows: Rows) -> float:
@@ -733,7 +733,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
     # ---- scores
 
-    validation_metric = None
+    @property
+    def validation_metric(self) -> tuple[str, ...] | None:
+        """None: R² is computed from predictions, which need not be the outputs."""
+        return None
 
     def _default_score(self, validation: Validation) -> float:
         """Return R²; NaN if a prediction is not finite."""

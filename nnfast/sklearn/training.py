@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from math import ceil, isnan
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -14,13 +13,10 @@ from nnfast import training
 from nnfast._many import fit_many
 from nnfast._threads import num_threads
 from nnfast._validation import warn
-from nnfast.optimizers import LBFGS, SGD, Adam, Optimizer
+from nnfast.optimizers import LBFGS, SGD, Adam
 from nnfast.sequential import Sequential, network_of
 from nnfast.sklearn.networks import Member
 from nnfast.training import Callback, History
-
-if TYPE_CHECKING:
-    from nnfast.sklearn.base import BaseMLP
 
 SLOWEST = 1e-6  # learning_rate="adaptive" ends at this rate
 
@@ -45,8 +41,60 @@ class Validation(NamedTuple):
     y: Any
 
 
-# Scores the outputs of a network on the validation rows, given what the estimator would be with this network alone.
-Score = Callable[["BaseMLP", Member], float]
+class Trained(Protocol):
+    """What the training needs to know of an estimator: its parameters, and what it computes."""
+
+    solver: str
+    alpha: float
+    learning_rate: str
+    learning_rate_init: float
+    power_t: float
+    max_iter: int
+    shuffle: bool
+    tol: float
+    verbose: bool | int
+    momentum: float
+    nesterovs_momentum: bool
+    early_stopping: bool
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    n_iter_no_change: float
+    max_fun: int
+    scoring: Any
+    max_seconds: float | None
+    n_threads: int | None
+
+    @property
+    def coefs_(self) -> list[np.ndarray]:
+        """The weights of its layers."""
+
+    @property
+    def training_metrics(self) -> tuple[str, ...]:
+        """What must be known besides the loss to report it."""
+
+    @property
+    def scale_of_loss(self) -> float:
+        """By what the loss without penalties is multiplied when it is reported."""
+
+    @property
+    def validation_metric(self) -> tuple[str, ...] | None:
+        """The metric of nnfast that is the default score; None if `score_on` computes it."""
+
+    def constant_of_loss(self, rows: Rows) -> float:
+        """Return the part of the loss that depends on the targets alone, which nnfast leaves out."""
+
+    def batch_size_of(self, n: int) -> int:
+        """Return the rows of a mini-batch."""
+
+    def score_on(self, validation: Validation) -> float:
+        """Return what early stopping watches."""
+
+    def with_members(self, members: list[Member]) -> Trained:
+        """Return a copy of the estimator that has these networks, which are not copied."""
+
+    def attributes_with(self, members: list[Member]) -> dict[str, Any]:
+        """Return the attributes that make an estimator with copies of these networks."""
 
 
 class Fit:
@@ -54,7 +102,7 @@ class Fit:
 
     Parameters
     ----------
-    estimator : BaseMLP
+    estimator : Trained
         Whose parameters say how to train.
     members : list of Member
         The networks.
@@ -70,7 +118,7 @@ class Fit:
 
     def __init__(
         self,
-        estimator: BaseMLP,
+        estimator: Trained,
         members: list[Member],
         rows: Rows,
         validation: Validation | None,
@@ -126,12 +174,13 @@ class Fit:
         elif estimator.solver == "adam":
             member.optimizer = Adam(
                 estimator.learning_rate_init, beta1=estimator.beta_1, beta2=estimator.beta_2,
-                epsilon=estimator.epsilon, epsilon_hat=True,
+                epsilon=estimator.epsilon, corrected_epsilon=True,
             )  # fmt: skip
         else:
             self.begin_sgd(member)
 
     def begin_sgd(self, member: Member) -> None:
+        """Continue with the learning rate of the previous call, or begin with the first one."""
         estimator, before = self.estimator, member.rate
         goes_on = before is not None and (self.once or estimator.learning_rate == "invscaling")
         rate = before if goes_on and self.rate_changes else float(estimator.learning_rate_init)

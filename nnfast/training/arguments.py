@@ -50,6 +50,8 @@ class FitArguments:
         As for `Sequential.fit`.
     rows, validation_rows : ndarray of int64 or None
         The rows of the data to train on and to validate on. None means all rows, and the validation data.
+    warns_unconverged : bool
+        Whether to warn if L-BFGS ends before it has converged, which the history says too.
 
     Attributes
     ----------
@@ -89,8 +91,9 @@ class FitArguments:
         max_seconds: float | None = None,
         rows: np.ndarray | None = None,
         validation_rows: np.ndarray | None = None,
+        warns_unconverged: bool = True,
     ) -> None:
-        self.network = network
+        self.network, self.warns_unconverged = network, warns_unconverged
         self.optimizer = resolve_optimizer(optimizer)
         self.whole = isinstance(self.optimizer, LBFGS)
         if self.whole:

@@ -106,6 +106,7 @@ class Run:
         self.optimizer, self.metrics = arguments.optimizer, arguments.metrics
         self.hooks = Hooks(arguments.callbacks)
         self.visits, self.max_seconds = arguments.visits, arguments.max_seconds
+        self.warns_unconverged = arguments.warns_unconverged
         self.validation, self.validation_rows = arguments.validation, arguments.validation_rows
         self.names = self.metrics.names
         self.history = History(self.visits.per_epoch, self.names, self.metrics.directions)
@@ -240,7 +241,7 @@ class Run:
         self.call_epoch_begin()
         why = training.run(self.optimizer, finished) if self.goes_on else ""
         self.history.converged = not why and not self.network.stopping
-        if why and not (self.network.stopping or self.time_is_up):
+        if why and self.warns_unconverged and not (self.network.stopping or self.time_is_up):
             warn(why)
 
     # ---- which steps run next
