@@ -437,6 +437,8 @@ cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int co
     if job.epoch.sums != NULL:
         count_step(&job.epoch, m, job.step_loss[job.step], weight, job.step_scores + job.step*job.scores.n)
         job.position = job.epoch.position
+        if job.epoch.patience.lost:
+            job.until = job.step + 1
     job.step += 1
     if job.work & UPDATE:
         job.optimizer_steps += 1

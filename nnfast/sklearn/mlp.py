@@ -6,14 +6,15 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy import sparse
 from scipy.special import xlogy
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score
-from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
+from nnfast._validation import describe
 from nnfast.losses import (
     BinaryCrossEntropy,
     BinaryFocal,
@@ -179,7 +180,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     >>> from sklearn.preprocessing import StandardScaler
     >>> from nnfast.sklearn import MLPClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = make_pipeline(StandardScaler(), MLPClassifier(solver="lbfgs", alpha=0.1, random_state=0))
+    >>> model = make_pipeline(StandardScaler(), MLPClassifier(solver="lbfgs", alpha=0.1, max_iter=1000, random_state=0))
     >>> model.fit(X, y).score(X, y) > 0.95
     True
     """
@@ -335,8 +336,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             If an argument does not fit.
         """
         if check_partial_fit_first_call(self, classes):
-            several = type_of_target(y).startswith("multilabel")
-            self._binarizer = LabelBinarizer().fit(y if several else classes)
+            self._set_classes(classes, y)
         self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
         return self
 
@@ -345,8 +345,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _targets(self, y: Any, *, anew: bool, incremental: bool) -> np.ndarray:
         """Return labels as 0 to n_classes - 1, of two classes as 0 and 1, or a matrix of 0 and 1."""
         if not incremental and anew:
-            self._binarizer = LabelBinarizer().fit(y)
-            self.classes_ = self._binarizer.classes_
+            self._set_classes(y, y)
         elif not incremental:
             labels = unique_labels(y)
             if set(labels) != set(self.classes_):
@@ -355,8 +354,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                     f"Previously got {self.classes_}, `y` has {labels}"
                 )
         if self._several_labels:
-            matrix: np.ndarray = self._binarizer.transform(y).astype(np.float32)
-            return matrix
+            return self._label_matrix(y)
         places = np.searchsorted(self.classes_, y) if len(self.classes_) else np.zeros(0, np.int64)
         known = places < len(self.classes_)
         known &= self.classes_[np.where(known, places, 0)] == y
@@ -369,11 +367,28 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
         return places.astype(np.int64, copy=False)
 
-    @property
-    def _several_labels(self) -> bool:
-        """Whether a sample may have several labels."""
-        kind: str = self._binarizer.y_type_
-        return kind.startswith("multilabel")
+    def _set_classes(self, labels: Any, y: Any) -> None:
+        """Set the classes, all of which occur in `labels`, and whether rows of `y` may have several of them."""
+        kind = type_of_target(y)
+        several = kind.startswith("multilabel")
+        if not several and kind not in ("binary", "multiclass"):
+            raise ValueError(
+                f"Unknown label type: {kind}. y must hold classes, of shape (n_samples,), or 0 and 1 for each label, "
+                "of shape (n_samples, n_labels); for numbers use MLPRegressor"
+            )
+        self.classes_ = np.arange(y.shape[1]) if several else np.unique(labels)
+        self._several_labels = several
+
+    def _label_matrix(self, y: Any) -> np.ndarray:
+        """Return a matrix of labels as floats."""
+        given: Any = y
+        matrix = np.asarray(given.toarray() if sparse.issparse(y) else y)
+        if matrix.ndim != 2 or matrix.shape[1] != len(self.classes_) or not np.isin(matrix, (0, 1)).all():
+            raise ValueError(
+                f"y must hold 0 and 1 for each of {len(self.classes_)} labels, as in the previous call, got "
+                f"{describe(matrix)}"
+            )
+        return matrix.astype(np.float32)
 
     def _output(self, targets: np.ndarray) -> tuple[int, str, Loss, str]:
         """Return the units, the activation and the loss of the output layer."""
@@ -450,8 +465,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         probabilities = self._outputs(X)
         if self._several_labels:
-            labels: np.ndarray = self._binarizer.inverse_transform(probabilities)
-            return labels
+            return (probabilities > 0.5).astype(np.int64)
         found: np.ndarray = self.classes_[probabilities.argmax(axis=1)]
         return found
 

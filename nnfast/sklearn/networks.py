@@ -92,11 +92,9 @@ class Design:
         Hidden layers with an activation that scikit-learn does not have keep nnfast's initial values.
         """
         drawn = list(self._drawn(random))
-        seed = np.random.RandomState()
-        seed.set_state(random.get_state())  # which leaves `random` to the split of early stopping, as in scikit-learn
-        net = Sequential(
-            self.layers, input_shape=self.units[0], loss=self.loss, dtype=self.dtype, seed=seed.randint(2**31)
-        )
+        _, words, position, *_ = random.get_state(legacy=True)  # draws nothing: the split of early stopping is next
+        seed = int(words[position % len(words)])
+        net = Sequential(self.layers, input_shape=self.units[0], loss=self.loss, dtype=self.dtype, seed=seed)
         for name, values in drawn:
             net.params[name][...] = values
         return net

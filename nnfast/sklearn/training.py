@@ -10,15 +10,16 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from nnfast import training
-from nnfast._many import fit_many
 from nnfast._threads import num_threads
 from nnfast._validation import warn
 from nnfast.optimizers import LBFGS, SGD, Adam
 from nnfast.sequential import Sequential, network_of
 from nnfast.sklearn.networks import Member
 from nnfast.training import Callback, History
+from nnfast.training.many import arguments_of_many, fit_many
 
 SLOWEST = 1e-6  # learning_rate="adaptive" ends at this rate
+MANY = 2**62  # epochs
 
 
 class Rows(NamedTuple):
@@ -189,43 +190,80 @@ class Fit:
         member.optimizer = SGD(rate, momentum=momentum, nesterov=bool(estimator.nesterovs_momentum and momentum))
         self.set_rate(member, rate)
 
+    def train(self) -> None:
+        """Train on mini-batches."""
+        nets = [member.net for member in self.members]
+        given = training.Given(self.rows.X, self.rows.targets)
+        each: dict[str, list[Any]] = {
+            "optimizer": [member.optimizer for member in self.members],
+            "patience": [None if self.looks else self.patience(member) for member in self.members],
+        }
+        options = self.options | {
+            "steps": None, "batch_size": self.batch_size, "shuffle": bool(self.estimator.shuffle),
+        }  # fmt: skip
+        if len(nets) == 1:
+            own = {name: values[0] for name, values in each.items()}
+            histories = [training.fit(training.FitArguments(network_of(nets[0]), given, **own, **options), nets[0])]
+        else:
+            many = arguments_of_many(
+                [network_of(net) for net in nets], given, rows=None, validation_rows=None, each=each, shared=options
+            )
+            histories = fit_many(many, nets)
+        if not self.looks:
+            for member, history in zip(self.members, histories, strict=True):
+                self.look_back(member, history)
+
     @property
     def options(self) -> dict[str, Any]:
-        """Arguments of `Sequential.fit` and `fit_many`."""
+        """Arguments of a training with any solver."""
         callback = Tasks(self) if self.context is not None else self.after_epoch
         return {
             "epochs": 1 if self.once else self.estimator.max_iter,
-            "batch_size": self.batch_size,
             "sample_weight": self.rows.weights,
             "metrics": self.estimator.training_metrics,
-            "shuffle": bool(self.estimator.shuffle),
             "max_seconds": self.estimator.max_seconds,
+            "gradient": "backpropagation",
             "verbose": 0,
-            "callbacks": [callback],
+            "callbacks": [callback] if self.looks else [],
         }
 
-    def train(self) -> None:
-        """Train on mini-batches."""
-        X, targets, _ = self.rows
-        nets: list[Sequential] = [member.net for member in self.members]
-        optimizers: list[Any] = [member.optimizer for member in self.members]
-        if len(nets) == 1:
-            nets[0].fit(X, targets, optimizer=optimizers[0], **self.options)
-        else:
-            fit_many(nets, X, targets, optimizer=optimizers, **self.options)
+    @property
+    def looks(self) -> bool:
+        """Whether Python must look at each epoch while the training runs; otherwise the engine decides when it ends."""
+        return bool(
+            self.minimizes
+            or self.validation is not None
+            or self.context is not None
+            or self.estimator.verbose
+            or self.rate_changes
+            or self.rows.weights is not None
+            or self.estimator.scale_of_loss != 1
+        )
+
+    def patience(self, member: Member) -> training.Patience:
+        """Return when the engine is to end the training of a network; it leaves the constant out of the loss."""
+        limit = min(self.estimator.n_iter_no_change, MANY)
+        return training.Patience(
+            self.estimator.tol, MANY if self.once else int(limit), member.best_loss - self.constant,
+            member.no_improvement,
+        )  # fmt: skip
+
+    def look_back(self, member: Member, history: History) -> None:
+        """Record the epochs of a training that the engine has ended, in the same way as while it runs."""
+        for loss in history["loss"]:
+            member.n_iter += 1
+            member.samples += self.n
+            member.loss_curve.append(loss + self.constant)
+            self.count(member, loss + self.constant)
+        member.converged = member.no_improvement > self.estimator.n_iter_no_change
 
     def minimize(self, member: Member) -> None:
         """Minimize the loss over all rows by L-BFGS."""
-        X, targets, _ = self.rows
-        options = self.options
-        del options["batch_size"], options["shuffle"]
-        given = training.Given(X, targets)
         arguments = training.FitArguments(
-            network_of(member.net), given, optimizer=member.optimizer, steps=None, batch_size=32, shuffle=True,
-            gradient="backpropagation", warns_unconverged=False, **options,
+            network_of(member.net), training.Given(self.rows.X, self.rows.targets), optimizer=member.optimizer,
+            steps=None, batch_size=32, shuffle=True, warns_unconverged=False, **self.options,
         )  # fmt: skip
-        history = training.fit(arguments, member.net)
-        member.converged = bool(history.converged)
+        member.converged = bool(training.fit(arguments, member.net).converged)
 
     def end(self) -> None:
         """Give the best weights back, and warn if the training has not converged."""

@@ -82,8 +82,12 @@ def steps_of(arguments: FitArguments, threads: int, *, fixed: bool) -> Training:
     x, targets, weights = arguments.data
     options["rows"] = arguments.rows
     if arguments.gradient == "numerical":
-        return NumericalTraining(network, x, targets, weights, *common, **options)
-    return Training(network.built, x, targets, weights, *common, threads, fixed, **options)
+        training: Training = NumericalTraining(network, x, targets, weights, *common, **options)
+    else:
+        training = Training(network.built, x, targets, weights, *common, threads, fixed, **options)
+    if arguments.patience is not None:
+        training.be_patient(*arguments.patience)
+    return training
 
 
 class Run:
