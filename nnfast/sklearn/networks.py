@@ -92,7 +92,8 @@ class Design:
         Hidden layers with an activation that scikit-learn does not have keep nnfast's initial values.
         """
         drawn = list(self._drawn(random))
-        _, words, position, *_ = random.get_state(legacy=True)  # draws nothing: the split of early stopping is next
+        state: Any = random.get_state(legacy=True)  # draws nothing: in scikit-learn, the split comes next
+        _, words, position, *_ = state
         seed = int(words[position % len(words)])
         net = Sequential(self.layers, input_shape=self.units[0], loss=self.loss, dtype=self.dtype, seed=seed)
         for name, values in drawn:
