@@ -333,7 +333,7 @@ def test_a_step_too_far_is_turned_back():
     x, y = X.astype(np.float32), X[:, :1].astype(np.float32)
     run = Minimization(net._network, x, y, None, 50, "backpropagation", ())
     far = np.full(net.n_parameters, 1e30)
-    loss, gradient = run._loss_and_gradient(far)
+    loss, gradient = run.loss_at(far), run.gradient_at(far)
     assert not np.isfinite(net.loss(x, y))
     assert loss == HUGE_LOSS
     assert not gradient.any()

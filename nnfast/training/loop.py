@@ -82,8 +82,12 @@ def steps_of(arguments: FitArguments, threads: int, *, fixed: bool) -> Training:
     x, targets, weights = arguments.data
     options["rows"] = arguments.rows
     if arguments.gradient == "numerical":
-        return NumericalTraining(network, x, targets, weights, *common, **options)
-    return Training(network.built, x, targets, weights, *common, threads, fixed, **options)
+        training: Training = NumericalTraining(network, x, targets, weights, *common, **options)
+    else:
+        training = Training(network.built, x, targets, weights, *common, threads, fixed, **options)
+    if arguments.patience is not None:
+        training.be_patient(*arguments.patience)
+    return training
 
 
 class Run:
@@ -106,6 +110,7 @@ class Run:
         self.optimizer, self.metrics = arguments.optimizer, arguments.metrics
         self.hooks = Hooks(arguments.callbacks)
         self.visits, self.max_seconds = arguments.visits, arguments.max_seconds
+        self.warns_unconverged = arguments.warns_unconverged
         self.validation, self.validation_rows = arguments.validation, arguments.validation_rows
         self.names = self.metrics.names
         self.history = History(self.visits.per_epoch, self.names, self.metrics.directions)
@@ -240,7 +245,7 @@ class Run:
         self.call_epoch_begin()
         why = training.run(self.optimizer, finished) if self.goes_on else ""
         self.history.converged = not why and not self.network.stopping
-        if why and not (self.network.stopping or self.time_is_up):
+        if why and self.warns_unconverged and not (self.network.stopping or self.time_is_up):
             warn(why)
 
     # ---- which steps run next

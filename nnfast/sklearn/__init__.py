@@ -1,0 +1,13 @@
+"""Estimators for scikit-learn: multilayer perceptrons with its parameters and more, and the perceptron of chapter 2.
+
+Needs scikit-learn 1.5 or later: ``pip install 'nnfast[sklearn]'``.
+"""
+
+try:
+    import sklearn as _sklearn  # noqa: F401
+except ImportError as _error:
+    raise ImportError("nnfast.sklearn needs scikit-learn: pip install 'nnfast[sklearn]'") from _error
+
+from nnfast.sklearn.mlp import MLPClassifier, MLPRegressor
+
+__all__ = ["MLPClassifier", "MLPRegressor"]

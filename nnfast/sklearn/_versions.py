@@ -1,0 +1,70 @@
+"""What differs between the versions of scikit-learn, from 1.5 on, and which of its private names nnfast uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.multiclass import _check_partial_fit_first_call as check_partial_fit_first_call
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+
+__all__ = [
+    "CallbackSupport",
+    "Interval",
+    "Options",
+    "StrOptions",
+    "Tags",
+    "check_partial_fit_first_call",
+    "check_sample_weight",
+    "validate_data",
+    "with_callbacks",
+]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+try:
+    from sklearn.utils.validation import validate_data  # since 1.6
+except ImportError:
+
+    def validate_data(estimator: Any, X: Any, y: Any = "no_validation", **options: Any) -> Any:
+        """Check data, and set or compare the number and the names of features."""
+        return estimator._validate_data(X, y, **options)
+
+
+try:
+    from sklearn.callback import CallbackSupportMixin as CallbackSupport  # since 1.9
+    from sklearn.callback import with_callbacks
+except ImportError:
+
+    class CallbackSupport:  # type: ignore[no-redef]
+        """Nothing, in versions of scikit-learn without callbacks."""
+
+    def with_callbacks(method: Method) -> Method:
+        """Return the method, in versions of scikit-learn without callbacks."""
+        return method
+
+
+class Tags:
+    """What an estimator tells scikit-learn about itself: attributes of `__sklearn_tags__`, by dotted name.
+
+    A class lists its own in `own_tags`; a version of scikit-learn ignores those that it does not know.
+    """
+
+    own_tags: ClassVar[dict[str, bool]] = {}
+
+    def __sklearn_tags__(self) -> Any:  # since 1.6
+        """Return the tags."""
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        for path, value in self.own_tags.items():
+            *parents, name = path.split(".")
+            holder = tags
+            for parent in parents:
+                holder = getattr(holder, parent)
+            if hasattr(holder, name):
+                setattr(holder, name, value)
+        return tags
+
+    def _more_tags(self) -> dict[str, bool]:  # until 1.5
+        names = {"classifier_tags.multi_label": "multilabel", "target_tags.multi_output": "multioutput"}
+        return {names[path]: value for path, value in self.own_tags.items() if path in names}
