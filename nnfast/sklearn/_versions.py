@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import methodcaller
 from typing import Any, ClassVar, TypeVar
 
 from sklearn.utils._param_validation import Interval, Options, StrOptions
@@ -29,7 +30,7 @@ except ImportError:
 
     def validate_data(estimator: Any, X: Any, y: Any = "no_validation", **options: Any) -> Any:
         """Check data, and set or compare the number and the names of features."""
-        return estimator._validate_data(X, y, **options)
+        return methodcaller("_validate_data", X, y, **options)(estimator)
 
 
 try:
