@@ -183,7 +183,7 @@ class Minimization:
 
     def _out_of_evaluations(self, limit: int) -> str:
         return (
-            f"L-BFGS did not converge in {self.step} iterations, with which it reached the limit of {limit} evaluations "
+            f"L-BFGS did not converge in {self.step} iterations, which took the limit of {limit} evaluations "
             "of the loss and its gradient: increase max_evaluations, or scale x and y to about 1"
         )
 
