@@ -173,7 +173,7 @@ class Minimization:
                 parameters[:] = self._done[1]
         if end.success:
             return ""
-        return self._out_of_evaluations(options["maxfun"]) if end.status == LIMIT_REACHED else self._stuck()
+        return self._out_of_evaluations(end.nfev, options["maxfun"]) if end.status == LIMIT_REACHED else self._stuck()
 
     def _stuck(self) -> str:
         return (
@@ -181,10 +181,10 @@ class Minimization:
             "this is due to rounding: use dtype='float64', or a larger tolerance; otherwise scale x and y to about 1"
         )
 
-    def _out_of_evaluations(self, limit: int) -> str:
+    def _out_of_evaluations(self, count: int, limit: int) -> str:
         return (
-            f"L-BFGS did not converge in {self.step} iterations, which took the limit of {limit} evaluations "
-            "of the loss and its gradient: increase max_evaluations, or scale x and y to about 1"
+            f"L-BFGS did not converge in {self.step} iterations, which evaluated the loss and its gradient {count} "
+            f"times, more than max_evaluations={limit}: increase it, or scale x and y to about 1"
         )
 
     def _cut_off(self) -> str:
