@@ -328,7 +328,9 @@ def overflow_is_an_error(name: str, dtype: Any) -> Iterator[None]:
 
 
 class Rows:
-    """What learning needs of samples; a subclass may store them differently."""
+    """What learning needs of samples: here of a dense array; a subclass may store them differently."""
+
+    x: Any
 
     def __init__(self, x: NDArray[Any]) -> None:
         self.x = x

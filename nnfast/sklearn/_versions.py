@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call as check_partial_fit_first_call
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
@@ -17,6 +18,7 @@ __all__ = [
     "Tags",
     "check_partial_fit_first_call",
     "check_sample_weight",
+    "fit_context",
     "validate_data",
     "with_callbacks",
 ]
