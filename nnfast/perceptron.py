@@ -293,7 +293,7 @@ class Perceptron:
                 mistakes.append(wrong)
                 if not wrong:
                     break
-            n_wrong = wrong_rows(weights, bias, rows, fires).size
+            n_wrong = np.count_nonzero(wrong_side(weights, bias, rows, fires))
             separable = linearly_separable(x, fires) if n_wrong else True
 
         self._weights, self._bias, self.mistakes_ = weights, float(bias), mistakes
@@ -350,11 +350,12 @@ class Rows:
         weights += change * self.x[row]
 
 
-def wrong_rows(
+def wrong_side(
     weights: NDArray[Any], bias: Any, rows: Rows, fires: NDArray[np.bool_], block: slice = ALL
-) -> NDArray[np.intp]:
-    """Return which rows of a block are on the wrong side, counted from its start; a sum of zero does not fire."""
-    return np.flatnonzero((rows.scores(weights, bias, block) > 0) != fires[block])
+) -> NDArray[np.bool_]:
+    """Return whether each row of a block is on the wrong side; a sum of exactly zero does not fire."""
+    wrong: NDArray[np.bool_] = (rows.scores(weights, bias, block) > 0) != fires[block]
+    return wrong
 
 
 def _as_fires(y: ArrayLike, n: int) -> NDArray[np.bool_]:
@@ -405,11 +406,12 @@ def epoch(
     """
     start = mistakes = 0
     while start < len(rows):
-        wrong = wrong_rows(weights, bias, rows, fires, slice(start, start + BLOCK))
-        if not wrong.size:
+        wrong = wrong_side(weights, bias, rows, fires, slice(start, start + BLOCK))
+        first = int(wrong.argmax())
+        if not wrong[first]:
             start += BLOCK
             continue
-        row = start + int(wrong[0])
+        row = start + first
         change = rates[row] if fires[row] else -rates[row]
         rows.add_to(weights, row, change)
         if fit_bias:

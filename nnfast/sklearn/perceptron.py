@@ -25,7 +25,7 @@ from nnfast.perceptron import (
     linearly_separable,
     overflow,
     overflow_is_an_error,
-    wrong_rows,
+    wrong_side,
 )
 from nnfast.sklearn._versions import (
     Interval,
@@ -509,7 +509,7 @@ def _rows(X: Any) -> Rows:
 def _count_wrong(coef: NDArray[Any], intercept: NDArray[Any], X: Any, targets: _Targets) -> dict[int, int]:
     """Return the number of rows on the wrong side of each plane that has such rows."""
     rows = _rows(X)
-    counts = {k: wrong_rows(coef[k], intercept[k], rows, targets.of(k)[0]).size for k in range(len(coef))}
+    counts = {k: np.count_nonzero(wrong_side(coef[k], intercept[k], rows, targets.of(k)[0])) for k in range(len(coef))}
     return {k: count for k, count in counts.items() if count}
 
 
