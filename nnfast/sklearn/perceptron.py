@@ -509,8 +509,8 @@ def _rows(X: Any) -> Rows:
 def _count_wrong(coef: NDArray[Any], intercept: NDArray[Any], X: Any, targets: _Targets) -> dict[int, int]:
     """Return the number of rows on the wrong side of each plane that has such rows."""
     rows = _rows(X)
-    counts = {k: np.count_nonzero(wrong_side(coef[k], intercept[k], rows, targets.of(k)[0])) for k in range(len(coef))}
-    return {k: count for k, count in counts.items() if count}
+    wrong = {k: wrong_side(coef[k], intercept[k], rows, targets.of(k)[0]) for k in range(len(coef))}
+    return {k: int(np.count_nonzero(side)) for k, side in wrong.items() if side.any()}
 
 
 def _all_separable(X: NDArray[np.float64], sides: Iterable[NDArray[np.bool_]]) -> bool | None:
