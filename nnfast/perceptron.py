@@ -20,7 +20,9 @@ from nnfast._validation import as_array, check_float, check_int, ignore_float_er
 __all__ = ["AND", "NAND", "OR", "XOR", "ConvergenceWarning", "Perceptron"]
 
 ALL = slice(None)
-BLOCK = 64  # rows classified together while learning: few enough that a mistake wastes little work
+# Rows classified together while learning. Few after a mistake, since another one wastes the work on the rows behind it;
+# after each block without a mistake twice as many, up to what stays in cache.
+BLOCK, LARGEST_BLOCK = 64, 1024
 SECONDS = 60.0  # limit of the linear program: with tens of thousands of rows and hundreds of features it may take hours
 
 
@@ -405,13 +407,14 @@ def epoch(
         The number of corrections.
     """
     start = mistakes = 0
+    size = BLOCK
     while start < len(rows):
-        wrong = wrong_side(weights, bias, rows, fires, slice(start, start + BLOCK))
+        wrong = wrong_side(weights, bias, rows, fires, slice(start, start + size))
         first = int(wrong.argmax())
         if not wrong[first]:
-            start += BLOCK
+            start, size = start + size, min(2 * size, LARGEST_BLOCK)
             continue
-        row = start + first
+        row, size = start + first, BLOCK
         change = rates[row] if fires[row] else -rates[row]
         rows.add_to(weights, row, change)
         if fit_bias:

@@ -219,7 +219,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
         ValueError
             If an argument or a parameter is out of range or does not fit the others, or there is only one class.
         TypeError
-            If data does not hold real numbers.
+            If weights do not hold real numbers.
         OverflowError
             If a number exceeds the range of the dtype. Whatever is raised, the estimator is unchanged.
 
@@ -276,7 +276,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
             If an argument or a parameter is out of range or does not fit the others or the previous calls, such as a
             label that is not among the classes.
         TypeError
-            If data does not hold real numbers.
+            If weights do not hold real numbers.
         OverflowError
             If a number exceeds the range of the dtype. Whatever is raised, the estimator is unchanged.
         """
