@@ -406,6 +406,13 @@ class TestDtypes:
         np.testing.assert_array_equal(classifier.coef_, [[1.0]])  # 1 - 2**-30 in float64
         assert quietly(classifier, X.astype(float), [1, 0]).coef_[0, 0] == 1 - 2.0**-30
 
+    def test_rates_in_float32(self):
+        # 1 - 2**-25 is 1 in float32, twice; in float64 both together would leave the number before 1.
+        X = np.array([[1], [0], [0]], np.float32)
+        classifier = quietly(in_order(max_iter=1), X, [1, 0, 0], sample_weight=[1, 2.0**-25, 2.0**-25])
+        assert classifier.mistakes_ == [3]
+        assert classifier.intercept_[0] == 1
+
     @pytest.mark.parametrize("dtype", [np.int8, np.int64, bool, np.float16, ">f8"])
     def test_other_dtypes_become_float64(self, dtype):
         classifier = in_order().fit(CORNERS.astype(dtype), AND)
@@ -416,6 +423,8 @@ class TestDtypes:
         classifier = in_order().partial_fit(CORNERS.astype(np.float32), AND, classes=[0, 1])
         classifier.partial_fit(CORNERS.astype(np.float64), AND)
         assert classifier.coef_.dtype == np.float32
+        with pytest.raises(ValueError, match="too large for dtype..float32"):
+            classifier.partial_fit(CORNERS * 1e200, AND)
 
     def test_data_is_left_alone(self):
         X, y, weights = CORNERS.astype(float), AND.copy(), np.ones(4)
@@ -722,6 +731,11 @@ class TestBadInput:
                 with pytest.raises(OverflowError, match=f"the numbers overflow {name}: scale the features of X to sim"):
                     classifier.fit(make(X), [0, 1])
                 assert state(classifier) == before
+        classifier.set_params(max_iter=3)
+        before = state(classifier)
+        with pytest.raises(OverflowError, match="the numbers overflow float64"):
+            classifier.partial_fit([[-1.0, -1.0], [1e200, 1.0], [2e200, 1.0]], [1, 0, 1])
+        assert state(classifier) == before
 
     def test_overflow_of_a_score(self):
         classifier = in_order().fit(CORNERS, AND)
@@ -747,3 +761,5 @@ class TestBadInput:
         with np.errstate(all="raise"):
             classifier = quietly(in_order(max_iter=5), CORNERS * 1e-200, AND)  # products are less than float64 holds
             classifier.predict(CORNERS * 1e-200)
+            with pytest.raises(ValueError, match=r"must be a finite number in \(0.0, inf\), got 0.0"):
+                in_order(eta0=1e-300, class_weight={0: 1e-300}).fit(CORNERS, AND)

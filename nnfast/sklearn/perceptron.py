@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted
 
-from nnfast._validation import as_array, as_weights, check_holds, check_positive, shown
+from nnfast._validation import as_array, as_weights, check_holds, check_positive, ignore_float_errors, shown
 from nnfast.perceptron import (
     ALL,
     VERDICTS,
@@ -38,8 +38,9 @@ from nnfast.sklearn._versions import (
 
 __all__ = ["Perceptron"]
 
+FLOATS = [np.float64, np.float32]  # any other dtype becomes the first
+RATE = "eta0, multiplied by the weights of classes and samples,"
 SHOWN = 5  # maximum number of classes in a message
-_READING = {"accept_sparse": "csr", "order": "C"}
 REMEDIES: dict[Any, str] = VERDICTS | {
     True: "not learned yet, although the data is linearly separable: increase max_iter, or give the features similar "
     "ranges",
@@ -230,7 +231,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
         """
         with _unchanged_on_error(self):
             again = self.warm_start and hasattr(self, "coef_")
-            X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], **_READING, reset=not again)
+            X, y = self._read(X, y, dtype=FLOATS, reset=not again)
             check_classification_targets(y)
             classes = np.unique(y)
             if again and not np.array_equal(classes, self.classes_):
@@ -287,8 +288,8 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
             )
         with _unchanged_on_error(self):
             again = hasattr(self, "coef_")
-            dtype = self.coef_.dtype if again else [np.float64, np.float32]
-            X, y = validate_data(self, X, y, dtype=dtype, **_READING, reset=not again)
+            dtype = self.coef_.dtype if again else FLOATS
+            X, y = self._read(X, y, dtype=dtype, reset=not again)
             check_classification_targets(y)
             check_partial_fit_first_call(self, classes)
             unknown = np.setdiff1d(unique_labels(self.classes_, y), self.classes_)
@@ -324,7 +325,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
             If a sum exceeds the range of the dtype.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=self.coef_.dtype, **_READING, reset=False)
+        X = self._read(X, dtype=self.coef_.dtype, reset=False)
         rows = _rows(X)
         with np.errstate(all="ignore"):
             scores = np.stack([rows.scores(*plane) for plane in zip(self.coef_, self.intercept_, strict=True)], axis=1)
@@ -354,6 +355,11 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
         """
         scores = self.decision_function(X)
         return self.classes_[scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(np.intp)]
+
+    @ignore_float_errors  # a number too large for float32 becomes infinite, which is an error with a message of its own
+    def _read(self, *data: Any, **options: Any) -> Any:
+        """Return samples, and labels if there are any, as arrays or as a CSR matrix."""
+        return validate_data(self, *data, accept_sparse="csr", order="C", **options)
 
     def _start(self, dtype: Any, coef: ArrayLike | None, intercept: ArrayLike | None, again: bool) -> None:
         """Set the weights and intercepts before the first epoch, and forget the epochs before."""
@@ -420,6 +426,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
                 break
         return mistakes
 
+    @ignore_float_errors
     def _targets(self, y: NDArray[Any], sample_weight: Any, dtype: Any) -> _Targets:
         """Return what each row asks of the planes, after a check of all that determines the sizes of corrections."""
         eta0 = check_positive("eta0", self.eta0)
@@ -432,7 +439,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
             weights = np.broadcast_to(1.0, len(y))
         used = weights[weights > 0]
         for size in (eta0 * min(factors.min(), 1) * used.min(), eta0 * max(factors.max(), 1) * used.max()):
-            check_holds("eta0, multiplied by the weights of classes and samples,", size, dtype)
+            check_holds(RATE, check_positive(RATE, size), dtype)
         return _Targets(np.searchsorted(self.classes_, y), weights, factors, eta0, dtype)
 
     def _where_wrong(self, counts: dict[int, int], n: int) -> str:
@@ -525,11 +532,11 @@ def _all_separable(X: NDArray[np.float64], sides: Iterable[NDArray[np.bool_]]) -
 
 
 def _initial(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Return a copy of initial weights in this shape; a single plane may be given without its axis."""
+    """Return initial weights in this shape; a single plane may be given without its axis."""
     array = as_array(name, value, dtype, finite=True)
     if array.shape != shape and not (shape[0] == 1 and array.shape == shape[1:]):
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
-    return array.reshape(shape).copy()
+    return array.reshape(shape)
 
 
 def _listed(labels: NDArray[Any]) -> str:
