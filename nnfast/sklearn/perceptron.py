@@ -70,7 +70,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
     random_state : int, RandomState instance or None, default=0
         Determines the random order of the rows.
     class_weight : dict, "balanced" or None, default=None
-        Factors of `eta0` for each class, ``{label: factor}``; a class that is missing has the factor 1. With more than
+        Positive factors of `eta0`, ``{label: factor}``; a class that is missing has the factor 1. With more than
         two classes, a factor applies to the rows of the class where its own plane is learned. "balanced" stands for
         ``n_samples / (n_classes * np.bincount(y))``.
     warm_start : bool, default=False
