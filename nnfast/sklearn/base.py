@@ -354,12 +354,11 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
             return self._averaged(members, X)
 
     def _averaged(self, members: Sequence[Member], X: Any) -> np.ndarray:
-        total = self._response(members[0].net.predict(X))
-        if len(members) > 1:
-            for member in members[1:]:
-                total = total + self._response(member.net.predict(X))
-            total /= len(members)
-        return total
+        if len(members) == 1:
+            return self._response(members[0].net.predict(X))
+        trained = [member for member in members if member.loss_curve]  # max_seconds may have come before some began
+        found: np.ndarray = np.mean([self._response(member.net.predict(X)) for member in trained or members], axis=0)
+        return found
 
     def _checked_samples(self, X: Any) -> Any:
         """Return samples that the networks take; the usual case at once, anything else as scikit-learn checks it."""

@@ -376,7 +376,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 f"Unknown label type: {kind}. y must hold classes, of shape (n_samples,), or 0 and 1 for each label, "
                 "of shape (n_samples, n_labels); for numbers use MLPRegressor"
             )
-        self.classes_ = np.arange(y.shape[1]) if several else np.unique(labels)
+        shape = y.shape if hasattr(y, "shape") else np.shape(y)
+        self.classes_ = np.arange(shape[1]) if several else np.unique(labels)
         self._several_labels = several
 
     def _label_matrix(self, y: Any) -> np.ndarray:

@@ -201,17 +201,21 @@ class Fit:
         options = self.options | {
             "steps": None, "batch_size": self.batch_size, "shuffle": bool(self.estimator.shuffle),
         }  # fmt: skip
-        if len(nets) == 1:
-            own = {name: values[0] for name, values in each.items()}
-            histories = [training.fit(training.FitArguments(network_of(nets[0]), given, **own, **options), nets[0])]
-        else:
-            many = arguments_of_many(
-                [network_of(net) for net in nets], given, rows=None, validation_rows=None, each=each, shared=options
-            )
-            histories = fit_many(many, nets)
-        if not self.looks:
-            for member, history in zip(self.members, histories, strict=True):
-                self.look_back(member, history)
+        earlier = [net.history for net in nets]
+        try:
+            if len(nets) == 1:
+                own = {name: values[0] for name, values in each.items()}
+                training.fit(training.FitArguments(network_of(nets[0]), given, **own, **options), nets[0])
+            else:
+                networks = [network_of(net) for net in nets]
+                fit_many(
+                    arguments_of_many(networks, given, rows=None, validation_rows=None, each=each, shared=options), nets
+                )
+        finally:  # after Ctrl-C too
+            if not self.looks:
+                for member, before in zip(self.members, earlier, strict=True):
+                    if member.net.history is not before:
+                        self.look_back(member)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -248,8 +252,10 @@ class Fit:
             member.no_improvement,
         )  # fmt: skip
 
-    def look_back(self, member: Member, history: History) -> None:
+    def look_back(self, member: Member) -> None:
         """Record the epochs of a training that the engine has ended, in the same way as while it runs."""
+        history = member.net.history
+        assert history is not None
         for loss in history["loss"]:
             member.n_iter += 1
             member.samples += self.n
