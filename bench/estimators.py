@@ -33,7 +33,7 @@ TEST_ROWS = 10_000  # of synthetic data; of real data, a quarter of the rows
 SHORT_FIT = 2_000  # rows that models are trained on whose predictions are timed
 MANY = 100_000  # rows to predict
 BATCH = 32  # rows of `partial_fit`
-FOLDS, JOBS, SEARCH_ROUNDS = 5, 2, 3
+FOLDS, JOBS = 5, 2
 GRID = {
     "hidden_layer_sizes": [(50,), (100,), (50, 50)], "alpha": [1e-4, 1e-2], "learning_rate_init": [1e-3, 3e-3],
     "batch_size": [50, "auto"],
@@ -103,7 +103,7 @@ PREDICTIONS = (  # name, model, method, rows, bar
     ("predict, one row", FITS[3], "predict", 1, None),
     (f"predict, {MANY:,} rows", FITS[3], "predict", MANY, None),
 )
-SEARCH = Training("digits", CLASSIFIER, 50, 10)  # each of its fits
+SEARCH = Training("digits", CLASSIFIER, 200, 10)  # each of its fits
 
 
 def compare_estimators(rounds: int, threads: int, steps: int | None = None) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def compare_estimators(rounds: int, threads: int, steps: int | None = None) -> d
         rows += [of_fit(training, rounds, threads, steps, np.float32) for training in FITS]
         rows += [of_fit(training, rounds, threads, steps) for training in MINIMIZATIONS]
         rows += [of_prediction(*which, rounds, threads) for which in PREDICTIONS]
-        rows += [of_partial_fit(rounds, threads), of_search(min(rounds, SEARCH_ROUNDS), steps)]
+        rows += [of_partial_fit(rounds, threads), of_search(steps)]
     return {"version": sklearn.__version__, "threads": threads, "rounds": rounds, "rows": rows,
             "disagreements": [f"{row['name']}: {what}" for row in rows for what in row["wrong"]]}  # fmt: skip
 
@@ -291,8 +291,8 @@ def of_partial_fit(rounds: int, threads: int) -> dict[str, Any]:
     return figures(f"partial_fit, {BATCH} rows, {FITS[0].data}", None, seconds, [])
 
 
-def of_search(rounds: int, steps: int | None) -> dict[str, Any]:
-    """Compare searches on two cores: nnfast in threads, scikit-learn in processes, which have begun before."""
+def of_search(steps: int | None) -> dict[str, Any]:
+    """Compare searches on two cores, once: nnfast in threads, scikit-learn in processes, which have begun before."""
     from joblib import parallel_config
     from sklearn.model_selection import GridSearchCV, ParameterGrid
 
@@ -313,7 +313,7 @@ def of_search(rounds: int, steps: int | None) -> dict[str, Any]:
     with unpinned():
         for call in calls.values():
             call({"alpha": [1e-4]})
-        seconds = time_calls({name: Timer(partial(call, GRID)) for name, call in calls.items()}, rounds, repeat=False)
+        seconds = time_calls({name: Timer(partial(call, GRID)) for name, call in calls.items()}, 1, repeat=False)
     scores = {name: float(search.score(data.x_test, data.y_test)) for name, search in searches.items()}
     candidates = len(ParameterGrid(GRID))
     name = f"GridSearchCV, {candidates} x {FOLDS} fits of {epochs} epochs, n_jobs={JOBS}, {SEARCH.data}"
