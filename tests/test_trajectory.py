@@ -93,7 +93,9 @@ def test_adam_with_corrected_epsilon(kind, amsgrad):
     losses = net.fit(x, y, steps=STEPS, batch_size=BATCH, optimizer=chosen, verbose=0).step_loss
     assert_close(losses, twin.fit(x, y, steps=STEPS, batch_size=BATCH, optimizer=chosen), scale=1.0, kind="trajectory")
     chosen.corrected_epsilon = False
-    assert not np.allclose(other.fit(x, y, steps=STEPS, batch_size=BATCH, optimizer=chosen, verbose=0).step_loss, losses)
+    assert not np.allclose(
+        other.fit(x, y, steps=STEPS, batch_size=BATCH, optimizer=chosen, verbose=0).step_loss, losses
+    )
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

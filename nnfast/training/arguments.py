@@ -25,6 +25,7 @@ from nnfast.metrics import MetricLike
 from nnfast.optimizers import LBFGS, resolve_optimizer
 from nnfast.training.batches import Batches
 from nnfast.training.data import Data, Given, checked_validation
+from nnfast.training.history import History
 from nnfast.training.hooks import checked_callbacks
 from nnfast.training.recorded import RecordedMetrics
 from nnfast.training.splits import checked_split, split_rows
@@ -135,6 +136,10 @@ class FitArguments:
         self._choose_metrics(metrics, targets, weighted=weights is not None)
         network.warn_of_zero_gradients()
         network.warn_of_one_hot(targets, self.metrics.training)
+
+    def new_history(self) -> History:
+        """Return a record without epochs."""
+        return History(self.visits.per_epoch, self.metrics.names, self.metrics.directions)
 
     def _drawing(self, shuffle: Any, replacement: Any) -> str:
         """Return how the rows of an epoch are chosen."""

@@ -30,8 +30,8 @@ class Minimization:
     """A run of L-BFGS iterations, each of which counts as a step.
 
     In callbacks and afterwards, the network has the parameters of a completed iteration; during an iteration, those of
-    the line search. The loss and the metrics of an iteration were computed with the gradient at its
-    end; only running statistics, and the loss beside a numerical gradient, need another forward pass.
+    the line search. The loss and the metrics after an iteration are those computed with the gradient there; only
+    running statistics, and the loss beside a numerical gradient, need another forward pass.
 
     Raises
     ------
@@ -118,8 +118,11 @@ class Minimization:
 
     def averages(self, first: int, last: int, per_row: Sequence[int], current: bool) -> list[tuple[float, ...]]:
         """Return the loss and the averages of the metrics, a tuple for each epoch from `first` up to `last`."""
+        losses = self.step_loss[first:last].tolist()
+        if not per_row:
+            return [(loss,) for loss in losses]
         scores = self.step_scores[first:last] / (self.weight * np.array(per_row, float))
-        return [(loss, *row) for loss, row in zip(self.step_loss[first:last].tolist(), scores.tolist(), strict=True)]
+        return [(loss, *row) for loss, row in zip(losses, scores.tolist(), strict=True)]
 
     def seen(self, current: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Return outputs, targets and weights of the epoch."""
@@ -170,7 +173,7 @@ class Minimization:
                 parameters[:] = self._done[1]
         if end.success:
             return ""
-        return self._out_of_evaluations(options["maxfun"]) if end.status == LIMIT_REACHED else self._stuck()
+        return self._out_of_evaluations(end.nfev, options["maxfun"]) if end.status == LIMIT_REACHED else self._stuck()
 
     def _stuck(self) -> str:
         return (
@@ -178,10 +181,10 @@ class Minimization:
             "this is due to rounding: use dtype='float64', or a larger tolerance; otherwise scale x and y to about 1"
         )
 
-    def _out_of_evaluations(self, limit: int) -> str:
+    def _out_of_evaluations(self, count: int, limit: int) -> str:
         return (
-            f"L-BFGS did not converge in {self.step} iterations, in which it reached the limit of {limit} evaluations of "
-            "the loss and its gradient: increase max_evaluations, or scale x and y to about 1"
+            f"L-BFGS did not converge in {self.step} iterations, which evaluated the loss and its gradient {count} "
+            f"times, more than max_evaluations={limit}: increase it, or scale x and y to about 1"
         )
 
     def _cut_off(self) -> str:
