@@ -309,9 +309,10 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
     # ---- scoring while training
 
     def with_members(self, members: list[Member]) -> BaseMLP:
-        """Return a copy of the estimator that has these networks, which are not copied."""
+        """Return a copy of the estimator that has these networks, which are not copied; it takes samples without names."""
         twin = copy.copy(self)
         twin._members = members
+        twin.__dict__.pop("feature_names_in_", None)
         return twin
 
     def __copy__(self) -> Any:

@@ -92,7 +92,7 @@ class Trained(Protocol):
         """Return what early stopping watches."""
 
     def with_members(self, members: list[Member]) -> Trained:
-        """Return a copy of the estimator that has these networks, which are not copied."""
+        """Return a copy of the estimator that has these networks, which are not copied; it takes samples without names."""
 
     def attributes_with(self, members: list[Member]) -> dict[str, Any]:
         """Return the attributes that make an estimator with copies of these networks."""
