@@ -180,6 +180,9 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         """Return the units of the hidden layers."""
         sizes = self.hidden_layer_sizes
         hidden = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        for size in hidden:
+            if not isinstance(size, Integral) or isinstance(size, bool):
+                raise TypeError(f"hidden_layer_sizes must be one or more integers, got {hidden}")
         if any(size <= 0 for size in hidden):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
         return [int(size) for size in hidden]
