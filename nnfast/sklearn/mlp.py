@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.special import xlogy
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
@@ -411,8 +411,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "class_weight='balanced' needs all rows at once, and partial_fit gets a part of them: give a dict of "
                 "weights, such as those that sklearn.utils.class_weight.compute_class_weight computes"
             )
-        weights: np.ndarray = compute_sample_weight(self.class_weight, y)
-        return weights
+        if self._several_labels:
+            given = self.class_weight  # a class that does not occur in these rows may have a weight, or none
+            if isinstance(given, (list, tuple)):
+                given = [{0: 1, 1: 1} | entry if isinstance(entry, dict) else entry for entry in given]
+            weights: np.ndarray = compute_sample_weight(given, y)
+            return weights
+        if not isinstance(self.class_weight, (str, dict)):
+            raise ValueError(
+                "class_weight must be a dict of class to weight or 'balanced' unless there are several labels for each "
+                f"row, got {describe(self.class_weight)}"
+            )
+        rows = y if self.class_weight == "balanced" else self.classes_
+        each = compute_class_weight(self.class_weight, classes=self.classes_, y=rows)
+        return each[np.searchsorted(self.classes_, y)]
 
     def _strata(self, targets: np.ndarray) -> np.ndarray | None:
         """Return the classes if there are two, as scikit-learn stratifies."""
