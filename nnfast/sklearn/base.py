@@ -221,7 +221,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         if anew:
             members = [Member(design.build(random)) for _ in range(self.n_ensembles)]
             if incremental or self.warm_start:  # these were assigned before the first fit, to begin with
-                _set_arrays(members[0], self.__dict__.get("_given", {}))
+                self._set_given(members)
             return members
         members = self._members
         if len(members) != self.n_ensembles:
@@ -467,10 +467,25 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
             self.__dict__.setdefault("_given", {})[name] = value
             return
         views = getattr(self, name)
-        if len(value) != len(views):
-            raise ValueError(f"{name} must have an array for each of the {len(views)} layers, got {len(value)}")
-        for i, array in enumerate(value):
-            views[i] = array
+        _check_arrays(name, value, views)
+        for view, array in zip(views, value, strict=True):
+            view[...] = array
+
+    def _set_given(self, members: list[Member]) -> None:
+        """Write arrays that were assigned before the first fit into a new network."""
+        given = self.__dict__.get("_given", {})
+        if given and len(members) > 1:
+            raise ValueError(
+                f"{' and '.join(given)} were assigned before the first fit, to begin with, and n_ensembles="
+                f"{len(members)} networks need to begin differently: use n_ensembles=1"
+            )
+        for name, role in (("coefs_", "W"), ("intercepts_", "b")):
+            if name in given:
+                params = members[0].net.params
+                views = [params[f"{role}{i}"] for i in range(1, self.n_layers_)]
+                _check_arrays(name, given[name], views)
+                for view, array in zip(views, given[name], strict=True):
+                    view[...] = array
 
     # ---- files
 
@@ -522,11 +537,10 @@ def _averages(curves: list[list[float]]) -> list[float]:
     return [float(np.mean([curve[i] for curve in curves if i < len(curve)])) for i in range(longest)]
 
 
-def _set_arrays(member: Member, initial: dict[str, Any]) -> None:
-    """Write initial weights that the user has assigned."""
-    for name, role in (("coefs_", "W"), ("intercepts_", "b")):
-        for i, array in enumerate(initial.get(name, ()), 1):
-            view = member.net.params[f"{role}{i}"]
-            if np.shape(array) != view.shape:
-                raise ValueError(f"{name}[{i - 1}] must have shape {view.shape}, got {np.shape(array)}")
-            view[...] = array
+def _check_arrays(name: str, arrays: Any, views: Sequence[np.ndarray]) -> None:
+    """Raise ValueError unless arrays have the shapes of a network's parameters."""
+    if len(arrays) != len(views):
+        raise ValueError(f"{name} must have an array for each of the {len(views)} layers, got {len(arrays)}")
+    for i, (array, view) in enumerate(zip(arrays, views, strict=True)):
+        if np.shape(array) != view.shape:
+            raise ValueError(f"{name}[{i}] must have shape {view.shape}, got {np.shape(array)}")
