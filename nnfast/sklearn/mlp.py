@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_class_weight, compute_sample_weig
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
-from nnfast._validation import describe
+from nnfast._validation import describe, ignore_float_errors
 from nnfast.losses import (
     BinaryCrossEntropy,
     BinaryFocal,
@@ -335,24 +335,28 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         TypeError, ValueError
             If an argument does not fit.
         """
-        if check_partial_fit_first_call(self, classes):
-            self._set_classes(classes, y)
-        self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+        self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), classes, incremental=True)
         return self
 
     # ---- targets
 
-    def _targets(self, y: Any, *, anew: bool, incremental: bool) -> np.ndarray:
-        """Return labels as 0 to n_classes - 1, of two classes as 0 and 1, or a matrix of 0 and 1."""
-        if not incremental and anew:
+    def _set_targets(self, y: Any, classes: Any, *, anew: bool, incremental: bool) -> None:
+        """Set the classes, or compare them with those of the previous fit."""
+        if incremental:
+            if check_partial_fit_first_call(self, classes):
+                self._set_classes(classes, y)
+        elif anew:
             self._set_classes(y, y)
-        elif not incremental:
+        else:
             labels = unique_labels(y)
             if set(labels) != set(self.classes_):
                 raise ValueError(
                     "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
                     f"Previously got {self.classes_}, `y` has {labels}"
                 )
+
+    def _targets(self, y: Any) -> np.ndarray:
+        """Return labels as 0 to n_classes - 1, of two classes as 0 and 1, or a matrix of 0 and 1."""
         if self._several_labels:
             return self._label_matrix(y)
         places = np.searchsorted(self.classes_, y) if len(self.classes_) else np.zeros(0, np.int64)
@@ -363,7 +367,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             unknown = np.setdiff1d(labels, self.classes_)
             raise ValueError(
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {labels}, of "
-                f"which {unknown} were not known before: name all classes in the first call of partial_fit"
+                f"which {unknown} were not known before: all classes must occur in the y of fit, or be named in the "
+                "first call of partial_fit"
             )
         return places.astype(np.int64, copy=False)
 
@@ -402,7 +407,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             loss = CrossEntropy() if several else BinaryCrossEntropy(reduction="sum")
         return units, "softmax" if several else "sigmoid", loss, "softmax" if several else "logistic"
 
-    def _row_weights(self, y: Any, *, incremental: bool) -> np.ndarray | None:
+    def _row_weights(self, y: Any, targets: np.ndarray, *, incremental: bool) -> np.ndarray | None:
         """Return the weight of each row's class."""
         if self.class_weight is None:
             return None
@@ -424,7 +429,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
         rows = y if self.class_weight == "balanced" else self.classes_
         each = compute_class_weight(self.class_weight, classes=self.classes_, y=rows)
-        return each[np.searchsorted(self.classes_, y)]
+        return each[targets]
 
     def _strata(self, targets: np.ndarray) -> np.ndarray | None:
         """Return the classes if there are two, as scikit-learn stratifies."""
@@ -711,7 +716,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     # ---- targets
 
-    def _targets(self, y: Any, *, anew: bool, incremental: bool) -> np.ndarray:
+    def _set_targets(self, y: Any, classes: Any, *, anew: bool, incremental: bool) -> None:
+        """Nothing is known of targets."""
+
+    def _targets(self, y: Any) -> np.ndarray:
         """Return the targets."""
         return np.asarray(y)
 
@@ -764,16 +772,21 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """None: R² is computed from predictions, which need not be the outputs."""
         return None
 
+    def _check_scoring(self) -> None:
+        """Raise ValueError or TypeError if the score cannot be computed."""
+        if self.scoring is None and len(self._loss_object().per_output() or (0,)) > 1:
+            raise ValueError(
+                "scoring must be 'loss' or a scorer of your own if the loss predicts several quantiles: R² needs one "
+                "prediction for each target"
+            )
+        super()._check_scoring()
+
+    @ignore_float_errors
     def _default_score(self, validation: Validation) -> float:
         """Return R²; NaN if a prediction is not finite."""
         rows = validation.rows
         targets = rows.targets.reshape(len(rows.targets), -1).astype(np.float64)
         predicted = self._outputs(rows.X).astype(np.float64)
-        if predicted.shape != targets.shape:
-            raise ValueError(
-                "scoring must be 'loss' or a scorer of your own if the loss predicts several quantiles: R² needs one "
-                "prediction for each target"
-            )
         if not np.isfinite(predicted).all():
             return float("nan")
         weights = np.ones(len(targets)) if rows.weights is None else rows.weights

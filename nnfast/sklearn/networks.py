@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import inf, sqrt
@@ -199,6 +200,12 @@ class Member:
         self.best: list[np.ndarray] | None = None
         self.converged = False
 
+    def with_net(self, net: Sequential) -> Member:
+        """Return a record that goes on from this one, with a network that may be the same."""
+        member = copy.copy(self)
+        member.net = net
+        return member
+
     @property
     def arrays(self) -> list[np.ndarray]:
         """Views of all parameters and running statistics."""
@@ -208,13 +215,13 @@ class Member:
         """Copy the parameters and statistics, as the best ones."""
         if self.best is None:
             self.best = [np.empty_like(array) for array in self.arrays]
-        for copy, array in zip(self.best, self.arrays, strict=True):
-            copy[...] = array
+        for kept, array in zip(self.best, self.arrays, strict=True):
+            kept[...] = array
 
     def restore(self) -> None:
         """Go back to the best parameters, if there are any."""
-        for copy, array in zip(self.best or (), self.arrays, strict=False):
-            array[...] = copy
+        for kept, array in zip(self.best or (), self.arrays, strict=False):
+            array[...] = kept
 
     def state(self) -> dict[str, Any]:
         """Return all of it in plain containers and arrays, for pickles and other files."""
