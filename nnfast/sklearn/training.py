@@ -151,6 +151,7 @@ class Fit:
         self.stopped = False  # by a callback of scikit-learn
         self.constant = estimator.constant_of_loss(rows)
         self.steps = ceil(self.n / self.batch_size)
+        self.seen_before = {id(member): member.samples for member in members}
         if validation is not None:
             self.check_validation(validation.rows)
         for member in members:
@@ -242,6 +243,9 @@ class Fit:
             if isinstance(member.optimizer, SGD):
                 assert isinstance(member.optimizer.learning_rate, float)
                 self.set_rate(member, member.optimizer.learning_rate)
+        for net in nets:  # an epoch that was not finished is not continued: the rows may be others
+            place = network_of(net).built.place
+            place.restore({"epochs": place.epochs})
         earlier = [net.history for net in nets]
         try:
             if len(nets) == 1:
@@ -249,10 +253,11 @@ class Fit:
             else:
                 fit_many(self.arguments, nets)
         finally:  # after Ctrl-C too
-            if not self.looks:
-                for member, before in zip(self.members, earlier, strict=True):
-                    if member.net.history is not before:
+            for member, before in zip(self.members, earlier, strict=True):
+                if member.net.history is not before:
+                    if not self.looks:
                         self.look_back(member)
+                    self.count_rows(member, member.net.history)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -296,7 +301,6 @@ class Fit:
         assert history is not None
         for loss in history["loss"]:
             member.n_iter += 1
-            member.samples += self.n
             member.loss_curve.append(loss + self.constant)
             self.count(member, loss + self.constant)
         member.converged = member.no_improvement > self.estimator.n_iter_no_change
@@ -334,7 +338,8 @@ class Fit:
         """Record an epoch, and stop the training of a network that no longer improves."""
         member = self.of[id(net)]
         member.n_iter += 1
-        member.samples += 0 if self.minimizes else self.n
+        if not self.minimizes:
+            self.count_rows(member, history)
         loss = self.loss_of_epoch(history)
         member.loss_curve.append(loss)
         if self.estimator.verbose:
@@ -366,6 +371,12 @@ class Fit:
             rows[-1] = self.n - self.batch_size * (self.steps - 1)
             loss = float(np.dot(steps[-self.steps :], rows)) / self.n
         return loss + self.constant
+
+    def count_rows(self, member: Member, history: History | None) -> None:
+        """Count the rows that were visited, also in an epoch that time or Ctrl-C has cut short."""
+        assert history is not None
+        epochs, steps = divmod(len(history.step_loss), self.steps)
+        member.samples = self.seen_before[id(member)] + epochs * self.n + steps * self.batch_size
 
     def count(self, member: Member, loss: float) -> None:
         """Count the epochs without improvement, as scikit-learn does: by tol beside the best, which takes any."""
