@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from nnfast._threads import num_threads
 from nnfast._validation import warn
 from nnfast.activations import NAMES as ACTIVATIONS
 from nnfast.activations import Activation
@@ -398,8 +400,6 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         X = self._checked_samples(X)
         if self.n_threads is None:
             return self._averaged(members, X)
-        from nnfast._threads import num_threads
-
         with num_threads(self.n_threads):
             return self._averaged(members, X)
 
@@ -449,7 +449,8 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         """
         check_fitted(self)
         X = self._checked_samples(X)
-        found = np.mean([self._response_gradient(member.net, X) for member in self._members], axis=0)
+        with nullcontext() if self.n_threads is None else num_threads(self.n_threads):
+            found: np.ndarray = np.mean([self._response_gradient(member.net, X) for member in self._members], axis=0)
         return found
 
     def _response_gradient(self, net: Sequential, X: Any) -> np.ndarray:
