@@ -321,7 +321,10 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
     def batch_size_of(self, n: int) -> int:
         """Return the rows of a mini-batch."""
         if self.batch_size == "auto":
-            return min(200, n)
+            size = min(200, n)
+            while self.batch_norm and n % size == 1 and size > 2:
+                size -= 1
+            return size
         if self.batch_size > n:
             warn(
                 f"Got `batch_size` less than 1 or larger than sample size. It is going to be clipped: {n} rows, and "
