@@ -517,9 +517,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
             self.__dict__.setdefault("_given", {})[name] = value
             return
         views = getattr(self, name)
-        _check_arrays(name, value, views)
-        for view, array in zip(views, value, strict=True):
-            view[...] = array
+        _write(name, value, views)
 
     def _set_given(self, members: list[Member]) -> None:
         """Write arrays that were assigned before the first fit into a new network."""
@@ -532,10 +530,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         for name, role in (("coefs_", "W"), ("intercepts_", "b")):
             if name in given:
                 params = members[0].net.params
-                views = [params[f"{role}{i}"] for i in range(1, self.n_layers_)]
-                _check_arrays(name, given[name], views)
-                for view, array in zip(views, given[name], strict=True):
-                    view[...] = array
+                _write(name, given[name], [params[f"{role}{i}"] for i in range(1, self.n_layers_)])
 
     # ---- files
 
@@ -587,10 +582,13 @@ def _averages(curves: list[list[float]]) -> list[float]:
     return [float(np.mean([curve[i] for curve in curves if i < len(curve)])) for i in range(longest)]
 
 
-def _check_arrays(name: str, arrays: Any, views: Sequence[np.ndarray]) -> None:
-    """Raise ValueError unless arrays have the shapes of a network's parameters."""
-    if len(arrays) != len(views):
-        raise ValueError(f"{name} must have an array for each of the {len(views)} layers, got {len(arrays)}")
+def _write(name: str, values: Any, views: Sequence[np.ndarray]) -> None:
+    """Write arrays into the parameters of a network: all of them, or after an error none."""
+    if len(values) != len(views):
+        raise ValueError(f"{name} must have an array for each of the {len(views)} layers, got {len(values)}")
+    arrays = [np.array(value, view.dtype) for value, view in zip(values, views, strict=True)]
     for i, (array, view) in enumerate(zip(arrays, views, strict=True)):
-        if np.shape(array) != view.shape:
-            raise ValueError(f"{name}[{i}] must have shape {view.shape}, got {np.shape(array)}")
+        if array.shape != view.shape:
+            raise ValueError(f"{name}[{i}] must have shape {view.shape}, got {array.shape}")
+    for array, view in zip(arrays, views, strict=True):
+        view[...] = array
