@@ -56,8 +56,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         The L2 penalty: ``alpha / 2`` times the sum of the squares of all weights is divided by the sum of the sample
         weights of the mini-batch, and added to its loss.
     batch_size : int or "auto", default="auto"
-        The rows of a mini-batch; ``"auto"`` means ``min(200, n_samples)``, or with `batch_norm` a little less if one row
-        would be left for the last one. Without effect with ``solver="lbfgs"``.
+        The rows of a mini-batch; ``"auto"`` means ``min(200, n_samples)``, or with `batch_norm` a little less if the
+        last one would have one row. Without effect with ``solver="lbfgs"``.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
         How the learning rate of ``solver="sgd"`` changes. ``"invscaling"``: after each epoch it is ``learning_rate_init
         / (t_ + 1) ** power_t``. ``"adaptive"``: it is divided by 5 when training would otherwise end because nothing
