@@ -123,14 +123,27 @@ class Design:
         if net.layers == tuple(self.layers) and net.loss_function == self.loss:
             return net
         description, arrays = npz.to_state(network_of(net))
+        before, now = _with_arrays(net.layers), _with_arrays(self.layers)
+        places = {str(i): str(j) for i, j in zip(before, now, strict=False)}
+        moved: dict[str, np.ndarray] = {}
+        for path, array in arrays.items():
+            layer, _, name = path.partition(".")
+            moved[f"{places.get(layer, layer)}.{name}"] = array
         try:
-            return sequential_of(npz.from_state(description, arrays, self.layers, self.loss))
+            if len(before) != len(now):
+                raise ValueError("another number of layers")
+            return sequential_of(npz.from_state(description, moved, self.layers, self.loss))
         except (KeyError, ValueError):
             raise ValueError(
                 "hidden_layer_sizes and batch_norm must stay as they were in the previous fit, whose weights are used "
                 f"again: now the layers have {self.units} units, and the fitted network is {net!r}. Use "
                 "warm_start=False, or clone the estimator, to begin anew"
             ) from None
+
+
+def _with_arrays(layers: Sequence[Layer]) -> list[int]:
+    """Return the positions of the layers that are not dropouts, which may come and go."""
+    return [i for i, layer in enumerate(layers) if not isinstance(layer, Dropout)]
 
 
 def _several(value: Any) -> bool:
