@@ -1,0 +1,854 @@
+"""What the estimators offer beyond scikit-learn's: each option against what it stands for, and what must be refused."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", minversion="1.5", reason="nnfast.sklearn needs scikit-learn")
+
+from scipy import sparse
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import accuracy_score, log_loss, make_scorer, mean_squared_error, r2_score, roc_auc_score
+from sklearn.utils.class_weight import compute_sample_weight
+from tolerances import assert_close
+
+import nnfast as nf
+from nnfast.sklearn import MLPClassifier, MLPRegressor
+from nnfast.training import FitArguments, Given, Patience, fit
+from nnfast.training.many import fit_many
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+RNG = np.random.default_rng(14)
+N, D = 90, 4
+X = RNG.standard_normal((N, D))
+BINARY = (X[:, 0] + X[:, 1] + 0.3 * RNG.standard_normal(N) > 0).astype(int)
+CLASSES = np.digitize(X[:, 0] + 0.3 * RNG.standard_normal(N), [-0.5, 0.6])
+LABELS = (X[:, :3] + 0.3 * RNG.standard_normal((N, 3)) > 0).astype(int)
+REAL = 2 * X[:, 0] - X[:, 1] + 0.1 * RNG.standard_normal(N)
+SEVERAL = np.column_stack([REAL, X[:, 2] * X[:, 3]])
+COUNTS = RNG.poisson(np.exp(X[:, 0] / 2)).astype(float)
+WEIGHTS = RNG.random(N) + 0.1
+for shared in (X, BINARY, CLASSES, LABELS, REAL, SEVERAL, COUNTS, WEIGHTS):
+    shared.flags.writeable = False
+
+TASKS = {
+    "binary": (MLPClassifier, BINARY),
+    "multiclass": (MLPClassifier, CLASSES),
+    "multilabel": (MLPClassifier, LABELS),
+    "regression": (MLPRegressor, REAL),
+    "several outputs": (MLPRegressor, SEVERAL),
+}
+EACH_TASK = pytest.mark.parametrize("task", TASKS)
+BOTH = pytest.mark.parametrize("task", ["multiclass", "regression"])
+NOT_REPORTED = {"network_", "networks_"}
+
+
+def classifier(**options):
+    return MLPClassifier(**{"hidden_layer_sizes": 5, "max_iter": 6, "random_state": 0, "batch_size": 20, **options})
+
+
+def regressor(**options):
+    return MLPRegressor(**{"hidden_layer_sizes": 5, "max_iter": 6, "random_state": 0, "batch_size": 20, **options})
+
+
+def model_of(task, **options):
+    kind, y = TASKS[task]
+    return (classifier if kind is MLPClassifier else regressor)(**options), y
+
+
+def outputs(model, x=X):
+    return model.predict_proba(x) if is_classifier(model) else model.predict(x)
+
+
+def parameters(model):
+    return [net.flat_params.copy() for net in model.networks_]
+
+
+def attributes(model):
+    """What is known after a fit, as text and bytes."""
+    known = {name: value for name, value in vars(model).items() if name.endswith("_") and not name.startswith("_")}
+    known |= {"_several_labels": getattr(model, "_several_labels", None)}
+    return pickle.dumps(sorted(known.items()))
+
+
+def assert_same(one, other):
+    """The same bits in what two models have learned, and the same report."""
+    for a, b in zip(parameters(one), parameters(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for name in ("loss_curve_", "validation_scores_", "validation_loss_curve_", "best_loss_", "best_validation_score_",
+                 "loss_", "n_iter_", "t_", "converged_"):  # fmt: skip
+        np.testing.assert_equal(getattr(one, name), getattr(other, name), name)
+
+
+# ---- class_weight
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize(
+    ("y", "weights"),
+    [
+        (BINARY, {0: 1, 1: 3.5}),
+        (BINARY, "balanced"),
+        (CLASSES, {0: 0.5, 2: 2, 1: 1}),
+        (CLASSES, "balanced"),
+        (np.array(["a", "b", "c"])[CLASSES], {"a": 3, "b": 1, "c": 2}),
+        (LABELS, [{0: 1, 1: 2}, {0: 3, 1: 1}, {0: 1, 1: 1}]),
+        (LABELS, [{1: 2}, {0: 3}, {}]),
+        (LABELS, "balanced"),
+    ],
+    ids=["two", "two balanced", "three", "three balanced", "names", "labels", "some labels", "labels balanced"],
+)
+def test_class_weight_is_the_equivalent_sample_weight(y, weights, solver):
+    full = weights
+    if isinstance(weights, list):
+        full = [{0: 1, 1: 1} | entry for entry in weights]
+    rows = compute_sample_weight(full, y)
+    for given, product in ((None, rows), (WEIGHTS, rows * WEIGHTS)):
+        model = classifier(class_weight=weights, solver=solver).fit(X, y, given)
+        assert_same(model, classifier(solver=solver).fit(X, y, product))
+        assert parameters(model)[0].tobytes() != parameters(classifier(solver=solver).fit(X, y, given))[0].tobytes()
+
+
+def test_class_weight_of_parts_of_the_data():
+    first, second = CLASSES < 2, CLASSES > 0  # each part lacks a class
+    weights = {0: 1, 1: 2, 2: 5}
+    model, twin = classifier(class_weight=weights), classifier()
+    for rows in (first, second):
+        model.partial_fit(X[rows], CLASSES[rows], classes=[0, 1, 2])
+        twin.partial_fit(X[rows], CLASSES[rows], compute_sample_weight(weights, CLASSES)[rows], classes=[0, 1, 2])
+    assert_same(model, twin)
+    rows = LABELS[:, 0] == 0
+    model = classifier(class_weight=[{1: 2}, {0: 2}, {}]).partial_fit(X[rows], LABELS[rows], classes=[0, 1, 2])
+    expected = np.where(LABELS[rows][:, 1] == 0, 2.0, 1.0)
+    assert_same(model, classifier().partial_fit(X[rows], LABELS[rows], expected, classes=[0, 1, 2]))
+
+
+def test_class_weight_does_not_count_in_validation():
+    validation = {"X_val": X, "y_val": BINARY}
+    model = classifier(class_weight={0: 1, 1: 5}, early_stopping=True).fit(X, BINARY, **validation)
+    weights = compute_sample_weight({0: 1, 1: 5}, BINARY)
+    twin = classifier(early_stopping=True).fit(X, BINARY, weights, **validation)
+    assert_same(model, twin)
+    assert model.best_validation_score_ == pytest.approx(accuracy_score(BINARY, model.predict(X)))
+
+
+@pytest.mark.parametrize(
+    ("y", "weights", "message"),
+    [
+        (BINARY, {0: 1, 5: 2}, "class_weight"),
+        (BINARY, {0: -1, 1: 2}, "negative"),
+        (BINARY, {0: 0, 1: 0}, "all zero"),
+        (BINARY, {0: np.nan, 1: 2}, "finite"),
+        (BINARY, [{0: 1, 1: 2}], "^class_weight must be a dict of class to weight or 'balanced' unless"),
+        (BINARY, "even", "^The 'class_weight' parameter of MLPClassifier must be"),
+        (LABELS, {0: 1, 1: 2}, "list of dicts"),
+        (LABELS, [{0: 1, 1: 2}], "match number of outputs"),
+    ],
+)
+def test_wrong_class_weights(y, weights, message):
+    with pytest.raises(ValueError, match=message):
+        classifier(class_weight=weights).fit(X, y)
+
+
+def test_balanced_needs_all_rows():
+    with pytest.raises(ValueError, match=r"^class_weight='balanced' needs all rows at once"):
+        classifier(class_weight="balanced").partial_fit(X, BINARY, classes=[0, 1])
+
+
+# ---- layers
+
+
+def kinds(model):
+    return [type(layer).__name__ for layer in model.network_.layers]
+
+
+def test_layers_of_the_network():
+    options = {"hidden_layer_sizes": (6, 5)}
+    assert kinds(classifier(**options).fit(X, BINARY)) == ["Dense", "Dense", "Dense"]
+    model = classifier(dropout=0.25, batch_norm=True, activation="gelu", **options).fit(X, CLASSES)
+    assert kinds(model) == [*["Dense", "BatchNorm", "Activation", "Dropout"] * 2, "Dense"]
+    layers = model.network_.layers
+    assert [layer.rate for layer in layers if isinstance(layer, nf.Dropout)] == [0.25, 0.25]
+    assert [layer.units for layer in layers if isinstance(layer, nf.Dense)] == [6, 5, 3]
+    assert layers[-1].function == nf.activations.Softmax()
+    model = regressor(dropout=[0, 0.5], activation=["tanh", nf.activations.LeakyReLU(0.2)], **options).fit(X, REAL)
+    assert kinds(model) == ["Dense", "Dense", "Dropout", "Dense"]
+    found = [layer.function for layer in model.network_.layers if isinstance(layer, nf.Dense)]
+    assert found == [nf.activations.Tanh(), nf.activations.LeakyReLU(0.2), nf.activations.Identity()]
+    assert kinds(regressor(hidden_layer_sizes=(), dropout=0.5, batch_norm=True).fit(X, REAL)) == ["Dense"]
+
+
+def test_every_activation_by_name_and_as_an_object():
+    for name in nf.activations.NAMES:
+        model = regressor(activation=name, max_iter=2)
+        if name == "step":
+            with pytest.warns(UserWarning, match="gradient"):
+                model.fit(X, REAL)
+        else:
+            model.fit(X, REAL)
+        assert model.network_.layers[0].function.name == name
+    assert_same(classifier(activation="logistic").fit(X, BINARY), classifier(activation="sigmoid").fit(X, BINARY))
+    assert_same(
+        classifier(activation="elu").fit(X, BINARY), classifier(activation=[nf.activations.ELU()]).fit(X, BINARY)
+    )
+
+
+def test_dropout_and_batch_norm_act_in_training_alone():
+    plain, dropped = (classifier(dropout=rate, max_iter=2).fit(X, BINARY) for rate in (0.0, 0.5))
+    assert plain.loss_ != dropped.loss_
+    np.testing.assert_array_equal(dropped.predict_proba(X), dropped.predict_proba(X))
+    model = classifier(batch_norm=True).fit(X, BINARY)
+    assert_close(model.predict_proba(X[:1]), model.predict_proba(X)[:1])
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"dropout": [0.1, 0.2]}, ValueError, "^dropout must be one for all hidden layers or a list with one for each"),
+        ({"dropout": [1.0]}, ValueError, r"^dropout\[0\] must be a number in \[0, 1\), got 1.0$"),
+        ({"dropout": ["much"]}, TypeError, r"^dropout\[0\] must be a number"),
+        ({"dropout": [True]}, TypeError, r"^dropout\[0\] must be a number"),
+        ({"dropout": 1.0}, ValueError, "^The 'dropout' parameter of MLPClassifier must be"),
+        ({"dropout": -0.1}, ValueError, "^The 'dropout' parameter of MLPClassifier must be"),
+        ({"activation": ["relu", "tanh"]}, ValueError, "^activation must be one for all hidden layers or a list"),
+        ({"activation": ["bent"]}, ValueError, r"^activation\[0\] must be one of .*'relu'.*, got 'bent'"),
+        ({"activation": [3]}, TypeError, r"^activation\[0\] must be"),
+        ({"activation": "bent"}, ValueError, "^The 'activation' parameter of MLPClassifier must be"),
+        ({"hidden_layer_sizes": (10.5,)}, TypeError, "^hidden_layer_sizes must be one or more integers"),
+        ({"hidden_layer_sizes": (True,)}, TypeError, "^hidden_layer_sizes must be one or more integers"),
+        ({"hidden_layer_sizes": ("10",)}, TypeError, "^hidden_layer_sizes must be one or more integers"),
+        ({"hidden_layer_sizes": [[3, 4]]}, TypeError, "^hidden_layer_sizes must be one or more integers"),
+    ],
+)
+def test_wrong_layers(options, kind, message, solver):
+    with pytest.raises(kind, match=message):
+        classifier(solver=solver, **options).fit(X, BINARY)
+
+
+def test_dropout_does_not_go_with_lbfgs():
+    for rate in (0.1, [0.1]):
+        with pytest.raises(ValueError, match="^dropout must be 0 with solver='lbfgs'"):
+            classifier(solver="lbfgs", dropout=rate).fit(X, BINARY)
+
+
+def test_batch_norm_meets_no_mini_batch_of_one_row():
+    model = classifier(batch_norm=True, batch_size="auto", max_iter=1)
+    assert model.batch_size_of(201) == 199
+    assert model.batch_size_of(199 * 200 + 1) == 198
+    assert model.batch_size_of(200) == model.batch_size_of(202) == 200
+    assert classifier(batch_size="auto").batch_size_of(201) == 200
+    x = np.repeat(X, 3, axis=0)[:201]
+    assert len(model.fit(x, np.arange(201) % 2).network_.history.step_loss) == 2
+    with pytest.raises(ValueError, match="BatchNorm needs at least two rows"):
+        classifier(batch_norm=True, batch_size=89).fit(X, BINARY)
+
+
+# ---- losses
+
+
+def test_names_of_losses():
+    expected = {
+        "squared_error": nf.losses.SumSquaredError(),
+        "absolute_error": nf.losses.MeanAbsoluteError(),
+        "huber": nf.losses.Huber(),
+        "poisson": nf.losses.Poisson(reduction="sum"),
+    }
+    for name, loss in expected.items():
+        assert regressor(loss=name).fit(X, COUNTS).network_.loss_function == loss
+    assert regressor(loss="quantile", quantile=0.3).fit(X, REAL).network_.loss_function == nf.losses.Quantile(0.3)
+    for y, focal, entropy in [
+        (BINARY, nf.losses.BinaryFocal(), nf.losses.BinaryCrossEntropy(reduction="sum")),
+        (CLASSES, nf.losses.Focal(), nf.losses.CrossEntropy()),
+        (LABELS, nf.losses.BinaryFocal(), nf.losses.BinaryCrossEntropy(reduction="sum")),
+    ]:
+        assert classifier(loss="focal").fit(X, y).network_.loss_function == focal
+        assert classifier().fit(X, y).network_.loss_function == entropy
+        assert_same(classifier(loss=focal).fit(X, y), classifier(loss="focal").fit(X, y))
+
+
+@pytest.mark.parametrize("loss", ["absolute_error", "huber"])
+@pytest.mark.parametrize("y", [REAL, SEVERAL], ids=["one", "two"])
+def test_the_loss_is_what_its_name_says(loss, y):
+    model = regressor(loss=loss, solver="lbfgs", alpha=0.0, max_iter=20).fit(X, y, X_val=X, y_val=y)
+    error = np.abs(model.predict(X) - y)
+    formula = error if loss == "absolute_error" else np.where(error < 1, error**2 / 2, error - 0.5)
+    assert model.loss_ == pytest.approx(formula.mean(), rel=1e-12)
+    assert model.validation_loss_curve_[-1] == pytest.approx(formula.mean(), rel=1e-12)
+
+
+def test_focal_loss():
+    model = classifier(loss="focal", solver="lbfgs", alpha=0.0, max_iter=20).fit(X, CLASSES)
+    p = model.predict_proba(X)[np.arange(N), CLASSES]
+    assert model.loss_ == pytest.approx(np.mean(-0.25 * (1 - p) ** 2 * np.log(p)), rel=1e-12)
+
+
+def test_quantiles_cover_what_they_say():
+    rng = np.random.default_rng(3)
+    x = rng.uniform(-1, 1, (3000, 1))
+    y = x[:, 0] + rng.standard_normal(3000) * (1 + x[:, 0] / 2)
+    options = {"batch_size": 100, "max_iter": 40, "learning_rate_init": 0.01, "tol": 0}
+    for quantile in (0.1, 0.9):
+        model = regressor(loss="quantile", quantile=quantile, **options).fit(x[:2000], y[:2000])
+        # five standard errors of a fraction of 1,000 held rows, and as much for what 2,000 rows can teach
+        allowed = 5 * np.sqrt(quantile * (1 - quantile) * (1 / 1000 + 1 / 2000))
+        assert abs(np.mean(y[2000:] < model.predict(x[2000:])) - quantile) < allowed
+    model = regressor(loss=nf.losses.Quantile([0.1, 0.5, 0.9]), **options).fit(x[:2000], y[:2000])
+    found = model.predict(x[2000:])
+    assert found.shape == (1000, 3)
+    assert model.n_outputs_ == 3
+    for quantile, column in zip([0.1, 0.5, 0.9], found.T, strict=True):
+        assert abs(np.mean(y[2000:] < column) - quantile) < 5 * np.sqrt(0.25 * (1 / 1000 + 1 / 2000))
+
+
+def test_quantiles_need_a_score_of_their_own():
+    model = regressor(loss=nf.losses.Quantile([0.1, 0.9]), early_stopping=True)
+    with pytest.raises(ValueError, match="^scoring must be 'loss' or a scorer of your own"):
+        model.fit(X, REAL)
+    assert not hasattr(model, "networks_")
+    model.set_params(scoring="loss").fit(X, REAL)
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    assert regressor(loss=nf.losses.Quantile([0.1, 0.9])).fit(X, SEVERAL).predict(X).shape == (N, 4)
+
+
+def test_a_missing_quantile():
+    with pytest.raises(ValueError, match=r"^quantile must be a number in \(0, 1\) with loss='quantile', got None$"):
+        regressor(loss="quantile").fit(X, REAL)
+    with pytest.raises(ValueError, match="^The 'quantile' parameter of MLPRegressor"):
+        regressor(loss="quantile", quantile=1.0).fit(X, REAL)
+
+
+@pytest.mark.parametrize("loss", ["poisson", nf.losses.Poisson()], ids=str)
+def test_poisson(loss):
+    model = regressor(loss=loss, solver="lbfgs", alpha=0.0, max_iter=30).fit(X, COUNTS)
+    assert (model.predict(X) > 0).all()
+    assert model.out_activation_ == "exp"
+    assert_close(model.predict(X), np.exp(model.network_.predict(X)[:, 0]), kind="sum", scale=model.predict(X))
+    with pytest.raises(ValueError, match="y must not be negative for loss 'poisson'"):
+        model.fit(X, COUNTS - 1)
+
+
+def own(outputs, targets):
+    return np.mean((outputs - targets) ** 2), 2 * (outputs - targets) / outputs.size
+
+
+def test_loss_objects():
+    wide = regressor(loss=nf.losses.Huber(delta=50.0), alpha=0.0).fit(X, REAL)
+    assert parameters(wide)[0] == pytest.approx(parameters(regressor(alpha=0.0).fit(X, REAL))[0], rel=1e-9)
+    smooth = classifier(loss=nf.losses.CrossEntropy(label_smoothing=0.2), solver="lbfgs", max_iter=300).fit(X, CLASSES)
+    sharp = classifier(solver="lbfgs", max_iter=300).fit(X, CLASSES)
+    assert smooth.predict_proba(X).max() < sharp.predict_proba(X).max()
+    model = regressor(loss=nf.losses.Custom(own)).fit(X, REAL)
+    twin = regressor(loss=nf.losses.MeanSquaredError()).fit(X, REAL)
+    assert parameters(model)[0] == pytest.approx(parameters(twin)[0], rel=1e-9)
+    copied = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(copied.predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("task", "loss"),
+    [
+        ("binary", nf.losses.CrossEntropy()),
+        ("binary", nf.losses.Focal()),
+        ("binary", nf.losses.Poisson()),
+        ("multiclass", nf.losses.BinaryCrossEntropy()),
+        ("multiclass", nf.losses.Quantile(0.5)),
+        ("multilabel", nf.losses.CrossEntropy()),
+        ("regression", nf.losses.CrossEntropy()),
+        ("regression", nf.losses.BinaryFocal()),
+        ("regression", nf.losses.Poisson(log_input=False)),
+    ],
+    ids=str,
+)
+def test_a_loss_that_does_not_fit_the_output(task, loss):
+    model, y = model_of(task, loss=loss)
+    with pytest.raises(ValueError, match=f"^loss '{loss.name}' needs"):
+        model.fit(X, y)
+    with pytest.raises(ValueError, match=f"^The 'loss' parameter of {type(model).__name__} must be"):
+        model.set_params(loss="hinge").fit(X, y)
+
+
+# ---- validation while training
+
+
+def by_hand(model, y, x_val, y_val, weights):
+    """The score and the loss, without penalty, of a fitted model on rows to validate on."""
+    if is_classifier(model):
+        score = accuracy_score(y_val, model.predict(x_val), sample_weight=weights)
+        p = model.predict_proba(x_val)
+        if y.ndim == 2:
+            loss = -np.average((y_val * np.log(p) + (1 - y_val) * np.log(1 - p)).sum(axis=1), weights=weights)
+        else:
+            loss = log_loss(y_val, p, sample_weight=weights, labels=model.classes_)
+        return score, loss
+    predicted = model.predict(x_val)
+    score = r2_score(y_val, predicted, sample_weight=weights)
+    return score, mean_squared_error(y_val, predicted, sample_weight=weights) / 2
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"solver": "sgd", "learning_rate": "invscaling"}, {"solver": "lbfgs"}], ids=["adam", "sgd", "lbfgs"]
+)
+@pytest.mark.parametrize("weights", [None, WEIGHTS[60:]], ids=["plain", "weighted"])
+@EACH_TASK
+def test_validation_after_each_epoch(task, weights, options):
+    _, y = model_of(task)
+    data = {"X_val": X[60:], "y_val": y[60:], "sample_weight_val": weights}
+    model, _ = model_of(task, alpha=0.1, **options)
+    model.fit(X[:60], y[:60], **data)
+    assert len(model.validation_scores_) == len(model.validation_loss_curve_) == model.n_iter_ == 6
+    expected = []
+    for epochs in range(1, 7):
+        after, _ = model_of(task, alpha=0.1, max_iter=epochs, **options)
+        expected.append(by_hand(after.fit(X[:60], y[:60]), y, X[60:], y[60:], weights))
+    found = np.transpose([model.validation_scores_, model.validation_loss_curve_])
+    assert_close(found, np.array(expected), kind="peer", scale=1 + np.abs(expected))
+    np.testing.assert_array_equal(after.loss_curve_, model.loss_curve_)  # looking on changes nothing
+    np.testing.assert_array_equal(parameters(after), parameters(model))
+    assert model.best_validation_score_ is None
+    assert model.best_loss_ == min(model.loss_curve_)
+
+
+def test_validation_of_poisson_and_sparse_rows():
+    data = {"X_val": sparse.csr_matrix(X[60:]), "y_val": COUNTS[60:]}
+    model = regressor(loss="poisson", alpha=0.0).fit(sparse.csc_matrix(X[:60]), COUNTS[:60], **data)
+    predicted = model.predict(X[60:])
+    y = COUNTS[60:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        deviance = np.where(y > 0, y * np.log(y / predicted), 0) - y + predicted
+    assert model.validation_loss_curve_[-1] == pytest.approx(deviance.mean(), rel=1e-12)
+    assert model.validation_scores_[-1] == pytest.approx(r2_score(y, predicted), rel=1e-12)
+
+
+def test_labels_to_validate_on_may_be_strings():
+    names = np.array(["one", "two", "three"])[CLASSES]
+    data = {"X_val": X, "y_val": names}
+    named = classifier(early_stopping=True).fit(X, names, **data)
+    assert named.validation_scores_[-1] == pytest.approx(accuracy_score(names, named.predict(X)), abs=0.5)
+    assert max(named.validation_scores_) == accuracy_score(names, named.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("options", "score"),
+    [
+        ({"scoring": None}, accuracy_score),
+        ({"scoring": "loss"}, None),
+        ({"scoring": "roc_auc"}, roc_auc_score),
+        ({"scoring": make_scorer(log_loss, greater_is_better=False, response_method="predict_proba")}, None),
+    ],
+    ids=["default", "loss", "roc_auc", "scorer"],
+)
+def test_early_stopping_restores_the_best(options, score):
+    options |= {"early_stopping": True, "max_iter": 60, "tol": 0, "n_iter_no_change": 60, "learning_rate_init": 0.1}
+    model = classifier(**options).fit(X[:40], BINARY[:40], X_val=X[40:], y_val=BINARY[40:])
+    best = int(np.argmax(model.validation_scores_))
+    assert best < 59  # or there would be nothing to restore
+    twin = classifier(**{**options, "max_iter": best + 1}).fit(X[:40], BINARY[:40], X_val=X[40:], y_val=BINARY[40:])
+    np.testing.assert_array_equal(parameters(model), parameters(twin))
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    if score is None:
+        assert model.best_validation_score_ == pytest.approx(-log_loss(BINARY[40:], model.predict_proba(X[40:])))
+        assert model.best_validation_score_ == -min(model.validation_loss_curve_) or options["scoring"] != "loss"
+    else:
+        found = model.predict(X[40:]) if score is accuracy_score else model.predict_proba(X[40:])[:, 1]
+        assert model.best_validation_score_ == score(BINARY[40:], found)
+    assert model.best_loss_ is None
+
+
+def test_statistics_of_batch_norm_are_restored_too():
+    options = {"early_stopping": True, "scoring": "loss", "batch_norm": True, "learning_rate_init": 0.2, "max_iter": 30}
+    model = regressor(**options).fit(X[:40], REAL[:40], X_val=X[40:], y_val=REAL[40:])
+    assert np.argmin(model.validation_loss_curve_) < model.n_iter_ - 1
+    loss = mean_squared_error(REAL[40:], model.predict(X[40:])) / 2
+    assert loss == pytest.approx(min(model.validation_loss_curve_), rel=1e-12)
+
+
+def test_early_stopping_of_its_own_rows_scores_on_held_rows():
+    model = regressor(early_stopping=True, validation_fraction=0.3, scoring="loss").fit(X, REAL)
+    assert model.t_ == model.n_iter_ * 63
+    assert model.validation_scores_ == [-loss for loss in model.validation_loss_curve_]
+
+
+class Strict:
+    """A scorer that looks at what it gets."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, model, x, y, sample_weight=None):
+        self.seen.append((x.shape, len(y), sample_weight is not None, len(model.networks_)))
+        return float(len(self.seen))
+
+
+@pytest.mark.parametrize("n_ensembles", [1, 3])
+def test_a_scorer_of_ones_own(n_ensembles):
+    scorer = Strict()
+    model = classifier(early_stopping=True, scoring=scorer, n_ensembles=n_ensembles)
+    model.fit(X, BINARY, X_val=X[:30], y_val=BINARY[:30], sample_weight_val=WEIGHTS[:30])
+    assert scorer.seen == [((30, D), 30, True, 1)] * 6 * n_ensembles
+
+
+@pytest.mark.parametrize("options", [{}, {"scoring": "neg_mean_squared_error"}, {"loss": "absolute_error"}], ids=str)
+def test_validation_on_a_frame_does_not_warn(options):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=list("abcd"))
+    model = regressor(early_stopping=True, **options).fit(frame, REAL)
+    assert list(model.feature_names_in_) == list("abcd")
+    assert_same(model, regressor(early_stopping=True, **options).fit(X, REAL))
+    regressor(**options).fit(frame, REAL, X_val=frame[:20], y_val=REAL[:20])
+    with pytest.raises(ValueError, match="in X_val, y_val, sample_weight_val: .*feature names"):
+        model.fit(frame, REAL, X_val=frame.rename(columns={"a": "z"}), y_val=REAL)
+
+
+WRONG_VALIDATION = {
+    "X alone": ({"X_val": X}, "^X_val and y_val must be given together, got X_val alone$"),
+    "y alone": ({"y_val": BINARY}, "^X_val and y_val must be given together, got y_val alone$"),
+    "weights alone": ({"sample_weight_val": WEIGHTS}, "must be given together, got sample_weight_val alone$"),
+    "features": ({"X_val": X[:, :3], "y_val": BINARY}, "^in X_val, y_val.*X has 3 features"),
+    "length": ({"X_val": X, "y_val": BINARY[:50]}, "^in X_val, y_val.*inconsistent numbers of samples"),
+    "NaN": ({"X_val": X * np.nan, "y_val": BINARY}, "^in X_val, y_val.*NaN"),
+    "labels": ({"X_val": X, "y_val": BINARY + 1}, r"^in X_val, y_val.*classes not in"),
+    "matrix": ({"X_val": X, "y_val": LABELS}, r"."),
+    "weights": ({"X_val": X, "y_val": BINARY, "sample_weight_val": WEIGHTS[:5]}, "^in X_val, y_val.*sample_weight"),
+    "negative": ({"X_val": X, "y_val": BINARY, "sample_weight_val": -WEIGHTS}, "rows to validate on.*negative"),
+    "no weight": ({"X_val": X, "y_val": BINARY, "sample_weight_val": 0 * WEIGHTS}, "^in .*zero"),
+}
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("case", WRONG_VALIDATION)
+def test_wrong_rows_to_validate_on(case, solver):
+    data, message = WRONG_VALIDATION[case]
+    model = classifier(solver=solver).fit(X, BINARY)
+    before, known = parameters(model), attributes(model)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, BINARY, **data)
+    np.testing.assert_array_equal(parameters(model), before)
+    assert attributes(model) == known
+
+
+def test_wrong_targets_to_validate_on():
+    for options, y, y_val, message in [
+        ({}, REAL, SEVERAL, "rows to validate on: y must have shape"),
+        ({}, SEVERAL, REAL, "rows to validate on: y must have shape"),
+        ({"loss": "poisson"}, COUNTS, COUNTS - 1, "rows to validate on: y must not be negative"),
+        ({}, REAL, np.full(N, np.inf), "infinity"),
+    ]:
+        model = regressor(**options).fit(X, y)
+        before, known = parameters(model), attributes(model)
+        with pytest.raises(ValueError, match=message):
+            model.fit(X, y, X_val=X, y_val=y_val)
+        np.testing.assert_array_equal(parameters(model), before)
+        assert attributes(model) == known
+
+
+# ---- how long training lasts
+
+
+def test_max_seconds():
+    for options in ({}, {"verbose": 0, "solver": "sgd"}, {"solver": "lbfgs", "tol": 0}, {"n_ensembles": 2}):
+        model = classifier(max_iter=10**6, tol=0, n_iter_no_change=np.inf, max_seconds=0.05, max_fun=10**9)
+        model.set_params(**({"tol": 0} | options)).fit(X, BINARY)
+        assert 1 <= model.n_iter_ < 10**6
+        assert np.isfinite(model.loss_)
+    with pytest.raises(ValueError, match="^The 'max_seconds' parameter"):
+        classifier(max_seconds=0).fit(X, BINARY)
+
+
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_an_epoch_that_was_cut_short_is_not_continued(looked_at):
+    x, y = np.tile(X, (3, 1)), np.tile(BINARY, 3)
+    validation = {"X_val": X, "y_val": BINARY} if looked_at else {}
+    model = classifier(batch_size=1, max_seconds=1e-9).fit(x, y, **validation)  # ends after its first step
+    assert model.t_ == len(model.network_.history.step_loss) == 1
+    assert model.n_iter_ == 1
+    assert not model.converged_
+    model.set_params(max_seconds=None).partial_fit(x[::-1], y[::-1], **validation)
+    assert model.t_ == 1 + len(x)
+    assert len(model.network_.history.step_loss) == len(x)
+
+
+def test_an_endless_patience():
+    model = classifier(n_iter_no_change=np.inf, tol=1e9, max_iter=40).fit(X, BINARY)
+    assert model.n_iter_ == 40
+    assert not model.converged_
+    model = classifier(n_iter_no_change=3, tol=1e9, max_iter=40).fit(X, BINARY)
+    assert model.n_iter_ == 5  # the first epoch is better than none
+    assert model.converged_
+    for wrong in (0, 2.5, -np.inf, np.nan):
+        with pytest.raises(ValueError, match="^The 'n_iter_no_change' parameter"):
+            classifier(n_iter_no_change=wrong).fit(X, BINARY)
+
+
+PATIENCE = [
+    {"tol": 0, "n_iter_no_change": 2},
+    {"tol": 1e-2, "n_iter_no_change": 1},
+    {"tol": 3e-3, "n_iter_no_change": 5},
+    {"tol": 1e3, "n_iter_no_change": 4},
+    {"tol": 0, "n_iter_no_change": np.inf},
+    {"tol": 1e-2, "n_iter_no_change": 3, "solver": "sgd", "learning_rate_init": 0.3},
+    {"tol": 1e-4, "n_iter_no_change": 2, "solver": "sgd", "learning_rate_init": 0.1, "nesterovs_momentum": False},
+    {"tol": 1e-3, "n_iter_no_change": 2, "n_ensembles": 3, "dropout": 0.3},
+]
+
+
+@pytest.mark.parametrize("options", PATIENCE, ids=str)
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_the_engine_ends_where_python_would(task, options, capsys):
+    options = {"max_iter": 60, "learning_rate_init": 0.05} | options
+    model, y = model_of(task, **options)
+    model.fit(X, y)
+    ended = []
+    for how in ("verbose", "validation"):
+        twin, _ = model_of(task, **options, verbose=how == "verbose")
+        twin.fit(X, y, **({"X_val": X, "y_val": y} if how == "validation" else {}))
+        for name in ("loss_curve_", "best_loss_", "loss_", "n_iter_", "t_", "converged_"):
+            np.testing.assert_equal(getattr(twin, name), getattr(model, name), name)
+        np.testing.assert_array_equal(parameters(twin), parameters(model))
+        ended.append(twin)
+    for net, *others in zip(model.networks_, *(twin.networks_ for twin in ended), strict=True):
+        assert {len(other.history["loss"]) for other in others} == {len(net.history["loss"])}
+    if options["n_iter_no_change"] == np.inf:
+        assert model.n_iter_ == 60
+    elif options["tol"] >= 1e-2:
+        assert model.converged_
+        assert model.n_iter_ < 60
+    assert model.converged_ == (model.n_iter_ < 60)
+
+
+def test_partial_fits_and_warm_starts_agree_with_python_too(capsys):
+    models = [classifier(verbose=verbose, n_iter_no_change=2, tol=1e-2, warm_start=True) for verbose in (False, True)]
+    for model in models:
+        for _ in range(7):
+            model.partial_fit(X, BINARY, classes=[0, 1])
+        model.fit(X, BINARY).fit(X, BINARY)
+    assert_same(*models)
+
+
+@pytest.mark.filterwarnings("ignore:.*the training diverged")
+@pytest.mark.parametrize("n_ensembles", [1, 2])
+def test_both_end_where_the_loss_is_no_number(n_ensembles, capsys):
+    options = {"solver": "sgd", "learning_rate_init": 1e200, "max_iter": 50, "n_ensembles": n_ensembles}
+    models = [regressor(**options, verbose=verbose) for verbose in (False, True)]
+    for model in models:
+        with pytest.raises(ValueError, match="^Solver produced non-finite parameter weights"):
+            model.fit(X, REAL)
+        assert model.n_iter_ < 50
+        assert not model.converged_
+        assert np.isnan(model.loss_)
+    assert models[0].n_iter_ == models[1].n_iter_
+    np.testing.assert_equal(models[0].loss_curve_, models[1].loss_curve_)
+    assert models[0].best_loss_ == models[1].best_loss_
+
+
+def losses_of(nets, patiences, epochs=40, together=False):
+    """The losses of each network, trained until its patience ends."""
+    shared = {"epochs": epochs, "steps": None, "batch_size": 30, "gradient": "backpropagation", "shuffle": True,
+              "sample_weight": None, "metrics": (), "verbose": 0, "callbacks": []}  # fmt: skip
+    given = Given(X, REAL)
+    arguments = [
+        FitArguments(net._network, given, optimizer=nf.Adam(0.05), patience=patience, **shared)
+        for net, patience in zip(nets, patiences, strict=True)
+    ]
+    if together:
+        fit_many(arguments, nets)
+    else:
+        for own, net in zip(arguments, nets, strict=True):
+            fit(own, net)
+    return [net.history["loss"] for net in nets]
+
+
+def net_for_patience(seed=0):
+    return nf.Sequential([nf.Dense(5, "tanh"), nf.Dense(1)], input_shape=D, seed=seed, dtype="float64")
+
+
+def end_of(losses, tolerance, limit, best=np.inf, waited=0):
+    """The number of epochs until training ends, computed here."""
+    for epoch, loss in enumerate(losses, 1):
+        waited = waited + 1 if loss > best - tolerance else 0
+        best = min(best, loss)
+        if waited > limit or np.isnan(loss):
+            return epoch
+    return len(losses)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_patience(together):
+    cases = [Patience(0, 0), Patience(1e-2, 1), Patience(0.1, 2), Patience(1e9, 3), Patience(0, 2, best=0.5, waited=2),
+             Patience(0, 3, best=-1.0, waited=3), Patience(1e-3, 2**62), None]  # fmt: skip
+    whole = losses_of([net_for_patience()], [None])[0]
+    found = losses_of([net_for_patience() for _ in cases], cases, together=together)
+    lengths = [len(losses) for losses in found]
+    assert lengths == [end_of(whole, *patience) if patience else 40 for patience in cases]
+    assert lengths[3] == 5
+    assert lengths[5] == 1
+    assert len(set(lengths)) > 4
+    for losses in found:
+        assert losses == whole[: len(losses)]
+
+
+def test_patience_that_has_ended_stays_ended_only_for_its_training():
+    net = net_for_patience()
+    assert len(losses_of([net], [Patience(1e9, 2)])[0]) == 4
+    assert len(losses_of([net], [None], epochs=3)[0]) == 3
+    assert len(losses_of([net], [Patience(1e9, 2)])[0]) == 4
+
+
+# ---- warm start and partial_fit
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"solver": "sgd"},
+        {"solver": "sgd", "learning_rate": "invscaling"},
+        {"solver": "sgd", "nesterovs_momentum": False, "momentum": 0.5},
+        {"dropout": 0.3, "batch_norm": True},
+        {"n_ensembles": 2},
+    ],
+    ids=str,
+)
+@EACH_TASK
+def test_two_warm_fits_are_one_long_fit(task, options):
+    options = {"tol": 0, "n_iter_no_change": np.inf, **options}
+    whole, y = model_of(task, max_iter=10, **options)
+    whole.fit(X, y)
+    model, _ = model_of(task, max_iter=5, warm_start=True, **options)
+    model.fit(X, y)
+    model = pickle.loads(pickle.dumps(model)).fit(X, y)
+    np.testing.assert_array_equal(parameters(model), parameters(whole))
+    assert model.loss_curve_ == whole.loss_curve_
+    assert model.t_ == whole.t_
+    parts, _ = model_of(task, **options)
+    first = {"classes": np.unique(y) if y.ndim == 1 else np.arange(3)} if is_classifier(parts) else {}
+    for _ in range(10):
+        parts.partial_fit(X, y, **first)
+    np.testing.assert_array_equal(parameters(parts), parameters(whole))
+    assert parts.loss_curve_ == whole.loss_curve_
+    assert parts.t_ == whole.t_
+
+
+def test_a_warm_fit_honours_what_has_changed_and_keeps_the_optimizer():
+    changes = {"alpha": 10.0, "dropout": 0.5, "activation": "tanh", "loss": "huber", "learning_rate_init": 0.1}
+    for name, value in changes.items():
+        model = regressor(warm_start=True, alpha=0.0).fit(X, REAL)
+        same = copy.deepcopy(model).fit(X, REAL)
+        model.set_params(**{name: value}).fit(X, REAL)
+        assert not np.array_equal(parameters(model), parameters(same)), name
+        assert model.network_.history.learning_rate[-1] == (0.1 if name == "learning_rate_init" else 0.001)
+    model = regressor(warm_start=True, alpha=0.0, shuffle=False, tol=0).fit(X, REAL)
+    again = copy.deepcopy(model).set_params(alpha=1e-300).fit(X, REAL)  # another penalty, which is next to none
+    np.testing.assert_allclose(parameters(again)[0], parameters(model.fit(X, REAL))[0], rtol=1e-12)
+    anew = regressor(shuffle=False, warm_start=True, alpha=0.0).fit(X, REAL)
+    anew.network_.reset_optimizer()
+    assert not np.allclose(parameters(anew.fit(X, REAL))[0], parameters(model)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_layer_sizes": (6,)}, "^hidden_layer_sizes and batch_norm must stay as they were"),
+        ({"hidden_layer_sizes": (5, 5)}, "^hidden_layer_sizes and batch_norm must stay as they were"),
+        ({"hidden_layer_sizes": ()}, "^hidden_layer_sizes and batch_norm must stay as they were"),
+        ({"batch_norm": True}, "^hidden_layer_sizes and batch_norm must stay as they were"),
+        ({"n_ensembles": 2}, "^n_ensembles must stay as it was .*: got 2, and there are 1"),
+    ],
+    ids=str,
+)
+@BOTH
+def test_what_a_warm_fit_cannot_change(task, change, message):
+    model, y = model_of(task, warm_start=True)
+    before, known = parameters(model.fit(X, y)), attributes(model)
+    old = {name: getattr(model, name) for name in change}
+    for method in ("fit", "partial_fit"):
+        with pytest.raises(ValueError, match=message):
+            getattr(model.set_params(**change), method)(X, y)
+        np.testing.assert_array_equal(parameters(model), before)
+        assert attributes(model) == known
+    model.set_params(**old).fit(X, y)
+    whole, _ = model_of(task, max_iter=12, tol=0)
+    np.testing.assert_array_equal(parameters(model), parameters(whole.fit(X, y)))
+
+
+def test_a_warm_fit_with_fewer_layers_of_the_same_shapes_is_refused():
+    model = regressor(hidden_layer_sizes=(2, 2), solver="lbfgs", warm_start=True).fit(X[:, :2], SEVERAL)
+    with pytest.raises(ValueError, match="^hidden_layer_sizes and batch_norm must stay as they were"):
+        model.set_params(hidden_layer_sizes=(2,)).fit(X[:, :2], SEVERAL)
+
+
+def test_dropout_may_come_and_go():
+    options = {"hidden_layer_sizes": (5, 5), "batch_norm": True, "warm_start": True, "learning_rate_init": 1e-300}
+    model = regressor(**options).fit(X, REAL)
+    before = parameters(model)
+    for dropout in ([0.5, 0], [0, 0.5], 0.3, 0.0):
+        model.set_params(dropout=dropout).fit(X, REAL)
+        assert kinds(model).count("Dropout") == np.count_nonzero(np.broadcast_to(dropout, 2))
+        np.testing.assert_array_equal(parameters(model), before)  # at this rate, nothing can change
+
+
+def test_another_solver_goes_on_from_the_weights():
+    model = classifier(warm_start=True).fit(X, BINARY)
+    for solver in ("lbfgs", "sgd", "adam"):
+        before = model.loss_
+        model.set_params(solver=solver).fit(X, BINARY)
+        assert model.loss_curve_[-1] < before * 1.05
+    assert len(model.loss_curve_) == 24
+
+
+def test_partial_fit_with_early_stopping():
+    options = {"early_stopping": True, "n_iter_no_change": 3, "learning_rate_init": 0.1, "tol": 0, "scoring": "loss"}
+    model, scores, states = regressor(**options), [], []
+    for _ in range(100):
+        model.partial_fit(X[:40], REAL[:40], X_val=X[40:], y_val=REAL[40:])
+        scores.append(-mean_squared_error(REAL[40:], model.predict(X[40:])) / 2)
+        states.append(parameters(model)[0])
+        if model.converged_:
+            break
+    assert model.converged_
+    best = int(np.argmax(model.validation_scores_))
+    assert model.best_validation_score_ == model.validation_scores_[best]
+    np.testing.assert_array_equal(states[-1], states[best])  # restored
+    assert scores[-1] == pytest.approx(model.best_validation_score_, rel=1e-12)
+    whole = regressor(**options, max_iter=100).fit(X[:40], REAL[:40], X_val=X[40:], y_val=REAL[40:])
+    assert whole.validation_scores_ == model.validation_scores_
+    np.testing.assert_array_equal(parameters(whole), parameters(model))
+    model.partial_fit(X[:40], REAL[:40], X_val=X[40:], y_val=REAL[40:])
+    assert not model.converged_
+
+
+@BOTH
+def test_partial_fit_with_early_stopping_needs_rows_to_validate_on(task):
+    model, y = model_of(task, early_stopping=True)
+    first = {"classes": [0, 1, 2]} if task == "multiclass" else {}
+    with pytest.raises(ValueError, match="^partial_fit does not support early_stopping=True without rows"):
+        model.partial_fit(X, y, **first)
+    assert not hasattr(model, "networks_")
+    assert not hasattr(model, "classes_")
+    model.partial_fit(X, y, X_val=X, y_val=y, **first)
+    with pytest.raises(ValueError, match="^partial_fit does not support early_stopping=True without rows"):
+        model.partial_fit(X, y)
+
+
+def test_a_refused_first_partial_fit_leaves_no_classes():
+    model = classifier()
+    with pytest.raises(ValueError, match="NaN"):
+        model.partial_fit(X * np.nan, BINARY, classes=[0, 1])
+    with pytest.raises(ValueError, match="classes not in"):
+        model.partial_fit(X, CLASSES, classes=[0, 1])
+    model.partial_fit(X, CLASSES, classes=[0, 1, 2])
+    assert list(model.classes_) == [0, 1, 2]
