@@ -352,10 +352,10 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         self.validation_scores_ = scores if validated else None
         losses = _averages([member.validation_losses for member in members])
         self.validation_loss_curve_ = losses if validated else None
-        self.best_validation_score_ = float(np.mean([member.best_score for member in members])) if early else None
-        self.best_loss_ = None if early else float(np.mean([member.best_loss for member in members]))
-        last = [member.loss_curve[-1] for member in members if member.loss_curve]
-        self.loss_ = float(np.mean(last)) if last else float("nan")
+        trained = [member for member in members if member.loss_curve] or members
+        self.best_validation_score_ = float(np.mean([member.best_score for member in trained])) if early else None
+        self.best_loss_ = None if early else float(np.mean([member.best_loss for member in trained]))
+        self.loss_ = float(np.mean([(member.loss_curve or [np.nan])[-1] for member in trained]))
 
     # ---- scoring while training
 
@@ -407,12 +407,11 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
             return self._averaged(members, X)
 
     def _averaged(self, members: Sequence[Member], X: Any) -> np.ndarray:
-        total = self._response(members[0].net.predict(X))
-        if len(members) > 1:
-            for member in members[1:]:
-                total = total + self._response(member.net.predict(X))
-            total /= len(members)
-        return total
+        if len(members) == 1:
+            return self._response(members[0].net.predict(X))
+        trained = [member for member in members if member.loss_curve]  # max_seconds may have come before some began
+        found: np.ndarray = np.mean([self._response(member.net.predict(X)) for member in trained or members], axis=0)
+        return found
 
     def _checked_samples(self, X: Any) -> Any:
         """Return samples that the networks take; the usual case at once, anything else as scikit-learn checks it."""
@@ -453,7 +452,8 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         check_fitted(self)
         X = self._checked_samples(X)
         with nullcontext() if self.n_threads is None else num_threads(self.n_threads):
-            found: np.ndarray = np.mean([self._response_gradient(member.net, X) for member in self._members], axis=0)
+            trained = [member for member in self._members if member.loss_curve] or self._members
+            found: np.ndarray = np.mean([self._response_gradient(member.net, X) for member in trained], axis=0)
         return found
 
     def _response_gradient(self, net: Sequential, X: Any) -> np.ndarray:
