@@ -93,9 +93,8 @@ class Design:
         Hidden layers with an activation that scikit-learn does not have keep nnfast's initial values.
         """
         drawn = list(self._drawn(random))
-        state: Any = random.get_state(legacy=True)  # draws nothing: in scikit-learn, the split comes next
-        _, words, position, *_ = state
-        seed = int(words[position % len(words)])
+        twin = copy.deepcopy(random)  # draws nothing from the original: in scikit-learn, the split comes next
+        seed = int(twin.randint(2**32, dtype=np.uint32))
         net = Sequential(self.layers, input_shape=self.units[0], loss=self.loss, dtype=self.dtype, seed=seed)
         for name, values in drawn:
             net.params[name][...] = values
