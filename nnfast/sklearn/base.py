@@ -39,7 +39,7 @@ from nnfast.sklearn.training import Fit, Rows, Validation
 STOCHASTIC = ("sgd", "adam")
 DTYPES = (np.float64, np.float32)
 INFINITY = float("inf")
-OWN = ("_members", "_given", "_several_labels")  # attributes that a fit sets besides those that end with "_"
+OWN = ("_members", "_given", "_several_labels", "_split_from")  # what a fit sets besides names that end with "_"
 VALIDATION = ("X_val", "y_val", "sample_weight_val")
 
 
@@ -217,6 +217,11 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
                     "partial_fit does not support early_stopping=True without rows to validate on: give X_val and "
                     "y_val, or use early_stopping=False"
                 )
+            if anew or "_split_from" not in self.__dict__:
+                self._split_from = random.get_state(legacy=False)
+            else:  # the same rows again, on which the networks were not trained
+                random = np.random.RandomState()
+                random.set_state(self._split_from)
             rows, held = self._split(X, y, targets, sample_weight, weights, random)
         if held is not None:
             self._check_scoring()

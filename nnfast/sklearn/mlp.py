@@ -79,7 +79,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Whether to print the loss and the score after each epoch.
     warm_start : bool, default=False
         Whether `fit` continues from the previous one, with its weights and, unlike scikit-learn, the state of its
-        optimizer. ``"adaptive"`` begins with `learning_rate_init` again.
+        optimizer, and holds back the same rows for `early_stopping`, if as many are given. ``"adaptive"`` begins with
+        `learning_rate_init` again.
     momentum : float, default=0.9
         Of ``solver="sgd"``, in [0, 1).
     nesterovs_momentum : bool, default=True
