@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import nullcontext
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -17,7 +16,6 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from nnfast._threads import num_threads
 from nnfast._validation import warn
 from nnfast.activations import NAMES as ACTIVATIONS
 from nnfast.activations import Activation
@@ -34,7 +32,7 @@ from nnfast.sklearn._versions import (
     validate_data,
 )
 from nnfast.sklearn.networks import Design, Member, Weights
-from nnfast.sklearn.training import Fit, Rows, Validation
+from nnfast.sklearn.training import Fit, Rows, Validation, at_most
 
 STOCHASTIC = ("sgd", "adam")
 DTYPES = (np.float64, np.float32)
@@ -408,7 +406,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         X = self._checked_samples(X)
         if self.n_threads is None:
             return self._averaged(members, X)
-        with num_threads(self.n_threads):
+        with at_most(self.n_threads):
             return self._averaged(members, X)
 
     def _averaged(self, members: Sequence[Member], X: Any) -> np.ndarray:
@@ -456,7 +454,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         """
         check_fitted(self)
         X = self._checked_samples(X)
-        with nullcontext() if self.n_threads is None else num_threads(self.n_threads):
+        with at_most(self.n_threads):
             trained = [member for member in self._members if member.loss_curve] or self._members
             found: np.ndarray = np.mean([self._response_gradient(member.net, X) for member in trained], axis=0)
         return found

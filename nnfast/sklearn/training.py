@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from nnfast import training
-from nnfast._threads import num_threads
+from nnfast._threads import MAX_THREADS, num_threads
 from nnfast._validation import warn
 from nnfast.optimizers import LBFGS, SGD, Adam
 from nnfast.sequential import Sequential, network_of
@@ -21,6 +21,11 @@ from nnfast.training.many import arguments_of_many, fit_many
 
 SLOWEST = 1e-6  # learning_rate="adaptive" ends at this rate
 MANY = 2**62  # epochs
+
+
+def at_most(n_threads: int | None) -> AbstractContextManager[None]:
+    """Limit the number of threads inside a ``with`` block, unless it is None."""
+    return nullcontext() if n_threads is None else num_threads(min(n_threads, MAX_THREADS))
 
 
 class Rows(NamedTuple):
@@ -193,10 +198,8 @@ class Fit:
 
     def run(self) -> None:
         """Train all networks; Ctrl-C ends the training, as in scikit-learn, and leaves what is learned."""
-        threads = self.estimator.n_threads
-        limit: AbstractContextManager[None] = nullcontext() if threads is None else num_threads(threads)
         try:
-            with limit:
+            with at_most(self.estimator.n_threads):
                 if self.minimizes:
                     self.minimize()
                 else:
