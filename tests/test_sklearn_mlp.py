@@ -810,6 +810,32 @@ def test_another_solver_goes_on_from_the_weights():
     assert len(model.loss_curve_) == 24
 
 
+@pytest.mark.parametrize("random_state", [None, 0, "stream", "PCG64"])
+@BOTH
+def test_a_warm_fit_holds_back_the_same_rows(task, random_state):
+    """The second fit must not be validated on rows that the first was trained on."""
+    seen = []
+
+    def scorer(model, x, y):
+        seen.append(x)
+        return 0.0
+
+    if random_state == "stream":
+        random_state = np.random.RandomState(5)
+    elif random_state == "PCG64":
+        random_state = np.random.RandomState(np.random.PCG64(5))
+    model, y = model_of(
+        task, early_stopping=True, warm_start=True, scoring=scorer, random_state=random_state, max_iter=1
+    )
+    for _ in range(3):
+        model.fit(X, y)
+        model = pickle.loads(pickle.dumps(model.set_params(scoring=None))).set_params(scoring=scorer)
+    for other in seen[1:]:
+        np.testing.assert_array_equal(other, seen[0])
+    model.set_params(warm_start=False).fit(X, y)
+    assert isinstance(random_state, int) == np.array_equal(seen[-1], seen[0])
+
+
 def test_partial_fit_with_early_stopping():
     options = {"early_stopping": True, "n_iter_no_change": 3, "learning_rate_init": 0.1, "tol": 0, "scoring": "loss"}
     model, scores, states = regressor(**options), [], []
@@ -885,6 +911,11 @@ def test_an_ensemble_is_the_mean_of_its_networks(task, options):
 
 
 THREADS = nf.get_num_threads()
+
+
+def test_any_number_of_threads_is_a_limit():
+    model = classifier(n_threads=10**6, n_ensembles=2).fit(X, BINARY)
+    np.testing.assert_array_equal(model.predict(X), classifier(n_ensembles=2).fit(X, BINARY).predict(X))
 
 
 def test_curves_of_an_ensemble_are_averages():
@@ -1296,7 +1327,11 @@ KINDS = {
 def content(data):
     """All that a caller could see of data."""
     if sparse.issparse(data):
-        parts = [part for name in ("data", "indices", "indptr", "row", "col") if (part := getattr(data, name, None)) is not None]
+        parts = [
+            part
+            for name in ("data", "indices", "indptr", "row", "col")
+            if (part := getattr(data, name, None)) is not None
+        ]
         return [(part.dtype, part.tobytes()) for part in parts]
     return pickle.dumps(data) if isinstance(data, list) else (data.dtype, data.tolist())
 

@@ -216,10 +216,9 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
                     "y_val, or use early_stopping=False"
                 )
             if anew or "_split_from" not in self.__dict__:
-                self._split_from = random.get_state(legacy=False)
+                self._split_from = copy.deepcopy(random)
             else:  # the same rows again, on which the networks were not trained
-                random = np.random.RandomState()
-                random.set_state(self._split_from)
+                random = copy.deepcopy(self._split_from)
             rows, held = self._split(X, y, targets, sample_weight, weights, random)
         if held is not None:
             self._check_scoring()
