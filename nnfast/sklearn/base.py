@@ -163,7 +163,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
             self._set_results(fit)
             if fit.context is not None:
                 fit.context.call_on_fit_task_end(estimator=self, X=X, y=y)
-        except Exception:
+        except BaseException:
             if anew:
                 self._go_back(before)
             else:
