@@ -729,7 +729,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """Return the units, the activation and the loss of the output layer."""
         loss = self._loss_object()
         units = (1 if targets.ndim == 1 else targets.shape[1]) * len(loss.per_output() or (0,))
-        return units, "identity", loss, "exp" if self._exponential else "identity"
+        logarithms = isinstance(loss, Poisson) and loss.log_input
+        return units, "identity", loss, "exp" if logarithms else "identity"
 
     def _loss_object(self) -> Loss:
         """Return the loss."""
@@ -742,11 +743,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if self.loss == "poisson":
             return Poisson(reduction="sum")
         return {"absolute_error": MeanAbsoluteError, "huber": Huber, "squared_error": SumSquaredError}[self.loss]()
-
-    @property
-    def _exponential(self) -> bool:
-        """Whether a prediction is the exponential of the network's output."""
-        return self.loss == "poisson" or (isinstance(self.loss, Poisson) and self.loss.log_input)
 
     # ---- the loss that is reported
 
@@ -798,12 +794,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _response(self, outputs: np.ndarray) -> np.ndarray:
         """Return estimates."""
-        return np.exp(outputs) if self._exponential else outputs
+        return np.exp(outputs) if self.out_activation_ == "exp" else outputs
 
     def _response_gradient(self, net: Sequential, X: Any) -> np.ndarray:
         """Return the gradient of the estimates; of one output, without its axis."""
         gradient = net.jacobian(X)
-        if self._exponential:
+        if self.out_activation_ == "exp":
             gradient *= np.exp(net.predict(X))[:, :, None]
         return gradient[:, 0] if self.n_outputs_ == 1 else gradient
 
