@@ -20,7 +20,7 @@ from nnfast._validation import warn
 from nnfast.activations import NAMES as ACTIVATIONS
 from nnfast.activations import Activation
 from nnfast.kernels.arrays import all_finite
-from nnfast.losses import Custom, Loss
+from nnfast.losses import Loss
 from nnfast.sequential import Sequential
 from nnfast.sklearn._versions import (
     CallbackSupport,
@@ -376,12 +376,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
 
     def attributes_with(self, members: list[Member]) -> dict[str, Any]:
         """Return the attributes that make an estimator with copies of these networks."""
-        return {"_members": [Member.restored(member.state(), self._own_loss) for member in members]}
-
-    @property
-    def _own_loss(self) -> Custom | None:
-        """A loss of the user's, which is not in the state of a network."""
-        return self.loss if isinstance(self.loss, Custom) else None
+        return {"_members": [Member.restored(member.state()) for member in members]}
 
     def _check_scoring(self) -> None:
         """Raise ValueError or TypeError if the score cannot be computed."""
@@ -548,7 +543,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         super().__setstate__(state)
         if "_members" in self.__dict__:
             states: Any = self._members
-            self._members = [Member.restored(member, self._own_loss) for member in states]
+            self._members = [Member.restored(member) for member in states]
 
 
 def check_fitted(estimator: BaseMLP) -> None:

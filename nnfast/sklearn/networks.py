@@ -238,14 +238,18 @@ class Member:
     def state(self) -> dict[str, Any]:
         """Return all of it in plain containers and arrays, for pickles and other files."""
         description, arrays = npz.to_state(network_of(self.net))
-        return {**vars(self), "net": {"description": description, "arrays": arrays}, "optimizer": None}
+        net: dict[str, Any] = {"description": description, "arrays": arrays}
+        if isinstance(self.net.loss_function, Custom):  # a function of the user's, which no description contains
+            net["loss"] = self.net.loss_function
+        return {**vars(self), "net": net, "optimizer": None}
 
     @classmethod
-    def restored(cls, state: dict[str, Any], loss: Custom | None = None) -> Member:
-        """Return the member that `state` describes; its loss is needed if it is a function of the user's."""
+    def restored(cls, state: dict[str, Any]) -> Member:
+        """Return the member that `state` describes."""
         member = cls.__new__(cls)
         vars(member).update(state)
-        member.net = sequential_of(npz.from_state(state["net"]["description"], state["net"]["arrays"], loss=loss))
+        net = state["net"]
+        member.net = sequential_of(npz.from_state(net["description"], net["arrays"], loss=net.get("loss")))
         return member
 
 
