@@ -347,6 +347,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if incremental:
             if check_partial_fit_first_call(self, classes):
                 self._set_classes(classes, y)
+                if self._several_labels and not np.array_equal(np.unique(classes), self.classes_):
+                    raise ValueError(
+                        f"classes must be the numbers 0 to {len(self.classes_) - 1} of the columns of y, which holds 0 "
+                        f"and 1 for each label, got {describe(classes)}"
+                    )
         elif anew:
             self._set_classes(y, y)
         else:
