@@ -357,6 +357,20 @@ def test_loss_objects():
     np.testing.assert_array_equal(copied.predict(X), model.predict(X))
 
 
+def test_a_loss_that_is_set_later_changes_nothing():
+    model = regressor(loss="poisson").fit(X, COUNTS)
+    before, gradient = model.predict(X), model.input_gradient(X)
+    for loss in ("squared_error", nf.losses.Custom(own), nf.losses.Quantile([0.1, 0.9])):
+        model.set_params(loss=loss)
+        for twin in (model, pickle.loads(pickle.dumps(model))):
+            np.testing.assert_array_equal(twin.predict(X), before)
+            np.testing.assert_array_equal(twin.input_gradient(X), gradient)
+            assert twin.network_.loss_function == nf.losses.Poisson(reduction="sum")
+    model = regressor(loss=nf.losses.Custom(own)).fit(X, REAL).set_params(loss="huber")
+    twin = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(twin.predict(X), model.predict(X))
+
+
 @pytest.mark.parametrize(
     ("task", "loss"),
     [
@@ -870,6 +884,9 @@ def test_partial_fit_with_early_stopping_needs_rows_to_validate_on(task):
 
 def test_a_refused_first_partial_fit_leaves_no_classes():
     model = classifier()
+    for wrong in ([0, 1, 2, 3], [0, 1], ["a", "b", "c"]):
+        with pytest.raises(ValueError, match="^classes must be the numbers 0 to 2 of the columns of y"):
+            model.partial_fit(X, LABELS, classes=wrong)
     with pytest.raises(ValueError, match="NaN"):
         model.partial_fit(X * np.nan, BINARY, classes=[0, 1])
     with pytest.raises(ValueError, match="classes not in"):

@@ -322,7 +322,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         X, y, sample_weight
             As for `fit`.
         classes : array-like of shape (n_classes,), default=None
-            All classes that will ever occur; needed in the first call.
+            All classes that will ever occur, or with several labels the numbers of their columns; needed in the first
+            call.
         X_val, y_val, sample_weight_val : array-like, default=None
             Samples to validate on after the epoch. With `early_stopping`, which needs them here, the best weights are
             restored when the score has not improved for more than `n_iter_no_change` calls; `converged_` is then True.
