@@ -1173,13 +1173,22 @@ def test_ctrl_c_in_the_first_epoch_leaves_a_model():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("n_ensembles", [1, 3])
-def test_ctrl_c_while_the_engine_trains(n_ensembles):
-    model = classifier(max_iter=10**6, tol=0, n_iter_no_change=np.inf, n_ensembles=n_ensembles)
-    timer = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
+def test_ctrl_c_while_the_engine_trains(n_ensembles, listening):
+    model = classifier(max_iter=10**6, tol=0, n_iter_no_change=np.inf, n_ensembles=n_ensembles, max_seconds=60)
+    ended = threading.Event()
+
+    def interrupt():
+        while not (hasattr(model, "networks_") and model.networks_[-1].epochs_trained):
+            if ended.wait(0.01):  # the fit has ended without it
+                return
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
     with pytest.warns(UserWarning, match="^Training interrupted by user.$"):
         model.fit(X, BINARY)
-    timer.join()
+    ended.set()
+    thread.join()
     assert 1 <= model.n_iter_ < 10**6
     assert len(model.loss_curve_) == model.n_iter_
     assert model.n_iter_ * N <= model.t_ < (model.n_iter_ + 1) * N
