@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from math import ceil, isnan
+from math import ceil, inf, isnan
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -214,6 +214,8 @@ class Fit:
         """Prepare a network's record for this call; the network itself is not changed."""
         member.n_iter = 0
         member.converged = False
+        if not self.stops_early:  # what was best before is out of date
+            member.best, member.best_score = None, -inf
         if not self.once:
             member.no_improvement = 0
             if self.stops_early and member.loss_curve:  # the best weights so far are those it begins with
