@@ -293,7 +293,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Raises
         ------
         TypeError, ValueError
-            If an argument does not fit, or training diverged so that weights are not finite.
+            If an argument does not fit, which leaves the estimator as it was, or training diverged so that weights are
+            not finite.
 
         Warns
         -----
@@ -679,7 +680,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Raises
         ------
         TypeError, ValueError
-            If an argument does not fit, or training diverged so that weights are not finite.
+            If an argument does not fit, which leaves the estimator as it was, or training diverged so that weights are
+            not finite.
 
         Warns
         -----
