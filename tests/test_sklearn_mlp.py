@@ -746,6 +746,7 @@ def test_two_warm_fits_are_one_long_fit(task, options):
     np.testing.assert_array_equal(parameters(model), parameters(whole))
     assert model.loss_curve_ == whole.loss_curve_
     assert model.t_ == whole.t_
+    assert [net.epochs_trained for net in model.networks_] == [10] * len(model.networks_)
     parts, _ = model_of(task, **options)
     first = {"classes": np.unique(y) if y.ndim == 1 else np.arange(3)} if is_classifier(parts) else {}
     for _ in range(10):
@@ -867,6 +868,18 @@ def test_partial_fit_with_early_stopping():
     np.testing.assert_array_equal(parameters(whole), parameters(model))
     model.partial_fit(X[:40], REAL[:40], X_val=X[40:], y_val=REAL[40:])
     assert not model.converged_
+
+
+def test_what_was_best_is_forgotten_by_a_training_without_early_stopping():
+    validation = {"X_val": X, "y_val": REAL}
+    model = regressor(early_stopping=True, scoring=lambda model, x, y: 1.0, warm_start=True).fit(X, REAL, **validation)
+    model.set_params(early_stopping=False, max_iter=20).fit(X, REAL)
+    before = parameters(model)
+    model.set_params(early_stopping=True, scoring=lambda model, x, y: 0.0, n_iter_no_change=1, learning_rate_init=1e-9)
+    for _ in range(4):
+        model.partial_fit(X, REAL, **validation)
+    assert model.best_validation_score_ == 0.0
+    np.testing.assert_allclose(parameters(model), before, rtol=0.01)
 
 
 @BOTH
