@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted
@@ -19,7 +20,7 @@ from nnfast._validation import warn
 from nnfast.activations import NAMES as ACTIVATIONS
 from nnfast.activations import Activation
 from nnfast.kernels.arrays import all_finite
-from nnfast.losses import Custom, Loss
+from nnfast.losses import Loss
 from nnfast.sequential import Sequential
 from nnfast.sklearn._versions import (
     CallbackSupport,
@@ -31,11 +32,13 @@ from nnfast.sklearn._versions import (
     validate_data,
 )
 from nnfast.sklearn.networks import Design, Member, Weights
-from nnfast.sklearn.training import Fit, Rows, Validation
+from nnfast.sklearn.training import Fit, Rows, Validation, at_most
 
 STOCHASTIC = ("sgd", "adam")
 DTYPES = (np.float64, np.float32)
 INFINITY = float("inf")
+OWN = ("_members", "_given", "_several_labels", "_split_from")  # what a fit sets besides names that end with "_"
+VALIDATION = ("X_val", "y_val", "sample_weight_val")
 
 
 def steps_one_by_one(estimator: BaseMLP) -> bool:
@@ -87,8 +90,12 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
     # ---- what an estimator for one task adds
 
     @abstractmethod
-    def _targets(self, y: Any, *, anew: bool, incremental: bool) -> np.ndarray:
-        """Return targets as the networks take them, and set what is known of them."""
+    def _set_targets(self, y: Any, classes: Any, *, anew: bool, incremental: bool) -> None:
+        """Set what is known of targets, or compare them with it."""
+
+    @abstractmethod
+    def _targets(self, y: Any) -> np.ndarray:
+        """Return targets as the networks take them."""
 
     @abstractmethod
     def _output(self, targets: np.ndarray) -> tuple[int, str, Loss, str]:
@@ -121,7 +128,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         """Return the part of the loss that depends on the targets alone, which nnfast leaves out."""
         return 0.0
 
-    def _row_weights(self, y: Any, *, incremental: bool) -> np.ndarray | None:
+    def _row_weights(self, y: Any, targets: np.ndarray, *, incremental: bool) -> np.ndarray | None:
         """Return a weight for each row in training, besides `sample_weight`."""
         return None
 
@@ -132,22 +139,72 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         X: Any,
         y: Any,
         sample_weight: Any,
-        validation: tuple[Any, Any, Any] = (None, None, None),
+        validation: tuple[Any, Any, Any],
+        classes: Any = None,
         *,
         incremental: bool = False,
     ) -> Any:
-        """Implement `fit` and `partial_fit`."""
-        fitted = hasattr(self, "_members")
-        anew = not fitted or not (self.warm_start or incremental)
+        """Implement `fit` and `partial_fit`. After an error, the estimator is as before, if it does not train further.
+
+        All arguments are checked before the networks change.
+        """
+        before = dict(vars(self))
+        anew = not hasattr(self, "_members") or not (self.warm_start or incremental)
+        try:
+            fit = self._prepared(X, y, sample_weight, validation, classes, anew=anew, incremental=incremental)
+        except BaseException:
+            self._go_back(before)
+            raise
+        self._members = fit.members
+        self.__dict__.pop("_given", None)
+        try:
+            fit.context = self._context(X, y) if fit.observed else None
+            fit.run()
+            self._set_results(fit)
+            if fit.context is not None:
+                fit.context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        except BaseException:
+            if anew:
+                self._go_back(before)
+            else:
+                self._set_results(fit)
+            raise
+        fit.warn_unconverged()
+        if not all(np.isfinite(member.net.flat_params).all() for member in self._members):
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+                "preprocessed. Scale X (and y) to about 1, or use a smaller learning_rate_init"
+            )
+        return self
+
+    def _go_back(self, attributes: dict[str, Any]) -> None:
+        """Set all that is known of data and networks to what it was, after an error."""
+        now = self.__dict__
+        for name in [name for name in now if name.endswith("_") or name in OWN]:
+            del now[name]
+        now.update((name, value) for name, value in attributes.items() if name.endswith("_") or name in OWN)
+
+    def _prepared(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: tuple[Any, Any, Any],
+        classes: Any,
+        *,
+        anew: bool,
+        incremental: bool,
+    ) -> Fit:
+        """Check all arguments, and return a training that can begin; the networks are as before."""
         if anew or not incremental:
             self._validate_params()
         hidden = self._hidden()
-        given = X, y
         X, y = self._checked_data(X, y, reset=anew)
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
-        targets = self._targets(y, anew=anew, incremental=incremental)
-        weights = self._row_weights(y, incremental=incremental)
+        self._set_targets(y, classes, anew=anew, incremental=incremental)
+        targets = self._targets(y)
+        weights = self._row_weights(y, targets, incremental=incremental)
         random = check_random_state(self.random_state)
         members = self._begun(hidden, targets, X.dtype, random, anew=anew, incremental=incremental)
         held = self._held(validation)
@@ -158,28 +215,23 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
                     "partial_fit does not support early_stopping=True without rows to validate on: give X_val and "
                     "y_val, or use early_stopping=False"
                 )
+            if anew or "_split_from" not in self.__dict__:
+                self._split_from = copy.deepcopy(random)
+            else:  # the same rows again, on which the networks were not trained
+                random = copy.deepcopy(self._split_from)
             rows, held = self._split(X, y, targets, sample_weight, weights, random)
-        self._members = members
-        self.__dict__.pop("_given", None)
-        context = self._context(*given, incremental=incremental)
-        fit = Fit(self, members, rows, held, once=incremental, context=context)
-        try:
-            fit.run()
-        finally:
-            self._set_results(validated=held is not None, early=fit.stops_early)
-        if context is not None:
-            context.call_on_fit_task_end(estimator=self, X=given[0], y=given[1])
-        if not all(np.isfinite(member.net.flat_params).all() for member in members):
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
-                "preprocessed. Scale X (and y) to about 1, or use a smaller learning_rate_init"
-            )
-        return self
+        if held is not None:
+            self._check_scoring()
+        observed = hasattr(self, "_skl_callbacks") or hasattr(self, "_parent_callback_ctx")
+        return Fit(self, members, rows, held, once=incremental, observed=observed and not incremental)
 
     def _hidden(self) -> list[int]:
         """Return the units of the hidden layers."""
         sizes = self.hidden_layer_sizes
         hidden = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        for size in hidden:
+            if not isinstance(size, (int, np.integer)) or isinstance(size, bool):
+                raise TypeError(f"hidden_layer_sizes must be one or more integers, got {hidden}")
         if any(size <= 0 for size in hidden):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
         return [int(size) for size in hidden]
@@ -218,19 +270,15 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         if anew:
             members = [Member(design.build(random)) for _ in range(self.n_ensembles)]
             if incremental or self.warm_start:  # these were assigned before the first fit, to begin with
-                _set_arrays(members[0], self.__dict__.get("_given", {}))
+                self._set_given(members)
             return members
-        members = self._members
-        if len(members) != self.n_ensembles:
+        if len(self._members) != self.n_ensembles:
             raise ValueError(
                 f"n_ensembles must stay as it was in the previous fit, whose networks are used again: got "
-                f"{self.n_ensembles}, and there are {len(members)}. Use warm_start=False, or clone the estimator, to "
-                "begin anew"
+                f"{self.n_ensembles}, and there are {len(self._members)}. Use warm_start=False, or clone the "
+                "estimator, to begin anew"
             )
-        nets = [design.continued(member.net) for member in members]
-        for member, net in zip(members, nets, strict=True):
-            member.net = net
-        return members
+        return [member.with_net(design.continued(member.net)) for member in self._members]
 
     def _held(self, validation: tuple[Any, Any, Any]) -> Validation | None:
         """Return the rows to validate on that were given."""
@@ -238,11 +286,15 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         if X is None and y is None and weights is None:
             return None
         if X is None or y is None:
-            raise ValueError(f"X_val and y_val must be given together, got {'y_val' if X is None else 'X_val'} alone")
-        X, y = self._checked_data(X, y, reset=False)
-        if weights is not None:
-            weights = check_sample_weight(weights, X)
-        return Validation(Rows(_as_rows(X), self._targets(y, anew=False, incremental=True), weights), y)
+            got = [name for name, value in zip(VALIDATION, validation, strict=True) if value is not None]
+            raise ValueError(f"X_val and y_val must be given together, got {' and '.join(got)} alone")
+        try:
+            X, y = self._checked_data(X, y, reset=False)
+            if weights is not None:
+                weights = check_sample_weight(weights, X)
+            return Validation(Rows(_as_rows(X), self._targets(y), weights), y)
+        except ValueError as error:
+            raise ValueError(f"in {', '.join(VALIDATION)}: {error}") from error
 
     def _split(
         self, X: Any, y: Any, targets: np.ndarray, sample_weight: Any, weights: Any, random: np.random.RandomState
@@ -271,7 +323,10 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
     def batch_size_of(self, n: int) -> int:
         """Return the rows of a mini-batch."""
         if self.batch_size == "auto":
-            return min(200, n)
+            size = min(200, n)
+            while self.batch_norm and n % size == 1 and size > 2:
+                size -= 1
+            return size
         if self.batch_size > n:
             warn(
                 f"Got `batch_size` less than 1 or larger than sample size. It is going to be clipped: {n} rows, and "
@@ -280,19 +335,17 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
             )
         return min(int(self.batch_size), n)
 
-    def _context(self, X: Any, y: Any, *, incremental: bool) -> Any:
-        """Return the context of scikit-learn's callbacks; None if there are none."""
-        if incremental or not (hasattr(self, "_skl_callbacks") or hasattr(self, "_parent_callback_ctx")):
-            return None
+    def _context(self, X: Any, y: Any) -> Any:
+        """Return the context of scikit-learn's callbacks."""
         several = self.n_ensembles > 1
         context = self._init_callback_context(
             max_subtasks=self.n_ensembles if several else self.max_iter, sequential_subtasks=not several
         )
         return context.call_on_fit_task_begin(estimator=self, X=X, y=y)
 
-    def _set_results(self, *, validated: bool, early: bool) -> None:
+    def _set_results(self, fit: Fit) -> None:
         """Set the attributes that say how the training went; of several networks, averages."""
-        members = self._members
+        members, validated, early = self._members, fit.validation is not None, fit.stops_early
         self.n_iter_ = max(member.n_iter for member in members)
         self.t_ = max(member.samples for member in members)
         self.loss_curve_ = _averages([member.loss_curve for member in members])
@@ -301,17 +354,18 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         self.validation_scores_ = scores if validated else None
         losses = _averages([member.validation_losses for member in members])
         self.validation_loss_curve_ = losses if validated else None
-        self.best_validation_score_ = float(np.mean([member.best_score for member in members])) if early else None
-        self.best_loss_ = None if early else float(np.mean([member.best_loss for member in members]))
-        if self.loss_curve_:
-            self.loss_ = float(np.mean([member.loss_curve[-1] for member in members if member.loss_curve]))
+        trained = [member for member in members if member.loss_curve] or members
+        self.best_validation_score_ = float(np.mean([member.best_score for member in trained])) if early else None
+        self.best_loss_ = None if early else float(np.mean([member.best_loss for member in trained]))
+        self.loss_ = float(np.mean([(member.loss_curve or [np.nan])[-1] for member in trained]))
 
     # ---- scoring while training
 
     def with_members(self, members: list[Member]) -> BaseMLP:
-        """Return a copy of the estimator that has these networks, which are not copied."""
+        """Return a copy of the estimator that has these networks, not copies; its samples have no names."""
         twin = copy.copy(self)
         twin._members = members
+        twin.__dict__.pop("feature_names_in_", None)
         return twin
 
     def __copy__(self) -> Any:
@@ -322,19 +376,17 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
 
     def attributes_with(self, members: list[Member]) -> dict[str, Any]:
         """Return the attributes that make an estimator with copies of these networks."""
-        return {"_members": [Member.restored(member.state(), self._own_loss) for member in members]}
+        return {"_members": [Member.restored(member.state()) for member in members]}
 
-    @property
-    def _own_loss(self) -> Custom | None:
-        """A loss of the user's, which is not in the state of a network."""
-        return self.loss if isinstance(self.loss, Custom) else None
+    def _check_scoring(self) -> None:
+        """Raise ValueError or TypeError if the score cannot be computed."""
+        if self.scoring not in (None, "loss"):
+            check_scoring(self, scoring=self.scoring)
 
     def score_on(self, validation: Validation) -> float:
         """Return what early stopping watches."""
         if self.scoring is None:
             return self._default_score(validation)
-        from sklearn.metrics import check_scoring
-
         rows = validation.rows
         weights = {} if rows.weights is None else {"sample_weight": rows.weights}
         return float(check_scoring(self, scoring=self.scoring)(self, rows.X, validation.y, **weights))
@@ -348,9 +400,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         X = self._checked_samples(X)
         if self.n_threads is None:
             return self._averaged(members, X)
-        from nnfast._threads import num_threads
-
-        with num_threads(self.n_threads):
+        with at_most(self.n_threads):
             return self._averaged(members, X)
 
     def _averaged(self, members: Sequence[Member], X: Any) -> np.ndarray:
@@ -398,7 +448,9 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         """
         check_fitted(self)
         X = self._checked_samples(X)
-        found = np.mean([self._response_gradient(member.net, X) for member in self._members], axis=0)
+        with at_most(self.n_threads):
+            trained = [member for member in self._members if member.loss_curve] or self._members
+            found: np.ndarray = np.mean([self._response_gradient(member.net, X) for member in trained], axis=0)
         return found
 
     def _response_gradient(self, net: Sequential, X: Any) -> np.ndarray:
@@ -462,10 +514,20 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
             self.__dict__.setdefault("_given", {})[name] = value
             return
         views = getattr(self, name)
-        if len(value) != len(views):
-            raise ValueError(f"{name} must have an array for each of the {len(views)} layers, got {len(value)}")
-        for i, array in enumerate(value):
-            views[i] = array
+        _write(name, value, views)
+
+    def _set_given(self, members: list[Member]) -> None:
+        """Write arrays that were assigned before the first fit into a new network."""
+        given = self.__dict__.get("_given", {})
+        if given and len(members) > 1:
+            raise ValueError(
+                f"{' and '.join(given)} were assigned before the first fit, to begin with, and n_ensembles="
+                f"{len(members)} networks need to begin differently: use n_ensembles=1"
+            )
+        for name, role in (("coefs_", "W"), ("intercepts_", "b")):
+            if name in given:
+                params = members[0].net.params
+                _write(name, given[name], [params[f"{role}{i}"] for i in range(1, self.n_layers_)])
 
     # ---- files
 
@@ -481,7 +543,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         super().__setstate__(state)
         if "_members" in self.__dict__:
             states: Any = self._members
-            self._members = [Member.restored(member, self._own_loss) for member in states]
+            self._members = [Member.restored(member) for member in states]
 
 
 def check_fitted(estimator: BaseMLP) -> None:
@@ -517,11 +579,13 @@ def _averages(curves: list[list[float]]) -> list[float]:
     return [float(np.mean([curve[i] for curve in curves if i < len(curve)])) for i in range(longest)]
 
 
-def _set_arrays(member: Member, initial: dict[str, Any]) -> None:
-    """Write initial weights that the user has assigned."""
-    for name, role in (("coefs_", "W"), ("intercepts_", "b")):
-        for i, array in enumerate(initial.get(name, ()), 1):
-            view = member.net.params[f"{role}{i}"]
-            if np.shape(array) != view.shape:
-                raise ValueError(f"{name}[{i - 1}] must have shape {view.shape}, got {np.shape(array)}")
-            view[...] = array
+def _write(name: str, values: Any, views: Sequence[np.ndarray]) -> None:
+    """Write arrays into the parameters of a network: all of them, or after an error none."""
+    if len(values) != len(views):
+        raise ValueError(f"{name} must have an array for each of the {len(views)} layers, got {len(values)}")
+    arrays = [np.array(value, view.dtype) for value, view in zip(values, views, strict=True)]
+    for i, (array, view) in enumerate(zip(arrays, views, strict=True)):
+        if array.shape != view.shape:
+            raise ValueError(f"{name}[{i}] must have shape {view.shape}, got {array.shape}")
+    for array, view in zip(arrays, views, strict=True):
+        view[...] = array

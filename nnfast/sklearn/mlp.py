@@ -10,11 +10,11 @@ from scipy import sparse
 from scipy.special import xlogy
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
-from nnfast._validation import describe
+from nnfast._validation import describe, ignore_float_errors
 from nnfast.losses import (
     BinaryCrossEntropy,
     BinaryFocal,
@@ -56,7 +56,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         The L2 penalty: ``alpha / 2`` times the sum of the squares of all weights is divided by the sum of the sample
         weights of the mini-batch, and added to its loss.
     batch_size : int or "auto", default="auto"
-        The rows of a mini-batch; ``"auto"`` means ``min(200, n_samples)``. Without effect with ``solver="lbfgs"``.
+        The rows of a mini-batch; ``"auto"`` means ``min(200, n_samples)``, or with `batch_norm` a little less if the
+        last one would have one row. Without effect with ``solver="lbfgs"``.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
         How the learning rate of ``solver="sgd"`` changes. ``"invscaling"``: after each epoch it is ``learning_rate_init
         / (t_ + 1) ** power_t``. ``"adaptive"``: it is divided by 5 when training would otherwise end because nothing
@@ -78,7 +79,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Whether to print the loss and the score after each epoch.
     warm_start : bool, default=False
         Whether `fit` continues from the previous one, with its weights and, unlike scikit-learn, the state of its
-        optimizer. ``"adaptive"`` begins with `learning_rate_init` again.
+        optimizer, and holds back the same rows for `early_stopping`, if as many are given. ``"adaptive"`` begins with
+        `learning_rate_init` again.
     momentum : float, default=0.9
         Of ``solver="sgd"``, in [0, 1).
     nesterovs_momentum : bool, default=True
@@ -291,7 +293,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Raises
         ------
         TypeError, ValueError
-            If an argument does not fit, or training diverged so that weights are not finite.
+            If an argument does not fit, which leaves the estimator as it was, or training diverged so that weights are
+            not finite.
 
         Warns
         -----
@@ -320,7 +323,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         X, y, sample_weight
             As for `fit`.
         classes : array-like of shape (n_classes,), default=None
-            All classes that will ever occur; needed in the first call.
+            All classes that will ever occur, or with several labels the numbers of their columns; needed in the first
+            call.
         X_val, y_val, sample_weight_val : array-like, default=None
             Samples to validate on after the epoch. With `early_stopping`, which needs them here, the best weights are
             restored when the score has not improved for more than `n_iter_no_change` calls; `converged_` is then True.
@@ -335,24 +339,33 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         TypeError, ValueError
             If an argument does not fit.
         """
-        if check_partial_fit_first_call(self, classes):
-            self._set_classes(classes, y)
-        self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=True)
+        self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), classes, incremental=True)
         return self
 
     # ---- targets
 
-    def _targets(self, y: Any, *, anew: bool, incremental: bool) -> np.ndarray:
-        """Return labels as 0 to n_classes - 1, of two classes as 0 and 1, or a matrix of 0 and 1."""
-        if not incremental and anew:
+    def _set_targets(self, y: Any, classes: Any, *, anew: bool, incremental: bool) -> None:
+        """Set the classes, or compare them with those of the previous fit."""
+        if incremental:
+            if check_partial_fit_first_call(self, classes):
+                self._set_classes(classes, y)
+                if self._several_labels and not np.array_equal(np.unique(classes), self.classes_):
+                    raise ValueError(
+                        f"classes must be the numbers 0 to {len(self.classes_) - 1} of the columns of y, which holds 0 "
+                        f"and 1 for each label, got {describe(classes)}"
+                    )
+        elif anew:
             self._set_classes(y, y)
-        elif not incremental:
+        else:
             labels = unique_labels(y)
             if set(labels) != set(self.classes_):
                 raise ValueError(
                     "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
                     f"Previously got {self.classes_}, `y` has {labels}"
                 )
+
+    def _targets(self, y: Any) -> np.ndarray:
+        """Return labels as 0 to n_classes - 1, of two classes as 0 and 1, or a matrix of 0 and 1."""
         if self._several_labels:
             return self._label_matrix(y)
         places = np.searchsorted(self.classes_, y) if len(self.classes_) else np.zeros(0, np.int64)
@@ -363,7 +376,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             unknown = np.setdiff1d(labels, self.classes_)
             raise ValueError(
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {labels}, of "
-                f"which {unknown} were not known before: name all classes in the first call of partial_fit"
+                f"which {unknown} were not known before: all classes must occur in the y of fit, or be named in the "
+                "first call of partial_fit"
             )
         return places.astype(np.int64, copy=False)
 
@@ -403,7 +417,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             loss = CrossEntropy() if several else BinaryCrossEntropy(reduction="sum")
         return units, "softmax" if several else "sigmoid", loss, "softmax" if several else "logistic"
 
-    def _row_weights(self, y: Any, *, incremental: bool) -> np.ndarray | None:
+    def _row_weights(self, y: Any, targets: np.ndarray, *, incremental: bool) -> np.ndarray | None:
         """Return the weight of each row's class."""
         if self.class_weight is None:
             return None
@@ -412,8 +426,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "class_weight='balanced' needs all rows at once, and partial_fit gets a part of them: give a dict of "
                 "weights, such as those that sklearn.utils.class_weight.compute_class_weight computes"
             )
-        weights: np.ndarray = compute_sample_weight(self.class_weight, y)
-        return weights
+        if self._several_labels:
+            given = self.class_weight  # a class that does not occur in these rows may have a weight, or none
+            if isinstance(given, (list, tuple)):
+                given = [{0: 1, 1: 1} | entry if isinstance(entry, dict) else entry for entry in given]
+            weights: np.ndarray = compute_sample_weight(given, y)
+            return weights
+        if not isinstance(self.class_weight, (str, dict)):
+            raise ValueError(
+                "class_weight must be a dict of class to weight or 'balanced' unless there are several labels for each "
+                f"row, got {describe(self.class_weight)}"
+            )
+        rows = y if self.class_weight == "balanced" else self.classes_
+        each = compute_class_weight(self.class_weight, classes=self.classes_, y=rows)
+        return each[targets]
 
     def _strata(self, targets: np.ndarray) -> np.ndarray | None:
         """Return the classes if there are two, as scikit-learn stratifies."""
@@ -655,7 +681,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Raises
         ------
         TypeError, ValueError
-            If an argument does not fit, or training diverged so that weights are not finite.
+            If an argument does not fit, which leaves the estimator as it was, or training diverged so that weights are
+            not finite.
 
         Warns
         -----
@@ -700,7 +727,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     # ---- targets
 
-    def _targets(self, y: Any, *, anew: bool, incremental: bool) -> np.ndarray:
+    def _set_targets(self, y: Any, classes: Any, *, anew: bool, incremental: bool) -> None:
+        """Nothing is known of targets."""
+
+    def _targets(self, y: Any) -> np.ndarray:
         """Return the targets."""
         return np.asarray(y)
 
@@ -708,7 +738,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """Return the units, the activation and the loss of the output layer."""
         loss = self._loss_object()
         units = (1 if targets.ndim == 1 else targets.shape[1]) * len(loss.per_output() or (0,))
-        return units, "identity", loss, "exp" if self._exponential else "identity"
+        logarithms = isinstance(loss, Poisson) and loss.log_input
+        return units, "identity", loss, "exp" if logarithms else "identity"
 
     def _loss_object(self) -> Loss:
         """Return the loss."""
@@ -721,11 +752,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if self.loss == "poisson":
             return Poisson(reduction="sum")
         return {"absolute_error": MeanAbsoluteError, "huber": Huber, "squared_error": SumSquaredError}[self.loss]()
-
-    @property
-    def _exponential(self) -> bool:
-        """Whether a prediction is the exponential of the network's output."""
-        return self.loss == "poisson" or (isinstance(self.loss, Poisson) and self.loss.log_input)
 
     # ---- the loss that is reported
 
@@ -753,16 +779,21 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """None: R² is computed from predictions, which need not be the outputs."""
         return None
 
+    def _check_scoring(self) -> None:
+        """Raise ValueError or TypeError if the score cannot be computed."""
+        if self.scoring is None and len(self._loss_object().per_output() or (0,)) > 1:
+            raise ValueError(
+                "scoring must be 'loss' or a scorer of your own if the loss predicts several quantiles: R² needs one "
+                "prediction for each target"
+            )
+        super()._check_scoring()
+
+    @ignore_float_errors
     def _default_score(self, validation: Validation) -> float:
         """Return R²; NaN if a prediction is not finite."""
         rows = validation.rows
         targets = rows.targets.reshape(len(rows.targets), -1).astype(np.float64)
         predicted = self._outputs(rows.X).astype(np.float64)
-        if predicted.shape != targets.shape:
-            raise ValueError(
-                "scoring must be 'loss' or a scorer of your own if the loss predicts several quantiles: R² needs one "
-                "prediction for each target"
-            )
         if not np.isfinite(predicted).all():
             return float("nan")
         weights = np.ones(len(targets)) if rows.weights is None else rows.weights
@@ -772,12 +803,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _response(self, outputs: np.ndarray) -> np.ndarray:
         """Return estimates."""
-        return np.exp(outputs) if self._exponential else outputs
+        return np.exp(outputs) if self.out_activation_ == "exp" else outputs
 
     def _response_gradient(self, net: Sequential, X: Any) -> np.ndarray:
         """Return the gradient of the estimates; of one output, without its axis."""
         gradient = net.jacobian(X)
-        if self._exponential:
+        if self.out_activation_ == "exp":
             gradient *= np.exp(net.predict(X))[:, :, None]
         return gradient[:, 0] if self.n_outputs_ == 1 else gradient
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import inf, sqrt
@@ -92,9 +93,8 @@ class Design:
         Hidden layers with an activation that scikit-learn does not have keep nnfast's initial values.
         """
         drawn = list(self._drawn(random))
-        state: Any = random.get_state(legacy=True)  # draws nothing: in scikit-learn, the split comes next
-        _, words, position, *_ = state
-        seed = int(words[position % len(words)])
+        twin = copy.deepcopy(random)  # draws nothing from the original: in scikit-learn, the split comes next
+        seed = int(twin.randint(2**32, dtype=np.uint32))
         net = Sequential(self.layers, input_shape=self.units[0], loss=self.loss, dtype=self.dtype, seed=seed)
         for name, values in drawn:
             net.params[name][...] = values
@@ -122,14 +122,27 @@ class Design:
         if net.layers == tuple(self.layers) and net.loss_function == self.loss:
             return net
         description, arrays = npz.to_state(network_of(net))
+        before, now = _with_arrays(net.layers), _with_arrays(self.layers)
+        places = {str(i): str(j) for i, j in zip(before, now, strict=False)}
+        moved: dict[str, np.ndarray] = {}
+        for path, array in arrays.items():
+            layer, _, name = path.partition(".")
+            moved[f"{places.get(layer, layer)}.{name}"] = array
         try:
-            return sequential_of(npz.from_state(description, arrays, self.layers, self.loss))
+            if len(before) != len(now):
+                raise ValueError("another number of layers")
+            return sequential_of(npz.from_state(description, moved, self.layers, self.loss))
         except (KeyError, ValueError):
             raise ValueError(
                 "hidden_layer_sizes and batch_norm must stay as they were in the previous fit, whose weights are used "
                 f"again: now the layers have {self.units} units, and the fitted network is {net!r}. Use "
                 "warm_start=False, or clone the estimator, to begin anew"
             ) from None
+
+
+def _with_arrays(layers: Sequence[Layer]) -> list[int]:
+    """Return the positions of the layers that are not dropouts, which may come and go."""
+    return [i for i, layer in enumerate(layers) if not isinstance(layer, Dropout)]
 
 
 def _several(value: Any) -> bool:
@@ -199,6 +212,12 @@ class Member:
         self.best: list[np.ndarray] | None = None
         self.converged = False
 
+    def with_net(self, net: Sequential) -> Member:
+        """Return a record that goes on from this one, with a network that may be the same."""
+        member = copy.copy(self)
+        member.net = net
+        return member
+
     @property
     def arrays(self) -> list[np.ndarray]:
         """Views of all parameters and running statistics."""
@@ -208,25 +227,29 @@ class Member:
         """Copy the parameters and statistics, as the best ones."""
         if self.best is None:
             self.best = [np.empty_like(array) for array in self.arrays]
-        for copy, array in zip(self.best, self.arrays, strict=True):
-            copy[...] = array
+        for kept, array in zip(self.best, self.arrays, strict=True):
+            kept[...] = array
 
     def restore(self) -> None:
         """Go back to the best parameters, if there are any."""
-        for copy, array in zip(self.best or (), self.arrays, strict=False):
-            array[...] = copy
+        for kept, array in zip(self.best or (), self.arrays, strict=False):
+            array[...] = kept
 
     def state(self) -> dict[str, Any]:
         """Return all of it in plain containers and arrays, for pickles and other files."""
         description, arrays = npz.to_state(network_of(self.net))
-        return {**vars(self), "net": {"description": description, "arrays": arrays}, "optimizer": None}
+        net: dict[str, Any] = {"description": description, "arrays": arrays}
+        if isinstance(self.net.loss_function, Custom):  # a function of the user's, which no description contains
+            net["loss"] = self.net.loss_function
+        return {**vars(self), "net": net, "optimizer": None}
 
     @classmethod
-    def restored(cls, state: dict[str, Any], loss: Custom | None = None) -> Member:
-        """Return the member that `state` describes; its loss is needed if it is a function of the user's."""
+    def restored(cls, state: dict[str, Any]) -> Member:
+        """Return the member that `state` describes."""
         member = cls.__new__(cls)
         vars(member).update(state)
-        member.net = sequential_of(npz.from_state(state["net"]["description"], state["net"]["arrays"], loss=loss))
+        net = state["net"]
+        member.net = sequential_of(npz.from_state(net["description"], net["arrays"], loss=net.get("loss")))
         return member
 
 

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from math import ceil, isnan
+from math import ceil, inf, isnan
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from nnfast import training
-from nnfast._threads import num_threads
+from nnfast._threads import MAX_THREADS, num_threads
 from nnfast._validation import warn
 from nnfast.optimizers import LBFGS, SGD, Adam
 from nnfast.sequential import Sequential, network_of
 from nnfast.sklearn.networks import Member
 from nnfast.training import Callback, History
+from nnfast.training.data import Data
 from nnfast.training.many import arguments_of_many, fit_many
 
 SLOWEST = 1e-6  # learning_rate="adaptive" ends at this rate
 MANY = 2**62  # epochs
+
+
+def at_most(n_threads: int | None) -> AbstractContextManager[None]:
+    """Limit the number of threads inside a ``with`` block, unless it is None."""
+    return nullcontext() if n_threads is None else num_threads(min(n_threads, MAX_THREADS))
 
 
 class Rows(NamedTuple):
@@ -92,7 +98,7 @@ class Trained(Protocol):
         """Return what early stopping watches."""
 
     def with_members(self, members: list[Member]) -> Trained:
-        """Return a copy of the estimator that has these networks, which are not copied."""
+        """Return a copy of the estimator that has these networks, not copies; its samples have no names."""
 
     def attributes_with(self, members: list[Member]) -> dict[str, Any]:
         """Return the attributes that make an estimator with copies of these networks."""
@@ -113,8 +119,18 @@ class Fit:
         What to validate on after each epoch.
     once : bool
         Whether to train for one epoch, as `partial_fit` does.
+    observed : bool
+        Whether callbacks of scikit-learn are called.
+
+    Attributes
+    ----------
     context : object
-        The context of scikit-learn's callbacks; None if there are none.
+        The context of these callbacks, to be set before `run` if there are any.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit. No network has changed.
     """
 
     def __init__(
@@ -125,10 +141,11 @@ class Fit:
         validation: Validation | None,
         *,
         once: bool,
-        context: Any = None,
+        observed: bool = False,
     ) -> None:
         self.estimator, self.members, self.rows, self.validation = estimator, members, rows, validation
-        self.once, self.context = once, context
+        self.once, self.observed = once, observed
+        self.context: Any = None
         self.n: int = rows.X.shape[0]
         self.batch_size = estimator.batch_size_of(self.n)
         self.minimizes = estimator.solver == "lbfgs"
@@ -139,35 +156,70 @@ class Fit:
         self.stopped = False  # by a callback of scikit-learn
         self.constant = estimator.constant_of_loss(rows)
         self.steps = ceil(self.n / self.batch_size)
+        self.seen_before = {id(member): member.samples for member in members}
+        if validation is not None:
+            self.check_validation(validation.rows)
+        for member in members:
+            self.begin(member)
+        self.arguments = self.checked_arguments()
+
+    # ---- what is checked before anything changes
+
+    def check_validation(self, rows: Rows) -> None:
+        """Raise ValueError if the rows to validate on do not fit the networks."""
+        network = network_of(self.members[0].net)
+        assert network.input_shape is not None
+        try:
+            Data.checked(network, *rows, network.input_shape)
+        except ValueError as error:
+            raise ValueError(f"in the rows to validate on: {error}") from None
+
+    def checked_arguments(self) -> list[training.FitArguments]:
+        """Return the arguments of the training of each network."""
+        networks = [network_of(member.net) for member in self.members]
+        given = training.Given(self.rows.X, self.rows.targets)
+        if self.minimizes:
+            options: dict[str, Any] = {"batch_size": 32, "shuffle": True, "warns_unconverged": False}
+        else:
+            options = {"batch_size": self.batch_size, "shuffle": bool(self.estimator.shuffle)}
+        options |= self.options
+        each: dict[str, list[Any]] = {
+            "optimizer": [member.optimizer for member in self.members],
+            "patience": [None if self.looks else self.patience(member) for member in self.members],
+        }
+        if len(networks) > 1 and not self.minimizes:
+            return arguments_of_many(networks, given, rows=None, validation_rows=None, each=each, shared=options)
+        return [
+            training.FitArguments(network, given, optimizer=optimizer, patience=patience, **options)
+            for network, optimizer, patience in zip(networks, *each.values(), strict=True)
+        ]
 
     # ---- running
 
     def run(self) -> None:
         """Train all networks; Ctrl-C ends the training, as in scikit-learn, and leaves what is learned."""
-        for member in self.members:
-            self.begin(member)
-        threads = self.estimator.n_threads
-        limit: AbstractContextManager[None] = nullcontext() if threads is None else num_threads(threads)
         try:
-            with limit:
+            with at_most(self.estimator.n_threads):
                 if self.minimizes:
-                    for member in self.members:
-                        self.minimize(member)
+                    self.minimize()
                 else:
                     self.train()
         except KeyboardInterrupt:
             warn("Training interrupted by user.", UserWarning)
-        if not self.once:
-            self.end()
+        if self.stops_early and not self.once:
+            for member in self.members:
+                member.restore()
 
     def begin(self, member: Member) -> None:
-        """Prepare a network's record for this call."""
+        """Prepare a network's record for this call; the network itself is not changed."""
         member.n_iter = 0
         member.converged = False
+        if not self.stops_early:  # what was best before is out of date
+            member.best, member.best_score = None, -inf
         if not self.once:
             member.no_improvement = 0
             if self.stops_early and member.loss_curve:  # the best weights so far are those it begins with
-                member.best_score = self.score(member)[0]
+                member.best, member.best_score = None, self.score(member)[0]
                 member.keep()
         estimator = self.estimator
         if self.minimizes:
@@ -178,51 +230,47 @@ class Fit:
                 epsilon=estimator.epsilon, corrected_epsilon=True,
             )  # fmt: skip
         else:
-            self.begin_sgd(member)
+            member.optimizer = self.sgd(member)
 
-    def begin_sgd(self, member: Member) -> None:
-        """Continue with the learning rate of the previous call, or begin with the first one."""
+    def sgd(self, member: Member) -> SGD:
+        """Return SGD with the learning rate of the previous call, or with the first one."""
         estimator, before = self.estimator, member.rate
         goes_on = before is not None and (self.once or estimator.learning_rate == "invscaling")
         rate = before if goes_on and self.rate_changes else float(estimator.learning_rate_init)
         assert rate is not None
         momentum = estimator.momentum
-        member.optimizer = SGD(rate, momentum=momentum, nesterov=bool(estimator.nesterovs_momentum and momentum))
-        self.set_rate(member, rate)
+        return SGD(rate, momentum=momentum, nesterov=bool(estimator.nesterovs_momentum and momentum))
 
     def train(self) -> None:
         """Train on mini-batches."""
         nets = [member.net for member in self.members]
-        given = training.Given(self.rows.X, self.rows.targets)
-        each: dict[str, list[Any]] = {
-            "optimizer": [member.optimizer for member in self.members],
-            "patience": [None if self.looks else self.patience(member) for member in self.members],
-        }
-        options = self.options | {
-            "steps": None, "batch_size": self.batch_size, "shuffle": bool(self.estimator.shuffle),
-        }  # fmt: skip
+        for member in self.members:
+            if isinstance(member.optimizer, SGD):
+                assert isinstance(member.optimizer.learning_rate, float)
+                self.set_rate(member, member.optimizer.learning_rate)
+        for net in nets:  # an epoch that was not finished is not continued: the rows may be others
+            place = network_of(net).built.place
+            place.restore({"epochs": place.epochs})
         earlier = [net.history for net in nets]
         try:
             if len(nets) == 1:
-                own = {name: values[0] for name, values in each.items()}
-                training.fit(training.FitArguments(network_of(nets[0]), given, **own, **options), nets[0])
+                training.fit(self.arguments[0], nets[0])
             else:
-                networks = [network_of(net) for net in nets]
-                fit_many(
-                    arguments_of_many(networks, given, rows=None, validation_rows=None, each=each, shared=options), nets
-                )
+                fit_many(self.arguments, nets)
         finally:  # after Ctrl-C too
-            if not self.looks:
-                for member, before in zip(self.members, earlier, strict=True):
-                    if member.net.history is not before:
+            for member, before in zip(self.members, earlier, strict=True):
+                if member.net.history is not before:
+                    if not self.looks:
                         self.look_back(member)
+                    self.count_rows(member, member.net.history)
 
     @property
     def options(self) -> dict[str, Any]:
         """Arguments of a training with any solver."""
-        callback = Tasks(self) if self.context is not None else self.after_epoch
+        callback = Tasks(self) if self.observed else self.after_epoch
         return {
             "epochs": 1 if self.once else self.estimator.max_iter,
+            "steps": None,
             "sample_weight": self.rows.weights,
             "metrics": self.estimator.training_metrics,
             "max_seconds": self.estimator.max_seconds,
@@ -237,7 +285,7 @@ class Fit:
         return bool(
             self.minimizes
             or self.validation is not None
-            or self.context is not None
+            or self.observed
             or self.estimator.verbose
             or self.rate_changes
             or self.rows.weights is not None
@@ -258,24 +306,19 @@ class Fit:
         assert history is not None
         for loss in history["loss"]:
             member.n_iter += 1
-            member.samples += self.n
             member.loss_curve.append(loss + self.constant)
             self.count(member, loss + self.constant)
         member.converged = member.no_improvement > self.estimator.n_iter_no_change
 
-    def minimize(self, member: Member) -> None:
+    def minimize(self) -> None:
         """Minimize the loss over all rows by L-BFGS."""
-        arguments = training.FitArguments(
-            network_of(member.net), training.Given(self.rows.X, self.rows.targets), optimizer=member.optimizer,
-            steps=None, batch_size=32, shuffle=True, warns_unconverged=False, **self.options,
-        )  # fmt: skip
-        member.converged = bool(training.fit(arguments, member.net).converged)
+        for member, arguments in zip(self.members, self.arguments, strict=True):
+            member.converged = bool(training.fit(arguments, member.net).converged)
 
-    def end(self) -> None:
-        """Give the best weights back, and warn if the training has not converged."""
-        if self.stops_early:
-            for member in self.members:
-                member.restore()
+    def warn_unconverged(self) -> None:
+        """Warn if the training has not converged."""
+        if self.once:
+            return
         estimator = self.estimator
         unfinished = [member for member in self.members if not member.converged and member.n_iter >= estimator.max_iter]
         if self.minimizes:
@@ -300,7 +343,8 @@ class Fit:
         """Record an epoch, and stop the training of a network that no longer improves."""
         member = self.of[id(net)]
         member.n_iter += 1
-        member.samples += 0 if self.minimizes else self.n
+        if not self.minimizes:
+            self.count_rows(member, history)
         loss = self.loss_of_epoch(history)
         member.loss_curve.append(loss)
         if self.estimator.verbose:
@@ -332,6 +376,12 @@ class Fit:
             rows[-1] = self.n - self.batch_size * (self.steps - 1)
             loss = float(np.dot(steps[-self.steps :], rows)) / self.n
         return loss + self.constant
+
+    def count_rows(self, member: Member, history: History | None) -> None:
+        """Count the rows that were visited, also in an epoch that time or Ctrl-C has cut short."""
+        assert history is not None
+        epochs, steps = divmod(len(history.step_loss), self.steps)
+        member.samples = self.seen_before[id(member)] + epochs * self.n + steps * self.batch_size
 
     def count(self, member: Member, loss: float) -> None:
         """Count the epochs without improvement, as scikit-learn does: by tol beside the best, which takes any."""
