@@ -12,7 +12,6 @@ from sklearn.preprocessing import StandardScaler
 
 if os.environ.get("STAND_IN"):
 
-
     class MLPClassifier(neural_network.MLPClassifier):
         pass
 
