@@ -1,4 +1,4 @@
-"""What the tests of `nnfast.sklearn` share: the classes, scikit-learn's beside them, and its data sets, standardized."""
+"""What the tests of `nnfast.sklearn` share: the classes, those of scikit-learn beside them, and its data sets."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def expected_failures(estimator):
 def checks_of(estimators):
     """A mark that runs each check on each estimator.
 
-    `expected_failed_checks` came with scikit-learn 1.6, `xfail_strict` with 1.8, so the marks are set here: strictly, so
+    `expected_failed_checks` came with scikit-learn 1.6, `xfail_strict` with 1.8, so marks are set here: strictly, so
     that nothing is expected to fail that doesn't.
     """
     mark = estimator_checks.parametrize_with_checks(estimators)

@@ -297,7 +297,7 @@ def test_warm_start(kind):
 @pytest.mark.parametrize("name", NAMES)
 def test_cross_validated_scores_with_defaults(name):
     """On average over folds and seeds not worse by more than one standard error of scikit-learn's mean."""
-    ours, X, y = table(name, 300)
+    ours, X, y = table(name, 200)
     scores = {}
     for estimator in (ours, THEIRS[ours]):
         scores[estimator] = []
