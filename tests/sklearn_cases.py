@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import functools
-import os
 
 import numpy as np
 import sklearn
 from sklearn import datasets, neural_network
 from sklearn.preprocessing import StandardScaler
 
-if os.environ.get("STAND_IN"):
-
-    class MLPClassifier(neural_network.MLPClassifier):
-        pass
-
-    class MLPRegressor(neural_network.MLPRegressor):
-        pass
-
-else:
-    from nnfast.sklearn import MLPClassifier, MLPRegressor
+from nnfast.sklearn import MLPClassifier, MLPRegressor
 
 __all__ = ["SKLEARN", "THEIRS", "MLPClassifier", "MLPRegressor", "dataset", "quick"]
 
