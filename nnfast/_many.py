@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nnfast._validation import UNSET, as_tuple, describe
@@ -31,16 +31,19 @@ def fit_many(
     sample_weight: ArrayLike | Sequence[ArrayLike | None] | None = None,
     validation_data: Data | None = None,
     validation_rows: Sequence[ArrayLike | None] | None = None,
+    class_weight: Mapping[int, float] | str | Sequence[Mapping[int, float] | str | None] | None = None,
     metrics: Sequence[MetricLike] | None = None,
     shuffle: bool | Sequence[bool] = True,
+    max_seconds: float | None = None,
     verbose: int = 1,
     callbacks: Sequence[Callable[[Sequential, History], Any] | Callback] = (),
 ) -> list[History]:
     """Train many networks in parallel on the same data: folds, seeds, hyperparameters, architectures.
 
     Each network is trained as by `Sequential.fit`, on one thread or more, with the same bits. `epochs`, `steps`,
-    `batch_size`, `optimizer`, `shuffle` and `sample_weight` are one for all networks, or a list or tuple with one for
-    each; `rows` and `validation_rows` always have one for each. All networks share the data, which are not copied.
+    `batch_size`, `optimizer`, `shuffle`, `sample_weight` and `class_weight` are one for all networks, or a list or
+    tuple with one for each; `rows` and `validation_rows` always have one for each. All networks share the data, which
+    are not copied.
 
     Parameters
     ----------
@@ -63,8 +66,16 @@ def fit_many(
     validation_rows : sequence of array_like, optional
         Instead of `validation_data`, for each network the rows of `x` and `y` to validate on, in the form of `rows`, or
         None. They are weighted by `sample_weight` if it is given.
+    class_weight : dict or "balanced", or list of (these or None), optional
+        As for `Sequential.fit`. The classes of each network's own `rows` are balanced; in validation, classes have no
+        weights.
     metrics : sequence of str, Metric or callable, optional
         As for `Sequential.fit`, for all networks.
+    max_seconds : float, optional
+        End the training after this many seconds, for all networks together, not counting the checks of the arguments.
+        The networks share the time so that they advance evenly, by epochs. Each that has begun stops after the step
+        during which the time is up, and does at least one. They begin in order, 16 for each thread at first and others
+        as they end; those that have not begun by then are unchanged, and their histories are empty.
     verbose : {0, 1}
         1 shows the progress of all networks together on standard error if it takes longer than a second.
     callbacks : sequence of callable or Callback
@@ -141,9 +152,12 @@ def fit_many(
         rows=rows, validation_rows=validation_rows,
         each={
             "epochs": _unset(epochs), "steps": steps, "batch_size": batch_size,
-            "optimizer": optimizer, "shuffle": shuffle, "sample_weight": sample_weight,
+            "optimizer": optimizer, "shuffle": shuffle, "sample_weight": sample_weight, "class_weight": class_weight,
         },
-        shared={"gradient": "backpropagation", "metrics": metrics, "verbose": verbose, "callbacks": callbacks},
+        shared={
+            "gradient": "backpropagation", "metrics": metrics, "max_seconds": max_seconds, "verbose": verbose,
+            "callbacks": callbacks,
+        },
     )  # fmt: skip
     return many.fit_many(arguments, owners)
 

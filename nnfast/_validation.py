@@ -486,7 +486,12 @@ def check_holds(name: str, number: float, dtype: Any) -> None:
 def warn(message: str, category: type[Warning] = RuntimeWarning) -> None:
     """Warn at the line of user code that called nnfast, however deep the call."""
     level, frame = 2, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("nnfast", "numpy", "scipy"):
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in (
+        "nnfast",
+        "numpy",
+        "scipy",
+        "sklearn",
+    ):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
 
@@ -573,6 +578,11 @@ def choose(name: str, value: Any, choices: Sequence[str]) -> str:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {shown(value)}")
     return str(value)  # the repr of a NumPy string differs
+
+
+def check_reduction(name: str, value: Any) -> str:
+    """Return whether something is added up (``"sum"``) or averaged (``"mean"``)."""
+    return choose(name, value, ("mean", "sum"))
 
 
 def as_tuple(name: str, value: Any, of: str) -> tuple[Any, ...]:

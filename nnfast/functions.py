@@ -23,6 +23,7 @@ from nnfast._validation import (
     check_float,
     check_holds,
     check_out,
+    check_reduction,
     check_shape,
     choose,
     to_array,
@@ -176,13 +177,15 @@ def _loss(
     labels: bool = False,
     backward: bool = False,
     per_output: np.ndarray | None = None,
+    reduction: str = "mean",
     **parameters: float,
 ) -> Any:
+    summed = check_reduction("reduction", reduction) == "sum"
     prediction = as_array("prediction", prediction)
     if prediction.ndim == 0 or prediction.size == 0:
         raise ValueError(f"prediction must have at least one row of outputs, got shape {prediction.shape}")
     target = _targets(target, prediction, labels)
-    arguments = kind, prediction, target, per_output, _numbers(parameters, prediction.dtype)
+    arguments = kind, prediction, target, per_output, _numbers(parameters, prediction.dtype), summed
     if backward:
         return _run(kernels.loss_backward, arguments, out, prediction.shape, prediction.dtype)
     return _run(kernels.loss, arguments, out, (), prediction.dtype)
@@ -273,7 +276,7 @@ prediction : array_like
 target : array_like
     %(target)s%(own)s
 out : ndarray of shape (), optional
-    Array to write the loss to.
+    Array to write the loss to.%(reduction)s
 
 Returns
 -------
@@ -292,7 +295,7 @@ Parameters
 prediction, target : array_like
     As for `%(of)s`.%(own)s
 out : ndarray, optional
-    Array to write the gradient to.
+    Array to write the gradient to.%(reduction)s
 
 Returns
 -------
@@ -305,6 +308,9 @@ TypeError, ValueError
     As for `%(of)s`.
 
 """)
+_REDUCTION = _indented("""
+reduction : {"mean", "sum"}
+    Whether the losses of a row's outputs are averaged or added up; rows are averaged in both cases.""")
 _LABELS = "Targets of the same shape, or integer labels, one for each row."
 
 _particular: dict[str, tuple[str, str]] = {}  # the parameters and errors of `f` that not all of its family have
@@ -321,7 +327,7 @@ def _documented(
 
     The function's own docstring has a summary, the parameters that not all of its family have, notes and examples. The
     examples get the line that imports the function. `f_backward` is described with the parameters and errors of `f`,
-    which must come first.
+    which must come first. An argument `reduction` is described, too.
 
     Parameters
     ----------
@@ -342,11 +348,15 @@ def _documented(
         notes = doc.find("Notes\n")
         end = notes if notes >= 0 else doc.index("Examples\n")
         summary, _, own = doc[:end].partition(f"Parameters{_NEWLINE}----------")
+        reduction = _REDUCTION if "reduction" in (function.__kwdefaults__ or ()) else ""
         if of == name:
-            _particular[of] = own.rstrip(), f",{_NEWLINE}    {errors}" if errors else ""
+            why = errors
+            if reduction:
+                why = f"{errors.removeprefix('or ')}, or `reduction` is unknown".removeprefix(", ")
+            _particular[of] = own.rstrip(), f",{_NEWLINE}    {why}" if why else ""
         own, more = _particular[of]
-        either = "," if more else " or"
-        words = {"of": of, "own": own, "prediction": prediction, "target": target, "either": either, "errors": more}
+        words = {"of": of, "own": own, "prediction": prediction, "target": target, "reduction": reduction}
+        words |= {"either": "," if more else " or", "errors": more}
         before, prompt, example = doc[end:].partition(">>> ")
         start = f"{prompt}from {__name__} import {name}{_NEWLINE}{prompt}"
         function.__doc__ = f"{summary}{family % words}{before}{start}{example}"
@@ -849,7 +859,9 @@ def sum_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: np
 
 
 @_documented(_LOSS)
-def mean_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
+def mean_squared_error(
+    prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None, *, reduction: str = "mean"
+) -> np.floating:
     """The mean of squared errors over all elements, as in PyTorch's ``MSELoss``.
 
     Notes
@@ -861,11 +873,13 @@ def mean_squared_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray
     >>> mean_squared_error([1.0, 2.0, 4.0], [1.0, 2.0, 1.0])
     np.float64(3.0)
     """
-    return _loss("mean_squared_error", prediction, target, out)
+    return _loss("mean_squared_error", prediction, target, out, reduction=reduction)
 
 
 @_documented(_LOSS_BACKWARD)
-def mean_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+def mean_squared_error_backward(
+    prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None, *, reduction: str = "mean"
+) -> np.ndarray:
     """Return the gradient of `mean_squared_error` with respect to `prediction`.
 
     It is ``2 * (prediction - target) / size``.
@@ -875,11 +889,13 @@ def mean_squared_error_backward(prediction: ArrayLike, target: ArrayLike, out: n
     >>> mean_squared_error_backward([1.0, 2.0], [0.0, 4.0])
     array([ 1., -2.])
     """
-    return _loss("mean_squared_error", prediction, target, out, backward=True)
+    return _loss("mean_squared_error", prediction, target, out, backward=True, reduction=reduction)
 
 
 @_documented(_LOSS)
-def mean_absolute_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
+def mean_absolute_error(
+    prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None, *, reduction: str = "mean"
+) -> np.floating:
     """The mean of absolute errors over all elements, as in PyTorch's ``L1Loss``.
 
     Notes
@@ -891,11 +907,13 @@ def mean_absolute_error(prediction: ArrayLike, target: ArrayLike, out: np.ndarra
     >>> mean_absolute_error([1.0, 2.0, 4.0], [1.0, 3.0, 2.0])
     np.float64(1.0)
     """
-    return _loss("mean_absolute_error", prediction, target, out)
+    return _loss("mean_absolute_error", prediction, target, out, reduction=reduction)
 
 
 @_documented(_LOSS_BACKWARD)
-def mean_absolute_error_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+def mean_absolute_error_backward(
+    prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None, *, reduction: str = "mean"
+) -> np.ndarray:
     """Return the gradient of `mean_absolute_error` with respect to `prediction`.
 
     It is ``sign(prediction - target) / size``: zero where they are equal.
@@ -905,11 +923,18 @@ def mean_absolute_error_backward(prediction: ArrayLike, target: ArrayLike, out: 
     >>> mean_absolute_error_backward([1.0, 2.0, 4.0, 4.0], [1.0, 3.0, 2.0, 2.0])
     array([ 0.  , -0.25,  0.25,  0.25])
     """
-    return _loss("mean_absolute_error", prediction, target, out, backward=True)
+    return _loss("mean_absolute_error", prediction, target, out, backward=True, reduction=reduction)
 
 
 @_documented(_LOSS, errors="or `delta` is not positive")
-def huber(prediction: ArrayLike, target: ArrayLike, delta: float = 1.0, out: np.ndarray | None = None) -> np.floating:
+def huber(
+    prediction: ArrayLike,
+    target: ArrayLike,
+    delta: float = 1.0,
+    out: np.ndarray | None = None,
+    *,
+    reduction: str = "mean",
+) -> np.floating:
     """Half the squared error up to `delta` and its tangent beyond, averaged over all elements.
 
     Parameters
@@ -928,12 +953,17 @@ def huber(prediction: ArrayLike, target: ArrayLike, delta: float = 1.0, out: np.
     np.float64(2.0)
     """
     delta = check_float("delta", delta, 0.0, float("inf"), open_ends=True)
-    return _loss("huber", prediction, target, out, delta=delta)
+    return _loss("huber", prediction, target, out, delta=delta, reduction=reduction)
 
 
 @_documented(_LOSS_BACKWARD)
 def huber_backward(
-    prediction: ArrayLike, target: ArrayLike, delta: float = 1.0, out: np.ndarray | None = None
+    prediction: ArrayLike,
+    target: ArrayLike,
+    delta: float = 1.0,
+    out: np.ndarray | None = None,
+    *,
+    reduction: str = "mean",
 ) -> np.ndarray:
     """Return the gradient of `huber` with respect to `prediction`.
 
@@ -945,11 +975,13 @@ def huber_backward(
     array([ 0.25, -0.5 ])
     """
     delta = check_float("delta", delta, 0.0, float("inf"), open_ends=True)
-    return _loss("huber", prediction, target, out, backward=True, delta=delta)
+    return _loss("huber", prediction, target, out, backward=True, delta=delta, reduction=reduction)
 
 
 @_documented(_LOSS)
-def log_cosh(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
+def log_cosh(
+    prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None, *, reduction: str = "mean"
+) -> np.floating:
     """The logarithm of the hyperbolic cosine of errors, averaged over all elements, as in Keras.
 
     Notes
@@ -962,11 +994,13 @@ def log_cosh(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = 
     >>> log_cosh([1.0, -1000.0], [0.0, 0.0]).round(4)
     np.float64(499.8703)
     """
-    return _loss("log_cosh", prediction, target, out)
+    return _loss("log_cosh", prediction, target, out, reduction=reduction)
 
 
 @_documented(_LOSS_BACKWARD)
-def log_cosh_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+def log_cosh_backward(
+    prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None, *, reduction: str = "mean"
+) -> np.ndarray:
     """Return the gradient of `log_cosh` with respect to `prediction`.
 
     It is ``tanh(prediction - target) / size``.
@@ -976,12 +1010,17 @@ def log_cosh_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray 
     >>> log_cosh_backward([1.0, -1000.0], [0.0, 0.0]).round(4)
     array([ 0.3808, -0.5   ])
     """
-    return _loss("log_cosh", prediction, target, out, backward=True)
+    return _loss("log_cosh", prediction, target, out, backward=True, reduction=reduction)
 
 
 @_documented(_LOSS, target="Counts, of the same shape.")
 def poisson(
-    prediction: ArrayLike, target: ArrayLike, log_input: bool = True, out: np.ndarray | None = None
+    prediction: ArrayLike,
+    target: ArrayLike,
+    log_input: bool = True,
+    out: np.ndarray | None = None,
+    *,
+    reduction: str = "mean",
 ) -> np.floating:
     """The negative log-likelihood of counts, averaged over all elements, as in PyTorch's ``PoissonNLLLoss``.
 
@@ -1000,12 +1039,17 @@ def poisson(
     >>> poisson([0.0, 1.0], [1, 2]).round(4)
     np.float64(0.8591)
     """
-    return _loss("poisson", prediction, target, out, log_input=check_bool("log_input", log_input))
+    return _loss("poisson", prediction, target, out, log_input=check_bool("log_input", log_input), reduction=reduction)
 
 
 @_documented(_LOSS_BACKWARD)
 def poisson_backward(
-    prediction: ArrayLike, target: ArrayLike, log_input: bool = True, out: np.ndarray | None = None
+    prediction: ArrayLike,
+    target: ArrayLike,
+    log_input: bool = True,
+    out: np.ndarray | None = None,
+    *,
+    reduction: str = "mean",
 ) -> np.ndarray:
     """Return the gradient of `poisson` with respect to `prediction`.
 
@@ -1016,12 +1060,25 @@ def poisson_backward(
     >>> poisson_backward([2.0, 4.0], [1, 4], log_input=False).round(4)
     array([0.25, 0.  ])
     """
-    return _loss("poisson", prediction, target, out, log_input=check_bool("log_input", log_input), backward=True)
+    return _loss(
+        "poisson",
+        prediction,
+        target,
+        out,
+        log_input=check_bool("log_input", log_input),
+        backward=True,
+        reduction=reduction,
+    )
 
 
 @_documented(_LOSS, errors="or a quantile is out of range")
 def quantile(
-    prediction: ArrayLike, target: ArrayLike, quantiles: ArrayLike, out: np.ndarray | None = None
+    prediction: ArrayLike,
+    target: ArrayLike,
+    quantiles: ArrayLike,
+    out: np.ndarray | None = None,
+    *,
+    reduction: str = "mean",
 ) -> np.floating:
     """The pinball loss, which is minimized by a quantile of the target, averaged over all elements.
 
@@ -1039,12 +1096,17 @@ def quantile(
     >>> quantile([[1.0, 1.0]], [[2.0, 2.0]], [0.25, 0.75])
     np.float64(0.5)
     """
-    return _loss("quantile", prediction, target, out, per_output=_quantiles(quantiles, prediction))
+    return _loss("quantile", prediction, target, out, per_output=_quantiles(quantiles, prediction), reduction=reduction)
 
 
 @_documented(_LOSS_BACKWARD)
 def quantile_backward(
-    prediction: ArrayLike, target: ArrayLike, quantiles: ArrayLike, out: np.ndarray | None = None
+    prediction: ArrayLike,
+    target: ArrayLike,
+    quantiles: ArrayLike,
+    out: np.ndarray | None = None,
+    *,
+    reduction: str = "mean",
 ) -> np.ndarray:
     """Return the gradient of `quantile` with respect to `prediction`.
 
@@ -1056,11 +1118,21 @@ def quantile_backward(
     >>> quantile_backward([[1.0, 3.0]], [[2.0, 2.0]], [0.25, 0.75])
     array([[-0.125,  0.125]])
     """
-    return _loss("quantile", prediction, target, out, per_output=_quantiles(quantiles, prediction), backward=True)
+    return _loss(
+        "quantile",
+        prediction,
+        target,
+        out,
+        per_output=_quantiles(quantiles, prediction),
+        backward=True,
+        reduction=reduction,
+    )
 
 
 @_documented(_LOSS, target="Targets of -1 or 1, of the same shape.")
-def hinge(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.floating:
+def hinge(
+    prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None, *, reduction: str = "mean"
+) -> np.floating:
     """How far outputs fall short of a margin of one, averaged over all elements.
 
     Notes
@@ -1072,11 +1144,13 @@ def hinge(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = Non
     >>> hinge([0.5, -0.5, 3.0, -2.0], [1, 1, 1, 1])
     np.float64(1.25)
     """
-    return _loss("hinge", prediction, target, out)
+    return _loss("hinge", prediction, target, out, reduction=reduction)
 
 
 @_documented(_LOSS_BACKWARD)
-def hinge_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+def hinge_backward(
+    prediction: ArrayLike, target: ArrayLike, out: np.ndarray | None = None, *, reduction: str = "mean"
+) -> np.ndarray:
     """Return the gradient of `hinge` with respect to `prediction`.
 
     It is ``-target / size`` where ``target * prediction < 1``, else 0: also at the kink.
@@ -1086,7 +1160,7 @@ def hinge_backward(prediction: ArrayLike, target: ArrayLike, out: np.ndarray | N
     >>> hinge_backward([0.5, 1.0, 3.0, -2.0], [1, 1, 1, -1])
     array([-0.25,  0.  ,  0.  ,  0.  ])
     """
-    return _loss("hinge", prediction, target, out, backward=True)
+    return _loss("hinge", prediction, target, out, backward=True, reduction=reduction)
 
 
 @_documented(_LOSS, target=_LABELS, errors="a label is not a class, or `label_smoothing` is out of range")
@@ -1133,7 +1207,12 @@ def cross_entropy_backward(
 
 @_documented(_LOSS, errors="or `label_smoothing` is out of range")
 def binary_cross_entropy(
-    prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
+    prediction: ArrayLike,
+    target: ArrayLike,
+    label_smoothing: float = 0.0,
+    out: np.ndarray | None = None,
+    *,
+    reduction: str = "mean",
 ) -> np.floating:
     """The binary cross entropy of predicted probabilities, averaged over all elements, as in PyTorch's ``BCELoss``.
 
@@ -1153,12 +1232,17 @@ def binary_cross_entropy(
     np.float64(0.1643)
     """
     label_smoothing = _smoothing(label_smoothing)
-    return _loss("binary_cross_entropy", prediction, target, out, label_smoothing=label_smoothing)
+    return _loss("binary_cross_entropy", prediction, target, out, label_smoothing=label_smoothing, reduction=reduction)
 
 
 @_documented(_LOSS_BACKWARD)
 def binary_cross_entropy_backward(
-    prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
+    prediction: ArrayLike,
+    target: ArrayLike,
+    label_smoothing: float = 0.0,
+    out: np.ndarray | None = None,
+    *,
+    reduction: str = "mean",
 ) -> np.ndarray:
     """Return the gradient of `binary_cross_entropy` with respect to `prediction`.
 
@@ -1170,7 +1254,15 @@ def binary_cross_entropy_backward(
     array([-1.    ,  0.6667])
     """
     label_smoothing = _smoothing(label_smoothing)
-    return _loss("binary_cross_entropy", prediction, target, out, backward=True, label_smoothing=label_smoothing)
+    return _loss(
+        "binary_cross_entropy",
+        prediction,
+        target,
+        out,
+        backward=True,
+        label_smoothing=label_smoothing,
+        reduction=reduction,
+    )
 
 
 @_documented(_LOSS, target=_LABELS, errors="a label is not a class, or `gamma` or `alpha` is out of range")
@@ -1217,7 +1309,13 @@ def focal_backward(
 
 @_documented(_LOSS, errors="or `gamma` or `alpha` is out of range")
 def binary_focal(
-    prediction: ArrayLike, target: ArrayLike, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+    prediction: ArrayLike,
+    target: ArrayLike,
+    gamma: float = 2.0,
+    alpha: float = 0.25,
+    out: np.ndarray | None = None,
+    *,
+    reduction: str = "mean",
 ) -> np.floating:
     """The focal loss of predicted probabilities, averaged over all elements (Lin et al. 2017).
 
@@ -1239,12 +1337,18 @@ def binary_focal(
     np.float64(0.0672)
     """
     gamma, alpha = _focal(gamma, alpha)
-    return _loss("binary_focal", prediction, target, out, gamma=gamma, alpha=alpha)
+    return _loss("binary_focal", prediction, target, out, gamma=gamma, alpha=alpha, reduction=reduction)
 
 
 @_documented(_LOSS_BACKWARD)
 def binary_focal_backward(
-    prediction: ArrayLike, target: ArrayLike, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+    prediction: ArrayLike,
+    target: ArrayLike,
+    gamma: float = 2.0,
+    alpha: float = 0.25,
+    out: np.ndarray | None = None,
+    *,
+    reduction: str = "mean",
 ) -> np.ndarray:
     """Return the gradient of `binary_focal` with respect to `prediction`.
 
@@ -1254,7 +1358,7 @@ def binary_focal_backward(
     array([-2.])
     """
     gamma, alpha = _focal(gamma, alpha)
-    return _loss("binary_focal", prediction, target, out, backward=True, gamma=gamma, alpha=alpha)
+    return _loss("binary_focal", prediction, target, out, backward=True, gamma=gamma, alpha=alpha, reduction=reduction)
 
 
 @_documented(_LOSS, prediction="Rows of log-probabilities", target="Rows of probabilities, of the same shape.")
@@ -1334,7 +1438,12 @@ def softmax_cross_entropy_backward(
 
 @_documented(_LOSS, errors="or `label_smoothing` is out of range")
 def sigmoid_binary_cross_entropy(
-    prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
+    prediction: ArrayLike,
+    target: ArrayLike,
+    label_smoothing: float = 0.0,
+    out: np.ndarray | None = None,
+    *,
+    reduction: str = "mean",
 ) -> np.floating:
     """The binary cross entropy of ``sigmoid(prediction)``, computed from logits, averaged over all elements.
 
@@ -1353,12 +1462,19 @@ def sigmoid_binary_cross_entropy(
     np.float64(0.2201)
     """
     label_smoothing = _smoothing(label_smoothing)
-    return _loss("sigmoid_binary_cross_entropy", prediction, target, out, label_smoothing=label_smoothing)
+    return _loss(
+        "sigmoid_binary_cross_entropy", prediction, target, out, label_smoothing=label_smoothing, reduction=reduction
+    )
 
 
 @_documented(_LOSS_BACKWARD)
 def sigmoid_binary_cross_entropy_backward(
-    prediction: ArrayLike, target: ArrayLike, label_smoothing: float = 0.0, out: np.ndarray | None = None
+    prediction: ArrayLike,
+    target: ArrayLike,
+    label_smoothing: float = 0.0,
+    out: np.ndarray | None = None,
+    *,
+    reduction: str = "mean",
 ) -> np.ndarray:
     """Return the gradient of `sigmoid_binary_cross_entropy` with respect to `prediction`.
 
@@ -1371,7 +1487,13 @@ def sigmoid_binary_cross_entropy_backward(
     """
     label_smoothing = _smoothing(label_smoothing)
     return _loss(
-        "sigmoid_binary_cross_entropy", prediction, target, out, backward=True, label_smoothing=label_smoothing
+        "sigmoid_binary_cross_entropy",
+        prediction,
+        target,
+        out,
+        backward=True,
+        label_smoothing=label_smoothing,
+        reduction=reduction,
     )
 
 
@@ -1418,7 +1540,13 @@ def softmax_focal_backward(
 
 @_documented(_LOSS, errors="or `gamma` or `alpha` is out of range")
 def sigmoid_binary_focal(
-    prediction: ArrayLike, target: ArrayLike, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+    prediction: ArrayLike,
+    target: ArrayLike,
+    gamma: float = 2.0,
+    alpha: float = 0.25,
+    out: np.ndarray | None = None,
+    *,
+    reduction: str = "mean",
 ) -> np.floating:
     """`binary_focal` of ``sigmoid(prediction)``, computed from the logits.
 
@@ -1439,12 +1567,18 @@ def sigmoid_binary_focal(
     np.float64(0.0433)
     """
     gamma, alpha = _focal(gamma, alpha)
-    return _loss("sigmoid_binary_focal", prediction, target, out, gamma=gamma, alpha=alpha)
+    return _loss("sigmoid_binary_focal", prediction, target, out, gamma=gamma, alpha=alpha, reduction=reduction)
 
 
 @_documented(_LOSS_BACKWARD)
 def sigmoid_binary_focal_backward(
-    prediction: ArrayLike, target: ArrayLike, gamma: float = 2.0, alpha: float = 0.25, out: np.ndarray | None = None
+    prediction: ArrayLike,
+    target: ArrayLike,
+    gamma: float = 2.0,
+    alpha: float = 0.25,
+    out: np.ndarray | None = None,
+    *,
+    reduction: str = "mean",
 ) -> np.ndarray:
     """Return the gradient of `sigmoid_binary_focal` with respect to `prediction`.
 
@@ -1454,7 +1588,9 @@ def sigmoid_binary_focal_backward(
     array([-0.5])
     """
     gamma, alpha = _focal(gamma, alpha)
-    return _loss("sigmoid_binary_focal", prediction, target, out, backward=True, gamma=gamma, alpha=alpha)
+    return _loss(
+        "sigmoid_binary_focal", prediction, target, out, backward=True, gamma=gamma, alpha=alpha, reduction=reduction
+    )
 
 
 @_documented(_LOSS, target="Rows of probabilities, of the same shape.")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nnfast._compiled import Compiled, Signature, compiled_function
-from nnfast._description import Description, Field
+from nnfast._description import REQUIRED, Description, Field
 from nnfast._validation import (
     as_array,
     as_labels,
@@ -20,6 +20,7 @@ from nnfast._validation import (
     check_float,
     check_not_negative,
     check_positive,
+    check_reduction,
     check_shape,
     choose,
     describe,
@@ -73,6 +74,8 @@ class Loss(Description, noun="a loss", tag="name"):
         Whether outputs can be right or wrong.
     example : str
         How to create the loss, if its name is not enough.
+    reduction : {"mean", "sum"}
+        Whether the losses of a row's outputs are averaged or added up; rows are always averaged.
     """
 
     name: ClassVar[str]
@@ -82,11 +85,16 @@ class Loss(Description, noun="a loss", tag="name"):
     threshold: ClassVar[float | None] = None
     answers: ClassVar[bool] = True
     example: ClassVar[str] = ""
+    reduction = "sum"  # a field of those that can average
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters by name, in a form that JSON can represent."""
-        return {name: getattr(self, name) for name in self.fields}
+        """The parameters by name, in a form that JSON can represent; those by keyword only if they are not defaults."""
+        return {
+            name: value
+            for name, field in self.fields.items()
+            if not (field.is_default(value := getattr(self, name)) and field.kw_only)
+        }
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -124,6 +132,12 @@ class Loss(Description, noun="a loss", tag="name"):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.parameters.items())})"
+
+
+class _OfOutputs(Loss):
+    """A loss that has a value for each output."""
+
+    reduction: str = Field(check_reduction, default="mean", kw_only=True)
 
 
 def _check_range(loss: str, target: np.ndarray) -> None:
@@ -223,7 +237,7 @@ class CrossEntropy(Loss, name="cross_entropy"):
         return target
 
 
-class BinaryCrossEntropy(Loss, name="binary_cross_entropy"):
+class BinaryCrossEntropy(_OfOutputs, name="binary_cross_entropy"):
     """Cross entropy for independent binary outputs, averaged over all elements, as PyTorch's ``BCELoss``.
 
     Requires an output layer with sigmoid, and is computed from the inputs of the sigmoid.
@@ -233,11 +247,13 @@ class BinaryCrossEntropy(Loss, name="binary_cross_entropy"):
     label_smoothing : float
         Moves targets toward one half: ``target * (1 - label_smoothing) + label_smoothing / 2``, as in Keras; in
         [0, 1).
+    reduction : {"mean", "sum"}
+        Whether the losses of a row's outputs are averaged or added up; rows are averaged in both cases.
 
     Raises
     ------
     TypeError, ValueError
-        If `label_smoothing` is not a number in [0, 1).
+        If `label_smoothing` is not a number in [0, 1), or `reduction` is unknown.
 
     Examples
     --------
@@ -264,8 +280,18 @@ class BinaryCrossEntropy(Loss, name="binary_cross_entropy"):
         return target
 
 
-class MeanSquaredError(Loss, name="mean_squared_error"):
+class MeanSquaredError(_OfOutputs, name="mean_squared_error"):
     """Mean of squared errors over all elements, as PyTorch's ``MSELoss``. Fits any output layer.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum"}
+        Whether the losses of a row's outputs are averaged or added up; rows are averaged in both cases.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `reduction` is unknown.
 
     Examples
     --------
@@ -290,8 +316,18 @@ class SumSquaredError(Loss, name="sum_squared_error"):
     """
 
 
-class MeanAbsoluteError(Loss, name="mean_absolute_error"):
+class MeanAbsoluteError(_OfOutputs, name="mean_absolute_error"):
     """Mean of absolute errors over all elements, as PyTorch's ``L1Loss``. Fits any output layer.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum"}
+        Whether the losses of a row's outputs are averaged or added up; rows are averaged in both cases.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `reduction` is unknown.
 
     Examples
     --------
@@ -303,7 +339,7 @@ class MeanAbsoluteError(Loss, name="mean_absolute_error"):
     kinks = True
 
 
-class Huber(Loss, name="huber"):
+class Huber(_OfOutputs, name="huber"):
     """Half the squared error up to `delta`, and its tangent beyond: the derivative is at most `delta` in magnitude.
 
     Averaged over all elements, as PyTorch's ``HuberLoss``. Fits any output layer.
@@ -312,11 +348,13 @@ class Huber(Loss, name="huber"):
     ----------
     delta : float
         Above zero.
+    reduction : {"mean", "sum"}
+        Whether the losses of a row's outputs are averaged or added up; rows are averaged in both cases.
 
     Raises
     ------
     TypeError, ValueError
-        If `delta` is not a positive number.
+        If `delta` is not a positive number, or `reduction` is unknown.
 
     Notes
     -----
@@ -337,10 +375,20 @@ class Huber(Loss, name="huber"):
         return (self.delta,)
 
 
-class LogCosh(Loss, name="log_cosh"):
+class LogCosh(_OfOutputs, name="log_cosh"):
     """Logarithm of the hyperbolic cosine of the error, averaged over all elements, as Keras' ``LogCosh``.
 
     Close to half the square of small errors and to the absolute value of large ones. Fits any output layer.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum"}
+        Whether the losses of a row's outputs are averaged or added up; rows are averaged in both cases.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `reduction` is unknown.
 
     Examples
     --------
@@ -350,7 +398,7 @@ class LogCosh(Loss, name="log_cosh"):
     """
 
 
-class Poisson(Loss, name="poisson"):
+class Poisson(_OfOutputs, name="poisson"):
     """Negative log-likelihood of counts, averaged over all elements, as PyTorch's ``PoissonNLLLoss``.
 
     Parameters
@@ -358,11 +406,13 @@ class Poisson(Loss, name="poisson"):
     log_input : bool
         Whether the outputs are the logarithms of rates, as with an identity output layer; otherwise they are rates and
         must not be negative, as with softplus.
+    reduction : {"mean", "sum"}
+        Whether the losses of a row's outputs are averaged or added up; rows are averaged in both cases.
 
     Raises
     ------
-    TypeError
-        If `log_input` is not a bool.
+    TypeError, ValueError
+        If `log_input` is not a bool, or `reduction` is unknown.
 
     Notes
     -----
@@ -402,18 +452,20 @@ class Poisson(Loss, name="poisson"):
         return target
 
 
-class Quantile(Loss, name="quantile"):
+class Quantile(_OfOutputs, name="quantile"):
     """Pinball loss, for one or more quantiles of the target, averaged over all elements.
 
     Parameters
     ----------
     quantiles : float or sequence of float
         Distinct numbers in (0, 1), at most 10,000.
+    reduction : {"mean", "sum"}
+        Whether the losses of a row's outputs are averaged or added up; rows are averaged in both cases.
 
     Raises
     ------
     TypeError, ValueError
-        If they are not distinct numbers in (0, 1), or too many.
+        If they are not distinct numbers in (0, 1), or too many, or `reduction` is unknown.
 
     Notes
     -----
@@ -437,13 +489,13 @@ class Quantile(Loss, name="quantile"):
     example = "Quantile([0.1, 0.5, 0.9])"
     quantiles: tuple[float, ...] = Field(_quantiles)
 
-    def __init__(self, quantiles: float | Sequence[float]) -> None:  # accepts more than it stores
-        super().__init__(quantiles)
+    def __init__(self, quantiles: float | Sequence[float], *, reduction: str = "mean") -> None:  # more than it stores
+        self.fill({"quantiles": quantiles, "reduction": reduction})
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters by name, in a form that JSON can represent."""
-        return {"quantiles": list(self.quantiles)}
+        return super().parameters | {"quantiles": list(self.quantiles)}
 
     def per_output(self) -> tuple[float, ...]:
         """Return the quantiles."""
@@ -462,11 +514,21 @@ class Quantile(Loss, name="quantile"):
             )
 
 
-class Hinge(Loss, name="hinge"):
+class Hinge(_OfOutputs, name="hinge"):
     """Hinge loss of support vector machines: by how much outputs miss a margin of one, averaged over all elements.
 
     Fits an output layer with identity or tanh. Targets are -1 and 1, or 0 and 1; the sign of an output is the
     prediction.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum"}
+        Whether the losses of a row's outputs are averaged or added up; rows are averaged in both cases.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `reduction` is unknown.
 
     Notes
     -----
@@ -546,7 +608,7 @@ class Focal(Loss, name="focal"):
         return target
 
 
-class BinaryFocal(Loss, name="binary_focal"):
+class BinaryFocal(_OfOutputs, name="binary_focal"):
     """Binary cross entropy in which answers that are already likely count less, averaged over all elements.
 
     Requires an output layer with sigmoid, and is computed from the inputs of the sigmoid. Made for rare positive
@@ -558,11 +620,13 @@ class BinaryFocal(Loss, name="binary_focal"):
         The exponent of the probability of the wrong answer, at least 0: the larger, the less a likely answer counts.
     alpha : float
         The weight of targets of 1, in (0, 1]; that of targets of 0 is ``1 - alpha``.
+    reduction : {"mean", "sum"}
+        Whether the losses of a row's outputs are averaged or added up; rows are averaged in both cases.
 
     Raises
     ------
     TypeError, ValueError
-        If `gamma` or `alpha` is not a number in its range.
+        If `gamma` or `alpha` is not a number in its range, or `reduction` is unknown.
 
     Notes
     -----
@@ -838,7 +902,8 @@ def resolve_loss(loss: Any) -> Loss:
     name = choose("loss", loss, NAMES)
     kind = LOSSES[name]
     if kind.example:
-        raise ValueError(f"loss {name!r} needs {', '.join(kind.fields)}: use nf.losses.{kind.example}")
+        needed = ", ".join(name for name, field in kind.fields.items() if field.default is REQUIRED)
+        raise ValueError(f"loss {name!r} needs {needed}: use nf.losses.{kind.example}")
     return kind()
 
 
@@ -911,16 +976,17 @@ class OutputLoss:
         """The number of outputs for each target: usually one."""
         return len(self.loss.per_output() or (0,))
 
-    def kernel(self, dtype: np.dtype) -> tuple[str, tuple[float, ...], np.ndarray | None] | None:
-        """Return what the engine needs: the kernel's name, its numbers, and the numbers for the outputs of a target.
+    def kernel(self, dtype: np.dtype) -> tuple[str, tuple[float, ...], np.ndarray | None, bool] | None:
+        """Return what the engine needs; None for a loss of the user's: see `own`.
 
-        None for a loss of the user's: see `own`.
+        It is the kernel's name, its numbers, the numbers for the outputs of a target, and whether outputs are added up.
         """
         if isinstance(self.loss, Custom):
             return None
         each = self.loss.per_output()
         name = self.loss.fused.get(self.activation, self.name)
-        return name, self.loss.numbers(), None if each is None else np.array(each, dtype)
+        per_output = None if each is None else np.array(each, dtype)
+        return name, self.loss.numbers(), per_output, self.loss.reduction == "sum"
 
     @property
     def takes_classes(self) -> bool:

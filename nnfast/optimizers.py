@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 INFINITY = float("inf")
 MAX_MOMENTS = 3
+MAX_EVALUATIONS = 2**31 - 1  # by L-BFGS
 
 
 class Hyperparameters(NamedTuple):
@@ -46,6 +47,7 @@ class Hyperparameters(NamedTuple):
     beta1: float = 0.0
     beta2: float = 0.0
     epsilon: float = 0.0
+    corrected_epsilon: bool = False
     momentum_decay: float = 0.0
     weight_decay: float = 0.0
     decoupled_weight_decay: bool = False
@@ -302,6 +304,9 @@ class Adam(Optimizer, name="adam"):
         Decay of the two running means, in [0, 1).
     epsilon : float
         Added to the square root of the second mean; above zero.
+    corrected_epsilon : bool
+        Divide epsilon by ``sqrt(1 - beta2**t)``, as the square root of the second mean is: the formula of scikit-learn
+        and Keras. See Notes.
     amsgrad : bool
         Divide by the maximum of all second means so far.
     decoupled_weight_decay : bool
@@ -317,8 +322,14 @@ class Adam(Optimizer, name="adam"):
     Notes
     -----
     Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1, with epsilon as in PyTorch:
-    ``W -= learning_rate / (1 - beta1**t) * m / (sqrt(v) / sqrt(1 - beta2**t) + epsilon)``. With `amsgrad`, Reddi, Kale
-    and Kumar, "On the convergence of Adam and beyond" (2018), with PyTorch's bias corrections, not in the paper.
+    ``W -= learning_rate / (1 - beta1**t) * m / (sqrt(v) / sqrt(1 - beta2**t) + epsilon)``.
+
+    With `corrected_epsilon`, the last lines of section 2 of that paper, whose "epsilon hat" scikit-learn and Keras use:
+    ``W -= learning_rate * sqrt(1 - beta2**t) / (1 - beta1**t) * m / (sqrt(v) + epsilon)``. The two differ in the first
+    steps (of the order of ``1 / (1 - beta2)``), and where gradients are as small as epsilon.
+
+    With `amsgrad`, Reddi, Kale and Kumar, "On the convergence of Adam and beyond" (2018), with PyTorch's bias
+    corrections, not in the paper: ``v`` is the maximum of all second means in either formula.
 
     Examples
     --------
@@ -330,6 +341,7 @@ class Adam(Optimizer, name="adam"):
     beta1: float = Field(_below_one, default=0.9, kw_only=True)
     beta2: float = Field(_below_one, default=0.999, kw_only=True)
     epsilon: float = Field(_positive, default=1e-8, kw_only=True)
+    corrected_epsilon: bool = Field(_flag, default=False, kw_only=True)
     amsgrad: bool = Field(_flag, default=False, kw_only=True)
     decoupled_weight_decay: bool = Field(_flag, default=False, kw_only=True)
 
@@ -348,6 +360,8 @@ class AdamW(Optimizer, name="adamw"):
         Decay of the two running means, in [0, 1).
     epsilon : float
         Added to the square root of the second mean; above zero.
+    corrected_epsilon : bool
+        Divide epsilon by ``sqrt(1 - beta2**t)``; see `Adam`.
     amsgrad : bool
         Divide by the maximum of all second means so far.
     weight_decay : float
@@ -376,6 +390,7 @@ class AdamW(Optimizer, name="adamw"):
     beta1: float = Field(_below_one, default=0.9, kw_only=True)
     beta2: float = Field(_below_one, default=0.999, kw_only=True)
     epsilon: float = Field(_positive, default=1e-8, kw_only=True)
+    corrected_epsilon: bool = Field(_flag, default=False, kw_only=True)
     amsgrad: bool = Field(_flag, default=False, kw_only=True)
     weight_decay: float = Field(_not_negative, default=1e-2, kw_only=True)
 
@@ -627,6 +642,10 @@ def _tolerance(name: str, value: Any) -> float:
     return check_float(name, value, 0.0)
 
 
+def _evaluations(name: str, value: Any) -> int:
+    return MAX_EVALUATIONS if value is None else check_int(name, value, 1, MAX_EVALUATIONS)
+
+
 class LBFGS(Optimizer, name="lbfgs", inherit=False):
     """L-BFGS: SciPy's quasi-Newton method on all data at once, for small data and smooth networks.
 
@@ -643,6 +662,9 @@ class LBFGS(Optimizer, name="lbfgs", inherit=False):
         Converged when an iteration lowers the loss by less than this fraction of it (of 1, if the loss is below 1).
     gradient_tolerance : float
         Converged when no element of the gradient is larger.
+    max_evaluations : int, optional
+        The maximum number of evaluations of the loss and its gradient; by default there is no limit. The iteration that
+        exceeds it is completed, and is the last one. Then the history's ``converged`` is False.
 
     Raises
     ------
@@ -652,8 +674,8 @@ class LBFGS(Optimizer, name="lbfgs", inherit=False):
     Notes
     -----
     Byrd, Lu, Nocedal and Zhu, "A limited memory algorithm for bound constrained optimization" (1995), as in
-    ``scipy.optimize.minimize(method="L-BFGS-B")``, including the tolerances. In float32 it ends when rounding hides
-    further progress; float64 gets closer to the minimum.
+    ``scipy.optimize.minimize(method="L-BFGS-B")``, including the tolerances; `max_evaluations` is its ``maxfun``. In
+    float32 it ends when rounding hides further progress; float64 gets closer to the minimum.
 
     Examples
     --------
@@ -666,13 +688,19 @@ class LBFGS(Optimizer, name="lbfgs", inherit=False):
 
     steps = False
     history_size: int = Field(_history, default=10, kw_only=True)
-    tolerance: float = Field(_tolerance, default=2.2e-9, kw_only=True)
+    tolerance: float = Field(_tolerance, default=2.220446049250313e-09, kw_only=True)
     gradient_tolerance: float = Field(_tolerance, default=1e-5, kw_only=True)
+    max_evaluations: int | None = Field(_evaluations, default=None, kw_only=True)
 
     if TYPE_CHECKING:  # without the arguments of other optimizers
 
         def __init__(
-            self, *, history_size: int = ..., tolerance: float = ..., gradient_tolerance: float = ...
+            self,
+            *,
+            history_size: int = ...,
+            tolerance: float = ...,
+            gradient_tolerance: float = ...,
+            max_evaluations: int | None = ...,
         ) -> None: ...
 
     def settle(self) -> None:
@@ -691,9 +719,11 @@ class LBFGS(Optimizer, name="lbfgs", inherit=False):
         --------
         >>> import nnfast as nf
         >>> nf.LBFGS().options()
-        {'maxcor': 10, 'ftol': 2.2e-09, 'gtol': 1e-05}
+        {'maxcor': 10, 'ftol': 2.220446049250313e-09, 'gtol': 1e-05, 'maxfun': 2147483647}
         """
-        names = {"history_size": "maxcor", "tolerance": "ftol", "gradient_tolerance": "gtol"}
+        names = {
+            "history_size": "maxcor", "tolerance": "ftol", "gradient_tolerance": "gtol", "max_evaluations": "maxfun"
+        }  # fmt: skip
         return {names[name]: field.check(name, getattr(self, name)) for name, field in self.fields.items()}
 
     def values(self, dtype: Any = np.float64) -> Hyperparameters:

@@ -1013,7 +1013,8 @@ class Sequential:
         optimizer : str or Optimizer
             As for `fit`, except those that need the whole data or epochs: `LBFGS` and schedules by epoch.
         sample_weight : array_like of shape (n,), optional
-            As for `loss`. All may be zero, as in a mini-batch of `fit`: the loss then consists only of the penalties.
+            As for `loss`. All may be zero, as in a mini-batch of `fit`: the loss then consists only of the penalties
+            (without those of layers with ``penalty="sum"``).
 
         Returns
         -------
@@ -1535,6 +1536,11 @@ class Sequential:
 def network_of(net: Sequential) -> Network:
     """Return the network that a `Sequential` holds."""
     return net._network
+
+
+def sequential_of(network: Network) -> Sequential:
+    """Return a `Sequential` that holds a network."""
+    return _holding(Sequential, network)
 
 
 def _holding(kind: type[Sequential], network: Network) -> Sequential:

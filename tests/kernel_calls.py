@@ -28,9 +28,10 @@ def _call_function(entry: _Callable, operation: str, values: dict[str, _Any], is
 
 def _call_loss(entry: _Callable, operation: str, values: dict[str, _Any], is_array: dict[str, bool]) -> _Any:
     prediction, target, out = (values.pop(name) for name in ("prediction", "target", "out"))
+    summed = values.pop("reduction", "mean") == "sum"
     numbers = tuple(values[name] for name in values if not is_array[name])
     each = [values[name] for name in values if is_array[name]]
-    return entry(operation, prediction, target, *each, numbers=numbers, out=out)
+    return entry(operation, prediction, target, *each, numbers=numbers, summed=summed, out=out)
 
 
 def _call_optimizer(entry: _Callable, operation: str, values: dict[str, _Any], is_array: dict[str, bool]) -> _Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -69,9 +70,11 @@ class NumpyNetwork:
     def __init__(self, net: nf.Sequential, seed: int | None = None) -> None:
         self.stages = stages_of(net.layers)
         self.activations = [stage.layer.activation for stage in self.stages]
-        self.loss, numbers, each = net._network.output_loss.kernel(net.dtype)
+        self.loss, numbers, each, summed = net._network.output_loss.kernel(net.dtype)
         quantiles = None if each is None else np.tile(each, net._network.output_loss.n_out // len(each))
         self.loss_parameters = numbers if each is None else (quantiles,)
+        averages = "reduction" in inspect.signature(getattr(reference, self.loss)).parameters
+        self.reduction = {"reduction": "sum" if summed else "mean"} if averages else {}
         if net._network.output_loss.fused:  # the loss is computed from the logits
             self.activations[-1] = "identity"
         self.parameters = {name: view.copy() for name, view in net.params.items()}
@@ -213,11 +216,13 @@ class NumpyNetwork:
         for r, weight in enumerate(weights):
             yield slice(r, r + 1), weight / weights.sum()
 
-    def penalised(self) -> Iterator[tuple[str, float, float]]:
+    def penalised(self, y: np.ndarray, weights: np.ndarray | None) -> Iterator[tuple[str, float, float]]:
+        weight = len(y) if weights is None else weights.sum()
         for stage in self.stages:
             for array in stage.layer.arrays((1,)):
                 if array.l1 or array.l2:
-                    yield stage.names[array.role], array.l1, array.l2
+                    share = 1 / weight if stage.layer.penalty == "sum" else 1.0
+                    yield stage.names[array.role], share * array.l1, share * array.l2
 
     def loss_of(
         self, x: np.ndarray, y: np.ndarray, *, training: bool = False, weights: np.ndarray | None = None
@@ -237,16 +242,23 @@ class NumpyNetwork:
         chain = self.forward(x, training=training)
         loss_of = getattr(reference, self.loss)
         parts = list(self.rows_of(y, weights))
-        loss = sum(part * float(loss_of(chain[-1][rows], y[rows], *self.loss_parameters)) for rows, part in parts)
-        loss += sum(reference.penalty(self.parameters[name], l1, l2) for name, l1, l2 in self.penalised())
+        loss = sum(
+            part * float(loss_of(chain[-1][rows], y[rows], *self.loss_parameters, **self.reduction))
+            for rows, part in parts
+        )
+        penalised = list(self.penalised(y, weights))
+        loss += sum(reference.penalty(self.parameters[name], l1, l2) for name, l1, l2 in penalised)
         if not backward:
             return loss, {}
         loss_backward = getattr(reference, f"{self.loss}_backward")
         gradient = np.vstack(
-            [part * loss_backward(chain[-1][rows], y[rows], *self.loss_parameters) for rows, part in parts]
+            [
+                part * loss_backward(chain[-1][rows], y[rows], *self.loss_parameters, **self.reduction)
+                for rows, part in parts
+            ]
         )
         gradients, gx = self.backward(chain, gradient, training=training)
-        for name, l1, l2 in self.penalised():
+        for name, l1, l2 in penalised:
             reference.add_penalty(self.parameters[name], gradients[name], l1, l2)
         return loss, gradients | {"x": gx}
 

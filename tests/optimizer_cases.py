@@ -186,6 +186,29 @@ OPTIMIZERS = {
                     "second_moment": [0.9375, 3.75],
                 },
             ),
+            ByHand(  # epsilon hat: 0.5 * sqrt(0.12109375) / 0.4375 * m / (sqrt(v) + 1)
+                {
+                    "parameters": [-0.5, 0.5], "gradient": [0, 0], "first_moment": [1, -2], "second_moment": [1, 4],
+                    "learning_rate": 0.5, "beta1": 0.75, "beta2": 0.9375, "epsilon": 1.0, "step": 2,
+                    "corrected_epsilon": True,
+                },
+                {
+                    "parameters": [
+                        -0.5 - 0.5 * 0.12109375**0.5 / 0.4375 * 0.75 / (0.9375**0.5 + 1),
+                        0.5 + 0.5 * 0.12109375**0.5 / 0.4375 * 1.5 / (3.75**0.5 + 1),
+                    ],
+                    "first_moment": [0.75, -1.5],
+                    "second_moment": [0.9375, 3.75],
+                },
+            ),
+            ByHand(  # with AMSGrad: a rate of 2 * sqrt(0.25) / 0.5, and the root of the largest of 9 and 0.75 * 4
+                {
+                    "parameters": [1], "gradient": [0], "first_moment": [4], "second_moment": [4],
+                    "learning_rate": 2.0, "beta1": 0.5, "beta2": 0.75, "epsilon": 1.0, "step": 1, "largest": [9],
+                    "corrected_epsilon": True,
+                },
+                {"parameters": [1 - 2 * 2 / (3 + 1)], "first_moment": [2], "second_moment": [3], "largest": [9]},
+            ),
             ByHand(  # AMSGrad
                 {
                     "parameters": [1, 1], "gradient": [0, 0], "first_moment": [0, 0], "second_moment": [2, 8],
@@ -194,7 +217,12 @@ OPTIMIZERS = {
                 {"parameters": [1, 1], "second_moment": [1, 4], "largest": [4, 4]},
             ),
         ),
-        options=({"largest": None}, {"decoupled_weight_decay": True, "weight_decay": 0.1, "clip_value": 0.5}),
+        options=(
+            {"largest": None},
+            {"corrected_epsilon": True},
+            {"corrected_epsilon": True, "largest": None, "weight_decay": 0.1},
+            {"decoupled_weight_decay": True, "weight_decay": 0.1, "clip_value": 0.5},
+        ),
         pytorch=(
             {"learning_rate": 0.01},
             ADAM_OPTIONS,
@@ -216,8 +244,16 @@ OPTIMIZERS = {
                 },
                 {"parameters": [0.75, -1.5]},
             ),
+            ByHand(  # epsilon hat: the decay, then a rate of 2 * sqrt(0.25) / 0.5 times 2 / (sqrt(0.75 * 12) + 1)
+                {
+                    "parameters": [4], "gradient": [0], "first_moment": [4], "second_moment": [12],
+                    "learning_rate": 2.0, "beta1": 0.5, "beta2": 0.75, "epsilon": 1.0, "step": 1, "weight_decay": 0.25,
+                    "corrected_epsilon": True,
+                },
+                {"parameters": [2 - 2 * 2 / (3 + 1)], "first_moment": [2], "second_moment": [9]},
+            ),
         ),
-        options=({"largest": None, "weight_decay": 0.1},),
+        options=({"largest": None, "weight_decay": 0.1}, {"corrected_epsilon": True}),
         pytorch=(
             {"learning_rate": 0.01},
             {"learning_rate": 0.01, "weight_decay": 0.0},

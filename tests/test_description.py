@@ -199,7 +199,7 @@ def test_kernels_of_losses_exist(name: str) -> None:
 
 
 def test_the_hyperparameters_of_lbfgs_are_its_own() -> None:
-    assert list(nf.LBFGS.fields) == ["history_size", "tolerance", "gradient_tolerance"]
+    assert list(nf.LBFGS.fields) == ["history_size", "tolerance", "gradient_tolerance", "max_evaluations"]
     assert repr(nf.LBFGS(history_size=5)) == "LBFGS(history_size=5)"
     with pytest.raises(TypeError, match=r"^LBFGS\(\) got an unexpected keyword argument 'learning_rate'"):
         nf.LBFGS(learning_rate=0.1)

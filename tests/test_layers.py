@@ -392,7 +392,8 @@ def test_what_is_not_negative(kind, name, wrong):
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), those_with("nesterov", "amsgrad", "centered", "decoupled_weight_decay", "decay_biases")
+    ("kind", "name"),
+    those_with("nesterov", "amsgrad", "corrected_epsilon", "centered", "decoupled_weight_decay", "decay_biases"),
 )
 def test_what_is_true_or_false(kind, name):
     with pytest.raises(TypeError, match=f"^{name} must be True or False, got 1"):

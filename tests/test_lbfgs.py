@@ -173,6 +173,149 @@ def test_it_does_not_warn_where_it_has_converged_or_was_stopped():
     assert make_net().fit(X, LABELS, verbose=0).converged is None
 
 
+def minimized_by_scipy(net, **options):
+    """What SciPy itself makes of a copy of the network: its result, with the parameters."""
+    from scipy import optimize
+
+    twin = net.copy()
+
+    def loss_and_gradient(vector):
+        twin.flat_params[:] = vector
+        gradient = twin.gradient(X, LABELS)
+        return twin.loss(X, LABELS), np.concatenate([each.ravel() for each in gradient.values()])
+
+    start = net.flat_params.copy()
+    return optimize.minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
+
+
+def test_without_limits_it_is_scipy_with_its_own_defaults():
+    net = make_net()
+    result = minimized_by_scipy(net)
+    history = fit(net, epochs=15000)
+    assert len(history["loss"]) == result.nit
+    np.testing.assert_array_equal(net.flat_params, result.x)
+    assert nf.LBFGS().tolerance == 1e7 * np.finfo(float).eps, "the default of scipy.optimize.fmin_l_bfgs_b"
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 25])
+def test_the_limit_of_evaluations_is_that_of_scipy(limit):
+    """The iteration that exceeds it is completed, and is the last."""
+    net = make_net()
+    result = minimized_by_scipy(net, maxfun=limit)
+    message = f"in {result.nit} iterations, .* {result.nfev} times, more than max_evaluations={limit}: increase it"
+    with pytest.warns(RuntimeWarning, match=message):
+        history = fit(net, optimizer=nf.LBFGS(max_evaluations=limit))
+    assert history.converged is False
+    assert result.nfev > limit
+    assert len(history["loss"]) == result.nit
+    np.testing.assert_array_equal(net.flat_params, result.x)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_limit_of_evaluations_that_is_not_reached():
+    loose, limited = (nf.LBFGS(tolerance=1e-3, max_evaluations=limit) for limit in (None, 500))
+    free, within = fit(make_net(), optimizer=loose), fit(make_net(), optimizer=limited)
+    assert within.converged is True
+    assert within["loss"] == free["loss"]
+
+
+def test_an_iteration_evaluates_no_more_than_scipy():
+    """No forward pass for the history, whatever it keeps; the first point is evaluated once."""
+    calls, one_hot = [], np.eye(4)[LABELS]
+
+    def squares(outputs, targets):
+        calls.append(outputs)
+        return ((outputs - targets) ** 2).mean(), 2 * (outputs - targets) / outputs.size
+
+    def largest_error(targets, outputs):
+        return float(np.abs(targets - outputs).max())
+
+    def make():
+        layers = [nf.Dense(5, "tanh"), nf.Dense(4)]
+        return nf.Sequential(layers, input_shape=3, loss=squares, dtype="float64", seed=5)
+
+    counts = []
+    for metrics in ([], ["mean_absolute_error", largest_error]):
+        calls.clear()
+        net = make()
+        history = net.fit(X, one_hot, epochs=20, optimizer=nf.LBFGS(max_evaluations=15), metrics=metrics, verbose=0)
+        counts.append(len(calls))
+        found = net.evaluate(X, one_hot, metrics=metrics)
+        assert history["loss"][-1] == found["loss"]
+        for name in list(history)[1:]:
+            assert_close(history[name][-1], found[name], scale=1.0)
+    assert counts == [16, 16]
+
+
+def wide_or_narrow(layers, **options):
+    return nf.Sequential([*layers, nf.Dense(4, "softmax")], input_shape=3, dtype="float64", seed=5, **options)
+
+
+SHARES = 0.1 * np.full((len(X), 4), 0.25) + 0.9 * np.eye(4)[LABELS]
+
+# the network and the arguments of fit
+CONFIGURATIONS = {
+    "plain": (make_net, {}),
+    "float32": (lambda: make_net(dtype="float32"), {}),
+    "no metrics": (make_net, {"metrics": []}),
+    "kept outputs": (make_net, {"metrics": ["roc_auc", "f1"]}),
+    "metrics of outputs": (make_net, {"metrics": ["mean_absolute_error", "accuracy"], "y": SHARES}),
+    "weights": (make_net, {"sample_weight": np.linspace(0, 2, len(X))}),
+    "penalty": (lambda: wide_or_narrow([nf.Dense(9, "relu", l2=0.01)]), {}),
+    "frozen": (lambda: wide_or_narrow([nf.Dense(9, "relu", trainable=False)]), {}),
+    "norm of rows": (lambda: wide_or_narrow([nf.Dense(9), nf.LayerNorm()]), {}),
+    "running statistics": (lambda: wide_or_narrow([nf.Dense(9), nf.BatchNorm()]), {}),
+    "numerical": (lambda: make_net(dtype="float32"), {"gradient": "numerical"}),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_what_is_recorded_is_what_another_pass_computes(name):
+    """To the bit: the loss and the metrics in training, at the point after each iteration."""
+    make, arguments = CONFIGURATIONS[name]
+    net, seen, options = make(), [], {"y": LABELS} | arguments
+    y, weights = options.pop("y"), options.get("sample_weight")
+
+    def look(net, history):
+        program = net._network.built
+        loss, _ = program.training_loss(X.astype(net.dtype), y, weights, (), 1)
+        seen.append((loss, program.noise_steps))
+
+    history = net.fit(X, y, epochs=6, optimizer="lbfgs", callbacks=[look], verbose=0, **options)
+    assert [loss for loss, _ in seen] == history["loss"]
+    assert [steps for _, steps in seen] == [1, 2, 3, 4, 5, 6]
+    if name not in ("running statistics", "no metrics"):  # evaluation differs from training, or there are none
+        found = net.evaluate(X, y, sample_weight=weights, metrics=options.get("metrics"))
+        assert {each: history[each][-1] for each in list(history)} == found
+
+
+def test_running_statistics_advance_once_an_iteration():
+    """Whatever the line search has tried."""
+    net, means = wide_or_narrow([nf.Dense(9), nf.BatchNorm()]), []
+
+    def look(net, history):
+        means.append((X @ net.params["W1"] + net.params["b1"]).mean(axis=0))
+
+    fit(net, epochs=5, callbacks=[look])
+    expected = np.zeros(9)
+    momentum = net.layers[1].momentum
+    for mean in means:
+        expected = (1 - momentum) * expected + momentum * mean
+    assert_close(net._network.built.statistics[:9], expected, scale=1.0)
+
+
+def test_parameters_that_a_callback_sets_before_the_first_iteration_count():
+    class Other(nf.callbacks.Callback):
+        def on_train_begin(self, net, history):
+            net.flat_params[:] = other.flat_params
+
+    net, other = make_net(), make_net()
+    other.flat_params[:] = other.flat_params[::-1].copy()
+    fit(net, epochs=3, callbacks=[Other()])
+    fit(other, epochs=3)
+    np.testing.assert_array_equal(net.flat_params, other.flat_params)
+
+
 def test_it_says_where_no_lower_loss_is_found():
     net = nf.Sequential([nf.Dense(5, "relu"), nf.Dense(1)], input_shape=3, dtype="float64", seed=0)
     with pytest.warns(RuntimeWarning, match="did not converge: after .* no lower loss.*scale x and y"):
@@ -333,7 +476,7 @@ def test_a_step_too_far_is_turned_back():
     x, y = X.astype(np.float32), X[:, :1].astype(np.float32)
     run = Minimization(net._network, x, y, None, 50, "backpropagation", ())
     far = np.full(net.n_parameters, 1e30)
-    loss, gradient = run._loss_and_gradient(far)
+    loss, gradient = run.loss_at(far), run.gradient_at(far)
     assert not np.isfinite(net.loss(x, y))
     assert loss == HUGE_LOSS
     assert not gradient.any()
@@ -397,6 +540,9 @@ def test_single_steps_are_refused():
     [
         ({"history_size": 0}, ValueError, "history_size must be at least 1, got 0"),
         ({"history_size": 2.5}, TypeError, "history_size must be an integer"),
+        ({"max_evaluations": 0}, ValueError, "max_evaluations must be at least 1, got 0"),
+        ({"max_evaluations": 100.5}, TypeError, "max_evaluations must be an integer"),
+        ({"max_evaluations": 2**31}, ValueError, "max_evaluations must be at most 2147483647, got 2147483648"),
         ({"tolerance": -1e-9}, ValueError, "tolerance must be a finite number"),
         ({"gradient_tolerance": np.nan}, ValueError, "gradient_tolerance must be a finite number"),
         ({"gradient_tolerance": "A"}, TypeError, "gradient_tolerance must be a number, got 'A'"),

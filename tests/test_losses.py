@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import math
 import pickle
@@ -17,6 +18,7 @@ from tolerances import assert_close
 
 import nnfast as nf
 from nnfast import functions, losses, reference
+from nnfast.kernels import arrays
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(12, 3))
@@ -46,6 +48,13 @@ FITTING = {
     "focal shares": (nf.losses.Focal(gamma=0.5), "log_softmax", SHARES),
     "binary_focal": (nf.losses.BinaryFocal(gamma=3.0, alpha=0.4), "sigmoid", ANSWERS),
 }
+# the same with the losses of outputs added up
+OF_OUTPUTS = [name for name, (loss, _, _) in FITTING.items() if "reduction" in loss.fields]
+FITTING |= {
+    f"{name}, added up": (type(loss)(**loss.parameters, reduction="sum"), *rest)
+    for name, (loss, *rest) in FITTING.items()
+    if name in OF_OUTPUTS
+}
 by_loss = pytest.mark.parametrize("name", FITTING)
 
 
@@ -59,6 +68,7 @@ def make(name, dtype="float64", units=4, hidden=5):
 
 MODULES = pytest.mark.parametrize("module", [kernels, reference, functions], ids=["kernels", "reference", "functions"])
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+REDUCED = [name for name in kernels.LOSSES if "reduction" in inspect.signature(getattr(functions, name)).parameters]
 
 
 @MODULES
@@ -135,6 +145,37 @@ class TestValues:
             -0.25 * sum(each) - 0.75 * sum(each)
         ) / 4, scale=1.0)  # fmt: skip
         assert_close(module.binary_focal_backward(p[:1], np.ones((1, 2), dtype))[0, 0], 0.125 * slopes[0], scale=1.0)
+
+    def test_outputs_added_up(self, module, dtype):
+        """The sums over the outputs of each row, averaged over rows."""
+        x, t = np.array([[1, -2], [3, 4]], dtype), np.array([[0, 2], [3, 1]], dtype)
+        assert module.mean_squared_error(x, t, reduction="sum") == (1 + 16 + 0 + 9) / 2
+        np.testing.assert_array_equal(module.mean_squared_error_backward(x, t, reduction="sum"), [[1, -4], [0, 3]])
+        assert module.mean_absolute_error(x, t, reduction="sum") == (1 + 4 + 0 + 3) / 2
+        assert module.huber(x, t, 2.0, reduction="sum") == (0.5 + 6 + 0 + 4) / 2
+        assert_close(module.log_cosh(x, t, reduction="sum"), np.log(np.cosh([1, 4, 0, 3])).sum() / 2, scale=8.0)
+        assert_close(
+            module.poisson(x, t, reduction="sum"), (np.exp(x).sum(dtype=float) - 0 + 4 - 9 - 4) / 2, scale=90.0
+        )
+        assert module.quantile(x, t, np.array([0.25, 0.75], dtype), reduction="sum") == (0.75 + 3 + 0 + 0.75) / 2
+        assert module.hinge(x, np.sign(t - 1.5).astype(dtype), reduction="sum") == (2 + 3 + 0 + 5) / 2
+        zeros, half = np.zeros((2, 3), dtype), np.full((2, 3), 0.5, dtype)
+        for name, at in (("binary_cross_entropy", half), ("sigmoid_binary_cross_entropy", zeros)):
+            assert_close(getattr(module, name)(at, half, reduction="sum"), 3 * math.log(2), scale=3.0)
+        for name, at in (("binary_focal", half), ("sigmoid_binary_focal", zeros)):
+            expected = 3 * 0.25 * 0.25 * math.log(2)
+            assert_close(getattr(module, name)(at, half + half, reduction="sum"), expected, scale=3.0)
+        assert module.mean_squared_error(x[0], t[0], reduction="sum") == 17  # one row
+
+    @pytest.mark.parametrize("name", REDUCED)
+    def test_sums_are_averages_times_the_number_of_outputs(self, module, dtype, name):
+        rng = np.random.default_rng(0)
+        x, t = rng.uniform(0.1, 0.9, (2, 5, 37)).astype(dtype)
+        numbers = (rng.uniform(0.1, 0.9, 37).astype(dtype),) if name == "quantile" else ()
+        for suffix in ("", "_backward"):
+            function = getattr(module, name + suffix)
+            expected = 37 * function(x, t, *numbers).astype(float)
+            assert_close(function(x, t, *numbers, reduction="sum"), expected, scale=40 + np.abs(expected))
 
     @pytest.mark.parametrize("n", [3, 40])
     @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
@@ -248,6 +289,13 @@ def test_what_no_loss_takes_is_refused():
             call()
     with pytest.raises(TypeError, match="^log_input must be True or False"):
         functions.poisson(x, x, 1)
+    for name in REDUCED:
+        more = (0.5,) if name == "quantile" else ()
+        for suffix in ("", "_backward"):
+            with pytest.raises(ValueError, match="^reduction must be one of 'mean', 'sum', got 'none'$"):
+                getattr(functions, name + suffix)(x, x, *more, reduction="none")
+            with pytest.raises(TypeError, match=r"^reduction must be one of 'mean', 'sum', got None \(NoneType\)$"):
+                getattr(functions, name + suffix)(x, x, *more, reduction=None)
 
 
 # ---- the classes
@@ -262,6 +310,52 @@ def test_descriptions_say_what_they_are():
     with pytest.raises(AttributeError, match="does not change: make a new Huber"):
         nf.losses.Huber().delta = 3.0
     assert set(losses.__all__) == {"Custom", *(kind.__name__ for kind in losses.LOSSES.values())}
+
+
+@pytest.mark.parametrize("name", OF_OUTPUTS)
+def test_outputs_are_averaged_or_added_up(name):
+    summed, _, y = FITTING[f"{name}, added up"]
+    averaged = FITTING[name][0]
+    assert (averaged.reduction, summed.reduction) == ("mean", "sum")
+    assert summed != averaged == type(averaged)(**averaged.parameters, reduction="mean")
+    assert hash(summed) != hash(averaged)
+    assert repr(summed).endswith("reduction='sum')")
+    assert eval(repr(summed), vars(losses)) == summed
+    assert losses.loss_from(json.loads(json.dumps(summed.config()))) == summed
+    assert "reduction" not in repr(averaged)
+    assert "reduction" not in averaged.config()  # in files as before
+    (mean, _), (total, _) = make(name), make(f"{name}, added up")
+    for weights in (None, COUNTS):
+        assert_close(total.loss(X, y, sample_weight=weights), 4 * mean.loss(X, y, sample_weight=weights), scale=40.0)
+        assert total.evaluate(X, y, sample_weight=weights)["loss"] == total.loss(X, y, sample_weight=weights)
+        found, expected = (net.gradient(X, y, sample_weight=weights) for net in (total, mean))
+        for key in found:
+            assert_close(found[key], 4 * expected[key], scale=40 + 0 * found[key])
+    with pytest.raises(TypeError, match="positional argument"):
+        type(averaged)(*averaged.parameters.values(), "sum")
+    for value, error, got in (("none", ValueError, "'none'"), (None, TypeError, r"None \(NoneType\)")):
+        with pytest.raises(error, match=f"^reduction must be one of 'mean', 'sum', got {got}$"):
+            type(averaged)(**averaged.parameters, reduction=value)
+
+
+def test_what_losses_say_of_outputs_is_what_kernels_do():
+    """With two outputs, the sum over both is twice their average, where a kernel averages."""
+    x, t, each = np.full((3, 2), 0.3), np.tile([0.2, 0.8], (3, 1)), np.full(2, 0.4)
+    for kind in losses.LOSSES.values():
+        averages = "reduction" in kind.fields
+        assert averages or kind.reduction == "sum"
+        for name in {kind.name, *kind.fused.values()} & set(kernels.LOSSES):
+            assert averages == (name in REDUCED)
+            more = {"per_output": each if name == "quantile" else None, "numbers": (0.5, 0.5)}
+            once, twice = (arrays.loss(name, x, t, **more, summed=summed) for summed in (False, True))
+            assert_close(twice, once * (2 if averages else 1), scale=10.0)
+            assert abs(once) > 0.001
+
+
+def test_minimization_of_outputs_added_up():
+    net, y = make("huber, added up")
+    history = net.fit(X, y, epochs=20, optimizer=nf.LBFGS(tolerance=0.5), verbose=0)
+    assert_close(history["loss"][-1], net.loss(X, y), scale=10.0)
 
 
 @pytest.mark.parametrize("name", [name for name in losses.NAMES if name != "quantile"])
@@ -512,7 +606,8 @@ def test_numerical_training_with_weights(name):
         numerical.step_loss, twin.fit(X, y, **arguments).step_loss, scale=10.0 + np.zeros(3), kind="difference"
     )
     # where the loss has no curvature, rounding alone determines some of the h
-    kind = "rough difference" if name in ("mean_absolute_error", "hinge", "quantile") else "difference"
+    straight = name.removesuffix(", added up") in ("mean_absolute_error", "hinge", "quantile")
+    kind = "rough difference" if straight else "difference"
     assert_close(net.flat_params, twin.flat_params, scale=1.0 + 0 * net.flat_params, kind=kind)
 
 

@@ -85,6 +85,11 @@ OPTIONS = {
     "weights": {"epochs": 2, "sample_weight": WEIGHTS},
     "a list of numbers as weights": {"epochs": 2, "sample_weight": tuple(WEIGHTS.tolist())},
     "weights of their own": {"epochs": 2, "sample_weight": [WEIGHTS, None, WEIGHTS**2, WEIGHTS, WEIGHTS + 1, None]},
+    "balanced classes": {"epochs": 2, "class_weight": "balanced", "sample_weight": WEIGHTS},
+    "weights of classes of their own": {
+        "epochs": 2, "class_weight": [{0: 5}, None, {1: 0.1, 2: 3.0}, "balanced", {}, {0: 0}]
+    },
+    "time that is not needed": {"epochs": 3, "max_seconds": 1e6},
     "metrics": {"epochs": 3, "metrics": ("accuracy", "top_2_accuracy", "mean_absolute_error")},
     "validation": {"epochs": 3, "validation_data": (X[:40], LABELS[:40])},
     "weighted validation": {"epochs": 3, "validation_data": (X[:40], LABELS[:40], WEIGHTS[:40])},
@@ -117,6 +122,7 @@ FOLD_OPTIONS = {
     "in order": {"epochs": 3, "shuffle": False},
     "weighted": {"epochs": 3, "sample_weight": WEIGHTS},
     "in order, weighted": {"epochs": 3, "sample_weight": WEIGHTS, "shuffle": False},
+    "balanced classes": {"epochs": 3, "class_weight": "balanced"},
     "an epoch cut off": {"steps": 13, "batch_size": 7},
     "metrics": {"epochs": 2, "metrics": ("accuracy", "mean_absolute_error", "top_2_accuracy")},
 }
@@ -663,6 +669,112 @@ def test_lost_digits_are_reported_once():
     assert len([w for w in caught if "float32 cannot tell apart" in str(w.message)]) == 1
 
 
+# ---- the time is up
+
+ENDLESS = 10**7  # steps
+
+
+def as_steps(nets, alone, histories, **options):
+    """Each network is as after a fit of so many steps."""
+    for net, twin, history in zip(nets, alone, histories, strict=True):
+        assert net.history is history
+        assert len(history["loss"]) == -(-len(history.step_loss) // history.steps_per_epoch)
+        twin.fit(X, LABELS, steps=len(history.step_loss), verbose=0, **options)
+        assert state(net)[:2] == state(twin)[:2]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_training_ends_when_the_time_is_up(count, threads):
+    nets, alone = twins(count, random_net)
+    begin = time.perf_counter()
+    with nf.num_threads(threads):
+        histories = fit_many(nets, steps=ENDLESS, max_seconds=0.1)
+    assert time.perf_counter() - begin >= 0.1
+    steps = [len(history.step_loss) for history in histories]
+    assert 1 <= min(steps) <= max(steps) < ENDLESS
+    as_steps(nets, alone, histories)
+
+
+def test_networks_share_the_time():
+    """They advance evenly, by epochs: those with small batches do more steps, and none is first."""
+    nets, _ = twins(6)
+    sizes = [10, 50, 10, 50, 10, 50]
+    with nf.num_threads(1):
+        histories = fit_many(nets, steps=ENDLESS, batch_size=sizes, max_seconds=0.3)
+    epochs = [len(history["loss"]) for history in histories]
+    assert max(epochs) < 20 * min(epochs), "the first would have done thousands of epochs, and others one"
+
+
+@pytest.mark.parametrize("shape", [(6,), None])
+def test_no_time_is_one_step_of_the_first(shape):
+    nets, alone = twins(4, lambda seed: make_net(seed, input_shape=shape))
+    called = []
+    histories = fit_many(nets, epochs=3, max_seconds=1e-300, callbacks=[lambda net, history: called.append(net)])
+    assert [len(history.step_loss) for history in histories] == [1, 0, 0, 0]
+    as_steps(nets[:1], alone[:1], histories[:1])
+    assert called == nets[:1]
+    for net, twin, history in zip(nets[1:], alone[1:], histories[1:], strict=True):
+        assert net.history is None
+        assert net.input_shape == shape
+        if shape:
+            assert state(net) == state(twin)
+        assert dict(history) == {"loss": [], "accuracy": []}
+        assert history.steps_per_epoch == 5
+    as_steps(nets[1:], alone[1:], fit_many(nets[1:], steps=3))  # nothing is left of the first call
+
+
+def test_networks_that_have_not_begun_when_the_time_is_up(monkeypatch):
+    begin_only(monkeypatch, 1)
+    nets, alone = twins(5)
+    with nf.num_threads(2):
+        histories = fit_many(nets, steps=[1, ENDLESS, ENDLESS, 1, 1], max_seconds=0.1)
+    steps = [len(history.step_loss) for history in histories]
+    assert steps[0] == 1
+    assert min(steps[1:3]) >= 1
+    assert steps[3:] == [0, 0]
+    as_steps(nets[:3], alone[:3], histories[:3])
+    assert [state(net) for net in nets[3:]] == [state(net) for net in alone[3:]]
+
+
+def test_networks_that_have_begun_do_a_step_after_the_time_is_up():
+    class Late(nf.callbacks.Callback):
+        def on_train_begin(self, net, history):
+            if net is nets[1]:
+                time.sleep(0.6)
+
+    nets, alone = twins(3)
+    histories = fit_many(nets, steps=ENDLESS, max_seconds=0.5, callbacks=[Late()])
+    assert [len(history.step_loss) for history in histories] == [1, 1, 0]
+    as_steps(nets[:2], alone[:2], histories[:2])
+
+
+def test_the_time_of_losses_in_python():
+    def squared(outputs, targets):
+        error = outputs - targets
+        return float((error**2).mean()), 2 * error / error.size
+
+    nets, alone = twins(3, lambda seed: nf.Sequential([nf.Dense(3)], input_shape=6, loss=squared, seed=seed))
+    targets = np.eye(3)[LABELS]
+    histories = fit_many(nets, y=targets, steps=ENDLESS, max_seconds=0.2)
+    steps = [len(history.step_loss) for history in histories]
+    assert 1 <= min(steps) <= max(steps) < 20 * min(steps)
+    for net, twin, count in zip(nets, alone, steps, strict=True):
+        twin.fit(X, targets, steps=count, verbose=0)
+        assert state(net)[:2] == state(twin)[:2]
+
+
+def test_stop_and_time():
+    """A network that is stopped leaves its time to the others."""
+    nets, _ = twins(3)
+    stop = {id(nets[0])}
+    histories = fit_many(
+        nets, steps=ENDLESS, max_seconds=0.2, callbacks=[lambda net, history: id(net) in stop and net.stop()]
+    )
+    assert len(histories[0]["loss"]) == 1
+    assert min(len(history["loss"]) for history in histories[1:]) > 1
+
+
 # ---- bad input, which changes nothing
 
 BAD = {
@@ -712,6 +824,11 @@ BAD = {
     r"networks\[0\]: a metric must be one of": {"metrics": ["precise"]},
     r"networks\[0\]: callbacks must be callable": {"callbacks": ["stop"]},
     r"networks\[0\]: verbose must be 0 or 1": {"verbose": 2},
+    r"networks\[0\]: max_seconds must be a finite number": {"max_seconds": 0},
+    r"networks\[0\]: max_seconds must be a number, got \[1, 2, 3\]": {"max_seconds": [1, 2, 3]},
+    r"networks\[1\]: class_weight must be a dict of class to weight": {"class_weight": [None, "heavy", "balanced"]},
+    r"networks\[0\]: class_weight must have classes from 0 to 2, got 3": {"class_weight": {3: 1.0}},
+    r"class_weight must be one for all networks or a list of 3, one for each, got 1": {"class_weight": ["balanced"]},
     r"networks\[1\]: BatchNorm needs at least two rows": {1: random_net, "rows": [None, [7], [3]]},
     r"networks\[2\]: there is nothing to train": {2: lambda: make_net(0, nf.Dense(3, trainable=False)).__class__(
         [nf.Dense(3, "softmax", trainable=False)], input_shape=6)},

@@ -59,6 +59,7 @@ OPTIMIZERS = [
     *nf.optimizers.OPTIMIZERS,
     nf.SGD(momentum=0.9, dampening=0.5),
     nf.Adam(amsgrad=True),
+    nf.AdamW(corrected_epsilon=True),
     nf.RMSprop(momentum=0.5),
     nf.RMSprop(centered=True),
 ]

@@ -82,6 +82,22 @@ def test_a_second_fit_goes_on_with_the_stream_of_shuffles():
     assert_close(net.params["W1"], twin.parameters["W1"], scale=1.0, kind="trajectory")
 
 
+@pytest.mark.parametrize("amsgrad", [False, True])
+@pytest.mark.parametrize("kind", [nf.Adam, nf.AdamW])
+def test_adam_with_corrected_epsilon(kind, amsgrad):
+    """In each step of a training, and it matters."""
+    net = nf.Sequential([nf.Dense(7, "tanh"), nf.Dense(4, "softmax")], input_shape=FEATURES, dtype="float64", seed=SEED)
+    x, y = data(4, "cross_entropy", labels=True)
+    chosen = kind(0.02, beta2=0.95, epsilon=0.1, amsgrad=amsgrad, corrected_epsilon=True)
+    twin, other = NumpyNetwork(net, SEED), net.copy()
+    losses = net.fit(x, y, steps=STEPS, batch_size=BATCH, optimizer=chosen, verbose=0).step_loss
+    assert_close(losses, twin.fit(x, y, steps=STEPS, batch_size=BATCH, optimizer=chosen), scale=1.0, kind="trajectory")
+    chosen.corrected_epsilon = False
+    assert not np.allclose(
+        other.fit(x, y, steps=STEPS, batch_size=BATCH, optimizer=chosen, verbose=0).step_loss, losses
+    )
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_what_all_optimizers_have(optimizer):
     """Clipping, decay of weights alone, an average, and a schedule that cycles the momentum or beta1."""

@@ -29,7 +29,9 @@ cdef int lay_out(Plan* plan, stages, list layout, list owners, list statistics_l
         for i, array in enumerate(spec["arrays"]):
             layout.append((array.name, array.path, offset, tuple(array.shape)))
             owners.append((s, i))
-            stage.arrays[i] = LearnedArray(offset, sizes[i], array.l1, array.l2, array.decays)
+            in_sum = array.penalty == "sum"
+            stage.arrays[i] = LearnedArray(offset, sizes[i], array.l1, array.l2, in_sum, array.decays)
+            plan.penalizes_sum |= in_sum and (array.l1 != 0 or array.l2 != 0)
             offset += sizes[i]
         if stage.keep_ld > 0:
             stage.keep = keep
@@ -64,7 +66,7 @@ cdef int fill_stage(Plan* plan, Stage* stage, spec) except -1:
     stage.flops = 24.0*stage.n_out
     stage.parts, stage.grain = stage.n_out, COLUMN_GRAIN
     for i in range(MAX_ARRAYS):
-        stage.arrays[i] = LearnedArray(-1, 0, 0, 0, False)
+        stage.arrays[i] = LearnedArray(-1, 0, 0, 0, False, False)
     if len(spec["arrays"]) > MAX_ARRAYS:
         raise ValueError(f"a stage learns at most {MAX_ARRAYS} arrays, got {len(spec['arrays'])}")
     stage.kind.fill(plan, stage, spec.get("numbers"))

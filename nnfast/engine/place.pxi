@@ -14,6 +14,14 @@ cpdef enum Drawing:
     SHUFFLED
     REPLACED  # each row of the epoch is drawn from all rows
 
+cdef struct Patience:
+    # Ends a training after more than `limit` epochs in a row whose loss was not below the best one by the tolerance,
+    # and after an epoch whose loss is NaN.
+    bint on, lost
+    double tolerance, best
+    int64_t waited, limit
+
+
 cdef struct Epoch:
     Drawing drawing
     Py_ssize_t rows        # of the data
@@ -33,6 +41,7 @@ cdef struct Epoch:
     double* sums           # in this epoch, or NULL
     double* totals         # in epochs that are done
     int n_sums
+    Patience patience
 
 
 cdef bitgen_t* generator_of(object bit_generator) except NULL:
@@ -71,9 +80,19 @@ cdef void begin_epoch(Epoch* epoch) noexcept nogil:
         set_order(epoch)
 
 
+cdef void wait_once_more(Patience* patience, double loss) noexcept nogil:
+    """Compare the loss of an epoch with the best one so far."""
+    patience.waited = patience.waited + 1 if loss > patience.best - patience.tolerance else 0
+    if loss < patience.best:
+        patience.best = loss
+    patience.lost = patience.waited > patience.limit or loss != loss
+
+
 cdef void end_epoch(Epoch* epoch) noexcept nogil:
     """Store the sums of a completed epoch."""
     cdef int k
+    if epoch.patience.on:
+        wait_once_more(&epoch.patience, epoch.sums[0]/(epoch.sums[1] if epoch.sums[1] != 0 else 1))
     for k in range(epoch.n_sums):
         epoch.totals[epoch.done*epoch.n_sums + k] = epoch.sums[k]
         epoch.sums[k] = 0

@@ -32,6 +32,7 @@ cdef struct LearnedArray:
     Py_ssize_t at         # offset in the arenas, in elements; -1 if the stage does not have it
     Py_ssize_t size
     double l1, l2         # penalties
+    bint in_sum           # the penalties belong to the sum of the rows' losses, not to their average
     bint decays           # weight decay applies to it even where it spares biases
 
 cdef struct Stage:
@@ -78,6 +79,7 @@ cdef struct Plan:
     bint from_logits      # the loss is fused with the last activation
     bint over_elements    # the loss is averaged over elements, not rows
     OwnLoss own           # instead of `loss`
+    bint penalizes_sum    # there are penalties that belong to the sum of the rows' losses
     double flops_per_row
 
 
@@ -201,6 +203,7 @@ cdef struct Job:
     char* outputs         # of each row of the epoch, or NULL
     Scores scores
     double penalty
+    double penalty_share  # of a penalty in the sum of the rows' losses: what its average contains of it
     barrier meeting
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 from numpy.random import BitGenerator
 
-_Loss = tuple[str, tuple[float, ...], np.ndarray | None]
+_Loss = tuple[str, tuple[float, ...], np.ndarray | None, bool]
 _Own = Callable[..., tuple[float, np.ndarray]] | tuple[int, int, bool] | None
 _Metrics = Sequence[tuple[Any, ...]]  # of `nnfast.metrics.Scoring`, which is read by name
 _Optimizer = tuple[Any, ...]  # `nnfast.optimizers.Hyperparameters`, which is read by name
@@ -74,6 +74,8 @@ class Source:
 
 _Rows = np.ndarray | Source
 
+class ActivationMemory: ...
+
 class Program:
     guard: Guard
     place: Place
@@ -130,6 +132,7 @@ class Program:
         threads: int,
         lasting: bool = False,
         outputs: np.ndarray | None = None,
+        memory: ActivationMemory | None = None,
     ) -> tuple[float, np.ndarray]: ...
     def gradient(
         self,
@@ -141,6 +144,10 @@ class Program:
         threads: int,
         fixed: bool,
         training: bool = False,
+        metrics: _Metrics = (),
+        scores: np.ndarray | None = None,
+        outputs: np.ndarray | None = None,
+        memory: ActivationMemory | None = None,
     ) -> float: ...
     def forward(self, x: np.ndarray, out: np.ndarray, threads: int) -> None: ...
     def backward(self, gout: np.ndarray, gx: np.ndarray, parameters: bool, accumulate: bool, threads: int) -> None: ...
@@ -193,6 +200,7 @@ class Training:
     @property
     def finished(self) -> bool: ...
     def start(self, optimizer: _Optimizer) -> None: ...
+    def be_patient(self, tolerance: float, limit: int, best: float, waited: int) -> None: ...
     def count_epochs(self, counted: bool, before: int) -> None: ...
     def feed(self, x: _Rows, targets: np.ndarray, weights: np.ndarray | None) -> None: ...
     def end_epoch(self) -> None: ...

@@ -183,6 +183,15 @@ cdef int follow(Job* job, scheduled, double* rate, double* momentum) except -1:
     return 0
 
 
+cdef class ActivationMemory:
+    """Memory for the activations and gradients of a batch, for calls that would each allocate it."""
+
+    cdef Workspace ws  # zeros
+
+    def __dealloc__(self):
+        free_workspace(&self.ws)
+
+
 cdef class Program:
     """A compiled network.
 
@@ -192,13 +201,14 @@ cdef class Program:
         float32 or float64.
     stages : list of dict
         Description of each stage: ``kind``, a name in `STAGES`; ``path``; ``input_shape`` and ``output_shape`` of a
-        sample; ``arrays`` that it learns (with attributes name, path, shape, l1, l2 and decays) and ``statistics`` that
-        it keeps (name, path, shape and initial); and where they apply, ``function`` (the activation, a name in
-        `ACTIVATIONS`) and its ``alpha``, ``numbers`` (a mapping specific to the stage), ``frozen``, ``other`` (of an
-        add: the number of the stage whose output is added, -1 for the input).
-    loss : (str, tuple of float, ndarray or None)
-        A name in `LOSSES`; its parameters, at most two; and its parameters per output, of `dtype`, or None: as in
-        `LossSpec`. None if `own` is given.
+        sample; ``arrays`` that it learns (with attributes name, path, shape, l1, l2, penalty and decays) and
+        ``statistics`` that it keeps (name, path, shape and initial); and where they apply, ``function`` (the
+        activation, a name in `ACTIVATIONS`) and its ``alpha``, ``numbers`` (a mapping specific to the stage),
+        ``frozen``, ``other`` (of an add: the number of the stage whose output is added, -1 for the input).
+    loss : (str, tuple of float, ndarray or None, bool)
+        A name in `LOSSES`; its parameters, at most two; its parameters per output, of `dtype`, or None: as in
+        `LossSpec`; and whether the losses of a row's outputs are added up where the kernel would average them. None if
+        `own` is given.
     seed : int
         Seed of dropout and noise, below 2**64.
     guard : Guard
@@ -255,7 +265,7 @@ cdef class Program:
             raise MemoryError("no memory for the program")
         self.layout, self.owners, self.statistics_layout = [], [], []
         lay_out(&self.plan, stages, self.layout, self.owners, self.statistics_layout)
-        self.fill_loss(("sum_squared_error", (), None) if loss is None else loss)
+        self.fill_loss(("sum_squared_error", (), None, True) if loss is None else loss)
         self.fill_own(own)
         self.seed = seed
         if same is not None:
@@ -279,7 +289,7 @@ cdef class Program:
 
     cdef fill_loss(self, description):
         cdef LossSpec* loss = &self.plan.loss
-        kind, numbers, per_output = description
+        kind, numbers, per_output, summed = description
         if len(numbers) > 2:
             raise ValueError(f"a loss has at most 2 numbers, got {len(numbers)}")
         loss.kind = LOSSES[kind]
@@ -291,7 +301,7 @@ cdef class Program:
             self.per_output = np.resize(np.asarray(per_output, self.dtype), loss.period + SUM_BLOCK)
             loss.per_output = data(self.per_output)
         self.plan.from_logits = from_logits(loss.kind)
-        self.plan.over_elements = over_elements(loss.kind)
+        self.plan.over_elements = over_elements(loss.kind) and not summed
 
     cdef fill_own(self, own):
         self.own = own
@@ -628,7 +638,7 @@ cdef class Program:
             total = averaged(&self.plan, sum_of_rows(job.row_loss, job.n), weight)
         else:
             total = self.own(outputs, targets if order is None else targets[order], weights)[0] if weight != 0 else 0
-        return total + penalties(&self.plan, job.parameters), totals
+        return total + penalties(&self.plan, job.parameters, share_in_average(weight)), totals
 
     cdef int walk(self, TileJob* job, x, int which, int threads, order=None) except -1:
         cdef double start = self.time_of_call()
@@ -732,35 +742,50 @@ cdef class Program:
         self.predict_into(data(x), data(out))
         return True
 
-    def gradient(self, x, targets, weights, out, gx, int threads, bint fixed, bint training=False):
+    def gradient(
+            self, x, targets, weights, out, gx, int threads, bint fixed, bint training=False, metrics=(), scores=None,
+            outputs=None, ActivationMemory memory=None
+    ):
         """Write the gradient of the loss to `out`, a vector like the arena of parameters, and the gradient with respect
         to the input to `gx` unless that is None; return the loss. `training`: with the dropout and noise of the next
-        training step, and the statistics of this batch."""
+        training step, and the statistics of this batch. Writes the totals of `metrics` to `scores`, and the outputs to
+        `outputs` unless that is None. `memory`: for many calls alike."""
         expect(out, self.dtype, (self.plan.n_parameters,), True)
         cdef Job job
-        cdef Workspace ws
+        cdef ScoreMemory score_memory
+        cdef Workspace* ws
         cdef double loss = 0, start
-        memset(&ws, 0, sizeof(Workspace))
+        memory = memory or ActivationMemory()
+        ws = &memory.ws
         threads = self.threads_to_call(GRADIENT, x.shape[0], threads, fixed)
-        try:
-            self.reserve(&ws, x.shape[0], threads, not self.takes_as_sparse(x))
-            self.reserve_to_learn(&ws, x.shape[0], threads, 0)
-            self.fill(&job, &ws, FORWARD | LOSS | BACKWARD | WEIGHTS, x, targets, weights)
-            self.reserve_sparse(&job, x, None)
-            job.training = training
-            job.gradients = data(out)
-            if gx is not None:
-                expect(gx, self.dtype, (job.n, self.plan.n_in), True)
-                job.gx = data(gx)
-            job.step_loss = &loss
-            start = self.time_of_call()
-            with nogil:
-                run_team(threads, run_stages, &job)
-            self.end_call(GRADIENT, threads, start)
-            raise_if(job.interrupted)
-        finally:
-            free_workspace(&ws)
+        self.reserve(ws, x.shape[0], threads, not self.takes_as_sparse(x))
+        self.reserve_to_learn(ws, x.shape[0], threads, 0)
+        self.fill(&job, ws, FORWARD | LOSS | BACKWARD | WEIGHTS, x, targets, weights)
+        self.reserve_sparse(&job, x, None)
+        job.training = training
+        job.gradients = data(out)
+        if gx is not None:
+            expect(gx, self.dtype, (job.n, self.plan.n_in), True)
+            job.gx = data(gx)
+        if metrics:
+            expect(scores, np.dtype(np.float64), (len(metrics),), True)
+            score_memory = ScoreMemory(metrics, job.n, weights is not None, threads)
+            job.scores, job.step_scores = score_memory.scores, <double*>data(scores)
+        self.write_training_outputs(&job, outputs)
+        job.step_loss = &loss
+        start = self.time_of_call()
+        with nogil:
+            run_team(threads, run_stages, &job)
+        self.end_call(GRADIENT, threads, start)
+        raise_if(job.interrupted)
         return loss
+
+    cdef int write_training_outputs(self, Job* job, outputs) except -1:
+        """Let a job write the outputs to an array, unless that is None."""
+        if outputs is not None:
+            expect(outputs, self.dtype, (job.n, self.plan.n_out), True)
+            job.outputs = data(outputs)
+        return 0
 
     def jacobian(self, x, out, int threads, bint fixed):
         """Write the derivatives of the outputs for each row of `x` with respect to that row to `out`, of shape (rows,
@@ -786,33 +811,32 @@ cdef class Program:
         finally:
             free_workspace(&ws)
 
-    def training_loss(self, x, targets, weights, metrics, int threads, bint lasting=False, outputs=None):
+    def training_loss(
+            self, x, targets, weights, metrics, int threads, bint lasting=False, outputs=None,
+            ActivationMemory memory=None
+    ):
         """Like `evaluate`, for one batch as in a training step; `lasting`: with the side effects of the step's forward
-        pass. Writes the outputs to `outputs` unless that is None."""
+        pass. Writes the outputs to `outputs` unless that is None. `memory`: for many calls alike."""
         cdef Job job
-        cdef Workspace ws
-        cdef ScoreMemory memory
+        cdef ScoreMemory score_memory
+        cdef Workspace* ws
         cdef double loss = 0
         totals = np.zeros(len(metrics))
-        memset(&ws, 0, sizeof(Workspace))
+        memory = memory or ActivationMemory()
+        ws = &memory.ws
         threads = self.threads_for(x.shape[0]/3.0, threads)
-        try:
-            self.reserve(&ws, x.shape[0], threads, not self.takes_as_sparse(x))
-            self.fill(&job, &ws, FORWARD | LOSS, x, targets, weights)
-            self.reserve_sparse(&job, x, None)
-            job.training, job.lasting = True, lasting
-            job.step_loss, job.step_scores = &loss, <double*>data(totals)
-            if outputs is not None:
-                expect(outputs, self.dtype, (job.n, self.plan.n_out), True)
-                job.outputs = data(outputs)
-            if metrics:
-                memory = ScoreMemory(metrics, job.n, weights is not None, threads)
-                job.scores = memory.scores
-            with nogil:
-                run_team(threads, run_stages, &job)
-            raise_if(job.interrupted)
-        finally:
-            free_workspace(&ws)
+        self.reserve(ws, x.shape[0], threads, not self.takes_as_sparse(x))
+        self.fill(&job, ws, FORWARD | LOSS, x, targets, weights)
+        self.reserve_sparse(&job, x, None)
+        job.training, job.lasting = True, lasting
+        job.step_loss, job.step_scores = &loss, <double*>data(totals)
+        self.write_training_outputs(&job, outputs)
+        if metrics:
+            score_memory = ScoreMemory(metrics, job.n, weights is not None, threads)
+            job.scores = score_memory.scores
+        with nogil:
+            run_team(threads, run_stages, &job)
+        raise_if(job.interrupted)
         if lasting:
             self.noise_steps = job.noise_steps
         return loss, totals

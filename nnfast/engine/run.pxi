@@ -385,17 +385,31 @@ cdef double clip_scale(const Job* job, int blocks) noexcept nogil:
     return 1 if scale > 1 else scale
 
 
-cdef double penalties(const Plan* plan, const char* parameters) noexcept nogil:
-    """Return the penalty terms of the loss."""
+cdef inline double share_in_average(double weight) noexcept nogil:
+    """Return how much of a penalty in the sum of the rows' losses their average contains, given the sum of their
+    weights. Nothing if that is 0: such rows have no loss, and a step is finite."""
+    return 1/weight if weight != 0 else 0
+
+
+cdef double penalties(const Plan* plan, const char* parameters, double share) noexcept nogil:
+    """Return the penalty terms of the loss; `share` is that of `share_in_average`."""
     cdef const LearnedArray* array
-    cdef double total = 0
+    cdef double total = 0, part
     cdef int s, k
     for s in range(plan.n_stages):
         for k in range(MAX_ARRAYS):
             array = &plan.stages[s].arrays[k]
             if array.l1 != 0 or array.l2 != 0:
-                total += plan.K.penalty(array.size, parameters + array.at*plan.z, array.l1, array.l2)
+                part = plan.K.penalty(array.size, parameters + array.at*plan.z, array.l1, array.l2)
+                total += share*part if array.in_sum else part
     return total
+
+
+cdef void set_penalty(Job* job, Py_ssize_t m) noexcept nogil:
+    """Compute the penalty terms of the mini-batch's loss, and what their gradients need."""
+    if job.plan.penalizes_sum:
+        job.penalty_share = share_in_average(batch_weight(job, m))
+    job.penalty = penalties(job.plan, job.parameters, job.penalty_share)
 
 
 cdef void leave_behind(Job* job, Py_ssize_t m) noexcept nogil:
@@ -423,6 +437,8 @@ cdef void finish_step(Job* job, const Optimizer* optimizer, Py_ssize_t m, int co
     if job.epoch.sums != NULL:
         count_step(&job.epoch, m, job.step_loss[job.step], weight, job.step_scores + job.step*job.scores.n)
         job.position = job.epoch.position
+        if job.epoch.patience.lost:
+            job.until = job.step + 1
     job.step += 1
     if job.work & UPDATE:
         job.optimizer_steps += 1
@@ -458,7 +474,7 @@ cdef void run_stages(void* argument, int id, int count) noexcept nogil:
         if count == 1:
             job.layer_by_layer = all_fuse(job, m)
         if id == count - 1 and job.work & LOSS:  # before an update
-            job.penalty = penalties(plan, job.parameters)
+            set_penalty(job, m)
         rows_share(job, id, count, x, targets, m, first, last)
         if count > 1 and job.work & WEIGHTS:
             sum_own_chunks(job, id, count, x, m)

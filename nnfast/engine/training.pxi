@@ -185,6 +185,13 @@ cdef class Training:
         if first and self.crew.n > 1:
             enlist(&self.crew, threads, program.first_guess(n, threads), False)
 
+    def be_patient(self, double tolerance, int64_t limit, double best, int64_t waited):
+        """End after more than `limit` epochs in a row whose loss was not below the best one by the tolerance.
+
+        `best` is the best loss so far, and `waited` counts the epochs since it has improved.
+        """
+        self.job.epoch.patience = Patience(True, False, tolerance, best, waited, limit)
+
     def end_epoch(self):
         """Count an epoch whose mini-batches were fed."""
         end_epoch(&self.job.epoch)
@@ -239,8 +246,8 @@ cdef class Training:
 
     @property
     def finished(self):
-        """Whether all steps are done."""
-        return self.job.step == self.total
+        """Whether all steps are done, or the loss has not improved for too long."""
+        return self.job.step == self.total or self.job.epoch.patience.lost
 
     def seen(self, bint current):
         """Return outputs, targets and weights of the epoch that was completed last or, with `current`, of the current

@@ -96,12 +96,13 @@ def slopes(
             _, _, at, shape = program.layout[numbers[name]]
             part = both[at : at + int(np.prod(shape))].reshape(*shape, 2)
         found[name] = (part[..., 0], part[..., 1])
+    weight = len(rows) if weights is None else float(weights.sum())
     for name, path, _, _ in program.layout:
         if name in found:
             right, left = found[name]
             found[name] = (
-                right + _slope_of_penalty(network, name, path, h),
-                left + _slope_of_penalty(network, name, path, -h),
+                right + _slope_of_penalty(network, name, path, weight, h),
+                left + _slope_of_penalty(network, name, path, weight, -h),
             )
     return found
 
@@ -144,18 +145,22 @@ def _slopes_of_loss(
 
 
 @ignore_float_errors
-def _slope_of_penalty(network: Network, name: str, path: str, h: float) -> np.ndarray | float:
-    """Return what the penalty on a layer's weights adds to the slopes; the engine's differences omit it."""
+def _slope_of_penalty(network: Network, name: str, path: str, weight: float, h: float) -> np.ndarray | float:
+    """Return what the penalty on a layer's weights adds to the slopes; the engine's differences omit it.
+
+    `weight`: the sum of the rows' weights.
+    """
     place, role = path.rsplit(".", 1)
     layer = dict(walk(network.layers))[place]
-    if role not in ("W", "gamma") or not (layer.l1 or layer.l2):
+    if role not in ("W", "gamma") or not (layer.l1 or layer.l2) or (layer.penalty == "sum" and not weight):
         return 0.0
+    share = 1 / weight if layer.penalty == "sum" else 1.0
 
     def penalty(w: np.ndarray) -> np.ndarray:
         return layer.l1 * np.abs(w) + layer.l2 * w**2
 
     weights = network.params[name]
-    return (penalty(weights + h) - penalty(weights)) / h
+    return share * (penalty(weights + h) - penalty(weights)) / h
 
 
 def gradient_and_loss(

@@ -33,6 +33,7 @@ def loss(
     target: np.ndarray,
     per_output: np.ndarray | None = None,
     numbers: tuple[float, ...] = (),
+    summed: bool = False,
     out: np.ndarray | None = None,
 ) -> np.floating: ...
 def loss_backward(
@@ -41,6 +42,7 @@ def loss_backward(
     target: np.ndarray,
     per_output: np.ndarray | None = None,
     numbers: tuple[float, ...] = (),
+    summed: bool = False,
     out: np.ndarray | None = None,
 ) -> np.ndarray: ...
 def score(

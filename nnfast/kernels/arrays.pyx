@@ -229,11 +229,12 @@ cdef int prepare_loss(int loss, cnp.ndarray prediction, Targets* targets, cnp.nd
     return 0
 
 
-cdef double averaged_over(int loss, cnp.ndarray prediction):
-    return cnp.PyArray_SIZE(prediction) if over_elements(loss) else rows_of(prediction)
+cdef double averaged_over(int loss, cnp.ndarray prediction, bint summed):
+    return cnp.PyArray_SIZE(prediction) if over_elements(loss) and not summed else rows_of(prediction)
 
 
-def loss(kind, prediction, target, per_output=None, numbers=(), out=None):
+def loss(kind, prediction, target, per_output=None, numbers=(), summed=False, out=None):
+    """`summed`: the losses of a row's outputs are added up, not averaged."""
     cdef cnp.ndarray x = prediction
     cdef const Kernels* K = kernels_for(x)
     cdef LossSpec spec = spec_of(kind, x, per_output, numbers)
@@ -249,12 +250,12 @@ def loss(kind, prediction, target, per_output=None, numbers=(), out=None):
         K.loss(&spec, m, n, px, n, &targets, 1, row_loss, NULL, 0)
         for i in range(m):
             total += row_loss[i]
-    cdef double count = averaged_over(spec.kind, x)
+    cdef double count = averaged_over(spec.kind, x, summed)
     (<object>value)[...] = total/count if count else float("nan")
     return value if out is not None else (<object>value)[()]
 
 
-def loss_backward(kind, prediction, target, per_output=None, numbers=(), out=None):
+def loss_backward(kind, prediction, target, per_output=None, numbers=(), summed=False, out=None):
     cdef cnp.ndarray x = prediction
     cdef const Kernels* K = kernels_for(x)
     cdef LossSpec spec = spec_of(kind, x, per_output, numbers)
@@ -264,7 +265,7 @@ def loss_backward(kind, prediction, target, per_output=None, numbers=(), out=Non
     cdef Py_ssize_t m = rows_of(x), n = columns_of(x)
     cdef const void* px = cnp.PyArray_DATA(x)
     cdef void* pg = cnp.PyArray_DATA(gradient)
-    cdef double count = averaged_over(spec.kind, x)
+    cdef double count = averaged_over(spec.kind, x, summed)
     if count:
         with nogil:
             K.loss(&spec, m, n, px, n, &targets, 1/count, NULL, pg, n)

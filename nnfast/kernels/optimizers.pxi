@@ -147,8 +147,9 @@ cdef inline void adadelta_steps(
 cdef inline void adam_steps(
         bint plain, Py_ssize_t n, real* p, const real* g, real* mean, real* square, real* largest, const Optimizer* o
 ) noexcept nogil:
-    """Kingma and Ba (2015), algorithm 1, with epsilon placed as in PyTorch: sqrt(v)/sqrt(correction2) + epsilon. With
-    `largest` it is AMSGrad (Reddi, Kale and Kumar 2018), with bias correction as in PyTorch."""
+    """Kingma and Ba (2015), algorithm 1, with epsilon placed as in PyTorch: sqrt(v)/sqrt(correction2) + epsilon, where
+    `advance` has corrected epsilon if so wanted. With `largest` it is AMSGrad (Reddi, Kale and Kumar 2018), with bias
+    correction as in PyTorch."""
     cdef vreal P, G, M, V
     cdef Py_ssize_t i = 0
     while i < n:

@@ -9,7 +9,7 @@
 # - columns n..ld of an output row are scratch: whole vectors are stored there where they fit. Nothing beyond the end of
 #   an output is read or written.
 
-from libc.math cimport pow
+from libc.math cimport pow, sqrt
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 # The enums are also visible to Python: a code's name in lower case is the name of the operation everywhere else. The
@@ -208,6 +208,7 @@ cdef struct Optimizer:
     double beta1
     double beta2
     double epsilon
+    bint corrected_epsilon  # divided by sqrt(correction2), as the root of the second mean is
     double momentum_decay
     double weight_decay
     bint decoupled_weight_decay
@@ -232,6 +233,8 @@ cdef inline void advance(Optimizer* o, int64_t step) noexcept nogil:
     elif o.kind == ADAM or o.kind == ADAMW:
         o.correction1 = 1 - pow(o.beta1, <double>step)
         o.correction2 = 1 - pow(o.beta2, <double>step)
+        if o.corrected_epsilon:
+            o.epsilon /= sqrt(o.correction2)
     elif o.kind == NADAM:
         o.correction2 = 1 - pow(o.beta2, <double>step)
         o.momentum = o.beta1*(1 - 0.5*pow(0.96, step*o.momentum_decay))

@@ -33,6 +33,8 @@ class Array(NamedTuple):
         The argument of the layer that gives the first values, for messages.
     l1, l2 : float
         Penalties on it.
+    penalty : {"mean", "sum"}
+        Whether they are added to the average of the rows' losses or to their sum.
     decays : bool
         Whether weight decay applies to it where `decay_biases` is False.
     """
@@ -43,6 +45,7 @@ class Array(NamedTuple):
     argument: str = ""
     l1: float = 0.0
     l2: float = 0.0
+    penalty: str = "mean"
     decays: bool = False
 
 
@@ -64,6 +67,7 @@ class NamedArray(NamedTuple):
     argument: str
     l1: float
     l2: float
+    penalty: str
     decays: bool
 
 
@@ -116,9 +120,7 @@ class Compiler:
 
         def named(arrays: Sequence[Array]) -> list[NamedArray]:
             return [
-                NamedArray(
-                    f"{a.role}{number}", f"{path}.{a.role}", a.shape, a.initial, a.argument, a.l1, a.l2, a.decays
-                )
+                NamedArray(f"{a.role}{number}", f"{path}.{a.role}", *a[1:])  # the fields after the name are the same
                 for a in arrays
             ]
 
@@ -174,6 +176,7 @@ class Layer(Description, noun="a layer", tag="kind"):
     trainable = True
     l1 = 0.0
     l2 = 0.0
+    penalty = "mean"
 
     @property
     def activation(self) -> str:

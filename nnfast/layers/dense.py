@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._description import Field
-from nnfast._validation import as_array, check_bool, check_count
+from nnfast._validation import as_array, check_bool, check_count, check_reduction
 from nnfast.activations import Activation, activation_from, resolve_activation
 from nnfast.initializers import check_initializer, initial_weights
 from nnfast.layers.base import Array, Compiler, Layer, check_penalty, check_values
@@ -42,6 +42,11 @@ class Dense(Layer, name="dense"):
     l1, l2 : float
         Penalties: ``l1 * sum(abs(W)) + l2 * sum(W**2)`` is added to the loss, as in Keras. They are included in `loss`,
         `gradient` and the history of `fit`; the weight decay of an optimizer is not.
+    penalty : {"mean", "sum"}
+        What the penalties are added to: the mean of the rows' losses, or their sum before it is divided by the sum of
+        the sample weights (the number of rows, if there are none), as in scikit-learn. With ``"sum"``, the last
+        mini-batch of an epoch has a larger penalty if it is smaller. Rows whose weights are all zero have no penalty
+        then. ``l2=alpha / 2, penalty="sum"`` is scikit-learn's `alpha`.
     trainable : bool
         False leaves the parameters unchanged in training.
     initializer : str, float or array_like, optional
@@ -79,6 +84,7 @@ class Dense(Layer, name="dense"):
     use_bias: bool = Field(check_bool, default=True, kw_only=True)
     l1: float = Field(check_penalty, default=0.0, kw_only=True)
     l2: float = Field(check_penalty, default=0.0, kw_only=True)
+    penalty: str = Field(check_reduction, default="mean", kw_only=True)
     trainable: bool = Field(check_bool, default=True, kw_only=True)
     initializer: str | float | ArrayLike | None = Field(_initializer, default=None, kw_only=True, in_files=False)
     bias_initializer: float | ArrayLike = Field(check_values, default=0.0, kw_only=True, in_files=False, shown=False)
@@ -106,7 +112,7 @@ class Dense(Layer, name="dense"):
         def initial(generator: Generator) -> np.ndarray:
             return initial_weights(self.initializer, weights, generator)
 
-        W = Array("W", weights, initial, "initializer", self.l1, self.l2, True)
+        W = Array("W", weights, initial, "initializer", self.l1, self.l2, self.penalty, True)
         b = Array("b", (self.units,), lambda generator: self.bias_initializer, "bias_initializer")
         return (W, b) if self.use_bias else (W,)
 

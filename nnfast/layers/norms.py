@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from nnfast._description import Field
-from nnfast._validation import check_bool, check_float, check_positive
+from nnfast._validation import check_bool, check_float, check_positive, check_reduction
 from nnfast.layers.base import Array, Compiler, Layer, check_penalty
 
 
@@ -22,6 +22,7 @@ class _Norm(Layer):
     affine: bool = Field(check_bool, default=True, kw_only=True)
     l1: float = Field(check_penalty, default=0.0, kw_only=True)
     l2: float = Field(check_penalty, default=0.0, kw_only=True)
+    penalty: str = Field(check_reduction, default="mean", kw_only=True)
     trainable: bool = Field(check_bool, default=True, kw_only=True)
 
     def settle(self) -> None:
@@ -30,7 +31,7 @@ class _Norm(Layer):
 
     def arrays(self, shape: tuple[int, ...]) -> tuple[Array, ...]:
         width = (prod(shape),)
-        gamma = Array("gamma", width, 1.0, l1=self.l1, l2=self.l2)
+        gamma = Array("gamma", width, 1.0, l1=self.l1, l2=self.l2, penalty=self.penalty)
         return (gamma, Array("beta", width)) if self.affine else ()
 
 
@@ -51,6 +52,8 @@ class BatchNorm(_Norm, name="batch_norm"):
         Whether gamma and beta are learned; otherwise they are 1 and 0.
     l1, l2 : float
         Penalties on gamma, as those of `Dense` on the weights.
+    penalty : {"mean", "sum"}
+        What the penalties are added to: see `Dense`.
     trainable : bool
         False leaves gamma, beta and the running statistics unchanged, and uses the latter in training, too, as in
         Keras.
@@ -98,6 +101,8 @@ class LayerNorm(_Norm, name="layer_norm"):
         Whether gamma and beta are learned; otherwise they are 1 and 0.
     l1, l2 : float
         Penalties on gamma, as those of `Dense` on the weights.
+    penalty : {"mean", "sum"}
+        What the penalties are added to: see `Dense`.
     trainable : bool
         False leaves gamma and beta unchanged in training.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._description import Field
-from nnfast._validation import as_array, check_bool
+from nnfast._validation import as_array, check_bool, check_reduction
 from nnfast.layers.base import Array, Compiler, Layer, check_penalty, check_values
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class Scale(Layer, name="scale"):
         sample.
     l1, l2 : float
         Penalties on gamma, as those of `Dense` on the weights.
+    penalty : {"mean", "sum"}
+        What the penalties are added to: see `Dense`.
     trainable : bool
         False leaves gamma and beta unchanged in training.
 
@@ -63,6 +65,7 @@ class Scale(Layer, name="scale"):
     beta_initializer: float | ArrayLike = Field(check_values, default=0.0, kw_only=True, in_files=False)
     l1: float = Field(check_penalty, default=0.0, kw_only=True)
     l2: float = Field(check_penalty, default=0.0, kw_only=True)
+    penalty: str = Field(check_reduction, default="mean", kw_only=True)
     trainable: bool = Field(check_bool, default=True, kw_only=True)
 
     def settle(self) -> None:
@@ -76,7 +79,8 @@ class Scale(Layer, name="scale"):
             values = getattr(self, argument)
             return lambda generator: as_array(argument, values, shape=width) if np.ndim(values) else values
 
-        gamma = Array("gamma", width, initial("gamma_initializer"), "gamma_initializer", self.l1, self.l2)
+        start = initial("gamma_initializer")
+        gamma = Array("gamma", width, start, "gamma_initializer", self.l1, self.l2, self.penalty)
         beta = Array("beta", width, initial("beta_initializer"), "beta_initializer")
         return (gamma, beta) if self.use_bias else (gamma,)
 

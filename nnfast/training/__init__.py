@@ -7,6 +7,7 @@ from nnfast.training.data import Given
 from nnfast.training.history import History
 from nnfast.training.hooks import Callback
 from nnfast.training.loop import DIVERGED, divergence, fit
+from nnfast.training.visits import Patience
 
 __all__ = [
     "DIVERGED",
@@ -16,6 +17,7 @@ __all__ = [
     "FitArguments",
     "Given",
     "History",
+    "Patience",
     "divergence",
     "fit",
 ]

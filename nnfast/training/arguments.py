@@ -25,10 +25,11 @@ from nnfast.metrics import MetricLike
 from nnfast.optimizers import LBFGS, resolve_optimizer
 from nnfast.training.batches import Batches
 from nnfast.training.data import Data, Given, checked_validation
+from nnfast.training.history import History
 from nnfast.training.hooks import checked_callbacks
 from nnfast.training.recorded import RecordedMetrics
 from nnfast.training.splits import checked_split, split_rows
-from nnfast.training.visits import Visits
+from nnfast.training.visits import Patience, Visits
 from nnfast.training.weights import checked_class_weight, classes_of, multiplied, weights_of_classes
 
 MAX_STEPS = 2**40
@@ -50,6 +51,10 @@ class FitArguments:
         As for `Sequential.fit`.
     rows, validation_rows : ndarray of int64 or None
         The rows of the data to train on and to validate on. None means all rows, and the validation data.
+    warns_unconverged : bool
+        Whether to warn if L-BFGS ends before it has converged, which the history says too.
+    patience : Patience or None
+        When to end because the loss of arrays `x` and `y` does not improve.
 
     Attributes
     ----------
@@ -89,8 +94,10 @@ class FitArguments:
         max_seconds: float | None = None,
         rows: np.ndarray | None = None,
         validation_rows: np.ndarray | None = None,
+        warns_unconverged: bool = True,
+        patience: Patience | None = None,
     ) -> None:
-        self.network = network
+        self.network, self.warns_unconverged, self.patience = network, warns_unconverged, patience
         self.optimizer = resolve_optimizer(optimizer)
         self.whole = isinstance(self.optimizer, LBFGS)
         if self.whole:
@@ -129,6 +136,10 @@ class FitArguments:
         self._choose_metrics(metrics, targets, weighted=weights is not None)
         network.warn_of_zero_gradients()
         network.warn_of_one_hot(targets, self.metrics.training)
+
+    def new_history(self) -> History:
+        """Return a record without epochs."""
+        return History(self.visits.per_epoch, self.metrics.names, self.metrics.directions)
 
     def _drawing(self, shuffle: Any, replacement: Any) -> str:
         """Return how the rows of an epoch are chosen."""

@@ -29,8 +29,8 @@ class History(Mapping[str, list[float]]):
     directions : dict
         Which values are better, ``"higher"`` or ``"lower"``, of each quantity.
     converged : bool or None
-        For L-BFGS, whether the loss converged; False if the last epoch or `Sequential.stop` came first. None for other
-        optimizers.
+        For L-BFGS, whether the loss converged; False if the last epoch, `Sequential.stop` or the limit of time or of
+        evaluations came first. None for other optimizers.
     """
 
     def __init__(

@@ -82,8 +82,12 @@ def steps_of(arguments: FitArguments, threads: int, *, fixed: bool) -> Training:
     x, targets, weights = arguments.data
     options["rows"] = arguments.rows
     if arguments.gradient == "numerical":
-        return NumericalTraining(network, x, targets, weights, *common, **options)
-    return Training(network.built, x, targets, weights, *common, threads, fixed, **options)
+        training: Training = NumericalTraining(network, x, targets, weights, *common, **options)
+    else:
+        training = Training(network.built, x, targets, weights, *common, threads, fixed, **options)
+    if arguments.patience is not None:
+        training.be_patient(*arguments.patience)
+    return training
 
 
 class Run:
@@ -106,9 +110,10 @@ class Run:
         self.optimizer, self.metrics = arguments.optimizer, arguments.metrics
         self.hooks = Hooks(arguments.callbacks)
         self.visits, self.max_seconds = arguments.visits, arguments.max_seconds
+        self.warns_unconverged = arguments.warns_unconverged
         self.validation, self.validation_rows = arguments.validation, arguments.validation_rows
         self.names = self.metrics.names
-        self.history = History(self.visits.per_epoch, self.names, self.metrics.directions)
+        self.history = arguments.new_history()
         self.epochs, self.per_epoch = epochs_of(self.history), self.visits.per_epoch
         self.epochs_before = 0  # as the optimizer's slot counts them
         self.per_row = tuple(scoring.per_row for scoring in self.metrics.training.scorings)
@@ -123,8 +128,11 @@ class Run:
         """Number of epochs in the history, the only count: Ctrl-C may come between any two lines."""
         return len(self.epochs)
 
-    def begin(self) -> None:
-        """Make the record the network's history, and call the callbacks that run before the first step."""
+    def begin(self, ends: float | None = None) -> None:
+        """Make the record the network's history, and call the callbacks that run before the first step.
+
+        `ends`: when the time is up, if it does not begin now.
+        """
         before, self.network.history = self.network.history, self.history
         try:
             for callback in self.hooks.train_begin:
@@ -138,7 +146,7 @@ class Run:
             self.close()
             raise
         if self.max_seconds is not None:
-            self.ends = perf_counter() + self.max_seconds
+            self.ends = perf_counter() + self.max_seconds if ends is None else ends
 
     def go(self, verbose: int) -> History:
         """Train, and return the record."""
@@ -240,7 +248,7 @@ class Run:
         self.call_epoch_begin()
         why = training.run(self.optimizer, finished) if self.goes_on else ""
         self.history.converged = not why and not self.network.stopping
-        if why and not (self.network.stopping or self.time_is_up):
+        if why and self.warns_unconverged and not (self.network.stopping or self.time_is_up):
             warn(why)
 
     # ---- which steps run next
@@ -262,7 +270,7 @@ class Run:
         done, total = training.step, training.total
         if self.network.stopping:  # a callback has called `stop` before the first step of the epoch
             return done
-        if self.hooks.steps or isinstance(training, FedTraining):
+        if self.hooks.steps or isinstance(training, FedTraining) or perf_counter() >= self.ends:
             return done + 1
         until = total if total >= 0 else done + AHEAD
         epoch = self.next_epoch(training)

@@ -18,12 +18,15 @@ from nnfast.optimizers import LBFGS, resolve_optimizer
 from nnfast.training.arguments import FitArguments
 from nnfast.training.data import Given
 from nnfast.training.history import History
-from nnfast.training.loop import Run, build, steps_of
+from nnfast.training.loop import SLICE, Run, build, steps_of
 
 # Networks that have memory for training at the same time, for each thread. If a call of the engine ends sooner than
 # SHORT, starting its threads costs too much: then it gets more networks, up to ROW_NUMBERS in all of them.
 WINDOW = 16
 SHORT = 0.05  # seconds
+# If the time is limited, each network has so many turns, unless they would be shorter than LEAST.
+TURNS = 4
+LEAST = 0.001  # seconds
 ROW_NUMBERS = 2**23  # of all these networks: 64 MB
 
 
@@ -164,6 +167,9 @@ class _Many:
 
     The engine runs steps of many networks at the same time; between its calls, this thread records what they have done.
     Networks begin in order. Those that have not begun need no memory besides their parameters.
+
+    If the time is limited, the networks that have begun advance evenly: those that have done the smallest part of their
+    epochs have the next turn.
     """
 
     def __init__(self, arguments: Sequence[FitArguments], owners: Sequence[Any]) -> None:
@@ -175,6 +181,11 @@ class _Many:
         self.begun = 0
         self.running: list[tuple[Run, Training]] = []
         self.steps_of_ended = 0
+        self.max_seconds = arguments[0].max_seconds  # for all networks
+        self.ends = float("inf")  # when the time is up
+        self.turn = SLICE
+        if self.max_seconds is not None:
+            self.turn = min(max(self.max_seconds * self.threads / (TURNS * len(arguments)), LEAST), SLICE)
         self.unbuilt = [own.network.input_shape is None for own in arguments]
 
     def build(self) -> None:
@@ -189,37 +200,50 @@ class _Many:
 
     def go(self) -> None:
         total = sum(own.visits.total or 0 for own in self.arguments)
+        if self.max_seconds is not None:
+            self.ends = perf_counter() + self.max_seconds
         with share_of_work(f"{len(self.arguments)} networks", self.arguments[0].verbose) as show:
             while self.begin() or self.running:
                 self.run()
                 show((self.steps_of_ended + sum(training.step for _, training in self.running)) / total)
+        self.histories += [own.new_history() for own in self.arguments[self.begun :]]
+        self.leave_waiting()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether networks wait to begin; the first begins even if the time is up."""
+        return self.begun < len(self.arguments) and (not self.begun or perf_counter() < self.ends)
 
     def begin(self) -> bool:
         """Begin to train more networks, as far as there is room; return whether some still wait."""
-        while self.begun < len(self.arguments) and len(self.running) < self.window:
+        while self.waiting and len(self.running) < self.window:
             i, own = self.begun, self.arguments[self.begun]
             in_python = own.network.output_loss.in_python
             threads, fixed = (self.threads, self.fixed) if in_python else (1, True)
             training = steps_of(own, threads, fixed=fixed)
             run = Run(own, self.owners[i], training, f"networks[{i}]: ")
-            run.begin()
+            run.begin(self.ends)
             self.begun += 1
             self.histories.append(run.history)
             self.running.append((run, training))
-        return self.begun < len(self.arguments)
+        return self.waiting
 
     def run(self) -> None:
         """Run steps of the networks that have begun, and record them."""
         going = [(run, training) for run, training in self.running if run.goes_on]
+        if self.max_seconds is not None:
+            going.sort(key=lambda pair: pair[1].step / pair[0].per_epoch)
         for run, training in going:  # only this thread may call a loss in Python
-            if run.network.output_loss.in_python:
-                training.run(*run.next_slice(training))
+            if run.network.output_loss.in_python and run.goes_on:
+                training.run(*run.next_slice(training), min(self.turn, run.seconds))
         going = [(run, training) for run, training in going if not run.network.output_loss.in_python]
         if going:
             slices = [(training, *run.next_slice(training)) for run, training in going]
             begin = perf_counter()
-            run_many(slices, self.threads, self.fixed, self.begun < len(self.arguments))
-            if perf_counter() - begin < SHORT:
+            # after that each network that has not done a step does one, however long it takes
+            seconds = min(self.turn, self.ends - begin) if begin < self.ends else SLICE
+            run_many(slices, self.threads, self.fixed, self.waiting, seconds)
+            if perf_counter() - begin < SHORT * seconds / SLICE:
                 self.window = min(2 * self.window, self.largest_window)
         ended = set()  # asked once: another thread may call `stop` at any time
         for run, training in self.running:
@@ -232,10 +256,14 @@ class _Many:
         self.running = [(run, training) for run, training in self.running if id(run) not in ended]
 
     def close(self) -> None:
-        """After an error, store what is known of the networks that have begun, and leave the others as they were."""
+        """After an error, store what is known of the networks that have begun."""
         for run, _ in self.running:
             with suppress(Exception):  # such as a warning about this network: it would hide the error
                 run.close()
+        self.leave_waiting()
+
+    def leave_waiting(self) -> None:
+        """Leave the networks that have not begun as they were."""
         for own, unbuilt in list(zip(self.arguments, self.unbuilt, strict=True))[self.begun :]:
             if unbuilt and own.network.input_shape is not None:
                 own.network.unbuild()

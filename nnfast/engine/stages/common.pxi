@@ -137,8 +137,9 @@ cdef inline void penalize(
 ) noexcept nogil:
     """Add the gradient of the penalties to that of some numbers; they are part of the network's own loss alone."""
     cdef Py_ssize_t at = (array.at + first)*job.plan.z
+    cdef double share = job.penalty_share if array.in_sum else 1
     if job.work & LOSS and (array.l1 != 0 or array.l2 != 0):
-        job.plan.K.add_penalty(n, job.parameters + at, job.gradients + at, array.l1, array.l2)
+        job.plan.K.add_penalty(n, job.parameters + at, job.gradients + at, share*array.l1, share*array.l2)
 
 
 cdef inline const Optimizer* optimizer_for(

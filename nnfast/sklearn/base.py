@@ -1,0 +1,527 @@
+"""What the multilayer perceptrons for scikit-learn share: parameters, the flow of `fit`, and what they tell."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.validation import check_is_fitted
+
+from nnfast._validation import warn
+from nnfast.activations import NAMES as ACTIVATIONS
+from nnfast.activations import Activation
+from nnfast.kernels.arrays import all_finite
+from nnfast.losses import Custom, Loss
+from nnfast.sequential import Sequential
+from nnfast.sklearn._versions import (
+    CallbackSupport,
+    Interval,
+    Options,
+    StrOptions,
+    Tags,
+    check_sample_weight,
+    validate_data,
+)
+from nnfast.sklearn.networks import Design, Member, Weights
+from nnfast.sklearn.training import Fit, Rows, Validation
+
+STOCHASTIC = ("sgd", "adam")
+DTYPES = (np.float64, np.float32)
+INFINITY = float("inf")
+
+
+def steps_one_by_one(estimator: BaseMLP) -> bool:
+    """Return whether an estimator has `partial_fit`; AttributeError says why not."""
+    if estimator.solver not in STOCHASTIC:
+        raise AttributeError(
+            f"partial_fit is only available for the solvers 'sgd' and 'adam', got solver={estimator.solver!r}, which "
+            "uses all data at once"
+        )
+    return True
+
+
+class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
+    """Base class of `MLPClassifier` and `MLPRegressor`: the parameters that they share, and how they are fitted."""
+
+    own_tags: ClassVar = {"input_tags.sparse": True}
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions({*ACTIVATIONS, "logistic"}), Activation, list, tuple],
+        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {INFINITY})],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple],
+        "batch_norm": ["boolean"],
+        "scoring": [str, callable, None],
+        "max_seconds": [Interval(Real, 0, None, closed="neither"), None],
+        "n_ensembles": [Interval(Integral, 1, None, closed="left")],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+    }
+
+    # ---- what an estimator for one task adds
+
+    @abstractmethod
+    def _targets(self, y: Any, *, anew: bool, incremental: bool) -> np.ndarray:
+        """Return targets as the networks take them, and set what is known of them."""
+
+    @abstractmethod
+    def _output(self, targets: np.ndarray) -> tuple[int, str, Loss, str]:
+        """Return the units, the activation and the loss of the output layer, and scikit-learn's name of the former."""
+
+    @abstractmethod
+    def _response(self, outputs: np.ndarray) -> np.ndarray:
+        """Return what the outputs of a network mean: probabilities, or estimates."""
+
+    @property
+    @abstractmethod
+    def validation_metric(self) -> tuple[str, ...] | None:
+        """The metric of nnfast that is the default score; None if `score_on` computes it."""
+
+    @abstractmethod
+    def _default_score(self, validation: Validation) -> float:
+        """Return the default score of the estimator on validation rows."""
+
+    @property
+    def training_metrics(self) -> tuple[str, ...]:
+        """What must be known besides the loss to report it."""
+        return ()
+
+    @property
+    def scale_of_loss(self) -> float:
+        """By what the loss without penalties is multiplied when it is reported."""
+        return 1.0
+
+    def constant_of_loss(self, rows: Rows) -> float:
+        """Return the part of the loss that depends on the targets alone, which nnfast leaves out."""
+        return 0.0
+
+    def _row_weights(self, y: Any, *, incremental: bool) -> np.ndarray | None:
+        """Return a weight for each row in training, besides `sample_weight`."""
+        return None
+
+    # ---- fitting
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: tuple[Any, Any, Any] = (None, None, None),
+        *,
+        incremental: bool = False,
+    ) -> Any:
+        """Implement `fit` and `partial_fit`."""
+        fitted = hasattr(self, "_members")
+        anew = not fitted or not (self.warm_start or incremental)
+        if anew or not incremental:
+            self._validate_params()
+        hidden = self._hidden()
+        given = X, y
+        X, y = self._checked_data(X, y, reset=anew)
+        if sample_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, X)
+        targets = self._targets(y, anew=anew, incremental=incremental)
+        weights = self._row_weights(y, incremental=incremental)
+        random = check_random_state(self.random_state)
+        members = self._begun(hidden, targets, X.dtype, random, anew=anew, incremental=incremental)
+        held = self._held(validation)
+        rows = Rows(_as_rows(X), targets, _product(sample_weight, weights))
+        if held is None and self.early_stopping and self.solver in STOCHASTIC:
+            if incremental:
+                raise ValueError(
+                    "partial_fit does not support early_stopping=True without rows to validate on: give X_val and "
+                    "y_val, or use early_stopping=False"
+                )
+            rows, held = self._split(X, y, targets, sample_weight, weights, random)
+        self._members = members
+        self.__dict__.pop("_given", None)
+        context = self._context(*given, incremental=incremental)
+        fit = Fit(self, members, rows, held, once=incremental, context=context)
+        try:
+            fit.run()
+        finally:
+            self._set_results(validated=held is not None, early=fit.stops_early)
+        if context is not None:
+            context.call_on_fit_task_end(estimator=self, X=given[0], y=given[1])
+        if not all(np.isfinite(member.net.flat_params).all() for member in members):
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+                "preprocessed. Scale X (and y) to about 1, or use a smaller learning_rate_init"
+            )
+        return self
+
+    def _hidden(self) -> list[int]:
+        """Return the units of the hidden layers."""
+        sizes = self.hidden_layer_sizes
+        hidden = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if any(size <= 0 for size in hidden):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        return [int(size) for size in hidden]
+
+    def _checked_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
+        """Return samples of float64 or float32, and targets of one axis or two."""
+        options = {"accept_sparse": ["csr", "csc"], "multi_output": True, "dtype": DTYPES, "reset": reset}
+        X, y = validate_data(self, X, y, **options, **self._options_of_targets)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y
+
+    _options_of_targets: ClassVar[dict[str, bool]] = {}
+
+    def _begun(
+        self,
+        hidden: list[int],
+        targets: np.ndarray,
+        dtype: Any,
+        random: np.random.RandomState,
+        *,
+        anew: bool,
+        incremental: bool,
+    ) -> list[Member]:
+        """Return the networks to train: new ones, or those of the previous fit."""
+        if not anew:
+            dtype = self._members[0].net.dtype
+        self.n_outputs_, output, loss, self.out_activation_ = self._output(targets)
+        self.n_layers_ = len(hidden) + 2
+        design = Design(
+            self.n_features_in_, self.n_outputs_, hidden, self.activation, self.dropout, bool(self.batch_norm),
+            float(self.alpha) / 2, output, loss, dtype,
+        )  # fmt: skip
+        if self.solver == "lbfgs" and any(design.rates):
+            raise ValueError("dropout must be 0 with solver='lbfgs', which needs a loss that is not random")
+        if anew:
+            members = [Member(design.build(random)) for _ in range(self.n_ensembles)]
+            if incremental or self.warm_start:  # these were assigned before the first fit, to begin with
+                _set_arrays(members[0], self.__dict__.get("_given", {}))
+            return members
+        members = self._members
+        if len(members) != self.n_ensembles:
+            raise ValueError(
+                f"n_ensembles must stay as it was in the previous fit, whose networks are used again: got "
+                f"{self.n_ensembles}, and there are {len(members)}. Use warm_start=False, or clone the estimator, to "
+                "begin anew"
+            )
+        nets = [design.continued(member.net) for member in members]
+        for member, net in zip(members, nets, strict=True):
+            member.net = net
+        return members
+
+    def _held(self, validation: tuple[Any, Any, Any]) -> Validation | None:
+        """Return the rows to validate on that were given."""
+        X, y, weights = validation
+        if X is None and y is None and weights is None:
+            return None
+        if X is None or y is None:
+            raise ValueError(f"X_val and y_val must be given together, got {'y_val' if X is None else 'X_val'} alone")
+        X, y = self._checked_data(X, y, reset=False)
+        if weights is not None:
+            weights = check_sample_weight(weights, X)
+        return Validation(Rows(_as_rows(X), self._targets(y, anew=False, incremental=True), weights), y)
+
+    def _split(
+        self, X: Any, y: Any, targets: np.ndarray, sample_weight: Any, weights: Any, random: np.random.RandomState
+    ) -> tuple[Rows, Validation]:
+        """Set a fraction of the rows aside, the same as scikit-learn for the same `random_state`."""
+        train, held = train_test_split(
+            np.arange(X.shape[0]), random_state=random, test_size=self.validation_fraction,
+            stratify=self._strata(targets),
+        )  # fmt: skip
+        if len(held) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        X = _as_rows(X)
+
+        def chosen(values: Any, rows: np.ndarray) -> Any:
+            return None if values is None else values[rows]
+
+        rows = Rows(X[train], targets[train], _product(chosen(sample_weight, train), chosen(weights, train)))
+        return rows, Validation(Rows(X[held], targets[held], chosen(sample_weight, held)), y[held])
+
+    def _strata(self, targets: np.ndarray) -> np.ndarray | None:
+        """Return what to stratify the split of early stopping by."""
+        return None
+
+    def batch_size_of(self, n: int) -> int:
+        """Return the rows of a mini-batch."""
+        if self.batch_size == "auto":
+            return min(200, n)
+        if self.batch_size > n:
+            warn(
+                f"Got `batch_size` less than 1 or larger than sample size. It is going to be clipped: {n} rows, and "
+                f"batch_size={self.batch_size}",
+                UserWarning,
+            )
+        return min(int(self.batch_size), n)
+
+    def _context(self, X: Any, y: Any, *, incremental: bool) -> Any:
+        """Return the context of scikit-learn's callbacks; None if there are none."""
+        if incremental or not (hasattr(self, "_skl_callbacks") or hasattr(self, "_parent_callback_ctx")):
+            return None
+        several = self.n_ensembles > 1
+        context = self._init_callback_context(
+            max_subtasks=self.n_ensembles if several else self.max_iter, sequential_subtasks=not several
+        )
+        return context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+
+    def _set_results(self, *, validated: bool, early: bool) -> None:
+        """Set the attributes that say how the training went; of several networks, averages."""
+        members = self._members
+        self.n_iter_ = max(member.n_iter for member in members)
+        self.t_ = max(member.samples for member in members)
+        self.loss_curve_ = _averages([member.loss_curve for member in members])
+        self.converged_ = all(member.converged for member in members)
+        scores = _averages([member.validation_scores for member in members])
+        self.validation_scores_ = scores if validated else None
+        losses = _averages([member.validation_losses for member in members])
+        self.validation_loss_curve_ = losses if validated else None
+        self.best_validation_score_ = float(np.mean([member.best_score for member in members])) if early else None
+        self.best_loss_ = None if early else float(np.mean([member.best_loss for member in members]))
+        if self.loss_curve_:
+            self.loss_ = float(np.mean([member.loss_curve[-1] for member in members if member.loss_curve]))
+
+    # ---- scoring while training
+
+    def with_members(self, members: list[Member]) -> BaseMLP:
+        """Return a copy of the estimator that has these networks, which are not copied."""
+        twin = copy.copy(self)
+        twin._members = members
+        return twin
+
+    def __copy__(self) -> Any:
+        """Return a shallow copy, which shares the networks."""
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def attributes_with(self, members: list[Member]) -> dict[str, Any]:
+        """Return the attributes that make an estimator with copies of these networks."""
+        return {"_members": [Member.restored(member.state(), self._own_loss) for member in members]}
+
+    @property
+    def _own_loss(self) -> Custom | None:
+        """A loss of the user's, which is not in the state of a network."""
+        return self.loss if isinstance(self.loss, Custom) else None
+
+    def score_on(self, validation: Validation) -> float:
+        """Return what early stopping watches."""
+        if self.scoring is None:
+            return self._default_score(validation)
+        from sklearn.metrics import check_scoring
+
+        rows = validation.rows
+        weights = {} if rows.weights is None else {"sample_weight": rows.weights}
+        return float(check_scoring(self, scoring=self.scoring)(self, rows.X, validation.y, **weights))
+
+    # ---- predicting
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        """Return what the networks say about samples, averaged."""
+        check_fitted(self)
+        members = self._members
+        X = self._checked_samples(X)
+        if self.n_threads is None:
+            return self._averaged(members, X)
+        from nnfast._threads import num_threads
+
+        with num_threads(self.n_threads):
+            return self._averaged(members, X)
+
+    def _averaged(self, members: Sequence[Member], X: Any) -> np.ndarray:
+        if len(members) == 1:
+            return self._response(members[0].net.predict(X))
+        trained = [member for member in members if member.loss_curve]  # max_seconds may have come before some began
+        found: np.ndarray = np.mean([self._response(member.net.predict(X)) for member in trained or members], axis=0)
+        return found
+
+    def _checked_samples(self, X: Any) -> Any:
+        """Return samples that the networks take; the usual case at once, anything else as scikit-learn checks it."""
+        if (
+            type(X) is np.ndarray
+            and X.ndim == 2
+            and X.dtype in DTYPES
+            and X.shape[1] == self.n_features_in_
+            and len(X)
+            and X.flags.c_contiguous
+            and "feature_names_in_" not in self.__dict__
+            and all_finite(X)
+        ):
+            return X
+        return _as_rows(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
+
+    def input_gradient(self, X: Any) -> np.ndarray:
+        """Return the gradient of what is predicted with respect to the features.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            The samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), or (n_samples, n_outputs, n_features)
+            Of a regressor with one output, the derivative of its prediction with respect to each feature; with
+            several outputs, of each of them. Of a classifier, the derivatives of each column of `predict_proba`.
+
+        Examples
+        --------
+        >>> from nnfast.sklearn import MLPRegressor
+        >>> model = MLPRegressor(hidden_layer_sizes=(), solver="lbfgs", random_state=0, alpha=0, tol=1e-9)
+        >>> model.fit([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], [0.0, 2.0, 3.0]).input_gradient([[5.0, 5.0]]).round(3)
+        array([[2., 3.]])
+        """
+        check_fitted(self)
+        X = self._checked_samples(X)
+        found = np.mean([self._response_gradient(member.net, X) for member in self._members], axis=0)
+        return found
+
+    def _response_gradient(self, net: Sequential, X: Any) -> np.ndarray:
+        """Return the gradient of what a network says about samples, of shape (n, outputs, features)."""
+        return net.jacobian(X)
+
+    # ---- what is learned
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether there are networks."""
+        return "_members" in self.__dict__
+
+    @property
+    def networks_(self) -> list[Sequential]:
+        """The networks."""
+        if "_members" not in self.__dict__:
+            raise AttributeError(f"this {type(self).__name__} is not fitted yet: it has no networks_")
+        return [member.net for member in self._members]
+
+    @property
+    def network_(self) -> Sequential:
+        """The network, if there is one."""
+        return self._single("network_")[0]
+
+    def _single(self, name: str) -> list[Sequential]:
+        """Return the networks; AttributeError if there are several."""
+        nets = self.networks_
+        if len(nets) > 1:
+            raise AttributeError(f"there is no {name} of {len(nets)} networks: see networks_")
+        return nets
+
+    @property
+    def coefs_(self) -> list[np.ndarray]:
+        """The weights of each layer: views, which may be written to."""
+        return self._arrays("coefs_", "W")
+
+    @coefs_.setter
+    def coefs_(self, value: Any) -> None:
+        self._assign("coefs_", value)
+
+    @property
+    def intercepts_(self) -> list[np.ndarray]:
+        """The biases of each layer: views, which may be written to."""
+        return self._arrays("intercepts_", "b")
+
+    @intercepts_.setter
+    def intercepts_(self, value: Any) -> None:
+        self._assign("intercepts_", value)
+
+    def _arrays(self, name: str, role: str) -> list[np.ndarray]:
+        given = self.__dict__.get("_given", {})
+        if name in given:
+            found: list[np.ndarray] = given[name]
+            return found
+        params = self._single(name)[0].params
+        return Weights(params[f"{role}{i}"] for i in range(1, self.n_layers_))
+
+    def _assign(self, name: str, value: Any) -> None:
+        """Write arrays into the network or, before the first fit, keep them for it."""
+        if "_members" not in self.__dict__:
+            self.__dict__.setdefault("_given", {})[name] = value
+            return
+        views = getattr(self, name)
+        if len(value) != len(views):
+            raise ValueError(f"{name} must have an array for each of the {len(views)} layers, got {len(value)}")
+        for i, array in enumerate(value):
+            views[i] = array
+
+    # ---- files
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return parameters and attributes in plain containers and arrays."""
+        state = dict(super().__getstate__())
+        if "_members" in state:
+            state["_members"] = [member.state() for member in state["_members"]]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what `__getstate__` has returned."""
+        super().__setstate__(state)
+        if "_members" in self.__dict__:
+            states: Any = self._members
+            self._members = [Member.restored(member, self._own_loss) for member in states]
+
+
+def check_fitted(estimator: BaseMLP) -> None:
+    """Raise scikit-learn's NotFittedError if there are no networks."""
+    if "_members" not in estimator.__dict__:
+        check_is_fitted(estimator)
+
+
+def _as_rows(X: Any) -> Any:
+    """Return samples that the engine takes: sparse ones as CSR with sorted indices, in a copy if need be."""
+    if not sparse.issparse(X):
+        return X
+    matrix: Any = X
+    rows = matrix.tocsr()
+    if not rows.has_canonical_format:
+        rows = rows.copy() if rows is matrix else rows
+        rows.sum_duplicates()
+    return rows
+
+
+def _product(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:
+    """Return the product of weights, of which None means 1."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first * second
+
+
+def _averages(curves: list[list[float]]) -> list[float]:
+    """Return the average of several curves, in each epoch over those that have it."""
+    if len(curves) == 1:
+        return list(curves[0])
+    longest = max(map(len, curves))
+    return [float(np.mean([curve[i] for curve in curves if i < len(curve)])) for i in range(longest)]
+
+
+def _set_arrays(member: Member, initial: dict[str, Any]) -> None:
+    """Write initial weights that the user has assigned."""
+    for name, role in (("coefs_", "W"), ("intercepts_", "b")):
+        for i, array in enumerate(initial.get(name, ()), 1):
+            view = member.net.params[f"{role}{i}"]
+            if np.shape(array) != view.shape:
+                raise ValueError(f"{name}[{i - 1}] must have shape {view.shape}, got {np.shape(array)}")
+            view[...] = array
