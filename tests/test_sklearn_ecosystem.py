@@ -25,11 +25,17 @@ from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingRegres
 from sklearn.exceptions import NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.inspection import partial_dependence, permutation_importance
-from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV, cross_val_predict, cross_validate
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingRandomSearchCV,
+    cross_val_predict,
+    cross_validate,
+    learning_curve,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn_cases import SKLEARN, MLPClassifier, MLPRegressor, dataset, quick
+from sklearn_cases import SKLEARN, THEIRS, MLPClassifier, MLPRegressor, dataset, quick
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -337,6 +343,27 @@ def test_names_must_stay(mlp, frame):
         named.partial_fit(X, y)
 
 
+SCORED = {
+    "by default": {},
+    "loss": {"scoring": "loss"},
+    "by name": {"scoring": "neg_mean_squared_error"},
+    "by a function": {"scoring": lambda model, X, y: model.score(X, y)},
+    "several networks": {"n_ensembles": 2},
+}
+
+
+@pytest.mark.parametrize("how", SCORED)
+@BOTH
+def test_early_stopping_on_a_frame_does_not_warn_of_names(mlp, how, pandas):
+    """What is set aside and scored has no names, or those of the frame."""
+    X, y = data_for(mlp)
+    model = quick(mlp, early_stopping=True, **SCORED[how])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "X (has|does)", UserWarning)
+        model.fit(pandas.DataFrame(X).add_prefix("x"), y)
+    assert list(model.feature_names_in_) == [f"x{i}" for i in range(X.shape[1])]
+
+
 @BOTH
 def test_targets_in_a_frame(mlp, pandas):
     X, y = data_for(mlp)
@@ -351,7 +378,8 @@ def test_polars():
     X, y = dataset("iris")
     frame = polars.DataFrame({name: X[:, i] for i, name in enumerate("abcd")})
     model = quick(MLPClassifier).fit(frame, polars.Series(y))
-    assert list(model.feature_names_in_) == list("abcd")
+    theirs = THEIRS[MLPClassifier](8, max_iter=1).fit(frame, y)  # scikit-learn 1.5 sees no names in newer frames
+    assert list(getattr(model, "feature_names_in_", [])) == list(getattr(theirs, "feature_names_in_", []))
     np.testing.assert_array_equal(model.predict_proba(frame), quick(MLPClassifier).fit(X, y).predict_proba(X))
 
 
@@ -426,6 +454,47 @@ def test_partial_fit_needs_a_stochastic_solver(mlp):
     assert hasattr(mlp(solver="sgd"), "partial_fit")
     with pytest.raises(AttributeError):
         mlp(solver="lbfgs").partial_fit  # noqa: B018
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "sgd"}, {"n_ensembles": 2}, {"dropout": 0.3}], ids=str)
+@BOTH
+def test_training_in_parts_is_training_at_once(mlp, options):
+    """The state of the optimizer stays between two calls."""
+    X, y = data_for(mlp)
+    options = {"shuffle": False, "tol": 0, "n_iter_no_change": np.inf, "batch_size": 40, **options}
+    once = quick(mlp, max_iter=12, **options).fit(X, y)
+    warm = quick(mlp, max_iter=7, warm_start=True, **options).fit(X, y).set_params(max_iter=5).fit(X, y)
+    parts = quick(mlp, **options)
+    for i in range(12):
+        parts.partial_fit(X, y, **({"classes": np.unique(y)} if i == 0 and mlp is MLPClassifier else {}))
+    for model in (warm, parts):
+        for a, b in zip(model.networks_, once.networks_, strict=True):
+            np.testing.assert_array_equal(a.flat_params, b.flat_params)
+        assert model.loss_curve_ == once.loss_curve_
+        assert model.t_ == once.t_
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "lbfgs"}, {"n_ensembles": 3}, {"early_stopping": True}], ids=str)
+@BOTH
+def test_threads_have_no_influence(mlp, options):
+    X, y = data_for(mlp)
+    one, two = (quick(mlp, hidden_layer_sizes=64, n_threads=n, **options).fit(X, y) for n in (1, 2))
+    assert_same(one, two, X)
+
+
+def test_learning_curve_by_partial_fit():
+    X, y = dataset("iris")
+    order = np.random.default_rng(0).permutation(len(X))
+    _, train, test = learning_curve(
+        quick(MLPClassifier, learning_rate_init=0.1),
+        X[order],
+        y[order],
+        cv=3,
+        train_sizes=[0.1, 0.5, 1.0],
+        exploit_incremental_learning=True,
+    )
+    assert train.shape == test.shape == (3, 3)
+    assert test[-1].mean() > test[0].mean()
 
 
 # ---- Ctrl-C
@@ -516,6 +585,24 @@ def test_scoring_monitor():
     expected = [quick(MLPClassifier, max_iter=n).fit(X, y).score(X, y) for n in range(1, 7)]
     assert scores == expected
     assert scores[-1] == model.score(X, y)
+
+
+@callback
+def test_callbacks_see_what_the_user_gave(frame):
+    from sklearn.callback import ScoringMonitor
+
+    class Looking(Stop):
+        def on_fit_task_end(self, estimator, context, *, X=None, y=None, metadata=None, fitted_estimator=None):
+            self.X, self.y, self.metadata = X, y, metadata
+
+    X, y = frame
+    looking, monitor = Looking(0), ScoringMonitor(scoring="accuracy")
+    weights = 1.0 + np.arange(len(y)) % 3
+    model = quick(MLPClassifier, max_iter=4).set_callbacks(looking, monitor).fit(X, y, weights)
+    np.testing.assert_array_equal(np.asarray(looking.X), X)
+    np.testing.assert_array_equal(looking.y, y)
+    last = [row["accuracy"] for row in monitor.get_logs().data if row["task_name"] != "fit"][-1]
+    assert last == pytest.approx(model.score(X, y, weights))
 
 
 @callback

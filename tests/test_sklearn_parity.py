@@ -5,6 +5,8 @@ All in float64, and without shuffling where trajectories are compared: the order
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,43 @@ def compare(ours, theirs, X, kind="trajectory"):
     sure = np.abs(theirs.predict_proba(X) - 0.5).min(axis=1) > tolerance(float, kind)
     np.testing.assert_array_equal(ours.predict(X)[sure], expected[sure])
     assert ours.predict(X).dtype == expected.dtype
+
+
+# ---- what there is
+
+
+@pytest.mark.parametrize("ours", THEIRS)
+def test_parameters_have_the_same_names_and_defaults(ours):
+    found = inspect.signature(ours.__init__).parameters
+    for name, parameter in inspect.signature(THEIRS[ours].__init__).parameters.items():
+        assert found[name].default == parameter.default, name
+        assert found[name].kind == parameter.kind, name
+    if SKLEARN >= (1, 7):  # before, the regressor had no `loss`, which is now its first
+        positional = [
+            [p.name for p in inspect.signature(mlp.__init__).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
+            for mlp in (ours, THEIRS[ours])
+        ]
+        assert positional[0] == positional[1]
+
+
+@pytest.mark.parametrize("options", [{}, {"early_stopping": True}, {"solver": "lbfgs"}], ids=str)
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "regression"])
+def test_attributes_and_methods(kind, options):
+    ours, X, y = problem(kind)
+    found, expected = both(ours, X, y, max_iter=2, random_state=0, **options)
+    public = {name for name in dir(expected) if not name.startswith("_") and hasattr(expected, name)}
+    if options.get("solver") == "lbfgs":
+        public.discard("partial_fit")  # scikit-learn's regressor shows it by mistake, and fails when it is called
+    missing = {name for name in public if not hasattr(found, name)}
+    assert not missing
+    for name in sorted(public):
+        value = getattr(expected, name)
+        if not callable(value) and value is not None:
+            kind_of = list if isinstance(value, list) else np.ndarray if isinstance(value, np.ndarray) else type(value)
+            assert isinstance(getattr(found, name), (kind_of, float) if isinstance(value, float) else kind_of), name
+    for name in ["fit", "predict", "score", *(["predict_proba"] if ours is MLPClassifier else [])]:
+        names = list(inspect.signature(getattr(expected, name)).parameters)
+        assert list(inspect.signature(getattr(found, name)).parameters)[: len(names)] == names
 
 
 # ---- initial weights
