@@ -8,6 +8,8 @@ outputs feed a third. See chapter 2 of Saito's "Deep Learning from Scratch".
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,10 @@ from nnfast._validation import as_array, check_float, check_int, ignore_float_er
 
 __all__ = ["AND", "NAND", "OR", "XOR", "ConvergenceWarning", "Perceptron"]
 
-OVERFLOW = "the numbers overflow float64: scale the features of x to similar, small ranges"
-BLOCK = 64  # rows classified together while learning: few enough that a mistake wastes little work
+ALL = slice(None)
+# Rows classified together while learning. Few after a mistake, since another one wastes the work on the rows behind it;
+# after each block without a mistake twice as many, up to what stays in cache.
+BLOCK, LARGEST_BLOCK = 64, 1024
 SECONDS = 60.0  # limit of the linear program: with tens of thousands of rows and hundreds of features it may take hours
 
 
@@ -183,9 +187,9 @@ class Perceptron:
         x = as_array("x", x, np.float64, finite=True)
         if x.ndim == 0 or x.shape[-1] != self.weights.size:
             raise ValueError(f"x must have {self.weights.size} feature(s) in its last axis, got shape {x.shape}")
-        scores = _scores(x, self.weights, self.bias)
+        scores = np.vecdot(x, self.weights) + self.bias
         if not np.isfinite(scores).all():
-            raise OverflowError(OVERFLOW)
+            raise OverflowError(overflow("x", x.dtype))
         return scores if x.ndim > 1 else float(scores)
 
     def predict(self, x: ArrayLike, /) -> int | NDArray[np.int64]:
@@ -283,28 +287,26 @@ class Perceptron:
         epochs = check_int("epochs", epochs, 1)
         self._check_writable()
 
+        rows, rates = Rows(x), np.broadcast_to(learning_rate, len(x))
         weights, bias, mistakes = self.weights.copy(), np.float64(self.bias), []
-        try:
-            with np.errstate(all="ignore", over="raise", invalid="raise"):
-                for _ in range(epochs):
-                    bias, wrong = _epoch(weights, bias, x, fires, learning_rate)
-                    mistakes.append(wrong)
-                    if not wrong:
-                        break
-                n_wrong = int(np.count_nonzero((_scores(x, weights, bias) > 0) != fires))
-            separable = _linearly_separable(x, fires) if n_wrong else True
-        except FloatingPointError:
-            raise OverflowError(OVERFLOW) from None
+        with overflow_is_an_error("x", x.dtype):
+            for _ in range(epochs):
+                bias, wrong = epoch(weights, bias, rows, fires, rates)
+                mistakes.append(wrong)
+                if not wrong:
+                    break
+            n_wrong = np.count_nonzero(wrong_side(weights, bias, rows, fires))
+            separable = linearly_separable(x, fires) if n_wrong else True
 
         self._weights, self._bias, self.mistakes_ = weights, float(bias), mistakes
         self.converged_, self.linearly_separable_ = not n_wrong, separable
         if n_wrong:
-            wrong_rows = f"after {epochs} epoch(s), {n_wrong} of {len(x)} rows are on the wrong side"
-            warnings.warn(f"{_VERDICTS[separable]}; {wrong_rows}", ConvergenceWarning, stacklevel=2)
+            where = f"after {epochs} epoch(s), {n_wrong} of {len(x)} rows are on the wrong side"
+            warnings.warn(f"{VERDICTS[separable]}; {where}", ConvergenceWarning, stacklevel=2)
         return self
 
 
-_VERDICTS = {
+VERDICTS = {
     False: "the data is not linearly separable: no weights and bias put each row on the correct side",
     True: "not learned yet, although the data is linearly separable: call fit again to continue, with more epochs or "
     "with features of similar ranges",
@@ -312,9 +314,50 @@ _VERDICTS = {
 }
 
 
-def _scores(x: NDArray[np.float64], weights: NDArray[np.float64], bias: float) -> Any:
-    # One dot product for each row, so that a row scores the same bits alone, in a batch and while learning.
-    return np.vecdot(x, weights) + bias
+def overflow(name: str, dtype: Any) -> str:
+    """Return the message about numbers that exceed the range of a dtype; `name` is that of the samples."""
+    return f"the numbers overflow {np.dtype(dtype)}: scale the features of {name} to similar, small ranges"
+
+
+@contextmanager
+def overflow_is_an_error(name: str, dtype: Any) -> Iterator[None]:
+    """Raise OverflowError at the first overflow in NumPy; `name` is that of the samples."""
+    try:
+        with np.errstate(all="ignore", over="raise", invalid="raise"):
+            yield
+    except FloatingPointError:
+        raise OverflowError(overflow(name, dtype)) from None
+
+
+class Rows:
+    """What learning needs of samples: here of a dense array; a subclass may store them differently."""
+
+    x: Any
+
+    def __init__(self, x: NDArray[Any]) -> None:
+        self.x = x
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def scores(self, weights: NDArray[Any], bias: Any, block: slice = ALL) -> NDArray[Any]:
+        """Return the weighted sums of the rows in a block, plus the bias.
+
+        One dot product for each row, so that a row scores the same bits alone, in a batch and while learning.
+        """
+        return np.vecdot(self.x[block], weights) + bias
+
+    def add_to(self, weights: NDArray[Any], row: int, change: Any) -> None:
+        """Add `change` times a row to the weights, in place."""
+        weights += change * self.x[row]
+
+
+def wrong_side(
+    weights: NDArray[Any], bias: Any, rows: Rows, fires: NDArray[np.bool_], block: slice = ALL
+) -> NDArray[np.bool_]:
+    """Return whether each row of a block is on the wrong side; a sum of exactly zero does not fire."""
+    wrong: NDArray[np.bool_] = (rows.scores(weights, bias, block) > 0) != fires[block]
+    return wrong
 
 
 def _as_fires(y: ArrayLike, n: int) -> NDArray[np.bool_]:
@@ -327,36 +370,62 @@ def _as_fires(y: ArrayLike, n: int) -> NDArray[np.bool_]:
     return fires
 
 
-def _epoch(
-    weights: NDArray[np.float64],
-    bias: np.float64,
-    x: NDArray[np.float64],
+def epoch(
+    weights: NDArray[Any],
+    bias: Any,
+    rows: Rows,
     fires: NDArray[np.bool_],
-    learning_rate: float,
-) -> tuple[np.float64, int]:
-    """Visit each row once; correct `weights` in place at each mistake. Return the bias and the number of mistakes.
+    rates: NDArray[Any],
+    *,
+    fit_bias: bool = True,
+) -> tuple[Any, int]:
+    """Visit each row once and correct each mistake: the perceptron learning rule.
 
     The weights do not change between two mistakes, so the rows in between are classified together: the result is that
     of visiting them one by one.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (n_features,)
+        Corrected in place.
+    bias : NumPy scalar
+        Of the dtype of the weights, like the rates and the samples.
+    rows : Rows
+        The samples, n of them.
+    fires : ndarray of bool, shape (n,)
+        For which rows the neuron should fire.
+    rates : ndarray, shape (n,)
+        The learning rate for each row.
+    fit_bias : bool
+        Whether to correct the bias as well.
+
+    Returns
+    -------
+    bias : NumPy scalar
+        The corrected bias.
+    mistakes : int
+        The number of corrections.
     """
     start = mistakes = 0
-    while start < len(x):
-        block = slice(start, start + BLOCK)
-        wrong = np.flatnonzero((_scores(x[block], weights, bias) > 0) != fires[block])
-        if not wrong.size:
-            start += BLOCK
+    size = BLOCK
+    while start < len(rows):
+        wrong = wrong_side(weights, bias, rows, fires, slice(start, start + size))
+        first = int(wrong.argmax())
+        if not wrong[first]:
+            start, size = start + size, min(2 * size, LARGEST_BLOCK)
             continue
-        row = start + int(wrong[0])
-        change = learning_rate if fires[row] else -learning_rate
-        weights += change * x[row]
-        bias += change
+        row, size = start + first, BLOCK
+        change = rates[row] if fires[row] else -rates[row]
+        rows.add_to(weights, row, change)
+        if fit_bias:
+            bias = bias + change
         mistakes += 1
         start = row + 1
     return bias, mistakes
 
 
 @ignore_float_errors
-def _linearly_separable(x: NDArray[np.float64], fires: NDArray[np.bool_]) -> bool | None:
+def linearly_separable(x: NDArray[np.float64], fires: NDArray[np.bool_]) -> bool | None:
     """Return whether some line strictly separates the rows that fire from the others; None if unknown.
 
     This is so if and only if weights and a bias exist with ``sign * (x @ weights + bias) >= 1`` for each row, since

@@ -222,7 +222,7 @@ class TestLearningRule:
 
     def test_judging_in_blocks_equals_visiting_rows_one_by_one(self):
         rng = np.random.default_rng(0)
-        x = rng.normal(size=(5 * perceptron.BLOCK + 3, 3))
+        x = rng.normal(size=(4 * perceptron.LARGEST_BLOCK + 3, 3))
         y = x @ [1.0, -2.0, 0.5] > 0.2
         weights, bias, mistakes = np.array([0.3, 0.1, -0.2]), 0.1, []
         for _ in range(7):

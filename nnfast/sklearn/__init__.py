@@ -9,5 +9,6 @@ except ImportError as _error:
     raise ImportError("nnfast.sklearn needs scikit-learn: pip install 'nnfast[sklearn]'") from _error
 
 from nnfast.sklearn.mlp import MLPClassifier, MLPRegressor
+from nnfast.sklearn.perceptron import Perceptron
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPRegressor", "Perceptron"]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from operator import methodcaller
 from typing import Any, ClassVar, TypeVar
 
+from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call as check_partial_fit_first_call
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
@@ -18,6 +19,7 @@ __all__ = [
     "Tags",
     "check_partial_fit_first_call",
     "check_sample_weight",
+    "fit_context",
     "validate_data",
     "with_callbacks",
 ]

@@ -1,0 +1,556 @@
+"""The perceptron of chapter 2 of Saito's "Deep Learning from Scratch", as a classifier of scikit-learn."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets, unique_labels
+from sklearn.utils.validation import check_is_fitted
+
+from nnfast._validation import as_array, as_weights, check_holds, check_positive, ignore_float_errors, shown
+from nnfast.perceptron import (
+    ALL,
+    VERDICTS,
+    Rows,
+    epoch,
+    linearly_separable,
+    overflow,
+    overflow_is_an_error,
+    wrong_side,
+)
+from nnfast.sklearn._versions import (
+    Interval,
+    StrOptions,
+    Tags,
+    check_partial_fit_first_call,
+    fit_context,
+    validate_data,
+)
+
+__all__ = ["Perceptron"]
+
+FLOATS = [np.float64, np.float32]  # any other dtype becomes the first
+RATE = "eta0, multiplied by the weights of classes and samples,"
+SHOWN = 5  # maximum number of classes in a message
+REMEDIES: dict[Any, str] = VERDICTS | {
+    True: "not learned yet, although the data is linearly separable: increase max_iter, or give the features similar "
+    "ranges",
+    "not asked": "not learned: increase max_iter, or give the features similar ranges, as StandardScaler does; "
+    "check_separability=True determines whether the data is linearly separable at all",
+}
+
+
+class Perceptron(Tags, ClassifierMixin, BaseEstimator):
+    """Linear classifier with the perceptron learning rule.
+
+    The rows are visited one by one, and each row on the wrong side of the plane moves it:
+    ``coef_ += eta0 * (y - predicted) * x`` and ``intercept_ += eta0 * (y - predicted)``, where `y` and `predicted` are
+    1 for the positive class and 0 for the other. Learning ends after an epoch without a mistake. With more than two
+    classes there is a plane for each, which separates it from all others.
+
+    Parameters
+    ----------
+    fit_intercept : bool, default=True
+        Whether to learn the intercept. If False, it stays as it is: zero, or `intercept_init`.
+    max_iter : int, default=1000
+        The maximum number of epochs, that is, of passes over the data, in `fit`.
+    shuffle : bool, default=True
+        Whether to visit the rows in a new random order in each epoch. If False, they are visited in the given order.
+    eta0 : float, default=1.0
+        The learning rate: the size of a correction. If all weights start from zero, it only scales the result.
+    random_state : int, RandomState instance or None, default=0
+        Determines the random order of the rows.
+    class_weight : dict, "balanced" or None, default=None
+        Positive factors of `eta0`, ``{label: factor}``; a class that is missing has the factor 1. With more than
+        two classes, a factor applies to the rows of the class where its own plane is learned. "balanced" stands for
+        ``n_samples / (n_classes * np.bincount(y))``.
+    warm_start : bool, default=False
+        Whether `fit` continues from the weights of the previous call.
+    check_separability : bool, default=False
+        Whether to determine by a linear program, if learning has not converged, if the data is linearly separable. With
+        thousands of rows and hundreds of features this may take up to a minute for each plane.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (n_classes,)
+        The labels, sorted. Of two classes, the second is the positive one.
+    coef_ : ndarray, shape (1, n_features) for two classes, otherwise (n_classes, n_features)
+        The weights, of the dtype of the samples.
+    intercept_ : ndarray, shape (1,) or (n_classes,)
+        The biases.
+    n_iter_ : int
+        The number of epochs of the last call; 1 after `partial_fit`.
+    t_ : int
+        1 plus the number of rows visited since the last call of `fit`, counting each row once in an epoch.
+    mistakes_ : list of int
+        The number of corrections in each epoch since the last call of `fit`, of all planes together.
+    converged_ : bool
+        Whether no row of the last call's data is on the wrong side of a plane.
+    linearly_separable_ : bool or None
+        Whether planes exist that have all rows of the last call's data on the correct side; None if not determined. It
+        is True if learning has converged, and otherwise determined by `fit` if `check_separability` is true.
+    n_features_in_ : int
+        The number of features.
+    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+        The names of the features, if `X` has names that are all strings.
+
+    See Also
+    --------
+    nnfast.perceptron.Perceptron : The same rule for a single neuron without scikit-learn.
+    sklearn.linear_model.Perceptron : Stochastic gradient descent with the loss of the perceptron.
+
+    Notes
+    -----
+    The rule is that of chapter 2 of Saito's "Deep Learning from Scratch" and of Rosenblatt ("The perceptron",
+    Psychological Review 65, 1958). What distinguishes it from `sklearn.linear_model.Perceptron`:
+
+    - A sum of exactly zero counts as the negative class, as it does in `predict`. scikit-learn counts it as wrong for
+      either class, so it also corrects rows of the negative class with a sum of zero: the first row, for example.
+    - Learning ends after an epoch without a mistake, and only then; there is no `tol`, early stopping or penalty.
+    - The intercept of sparse data is learned at the same rate as that of dense data, not at a hundredth of it.
+    - The orders that a seed of `random_state` leads to are others.
+
+    Without zero sums, and with ``shuffle=False`` and dense float64 data, both have the same weights after the same
+    number of epochs, up to rounding. scikit-learn with ``tol=None`` goes on until `max_iter`.
+
+    Weights of samples and classes are factors of the learning rate. So a row of weight 2 is corrected twice as much as
+    another, which is not the same as having it in the data twice; a row of weight 0 is the same as none. If the data is
+    linearly separable, learning converges with any positive weights.
+
+    float32 samples are computed in float32, all others in float64. Sparse samples are never converted to dense ones;
+    their sums are added in another order, so they may differ from those of dense samples in the last bits.
+
+    Examples
+    --------
+    >>> from nnfast.sklearn import Perceptron
+    >>> X = [[0, 0], [0, 1], [1, 0], [1, 1]]
+    >>> classifier = Perceptron(shuffle=False).fit(X, ["no", "no", "no", "yes"])
+    >>> classifier.predict([[1, 1], [0, 1]])
+    array(['yes', 'no'], dtype='<U3')
+    >>> classifier.coef_, classifier.intercept_
+    (array([[2., 1.]]), array([-2.]))
+    >>> classifier.mistakes_
+    [1, 3, 3, 2, 1, 0]
+    """
+
+    own_tags = {"input_tags.sparse": True}  # noqa: RUF012
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012
+        "fit_intercept": ["boolean"],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "eta0": [Interval(Real, 0, None, closed="neither")],
+        "random_state": ["random_state"],
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "warm_start": ["boolean"],
+        "check_separability": ["boolean"],
+    }
+
+    classes_: NDArray[Any]
+    coef_: NDArray[Any]
+    intercept_: NDArray[Any]
+    n_iter_: int
+    t_: int
+    mistakes_: list[int]
+    converged_: bool
+    linearly_separable_: bool | None
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
+
+    def __init__(
+        self,
+        *,
+        fit_intercept: bool = True,
+        max_iter: int = 1000,
+        shuffle: bool = True,
+        eta0: float = 1.0,
+        random_state: int | np.random.RandomState | None = 0,
+        class_weight: dict[Any, float] | str | None = None,
+        warm_start: bool = False,
+        check_separability: bool = False,
+    ) -> None:
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.eta0 = eta0
+        self.random_state = random_state
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.check_separability = check_separability
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        coef_init: ArrayLike | None = None,
+        intercept_init: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Perceptron:
+        """Learn until an epoch without a mistake, for at most `max_iter` epochs.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix}, shape (n_samples, n_features)
+            The samples. CSC matrices are converted to CSR.
+        y : array-like, shape (n_samples,)
+            Their labels, of two or more classes.
+        coef_init : array-like, shape (n_features,), (1, n_features) or (n_classes, n_features), optional
+            The weights to start from, instead of zero.
+        intercept_init : array-like, shape (), (1,) or (n_classes,), optional
+            The intercepts to start from, instead of zero.
+        sample_weight : array-like, shape (n_samples,), optional
+            Factors of the learning rate. A row of weight zero contributes nothing.
+
+        Returns
+        -------
+        Perceptron
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If an argument or a parameter is out of range or does not fit the others, or there is only one class.
+        TypeError
+            If weights do not hold real numbers.
+        OverflowError
+            If a number exceeds the range of the dtype. Whatever is raised, the estimator is unchanged.
+
+        Warns
+        -----
+        sklearn.exceptions.ConvergenceWarning
+            If rows are still on the wrong side after the last epoch.
+        """
+        with _unchanged_on_error(self):
+            again = self.warm_start and hasattr(self, "coef_")
+            X, y = self._read(X, y, dtype=FLOATS, reset=not again)
+            check_classification_targets(y)
+            classes = np.unique(y)
+            if again and not np.array_equal(classes, self.classes_):
+                raise ValueError(
+                    f"warm_start=True continues with the classes {_listed(self.classes_)}, got {_listed(classes)} in y"
+                )
+            self.classes_ = classes
+            self._start(X.dtype, coef_init, intercept_init, again)
+            message = self._learn(X, y, sample_weight, self.max_iter, self.check_separability)
+        if message:
+            warnings.warn(message, ConvergenceWarning, stacklevel=3)  # 1 is this line, 2 the wrapper of `fit_context`
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Perceptron:
+        """Learn for one epoch, from the current weights.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix}, shape (n_samples, n_features)
+            The samples. They are computed in the dtype of those of the first call.
+        y : array-like, shape (n_samples,)
+            Their labels, not necessarily of all classes.
+        classes : array-like, shape (n_classes,), optional
+            All labels that will ever come. Needed in the first call, and may be left out later.
+        sample_weight : array-like, shape (n_samples,), optional
+            Factors of the learning rate. A row of weight zero contributes nothing.
+
+        Returns
+        -------
+        Perceptron
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If an argument or a parameter is out of range or does not fit the others or the previous calls, such as a
+            label that is not among the classes.
+        TypeError
+            If weights do not hold real numbers.
+        OverflowError
+            If a number exceeds the range of the dtype. Whatever is raised, the estimator is unchanged.
+        """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all data at the same time, which partial_fit does not have: pass a dict "
+                "of weights, such as those of sklearn.utils.class_weight.compute_class_weight on a large sample"
+            )
+        with _unchanged_on_error(self):
+            again = hasattr(self, "coef_")
+            dtype = self.coef_.dtype if again else FLOATS
+            X, y = self._read(X, y, dtype=dtype, reset=not again)
+            check_classification_targets(y)
+            check_partial_fit_first_call(self, classes)
+            unknown = np.setdiff1d(unique_labels(self.classes_, y), self.classes_)
+            if unknown.size:
+                raise ValueError(
+                    f"y has the labels {_listed(unknown)}, which are not among the classes {_listed(self.classes_)} of "
+                    "the first call: pass all labels that will ever come as its classes"
+                )
+            if not again:
+                self._start(X.dtype, None, None, again)
+            self._learn(X, y, sample_weight, 1, False)
+        return self
+
+    def decision_function(self, X: Any) -> NDArray[Any]:
+        """Return the weighted sums of the features plus the intercept.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix}, shape (n_samples, n_features)
+            The samples.
+
+        Returns
+        -------
+        ndarray, shape (n_samples,) for two classes, otherwise (n_samples, n_classes)
+            Positive on the side of ``classes_[1]``, or of the class of the column. A row has the same bits alone and
+            in any batch.
+
+        Raises
+        ------
+        ValueError
+            If `X` does not fit the data of `fit` or is not finite.
+        OverflowError
+            If a sum exceeds the range of the dtype.
+        """
+        check_is_fitted(self)
+        X = self._read(X, dtype=self.coef_.dtype, reset=False)
+        rows = _rows(X)
+        with np.errstate(all="ignore"):
+            scores = np.stack([rows.scores(*plane) for plane in zip(self.coef_, self.intercept_, strict=True)], axis=1)
+        if not np.isfinite(scores).all():
+            raise OverflowError(overflow("X", scores.dtype))
+        return scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the class of each row: the one with the largest sum. Of two classes, a sum of zero is the first.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix}, shape (n_samples, n_features)
+            The samples.
+
+        Returns
+        -------
+        ndarray, shape (n_samples,)
+            Labels from `classes_`.
+
+        Raises
+        ------
+        ValueError
+            If `X` does not fit the data of `fit` or is not finite.
+        OverflowError
+            If a sum exceeds the range of the dtype.
+        """
+        scores = self.decision_function(X)
+        return self.classes_[scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(np.intp)]
+
+    @ignore_float_errors  # a number too large for float32 becomes infinite, which is an error with a message of its own
+    def _read(self, *data: Any, **options: Any) -> Any:
+        """Return samples, and labels if there are any, as arrays or as a CSR matrix."""
+        return validate_data(self, *data, accept_sparse="csr", order="C", **options)
+
+    def _start(self, dtype: Any, coef: ArrayLike | None, intercept: ArrayLike | None, again: bool) -> None:
+        """Set the weights and intercepts before the first epoch, and forget the epochs before."""
+        n_classes = len(self.classes_)
+        if n_classes < 2:
+            raise ValueError(f"the number of classes has to be greater than one, got 1 class: {_listed(self.classes_)}")
+        n_planes = 1 if n_classes == 2 else n_classes
+        shape = (n_planes, self.n_features_in_)
+        if coef is not None:
+            self.coef_ = _initial("coef_init", coef, shape, dtype)
+        else:
+            self.coef_ = self.coef_.astype(dtype) if again else np.zeros(shape, dtype)
+        if intercept is not None:
+            self.intercept_ = _initial("intercept_init", intercept, shape[:1], dtype)
+        else:
+            self.intercept_ = self.intercept_.astype(dtype) if again else np.zeros(n_planes, dtype)
+        self.t_, self.mistakes_ = 1, []
+
+    def _learn(self, X: Any, y: NDArray[Any], sample_weight: Any, max_iter: int, check_separability: bool) -> str:
+        """Learn for at most `max_iter` epochs. Return a warning if that was too little, otherwise an empty text."""
+        if check_separability and not isinstance(X, np.ndarray):
+            raise ValueError(f"check_separability=True needs dense samples, got {type(X).__name__}: use X.toarray()")
+        if check_separability and not self.fit_intercept:
+            raise ValueError("check_separability=True needs fit_intercept=True: the linear program has an intercept")
+        targets = self._targets(y, sample_weight, X.dtype)
+        kept = targets.weights > 0
+        if not kept.all():
+            X, targets = X[kept], targets[kept]
+        coef, intercept = self.coef_.copy(), self.intercept_.copy()
+        with overflow_is_an_error("X", X.dtype):
+            mistakes = self._visit(coef, intercept, X, targets, max_iter)
+            counts = _count_wrong(coef, intercept, X, targets) if mistakes[-1] else {}
+            separable = None if counts else True
+            if counts and check_separability:
+                separable = _all_separable(X.astype(np.float64), (targets.of(k)[0] for k in counts))
+
+        self.coef_, self.intercept_, self.mistakes_ = coef, intercept, self.mistakes_ + mistakes
+        self.n_iter_, self.t_ = len(mistakes), self.t_ + len(mistakes) * len(targets.codes)
+        self.converged_, self.linearly_separable_ = not counts, separable
+        if not counts:
+            return ""
+        verdict = REMEDIES[separable if check_separability else "not asked"]
+        return f"{verdict}; after {max_iter} epoch(s), {self._where_wrong(counts, len(targets.codes))}"
+
+    def _visit(
+        self, coef: NDArray[Any], intercept: NDArray[Any], X: Any, targets: _Targets, max_iter: int
+    ) -> list[int]:
+        """Visit all rows in each epoch, and correct the planes in place. Return the number of mistakes in each."""
+        random = check_random_state(self.random_state) if self.shuffle else None
+        rows, planes, mistakes = _rows(X), list(range(len(coef))), []
+        for _ in range(max_iter):
+            if random:
+                order = random.permutation(len(rows))
+                rows, shuffled = _rows(X[order]), targets[order]
+            else:
+                shuffled = targets
+            wrong = {}
+            for k in planes:
+                fires, rates = shuffled.of(k)
+                intercept[k], wrong[k] = epoch(coef[k], intercept[k], rows, fires, rates, fit_bias=self.fit_intercept)
+            mistakes.append(sum(wrong.values()))
+            planes = [k for k in planes if wrong[k]]
+            if not planes:
+                break
+        return mistakes
+
+    @ignore_float_errors
+    def _targets(self, y: NDArray[Any], sample_weight: Any, dtype: Any) -> _Targets:
+        """Return what each row asks of the planes, after a check of all that determines the sizes of corrections."""
+        eta0 = check_positive("eta0", self.eta0)
+        if isinstance(self.class_weight, dict):
+            for label, factor in self.class_weight.items():
+                check_positive(f"class_weight[{shown(label)}]", factor)
+        factors = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        weights = as_weights(sample_weight, len(y))
+        if weights is None:
+            weights = np.broadcast_to(1.0, len(y))
+        used = weights[weights > 0]
+        for size in (eta0 * min(factors.min(), 1) * used.min(), eta0 * max(factors.max(), 1) * used.max()):
+            check_holds(RATE, check_positive(RATE, size), dtype)
+        return _Targets(np.searchsorted(self.classes_, y), weights, factors, eta0, dtype)
+
+    def _where_wrong(self, counts: dict[int, int], n: int) -> str:
+        if len(self.classes_) == 2:
+            return f"{counts[0]} of {n} rows are on the wrong side"
+        planes = [f"class {shown(self.classes_[k].item())} ({count})" for k, count in counts.items()]
+        more = f", and of {len(planes) - SHOWN} more" if len(planes) > SHOWN else ""
+        return f"some of {n} rows are on the wrong side of the plane of {', '.join(planes[:SHOWN])}{more}"
+
+
+class _Targets:
+    """On which side of each plane each row should be, and at which rate a mistake is corrected."""
+
+    def __init__(
+        self,
+        codes: NDArray[np.intp],
+        weights: NDArray[np.float64],
+        factors: NDArray[np.float64],
+        eta0: float,
+        dtype: Any,
+    ) -> None:
+        self.codes = codes  # indices of classes
+        self.weights = weights
+        self.factors = factors  # of each class
+        self.eta0 = eta0
+        self.dtype = dtype
+
+    def __getitem__(self, index: NDArray[Any]) -> _Targets:
+        return _Targets(self.codes[index], self.weights[index], self.factors, self.eta0, self.dtype)
+
+    def of(self, k: int) -> tuple[NDArray[np.bool_], NDArray[Any]]:
+        """Return for one plane which rows it should have on the positive side, and their rates."""
+        if len(self.factors) == 2:
+            fires, factors = self.codes == 1, self.factors[self.codes]
+        else:
+            fires = self.codes == k
+            factors = np.where(fires, self.factors[k], 1.0)
+        return fires, (self.eta0 * (factors * self.weights)).astype(self.dtype, copy=False)
+
+
+class _SparseRows(Rows):
+    """Rows of a CSR matrix without duplicate entries."""
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    def scores(self, weights: NDArray[Any], bias: Any, block: slice = ALL) -> NDArray[Any]:
+        """Return the weighted sums of the rows in a block, plus the bias."""
+        start, stop, _ = block.indices(len(self))
+        ends = self.x.indptr[start : stop + 1]
+        stored = slice(ends[0], ends[-1])
+        sums = np.zeros(stop - start, self.x.dtype)
+        filled = np.flatnonzero(np.diff(ends))  # `reduceat` has no empty sums
+        if filled.size:
+            products = self.x.data[stored] * weights[self.x.indices[stored]]
+            sums[filled] = np.add.reduceat(products, ends[filled] - ends[0])
+        return sums + bias
+
+    def add_to(self, weights: NDArray[Any], row: int, change: Any) -> None:
+        """Add `change` times a row to the weights, in place."""
+        stored = slice(*self.x.indptr[row : row + 2])
+        weights[self.x.indices[stored]] += change * self.x.data[stored]
+
+
+def _rows(X: Any) -> Rows:
+    if isinstance(X, np.ndarray):
+        return Rows(X)
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return _SparseRows(X)
+
+
+def _count_wrong(coef: NDArray[Any], intercept: NDArray[Any], X: Any, targets: _Targets) -> dict[int, int]:
+    """Return the number of rows on the wrong side of each plane that has such rows."""
+    rows = _rows(X)
+    wrong = {k: wrong_side(coef[k], intercept[k], rows, targets.of(k)[0]) for k in range(len(coef))}
+    return {k: int(np.count_nonzero(side)) for k, side in wrong.items() if side.any()}
+
+
+def _all_separable(X: NDArray[np.float64], sides: Iterable[NDArray[np.bool_]]) -> bool | None:
+    """Return whether a plane exists for each of `sides`; the first without one decides."""
+    known = True
+    for fires in sides:
+        separable = linearly_separable(X, fires)
+        if separable is False:
+            return False
+        known = known and separable is not None
+    return True if known else None
+
+
+def _initial(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Return initial weights in this shape; a single plane may be given without its axis."""
+    array = as_array(name, value, dtype, finite=True)
+    if array.shape != shape and not (shape[0] == 1 and array.shape == shape[1:]):
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+    return array.reshape(shape)
+
+
+def _listed(labels: NDArray[Any]) -> str:
+    names = [shown(label) for label in labels[:SHOWN].tolist()]
+    return ", ".join(names) + (f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else "")
+
+
+@contextmanager
+def _unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
+    """Set all attributes back to what they were if an error is raised."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
