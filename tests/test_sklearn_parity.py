@@ -6,6 +6,7 @@ All in float64, and without shuffling where trajectories are compared: the order
 from __future__ import annotations
 
 import inspect
+import warnings
 
 import numpy as np
 import pytest
@@ -343,6 +344,30 @@ def test_warm_start(kind):
         model = estimator(**{**EPOCHS, **SGD, **ALWAYS, "max_iter": 10, "momentum": 0, "warm_start": True})
         pair.append(model.fit(X, y).set_params(max_iter=25).fit(X[::2], y[::2]))
     compare(*pair, X)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_iter": 4},
+        {"tol": 0.05, "n_iter_no_change": 2, "learning_rate_init": 0.05},
+        {"tol": 0.05, "n_iter_no_change": 2, "learning_rate_init": 0.05, "early_stopping": True},
+        {"tol": 0.1, "n_iter_no_change": 1, "solver": "sgd", "learning_rate": "adaptive"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["multiclass", "regression"])
+def test_what_is_printed_and_warned_of(kind, options, capsys):
+    ours, X, y = problem(kind)
+    seen = []
+    for estimator in (ours, THEIRS[ours]):
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            estimator(**{"max_iter": 60, "random_state": 0, "shuffle": False, "verbose": True, **options}).fit(X, y)
+        seen.append((capsys.readouterr().out, [(w.category, str(w.message)) for w in warned]))
+    assert "Iteration 4, loss = " in seen[1][0]
+    assert seen[0] == seen[1]
+    assert len(seen[0][1]) == (options.get("max_iter") == 4)
 
 
 # ---- scores

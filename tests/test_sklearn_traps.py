@@ -522,7 +522,7 @@ def test_not_fitted(mlp):
 
 
 WRONG = {
-    "hidden_layer_sizes": [0, (5, 0), (3, -1), "abc"],
+    "hidden_layer_sizes": [0, (5, 0), (3, -1), "abc", (2.5,), True, ["8"], None],
     "activation": ["sigmo", 3],
     "solver": ["newton", None],
     "alpha": [-1, "x", np.nan],
@@ -588,6 +588,36 @@ def test_a_batch_larger_than_the_data(mlp):
     with pytest.warns(UserWarning, match="batch_size.*clipped"):
         model = quick(mlp, batch_size=1000).fit(X, y)
     assert_same(model, quick(mlp, batch_size=len(X)).fit(X, y), X)
+
+
+@BOTH
+def test_a_large_batch_does_not_matter_to_a_solver_without_batches(mlp):
+    X, y = data_for(mlp)
+    options = {"solver": "lbfgs", "max_iter": 500, "tol": 1e-2}
+    assert_same(quick(mlp, batch_size=1000, **options).fit(X, y), quick(mlp, **options).fit(X, y), X)
+
+
+@pytest.mark.parametrize("how", ["fit", "partial_fit"])
+@BOTH
+def test_an_error_leaves_a_fitted_model_as_it_was(mlp, how):
+    X, y = data_for(mlp)
+    model = quick(mlp).fit(X, y)
+    before, predicted = unchanged(model), outputs(model, X)
+    learn = getattr(model, how)
+    for bad in (
+        lambda: learn(X, y, -np.ones(len(y))),
+        lambda: learn(X, y, np.full(len(y), np.nan)),
+        lambda: learn(X, y, np.zeros(len(y))),
+        lambda: learn(X, y[1:]),
+        lambda: learn(X * np.nan, y),
+        lambda: learn(X, y + 0.5 if mlp is MLPClassifier else y * np.nan),
+        lambda: model.fit(X, y, X_val=X[:, 1:], y_val=y),
+        lambda: model.set_params(scoring="no score").fit(X, y, X_val=X, y_val=y),
+    ):
+        with pytest.raises(ValueError, match="."):
+            bad()
+        np.testing.assert_array_equal(outputs(model, X), predicted)
+        assert unchanged(model) == before
 
 
 @BOTH
