@@ -25,12 +25,13 @@ OTHERS = {
     "many": "many networks in one call: fit_many, a loop of fit, JAX's vmap, joblib with scikit-learn",
     "loop": "what callbacks, losses of one's own and data of other kinds cost; memory; a deep Q-network beside peers",
     "gradients": "numerical gradients of a network and of a function, compared with the book's loop and peers",
+    "sklearn": "nnfast's scikit-learn estimators beside scikit-learn's own: takes minutes",
     "ingredients": "what dropout, norms, gelu and others add to a training step, in nnfast and in PyTorch",
     "mnist": "the recipe of examples/mnist_best.py, in nnfast and in PyTorch: takes minutes",
     "imports": "import nnfast compared with import numpy",
     "sweep": "many shapes, batches, activations and optimizers against the fastest peer: takes 20 minutes",
 }
-ONCE = ("threads", "shapes", "traffic", "imports")  # do not depend on --threads
+ONCE = ("threads", "shapes", "traffic", "imports", "sklearn")  # with the first of --threads, if it matters
 # besides training, these accept a network described on the command line
 OWN = ("inference", "calls", "threads", "traffic", "many")
 ALL = "all"  # the name of all workloads
@@ -57,7 +58,10 @@ def main() -> int:
 
         draw(runs, options.chart)
     races = [
-        race for run in runs for race in [*run["training"], *run["inference"], *run.get("calls", {}).get("rows", [])]
+        race
+        for run in runs
+        for race in [*run["training"], *run["inference"], *run.get("calls", {}).get("rows", []), run.get("sklearn")]
+        if race
     ]
     return int(any(race["disagreements"] for race in races))
 
@@ -91,8 +95,8 @@ def run_here(options: argparse.Namespace) -> dict[str, Any]:
     others: dict[str, Callable[[argparse.Namespace, dict[str, Any]], None]] = {
         "inference": run_inference, "calls": run_calls, "threads": run_threads, "shapes": run_shapes,
         "traffic": run_traffic, "many": run_many, "loop": run_loop,
-        "gradients": run_gradients, "ingredients": run_ingredients, "mnist": run_mnist, "imports": run_imports,
-        "sweep": run_sweep,
+        "gradients": run_gradients, "sklearn": run_sklearn, "ingredients": run_ingredients, "mnist": run_mnist,
+        "imports": run_imports, "sweep": run_sweep,
     }  # fmt: skip
     for name in options.names:
         if name in others:
@@ -211,6 +215,17 @@ def run_gradients(options: argparse.Namespace, run: dict[str, Any]) -> None:
     print("\n" + report.gradients_lines(run["gradients"]), flush=True)
 
 
+def run_sklearn(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Compare estimators, and print the table."""
+    from bench import report
+    from bench.estimators import compare_estimators
+
+    rounds = options.rounds or ROUNDS
+    steps = options.steps and max(1, options.steps // rounds)
+    run["sklearn"] = compare_estimators(rounds, options.threads[0], steps)
+    print("\n" + report.estimators_lines(run["sklearn"]), flush=True)
+
+
 def run_ingredients(options: argparse.Namespace, run: dict[str, Any]) -> None:
     """Compare training steps with and without each ingredient."""
     from bench import report
@@ -320,6 +335,8 @@ def check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         parser.error(f"--shape is for training, {', '.join(OWN)}: name one")
     if not 0 < options.gigabytes <= 1024:
         parser.error(f"--gigabytes {options.gigabytes}: must be above 0 and at most 1024")
+    if "sklearn" in options.names and not find_spec("sklearn"):
+        parser.error("sklearn needs scikit-learn, which is not installed")
     if options.busy and "threads" not in options.names:
         parser.error("--busy is for threads: name it")
     for workload in options.workloads:
@@ -333,8 +350,8 @@ def check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         return
     if options.chart.suffix not in (".png", ".svg", ".pdf"):
         parser.error(f"--chart {options.chart}: the name must end in .png, .svg or .pdf")
-    if not options.workloads and not set(options.names) & {"inference", "sweep"}:
-        parser.error("--chart draws training, inference or a sweep: name one")
+    if not options.workloads and not set(options.names) & {"inference", "sklearn", "sweep"}:
+        parser.error("--chart draws training, inference, sklearn or a sweep: name one")
     if not find_spec("matplotlib"):
         parser.error("--chart needs matplotlib, which is not installed")
 

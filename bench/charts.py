@@ -16,9 +16,11 @@ COLORS = {  # Okabe and Ito's palette, which colour-blind people can distinguish
 
 
 def draw(runs: list[dict[str, Any]], path: Path) -> None:
-    """Draw the map of a sweep, if there is one, else bars for the first run."""
+    """Draw the map of a sweep or the bars of estimators, if there are any, else bars for the first run."""
     if "sweep" in runs[0]:
         draw_sweep(runs[0], path)
+    elif "sklearn" in runs[0]:
+        draw_estimators(runs[0], path)
     else:
         draw_bars(runs[0], path)
 
@@ -47,24 +49,45 @@ def draw_bars(run: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(6 * columns, height), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (title, ratios) in zip(grid, panels, strict=False):
-        for name, ratio in ratios.items():
-            error = [[ratio["median"] - ratio["min"]], [ratio["max"] - ratio["median"]]]
-            axes.barh(name, ratio["median"], xerr=error, color=COLORS[name], ecolor="0.3", capsize=2)
-            axes.annotate(
-                f"{ratio['median']:.3g} x", (ratio["max"], name), (5, 0), textcoords="offset points", va="center",
-                fontsize="small",
-            )  # fmt: skip
-        axes.invert_yaxis()
-        axes.margins(x=0.14)
-        axes.axvline(1, color="0.5", linewidth=0.8)
+        draw_panel(axes, ratios, COLORS)
         axes.set_title(title, fontsize="small", loc="left")
-        axes.tick_params(labelsize="small")
-        axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     machine = run["machine"]
     figure.suptitle(
         f"Time, nnfast = 1: {machine['processor']}, {threads_of(machine)}, SIMD level {machine['simd']}",
+        fontsize="medium",
+    )
+    figure.savefig(path, dpi=110)
+
+
+def draw_panel(axes: Any, ratios: dict[str, dict[str, float]], colors: dict[str, str]) -> None:
+    """Draw a bar with its range for each ratio."""
+    for name, ratio in ratios.items():
+        error = [[ratio["median"] - ratio["min"]], [ratio["max"] - ratio["median"]]]
+        axes.barh(name, ratio["median"], xerr=error, color=colors[name], ecolor="0.3", capsize=2)
+        axes.annotate(
+            f"{ratio['median']:.3g} x", (ratio["max"], name), (5, 0), textcoords="offset points", va="center",
+            fontsize="small",
+        )  # fmt: skip
+    axes.invert_yaxis()
+    axes.margins(x=0.14)
+    axes.axvline(1, color="0.5", linewidth=0.8)
+    axes.tick_params(labelsize="small")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_estimators(run: dict[str, Any], path: Path) -> None:
+    """Draw the time of scikit-learn's estimators as a multiple of that of nnfast's."""
+    from matplotlib.figure import Figure
+
+    machine, result = run["machine"], run["sklearn"]
+    ratios = {row["name"]: row["ratio"] for row in result["rows"]}
+    figure = Figure(figsize=(9, 0.8 + 0.26 * len(ratios)), layout="constrained")
+    draw_panel(figure.subplots(), ratios, dict.fromkeys(ratios, COLORS["scikit-learn"]))
+    figure.suptitle(
+        f"Time of scikit-learn {result['version']}, nnfast's estimators = 1: {machine['processor']}, "
+        f"{threads_of(machine)}, SIMD level {machine['simd']}",
         fontsize="medium",
     )
     figure.savefig(path, dpi=110)

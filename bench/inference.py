@@ -46,9 +46,12 @@ def agrees(net: Predictor, x: np.ndarray, expected: np.ndarray) -> bool:
     )
 
 
-def time_calls(calls: dict[str, Timer], rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each call in each round; a measurement repeats the call for some time."""
-    counts = {name: repetitions(call) for name, call in calls.items()}
+def time_calls(calls: dict[str, Timer], rounds: int, *, repeat: bool = True) -> dict[str, list[float]]:
+    """Return the seconds of each call in each round; a measurement repeats the call for some time.
+
+    Without `repeat`, each measurement is one call, and there are none before.
+    """
+    counts = {name: repetitions(call) if repeat else 1 for name, call in calls.items()}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
     for i in range(rounds):
@@ -60,5 +63,8 @@ def time_calls(calls: dict[str, Timer], rounds: int) -> dict[str, list[float]]:
 
 def repetitions(call: Timer) -> int:
     """Return how often to repeat a call in a measurement, at least once; this also warms it up."""
+    call.timeit(1)
+    if call.timeit(1) > SECONDS:
+        return 1
     call.timeit(3)
     return max(1, int(3 * SECONDS / call.timeit(3)))

@@ -188,6 +188,33 @@ def gradients_lines(result: dict[str, Any]) -> str:
     return "\n".join([*lines, *left_out(function)])
 
 
+def estimators_lines(result: dict[str, Any]) -> str:
+    """Return the table of nnfast's scikit-learn estimators beside scikit-learn's."""
+    width = 2 + max(len(row["name"]) for row in result["rows"])
+    lines = [
+        f"Estimators of scikit-learn {result['version']} and of nnfast, float64 unless float32 is named; "
+        f"{result['rounds']} rounds",
+        f"{'':{width}}{'scikit-learn / nnfast':^24}{'bar':>5}{'nnfast / Sequential':^24}{'scikit-learn':>14}"
+        f"{'nnfast':>10}   their scores",
+    ]
+    for row in result["rows"]:
+        bar, times = row["bar"], row["seconds"]
+        cost = in_words(row["cost"]) if row["cost"] else f"{'':24}"
+        scores = "".join(f"{score:>9.4f}" for score in row.get("scores", {}).values())
+        line = (
+            f"{row['name']:{width}}{in_words(row['ratio'])}{bar or '':>5}{cost}"
+            f"{duration(times['scikit-learn']['median']):>14}{duration(times['nnfast']['median']):>10} {scores}"
+        )
+        lines.append((line + "  below the bar" if bar and row["ratio"]["median"] < bar else line).rstrip())
+    return "\n".join([*lines, *(f"NOT THE SAME: {what}" for what in result["disagreements"])])
+
+
+def duration(seconds: float) -> str:
+    """Return a time in a unit that suits it."""
+    unit, factor = next(((unit, f) for unit, f in (("s", 1), ("ms", 1e3)) if seconds * f >= 1), ("µs", 1e6))
+    return f"{seconds * factor:.3g} {unit}"
+
+
 def ingredients_lines(result: dict[str, Any]) -> str:
     """Return the table of what each ingredient costs."""
     libraries = [name for name in ("nnfast", "PyTorch") if name not in result["absent"]]

@@ -550,3 +550,146 @@ def test_each_run_of_a_peer_begins_with_the_first_row():
             peer.run(steps)
         found.append(np.concatenate([array.ravel() for layer in peer.parameters() for array in layer]))
     np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def estimators(tmp_path_factory):
+    """The output, the figures and the chart of a short run."""
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    folder = tmp_path_factory.mktemp("estimators")
+    chart = ["--chart", folder / "chart.png"] if find_spec("matplotlib") else []
+    run = run_bench("sklearn", "--steps", 3, "--rounds", 1, "--json", folder / "figures.json", *chart)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stderr == ""
+    return run.stdout, figures_in(folder / "figures.json"), folder / "chart.png"
+
+
+def test_estimators_are_compared(estimators):
+    table, figures, _ = estimators
+    result = figures["sklearn"]
+    assert (result["threads"], result["rounds"], result["disagreements"]) == (1, 1, [])
+    rows = {row["name"]: row for row in result["rows"]}
+    assert {row["bar"] for row in rows.values()} == {5.5, 7, 5, 10, 3, 2, None}
+    assert "GridSearchCV, 24 x 5 fits of 3 epochs, n_jobs=2, digits" in rows
+    assert {f"fit, digits, 1 epoch{dtype}" for dtype in ("", ", float32")} < set(rows)
+    for name, row in rows.items():
+        assert f"\n{name}  " in table
+        assert row["ratio"]["median"] > 0
+        assert all(seconds["median"] > 0 for seconds in row["seconds"].values())
+        if "epoch" in name and "float32" not in name:
+            assert row["scores"]["nnfast"] == pytest.approx(row["scores"]["scikit-learn"], abs=0.01)
+        if "fit" in name and "Grid" not in name and "partial" not in name:
+            assert row["iterations"] == dict.fromkeys(("scikit-learn", "nnfast", "Sequential"), 1)
+
+
+def test_the_chart_of_estimators_is_a_picture(estimators):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    assert estimators[2].read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_fit_is_shortened_to_some_steps(bench_importable):
+    from bench.estimators import FITS, MINIMIZATIONS
+
+    digits, minimized = FITS[0], MINIMIZATIONS[0]
+    assert digits.shortened(1348, None) == (200, 1348)
+    assert digits.shortened(1348, 21) == (3, 1348)  # 7 steps of up to 200 rows in an epoch
+    assert digits.shortened(1348, 6) == (1, 1200)
+    assert digits.shortened(1348, 10**6) == (200, 1348)
+    assert minimized.shortened(1348, 7) == (7, 1348)
+
+
+@pytest.fixture
+def slower_learner(bench_importable, monkeypatch):
+    """Estimators of scikit-learn in place of nnfast's, with parameters of their own."""
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from bench import estimators
+
+    original = estimators.estimator
+
+    def replaced(**own):
+        def estimator(library, training, threads, **options):
+            changed = options | own if library == estimators.OWN else options
+            return original(estimators.PEER, training, threads, **changed)
+
+        monkeypatch.setattr(estimators, "estimator", estimator)
+        return estimators
+
+    return replaced
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("own", "complaint"),
+    [
+        ({}, None),
+        ({"learning_rate_init": 1e-9}, "the score of nnfast is 0."),
+        ({"max_iter": 1}, "nnfast did 1 epochs, scikit-learn 2"),
+    ],
+)
+def test_an_estimator_that_does_less_is_named(slower_learner, own, complaint):
+    """On one epoch of mini-batches of 200 of 426 rows."""
+    module = slower_learner(**own)
+    found = module.of_fit(module.FITS[1], rounds=1, threads=1, steps=6)
+    assert found["wrong"] == [] if complaint is None else any(complaint in told for told in found["wrong"])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_estimator_that_predicts_something_else_is_named(slower_learner):
+    module = slower_learner(alpha=100.0)
+    found = module.of_prediction("predict", module.FITS[0], "predict_proba", 3, 5, rounds=1, threads=1)
+    assert found["wrong"][0].startswith("predictions differ by")
+
+
+def test_a_score_that_is_not_a_number_is_lower(bench_importable):
+    from bench.estimators import SCORE_TOLERANCE, lower_scores
+
+    assert lower_scores({"scikit-learn": 0.9, "nnfast": 0.9 - 0.9 * SCORE_TOLERANCE}) == []
+    assert lower_scores({"scikit-learn": 0.9, "nnfast": 0.9 - 1.1 * SCORE_TOLERANCE})
+    assert lower_scores({"scikit-learn": 0.9, "nnfast": math.nan})
+
+
+def test_what_estimators_miss_is_in_the_table(bench_importable):
+    from bench.estimators import FLOOR, OWN, PEER, figures
+    from bench.report import estimators_lines
+
+    seconds = {PEER: [0.3, 0.5], OWN: [1e-3, 1e-3], FLOOR: [5e-4, 1e-3]}
+    row = figures("a fit", 500, seconds, ["wrong"], scores={PEER: 0.25, OWN: 0.75})
+    assert (row["ratio"]["median"], row["cost"]["median"]) == (pytest.approx(400), pytest.approx(1.5))
+    told = estimators_lines({"version": "1", "rounds": 2, "rows": [row], "disagreements": ["a fit: wrong"]})
+    line, last = told.splitlines()[-2:]
+    assert line.split() == [
+        "a", "fit", "400.00", "(300.00", "to", "500.00)", "500", "1.50", "(1.00", "to", "2.00)", "400", "ms", "1", "ms",
+        "0.2500", "0.7500", "below", "the", "bar",
+    ]  # fmt: skip
+    assert last == "NOT THE SAME: a fit: wrong"
+
+
+def test_estimators_need_scikit_learn(bench_importable, monkeypatch, capsys):
+    from bench import __main__ as command
+
+    monkeypatch.setattr(sys, "argv", ["bench", "sklearn"])
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit):
+        command.read_arguments()
+    assert "sklearn needs scikit-learn, which is not installed" in capsys.readouterr().err
+
+
+def test_a_long_call_is_measured_once_a_round(bench_importable, monkeypatch):
+    from bench import inference
+
+    class Call:
+        def __init__(self, seconds):
+            self.seconds, self.counts = seconds, []
+
+        def timeit(self, count):
+            self.counts.append(count)
+            return count * self.seconds
+
+    monkeypatch.setattr(inference, "rest", lambda: None)
+    calls = {"long": Call(2 * inference.SECONDS), "short": Call(inference.SECONDS / 5.5)}
+    found = inference.time_calls(calls, 2)
+    assert found == {name: pytest.approx([call.seconds] * 2) for name, call in calls.items()}
+    assert calls["long"].counts == [1, 1, 1, 1]
+    assert calls["short"].counts == [1, 1, 3, 3, 5, 5]
+    inference.time_calls(calls, 1, repeat=False)
+    assert {name: call.counts[-2:] for name, call in calls.items()} == {"long": [1, 1], "short": [5, 1]}

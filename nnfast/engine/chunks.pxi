@@ -131,9 +131,7 @@ cdef void learn_own(
                     i += 2*step
                 step *= 2
             take_sums(job, sums(job, 0), array.at + first, n)
-            penalize(job, array, first, n)
-        if work & UPDATE:
-            update_range(job, optimizer, array, first, n)
+        penalize_and_update(job, work, optimizer, array, first, n)
 
 
 cdef inline void take_sums(const Job* job, const char* arena, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
@@ -175,9 +173,6 @@ cdef void learn_range(
         if stage.arrays[k].at < 0:
             continue
         range_of(stage, k, begin, end, &first, &n)
-        if work & WEIGHTS:
-            if taken:
-                take_sums(job, sums(job, 0), stage.arrays[k].at + first, n)
-            penalize(job, &stage.arrays[k], first, n)
-        if work & UPDATE:
-            update_range(job, optimizer, &stage.arrays[k], first, n)
+        if work & WEIGHTS and taken:
+            take_sums(job, sums(job, 0), stage.arrays[k].at + first, n)
+        penalize_and_update(job, work, optimizer, &stage.arrays[k], first, n)

@@ -327,12 +327,15 @@ cdef bint learn_apart(
     return False
 
 
-cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    """Copy this thread's rows of a mini-batch into the workspace: of samples alone where rows keep their order."""
+cdef void gather(const Job* job, Py_ssize_t m, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """Copy this thread's rows of a mini-batch of `m` into the workspace: of samples alone where rows keep their order.
+
+    Scattered rows are prefetched, and with the last ones the first of the next mini-batch.
+    """
     cdef Py_ssize_t row_bytes = job.plan.n_in*job.plan.z
     cdef Py_ssize_t target_bytes = job.target_bytes
     cdef const int64_t* rows = NULL if job.order == NULL else job.order + job.position
-    cdef Py_ssize_t r, q, ahead = 1 + AHEAD_BYTES//row_bytes
+    cdef Py_ssize_t r, q, next_row, ahead = 1 + AHEAD_BYTES//row_bytes
     if job.sparse:
         gather_sparse(job.source, rows, job.position, first, last, &job.ws.sparse)
     elif job.source != NULL:
@@ -344,9 +347,12 @@ cdef void gather(const Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nog
         return
     for r in range(first, last):
         q = rows[r]
+        next_row = r + ahead if r + ahead < last else r + ahead - last + first + m  # there, of the next mini-batch
+        if job.position + next_row < job.n and next_row < 2*m:
+            if job.source == NULL:
+                ask_for(job.x + rows[next_row]*row_bytes, row_bytes)
+            ask_for(job.targets + rows[next_row]*target_bytes, target_bytes)
         if job.source == NULL:
-            if r + ahead < last:
-                ask_for(job.x + rows[r + ahead]*row_bytes, row_bytes)
             memcpy(job.ws.x + r*row_bytes, job.x + q*row_bytes, row_bytes)
         memcpy(job.ws.targets + r*target_bytes, job.targets + q*target_bytes, target_bytes)
         if job.weights != NULL:
@@ -466,7 +472,7 @@ cdef void run_stages(void* argument, int id, int count) noexcept nogil:
         first = share(m, id, count, 1)  # the rows of its chunks, if each thread owns some
         last = share(m, id + 1, count, 1)
         if job.order != NULL or job.source != NULL:
-            gather(job, first, last)
+            gather(job, m, first, last)
             x = job.ws.x
         else:
             x = job.x + job.position*plan.n_in*plan.z

@@ -170,6 +170,35 @@ cdef inline void update_range(
     update_at(job, optimizer_for(job, optimizer, array), offset, n, job.gradients + offset)
 
 
+cdef inline bint decays_as_penalized(
+        const Job* job, int work, const Optimizer* optimizer, const LearnedArray* array
+) noexcept nogil:
+    """Whether the update adds the gradient of the penalty as weight decay, which saves a pass over the gradient."""
+    return (
+        work & WEIGHTS and work & UPDATE and job.work & LOSS and array.l2 != 0 and array.l1 == 0
+        and optimizer.weight_decay == 0 and optimizer.gradient_scale == 1 and optimizer.clip_value == INFINITY
+    )
+
+
+cdef inline void penalize_and_update(
+        const Job* job, int work, const Optimizer* optimizer, const LearnedArray* array, Py_ssize_t first, Py_ssize_t n
+) noexcept nogil:
+    """Add the penalties to some gradients, and update the numbers with them, as far as this is the work to do."""
+    cdef Optimizer penalized
+    if decays_as_penalized(job, work, optimizer_for(job, optimizer, array), array):
+        penalized = optimizer_for(job, optimizer, array)[0]
+        penalized.weight_decay = 2*array.l2*(job.penalty_share if array.in_sum else 1)
+        penalized.decoupled_weight_decay = False
+        update_at(
+            job, &penalized, (array.at + first)*job.plan.z, n, job.gradients + (array.at + first)*job.plan.z
+        )
+        return
+    if work & WEIGHTS:
+        penalize(job, array, first, n)
+    if work & UPDATE:
+        update_range(job, optimizer, array, first, n)
+
+
 # ---- a factor and an offset for each column
 
 cdef enum:  # the arrays
