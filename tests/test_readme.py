@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def in_a_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
 def test_has_its_programs() -> None:
-    assert len(programs()) == 5
+    assert len(programs()) == 6
 
 
 @pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
@@ -90,3 +91,13 @@ def test_a_training_in_earnest(in_a_new_folder: Path) -> None:
     assert (saved.flat_params == net.flat_params).all()
     lines = (in_a_new_folder / "log.csv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 1 + len(history["loss"])
+
+
+@pytest.mark.skipif(not README.exists(), reason="README.md is not beside the tests")
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_at_home_in_scikit_learn(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn", minversion="1.5")
+    names: dict[str, Any] = {}
+    exec(programs()[5], names)
+    assert names["search"].best_score_ > 0.9
+    assert "mlpclassifier__dropout" in capsys.readouterr().out
