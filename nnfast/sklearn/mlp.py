@@ -443,7 +443,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _strata(self, targets: np.ndarray) -> np.ndarray | None:
         """Return the classes if there are two, as scikit-learn stratifies."""
-        return targets.astype(bool) if self.n_outputs_ == 1 else None
+        return targets.astype(bool).reshape(-1, 1) if self.n_outputs_ == 1 else None
 
     # ---- scores
 
