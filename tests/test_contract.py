@@ -392,6 +392,7 @@ def test_no_module_imports_in_a_circle():
 # Of the standard library, and of scikit-learn for its estimators, which have no other names for them.
 FOREIGN = {
     "_CFuncPtr", "_flags_", "_getframe", "_check_partial_fit_first_call", "_check_sample_weight", "_fit_context",
+    "_safe_indexing",
 }  # fmt: skip
 
 

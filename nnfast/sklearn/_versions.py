@@ -7,6 +7,7 @@ from operator import methodcaller
 from typing import Any, ClassVar, TypeVar
 
 from sklearn.base import _fit_context as fit_context
+from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call as check_partial_fit_first_call
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
@@ -20,6 +21,7 @@ __all__ = [
     "check_partial_fit_first_call",
     "check_sample_weight",
     "fit_context",
+    "safe_indexing",
     "validate_data",
     "with_callbacks",
 ]

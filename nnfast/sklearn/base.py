@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -29,6 +29,7 @@ from nnfast.sklearn._versions import (
     StrOptions,
     Tags,
     check_sample_weight,
+    safe_indexing,
     validate_data,
 )
 from nnfast.sklearn.networks import Design, Member, Weights
@@ -199,6 +200,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         if anew or not incremental:
             self._validate_params()
         hidden = self._hidden()
+        given = X, y
         X, y = self._checked_data(X, y, reset=anew)
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
@@ -208,7 +210,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         random = check_random_state(self.random_state)
         members = self._begun(hidden, targets, X.dtype, random, anew=anew, incremental=incremental)
         held = self._held(validation)
-        rows = Rows(_as_rows(X), targets, _product(sample_weight, weights))
+        rows, train = Rows(_as_rows(X), targets, _product(sample_weight, weights)), None
         if held is None and self.early_stopping and self.solver in STOCHASTIC:
             if incremental:
                 raise ValueError(
@@ -219,11 +221,12 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
                 self._split_from = copy.deepcopy(random)
             else:  # the same rows again, on which the networks were not trained
                 random = copy.deepcopy(self._split_from)
-            rows, held = self._split(X, y, targets, sample_weight, weights, random)
+            rows, held, train = self._split(X, y, targets, sample_weight, weights, random)
         if held is not None:
             self._check_scoring()
         observed = hasattr(self, "_skl_callbacks") or hasattr(self, "_parent_callback_ctx")
-        return Fit(self, members, rows, held, once=incremental, observed=observed and not incremental)
+        seen = (_later(given[0], X, train), _later(given[1], y, train)) if observed and not incremental else None
+        return Fit(self, members, rows, held, once=incremental, observed=seen)
 
     def _hidden(self) -> list[int]:
         """Return the units of the hidden layers."""
@@ -298,8 +301,11 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
 
     def _split(
         self, X: Any, y: Any, targets: np.ndarray, sample_weight: Any, weights: Any, random: np.random.RandomState
-    ) -> tuple[Rows, Validation]:
-        """Set a fraction of the rows aside, the same as scikit-learn for the same `random_state`."""
+    ) -> tuple[Rows, Validation, np.ndarray]:
+        """Set a fraction of the rows aside, the same as scikit-learn for the same `random_state`.
+
+        Also return the numbers of the other rows.
+        """
         train, held = train_test_split(
             np.arange(X.shape[0]), random_state=random, test_size=self.validation_fraction,
             stratify=self._strata(targets),
@@ -314,7 +320,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
             return None if values is None else values[rows]
 
         rows = Rows(X[train], targets[train], _product(chosen(sample_weight, train), chosen(weights, train)))
-        return rows, Validation(Rows(X[held], targets[held], chosen(sample_weight, held)), y[held])
+        return rows, Validation(Rows(X[held], targets[held], chosen(sample_weight, held)), y[held]), train
 
     def _strata(self, targets: np.ndarray) -> np.ndarray | None:
         """Return what to stratify the split of early stopping by."""
@@ -562,6 +568,12 @@ def _as_rows(X: Any) -> Any:
         rows = rows.copy() if rows is matrix else rows
         rows.sum_duplicates()
     return rows
+
+
+def _later(given: Any, checked: Any, rows: np.ndarray | None) -> Callable[[], Any]:
+    """Return a function that returns some rows of data, with their names if these are a frame."""
+    data = given if hasattr(given, "iloc") else checked
+    return lambda: data if rows is None else safe_indexing(_as_rows(data), rows)
 
 
 def _product(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:

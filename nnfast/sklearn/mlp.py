@@ -566,6 +566,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     `loss_curve_`, as in scikit-learn; L-BFGS minimizes the sum. All other losses but ``"poisson"`` are averaged over
     outputs. ``network_`` predicts the logarithm of the mean if the loss is ``"poisson"``.
 
+    The reported loss of an epoch is the average over its mini-batches, weighted by their numbers of rows as in
+    scikit-learn. With `sample_weight`, two parts of it are averaged by the weights of the rows instead: the squared
+    error of several outputs, and of shuffled rows what depends on the targets alone in the Poisson deviance.
+
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from math import ceil, inf, isnan
 from typing import Any, NamedTuple, Protocol
@@ -119,8 +120,8 @@ class Fit:
         What to validate on after each epoch.
     once : bool
         Whether to train for one epoch, as `partial_fit` does.
-    observed : bool
-        Whether callbacks of scikit-learn are called.
+    observed : tuple of callable, or None
+        If callbacks of scikit-learn are called: functions that return the user's samples and targets.
 
     Attributes
     ----------
@@ -141,27 +142,43 @@ class Fit:
         validation: Validation | None,
         *,
         once: bool,
-        observed: bool = False,
+        observed: tuple[Callable[[], Any], Callable[[], Any]] | None = None,
     ) -> None:
         self.estimator, self.members, self.rows, self.validation = estimator, members, rows, validation
         self.once, self.observed = once, observed
         self.context: Any = None
         self.n: int = rows.X.shape[0]
-        self.batch_size = estimator.batch_size_of(self.n)
         self.minimizes = estimator.solver == "lbfgs"
+        self.batch_size = self.n if self.minimizes else estimator.batch_size_of(self.n)
         self.stops_early = estimator.early_stopping and validation is not None and not self.minimizes
         self.rate_changes = estimator.solver == "sgd" and estimator.learning_rate != "constant"
         self.of = {id(member.net): member for member in members}
         self.views = {id(member): estimator.with_members([member]) for member in members}
         self.stopped = False  # by a callback of scikit-learn
-        self.constant = estimator.constant_of_loss(rows)
         self.steps = ceil(self.n / self.batch_size)
+        self.constant = self.constant_of_epoch()
         self.seen_before = {id(member): member.samples for member in members}
         if validation is not None:
             self.check_validation(validation.rows)
         for member in members:
             self.begin(member)
         self.arguments = self.checked_arguments()
+
+    def constant_of_epoch(self) -> float:
+        """Return the part of the loss that depends on the targets alone.
+
+        Of weighted rows, it is the average over mini-batches in scikit-learn; known here if they are not shuffled.
+        """
+        rows, estimator = self.rows, self.estimator
+        if rows.weights is None or estimator.shuffle or self.steps == 1:
+            return estimator.constant_of_loss(rows)
+        total = 0.0
+        for start in range(0, self.n, self.batch_size):
+            part = slice(start, start + self.batch_size)
+            batch = Rows(rows.X[part], rows.targets[part], rows.weights[part])
+            if batch.weight:
+                total += estimator.constant_of_loss(batch) * len(batch.targets)
+        return total / self.n
 
     # ---- what is checked before anything changes
 
@@ -267,7 +284,7 @@ class Fit:
     @property
     def options(self) -> dict[str, Any]:
         """Arguments of a training with any solver."""
-        callback = Tasks(self) if self.observed else self.after_epoch
+        callback = Tasks(self, *self.observed) if self.observed else self.after_epoch
         return {
             "epochs": 1 if self.once else self.estimator.max_iter,
             "steps": None,
@@ -399,7 +416,8 @@ class Fit:
     def give_up(self, member: Member) -> None:
         """End the training of a network, or continue at a smaller learning rate."""
         estimator = self.estimator
-        if self.rate_changes and estimator.learning_rate == "adaptive":
+        adapts = self.rate_changes and estimator.learning_rate == "adaptive"
+        if adapts:
             assert member.rate is not None
             if member.rate > SLOWEST:
                 self.set_rate(member, member.rate / 5)
@@ -409,7 +427,7 @@ class Fit:
         member.converged = True
         if not self.once:
             member.net.stop()
-            self.say("Stopping.")
+            self.say("Learning rate too small. Stopping." if adapts else "Stopping.")
         elif self.stops_early:
             member.restore()
             member.no_improvement = 0
@@ -464,10 +482,12 @@ class Tasks(Callback):
     ----------
     fit : Fit
         The training.
+    X, y : callable
+        Return the samples and targets, as the user gave them.
     """
 
-    def __init__(self, fit: Fit) -> None:
-        self.fit = fit
+    def __init__(self, fit: Fit, X: Callable[[], Any], y: Callable[[], Any]) -> None:
+        self.fit, self.X, self.y = fit, X, y
         self.networks: dict[int, Any] = {}  # the tasks of networks, if there are several
         self.epochs: dict[int, Any] = {}
 
@@ -481,8 +501,8 @@ class Tasks(Callback):
 
         return {
             "estimator": fit.estimator,
-            "X": rows.X,
-            "y": rows.targets,
+            "X": self.X,
+            "y": self.y,
             "metadata": None if rows.weights is None else {"sample_weight": rows.weights},
             "reconstruction_attributes": attributes,
         }
