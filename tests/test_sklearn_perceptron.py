@@ -752,7 +752,7 @@ class TestBadInput:
         def interrupt(*arguments, **options):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("nnfast.sklearn.perceptron.epoch", interrupt)
+        monkeypatch.setattr(nnfast.perceptron.Rows, "epoch", interrupt)
         with pytest.raises(KeyboardInterrupt):
             classifier.fit(noisy(3)[0], noisy(3)[1])
         assert state(classifier) == before

@@ -8,14 +8,15 @@ raises an error. `nnfast.functions` accepts any array. `out` may be an input of 
 """
 
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    EXP, MAX_MOMENTS, Kernels, LossSpec, MetricSpec, Optimizer, SparseColumns, SparseRows, Targets, advance, by_output,
-    from_logits, is_count, keeps, mix64, mixes, moments_needed, noise_key as key_of_noise, over_classes, over_elements,
-    takes_labels,
+    EXP, MAX_MOMENTS, Kernels, LossSpec, MetricSpec, Optimizer, Planes, SparseColumns, SparseRows, Targets, advance,
+    by_output, from_logits, is_count, keeps, mix64, mixes, moments_needed, noise_key as key_of_noise, over_classes,
+    over_elements, takes_labels,
 )
 
 import numpy as np
@@ -47,6 +48,9 @@ cdef extern from *:
 
 COMPILER = NNFAST_COMPILER.decode("ascii")
 CHECKED = bool(NNFAST_CHECKED)
+
+cdef enum:
+    EPOCH_SLICE = 1 << 25  # multiply-adds of a perceptron's epoch between two looks for signals: some 10 ms
 
 
 def _codes(enum, holds=lambda code: True):
@@ -495,6 +499,118 @@ def sparse_descend(values, columns, starts, gradient, weights, learning_rate, *,
     G = with_slack(G)
     K.sparse_descend(
         n_out, &x, cnp.PyArray_DATA(G), n_out, <const int64_t*>cnp.PyArray_DATA(ends), chunks, cnp.PyArray_DATA(P), &o
+    )
+
+
+# ---- the perceptron
+
+cdef Py_ssize_t planes_of(object weights, object bias, object dtype, Py_ssize_t n, bint writes) except -1:
+    """Return the number of planes, of which `weights` and `bias` have a row and a number each."""
+    cdef Py_ssize_t count = cnp.PyArray_DIM(matrix(weights), 0)
+    check(weights, dtype, (count, n), writes)
+    check(bias, dtype, (count,), writes)
+    return count
+
+
+cdef perceptron_scores_of(
+    const void* x, const SparseRows* sparse, Py_ssize_t m, Py_ssize_t n, cnp.ndarray weights, cnp.ndarray bias, out
+):
+    cdef const Kernels* K = kernels_for(weights)
+    cdef Py_ssize_t planes = planes_of(weights, bias, weights.dtype, n, False)
+    cdef cnp.ndarray result = output(out, (m, planes), weights.dtype)
+    cdef const void* w = cnp.PyArray_DATA(weights)
+    cdef const void* b = cnp.PyArray_DATA(bias)
+    cdef void* scores = cnp.PyArray_DATA(result)
+    with nogil:
+        K.perceptron_scores(m, n, x, sparse, planes, w, b, scores)
+    return result
+
+
+def perceptron_scores(x, weights, bias, out=None):
+    cdef cnp.ndarray X = matrix(x)
+    check(X, matrix(weights).dtype, None, False)
+    return perceptron_scores_of(
+        cnp.PyArray_DATA(X), NULL, cnp.PyArray_DIM(X, 0), cnp.PyArray_DIM(X, 1), weights, bias, out
+    )
+
+
+def sparse_perceptron_scores(values, columns, starts, weights, bias, out=None):
+    cdef SparseRows rows
+    cdef Py_ssize_t n = cnp.PyArray_DIM(matrix(weights), 1)
+    fill_sparse(&rows, values, columns, starts, n)
+    check(values, weights.dtype, None, False)
+    return perceptron_scores_of(NULL, &rows, len(starts) - 1, n, weights, bias, out)
+
+
+cdef const int64_t* indices(cnp.ndarray array, Py_ssize_t below) except NULL:
+    """Return where `array` is; ValueError unless it has indices from 0 to below - 1."""
+    cdef Py_ssize_t i
+    check(array, np.int64, (cnp.PyArray_SIZE(array),) if array is not None else None, False)
+    cdef const int64_t* index = <const int64_t*>cnp.PyArray_DATA(array)
+    for i in range(cnp.PyArray_SIZE(array)):
+        if not 0 <= index[i] < below:
+            raise ValueError(f"indices must be in 0..{below - 1}, got {index[i]}")
+    return index
+
+
+cdef perceptron_epoch_of(
+    const void* x, const SparseRows* sparse, Py_ssize_t m, Py_ssize_t n, Py_ssize_t stored, cnp.ndarray labels,
+    cnp.ndarray weights, cnp.ndarray bias, cnp.ndarray rates, cnp.ndarray planes, cnp.ndarray order,
+    cnp.ndarray row_weights, bint fit_bias
+):
+    """`stored`: the number of elements of all m rows."""
+    cdef const Kernels* K = kernels_for(weights)
+    cdef Py_ssize_t count = planes_of(weights, bias, weights.dtype, n, True), visits = m, done = 0, some
+    cdef Targets targets = Targets(NULL, NULL, 0, NULL)
+    cdef Planes p
+    cdef const int64_t* rows = NULL
+    cdef bint finite
+    check(labels, np.int64, (m,), False)
+    check(rates, np.float64, (count, 2), False)
+    targets.labels = <const int64_t*>cnp.PyArray_DATA(labels)
+    if row_weights is not None:
+        check(row_weights, np.float64, (m,), False)
+        targets.weights = <const double*>cnp.PyArray_DATA(row_weights)
+    if order is not None:
+        rows, visits = indices(order, m), cnp.PyArray_SIZE(order)
+    p.which, p.n = indices(planes, count), cnp.PyArray_SIZE(planes)
+    cdef cnp.ndarray mistakes = np.zeros(p.n, np.int64)
+    p.weights, p.bias = cnp.PyArray_DATA(weights), cnp.PyArray_DATA(bias)
+    p.rates = <const double*>cnp.PyArray_DATA(rates)
+    p.fit_bias = fit_bias
+    p.mistakes = <int64_t*>cnp.PyArray_DATA(mistakes)
+    cdef Py_ssize_t slice = 1 + <Py_ssize_t>(EPOCH_SLICE/((1. + stored/max(m, <Py_ssize_t>1))*(1 + p.n)))
+    while done < visits:
+        some = min(slice, visits - done)
+        with nogil:
+            finite = K.perceptron_epoch(done, done + some, rows, n, x, sparse, &targets, &p)
+        if not finite:
+            raise FloatingPointError(f"the numbers overflow {weights.dtype}")
+        done += some
+        PyErr_CheckSignals()
+    return mistakes
+
+
+def perceptron_epoch(
+    x, labels, weights, bias, rates, planes, order=None, row_weights=None, *, fit_bias=True
+):
+    cdef cnp.ndarray X = matrix(x)
+    check(X, matrix(weights).dtype, None, False)
+    cdef Py_ssize_t m = cnp.PyArray_DIM(X, 0), n = cnp.PyArray_DIM(X, 1)
+    return perceptron_epoch_of(
+        cnp.PyArray_DATA(X), NULL, m, n, m*n, labels, weights, bias, rates, planes, order, row_weights, fit_bias
+    )
+
+
+def sparse_perceptron_epoch(
+    values, columns, starts, labels, weights, bias, rates, planes, order=None, row_weights=None, *, fit_bias=True
+):
+    cdef SparseRows rows
+    cdef Py_ssize_t n = cnp.PyArray_DIM(matrix(weights), 1)
+    fill_sparse(&rows, values, columns, starts, n)
+    check(values, weights.dtype, None, False)
+    return perceptron_epoch_of(
+        NULL, &rows, len(starts) - 1, n, len(values), labels, weights, bias, rates, planes, order, row_weights, fit_bias
     )
 
 
