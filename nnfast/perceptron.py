@@ -8,7 +8,6 @@ outputs feed a third. See chapter 2 of Saito's "Deep Learning from Scratch".
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -182,7 +181,7 @@ class Perceptron:
         x = as_array("x", x, np.float64, finite=True)
         if x.ndim == 0 or x.shape[-1] != self.weights.size:
             raise ValueError(f"x must have {self.weights.size} feature(s) in its last axis, got shape {x.shape}")
-        rows = Rows("x", x.reshape(-1, self.weights.size))
+        rows = Rows("x", x.reshape(-1, self.weights.size), x.dtype)
         scores = rows.scores(self.weights[None], np.array([self.bias])).reshape(x.shape[:-1])
         return scores if x.ndim > 1 else float(scores)
 
@@ -281,11 +280,11 @@ class Perceptron:
         epochs = check_int("epochs", epochs, 1)
         self._check_writable()
 
-        rows, rates = Rows("x", x), np.array([[learning_rate, learning_rate]])
-        labels = np.where(fires, 0, 1)  # `epoch` calls the rows of plane 0, which is the only one, 0
+        rows, planes = Rows("x", x, x.dtype), np.zeros(1, np.int64)
+        labels = (~fires).astype(np.int64)  # 0 for the rows of plane 0, which is the only one
         weights, bias, mistakes = self.weights[None].copy(), np.array([self.bias]), []
         for _ in range(epochs):
-            mistakes.append(int(rows.epoch(labels, weights, bias, rates, np.arange(1))[0]))
+            mistakes.append(int(rows.epoch(labels, weights, bias, rates, planes)[0]))
             if not mistakes[-1]:
                 break
         n_wrong = np.count_nonzero((rows.scores(weights, bias)[:, 0] > 0) != fires)
@@ -308,33 +307,30 @@ VERDICTS = {
 
 
 class Rows:
-    """The samples as the compiled perceptron reads them: here a dense array; a subclass may store them differently.
-
-    Planes are two arrays: the weights, of shape (n_planes, n_features), and the biases, (n_planes,), of the dtype of
-    the samples.
+    """The samples of a perceptron, or of several, which are then called planes.
 
     Parameters
     ----------
     name : str
         What messages call the samples.
-    x : ndarray, shape (n, n_features)
+    x : ndarray, shape (n, n_features), or CompressedRows
         C-contiguous and finite.
+    dtype : dtype
+        That of `x`, and of all weights and biases.
     """
 
-    score: Callable[..., NDArray[Any]] = staticmethod(arrays.perceptron_scores)
-    visit: Callable[..., NDArray[Any]] = staticmethod(arrays.perceptron_epoch)
-
-    def __init__(self, name: str, x: NDArray[Any]) -> None:
+    def __init__(self, name: str, x: NDArray[Any] | arrays.CompressedRows, dtype: Any) -> None:
         self.name = name
-        self.dtype = x.dtype
-        self.arrays: tuple[NDArray[Any], ...] = (x,)
+        self.x = x
+        self.dtype = dtype
 
     def scores(self, weights: NDArray[Any], bias: NDArray[Any]) -> NDArray[Any]:
         """Return the weighted sums of each row plus the biases, of shape (n, n_planes).
 
-        A row has the same bits alone, in a batch and while learning. OverflowError if a sum is not finite.
+        `weights` has the shape (n_planes, n_features), and `bias` (n_planes,). A row has the same bits alone, in a
+        batch and while learning. OverflowError if a sum is not finite.
         """
-        scores = self.score(*self.arrays, weights, bias)
+        scores = arrays.perceptron_scores(self.x, weights, bias)
         if not np.isfinite(scores).all():
             raise self.overflow()
         return scores
@@ -382,7 +378,9 @@ class Rows:
             If a number exceeds the range of the dtype.
         """
         try:
-            return self.visit(*self.arrays, labels, weights, bias, rates, planes, order, row_weights, fit_bias=fit_bias)
+            return arrays.perceptron_epoch(
+                self.x, labels, weights, bias, rates, planes, order, row_weights, fit_bias=fit_bias
+            )
         except FloatingPointError:
             raise self.overflow() from None
 

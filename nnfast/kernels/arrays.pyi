@@ -108,33 +108,15 @@ def sparse_descend(
     *,
     chunks: int = 1,
 ) -> None: ...
+
+class CompressedRows:
+    def __init__(self, values: np.ndarray, columns: np.ndarray, starts: np.ndarray, n_in: int) -> None: ...
+
 def perceptron_scores(
-    x: np.ndarray, weights: np.ndarray, bias: np.ndarray, out: np.ndarray | None = None
-) -> np.ndarray: ...
-def sparse_perceptron_scores(
-    values: np.ndarray,
-    columns: np.ndarray,
-    starts: np.ndarray,
-    weights: np.ndarray,
-    bias: np.ndarray,
-    out: np.ndarray | None = None,
+    x: np.ndarray | CompressedRows, weights: np.ndarray, bias: np.ndarray, out: np.ndarray | None = None
 ) -> np.ndarray: ...
 def perceptron_epoch(
-    x: np.ndarray,
-    labels: np.ndarray,
-    weights: np.ndarray,
-    bias: np.ndarray,
-    rates: np.ndarray,
-    planes: np.ndarray,
-    order: np.ndarray | None = None,
-    row_weights: np.ndarray | None = None,
-    *,
-    fit_bias: bool = True,
-) -> np.ndarray: ...
-def sparse_perceptron_epoch(
-    values: np.ndarray,
-    columns: np.ndarray,
-    starts: np.ndarray,
+    x: np.ndarray | CompressedRows,
     labels: np.ndarray,
     weights: np.ndarray,
     bias: np.ndarray,

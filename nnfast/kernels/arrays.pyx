@@ -408,6 +408,7 @@ def rank_one(z, rows, scale, direction, out=None):
 cdef int fill_sparse(SparseRows* x, cnp.ndarray values, object columns, object starts, Py_ssize_t n_in) except -1:
     """Let `x` describe the rows; ValueError unless the columns of each row are in range and ascending."""
     cdef Py_ssize_t count, i, e, m
+    cdef int32_t last, wrong = 0
     kernels_for(values)
     count, m = cnp.PyArray_SIZE(values), len(starts) - 1
     check(values, values.dtype, (count,), False)
@@ -422,9 +423,13 @@ cdef int fill_sparse(SparseRows* x, cnp.ndarray values, object columns, object s
     for i in range(m):
         if not x.starts[i] <= x.starts[i + 1] <= count:
             raise ValueError("starts must not descend")
+        last = -1
         for e in range(x.starts[i], x.starts[i + 1]):
-            if not 0 <= x.columns[e] < n_in or (e > x.starts[i] and x.columns[e] <= x.columns[e - 1]):
-                raise ValueError(f"columns must be in 0..{n_in - 1} and ascend in each row")
+            wrong |= x.columns[e] <= last
+            last = x.columns[e]
+        wrong |= last >= n_in
+    if wrong:
+        raise ValueError(f"columns must be in 0..{n_in - 1} and ascend in each row")
     return 0
 
 
@@ -504,114 +509,120 @@ def sparse_descend(values, columns, starts, gradient, weights, learning_rate, *,
 
 # ---- the perceptron
 
-cdef Py_ssize_t planes_of(object weights, object bias, object dtype, Py_ssize_t n, bint writes) except -1:
-    """Return the number of planes, of which `weights` and `bias` have a row and a number each."""
-    cdef Py_ssize_t count = cnp.PyArray_DIM(matrix(weights), 0)
-    check(weights, dtype, (count, n), writes)
-    check(bias, dtype, (count,), writes)
-    return count
+cdef class CompressedRows:
+    """The rows of a CSR matrix, checked once, for operations that visit them again and again.
+
+    Parameters
+    ----------
+    values, columns, starts : ndarray
+        The stored elements of row i are ``values[starts[i]:starts[i + 1]]``, and `columns` has the column of each.
+    n_in : int
+        The number of columns.
+    """
+
+    cdef SparseRows rows
+    cdef Py_ssize_t m, n
+    cdef cnp.ndarray values
+    cdef tuple places
+
+    def __cinit__(self, values, columns, starts, n_in):
+        # copies of what determines where memory is read: no other thread can change them
+        self.places = columns, starts = np.array(columns), np.array(starts)
+        self.values, self.m, self.n = values, len(starts) - 1, n_in
+        fill_sparse(&self.rows, values, columns, starts, n_in)
 
 
-cdef perceptron_scores_of(
-    const void* x, const SparseRows* sparse, Py_ssize_t m, Py_ssize_t n, cnp.ndarray weights, cnp.ndarray bias, out
-):
-    cdef const Kernels* K = kernels_for(weights)
-    cdef Py_ssize_t planes = planes_of(weights, bias, weights.dtype, n, False)
-    cdef cnp.ndarray result = output(out, (m, planes), weights.dtype)
-    cdef const void* w = cnp.PyArray_DATA(weights)
-    cdef const void* b = cnp.PyArray_DATA(bias)
-    cdef void* scores = cnp.PyArray_DATA(result)
-    with nogil:
-        K.perceptron_scores(m, n, x, sparse, planes, w, b, scores)
-    return result
+cdef struct Rows:  # of a matrix, dense or sparse
+    Py_ssize_t m
+    Py_ssize_t n
+    Py_ssize_t stored         # elements
+    const void* x             # or NULL
+    const SparseRows* sparse  # or NULL
+
+
+cdef Rows rows_for(object x, cnp.ndarray weights) except *:
+    """Return the rows of a matrix or of CompressedRows; `weights` must have their dtype and number of columns."""
+    cdef cnp.ndarray values
+    cdef CompressedRows compressed
+    kernels_for(weights)
+    if isinstance(x, CompressedRows):
+        compressed = x
+        values = compressed.values
+        rows = Rows(compressed.m, compressed.n, cnp.PyArray_SIZE(values), NULL, &compressed.rows)
+    else:
+        values = matrix(x)
+        rows = Rows(
+            cnp.PyArray_DIM(values, 0), cnp.PyArray_DIM(values, 1), cnp.PyArray_SIZE(values), cnp.PyArray_DATA(values),
+            NULL
+        )
+    check(values, weights.dtype, None, False)
+    if cnp.PyArray_DIM(matrix(weights), 1) != rows.n:
+        raise ValueError(f"expected weights for {rows.n} features, got {cnp.PyArray_DIM(weights, 1)}")
+    return rows
 
 
 def perceptron_scores(x, weights, bias, out=None):
-    cdef cnp.ndarray X = matrix(x)
-    check(X, matrix(weights).dtype, None, False)
-    return perceptron_scores_of(
-        cnp.PyArray_DATA(X), NULL, cnp.PyArray_DIM(X, 0), cnp.PyArray_DIM(X, 1), weights, bias, out
-    )
+    cdef cnp.ndarray W = weights, b = bias
+    cdef const Kernels* K = kernels_for(W)
+    cdef Rows rows = rows_for(x, W)
+    cdef Py_ssize_t planes = cnp.PyArray_DIM(W, 0)
+    check(W, W.dtype, None, False)
+    check(b, W.dtype, (planes,), False)
+    cdef cnp.ndarray result = output(out, (rows.m, planes), W.dtype)
+    cdef const void* pw = cnp.PyArray_DATA(W)
+    cdef const void* pb = cnp.PyArray_DATA(b)
+    cdef void* scores = cnp.PyArray_DATA(result)
+    with nogil:
+        K.perceptron_scores(rows.m, rows.n, rows.x, rows.sparse, planes, pw, pb, scores)
+    return result
 
 
-def sparse_perceptron_scores(values, columns, starts, weights, bias, out=None):
-    cdef SparseRows rows
-    cdef Py_ssize_t n = cnp.PyArray_DIM(matrix(weights), 1)
-    fill_sparse(&rows, values, columns, starts, n)
-    check(values, weights.dtype, None, False)
-    return perceptron_scores_of(NULL, &rows, len(starts) - 1, n, weights, bias, out)
-
-
-cdef const int64_t* indices(cnp.ndarray array, Py_ssize_t below) except NULL:
-    """Return where `array` is; ValueError unless it has indices from 0 to below - 1."""
+cdef const int64_t* indices(cnp.ndarray array, Py_ssize_t end) except NULL:
+    """Return the numbers of a vector; ValueError unless they are in 0..end - 1."""
     cdef Py_ssize_t i
-    check(array, np.int64, (cnp.PyArray_SIZE(array),) if array is not None else None, False)
+    check(array, np.int64, None, False)
     cdef const int64_t* index = <const int64_t*>cnp.PyArray_DATA(array)
     for i in range(cnp.PyArray_SIZE(array)):
-        if not 0 <= index[i] < below:
-            raise ValueError(f"indices must be in 0..{below - 1}, got {index[i]}")
+        if not 0 <= index[i] < end:
+            raise ValueError(f"expected indices in 0..{end - 1}, got {index[i]}")
     return index
 
 
-cdef perceptron_epoch_of(
-    const void* x, const SparseRows* sparse, Py_ssize_t m, Py_ssize_t n, Py_ssize_t stored, cnp.ndarray labels,
-    cnp.ndarray weights, cnp.ndarray bias, cnp.ndarray rates, cnp.ndarray planes, cnp.ndarray order,
-    cnp.ndarray row_weights, bint fit_bias
-):
-    """`stored`: the number of elements of all m rows."""
-    cdef const Kernels* K = kernels_for(weights)
-    cdef Py_ssize_t count = planes_of(weights, bias, weights.dtype, n, True), visits = m, done = 0, some
+def perceptron_epoch(x, labels, weights, bias, rates, planes, order=None, row_weights=None, *, fit_bias=True):
+    cdef cnp.ndarray W = weights, mistakes
+    cdef const Kernels* K = kernels_for(W)
+    cdef Rows rows = rows_for(x, W)
+    cdef Py_ssize_t count = cnp.PyArray_DIM(W, 0), visits = rows.m, done = 0, some, at_once
     cdef Targets targets = Targets(NULL, NULL, 0, NULL)
     cdef Planes p
-    cdef const int64_t* rows = NULL
+    cdef const int64_t* visited = NULL
     cdef bint finite
-    check(labels, np.int64, (m,), False)
+    check(W, W.dtype, None, True)
+    check(bias, W.dtype, (count,), True)
+    check(labels, np.int64, (rows.m,), False)
     check(rates, np.float64, (count, 2), False)
-    targets.labels = <const int64_t*>cnp.PyArray_DATA(labels)
+    targets.labels = <const int64_t*>cnp.PyArray_DATA(<cnp.ndarray>labels)
     if row_weights is not None:
-        check(row_weights, np.float64, (m,), False)
-        targets.weights = <const double*>cnp.PyArray_DATA(row_weights)
+        check(row_weights, np.float64, (rows.m,), False)
+        targets.weights = <const double*>cnp.PyArray_DATA(<cnp.ndarray>row_weights)
     if order is not None:
-        rows, visits = indices(order, m), cnp.PyArray_SIZE(order)
-    p.which, p.n = indices(planes, count), cnp.PyArray_SIZE(planes)
-    cdef cnp.ndarray mistakes = np.zeros(p.n, np.int64)
-    p.weights, p.bias = cnp.PyArray_DATA(weights), cnp.PyArray_DATA(bias)
-    p.rates = <const double*>cnp.PyArray_DATA(rates)
+        visited, visits = indices(order, rows.m), cnp.PyArray_SIZE(<cnp.ndarray>order)
+    p.which, p.n = indices(planes, count), cnp.PyArray_SIZE(<cnp.ndarray>planes)
+    mistakes = np.zeros(p.n, np.int64)
+    p.weights, p.bias = cnp.PyArray_DATA(W), cnp.PyArray_DATA(<cnp.ndarray>bias)
+    p.rates = <const double*>cnp.PyArray_DATA(<cnp.ndarray>rates)
     p.fit_bias = fit_bias
     p.mistakes = <int64_t*>cnp.PyArray_DATA(mistakes)
-    cdef Py_ssize_t slice = 1 + <Py_ssize_t>(EPOCH_SLICE/((1. + stored/max(m, <Py_ssize_t>1))*(1 + p.n)))
+    at_once = 1 + <Py_ssize_t>(EPOCH_SLICE/((1. + rows.stored/max(rows.m, <Py_ssize_t>1))*(1 + p.n)))
     while done < visits:
-        some = min(slice, visits - done)
+        some = min(at_once, visits - done)
         with nogil:
-            finite = K.perceptron_epoch(done, done + some, rows, n, x, sparse, &targets, &p)
+            finite = K.perceptron_epoch(done, done + some, visited, rows.n, rows.x, rows.sparse, &targets, &p)
         if not finite:
-            raise FloatingPointError(f"the numbers overflow {weights.dtype}")
+            raise FloatingPointError(f"the numbers overflow {W.dtype}")
         done += some
         PyErr_CheckSignals()
     return mistakes
-
-
-def perceptron_epoch(
-    x, labels, weights, bias, rates, planes, order=None, row_weights=None, *, fit_bias=True
-):
-    cdef cnp.ndarray X = matrix(x)
-    check(X, matrix(weights).dtype, None, False)
-    cdef Py_ssize_t m = cnp.PyArray_DIM(X, 0), n = cnp.PyArray_DIM(X, 1)
-    return perceptron_epoch_of(
-        cnp.PyArray_DATA(X), NULL, m, n, m*n, labels, weights, bias, rates, planes, order, row_weights, fit_bias
-    )
-
-
-def sparse_perceptron_epoch(
-    values, columns, starts, labels, weights, bias, rates, planes, order=None, row_weights=None, *, fit_bias=True
-):
-    cdef SparseRows rows
-    cdef Py_ssize_t n = cnp.PyArray_DIM(matrix(weights), 1)
-    fill_sparse(&rows, values, columns, starts, n)
-    check(values, weights.dtype, None, False)
-    return perceptron_epoch_of(
-        NULL, &rows, len(starts) - 1, n, len(values), labels, weights, bias, rates, planes, order, row_weights, fit_bias
-    )
 
 
 # ---- plain arithmetic and noise

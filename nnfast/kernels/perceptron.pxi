@@ -1,8 +1,7 @@
 # The perceptron: scores of rows against planes, and the learning rule, which visits rows and corrects planes.
 #
-# A score has one order, a function of the columns alone: element j is a term of chain j modulo DOT_CHAINS vectors, and the
-# chains are added in a fixed tree. So a row has the same bits alone, in a batch and while learning, and also if only
-# its nonzero elements are stored: leaving out 0 times a finite number changes no sum.
+# A score has one order, so that a row has the same bits alone, in a batch and while learning: vector (or, of a sparse
+# row, stored element) j is a term of chain j modulo DOT_CHAINS, and the chains are added in a fixed tree.
 
 cdef extern from *:
     """
@@ -19,7 +18,7 @@ cdef extern from *:
 
 cdef enum:
     DOT_CHAINS = 4  # vectors, so that a multiply-add need not wait for the one before
-    ROWS_AHEAD = 2
+    ROWS_AHEAD = 4
 
 
 cdef inline real sum_of_chains(vreal* c) noexcept nogil:
@@ -49,16 +48,20 @@ cdef inline real dot(Py_ssize_t n, const real* x, const real* w) noexcept nogil:
 cdef inline real sparse_dot(
         Py_ssize_t count, const real* values, const int32_t* columns, const real* w
 ) noexcept nogil:
-    cdef vreal c[DOT_CHAINS]
-    cdef real* chains = <real*>c
-    cdef Py_ssize_t e
+    cdef real c[DOT_CHAINS]
+    cdef Py_ssize_t e = 0
     cdef int q
     for q in range(DOT_CHAINS):
-        c[q] = vzero()
-    for e in range(count):
-        q = columns[e]%(DOT_CHAINS*VW)
-        chains[q] = fma1(values[e], w[columns[e]], chains[q])
-    return sum_of_chains(c)
+        c[q] = 0
+    while e + DOT_CHAINS <= count:
+        for q in range(DOT_CHAINS):
+            c[q] = fma1(values[e + q], w[columns[e + q]], c[q])
+        e += DOT_CHAINS
+    for q in range(DOT_CHAINS):
+        if e < count:
+            c[q] = fma1(values[e], w[columns[e]], c[q])
+            e += 1
+    return (c[0] + c[1]) + (c[2] + c[3])
 
 
 cdef inline real score_of(
@@ -70,6 +73,16 @@ cdef inline real score_of(
         sparse.ends[i] - sparse.starts[i], <const real*>sparse.values + sparse.starts[i],
         sparse.columns + sparse.starts[i], w
     )
+
+
+cdef inline void ask_for_elements(Py_ssize_t i, Py_ssize_t n, const real* x, const SparseRows* sparse) noexcept nogil:
+    """Ask for row i, which the processor cannot foresee."""
+    if sparse == NULL:
+        ask_for_row(x + i*n, n)
+    else:
+        ask_for_row(<const real*>sparse.values + sparse.starts[i], sparse.ends[i] - sparse.starts[i])
+        ask_for(sparse.columns + sparse.starts[i])
+        ask_for(<const char*>(sparse.columns + sparse.starts[i]) + CACHE_LINE)
 
 
 cdef inline vreal add_row(Py_ssize_t n, real change, const real* x, real* w) noexcept nogil:
@@ -126,8 +139,8 @@ cdef bint kernel_perceptron_epoch(
     cdef bint fires
     for r in range(first, last):
         i = r if order == NULL else order[r]
-        if order != NULL and sparse == NULL and r + ROWS_AHEAD < last:
-            ask_for_row(x + order[r + ROWS_AHEAD]*n, n)
+        if order != NULL and r + ROWS_AHEAD < last:
+            ask_for_elements(order[r + ROWS_AHEAD], n, x, sparse)
         for p in range(planes.n):
             k = planes.which[p]
             w = <real*>planes.weights + k*n

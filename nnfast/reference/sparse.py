@@ -1,4 +1,4 @@
-"""The dense layer and the perceptron for sparse rows, of which only some elements are stored.
+"""The dense layer for sparse rows, of which only some elements are stored.
 
 Those of row i are ``values[starts[i]:starts[i + 1]]``, and ``columns`` has the column of each; all others are zero.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 
 from . import dense as _dense
-from . import perceptron as _perceptron
 
 
 def _matrix(values: np.ndarray, columns: np.ndarray, starts: np.ndarray, n_in: int) -> np.ndarray:
@@ -58,32 +57,3 @@ def sparse_descend(
 ) -> None:
     """A step of SGD on the weights."""
     weights -= learning_rate * sparse_backward_weights(values, columns, starts, gradient, len(weights), chunks=chunks)
-
-
-def sparse_perceptron_scores(
-    values: np.ndarray,
-    columns: np.ndarray,
-    starts: np.ndarray,
-    weights: np.ndarray,
-    bias: np.ndarray,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
-    return _perceptron.perceptron_scores(_matrix(values, columns, starts, weights.shape[1]), weights, bias, out)
-
-
-def sparse_perceptron_epoch(
-    values: np.ndarray,
-    columns: np.ndarray,
-    starts: np.ndarray,
-    labels: np.ndarray,
-    weights: np.ndarray,
-    bias: np.ndarray,
-    rates: np.ndarray,
-    planes: np.ndarray,
-    order: np.ndarray | None = None,
-    row_weights: np.ndarray | None = None,
-    *,
-    fit_bias: bool = True,
-) -> np.ndarray:
-    x = _matrix(values, columns, starts, weights.shape[1])
-    return _perceptron.perceptron_epoch(x, labels, weights, bias, rates, planes, order, row_weights, fit_bias=fit_bias)

@@ -25,7 +25,7 @@ from nnfast._validation import (
     ignore_float_errors,
     shown,
 )
-from nnfast.kernels import arrays
+from nnfast.kernels.arrays import CompressedRows, shuffle
 from nnfast.perceptron import VERDICTS, Rows, linearly_separable
 from nnfast.sklearn._versions import (
     Interval,
@@ -126,8 +126,8 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
     another, which is not the same as having it in the data twice; a row of weight 0 is the same as none. If the data is
     linearly separable, learning converges with any positive weights.
 
-    float32 samples are computed in float32, all others in float64. Sparse samples are never converted to dense ones,
-    and lead to the same bits. While learning, the GIL is released.
+    float32 samples are computed in float32, all others in float64. Sparse samples are never converted to dense ones;
+    their sums are added in another order, so they may differ from those of dense samples in the last bits.
 
     Examples
     --------
@@ -404,16 +404,18 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
     ) -> list[int]:
         """Visit all rows in each epoch, and correct the planes in place. Return the number of mistakes in each."""
         random = check_random_state(self.random_state) if self.shuffle else None
-        planes, mistakes = np.arange(len(coef)), []
+        planes, order = (np.arange(n, dtype=np.int64) for n in (len(coef), len(targets.labels)))
+        mistakes = []
         for _ in range(max_iter):
-            order = random.permutation(len(targets.labels)) if random else None
+            if random:
+                shuffle(order, random.randint(2**63 - 1, dtype=np.int64))
             wrong = rows.epoch(
                 targets.labels,
                 coef,
                 intercept,
                 targets.rates,
                 planes,
-                order,
+                order if random else None,
                 targets.weights,
                 fit_bias=self.fit_intercept,
             )
@@ -472,20 +474,6 @@ class _Targets:
         return _Targets(self.labels[kept], None if self.weights is None else self.weights[kept], self.rates)
 
 
-class _SparseRows(Rows):
-    """Rows of a CSR matrix without duplicate entries, sorted by column."""
-
-    score = staticmethod(arrays.sparse_perceptron_scores)
-    visit = staticmethod(arrays.sparse_perceptron_epoch)
-
-    def __init__(self, name: str, x: Any) -> None:
-        check_axes(name, x.shape)
-        values = _readable(x.data, x.dtype)
-        super().__init__(name, values)
-        # copies of what determines where memory is read: no other thread can change them during an epoch
-        self.arrays = values, x.indices.astype(np.int32), x.indptr.astype(np.int64)
-
-
 def _readable(array: Any, dtype: Any) -> NDArray[Any]:
     """Return an array as the kernels read it, without copying if it already is one."""
     return np.require(array, dtype, ["C", "A"])
@@ -493,11 +481,13 @@ def _readable(array: Any, dtype: Any) -> NDArray[Any]:
 
 def _rows(X: Any) -> Rows:
     if isinstance(X, np.ndarray):
-        return Rows("X", _readable(X, X.dtype))
+        return Rows("X", _readable(X, X.dtype), X.dtype)
+    check_axes("X", X.shape)
     if not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
-    return _SparseRows("X", X)
+    columns, starts = X.indices.astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False)
+    return Rows("X", CompressedRows(_readable(X.data, X.dtype), columns, starts, X.shape[1]), X.dtype)
 
 
 def _count_wrong(coef: NDArray[Any], intercept: NDArray[Any], rows: Rows, targets: _Targets) -> dict[int, int]:
