@@ -282,6 +282,7 @@ class Perceptron:
 
         rows, planes = Rows("x", x, x.dtype), np.zeros(1, np.int64)
         labels = (~fires).astype(np.int64)  # 0 for the rows of plane 0, which is the only one
+        rates = np.array([[learning_rate, learning_rate]])
         weights, bias, mistakes = self.weights[None].copy(), np.array([self.bias]), []
         for _ in range(epochs):
             mistakes.append(int(rows.epoch(labels, weights, bias, rates, planes)[0]))

@@ -24,6 +24,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tolerances import tolerance
 
 import nnfast.perceptron
+from nnfast import reference
 from nnfast.sklearn import Perceptron
 
 CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
@@ -245,9 +246,9 @@ class TestLearning:
         assert_same(one, quietly(Perceptron(max_iter=5, random_state=0), X, y))
         assert_same(one, quietly(Perceptron(max_iter=5, random_state=np.random.RandomState(0)), X, y))
         assert one.mistakes_ != quietly(Perceptron(max_iter=5, random_state=1), X, y).mistakes_
-        random, visited = np.random.RandomState(0), in_order()
+        random, visited, order = np.random.RandomState(0), in_order(), np.arange(len(y))
         for _ in range(5):
-            order = random.permutation(len(y))
+            reference.shuffle(order, int(random.randint(2**63 - 1, dtype=np.int64)))
             visited.partial_fit(X[order], y[order], classes=[0, 1, 2])
         assert_same(one, visited)
 
