@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import pickle
 import signal
 import subprocess
 import sys
@@ -758,6 +759,11 @@ def compressed(x):
     rows, columns = np.nonzero(x)
     starts = np.append(0, np.cumsum((x != 0).sum(axis=1))).astype(np.int64)
     return arrays.CompressedRows(x[rows, columns], columns.astype(np.int32), starts, x.shape[1])
+
+
+def test_compressed_rows_hold_pointers_and_cannot_be_pickled():
+    with pytest.raises(TypeError, match="CompressedRows"):
+        pickle.dumps(compressed(np.eye(3)))
 
 
 @pytest.mark.parametrize("rows", [np.asarray, compressed])

@@ -7,6 +7,7 @@ Arrays must be C-contiguous, aligned, in native byte order and all of one float 
 raises an error. `nnfast.functions` accepts any array. `out` may be an input of an elementwise function.
 """
 
+cimport cython
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY
@@ -509,6 +510,7 @@ def sparse_descend(values, columns, starts, gradient, weights, learning_rate, *,
 
 # ---- the perceptron
 
+@cython.auto_pickle(False)  # Python refuses by itself, in less code
 cdef class CompressedRows:
     """The rows of a CSR matrix, checked once, for operations that visit them again and again.
 

@@ -1,7 +1,6 @@
 # The perceptron: scores of rows against planes, and the learning rule, which visits rows and corrects planes.
 #
-# A score has one order, so that a row has the same bits alone, in a batch and while learning: vector (or, of a sparse
-# row, stored element) j is a term of chain j modulo DOT_CHAINS, and the chains are added in a fixed tree.
+# A score has one order, so that a row has the same bits alone, in a batch and while learning: `score_of` computes all.
 
 cdef extern from *:
     """
@@ -21,10 +20,6 @@ cdef enum:
     ROWS_AHEAD = 4
 
 
-cdef inline real sum_of_chains(vreal* c) noexcept nogil:
-    return vsum((c[0] + c[1]) + (c[2] + c[3]))
-
-
 cdef inline real dot(Py_ssize_t n, const real* x, const real* w) noexcept nogil:
     cdef vreal c[DOT_CHAINS]
     cdef Py_ssize_t j = 0
@@ -35,14 +30,12 @@ cdef inline real dot(Py_ssize_t n, const real* x, const real* w) noexcept nogil:
         for q in range(DOT_CHAINS):
             c[q] = vfma(vload(x + j + q*VW), vload(w + j + q*VW), c[q])
         j += DOT_CHAINS*VW
-    for q in range(DOT_CHAINS):
-        if j + VW <= n:
-            c[q] = vfma(vload(x + j), vload(w + j), c[q])
-            j += VW
-        elif j < n:
-            c[q] = vfma(vload_part(x + j, n - j, <real>0), vload_part(w + j, n - j, <real>0), c[q])
-            j = n
-    return sum_of_chains(c)
+    while j + VW <= n:
+        c[0] = vfma(vload(x + j), vload(w + j), c[0])
+        j += VW
+    if j < n:
+        c[1] = vfma(vload_part(x + j, n - j, <real>0), vload_part(w + j, n - j, <real>0), c[1])
+    return vsum((c[0] + c[1]) + (c[2] + c[3]))
 
 
 cdef inline real sparse_dot(
@@ -57,19 +50,18 @@ cdef inline real sparse_dot(
         for q in range(DOT_CHAINS):
             c[q] = fma1(values[e + q], w[columns[e + q]], c[q])
         e += DOT_CHAINS
-    for q in range(DOT_CHAINS):
-        if e < count:
-            c[q] = fma1(values[e], w[columns[e]], c[q])
-            e += 1
+    while e < count:
+        c[0] = fma1(values[e], w[columns[e]], c[0])
+        e += 1
     return (c[0] + c[1]) + (c[2] + c[3])
 
 
-cdef inline real score_of(
-        Py_ssize_t i, Py_ssize_t n, const real* x, const SparseRows* sparse, const real* w
+cdef real score_of(
+        Py_ssize_t i, Py_ssize_t n, const real* x, const SparseRows* sparse, const real* w, real bias
 ) noexcept nogil:
     if sparse == NULL:
-        return dot(n, x + i*n, w)
-    return sparse_dot(
+        return dot(n, x + i*n, w) + bias
+    return bias + sparse_dot(
         sparse.ends[i] - sparse.starts[i], <const real*>sparse.values + sparse.starts[i],
         sparse.columns + sparse.starts[i], w
     )
@@ -120,8 +112,8 @@ cdef void kernel_perceptron_scores(
     cdef Py_ssize_t i, k
     for i in range(m):
         for k in range(planes):
-            (<real*>out)[i*planes + k] = (
-                score_of(i, n, <const real*>x, sparse, <const real*>weights + k*n) + (<const real*>bias)[k]
+            (<real*>out)[i*planes + k] = score_of(
+                i, n, <const real*>x, sparse, <const real*>weights + k*n, (<const real*>bias)[k]
             )
 
 
@@ -145,7 +137,7 @@ cdef bint kernel_perceptron_epoch(
             k = planes.which[p]
             w = <real*>planes.weights + k*n
             b = <real*>planes.bias + k
-            score = score_of(i, n, x, sparse, w) + b[0]
+            score = score_of(i, n, x, sparse, w, b[0])
             if score - score != 0:
                 return False
             fires = targets.labels[i] == k
