@@ -333,7 +333,7 @@ class Rows:
         """
         scores = arrays.perceptron_scores(self.x, weights, bias)
         if not np.isfinite(scores).all():
-            raise self.overflow()
+            raise overflow(self.name, self.dtype)
         return scores
 
     def epoch(
@@ -383,11 +383,7 @@ class Rows:
                 self.x, labels, weights, bias, rates, planes, order, row_weights, fit_bias=fit_bias
             )
         except FloatingPointError:
-            raise self.overflow() from None
-
-    def overflow(self) -> OverflowError:
-        """Return the error about numbers that exceed the range of the dtype."""
-        return overflow(self.name, self.dtype)
+            raise overflow(self.name, self.dtype) from None
 
 
 def overflow(name: str, dtype: Any) -> OverflowError:

@@ -486,8 +486,9 @@ def _rows(X: Any) -> Rows:
     if not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
-    columns, starts = X.indices.astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False)
-    return Rows("X", CompressedRows(_readable(X.data, X.dtype), columns, starts, X.shape[1]), X.dtype)
+    stored = X.indptr[-1]  # there may be more memory
+    columns, starts = X.indices[:stored].astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False)
+    return Rows("X", CompressedRows(_readable(X.data[:stored], X.dtype), columns, starts, X.shape[1]), X.dtype)
 
 
 def _count_wrong(coef: NDArray[Any], intercept: NDArray[Any], rows: Rows, targets: _Targets) -> dict[int, int]:
