@@ -8,21 +8,16 @@ outputs feed a third. See chapter 2 of Saito's "Deep Learning from Scratch".
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnfast._validation import as_array, check_float, check_int, ignore_float_errors
+from nnfast.kernels import arrays
 
 __all__ = ["AND", "NAND", "OR", "XOR", "ConvergenceWarning", "Perceptron"]
 
-ALL = slice(None)
-# Rows classified together while learning. Few after a mistake, since another one wastes the work on the rows behind it;
-# after each block without a mistake twice as many, up to what stays in cache.
-BLOCK, LARGEST_BLOCK = 64, 1024
 SECONDS = 60.0  # limit of the linear program: with tens of thousands of rows and hundreds of features it may take hours
 
 
@@ -156,7 +151,6 @@ class Perceptron:
             raise ValueError(f"input 1 to input {len(arrays)} must have shapes that broadcast, got {shapes}") from None
         return self.predict(np.stack(arrays, axis=-1))
 
-    @ignore_float_errors
     def decision_function(self, x: ArrayLike, /) -> float | NDArray[np.float64]:
         """Return the weighted sum of the inputs plus the bias: positive where the neuron fires.
 
@@ -187,9 +181,8 @@ class Perceptron:
         x = as_array("x", x, np.float64, finite=True)
         if x.ndim == 0 or x.shape[-1] != self.weights.size:
             raise ValueError(f"x must have {self.weights.size} feature(s) in its last axis, got shape {x.shape}")
-        scores = np.vecdot(x, self.weights) + self.bias
-        if not np.isfinite(scores).all():
-            raise OverflowError(overflow("x", x.dtype))
+        rows = Rows("x", x.reshape(-1, self.weights.size), x.dtype)
+        scores = rows.scores(self.weights[None], np.array([self.bias])).reshape(x.shape[:-1])
         return scores if x.ndim > 1 else float(scores)
 
     def predict(self, x: ArrayLike, /) -> int | NDArray[np.int64]:
@@ -287,18 +280,18 @@ class Perceptron:
         epochs = check_int("epochs", epochs, 1)
         self._check_writable()
 
-        rows, rates = Rows(x), np.broadcast_to(learning_rate, len(x))
-        weights, bias, mistakes = self.weights.copy(), np.float64(self.bias), []
-        with overflow_is_an_error("x", x.dtype):
-            for _ in range(epochs):
-                bias, wrong = epoch(weights, bias, rows, fires, rates)
-                mistakes.append(wrong)
-                if not wrong:
-                    break
-            n_wrong = np.count_nonzero(wrong_side(weights, bias, rows, fires))
-            separable = linearly_separable(x, fires) if n_wrong else True
+        rows, planes = Rows("x", x, x.dtype), np.zeros(1, np.int64)
+        labels = (~fires).astype(np.int64)  # 0 for the rows of plane 0, which is the only one
+        rates = np.array([[learning_rate, learning_rate]])
+        weights, bias, mistakes = self.weights[None].copy(), np.array([self.bias]), []
+        for _ in range(epochs):
+            mistakes.append(int(rows.epoch(labels, weights, bias, rates, planes)[0]))
+            if not mistakes[-1]:
+                break
+        n_wrong = np.count_nonzero((rows.scores(weights, bias)[:, 0] > 0) != fires)
+        separable = linearly_separable("x", x, fires) if n_wrong else True
 
-        self._weights, self._bias, self.mistakes_ = weights, float(bias), mistakes
+        self._weights, self._bias, self.mistakes_ = weights[0], float(bias[0]), mistakes
         self.converged_, self.linearly_separable_ = not n_wrong, separable
         if n_wrong:
             where = f"after {epochs} epoch(s), {n_wrong} of {len(x)} rows are on the wrong side"
@@ -314,50 +307,88 @@ VERDICTS = {
 }
 
 
-def overflow(name: str, dtype: Any) -> str:
-    """Return the message about numbers that exceed the range of a dtype; `name` is that of the samples."""
-    return f"the numbers overflow {np.dtype(dtype)}: scale the features of {name} to similar, small ranges"
-
-
-@contextmanager
-def overflow_is_an_error(name: str, dtype: Any) -> Iterator[None]:
-    """Raise OverflowError at the first overflow in NumPy; `name` is that of the samples."""
-    try:
-        with np.errstate(all="ignore", over="raise", invalid="raise"):
-            yield
-    except FloatingPointError:
-        raise OverflowError(overflow(name, dtype)) from None
-
-
 class Rows:
-    """What learning needs of samples: here of a dense array; a subclass may store them differently."""
+    """The samples of a perceptron, or of several, which are then called planes.
 
-    x: Any
+    Parameters
+    ----------
+    name : str
+        What messages call the samples.
+    x : ndarray, shape (n, n_features), or CompressedRows
+        C-contiguous and finite.
+    dtype : dtype
+        That of `x`, and of all weights and biases.
+    """
 
-    def __init__(self, x: NDArray[Any]) -> None:
+    def __init__(self, name: str, x: NDArray[Any] | arrays.CompressedRows, dtype: Any) -> None:
+        self.name = name
         self.x = x
+        self.dtype = dtype
 
-    def __len__(self) -> int:
-        return len(self.x)
+    def scores(self, weights: NDArray[Any], bias: NDArray[Any]) -> NDArray[Any]:
+        """Return the weighted sums of each row plus the biases, of shape (n, n_planes).
 
-    def scores(self, weights: NDArray[Any], bias: Any, block: slice = ALL) -> NDArray[Any]:
-        """Return the weighted sums of the rows in a block, plus the bias.
-
-        One dot product for each row, so that a row scores the same bits alone, in a batch and while learning.
+        `weights` has the shape (n_planes, n_features), and `bias` (n_planes,). A row has the same bits alone, in a
+        batch and while learning. OverflowError if a sum is not finite.
         """
-        return np.vecdot(self.x[block], weights) + bias
+        scores = arrays.perceptron_scores(self.x, weights, bias)
+        if not np.isfinite(scores).all():
+            raise overflow(self.name, self.dtype)
+        return scores
 
-    def add_to(self, weights: NDArray[Any], row: int, change: Any) -> None:
-        """Add `change` times a row to the weights, in place."""
-        weights += change * self.x[row]
+    def epoch(
+        self,
+        labels: NDArray[np.int64],
+        weights: NDArray[Any],
+        bias: NDArray[Any],
+        rates: NDArray[np.float64],
+        planes: NDArray[np.int64],
+        order: NDArray[np.int64] | None = None,
+        row_weights: NDArray[np.float64] | None = None,
+        *,
+        fit_bias: bool = True,
+    ) -> NDArray[np.int64]:
+        """Visit the rows and correct each mistake: the perceptron learning rule.
+
+        Parameters
+        ----------
+        labels : ndarray of int64, shape (n,)
+            Plane k should be positive for the rows of label k alone; a score of exactly zero is not.
+        weights : ndarray, shape (n_planes, n_features)
+            Corrected in place, like `bias`; undefined after an error.
+        bias : ndarray, shape (n_planes,)
+        rates : ndarray of float64, shape (n_planes, 2)
+            The learning rates of each plane: for rows of other labels, and for those of its own.
+        planes : ndarray of int64
+            The planes to visit.
+        order : ndarray of int64, optional
+            The rows to visit, in this order; all by default.
+        row_weights : ndarray of float64, shape (n,), optional
+            Factors of the learning rates.
+        fit_bias : bool
+            Whether to correct the biases as well.
+
+        Returns
+        -------
+        ndarray of int64
+            The number of mistakes of each of `planes`.
+
+        Raises
+        ------
+        OverflowError
+            If a number exceeds the range of the dtype.
+        """
+        try:
+            return arrays.perceptron_epoch(
+                self.x, labels, weights, bias, rates, planes, order, row_weights, fit_bias=fit_bias
+            )
+        except FloatingPointError:
+            raise overflow(self.name, self.dtype) from None
 
 
-def wrong_side(
-    weights: NDArray[Any], bias: Any, rows: Rows, fires: NDArray[np.bool_], block: slice = ALL
-) -> NDArray[np.bool_]:
-    """Return whether each row of a block is on the wrong side; a sum of exactly zero does not fire."""
-    wrong: NDArray[np.bool_] = (rows.scores(weights, bias, block) > 0) != fires[block]
-    return wrong
+def overflow(name: str, dtype: Any) -> OverflowError:
+    """Return the error about numbers that exceed the range of a dtype; `name` is that of the samples."""
+    return OverflowError(f"the numbers overflow {dtype}: scale the features of {name} to similar, small ranges")
 
 
 def _as_fires(y: ArrayLike, n: int) -> NDArray[np.bool_]:
@@ -370,76 +401,25 @@ def _as_fires(y: ArrayLike, n: int) -> NDArray[np.bool_]:
     return fires
 
 
-def epoch(
-    weights: NDArray[Any],
-    bias: Any,
-    rows: Rows,
-    fires: NDArray[np.bool_],
-    rates: NDArray[Any],
-    *,
-    fit_bias: bool = True,
-) -> tuple[Any, int]:
-    """Visit each row once and correct each mistake: the perceptron learning rule.
-
-    The weights do not change between two mistakes, so the rows in between are classified together: the result is that
-    of visiting them one by one.
-
-    Parameters
-    ----------
-    weights : ndarray, shape (n_features,)
-        Corrected in place.
-    bias : NumPy scalar
-        Of the dtype of the weights, like the rates and the samples.
-    rows : Rows
-        The samples, n of them.
-    fires : ndarray of bool, shape (n,)
-        For which rows the neuron should fire.
-    rates : ndarray, shape (n,)
-        The learning rate for each row.
-    fit_bias : bool
-        Whether to correct the bias as well.
-
-    Returns
-    -------
-    bias : NumPy scalar
-        The corrected bias.
-    mistakes : int
-        The number of corrections.
-    """
-    start = mistakes = 0
-    size = BLOCK
-    while start < len(rows):
-        wrong = wrong_side(weights, bias, rows, fires, slice(start, start + size))
-        first = int(wrong.argmax())
-        if not wrong[first]:
-            start, size = start + size, min(2 * size, LARGEST_BLOCK)
-            continue
-        row, size = start + first, BLOCK
-        change = rates[row] if fires[row] else -rates[row]
-        rows.add_to(weights, row, change)
-        if fit_bias:
-            bias = bias + change
-        mistakes += 1
-        start = row + 1
-    return bias, mistakes
-
-
 @ignore_float_errors
-def linearly_separable(x: NDArray[np.float64], fires: NDArray[np.bool_]) -> bool | None:
+def linearly_separable(name: str, x: NDArray[np.float64], fires: NDArray[np.bool_]) -> bool | None:
     """Return whether some line strictly separates the rows that fire from the others; None if unknown.
 
     This is so if and only if weights and a bias exist with ``sign * (x @ weights + bias) >= 1`` for each row, since
     separating weights may be scaled to any length. A linear program without an objective determines whether they exist.
     Neither scaling or shifting a feature nor scaling a row changes the answer; both are done so that the tolerances of
-    the solver are relative to the data.
+    the solver are relative to the data. OverflowError, with the `name` of the samples, if these exceed float64.
     """
     from scipy.optimize import linprog
 
     x = x[:, (x != x[0]).any(axis=0)]  # a constant feature carries no information, and has no scale
-    with np.errstate(all="ignore", over="raise"):
-        x = x - np.median(x, axis=0)
-        # The median, not the maximum: one far outlier must not squeeze all other rows into one point.
-        x /= np.nanmedian(np.where(x == 0, np.nan, np.abs(x)), axis=0)
+    try:
+        with np.errstate(over="raise"):
+            x = x - np.median(x, axis=0)
+            # The median, not the maximum: one far outlier must not squeeze all other rows into one point.
+            x /= np.nanmedian(np.where(x == 0, np.nan, np.abs(x)), axis=0)
+    except FloatingPointError:
+        raise overflow(name, x.dtype) from None
     rows = np.column_stack([x, np.ones(len(x))])
     rows *= np.where(fires, 1.0, -1.0)[:, None] / np.abs(rows).max(axis=1, keepdims=True)
     result = linprog(

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import pickle
+import signal
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -382,6 +385,26 @@ def sparse_backward_weights_scale(values, columns, starts, gradient, k):
     return np.abs(as_matrix(values, columns, starts, k)).T @ np.abs(gradient)
 
 
+def perceptron_scores_arguments(rng, dtype, m, k, n):
+    return normal(rng, dtype, m, k), normal(rng, dtype, n, k), normal(rng, dtype, n)
+
+
+def perceptron_epoch_arguments(rng, dtype, m, k, n, make=normal):
+    """With some planes, an order with repetitions and row weights, each of which may be missing."""
+    n = max(n, 1)
+    planes, order = rng.permutation(n)[: rng.integers(n + 1)], rng.integers(0, max(m, 1), rng.integers(2 * m + 1))
+    return (
+        make(rng, dtype, m, k),
+        rng.integers(-1, n + 1, m),
+        make(rng, dtype, n, k),
+        make(rng, dtype, n),
+        rng.integers(1, 4, (n, 2)) / 2,
+        planes,
+        perhaps(rng, order),
+        perhaps(rng, rng.integers(0, 3, m).astype(float)),
+    )
+
+
 KEPT = sorted(kernels.FROM_INPUT)  # the derivative is computed from the input
 OTHERS = sorted(kernels.ACTIVATIONS.keys() - kernels.FROM_INPUT - kernels.MIXING - set(ACTIVATIONS))
 
@@ -476,6 +499,10 @@ CASES = {
         ),
         has_out=False,
     ),
+    "perceptron_scores": Case(
+        perceptron_scores_arguments, lambda x, weights, bias: np.abs(x) @ np.abs(weights).T + np.abs(bias)
+    ),
+    "perceptron_epoch": Case(perceptron_epoch_arguments, has_out=False),
     "rescale": Case(
         lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n), 1.5, -0.3),
         lambda x, scale, offset: np.abs(x * scale) + abs(offset),
@@ -725,6 +752,122 @@ def test_sparse_descend(m, k, n, dtype, seed):
     kernels.sparse_descend(*x, gradient, w, rate)
     reference.sparse_descend(*wide, rate)
     assert_close(w, wide[-1], scale=scale)
+
+
+def compressed(x):
+    """The rows of a matrix, of which the elements that are not zero are stored."""
+    rows, columns = np.nonzero(x)
+    starts = np.append(0, np.cumsum((x != 0).sum(axis=1))).astype(np.int64)
+    return arrays.CompressedRows(x[rows, columns], columns.astype(np.int32), starts, x.shape[1])
+
+
+def test_compressed_rows_hold_pointers_and_cannot_be_pickled():
+    with pytest.raises(TypeError, match="CompressedRows"):
+        pickle.dumps(compressed(np.eye(3)))
+
+
+@pytest.mark.parametrize("rows", [np.asarray, compressed])
+@given(m=sizes_or_none, k=sizes_or_none, n=st.integers(1, 6), dtype=dtypes, fit_bias=st.booleans(), seed=seeds)
+def test_perceptron_epoch(rows, m, k, n, dtype, fit_bias, seed):
+    """All sums are exact, so both twins make the same mistakes."""
+    arguments = perceptron_epoch_arguments(np.random.default_rng(seed), dtype, m, k, n, integers)
+    x, labels, weights, bias, *others = read_only(arguments)
+    x = (x * (np.abs(x) < 4)).astype(dtype)
+    results = []
+    for visit, samples in ((kernels.perceptron_epoch, rows(x)), (reference.perceptron_epoch, x)):
+        changed = weights.copy(), bias.copy()
+        results.append((visit(samples, labels, *changed, *others, fit_bias=fit_bias), *changed))
+    for result, expected in zip(*results, strict=True):
+        np.testing.assert_array_equal(result, expected, strict=True)
+    assert fit_bias or (results[0][2] == bias).all()
+
+
+@pytest.mark.parametrize("rows", [np.asarray, compressed])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", WIDTHS)
+def test_a_row_has_the_same_score_alone_in_a_batch_and_while_learning(rows, dtype, k):
+    rng = np.random.default_rng(k)
+    x = normal(rng, dtype, 60, k) * (rng.random((60, k)) < 0.8).astype(dtype)
+    labels, weights, bias = rng.integers(0, 3, 60), normal(rng, dtype, 3, k), normal(rng, dtype, 3)
+    rates, row_weights = rng.uniform(0.1, 2, (3, 2)), rng.uniform(0.1, 2, 60)
+    alone = np.concatenate([kernels.perceptron_scores(rows(x[i : i + 1]), weights, bias) for i in range(60)])
+    np.testing.assert_array_equal(kernels.perceptron_scores(rows(x), weights, bias), alone)
+    w, b, mistakes = weights.copy(), bias.copy(), np.zeros(3, int)
+    for i in range(60):
+        scores = kernels.perceptron_scores(rows(x[i : i + 1]), w, b)[0]
+        for plane in np.flatnonzero((scores > 0) != (labels[i] == np.arange(3))):
+            fires = labels[i] == plane
+            change = dtype(rates[plane, int(fires)] * row_weights[i]) * (1 if fires else -1)
+            w[plane] += change * x[i]
+            b[plane] += change
+            mistakes[plane] += 1
+    assert mistakes.sum() > 10
+    result = kernels.perceptron_epoch(rows(x), labels, weights, bias, rates, np.arange(3), None, row_weights)
+    np.testing.assert_array_equal(result, mistakes)
+    np.testing.assert_array_equal(weights, w)
+    np.testing.assert_array_equal(bias, b)
+
+
+@pytest.mark.parametrize("rows", [np.asarray, compressed])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", [1, 5, 40])
+@pytest.mark.parametrize("where", ["score", "weights", "bias"])
+def test_overflow_of_a_perceptron_is_an_error(rows, dtype, k, where):
+    large = np.finfo(dtype).max
+    last, weight, bias, rate = {
+        "score": (large, 2, 0, 1),
+        "weights": (large, -1, 0, 2),
+        "bias": (1, -large, large / 2, large),
+    }[where]
+    x, weights, bias = np.zeros((2, k), dtype), np.full((1, k), weight, dtype), np.array([bias], dtype)
+    x[0, -1], rates = last, np.array([[rate, rate]], np.float64)
+    for visit, samples in ((kernels.perceptron_epoch, rows(x)), (reference.perceptron_epoch, x)):
+        with pytest.raises(FloatingPointError, match="overflow"):
+            visit(samples, np.array([0, 1]), weights.copy(), bias.copy(), rates, np.arange(1))
+
+
+def many_visits():
+    """An epoch of tenths of a second, of which each row is a mistake once. Weight 1 counts them, by `unit`."""
+    unit = 2.0**-20
+    x, weights, bias = np.array([[0, -unit], [0, unit]]), np.zeros((1, 2)), np.array([-1.0])
+    order, planes = np.arange(200_000) % 2, np.zeros(1000, np.int64)
+    arguments = x, np.array([0, 1]), weights, bias, np.array([[2.0, 2.0]]), planes, order
+    return arguments, lambda: -weights[0, 1] / (2 * unit)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer that sends signals")
+def test_an_epoch_of_a_perceptron_can_be_interrupted():
+    arguments, count = many_visits()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        with pytest.raises(KeyboardInterrupt):
+            kernels.perceptron_epoch(*arguments)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert 0 < count() < 200_000
+
+
+def test_other_threads_run_during_an_epoch_of_a_perceptron():
+    arguments, count = many_visits()
+    go, seen = threading.Event(), []
+    thread = threading.Thread(target=lambda: (go.wait(), seen.append(True)))
+    interval = sys.getswitchinterval()
+    thread.start()
+    try:
+        sys.setswitchinterval(100)  # from now on a thread only runs if another releases the GIL on its own
+        go.set()
+        kernels.perceptron_epoch(*arguments)
+        assert seen
+    finally:
+        sys.setswitchinterval(interval)
+        thread.join()
+    assert count() == 200_000
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -1568,6 +1711,19 @@ def test_unknown_activations_are_refused():
         kernels.dense(np.ones((2, 2)), np.ones((2, 2)), None, "maxout")
 
 
+# The arguments of an epoch of three planes, and what each must not be.
+VISIT = ("a", "j", "a", "v", "a[:, :2].copy()", "j", "j", "v")
+NOT_VISITS = (
+    "None or v or s or a[:2]",
+    "None or j[:2] or v",
+    "None or v or a[:, :2].copy() or np.broadcast_to(1.0, (3, 3))",
+    "None or v[:2] or np.broadcast_to(1.0, 3)",
+    "None or a or v or j",
+    "None or v or j + 1 or j - 1",
+    "v or j + 1 or j - 1",
+    "j or v[:2]",
+)
+
 # Without an error, each would read invalid memory; so each runs in a separate process.
 NOT_MATRICES = [
     "k.add(v, None)",
@@ -1629,6 +1785,29 @@ NOT_MATRICES = [
     "k.sparse_backward_weights(v, i, o, a[:1], 3, chunks=3)",
     "k.sparse_descend(v, i, o, a[:1], None, 0.1)",
     "k.sparse_descend(v, i, o, a[:1], a[:2], 0.1)",
+    "k.perceptron_scores(None, a, v)",
+    "k.perceptron_scores(a, None, v)",
+    "k.perceptron_scores(a, a, None)",
+    "k.perceptron_scores(v, a, v)",
+    "k.perceptron_scores(a, v, v)",
+    "k.perceptron_scores(s, a, v)",
+    "k.perceptron_scores(a, a, v[:2])",
+    "k.perceptron_scores(a, a[:, :2].copy(), v)",
+    "k.perceptron_scores(a, a.astype(np.float32), v)",
+    "k.perceptron_scores(c, a[:, :2].copy(), v)",
+    "k.perceptron_scores(c, a.astype(np.float32), v.astype(np.float32))",
+    "e.CompressedRows(None, i, o, 3)",
+    "e.CompressedRows(v, None, o, 3)",
+    "e.CompressedRows(v, i, None, 3)",
+    "e.CompressedRows(v, i, o[:0], 3)",
+    "e.CompressedRows(v, i, o, 2)",
+    "e.CompressedRows(v, i.astype(np.int64), o, 3)",
+    "e.CompressedRows.__new__(e.CompressedRows)",
+    *(
+        f"k.perceptron_epoch({', '.join(value if j == place else right for j, right in enumerate(VISIT))})"
+        for place, values in enumerate(NOT_VISITS)
+        for value in values.split(" or ")
+    ),
     "k.sgd(None, v, 0.1)",
     "k.sgd(v, None, 0.1)",
     *(
@@ -1664,7 +1843,8 @@ sys.path.append(sys.argv.pop(1))
 import kernel_calls as k
 from nnfast.kernels import arrays as e
 a, v, s = np.ones((3, 3)), np.ones(3), np.array(1.0)
-i, o = np.arange(3, dtype=np.int32), np.array([0, 3])
+i, j, o = np.arange(3, dtype=np.int32), np.arange(3), np.array([0, 3])
+c = e.CompressedRows(v, i, o, 3)
 for call in sys.argv[1:]:
     print(call, flush=True)
     try:

@@ -220,22 +220,24 @@ class TestLearningRule:
         assert model.bias == 0.0
         assert model.mistakes_ == [1, 3]
 
-    def test_judging_in_blocks_equals_visiting_rows_one_by_one(self):
+    @pytest.mark.parametrize("n_features", [1, 3, 4, 70])
+    def test_equals_visiting_rows_one_by_one(self, n_features):
         rng = np.random.default_rng(0)
-        x = rng.normal(size=(4 * perceptron.LARGEST_BLOCK + 3, 3))
-        y = x @ [1.0, -2.0, 0.5] > 0.2
-        weights, bias, mistakes = np.array([0.3, 0.1, -0.2]), 0.1, []
+        x = rng.normal(size=(400, n_features))
+        y = x @ rng.normal(size=n_features) + rng.normal(size=400) > 0.2
+        start = rng.normal(size=n_features)
+        weights, bias, mistakes = start, 0.1, []
         for _ in range(7):
             mistakes.append(0)
             for row, label in zip(x, y, strict=True):
                 error = int(label) - Perceptron(weights, bias).predict(row)
-                weights = weights + 0.25 * error * row
-                bias = bias + 0.25 * error
+                weights = weights + 0.3 * error * row
+                bias = bias + 0.3 * error
                 mistakes[-1] += abs(error)
         assert mistakes[-1] > 0
-        model = Perceptron([0.3, 0.1, -0.2], bias=0.1)
+        model = Perceptron(start, bias=0.1)
         with pytest.warns(ConvergenceWarning):
-            model.fit(x, y, learning_rate=0.25, epochs=7)
+            model.fit(x, y, learning_rate=0.3, epochs=7)
         np.testing.assert_array_equal(model.weights, weights)
         assert model.bias == bias
         assert model.mistakes_ == mistakes

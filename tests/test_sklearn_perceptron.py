@@ -24,6 +24,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tolerances import tolerance
 
 import nnfast.perceptron
+from nnfast import reference
 from nnfast.sklearn import Perceptron
 
 CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
@@ -245,9 +246,9 @@ class TestLearning:
         assert_same(one, quietly(Perceptron(max_iter=5, random_state=0), X, y))
         assert_same(one, quietly(Perceptron(max_iter=5, random_state=np.random.RandomState(0)), X, y))
         assert one.mistakes_ != quietly(Perceptron(max_iter=5, random_state=1), X, y).mistakes_
-        random, visited = np.random.RandomState(0), in_order()
+        random, visited, order = np.random.RandomState(0), in_order(), np.arange(len(y))
         for _ in range(5):
-            order = random.permutation(len(y))
+            reference.shuffle(order, int(random.randint(2**63 - 1, dtype=np.int64)))
             visited.partial_fit(X[order], y[order], classes=[0, 1, 2])
         assert_same(one, visited)
 
@@ -419,6 +420,22 @@ class TestDtypes:
         assert classifier.coef_.dtype == np.float64
         assert_same(classifier, in_order().fit(CORNERS, AND))
 
+    def test_any_memory(self):
+        X, y = noisy(3)
+        misaligned = np.frombuffer(b"-" + X.tobytes(), np.uint8)[1:].view(np.float64).reshape(X.shape)
+        assert not misaligned.flags.aligned
+        plain = quietly(Perceptron(max_iter=5), X, y)
+        for other in (misaligned, np.asfortranarray(X), X[::-1].copy()[::-1], np.repeat(X, 2, axis=1)[:, ::2]):
+            assert_same(quietly(Perceptron(max_iter=5), other, y), plain)
+            np.testing.assert_array_equal(plain.decision_function(other), plain.decision_function(X))
+
+    def test_weights_set_by_hand(self):
+        X, y = noisy(3)
+        plain, other = quietly(Perceptron(max_iter=5), X, y), quietly(Perceptron(max_iter=1), X, y)
+        other.coef_, other.intercept_ = np.asfortranarray(plain.coef_), plain.intercept_.astype(np.longdouble)
+        np.testing.assert_array_equal(other.decision_function(X), plain.decision_function(X))
+        np.testing.assert_array_equal(other.partial_fit(X, y).coef_, plain.partial_fit(X, y).coef_)
+
     def test_partial_fit_keeps_the_dtype_of_the_first_call(self):
         classifier = in_order().partial_fit(CORNERS.astype(np.float32), AND, classes=[0, 1])
         classifier.partial_fit(CORNERS.astype(np.float64), AND)
@@ -466,9 +483,11 @@ class TestSparse:
         backward = plain[:, ::-1].tocsr()[:, ::-1]
         wide = scipy.sparse.csr_matrix((plain.data, plain.indices.astype(np.int64), plain.indptr.astype(np.int64)))
         zeros = scipy.sparse.csr_matrix((X.ravel(), np.tile(np.arange(30), 200), np.arange(201) * 30), X.shape)
+        roomy = scipy.sparse.csr_matrix(plain)
+        roomy.data, roomy.indices = np.append(plain.data, [7, 7]), np.append(plain.indices, [99, 99]).astype(np.int32)
         empty = scipy.sparse.csr_matrix(X.shape)
         dense = quietly(Perceptron(max_iter=5), X, y)
-        for matrix in (doubled, backward, wide, zeros):
+        for matrix in (doubled, backward, wide, zeros, roomy):
             stored = matrix.data.copy()
             sparse = quietly(Perceptron(max_iter=5), matrix, y)
             assert_same(sparse, dense)
@@ -752,7 +771,7 @@ class TestBadInput:
         def interrupt(*arguments, **options):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("nnfast.sklearn.perceptron.epoch", interrupt)
+        monkeypatch.setattr(nnfast.perceptron.Rows, "epoch", interrupt)
         with pytest.raises(KeyboardInterrupt):
             classifier.fit(noisy(3)[0], noisy(3)[1])
         assert state(classifier) == before

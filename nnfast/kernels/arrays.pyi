@@ -108,6 +108,25 @@ def sparse_descend(
     *,
     chunks: int = 1,
 ) -> None: ...
+
+class CompressedRows:
+    def __init__(self, values: np.ndarray, columns: np.ndarray, starts: np.ndarray, n_in: int) -> None: ...
+
+def perceptron_scores(
+    x: np.ndarray | CompressedRows, weights: np.ndarray, bias: np.ndarray, out: np.ndarray | None = None
+) -> np.ndarray: ...
+def perceptron_epoch(
+    x: np.ndarray | CompressedRows,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    bias: np.ndarray,
+    rates: np.ndarray,
+    planes: np.ndarray,
+    order: np.ndarray | None = None,
+    row_weights: np.ndarray | None = None,
+    *,
+    fit_bias: bool = True,
+) -> np.ndarray: ...
 def convert(x: np.ndarray, dtype: Any, rows: np.ndarray | None = None, out: np.ndarray | None = None) -> np.ndarray: ...
 def rescale(x: np.ndarray, scale: float, offset: float, out: np.ndarray | None = None) -> np.ndarray: ...
 def add(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...

@@ -7,15 +7,17 @@ Arrays must be C-contiguous, aligned, in native byte order and all of one float 
 raises an error. `nnfast.functions` accepts any array. `out` may be an input of an elementwise function.
 """
 
+cimport cython
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    EXP, MAX_MOMENTS, Kernels, LossSpec, MetricSpec, Optimizer, SparseColumns, SparseRows, Targets, advance, by_output,
-    from_logits, is_count, keeps, mix64, mixes, moments_needed, noise_key as key_of_noise, over_classes, over_elements,
-    takes_labels,
+    EXP, MAX_MOMENTS, Kernels, LossSpec, MetricSpec, Optimizer, Planes, SparseColumns, SparseRows, Targets, advance,
+    by_output, from_logits, is_count, keeps, mix64, mixes, moments_needed, noise_key as key_of_noise, over_classes,
+    over_elements, takes_labels,
 )
 
 import numpy as np
@@ -47,6 +49,9 @@ cdef extern from *:
 
 COMPILER = NNFAST_COMPILER.decode("ascii")
 CHECKED = bool(NNFAST_CHECKED)
+
+cdef enum:
+    EPOCH_SLICE = 1 << 25  # multiply-adds of a perceptron's epoch between two looks for signals: some 10 ms
 
 
 def _codes(enum, holds=lambda code: True):
@@ -404,6 +409,7 @@ def rank_one(z, rows, scale, direction, out=None):
 cdef int fill_sparse(SparseRows* x, cnp.ndarray values, object columns, object starts, Py_ssize_t n_in) except -1:
     """Let `x` describe the rows; ValueError unless the columns of each row are in range and ascending."""
     cdef Py_ssize_t count, i, e, m
+    cdef int32_t last, wrong = 0
     kernels_for(values)
     count, m = cnp.PyArray_SIZE(values), len(starts) - 1
     check(values, values.dtype, (count,), False)
@@ -418,9 +424,13 @@ cdef int fill_sparse(SparseRows* x, cnp.ndarray values, object columns, object s
     for i in range(m):
         if not x.starts[i] <= x.starts[i + 1] <= count:
             raise ValueError("starts must not descend")
+        last = -1
         for e in range(x.starts[i], x.starts[i + 1]):
-            if not 0 <= x.columns[e] < n_in or (e > x.starts[i] and x.columns[e] <= x.columns[e - 1]):
-                raise ValueError(f"columns must be in 0..{n_in - 1} and ascend in each row")
+            wrong |= x.columns[e] <= last
+            last = x.columns[e]
+        wrong |= last >= n_in
+    if wrong:
+        raise ValueError(f"columns must be in 0..{n_in - 1} and ascend in each row")
     return 0
 
 
@@ -496,6 +506,125 @@ def sparse_descend(values, columns, starts, gradient, weights, learning_rate, *,
     K.sparse_descend(
         n_out, &x, cnp.PyArray_DATA(G), n_out, <const int64_t*>cnp.PyArray_DATA(ends), chunks, cnp.PyArray_DATA(P), &o
     )
+
+
+# ---- the perceptron
+
+@cython.auto_pickle(False)  # Python refuses by itself, in less code
+cdef class CompressedRows:
+    """The rows of a CSR matrix, checked once, for operations that visit them again and again.
+
+    Parameters
+    ----------
+    values, columns, starts : ndarray
+        The stored elements of row i are ``values[starts[i]:starts[i + 1]]``, and `columns` has the column of each.
+    n_in : int
+        The number of columns.
+    """
+
+    cdef SparseRows rows
+    cdef Py_ssize_t m, n
+    cdef cnp.ndarray values
+    cdef tuple places
+
+    def __cinit__(self, values, columns, starts, n_in):
+        # copies of what determines where memory is read: no other thread can change them
+        self.places = columns, starts = np.array(columns), np.array(starts)
+        self.values, self.m, self.n = values, len(starts) - 1, n_in
+        fill_sparse(&self.rows, values, columns, starts, n_in)
+
+
+cdef struct Rows:  # of a matrix, dense or sparse
+    Py_ssize_t m
+    Py_ssize_t n
+    Py_ssize_t stored         # elements
+    const void* x             # or NULL
+    const SparseRows* sparse  # or NULL
+
+
+cdef Rows rows_for(object x, cnp.ndarray weights) except *:
+    """Return the rows of a matrix or of CompressedRows; `weights` must have their dtype and number of columns."""
+    cdef cnp.ndarray values
+    cdef CompressedRows compressed
+    kernels_for(weights)
+    if isinstance(x, CompressedRows):
+        compressed = x
+        values = compressed.values
+        rows = Rows(compressed.m, compressed.n, cnp.PyArray_SIZE(values), NULL, &compressed.rows)
+    else:
+        values = matrix(x)
+        rows = Rows(
+            cnp.PyArray_DIM(values, 0), cnp.PyArray_DIM(values, 1), cnp.PyArray_SIZE(values), cnp.PyArray_DATA(values),
+            NULL
+        )
+    check(values, weights.dtype, None, False)
+    if cnp.PyArray_DIM(matrix(weights), 1) != rows.n:
+        raise ValueError(f"expected weights for {rows.n} features, got {cnp.PyArray_DIM(weights, 1)}")
+    return rows
+
+
+def perceptron_scores(x, weights, bias, out=None):
+    cdef cnp.ndarray W = weights, b = bias
+    cdef const Kernels* K = kernels_for(W)
+    cdef Rows rows = rows_for(x, W)
+    cdef Py_ssize_t planes = cnp.PyArray_DIM(W, 0)
+    check(W, W.dtype, None, False)
+    check(b, W.dtype, (planes,), False)
+    cdef cnp.ndarray result = output(out, (rows.m, planes), W.dtype)
+    cdef const void* pw = cnp.PyArray_DATA(W)
+    cdef const void* pb = cnp.PyArray_DATA(b)
+    cdef void* scores = cnp.PyArray_DATA(result)
+    with nogil:
+        K.perceptron_scores(rows.m, rows.n, rows.x, rows.sparse, planes, pw, pb, scores)
+    return result
+
+
+cdef const int64_t* indices(cnp.ndarray array, Py_ssize_t end) except NULL:
+    """Return the numbers of a vector; ValueError unless they are in 0..end - 1."""
+    cdef Py_ssize_t i
+    check(array, np.int64, None, False)
+    cdef const int64_t* index = <const int64_t*>cnp.PyArray_DATA(array)
+    for i in range(cnp.PyArray_SIZE(array)):
+        if not 0 <= index[i] < end:
+            raise ValueError(f"expected indices in 0..{end - 1}, got {index[i]}")
+    return index
+
+
+def perceptron_epoch(x, labels, weights, bias, rates, planes, order=None, row_weights=None, *, fit_bias=True):
+    cdef cnp.ndarray W = weights, mistakes
+    cdef const Kernels* K = kernels_for(W)
+    cdef Rows rows = rows_for(x, W)
+    cdef Py_ssize_t count = cnp.PyArray_DIM(W, 0), visits = rows.m, done = 0, some, at_once
+    cdef Targets targets = Targets(NULL, NULL, 0, NULL)
+    cdef Planes p
+    cdef const int64_t* visited = NULL
+    cdef bint finite
+    check(W, W.dtype, None, True)
+    check(bias, W.dtype, (count,), True)
+    check(labels, np.int64, (rows.m,), False)
+    check(rates, np.float64, (count, 2), False)
+    targets.labels = <const int64_t*>cnp.PyArray_DATA(<cnp.ndarray>labels)
+    if row_weights is not None:
+        check(row_weights, np.float64, (rows.m,), False)
+        targets.weights = <const double*>cnp.PyArray_DATA(<cnp.ndarray>row_weights)
+    if order is not None:
+        visited, visits = indices(order, rows.m), cnp.PyArray_SIZE(<cnp.ndarray>order)
+    p.which, p.n = indices(planes, count), cnp.PyArray_SIZE(<cnp.ndarray>planes)
+    mistakes = np.zeros(p.n, np.int64)
+    p.weights, p.bias = cnp.PyArray_DATA(W), cnp.PyArray_DATA(<cnp.ndarray>bias)
+    p.rates = <const double*>cnp.PyArray_DATA(<cnp.ndarray>rates)
+    p.fit_bias = fit_bias
+    p.mistakes = <int64_t*>cnp.PyArray_DATA(mistakes)
+    at_once = 1 + <Py_ssize_t>(EPOCH_SLICE/((1. + rows.stored/max(rows.m, <Py_ssize_t>1))*(1 + p.n)))
+    while done < visits:
+        some = min(at_once, visits - done)
+        with nogil:
+            finite = K.perceptron_epoch(done, done + some, visited, rows.n, rows.x, rows.sparse, &targets, &p)
+        if not finite:
+            raise FloatingPointError(f"the numbers overflow {W.dtype}")
+        done += some
+        PyErr_CheckSignals()
+    return mistakes
 
 
 # ---- plain arithmetic and noise

@@ -9,6 +9,7 @@ include "dense.pxi"
 include "turned.pxi"
 include "optimizers.pxi"
 include "sparse.pxi"
+include "perceptron.pxi"
 include "elementwise.pxi"
 include "noise.pxi"
 include "norms.pxi"
@@ -39,6 +40,8 @@ kernels.sparse_dense = kernel_sparse_dense
 kernels.sparse_turn = kernel_sparse_turn
 kernels.sparse_backward_weights = kernel_sparse_backward_weights
 kernels.sparse_descend = kernel_sparse_descend
+kernels.perceptron_scores = kernel_perceptron_scores
+kernels.perceptron_epoch = kernel_perceptron_epoch
 kernels.update = kernel_update
 kernels.average = kernel_average
 kernels.square_sum = kernel_square_sum

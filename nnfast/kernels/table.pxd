@@ -196,6 +196,16 @@ cdef struct SparseColumns:
     Py_ssize_t n           # so many
     int32_t* places        # of each column of the matrix: where it is in `columns`, counted from 1, or 0
 
+cdef struct Planes:
+    # What the perceptron learning rule corrects: plane k should have a positive score for the rows of label k alone.
+    const int64_t* which    # the planes to visit
+    Py_ssize_t n            # so many
+    void* weights           # a row for each plane, of a number for each feature
+    void* bias              # a number for each plane
+    const double* rates     # two for each plane: the learning rates of rows of other labels, and of its own
+    bint fit_bias
+    int64_t* mistakes       # of each plane in `which`, added to
+
 cdef struct Optimizer:
     int kind
     double learning_rate
@@ -354,6 +364,17 @@ cdef struct Kernels:
     void (*sparse_descend)(
         Py_ssize_t n_out, const SparseColumns* x, const void* gradient, Py_ssize_t ldg, const int64_t* chunk_ends,
         int chunks, void* weights, const Optimizer* optimizer
+    ) noexcept nogil
+    # out[i, k] = x[i] weights[k] + bias[k], for contiguous arrays; the rows are those of `sparse` unless it is NULL
+    void (*perceptron_scores)(
+        Py_ssize_t m, Py_ssize_t n, const void* x, const SparseRows* sparse, Py_ssize_t planes, const void* weights,
+        const void* bias, void* out
+    ) noexcept nogil
+    # visit rows order[first..last], or first..last if `order` is NULL, and correct each plane that a row is on the
+    # wrong side of; targets: labels, and weights that multiply the rates. False if a number overflows
+    bint (*perceptron_epoch)(
+        Py_ssize_t first, Py_ssize_t last, const int64_t* order, Py_ssize_t n, const void* x, const SparseRows* sparse,
+        const Targets* targets, const Planes* planes
     ) noexcept nogil
     # one step of an optimizer on n parameters. The moments that are not NULL, of MAX_MOMENTS, are those it keeps:
     # SGD the momentum; ADAGRAD the sum of squares; RMSPROP the mean of squares, the mean (if centered) and the

@@ -6,10 +6,35 @@ Arrays are of a float dtype; `out` is written and returned if it is given.
 Every public function of the files listed here is the twin of a kernel, so a new one changes its own file only.
 """
 
-from . import activations, conversion, elementwise, losses, metrics, noise, norms, optimizers, shuffling, sparse
+from . import (
+    activations,
+    conversion,
+    elementwise,
+    losses,
+    metrics,
+    noise,
+    norms,
+    optimizers,
+    perceptron,
+    shuffling,
+    sparse,
+)
 from . import dense as _dense
 
-_FILES = (activations, conversion, _dense, elementwise, losses, metrics, noise, norms, optimizers, shuffling, sparse)
+_FILES = (
+    activations,
+    conversion,
+    _dense,
+    elementwise,
+    losses,
+    metrics,
+    noise,
+    norms,
+    optimizers,
+    perceptron,
+    shuffling,
+    sparse,
+)
 _TWINS = {
     name: value
     for file in _FILES

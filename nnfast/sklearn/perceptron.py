@@ -16,17 +16,17 @@ from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted
 
-from nnfast._validation import as_array, as_weights, check_holds, check_positive, ignore_float_errors, shown
-from nnfast.perceptron import (
-    ALL,
-    VERDICTS,
-    Rows,
-    epoch,
-    linearly_separable,
-    overflow,
-    overflow_is_an_error,
-    wrong_side,
+from nnfast._validation import (
+    as_array,
+    as_weights,
+    check_axes,
+    check_holds,
+    check_positive,
+    ignore_float_errors,
+    shown,
 )
+from nnfast.kernels.arrays import CompressedRows, shuffle
+from nnfast.perceptron import VERDICTS, Rows, linearly_separable
 from nnfast.sklearn._versions import (
     Interval,
     StrOptions,
@@ -326,11 +326,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = self._read(X, dtype=self.coef_.dtype, reset=False)
-        rows = _rows(X)
-        with np.errstate(all="ignore"):
-            scores = np.stack([rows.scores(*plane) for plane in zip(self.coef_, self.intercept_, strict=True)], axis=1)
-        if not np.isfinite(scores).all():
-            raise OverflowError(overflow("X", scores.dtype))
+        scores = _rows(X).scores(_readable(self.coef_, X.dtype), _readable(self.intercept_, X.dtype))
         return scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -385,44 +381,47 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
         if check_separability and not self.fit_intercept:
             raise ValueError("check_separability=True needs fit_intercept=True: the linear program has an intercept")
         targets = self._targets(y, sample_weight, X.dtype)
-        kept = targets.weights > 0
-        if not kept.all():
+        if targets.weights is not None and not targets.weights.all():
+            kept = targets.weights > 0
             X, targets = X[kept], targets[kept]
-        coef, intercept = self.coef_.copy(), self.intercept_.copy()
-        with overflow_is_an_error("X", X.dtype):
-            mistakes = self._visit(coef, intercept, X, targets, max_iter)
-            counts = _count_wrong(coef, intercept, X, targets) if mistakes[-1] else {}
-            separable = None if counts else True
-            if counts and check_separability:
-                separable = _all_separable(X.astype(np.float64), (targets.of(k)[0] for k in counts))
+        rows, coef, intercept = _rows(X), self.coef_.astype(X.dtype, "C"), self.intercept_.astype(X.dtype)
+        mistakes = self._visit(coef, intercept, rows, targets, max_iter)
+        counts = _count_wrong(coef, intercept, rows, targets) if mistakes[-1] else {}
+        separable = None if counts else True
+        if counts and check_separability:
+            separable = _all_separable(X.astype(np.float64), (targets.labels == k for k in counts))
 
         self.coef_, self.intercept_, self.mistakes_ = coef, intercept, self.mistakes_ + mistakes
-        self.n_iter_, self.t_ = len(mistakes), self.t_ + len(mistakes) * len(targets.codes)
+        self.n_iter_, self.t_ = len(mistakes), self.t_ + len(mistakes) * len(targets.labels)
         self.converged_, self.linearly_separable_ = not counts, separable
         if not counts:
             return ""
         verdict = REMEDIES[separable if check_separability else "not asked"]
-        return f"{verdict}; after {max_iter} epoch(s), {self._where_wrong(counts, len(targets.codes))}"
+        return f"{verdict}; after {max_iter} epoch(s), {self._where_wrong(counts, len(targets.labels))}"
 
     def _visit(
-        self, coef: NDArray[Any], intercept: NDArray[Any], X: Any, targets: _Targets, max_iter: int
+        self, coef: NDArray[Any], intercept: NDArray[Any], rows: Rows, targets: _Targets, max_iter: int
     ) -> list[int]:
         """Visit all rows in each epoch, and correct the planes in place. Return the number of mistakes in each."""
         random = check_random_state(self.random_state) if self.shuffle else None
-        rows, planes, mistakes = _rows(X), list(range(len(coef))), []
+        planes, order = (np.arange(n, dtype=np.int64) for n in (len(coef), len(targets.labels)))
+        mistakes = []
         for _ in range(max_iter):
             if random:
-                order = random.permutation(len(rows))
-                rows, shuffled = _rows(X[order]), targets[order]
-            else:
-                shuffled = targets
-            wrong = {}
-            for k in planes:
-                fires, rates = shuffled.of(k)
-                intercept[k], wrong[k] = epoch(coef[k], intercept[k], rows, fires, rates, fit_bias=self.fit_intercept)
-            mistakes.append(sum(wrong.values()))
-            planes = [k for k in planes if wrong[k]]
-            if not planes:
+                shuffle(order, random.randint(2**63 - 1, dtype=np.int64))
+            wrong = rows.epoch(
+                targets.labels,
+                coef,
+                intercept,
+                targets.rates,
+                planes,
+                order if random else None,
+                targets.weights,
+                fit_bias=self.fit_intercept,
+            )
+            mistakes.append(int(wrong.sum()))
+            planes = planes[wrong > 0]
+            if not planes.size:
                 break
         return mistakes
 
@@ -435,12 +434,13 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
                 check_positive(f"class_weight[{shown(label)}]", factor)
         factors = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         weights = as_weights(sample_weight, len(y))
-        if weights is None:
-            weights = np.broadcast_to(1.0, len(y))
-        used = weights[weights > 0]
+        used = np.ones(1) if weights is None else weights[weights > 0]
         for size in (eta0 * min(factors.min(), 1) * used.min(), eta0 * max(factors.max(), 1) * used.max()):
             check_holds(RATE, check_positive(RATE, size), dtype)
-        return _Targets(np.searchsorted(self.classes_, y), weights, factors, eta0, dtype)
+        codes = np.searchsorted(self.classes_, y).astype(np.int64, copy=False)
+        if len(factors) == 2:  # one plane, whose own class is the second
+            return _Targets(1 - codes, weights, eta0 * factors[None])
+        return _Targets(codes, weights, eta0 * np.stack([np.ones(len(factors)), factors], axis=1))
 
     def _where_wrong(self, counts: dict[int, int], n: int) -> str:
         if len(self.classes_) == 2:
@@ -451,80 +451,60 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
 
 
 class _Targets:
-    """On which side of each plane each row should be, and at which rate a mistake is corrected."""
+    """Of which plane each row should be on the positive side, and at which rates mistakes are corrected.
+
+    Parameters
+    ----------
+    labels : ndarray of int64, shape (n,)
+        Plane k should be positive for the rows of label k alone.
+    weights : ndarray of float64, shape (n,), optional
+        Factors of the rates.
+    rates : ndarray of float64, shape (n_planes, 2)
+        For each plane the rate of rows of other labels, and of its own.
+    """
 
     def __init__(
-        self,
-        codes: NDArray[np.intp],
-        weights: NDArray[np.float64],
-        factors: NDArray[np.float64],
-        eta0: float,
-        dtype: Any,
+        self, labels: NDArray[np.int64], weights: NDArray[np.float64] | None, rates: NDArray[np.float64]
     ) -> None:
-        self.codes = codes  # indices of classes
+        self.labels = labels
         self.weights = weights
-        self.factors = factors  # of each class
-        self.eta0 = eta0
-        self.dtype = dtype
+        self.rates = rates
 
-    def __getitem__(self, index: NDArray[Any]) -> _Targets:
-        return _Targets(self.codes[index], self.weights[index], self.factors, self.eta0, self.dtype)
-
-    def of(self, k: int) -> tuple[NDArray[np.bool_], NDArray[Any]]:
-        """Return for one plane which rows it should have on the positive side, and their rates."""
-        if len(self.factors) == 2:
-            fires, factors = self.codes == 1, self.factors[self.codes]
-        else:
-            fires = self.codes == k
-            factors = np.where(fires, self.factors[k], 1.0)
-        return fires, (self.eta0 * (factors * self.weights)).astype(self.dtype, copy=False)
+    def __getitem__(self, kept: NDArray[np.bool_]) -> _Targets:
+        return _Targets(self.labels[kept], None if self.weights is None else self.weights[kept], self.rates)
 
 
-class _SparseRows(Rows):
-    """Rows of a CSR matrix without duplicate entries."""
-
-    def __len__(self) -> int:
-        return int(self.x.shape[0])
-
-    def scores(self, weights: NDArray[Any], bias: Any, block: slice = ALL) -> NDArray[Any]:
-        """Return the weighted sums of the rows in a block, plus the bias."""
-        start, stop, _ = block.indices(len(self))
-        ends = self.x.indptr[start : stop + 1]
-        stored = slice(ends[0], ends[-1])
-        sums = np.zeros(stop - start, self.x.dtype)
-        filled = np.flatnonzero(np.diff(ends))  # `reduceat` has no empty sums
-        if filled.size:
-            products = self.x.data[stored] * weights[self.x.indices[stored]]
-            sums[filled] = np.add.reduceat(products, ends[filled] - ends[0])
-        return sums + bias
-
-    def add_to(self, weights: NDArray[Any], row: int, change: Any) -> None:
-        """Add `change` times a row to the weights, in place."""
-        stored = slice(*self.x.indptr[row : row + 2])
-        weights[self.x.indices[stored]] += change * self.x.data[stored]
+def _readable(array: Any, dtype: Any) -> NDArray[Any]:
+    """Return an array as the kernels read it, without copying if it already is one."""
+    return np.require(array, dtype, ["C", "A"])
 
 
 def _rows(X: Any) -> Rows:
     if isinstance(X, np.ndarray):
-        return Rows(X)
+        return Rows("X", _readable(X, X.dtype), X.dtype)
+    check_axes("X", X.shape)
     if not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
-    return _SparseRows(X)
+    stored = X.indptr[-1]  # there may be more memory
+    columns, starts = X.indices[:stored].astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False)
+    return Rows("X", CompressedRows(_readable(X.data[:stored], X.dtype), columns, starts, X.shape[1]), X.dtype)
 
 
-def _count_wrong(coef: NDArray[Any], intercept: NDArray[Any], X: Any, targets: _Targets) -> dict[int, int]:
+def _count_wrong(coef: NDArray[Any], intercept: NDArray[Any], rows: Rows, targets: _Targets) -> dict[int, int]:
     """Return the number of rows on the wrong side of each plane that has such rows."""
-    rows = _rows(X)
-    wrong = {k: wrong_side(coef[k], intercept[k], rows, targets.of(k)[0]) for k in range(len(coef))}
-    return {k: int(np.count_nonzero(side)) for k, side in wrong.items() if side.any()}
+    counts = {}
+    for k in range(len(coef)):  # one by one, since the scores of all may need more memory than the samples
+        fires = rows.scores(coef[k : k + 1], intercept[k : k + 1])[:, 0] > 0
+        counts[k] = int(np.count_nonzero(fires != (targets.labels == k)))
+    return {k: count for k, count in counts.items() if count}
 
 
 def _all_separable(X: NDArray[np.float64], sides: Iterable[NDArray[np.bool_]]) -> bool | None:
     """Return whether a plane exists for each of `sides`; the first without one decides."""
     known = True
     for fires in sides:
-        separable = linearly_separable(X, fires)
+        separable = linearly_separable("X", X, fires)
         if separable is False:
             return False
         known = known and separable is not None
