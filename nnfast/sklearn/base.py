@@ -207,7 +207,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         self._set_targets(y, classes, anew=anew, incremental=incremental)
         targets = self._targets(y)
         weights = self._row_weights(y, targets, incremental=incremental)
-        random = check_random_state(self.random_state)
+        random: Any = check_random_state(self.random_state) if anew or not incremental else None  # takes some time
         members = self._begun(hidden, targets, X.dtype, random, anew=anew, incremental=incremental)
         held = self._held(validation)
         rows, train = Rows(_as_rows(X), targets, _product(sample_weight, weights)), None
