@@ -108,9 +108,9 @@ def with_later_tolerance(test: Callable[[], None]) -> Callable[[], None]:
     return test_with_later_tolerance
 
 
-# A prediction near zero, once trained in float32 and once in float64: 1e-4 of it, as in scikit-learn 1.5, is too little.
+# A prediction near zero, trained in float32 and in float64: 1e-4 of it, as in scikit-learn 1.5, is too little.
 CASTING = "test_mlp_regressor_dtypes_casting"
-if "rtol=1e-4)" in inspect.getsource(their_tests[CASTING]):
+if "rtol=1e-04)" in inspect.getsource(their_tests[CASTING]):
     their_tests[CASTING] = with_later_tolerance(their_tests[CASTING])
 globals().update(their_tests)
 
