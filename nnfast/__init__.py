@@ -17,6 +17,7 @@ from nnfast import activations, losses, metrics, schedules
 from nnfast._config import show_config
 from nnfast._threads import get_num_threads, num_threads, set_num_threads
 from nnfast._version import __version__
+from nnfast.files.errors import LoadError
 from nnfast.layers import (
     Activation,
     BatchNorm,
@@ -67,6 +68,7 @@ __all__ = [
     "History",
     "LayerNorm",
     "Lion",
+    "LoadError",
     "NAdam",
     "Perceptron",
     "RMSprop",

@@ -431,12 +431,12 @@ def test_arrays_are_named_once_while_loading(monkeypatch, tmp_path):
         assert len(calls) <= 4
 
 
-@pytest.mark.parametrize("version", [2, 99])
+@pytest.mark.parametrize("version", [3, 99])
 def test_other_versions_are_refused(version, content, tmp_path):
     def change(description):
         description["version"] = version
 
-    message = f"version {version!r} of the format, and this nnfast reads up to 1: install a newer one"
+    message = f"version {version!r} of the format, and this nnfast reads up to 2: install a newer one"
     with pytest.raises(ValueError, match=message):
         load_bytes(with_description(content, change), tmp_path)
 

@@ -12,7 +12,7 @@ import numpy as np
 from nnfast._validation import describe
 from nnfast.activations import Activation as ActivationFunction
 from nnfast.activations import resolve_activation
-from nnfast.files import npz
+from nnfast.files import state as states
 from nnfast.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from nnfast.losses import Custom, Loss
 from nnfast.optimizers import Optimizer
@@ -121,9 +121,9 @@ class Design:
         """
         if net.layers == tuple(self.layers) and net.loss_function == self.loss:
             return net
-        description, arrays = npz.to_state(network_of(net))
+        description, arrays = states.to_state(network_of(net))
         try:
-            return sequential_of(npz.from_state(description, arrays, self.layers, self.loss))
+            return sequential_of(states.from_state(description, arrays, self.layers, self.loss))
         except (KeyError, ValueError):
             raise ValueError(
                 "hidden_layer_sizes and batch_norm must stay as they were in the previous fit, whose weights are used "
@@ -218,7 +218,7 @@ class Member:
 
     def state(self) -> dict[str, Any]:
         """Return all of it in plain containers and arrays, for pickles and other files."""
-        description, arrays = npz.to_state(network_of(self.net))
+        description, arrays = states.to_state(network_of(self.net))
         return {**vars(self), "net": {"description": description, "arrays": arrays}, "optimizer": None}
 
     @classmethod
@@ -226,7 +226,7 @@ class Member:
         """Return the member that `state` describes; its loss is needed if it is a function of the user's."""
         member = cls.__new__(cls)
         vars(member).update(state)
-        member.net = sequential_of(npz.from_state(state["net"]["description"], state["net"]["arrays"], loss=loss))
+        member.net = sequential_of(states.from_state(state["net"]["description"], state["net"]["arrays"], loss=loss))
         return member
 
 
