@@ -138,7 +138,7 @@ def from_state(
     if layers is None:
         layers = layers_from(description["layers"])
     loss = loss_from(description["loss"]) if loss is None else loss
-    network = Network(layers, description["input_shape"], loss, description["dtype"], 0)
+    network = Network(layers, description["input_shape"], loss, description["dtype"], 0, initialize=False)
     streams, noise = description["streams"], description["noise"]
     if (streams, noise) != (None, None):  # else they stay those of a new network with seed 0
         network.restore_streams(streams, noise["seed"], noise["steps"])
