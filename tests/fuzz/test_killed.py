@@ -1,4 +1,4 @@
-"""Processes that are killed while they save: the file is always a whole network, and never older than one that was saved.
+"""Processes that are killed while they save: the file is always a whole network, the last that was saved or a newer one.
 
 `PYTHONPATH=tests python tests/fuzz/test_killed.py 200` kills so many, and prints how many files could be read.
 """
@@ -70,9 +70,7 @@ def main(number: int) -> None:
             path = paths[i % len(paths)]
             check(path, random.Random(i))
             leftovers += len(os.listdir(path.parent)) - 1
-    print(
-        f"{number} of {number} files were readable and whole; {leftovers} processes were killed in the middle of a file"
-    )
+    print(f"{number} of {number} files were readable and whole; {leftovers} were killed in the middle of a file")
 
 
 if __name__ == "__main__":
