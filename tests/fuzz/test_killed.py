@@ -1,4 +1,4 @@
-"""Processes that are killed while they save: the file is always a whole network, the last that was saved or a newer one.
+"""Processes that are killed while they save: the file always holds a whole network, the last one saved or a newer one.
 
 `PYTHONPATH=tests python tests/fuzz/test_killed.py 200` kills so many, and prints how many files could be read.
 """
