@@ -17,7 +17,6 @@ from nnfast import activations, losses, metrics, schedules
 from nnfast._config import show_config
 from nnfast._threads import get_num_threads, num_threads, set_num_threads
 from nnfast._version import __version__
-from nnfast.files.errors import LoadError
 from nnfast.layers import (
     Activation,
     BatchNorm,
@@ -37,6 +36,7 @@ from nnfast.sequential import Sequential, load
 if _TYPE_CHECKING:
     from nnfast import callbacks, datasets, functions, perceptron, plotting
     from nnfast._many import fit_many
+    from nnfast.files.errors import LoadError
     from nnfast.gradients import (
         Descent,
         GradientReport,
@@ -107,6 +107,7 @@ _LAZY_NAMES = {
     "Descent": "gradients",
     "GradientReport": "gradients",
     "History": "training",
+    "LoadError": "files.errors",
     "Perceptron": "perceptron",
     "assert_gradient_correct": "gradients",
     "check_gradient": "gradients",

@@ -27,7 +27,7 @@ from nnfast._validation import (
     warn,
 )
 from nnfast.engine.program import aligned_zeros
-from nnfast.files import saving, state
+from nnfast.files import state
 from nnfast.gradients.network import INPUT, chosen_names, slopes
 from nnfast.layers import Dense, Layer, walk
 from nnfast.losses import Loss
@@ -1538,6 +1538,8 @@ class Sequential:
         ...     os.listdir(folder)
         ['net.npz']
         """
+        from nnfast.files import saving
+
         saving.save(self._network, path, training_state)
 
 
@@ -1610,4 +1612,6 @@ def load(path: str | os.PathLike[str], *, loss: Loss | Callable[..., Any] | None
     >>> bool((again.flat_params == net.flat_params).all())
     True
     """
+    from nnfast.files import saving
+
     return _holding(Sequential, saving.load(path, loss))

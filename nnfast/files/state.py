@@ -40,7 +40,6 @@ import numpy as np
 
 from nnfast._network import Network
 from nnfast._validation import MAX_AXES, MAX_SIZE
-from nnfast.files.parsing import parse
 from nnfast.layers import Compiler, Layer, layers_from
 from nnfast.losses import Loss, loss_from
 from nnfast.optimizers import OPTIMIZERS
@@ -248,6 +247,8 @@ def read_description(text: str) -> dict[str, Any]:
     ValueError
         If it is damaged.
     """
+    from nnfast.files.parsing import parse
+
     description = parse("its description", text)
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise Foreign("its description is another's")
