@@ -382,6 +382,10 @@ BROKEN = {
         lambda h, d: description(h, d, layers=[{"kind": "dense", "units": 2**31 - 1, "activation": "relu"}] * 2),
         "the array '1.gamma' is not in its description",
     ),
+    "a long text among quantiles": (  # of which NumPy would make an array of 4 GB
+        lambda h, d: description(h, d, loss={"name": "quantile", "quantiles": [0.5] * 9999 + ["x" * 100_000]}),
+        "quantiles must hold real numbers, got 'xxxxxxxxxxxx...xxxxxxxxxxxxx' (str)",
+    ),
     "a changed weight": (
         lambda h, d: joined(h, d[:3] + bytes([d[3] ^ 1]) + d[4:]),
         CHANGED,
