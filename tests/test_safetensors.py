@@ -259,7 +259,9 @@ def text_of(header, data, old, new):
 
 
 def description(header, data, **changes):
+    """A file with another description, and without the checksum, which would be enough to reject it."""
     metadata = header["__metadata__"]
+    del metadata["crc32"]
     metadata["nnfast"] = json.dumps({**json.loads(metadata["nnfast"]), **changes})
     return joined(header, data)
 
