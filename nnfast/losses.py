@@ -926,7 +926,11 @@ def loss_from(config: Any) -> Loss:
     parameters = dict(config)
     if parameters.get("custom") is True:
         return Custom(_Missing(str(parameters["name"])), name=parameters["name"])
-    return LOSSES[choose("loss", parameters.pop("name"), NAMES)](**parameters)
+    kind = LOSSES[choose("loss", parameters.pop("name"), NAMES)]
+    for parameter in parameters:
+        if parameter not in kind.fields:
+            raise ValueError(f"loss {kind.name!r} has no {parameter!r}")
+    return kind(**parameters)
 
 
 class OutputLoss:

@@ -5,6 +5,7 @@ What both formats have in common is in `test_saving`.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import pickle
@@ -439,6 +440,46 @@ FOREIGN = {
 def test_files_of_others_are_rejected(name, tmp_path):
     file, message = FOREIGN[name]
     check_rejected(file, tmp_path, message, "is not a network saved by nnfast: ")
+
+
+def test_a_header_that_would_be_rejected_is_not_written(tmp_path, monkeypatch):
+    net = nf.Sequential([nf.Scale()] * 100, input_shape=2)
+    monkeypatch.setattr(parsing, "ALLOWANCE", 20_000)  # enough for the description
+    message = (
+        "^this network cannot be saved, because load would reject it: its header has too many values for its length"
+    )
+    with pytest.raises(ValueError, match=message):
+        net.save(tmp_path / "net.safetensors")
+    assert not list(tmp_path.iterdir())
+    net.save(tmp_path / "net.npz")
+
+
+COSTLY = {
+    "stages": {"layers": [{"kind": "batch_norm"}] * 10_000},
+    "parameters of a loss": {"loss": {"name": "huber", **{f"a{i}": 1 for i in range(200_000)}}},
+    "quantiles": {"loss": {"name": "quantile", "quantiles": [[0.5]] * 300_000}},
+    "fields of a layer": {"layers": [{"kind": "flatten", **{f"a{i}": 1 for i in range(200_000)}}]},
+    "parameters of an activation": {"layers": [{"kind": "activation", "function": ["elu"] + [0.1] * 500_000}]},
+    "moments": {
+        "optimizer": {"kind": "adam", "steps": 1, "product": 1.0, "averaged": False, "moments": [*range(300_000)]}
+    },
+    "deep layers": {
+        "layers": functools.reduce(lambda inner, _: [{"kind": "residual", "layers": inner}], range(100), [])
+    },
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_descriptions_that_ask_for_much_memory_get_little(name, content, tmp_path):
+    path = tmp_path / "some.safetensors"
+    path.write_bytes(description(*parts_of(content), **COSTLY[name]))
+    tracemalloc.start()
+    try:
+        with pytest.raises(nf.LoadError, match="is damaged: "):
+            nf.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 16 * path.stat().st_size + 16e6  # as SECURITY.md promises
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_header_that_is_too_long_is_not_read(tmp_path):

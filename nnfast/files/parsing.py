@@ -22,14 +22,19 @@ def parse(name: str, text: str) -> Any:
     """
     import json
 
-    if sum(cost * text.count(character) for character, cost in COSTS.items()) > RATIO * len(text) + ALLOWANCE:
-        raise ValueError(f"{name} has too many values for its length of {len(text)}")
+    check_cost(name, text)
     try:
         return json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         raise ValueError(f"{name} is not valid JSON: {error}") from None
     except RecursionError:
         raise ValueError(f"{name} is nested too deeply") from None
+
+
+def check_cost(name: str, text: str) -> None:
+    """Raise ValueError if parsing a text could take far more memory than its length justifies."""
+    if sum(cost * text.count(character) for character, cost in COSTS.items()) > RATIO * len(text) + ALLOWANCE:
+        raise ValueError(f"{name} has too many values for its length of {len(text)}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._validation import shown
-from nnfast.files.parsing import parse
-from nnfast.files.state import MAX_DESCRIPTION, Foreign, expected_arrays, read_description
+from nnfast.files.parsing import check_cost, parse
+from nnfast.files.state import MAX_DESCRIPTION, Foreign, checked_before_saving, expected_arrays, read_description
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -49,7 +49,10 @@ def write(file: IO[bytes], text: str, arrays: dict[str, np.ndarray]) -> None:
     for path, array in arrays.items():
         begin, end = end, end + array.nbytes
         header[path] = {"dtype": DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": (begin, end)}
-    raw = json.dumps(header, separators=(",", ":")).encode("ascii")
+    text = json.dumps(header, separators=(",", ":"))
+    with checked_before_saving():
+        check_cost("its header", text)
+    raw = text.encode("ascii")
     raw += b" " * (-len(raw) % LENGTH)  # so that the arrays are aligned if the file is mapped into memory
     file.write(len(raw).to_bytes(LENGTH, "little"))
     file.write(raw)

@@ -33,6 +33,7 @@ Numbers that are not finite, which only ``plateau`` and ``sums`` may hold, are w
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ from nnfast.optimizers import OPTIMIZERS
 from nnfast.schedules import check_plateau
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from nnfast.engine.program import Slot
 
@@ -54,6 +55,7 @@ FORMAT = "nnfast"
 VERSION = 2
 DRAWINGS = ("in_order", "shuffled", "replaced")
 MAX_DESCRIPTION = 2**22  # characters
+NOTHING: dict[str, Any] = {}  # in place of a stage
 
 
 def to_state(network: Network) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -269,22 +271,42 @@ def expected_arrays(description: dict[str, Any]) -> tuple[list[Layer], dict[str,
     if len(description["input_shape"]) > MAX_AXES:
         raise ValueError(f"input_shape must have at most {MAX_AXES} axes, got {len(description['input_shape'])}")
     shape = tuple(_size("input_shape", size) for size in description["input_shape"])
-    layers, compiler = layers_from(description["layers"]), Compiler(shape)
+    layers, compiler = layers_from(description["layers"]), _OfArrays(shape)
     try:
         compiler.add_layers(layers)
     except MemoryError as error:  # such a layer cannot have been saved
         raise ValueError(str(error)) from None
-    shapes: dict[str, tuple[int, ...]] = {}
-    total = 0
-    for stage in compiler.stages:
-        total += sum(prod(array.shape) for array in stage["arrays"])
-        shapes |= {array.path: array.shape for array in (*stage["arrays"], *stage["statistics"])}
+    shapes = compiler.shapes
     if description["optimizer"]:
         kind = description["optimizer"]["kind"]
         if kind not in OPTIMIZERS:
             raise ValueError(f"unknown optimizer {kind!r}")
-        shapes |= {f"optimizer.{name}": (total,) for name in _vectors(description["optimizer"])}
+        shapes |= {f"optimizer.{name}": (compiler.learned,) for name in _vectors(description["optimizer"])}
     return layers, shapes
+
+
+class _OfArrays(Compiler):
+    """Keeps the shapes of arrays instead of the stages, of which 10,000 would take much more memory than their text.
+
+    Attributes
+    ----------
+    shapes : dict
+        By path.
+    learned : int
+        The number of values that are learned.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(shape)
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.learned = 0
+
+    def add_stage(self, layer: Layer, path: str, kind: str, **more: Any) -> None:
+        """Add the shapes of a stage."""
+        super().add_stage(layer, path, kind, **more)
+        stage, self.stages[-1] = self.stages[-1], NOTHING
+        self.shapes |= {array.path: array.shape for array in (*stage["arrays"], *stage["statistics"])}
+        self.learned += sum(prod(array.shape) for array in stage["arrays"])
 
 
 def described(description: dict[str, Any]) -> str:
@@ -292,13 +314,20 @@ def described(description: dict[str, Any]) -> str:
     import json
 
     text = json.dumps(description)
-    try:
+    with checked_before_saving():
         if len(text) > MAX_DESCRIPTION:
             raise ValueError(f"its description has {len(text)} characters, more than {MAX_DESCRIPTION}")
         expected_arrays(read_description(text))
+    return text
+
+
+@contextmanager
+def checked_before_saving() -> Iterator[None]:
+    """Say of a ValueError in the block that the network cannot be saved for this reason."""
+    try:
+        yield
     except ValueError as error:
         raise ValueError(f"this network cannot be saved, because load would reject it: {error}") from error
-    return text
 
 
 def _size(name: str, value: Any) -> int:
