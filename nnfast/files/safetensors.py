@@ -9,9 +9,9 @@ of the JSON. The member ``__metadata__`` maps text to text:
 - ``crc32``: eight hexadecimal digits, the checksum of the description's UTF-8 followed by the bytes of the arrays in
   the order of their sorted names. A program that changes the arrays must leave it out, or write it anew.
 
-The package safetensors is not used: it copies each array to write it, does not write into a file that is open, which
-atomic replacement needs, maps files into memory, where one that is cut off while it is read ends the process, and
-accepts what no network has. What follows is shorter than working around this, and one dependency less.
+The package safetensors is not used. It writes to a name or into memory, not into an open file, which atomic replacement
+needs; it reads by mapping the file into memory, so that a file cut off in the meantime ends the process; and which of
+the sizes are those of a network must be checked here in any case. This is shorter, and one dependency less.
 """
 
 from __future__ import annotations
