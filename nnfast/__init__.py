@@ -36,6 +36,7 @@ from nnfast.sequential import Sequential, load
 if _TYPE_CHECKING:
     from nnfast import callbacks, datasets, functions, perceptron, plotting
     from nnfast._many import fit_many
+    from nnfast.files.errors import LoadError
     from nnfast.gradients import (
         Descent,
         GradientReport,
@@ -67,6 +68,7 @@ __all__ = [
     "History",
     "LayerNorm",
     "Lion",
+    "LoadError",
     "NAdam",
     "Perceptron",
     "RMSprop",
@@ -105,6 +107,7 @@ _LAZY_NAMES = {
     "Descent": "gradients",
     "GradientReport": "gradients",
     "History": "training",
+    "LoadError": "files.errors",
     "Perceptron": "perceptron",
     "assert_gradient_correct": "gradients",
     "check_gradient": "gradients",

@@ -16,11 +16,14 @@ import numpy as np
 
 import nnfast
 from nnfast._validation import as_array, lost_in_float32, require
+from nnfast.files import saving
 from nnfast.files.archives import Archive, read_npy, short
 from nnfast.files.writing import KEPT_NAME, check_writable, target_of
 
 if TYPE_CHECKING:
     import argparse
+
+    from nnfast.files.saving import Saved
 
 PLOT_ENDINGS = (".png", ".svg", ".pdf", ".jpg")
 LARGE = 10.0  # mean size of a feature above which a warning is printed
@@ -131,13 +134,13 @@ def check_plot(path: str) -> None:
         raise UsageError(f"--plot: {error}") from None
 
 
-def load_net(path: str) -> nnfast.Sequential:
+def read_net(path: str) -> Saved:
     """Read a saved network; UsageError if that fails."""
     try:
-        return nnfast.load(path)
+        return saving.read(path)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
-    except ValueError as error:
+    except nnfast.LoadError as error:
         raise UsageError(str(error)) from None
 
 

@@ -156,7 +156,8 @@ def _compiled(layers: Sequence[Layer], shape: tuple[int, ...]) -> Compiler:
 class Network:
     """The state of a network, for the modules that train, differentiate, check and save it.
 
-    `Sequential` holds one. All arguments and errors are as documented there.
+    `Sequential` holds one. All arguments and errors are as documented there. Without `initialize`, no initial values
+    are drawn: the caller sets all arrays.
 
     Attributes
     ----------
@@ -192,6 +193,8 @@ class Network:
         loss: str | Loss | Callable[..., Any] | None,
         dtype: Any,
         seed: int | Generator | None,
+        *,
+        initialize: bool = True,
     ) -> None:
         self.layers = check_layers(layers)
         shape = None if input_shape is None else checked_shape(input_shape)
@@ -218,12 +221,12 @@ class Network:
         self._params: ArrayViews | None = None  # views of the program's parameters, made when first asked for
         self._flat_layer = next((place for place in walk(self.layers) if place[1].function.flat), None)
         if shape is not None:
-            self.build(shape)
+            self.build(shape, initialize=initialize)
 
     # ---- building
 
-    def build(self, sizes: tuple[int, ...]) -> None:
-        """Allocate the parameters and set their initial values.
+    def build(self, sizes: tuple[int, ...], *, initialize: bool = True) -> None:
+        """Allocate the parameters and, with `initialize`, set their initial values.
 
         The caller holds the guard, or the network is not shared yet.
         """
@@ -239,7 +242,8 @@ class Network:
         with self.guard.change:
             before = self.initial_stream.bit_generator.state
             try:
-                self._initialize(program, compiler)
+                if initialize:
+                    self._initialize(program, compiler)
             except BaseException:
                 self.initial_stream.bit_generator.state = before
                 raise
@@ -343,7 +347,7 @@ class Network:
             states = self.stream_states
             parameters, statistics = program.parameters.copy(), program.statistics.copy()
             steps = program.noise_steps
-        double = Network(self.layers, self.input_shape, self.output_loss.loss, "float64", 0)
+        double = Network(self.layers, self.input_shape, self.output_loss.loss, "float64", 0, initialize=False)
         double.restore_streams(states, self.noise_seed, steps)
         double.built.parameters[:] = parameters
         double.built.statistics[:] = statistics

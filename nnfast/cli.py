@@ -30,8 +30,8 @@ from nnfast._cli_files import (
     columns,
     is_number,
     load_data,
-    load_net,
     load_rows,
+    read_net,
     say,
     write,
 )
@@ -41,6 +41,7 @@ from nnfast.files.writing import replacing
 from nnfast.kernels.arrays import all_finite
 from nnfast.layers import output_activation
 from nnfast.optimizers import OPTIMIZERS
+from nnfast.sequential import sequential_of
 from nnfast.training import DIVERGED
 
 OK, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141  # the last two as a shell reports SIGINT and SIGPIPE
@@ -165,7 +166,11 @@ has an array y, accuracy and loss are printed to standard error.
 example:
   nnfast predict net.npz samples.csv | head
 """
-INFO = "Print version, SIMD level, compiler and threads; or the layers of a saved network."
+INFO = """\
+Print version, SIMD level, compiler and threads; or describe a saved network:
+the format of the file, layers, shapes, parameters, loss, dtype, and what it
+holds for training to continue."""
+MODEL = "a saved network, .npz or .safetensors"
 EXIT_CODES = (
     "exit codes: 0 success, 1 something failed while running, 2 invalid arguments or files, 130 Ctrl-C, "
     "141 the reader of the output went away"
@@ -184,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(_add_command(commands, "train", _train, "train a network on digits, mnist or a file", TRAIN))
     _add_predict(_add_command(commands, "predict", _predict, "run a saved network on the samples of a file", PREDICT))
     info = _add_command(commands, "info", _info, "describe this installation, or a saved network", INFO)
-    info.add_argument("net", metavar="NET.npz", nargs="?", help="a saved network")
+    info.add_argument("net", metavar="MODEL", nargs="?", help=MODEL)
     return parser
 
 
@@ -233,12 +238,12 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
     add = parser.add_argument_group("output").add_argument
     add("--plot", metavar="FILE", help=f"plot loss and accuracy over the training ({', '.join(PLOT_ENDINGS)})")
-    add("--save", metavar="NET.npz", help="save the network, for predict and info")
+    add("--save", metavar="MODEL", help="save the network, for predict and info: a .npz or .safetensors file")
     add("--quiet", action="store_true", help="print only the results: neither network nor progress")
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("net", metavar="NET.npz", help="a saved network")
+    parser.add_argument("net", metavar="MODEL", help=MODEL)
     parser.add_argument("file", metavar="FILE", help="samples: a .npz with x, a .npy or a .csv")
     outputs = "print the outputs of the network, such as probabilities, instead of classes"
     parser.add_argument("--outputs", action="store_true", help=outputs)
@@ -430,7 +435,7 @@ def _draw(history: nnfast.History, path: str) -> None:
 
 def _predict(args: argparse.Namespace) -> int:
     check_written({"--output": args.output}, [args.net, args.file])
-    net = load_net(args.net)
+    net = sequential_of(read_net(args.net).network)
     rows, y = load_rows(args.file, net)
     score = None
     if y is not None:
@@ -468,6 +473,26 @@ def _write_text(path: str, lines: Iterable[str]) -> None:
 def _info(args: argparse.Namespace) -> int:
     if args.net is None:
         nnfast.show_config()
-    else:
-        load_net(args.net).summary()
+        return OK
+    saved = read_net(args.net)
+    print(
+        f"{args.net}: {saved.format}, {saved.size:,} bytes, version {saved.description['version']} of the description"
+    )
+    sequential_of(saved.network).summary()
+    print(_training_state(saved.description))
     return OK
+
+
+def _training_state(description: dict[str, Any]) -> str:
+    """Return a line on what a file holds beside layers and their arrays."""
+    if description["streams"] is None:
+        return "training state: none"
+    parts = []
+    optimizer, place = description["optimizer"], description.get("place")
+    if optimizer is not None:
+        vectors = len(optimizer["moments"]) + optimizer["averaged"]
+        parts.append(f"optimizer {optimizer['kind']} (steps: {optimizer['steps']:,}, vectors: {vectors})")
+    if place is not None:
+        within = f" and {place['position']:,} of {place['n']:,} rows" if "drawing" in place else ""
+        parts.append(f"epochs: {place['epochs']:,}{within}")
+    return f"training state: {', '.join([*parts, 'random streams'])}"

@@ -175,6 +175,10 @@ def _share(name: str, value: Any) -> float:
 
 
 def _quantiles(name: str, value: Any) -> tuple[float, ...]:
+    if isinstance(value, (list, tuple)):  # NumPy would make each as long as the longest text, which may be a file's
+        for quantile in value:
+            if isinstance(quantile, (str, bytes)):
+                raise TypeError(f"{name} must hold real numbers, got {describe(quantile)}")
     each = as_array(name, value, np.float64, ndim=(0, 1)).reshape(-1).tolist()
     if len(each) > MAX_QUANTILES:
         raise ValueError(f"{name} must hold at most {MAX_QUANTILES:,} numbers, got {len(each):,}")
@@ -922,7 +926,11 @@ def loss_from(config: Any) -> Loss:
     parameters = dict(config)
     if parameters.get("custom") is True:
         return Custom(_Missing(str(parameters["name"])), name=parameters["name"])
-    return LOSSES[choose("loss", parameters.pop("name"), NAMES)](**parameters)
+    kind = LOSSES[choose("loss", parameters.pop("name"), NAMES)]
+    for parameter in parameters:
+        if parameter not in kind.fields:
+            raise ValueError(f"loss {kind.name!r} has no {parameter!r}")
+    return kind(**parameters)
 
 
 class OutputLoss:

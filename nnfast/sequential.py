@@ -27,7 +27,7 @@ from nnfast._validation import (
     warn,
 )
 from nnfast.engine.program import aligned_zeros
-from nnfast.files import npz
+from nnfast.files import state
 from nnfast.gradients.network import INPUT, chosen_names, slopes
 from nnfast.layers import Dense, Layer, walk
 from nnfast.losses import Loss
@@ -1478,9 +1478,9 @@ class Sequential:
 
     def _twin(self) -> tuple[Sequential, dict[str, np.ndarray]]:
         """Return a copy, and the arrays from which it was created."""
-        description, arrays = npz.to_state(self._network)
+        description, arrays = state.to_state(self._network)
         return self._around(
-            npz.from_state(description, arrays, self.layers, self.loss_function), deepcopy(self._added())
+            state.from_state(description, arrays, self.layers, self.loss_function), deepcopy(self._added())
         ), arrays
 
     def _around(self, network: Network, added: dict[str, Any]) -> Sequential:
@@ -1491,23 +1491,30 @@ class Sequential:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle, and so copy, what `copy` copies."""
-        state = (*npz.to_state(self._network), self.layers, self.loss_function)
-        return _restored, (type(self), *state), self._added()
+        parts = (*state.to_state(self._network), self.layers, self.loss_function)
+        return _restored, (type(self), *parts), self._added()
 
     def _added(self) -> dict[str, Any]:
         """The attributes that a subclass has added."""
         return {name: value for name, value in vars(self).items() if name != "_network"}
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, training_state: bool = True) -> None:
         """Write the network to a file atomically: on failure, an existing file of that name is unchanged.
 
         Parameters
         ----------
         path : path
-            Usually with the extension ``.npz``; no extension is added.
+            With the extension ``.safetensors`` for a file in that format, which programs in many languages read;
+            with any other, usually ``.npz``, a NumPy archive. No extension is added.
+        training_state : bool
+            Whether to write what training continues from, too: the state of the optimizer, which for Adam is twice as
+            large as the parameters, the place in an epoch, and the random streams. Without it, the network that `load`
+            returns predicts the same, and trains as if it were new, with ``seed=0``.
 
         Raises
         ------
+        TypeError
+            If `training_state` is not a bool.
         RuntimeError
             If the network is not built.
         OSError
@@ -1517,8 +1524,9 @@ class Sequential:
 
         Notes
         -----
-        A NumPy archive of plain arrays, named by path (``0.W``, ``0.b``, ...), and a JSON description with a version;
-        no pickles. Of a loss of your own, only the name is written: see `load`.
+        Plain arrays, named by path (``0.W``, ``0.b``, ...), and a JSON description with a version; no pickles. In an
+        archive the description is the member ``description``, in a safetensors file the entry ``nnfast`` of the
+        metadata. Of a loss of your own, only the name is written: see `load`.
 
         Examples
         --------
@@ -1530,7 +1538,9 @@ class Sequential:
         ...     os.listdir(folder)
         ['net.npz']
         """
-        npz.save(self._network, path)
+        from nnfast.files import saving
+
+        saving.save(self._network, path, training_state)
 
 
 def network_of(net: Sequential) -> Network:
@@ -1558,7 +1568,7 @@ def _restored(
     loss: Loss | None = None,
 ) -> Sequential:
     """Recreate a network from what `Sequential.__reduce__` returned; older pickles have no loss."""
-    return _holding(kind, npz.from_state(description, arrays, layers, loss))
+    return _holding(kind, state.from_state(description, arrays, layers, loss))
 
 
 def load(path: str | os.PathLike[str], *, loss: Loss | Callable[..., Any] | None = None) -> Sequential:
@@ -1567,7 +1577,8 @@ def load(path: str | os.PathLike[str], *, loss: Loss | Callable[..., Any] | None
     Parameters
     ----------
     path : path
-        The file. Reading it runs no code, and uses at most 16 times its size, plus 16 MB, of memory.
+        The file, in either format: its contents are looked at, not its name. Reading it runs no code, and uses at most
+        16 times its size, plus 16 MB, of memory.
     loss : callable or losses.Custom, optional
         The loss of your own that the network was trained with: files hold only its name. Without it the network
         predicts, and raises RuntimeError where it needs the loss.
@@ -1575,15 +1586,18 @@ def load(path: str | os.PathLike[str], *, loss: Loss | Callable[..., Any] | None
     Returns
     -------
     Sequential
-        It predicts, and continues training, with the same bits as the network that was saved.
+        It predicts, and continues training unless saved with ``training_state=False``, with the same bits as the
+        network that was saved.
 
     Raises
     ------
     OSError
         If the file cannot be read.
+    LoadError
+        If it is not a network of nnfast, is damaged, or was written by a newer version; the message says which. It is a
+        ValueError.
     TypeError, ValueError
-        If it is not a network of nnfast, is damaged, or was written by a newer version; the message says which. If
-        `loss` is not a function, or the network was saved with one of nnfast's losses.
+        If `loss` is not a function, or the network was saved with one of nnfast's losses.
     MemoryError
         If there is not enough memory for the contents of the file.
 
@@ -1598,4 +1612,6 @@ def load(path: str | os.PathLike[str], *, loss: Loss | Callable[..., Any] | None
     >>> bool((again.flat_params == net.flat_params).all())
     True
     """
-    return _holding(Sequential, npz.load(path, loss))
+    from nnfast.files import saving
+
+    return _holding(Sequential, saving.load(path, loss))

@@ -14,7 +14,7 @@ from optimizer_cases import begun, update
 
 import nnfast as nf
 from nnfast import reference
-from nnfast.files import npz
+from nnfast.files import state as states
 from nnfast.optimizers import Hyperparameters, Optimizer
 from nnfast.schedules import Schedule
 
@@ -348,13 +348,13 @@ def away_from_kinks(net: nf.Sequential, x: np.ndarray, margin: float) -> np.ndar
 
 def state(net: nf.Sequential) -> tuple[str, dict[str, bytes], object]:
     """The whole state of a network, for comparison: parameters, optimizer, random streams, and its history object."""
-    description, arrays = npz.to_state(net._network)
+    description, arrays = states.to_state(net._network)
     return json.dumps(description), {name: array.tobytes() for name, array in arrays.items()}, net.history
 
 
 def state_of_steps(net: nf.Sequential) -> tuple[str, dict[str, bytes]]:
     """The same without the place in an epoch and the history, which steps outside of `fit` do not change."""
-    description, arrays = npz.to_state(net._network)
+    description, arrays = states.to_state(net._network)
     description.pop("place", None)
     return json.dumps(description), {name: array.tobytes() for name, array in arrays.items()}
 

@@ -173,9 +173,52 @@ def test_info(capsys, digits_net):
     nnfast.show_config()
     assert printed == capsys.readouterr().out
     assert main(["info", digits_net]) == 0
-    printed = capsys.readouterr().out
+    first, *summary, last = capsys.readouterr().out.splitlines()
     nnfast.load(digits_net).summary()
-    assert printed == capsys.readouterr().out
+    assert summary == capsys.readouterr().out.splitlines()
+    size = os.path.getsize(digits_net)
+    assert first == f"{digits_net}: npz, {size:,} bytes, version 1 of the description"
+    assert last == "training state: optimizer adam (steps: 4,500, vectors: 2), epochs: 100, random streams"
+
+
+@pytest.mark.parametrize("ending", ["npz", "safetensors"])
+def test_info_of_each_format(ending, capsys):
+    x, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
+    layers = [nnfast.Dense(2000, "tanh"), nnfast.BatchNorm(), nnfast.Dense(2, "softmax")]
+    net = nnfast.Sequential(layers, input_shape=3, dtype="float64", seed=0)
+    how = {"batch_size": 8, "optimizer": nnfast.Adam(amsgrad=True, average_decay=0.9), "verbose": 0}
+    net.save(f"new.{ending}")
+    net.fit(x, y, epochs=1, **how)
+    net.fit(x, y, steps=2, **how)
+    net.save(f"trained.{ending}")
+    net.save(f"predicts.{ending}", training_state=False)
+    for name, version, state in (
+        ("new", 1, "random streams"),
+        ("trained", 1, "optimizer adam (steps: 5, vectors: 4), epochs: 1 and 16 of 20 rows, random streams"),
+        ("predicts", 2, "none"),
+    ):
+        file = f"{name}.{ending}"
+        assert main(["info", file]) == 0
+        first, heading, *table, last = capsys.readouterr().out.splitlines()
+        assert first == f"{file}: {ending}, {os.path.getsize(file):,} bytes, version {version} of the description"
+        assert heading == "input (n, 3), loss cross_entropy, float64, 16,002 parameters"
+        assert [row.split()[0] for row in table] == ["layer", "-----------", "Dense(2000)", "BatchNorm()", "Dense(2)"]
+        assert last == f"training state: {state}"
+
+
+def test_the_command_line_takes_safetensors_files(capsys):
+    assert main(["train", "digits", "--epochs", "1", "--quiet", "--save", "net.safetensors"]) == 0
+    x, y = nnfast.datasets.load_digits()
+    np.savez("data.npz", x=x, y=y)
+    capsys.readouterr()
+    assert main(["predict", "net.safetensors", "data.npz"]) == 0
+    classes = [int(line) for line in capsys.readouterr().out.split()]
+    np.testing.assert_array_equal(classes, nnfast.load("net.safetensors").predict_class(x))
+    with open("net.safetensors", "r+b") as file:
+        file.truncate(1000)
+    for args in (["info", "net.safetensors"], ["predict", "net.safetensors", "data.npz"]):
+        message = r"nnfast \w+: error: net\.safetensors is damaged: its header cannot have \d+ bytes: the file has 1000"
+        assert re.fullmatch(message, refused(capsys, *args))
 
 
 # ---- train
@@ -1056,7 +1099,10 @@ def test_predict_says_so_if_the_file_cannot_be_written(capsys, digits_net, rows,
         ("NET", "the following arguments are required: FILE"),
         ("no.npz samples.npy", "cannot read no.npz: No such file or directory"),
         ("samples.npz samples.npy", "samples.npz is not a network saved by nnfast: it has no description"),
-        ("text.npz samples.npy", "text.npz is not a network saved by nnfast, or is damaged: File is not a zip file"),
+        (
+            "text.npz samples.npy",
+            "text.npz is not a network saved by nnfast: it is neither a NumPy archive (.npz) nor a safetensors file",
+        ),
         ("NET no.csv", "cannot read no.csv: No such file or directory"),
         ("NET samples.txt", "FILE must end in .npz, .npy, .csv, got 'samples.txt'"),
         ("NET narrow.npy", "narrow.npy: for this network x must have shape (n, 64), got (50, 63)"),

@@ -14,7 +14,7 @@ from numpy.random import default_rng
 from numpy_network import state, unchanged
 
 import nnfast as nf
-from nnfast.files import npz
+from nnfast.files import state as states
 from nnfast.layers import walk, with_trainable
 
 DTYPES = ("float32", "float64")
@@ -43,7 +43,7 @@ def built_frozen(net: nf.Sequential, paths: set[str], trainable: bool = False) -
     """A network with the state of another one, whose layers were frozen when it was built."""
     layers = with_trainable(net.layers, paths, trainable)
     twin = net.copy()
-    twin._network = npz.from_state(*npz.to_state(net._network), layers)
+    twin._network = states.from_state(*states.to_state(net._network), layers)
     return twin
 
 

@@ -32,6 +32,7 @@ ALL = [
     "History",
     "LayerNorm",
     "Lion",
+    "LoadError",
     "NAdam",
     "Perceptron",
     "RMSprop",

@@ -380,6 +380,7 @@ def test_quantiles_are_asked_for():
         (lambda: nf.losses.Huber(0), ValueError, "^delta must be a finite number"),
         (lambda: nf.losses.Huber("1"), TypeError, "^delta must be a number"),
         (lambda: nf.losses.Poisson(1), TypeError, "^log_input must be True or False"),
+        (lambda: nf.losses.Quantile(["0.1", 0.5]), TypeError, r"^quantiles must hold real numbers, got '0\.1' \(str\)"),
         (lambda: nf.losses.Quantile([]), ValueError, "^quantiles must hold at least one"),
         (lambda: nf.losses.Quantile([0.5, 1.0]), ValueError, "^quantiles must be a finite number in"),
         (lambda: nf.losses.Quantile([0.5, 0.5]), ValueError, "^quantiles must not hold duplicates"),

@@ -67,7 +67,7 @@ import time
 import warnings
 import numpy as np
 import nnfast as nf
-from nnfast.files import npz
+from nnfast.files import state as states
 
 warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
 x, y = np.random.default_rng(0).normal(size=(200, 40)), np.arange(200) % 10
@@ -78,7 +78,7 @@ def make():
     return nf.Sequential(layers, input_shape=40, seed=0)
 
 def state(net):
-    description, arrays = npz.to_state(net._network)
+    description, arrays = states.to_state(net._network)
     description.pop("place", None)  # in an epoch, which only fit knows
     return str(description), {name: array.tobytes() for name, array in arrays.items()}
 

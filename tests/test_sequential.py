@@ -16,7 +16,7 @@ from tolerances import assert_close
 
 import nnfast as nf
 from nnfast import reference
-from nnfast.files import npz
+from nnfast.files import state as states
 
 X = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
 LABELS = np.array([0, 1, 3, 2, 1, 0, 3, 3, 2])
@@ -1398,7 +1398,7 @@ def test_batches_beyond_memory():
         with pytest.raises(MemoryError, match=f"^no memory for the activations of {n} rows"):
             call()
         assert net.history is None
-        assert npz.to_state(net._network)[0]["optimizer"] is None
+        assert states.to_state(net._network)[0]["optimizer"] is None
     assert not net.flat_params.any()
     late = nf.Sequential(wide, seed=0)
     for gradient in ("backpropagation", "numerical"):

@@ -86,9 +86,9 @@ class Checkpoint(DeclaredCallback):
     Parameters
     ----------
     path : path
-        Usually with the extension ``.npz``. Fields are filled in: ``{epoch}`` and ``{step}``, counted from 1 in each
-        `fit`, ``{epochs_trained}``, which counts the epochs of all fits, and entries of the history, as in
-        ``net-{epoch:03}-{val_loss:.4f}.npz``. The folder must exist.
+        With the extension ``.npz`` or ``.safetensors``, as for `Sequential.save`. Fields are filled in: ``{epoch}`` and
+        ``{step}``, counted from 1 in each `fit`, ``{epochs_trained}``, which counts the epochs of all fits, and entries
+        of the history, as in ``net-{epoch:03}-{val_loss:.4f}.npz``. The folder must exist.
     save : {"last", "best", "all"}
         ``"last"`` keeps the latest checkpoint, ``"best"`` the one with the best value of `monitor`. If the path has
         fields, the previous one is removed once the new one is on disk. ``"all"`` keeps all of them.

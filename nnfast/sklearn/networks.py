@@ -13,7 +13,7 @@ import numpy as np
 from nnfast._validation import describe
 from nnfast.activations import Activation as ActivationFunction
 from nnfast.activations import resolve_activation
-from nnfast.files import npz
+from nnfast.files import state as states
 from nnfast.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from nnfast.losses import Custom, Loss
 from nnfast.optimizers import Optimizer
@@ -121,7 +121,7 @@ class Design:
         """
         if net.layers == tuple(self.layers) and net.loss_function == self.loss:
             return net
-        description, arrays = npz.to_state(network_of(net))
+        description, arrays = states.to_state(network_of(net))
         before, now = _with_arrays(net.layers), _with_arrays(self.layers)
         places = {str(i): str(j) for i, j in zip(before, now, strict=False)}
         moved: dict[str, np.ndarray] = {}
@@ -131,7 +131,7 @@ class Design:
         try:
             if len(before) != len(now):
                 raise ValueError("another number of layers")
-            return sequential_of(npz.from_state(description, moved, self.layers, self.loss))
+            return sequential_of(states.from_state(description, moved, self.layers, self.loss))
         except (KeyError, ValueError):
             raise ValueError(
                 "hidden_layer_sizes and batch_norm must stay as they were in the previous fit, whose weights are used "
@@ -237,7 +237,7 @@ class Member:
 
     def state(self) -> dict[str, Any]:
         """Return all of it in plain containers and arrays, for pickles and other files."""
-        description, arrays = npz.to_state(network_of(self.net))
+        description, arrays = states.to_state(network_of(self.net))
         net: dict[str, Any] = {"description": description, "arrays": arrays}
         if isinstance(self.net.loss_function, Custom):  # a function of the user's, which no description contains
             net["loss"] = self.net.loss_function
@@ -249,7 +249,7 @@ class Member:
         member = cls.__new__(cls)
         vars(member).update(state)
         net = state["net"]
-        member.net = sequential_of(npz.from_state(net["description"], net["arrays"], loss=net.get("loss")))
+        member.net = sequential_of(states.from_state(net["description"], net["arrays"], loss=net.get("loss")))
         return member
 
 

@@ -21,7 +21,7 @@ import sys
 import warnings
 import numpy as np
 import nnfast as nf
-from nnfast.files import npz
+from nnfast.files import state as states
 
 warnings.filterwarnings("ignore", "L-BFGS did not converge")
 seed = int(sys.argv[1])
@@ -29,7 +29,7 @@ random.seed(seed)
 rng = np.random.default_rng(seed)
 
 def state(net):
-    description, arrays = npz.to_state(net._network)
+    description, arrays = states.to_state(net._network)
     return str(description), {name: array.tobytes() for name, array in arrays.items()}
 
 def make(width, outputs=3):

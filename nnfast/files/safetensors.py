@@ -1,0 +1,161 @@
+"""Networks as safetensors files, whose arrays other programs read without nnfast.
+
+The format (https://huggingface.co/docs/safetensors#format) is a length N of 8 bytes, little-endian; N bytes of JSON,
+which may end in spaces; and the arrays, in C order and little-endian, with nothing between them. The JSON is an object
+with a member for each array: its ``dtype``, its ``shape``, and ``data_offsets``, its begin and end counted from the end
+of the JSON. The member ``__metadata__`` maps text to text:
+
+- ``nnfast``: the description of the network, see `nnfast.files.state`;
+- ``crc32``: eight hexadecimal digits, the checksum of the description's UTF-8 followed by the bytes of the arrays in
+  the order of their sorted names. A program that changes the arrays must leave it out, or write it anew.
+
+The package safetensors is not used. It writes to a name or into memory, not into an open file, which atomic replacement
+needs; it reads by mapping the file into memory, so that a file cut off in the meantime ends the process; and which of
+the sizes are those of a network must be checked here in any case. This is shorter, and one dependency less.
+"""
+
+from __future__ import annotations
+
+import zlib
+from math import prod
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnfast._validation import shown
+from nnfast.files.parsing import check_cost, parse
+from nnfast.files.state import MAX_DESCRIPTION, Foreign, checked_before_saving, expected_arrays, read_description
+
+if TYPE_CHECKING:
+    from io import BufferedReader
+
+    from nnfast.layers import Layer
+
+ENDING = ".safetensors"
+LENGTH = 8  # bytes that hold the length of the header
+MARK = b"{"  # with which the header begins
+METADATA, DESCRIPTION, CHECKSUM = "__metadata__", "nnfast", "crc32"
+DTYPES = {"float32": "F32", "float64": "F64"}
+MEMBERS = {"dtype", "shape", "data_offsets"}
+MAX_HEADER = 2**26  # bytes; the longest of a network that can be described has half of it
+
+
+def write(file: IO[bytes], text: str, arrays: dict[str, np.ndarray]) -> None:
+    """Write the state of a network, whose description is `text`, without copying the arrays."""
+    import json
+
+    header: dict[str, Any] = {METADATA: {DESCRIPTION: text, CHECKSUM: _checksum(text, arrays)}}
+    end = 0
+    for path, array in arrays.items():
+        begin, end = end, end + array.nbytes
+        header[path] = {"dtype": DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": (begin, end)}
+    text = json.dumps(header, separators=(",", ":"))
+    with checked_before_saving():
+        check_cost("its header", text)
+    raw = text.encode("ascii")
+    raw += b" " * (-len(raw) % LENGTH)  # so that the arrays are aligned if the file is mapped into memory
+    file.write(len(raw).to_bytes(LENGTH, "little"))
+    file.write(raw)
+    for array in arrays.values():
+        file.write(_content(array))
+
+
+def read(file: BufferedReader) -> tuple[dict[str, Any], list[Layer], dict[str, np.ndarray]]:
+    """Return the description, the layers that it describes, and the arrays of a network.
+
+    Raises
+    ------
+    Foreign
+        If the file was not saved by nnfast, or is of a newer version.
+    KeyError, TypeError, ValueError
+        If it is damaged.
+    """
+    size = file.seek(0, 2)
+    file.seek(0)
+    header, data = _read_header(file, size)
+    metadata = header.pop(METADATA, {})
+    if type(metadata) is not dict or not all(type(value) is str for value in metadata.values()):
+        raise ValueError(f"its {METADATA} must be an object of texts")
+    text = metadata.get(DESCRIPTION)
+    if text is None or len(text) > MAX_DESCRIPTION:
+        raise Foreign("it has no description")
+    description = read_description(text)
+    layers, shapes = expected_arrays(description)
+    _check_layout(header, shapes, np.dtype(description["dtype"]), data)
+    arrays = {path: _read_array(file, path, shapes[path], description["dtype"]) for path in _in_file(header)}
+    if CHECKSUM in metadata and metadata[CHECKSUM] != _checksum(text, arrays):
+        raise ValueError(f"its contents have changed since they were saved: {CHECKSUM} does not match them")
+    return description, layers, arrays
+
+
+def _read_header(file: BufferedReader, size: int) -> tuple[dict[str, Any], int]:
+    """Return the header of a file of `size` bytes, and how many bytes follow it."""
+    length = int.from_bytes(file.read(LENGTH), "little")
+    rest = size - LENGTH - length
+    if rest < 0:
+        raise ValueError(f"its header cannot have {length} bytes: the file has {size}")
+    if length > MAX_HEADER:
+        raise ValueError(f"its header has {length} bytes, more than {MAX_HEADER}")
+    header = parse("its header", file.read(length).decode("utf-8"))
+    assert isinstance(header, dict)  # it begins with a brace
+    return header, rest
+
+
+def _check_layout(header: dict[str, Any], shapes: dict[str, tuple[int, ...]], dtype: np.dtype, data: int) -> None:
+    """Raise ValueError unless exactly the expected arrays fill the `data` bytes, before memory is allocated for one."""
+    for path in header:
+        if path not in shapes:
+            raise ValueError(f"the array {path[:100]!r} is not in its description")
+    for path, shape in shapes.items():
+        if path not in header:
+            raise ValueError(f"the array {path} is missing")
+        entry = header[path]
+        if type(entry) is not dict or entry.keys() != MEMBERS:
+            raise ValueError(f"the array {path} must have {', '.join(sorted(MEMBERS))} and nothing else")
+        if entry["dtype"] != DTYPES[dtype.name]:
+            raise ValueError(f"the array {path} has dtype {shown(entry['dtype'])}, not {DTYPES[dtype.name]!r}")
+        if not _integers(entry["shape"]) or tuple(entry["shape"]) != shape:
+            raise ValueError(f"the array {path} must have shape {shape}, got {shown(entry['shape'])}")
+        offsets = entry["data_offsets"]
+        if not _integers(offsets) or len(offsets) != 2 or not 0 <= offsets[0] <= offsets[1] <= data:
+            raise ValueError(f"the offsets of the array {path} must be two from 0 to {data}, got {shown(offsets)}")
+        expected = prod(shape) * dtype.itemsize
+        if offsets[1] - offsets[0] != expected:
+            raise ValueError(f"the array {path} has {offsets[1] - offsets[0]} bytes, not {expected}")
+    end = 0
+    for path in _in_file(header):
+        begin, following = header[path]["data_offsets"]
+        if begin != end:
+            what = "overlaps the array before it" if begin < end else "does not begin where the array before it ends"
+            raise ValueError(f"the array {path} {what}: at {begin}, not {end}")
+        end = following
+    if end != data:
+        raise ValueError(f"its arrays have {end} bytes, but {data} follow the header")
+
+
+def _integers(values: Any) -> bool:
+    return type(values) is list and all(type(value) is int for value in values)
+
+
+def _in_file(header: dict[str, Any]) -> list[str]:
+    """Return the names of the arrays in the order in which they lie in the file."""
+    return sorted(header, key=lambda path: header[path]["data_offsets"])
+
+
+def _read_array(file: BufferedReader, path: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    array = np.empty(shape, np.dtype(dtype).newbyteorder("<"))
+    if file.readinto(_content(array)) != array.nbytes:
+        raise ValueError(f"it ends within the array {path}")
+    return array.astype(dtype, copy=False)
+
+
+def _content(array: np.ndarray) -> memoryview:
+    """Return the bytes of an array as they are in files: its own memory, on little-endian processors."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
+
+
+def _checksum(text: str, arrays: dict[str, np.ndarray]) -> str:
+    sum_ = zlib.crc32(text.encode("utf-8", "surrogatepass"))
+    for path in sorted(arrays):
+        sum_ = zlib.crc32(_content(arrays[path]), sum_)
+    return f"{sum_:08x}"
