@@ -1532,6 +1532,11 @@ class Sequential:
         """
         npz.save(self._network, path)
 
+    def to_c(self, path: str | os.PathLike[str], *, prefix: str | None = None, dtype: Any = None) -> CExport:
+        from nnfast.files.c import export
+
+        return export(self._network, path, prefix, dtype)
+
 
 def network_of(net: Sequential) -> Network:
     """Return the network that a `Sequential` holds."""
