@@ -1,9 +1,9 @@
 """The C functions of which generated code is made.
 
 Their text is C99 with two placeholders: ``REAL`` stands for float or double, and the suffix ``F`` of a constant or of a
-function of ``<math.h>`` for that of float, or nothing. Two rules make compilers vectorize them, GCC at ``-O2`` too: loops
-have a constant number of iterations (32: GCC takes loops of 16 apart at ``-O3``, before it vectorizes), and a loop either
-selects or computes, never both, for GCC would compute only what is selected, in branches.
+function of ``<math.h>`` for that of float, or nothing. Two rules make compilers vectorize them, GCC at ``-O2`` too:
+loops have a constant number of iterations (32: at ``-O3`` GCC unrolls loops of 16 before it could vectorize them), and
+numbers are limited in a loop of their own, because GCC turns a limit into branches if the limited number is used.
 """
 
 from __future__ import annotations
@@ -105,10 +105,10 @@ static void apply_{name}(REAL *x, int n{parameter and ", REAL " + parameter})
 
 
 _DENSE = """
-/* y = x W + b. First the weights of 32 outputs at a time, those from one input side by side;
+/* y = x W + b. In w, first the weights of 32 outputs at a time, those from one input side by side;
  * then those of each output that is left, one output after another. */
-static void dense(const REAL *restrict w, const REAL *restrict b, int inputs, int outputs,
-                  const REAL *restrict x, REAL *restrict y)
+static void dense(const REAL *restrict x, int inputs, REAL *restrict y, int outputs, const REAL *restrict w,
+                  const REAL *restrict b)
 {
     for (; outputs >= 32; outputs -= 32, b += 32, y += 32) {
         REAL sum[32];
@@ -135,6 +135,25 @@ static void dense(const REAL *restrict w, const REAL *restrict b, int inputs, in
         for (; i < inputs; i++)
             rest += x[i] * w[i];
         *y = *b + (rest + (((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]))));
+    }
+}
+"""
+
+_DENSE_INT8 = """
+/* Write x as integers to q; then y = (sum of q w + c) factor, with the weights w of an output side by side. */
+static void dense_int8(const float *restrict x, int inputs, float *restrict y, int outputs, const int8_t *restrict w,
+                       const int32_t *restrict c, const float *restrict factor, float start, float inverse,
+                       int8_t *restrict q)
+{
+    for (int i = 0; i < inputs; i++) {
+        const float t = (x[i] - start) * inverse, from = t > 0.0f ? t : 0.0f, to = from < 255.0f ? from : 255.0f;
+        q[i] = (int8_t)((int)to - 128);
+    }
+    for (int j = 0; j < outputs; j++, w += inputs) {
+        int32_t sum = c[j];
+        for (int i = 0; i < inputs; i++)
+            sum += (int32_t)q[i] * w[i];
+        y[j] = (float)sum * factor[j];
     }
 }
 """
@@ -310,7 +329,7 @@ def _vector(name: str, comment: str, vectors: tuple[str, ...], value: str) -> Fu
     steps = ", ".join(f"{vector} += 32" for vector in vectors)
     return Function(f"""
 /* {comment} */
-static void {name}({arguments}, int n, REAL *restrict x)
+static void {name}(REAL *restrict x, int n, {arguments})
 {{
     for (; n >= 32; n -= 32, x += 32, {steps})
         for (int j = 0; j < 32; j++)
@@ -327,13 +346,14 @@ _GELU_TANH = "negative_size({0} * (1.59576912160573071F + 0.0713548162726002449F
 # In the order in which they stand in a file: after those that they call.
 FUNCTIONS: dict[str, Function] = {
     "copy": Function("""
-static void copy(const REAL *restrict from, REAL *restrict to, int n)
+static void copy(const REAL *restrict x, REAL *restrict y, int n)
 {
     for (int i = 0; i < n; i++)
-        to[i] = from[i];
+        y[i] = x[i];
 }
 """),
     "dense": Function(_DENSE),
+    "dense_int8": Function(_DENSE_INT8),
     "power_of_two": Function(_POWER),
     "reduced_expm1": Function(_EXPM1, ("power_of_two",)),
     "negative_exp": Function(_NEGATIVE_EXP, ("reduced_expm1",)),
@@ -366,7 +386,8 @@ static void copy(const REAL *restrict from, REAL *restrict to, int n)
                          "negative_exp", _GATE.format(size="bounded_size", tail="(t / (1.0F + t))"),
                          calls=("negative_size", "bounded_size")),
     "apply_silu": _smooth("silu", "x / (1 + exp(-x)), from t = exp(-|x|).", "negative_size({})", "negative_exp",
-                    _GATE.format(size="bounded_size", tail="(t / (1.0F + t))"), calls=("negative_size", "bounded_size")),
+                          _GATE.format(size="bounded_size", tail="(t / (1.0F + t))"),
+                          calls=("negative_size", "bounded_size")),
     "unit_log1p": Function("""
 /* log(1 + t) for 0 <= t <= 1: twice the inverse hyperbolic tangent of s. */
 static inline float unit_log1p(float t)
@@ -381,7 +402,8 @@ static inline float unit_log1p(float t)
     return 2.0f * (s * u * p + s);
 }
 """),
-    "apply_softplus": _smooth("softplus", "log(1 + exp(beta x)) / beta, from t = exp(-|beta x|).", "negative_size(beta * {})",
+    "apply_softplus": _smooth("softplus", "log(1 + exp(beta x)) / beta, from t = exp(-|beta x|).",
+                              "negative_size(beta * {})",
                         "negative_exp", "return (x > 0.0F ? x : 0.0F) + unit_log1p(t) / beta;", "beta",
                         calls=("negative_size", "unit_log1p")),
     "apply_mish": _smooth("mish", "x tanh(log(1 + exp(x))), from t = exp(-|x|).", "negative_size({})", "negative_exp",
@@ -393,7 +415,7 @@ static inline float unit_log1p(float t)
     "apply_softmax": Function(_SOFTMAX, ("largest", "apply_exp", "sum_of")),
     "apply_log_softmax": Function(_LOG_SOFTMAX, ("largest",)),
     "rescale": Function("""
-static void rescale(REAL scale, REAL offset, int n, REAL *x)
+static void rescale(REAL *x, int n, REAL scale, REAL offset)
 {
     for (int i = 0; i < n; i++)
         x[i] = x[i] * scale + offset;
