@@ -1,7 +1,8 @@
 """The C functions of which generated code is made.
 
-Their text is C99 with two placeholders: ``REAL`` stands for float or double, and the suffix ``F`` of a constant or of a
-function of ``<math.h>`` for that of float, or nothing. Two rules make compilers vectorize them, GCC at ``-O2`` too:
+Their text is C99 with placeholders: ``REAL`` stands for float or double, ``LIMIT`` for the largest number that exp of
+its negative takes, and the suffix ``F`` of a constant or of a function of ``<math.h>`` for that of float, or nothing.
+Two rules make compilers vectorize them, GCC at ``-O2`` too:
 loops have a constant number of iterations (32: at ``-O3`` GCC unrolls loops of 16 before it could vectorize them), and
 numbers are limited in a loop of their own, because GCC turns a limit into branches if the limited number is used.
 """
@@ -12,6 +13,7 @@ import re
 from typing import NamedTuple
 
 BLOCK = 32  # outputs of `dense` that are computed at a time, and numbers of a vectorized loop
+LIMITS = {"float": "87.0f", "double": "700.0"}  # exp(-LIMIT) is not subnormal
 
 
 class Function(NamedTuple):
@@ -44,6 +46,7 @@ def source(names: set[str], real: str) -> str:
 
 def _typed(text: str, real: str) -> str:
     suffix = "f" if real == "float" else ""
+    text = text.replace("LIMIT", LIMITS[real])
     text = re.sub(r"(?<=[0-9])F\b", suffix, text)
     return re.sub(r"\b(\w+)F\(", rf"\1{suffix}(", text).replace("REAL", real)
 
@@ -110,30 +113,29 @@ _DENSE = """
 static void dense(const REAL *restrict x, int inputs, REAL *restrict y, int outputs, const REAL *restrict w,
                   const REAL *restrict b)
 {
+    const int tail4 = inputs % 4, tail8 = inputs % 8;
     for (; outputs >= 32; outputs -= 32, b += 32, y += 32) {
         REAL sum[32];
-        int i = 0;
+        const REAL *in = x;
         for (int j = 0; j < 32; j++)
             sum[j] = b[j];
-        for (; i + 4 <= inputs; i += 4, w += 4 * 32) {
-            const REAL x0 = x[i], x1 = x[i + 1], x2 = x[i + 2], x3 = x[i + 3];
+        for (int i = inputs / 4; i > 0; i--, in += 4, w += 4 * 32)
             for (int j = 0; j < 32; j++)
-                sum[j] += (x0 * w[j] + x1 * w[32 + j]) + (x2 * w[64 + j] + x3 * w[96 + j]);
-        }
-        for (; i < inputs; i++, w += 32)
+                sum[j] += (in[0] * w[j] + in[1] * w[32 + j]) + (in[2] * w[64 + j] + in[3] * w[96 + j]);
+        for (int i = 0; i < tail4; i++, w += 32)
             for (int j = 0; j < 32; j++)
-                sum[j] += x[i] * w[j];
+                sum[j] += in[i] * w[j];
         for (int j = 0; j < 32; j++)
             y[j] = sum[j];
     }
-    for (; outputs > 0; outputs--, b++, y++, w += inputs) {
+    for (; outputs > 0; outputs--, b++, y++, w += tail8) {
         REAL sum[8] = {0.0F}, rest = 0.0F;
-        int i = 0;
-        for (; i + 8 <= inputs; i += 8)
+        const REAL *in = x;
+        for (int i = inputs / 8; i > 0; i--, in += 8, w += 8)
             for (int j = 0; j < 8; j++)
-                sum[j] += x[i + j] * w[i + j];
-        for (; i < inputs; i++)
-            rest += x[i] * w[i];
+                sum[j] += in[j] * w[j];
+        for (int i = 0; i < tail8; i++)
+            rest += in[i] * w[i];
         *y = *b + (rest + (((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]))));
     }
 }
@@ -231,11 +233,11 @@ static inline float normal_tail(float a)
 """
 
 _NEGATIVE_SIZE = """
-/* -|x|, at least -87; for NaN, too. */
-static inline float negative_size(float x)
+/* -|x|, at least -LIMIT, where exp is still a normal number; for NaN, too. */
+static inline REAL negative_size(REAL x)
 {
-    const float a = fabsf(x);
-    return a < 87.0f ? -a : -87.0f;
+    const REAL a = fabsF(x);
+    return a < LIMIT ? -a : -LIMIT;
 }
 """
 
@@ -325,11 +327,13 @@ static void normalize(REAL *x, int n, REAL epsilon)
 
 def _vector(name: str, comment: str, vectors: tuple[str, ...], value: str) -> Function:
     """Return the function that replaces x[j] by `value`, computed from it and the j-th numbers of other vectors."""
-    arguments = ", ".join(f"const REAL *restrict {vector}" for vector in vectors)
+    start = f"static void {name}(REAL *restrict x, int n, "
+    separator = f",\n{' ' * start.index('R')}" if len(vectors) > 2 else ", "
+    arguments = separator.join(f"const REAL *restrict {vector}" for vector in vectors)
     steps = ", ".join(f"{vector} += 32" for vector in vectors)
     return Function(f"""
 /* {comment} */
-static void {name}(REAL *restrict x, int n, {arguments})
+{start}{arguments})
 {{
     for (; n >= 32; n -= 32, x += 32, {steps})
         for (int j = 0; j < 32; j++)
@@ -360,10 +364,10 @@ static void copy(const REAL *restrict x, REAL *restrict y, int n)
     "negative_expm1": Function(_NEGATIVE_EXPM1, ("reduced_expm1",)),
     "normal_tail": Function(_NORMAL_TAIL, ("negative_exp",)),
     "negative_size": Function(_NEGATIVE_SIZE),
-    "bounded_size": Function(_SIZE.format(name="bounded_size", limit="87.0F")),
+    "bounded_size": Function(_SIZE.format(name="bounded_size", limit="LIMIT")),
     "gelu_size": Function(_SIZE.format(name="gelu_size", limit="13.0F")),
-    "apply_exp": _smooth("exp", "exp(x) for x <= 0; 0 below -87.", "negative_size({})", "negative_exp",
-                   "return x < -87.0F ? 0.0F : t;"),
+    "apply_exp": _smooth("exp", "exp(x) for x <= 0; 0 below -LIMIT.", "negative_size({})", "negative_exp",
+                   "return x < -LIMIT ? 0.0F : t;"),
     "apply_step": _simple("step", "1 above zero, else 0; NaN stays NaN.",
                     "x[j] > 0.0F ? 1.0F : x[j] <= 0.0F ? 0.0F : x[j]"),
     "apply_relu": _simple("relu", "max(x, 0); NaN stays NaN.", "x[j] <= 0.0F ? 0.0F : x[j]"),
@@ -408,7 +412,7 @@ static inline float unit_log1p(float t)
                         calls=("negative_size", "unit_log1p")),
     "apply_mish": _smooth("mish", "x tanh(log(1 + exp(x))), from t = exp(-|x|).", "negative_size({})", "negative_exp",
                     """const REAL u = 1.0F + t, part = x < 0.0F ? t * (1.0F + u) : u + t;
-    return (x < -87.0F ? -87.0F : x) * (part / (part + 2.0F * (x < 0.0F ? 1.0F : t * t)));""",
+    return (x < -LIMIT ? -LIMIT : x) * (part / (part + 2.0F * (x < 0.0F ? 1.0F : t * t)));""",
                     calls=("negative_size",)),
     "largest": Function(_LARGEST),
     "sum_of": Function(_SUM),
@@ -450,9 +454,6 @@ static inline double normal_tail(double a)
     return 0.5 * erfc(0.707106781186547524 * a);
 }
 """),
-    "negative_size": Function(_NEGATIVE_SIZE.replace("87.0f", "700.0").replace("87", "700").replace("float", "double")
-                              .replace("fabsf", "fabs")),
-    "bounded_size": Function(_SIZE.format(name="bounded_size", limit="700.0F")),
     "gelu_size": Function(_SIZE.format(name="gelu_size", limit="38.0F")),
     "unit_log1p": Function("""
 static inline double unit_log1p(double t)

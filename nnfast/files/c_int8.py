@@ -161,5 +161,7 @@ def differences(network: Network, quantized: Quantized) -> Difference:
     if isinstance(answers, str):  # the largest output is that of the class
         agreement = float((quantized.outputs.argmax(axis=1) == exact.argmax(axis=1)).mean())
     elif answers is not None:
-        agreement = float(((quantized.outputs > answers) == (exact > answers)).all(axis=1).mean())
+        threshold = network.output_loss.function.threshold  # of outputs; `answers` is that of the input of the loss
+        threshold = answers if threshold is None else threshold
+        agreement = float(((quantized.outputs > threshold) == (exact > threshold)).all(axis=1).mean())
     return Difference(float(error.max()), float(error.mean()), agreement)
