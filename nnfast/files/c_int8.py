@@ -121,9 +121,18 @@ class Quantized:
         self.widest = max(self.widest, operation.inputs)
         q = np.clip((x - start) * inverse, 0, 255).astype(np.int64) - 128
         sums = q.astype(np.float64) @ w.astype(np.float64) + offset  # exact
-        names = tuple(constant.name for constant in constants)
-        numbers = float(start), float(inverse)
-        return operation._replace(function="dense_int8", constants=names, numbers=numbers), sums.astype("f4") * factor
+        quantized = Operation(
+            "dense_int8",
+            operation.reads,
+            operation.writes,
+            operation.inputs,
+            operation.outputs,
+            tuple(constant.name for constant in constants),
+            (float(start), float(inverse)),
+            in_place=False,
+            comment=operation.comment,
+        )
+        return quantized, sums.astype(np.float32) * factor
 
 
 def _computed(operation: Operation, inputs: list[np.ndarray], constants: list[np.ndarray]) -> np.ndarray:
