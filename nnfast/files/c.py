@@ -12,7 +12,7 @@ import numpy as np
 
 from nnfast._validation import choose, describe
 from nnfast._version import __version__
-from nnfast.files.c_functions import BLOCK, source
+from nnfast.files.c_functions import BLOCKS, source
 from nnfast.files.c_int8 import Difference, Quantized, differences
 from nnfast.files.c_plan import Constant, Operation, Plan, variables
 from nnfast.files.writing import check_writable, replacing
@@ -260,9 +260,12 @@ def _in_order(values: np.ndarray) -> np.ndarray:
     """Return a vector; of a matrix of weights, in the order in which the C function `dense` reads them."""
     if values.ndim == 1:
         return values
-    whole = values.shape[1] // BLOCK * BLOCK
-    blocks = [values[:, j : j + BLOCK].ravel() for j in range(0, whole, BLOCK)]
-    return np.concatenate([*blocks, values[:, whole:].T.ravel()])
+    blocks, first = [], 0
+    for width in BLOCKS:
+        while first + width <= values.shape[1]:
+            blocks.append(values[:, first : first + width].ravel())
+            first += width
+    return np.concatenate([*blocks, values[:, first:].T.ravel()])
 
 
 def _literals(values: np.ndarray) -> list[str]:

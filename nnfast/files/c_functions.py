@@ -3,8 +3,9 @@
 Their text is C99 with placeholders: ``REAL`` stands for float or double, ``LIMIT`` for the largest number that exp of
 its negative takes, and the suffix ``F`` of a constant or of a function of ``<math.h>`` for that of float, or nothing.
 Two rules make compilers vectorize them, GCC at ``-O2`` too:
-loops have a constant number of iterations (32: at ``-O3`` GCC unrolls loops of 16 before it could vectorize them), and
-numbers are limited in a loop of their own, because GCC turns a limit into branches if the limited number is used.
+loops have a constant number of iterations (32, or 8 of long expressions: at ``-O3`` GCC unrolls shorter loops before it
+could vectorize them), and numbers are limited in a loop of their own, because GCC turns a limit into branches if the
+limited number is used.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-BLOCK = 32  # outputs of `dense` that are computed at a time, and numbers of a vectorized loop
+BLOCKS = (32, 8)  # outputs that `dense` computes at a time
 LIMITS = {"float": "87.0f", "double": "700.0"}  # exp(-LIMIT) is not subnormal
 
 
@@ -108,8 +109,8 @@ static void apply_{name}(REAL *x, int n{parameter and ", REAL " + parameter})
 
 
 _DENSE = """
-/* y = x W + b. In w, first the weights of 32 outputs at a time, those from one input side by side;
- * then those of each output that is left, one output after another. */
+/* y = x W + b. In w come the weights of 32 outputs at a time, those from an input side by side; then of the
+ * outputs that are left, 8 at a time in the same way; then of each output that is left by itself. */
 static void dense(const REAL *restrict x, int inputs, REAL *restrict y, int outputs, const REAL *restrict w,
                   const REAL *restrict b)
 {
@@ -126,6 +127,21 @@ static void dense(const REAL *restrict x, int inputs, REAL *restrict y, int outp
             for (int j = 0; j < 32; j++)
                 sum[j] += in[i] * w[j];
         for (int j = 0; j < 32; j++)
+            y[j] = sum[j];
+    }
+    for (; outputs >= 8; outputs -= 8, b += 8, y += 8) {
+        REAL sum[8];
+        const REAL *in = x;
+        for (int j = 0; j < 8; j++)
+            sum[j] = b[j];
+        for (int i = inputs / 8; i > 0; i--, in += 8, w += 8 * 8)
+            for (int j = 0; j < 8; j++)
+                sum[j] += ((in[0] * w[j] + in[1] * w[8 + j]) + (in[2] * w[16 + j] + in[3] * w[24 + j]))
+                          + ((in[4] * w[32 + j] + in[5] * w[40 + j]) + (in[6] * w[48 + j] + in[7] * w[56 + j]));
+        for (int i = 0; i < tail8; i++, w += 8)
+            for (int j = 0; j < 8; j++)
+                sum[j] += in[i] * w[j];
+        for (int j = 0; j < 8; j++)
             y[j] = sum[j];
     }
     for (; outputs > 0; outputs--, b++, y++, w += tail8) {
