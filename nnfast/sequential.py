@@ -1560,7 +1560,8 @@ class Sequential:
             integers, a quarter of the size, and sums are integers, too; all other layers, `x` and `y` stay float.
         calibration : array_like of shape (n, *input_shape), optional
             For int8, which needs it: typical samples, such as a few hundred of the training data. They determine the
-            range of the inputs of each dense layer; what is outside of it is clipped.
+            range of the inputs of each dense layer; what is outside of it is clipped. Features with a much smaller
+            range than others lose most digits: scale them all alike.
 
         Returns
         -------

@@ -308,6 +308,38 @@ def test_keeps_nothing_between_calls_and_needs_the_stack_it_says(dtype, tmp_path
     assert not [line for line in symbols if re.search(r" [bBdDC] ", line)]  # variables that would last
 
 
+def program(written, folder, compiler: str, *flags: str, dtype: str = "float32") -> str:
+    """Compile a program that predicts rows from its standard input; return its path."""
+    text = MAIN.format(name="net", macro="NET", real="double" if dtype == "float64" else "float")
+    (folder / "main.c").write_text(text)
+    path = str(folder / "program")
+    run([compiler, *STRICT, *flags, str(folder / "main.c"), written.source, "-o", path, "-lm"])
+    return path
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8"])
+@pytest.mark.parametrize("seed", range(4))
+def test_stays_within_its_arrays(seed, dtype, tmp_path):
+    """With the sanitizers of addresses and of undefined behaviour, which end the program."""
+    net = random_network(seed)
+    x = default_rng(seed).normal(size=(20, *net.input_shape)).astype("f8" if dtype == "float64" else "f4")
+    x[0] = np.nan
+    x[1] = 3e38
+    written = net.to_c(tmp_path / "net.c", dtype=dtype, calibration=x[2:] if dtype == "int8" else None)
+    flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    run([program(written, tmp_path, COMPILERS[0], *flags, dtype=dtype)], input=x.tobytes())
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="not installed: g++")
+def test_the_header_is_one_of_cpp_too(tmp_path):
+    written = random_network(0).to_c(tmp_path / "net.c")
+    (tmp_path / "main.cpp").write_text('#include "net.h"\n#include "net.h"\nint main() { return NET_INPUTS == 0; }\n')
+    run(["g++", "-Wall", "-Wextra", "-Werror", "-pedantic", str(tmp_path / "main.cpp"), "-o", str(tmp_path / "main")])
+    run([str(tmp_path / "main")])
+    assert 'extern "C"' in (tmp_path / written.header).read_text()
+
+
 def test_every_stage_and_every_function_has_a_form(tmp_path):
     assert set(KINDS) == set(STAGES)
     assert {f"apply_{name}" for name in ACTIVATIONS if name != "identity"} <= set(FUNCTIONS)
@@ -436,12 +468,9 @@ def test_runs_on_arm(seed, dtype, tmp_path):
     net, x = calibrated(activation="softmax") if seed == 0 else (random_network(seed), None)
     x = default_rng(seed).normal(size=(60, *net.input_shape)) if x is None else x
     written = net.to_c(tmp_path / "net.c", dtype=dtype, calibration=x if dtype == "int8" else None)
-    real = "double" if dtype == "float64" else "float"
-    (tmp_path / "main.c").write_text(MAIN.format(name="net", macro="NET", real=real))
-    program = str(tmp_path / "program")
-    run([ARM, *STRICT, "-O2", "-static", str(tmp_path / "main.c"), written.source, "-o", program, "-lm"])
-    kind = "f8" if real == "double" else "f4"
-    output = np.frombuffer(run([QEMU, program], input=x.astype(kind).tobytes()), kind)
+    kind = "f8" if dtype == "float64" else "f4"
+    path = program(written, tmp_path, ARM, "-O2", "-static", dtype=dtype)
+    output = np.frombuffer(run([QEMU, path], input=x.astype(kind).tobytes()), kind)
     output = output.reshape(len(x), *net.output_shape)
     if dtype == "int8":
         here = predicted(net, x, tmp_path, dtype=dtype, calibration=x)
@@ -475,6 +504,9 @@ def test_builds_for_a_microcontroller(dtype, tmp_path):
 # ---- errors
 
 
+LARGE = [[3e38], [-3e38]]
+
+
 def test_errors(tmp_path, monkeypatch):
     net = nf.Sequential([nf.Dense(2)], input_shape=3, seed=0)
     path, x = tmp_path / "net.c", np.zeros((4, 3))
@@ -496,6 +528,11 @@ def test_errors(tmp_path, monkeypatch):
         ),
         (ValueError, r"calibration must have at least one sample, got none", {"dtype": "int8", "calibration": x[:0]}),
         (ValueError, r"calibration must be finite", {"dtype": "int8", "calibration": x + np.nan}),
+        (
+            ValueError,
+            r"the calibration data have too large a range before W1",
+            {"dtype": "int8", "calibration": x[:2] + LARGE},
+        ),
     ):
         with pytest.raises(error, match=match):
             net.to_c(**{"path": path, **arguments})

@@ -130,8 +130,10 @@ def _calibration_rows(network: Network, calibration: Samples) -> np.ndarray:
         raise type(error)(f"calibration: {error}") from None
     if not len(rows):
         raise ValueError("calibration must have at least one sample, got none")
-    if not np.isfinite(rows).all():
-        raise ValueError("calibration must be finite, but has NaN or infinite numbers")
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(rows.astype(np.float32)).all()
+    if not finite:
+        raise ValueError("calibration must be finite, but has NaN, infinite numbers or some beyond float32")
     return rows
 
 

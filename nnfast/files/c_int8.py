@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MAX_INPUTS = 2**15  # of a layer: no sum of so many products and a constant leaves 32 bits; wider layers stay float
 MAX_BIAS = 2.0**30
+SMALLEST_STEP, LARGEST_RANGE = 1e-30, 1e30  # of inputs: float32 holds what is computed from them
 
 
 class Difference(NamedTuple):
@@ -101,11 +102,13 @@ class Quantized:
     def _dense(self, operation: Operation, x: np.ndarray, W: Constant, b: Constant) -> tuple[Operation, np.ndarray]:
         """Quantize a dense layer; return its operation, and what it computes for `x`."""
         low, high = min(0.0, float(x.min())), max(0.0, float(x.max()))
-        step = np.float32((high - low) / 255 or 1.0)
+        if not high - low <= LARGEST_RANGE:
+            raise ValueError(f"the calibration data have too large a range before {W.name}: scale them to about 1")
+        step = np.float32(max((high - low) / 255, SMALLEST_STEP) if high > low else 1.0)
         zero = round(-low / float(step))  # from 0 to 255; in C, 128 is subtracted
         start, inverse = np.float32(-(zero + 0.5) * float(step)), np.float32(1 / float(step))
         scale = np.abs(W.values).max(axis=0).astype(np.float64) / 127
-        scale = np.maximum(scale, np.abs(b.values) / (float(step) * MAX_BIAS))
+        scale = np.maximum(scale, np.abs(b.values).astype(np.float64) / (float(step) * MAX_BIAS))
         scale[scale == 0] = 1.0
         w = np.rint(W.values / scale).astype(np.int8)
         zeros = (zero - 128) * w.sum(axis=0, dtype=np.int64)
