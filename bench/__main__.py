@@ -29,9 +29,10 @@ OTHERS = {
     "ingredients": "what dropout, norms, gelu and others add to a training step, in nnfast and in PyTorch",
     "mnist": "the recipe of examples/mnist_best.py, in nnfast and in PyTorch: takes minutes",
     "imports": "import nnfast compared with import numpy",
+    "c": "predict_one compared with the C that to_c writes, compiled here; does not depend on --threads",
     "sweep": "many shapes, batches, activations and optimizers against the fastest peer: takes 20 minutes",
 }
-ONCE = ("threads", "shapes", "traffic", "imports", "sklearn")  # with the first of --threads, if it matters
+ONCE = ("threads", "shapes", "traffic", "imports", "sklearn", "c")  # with the first of --threads, if it matters
 # besides training, these accept a network described on the command line
 OWN = ("inference", "calls", "threads", "traffic", "many")
 ALL = "all"  # the name of all workloads
@@ -96,7 +97,7 @@ def run_here(options: argparse.Namespace) -> dict[str, Any]:
         "inference": run_inference, "calls": run_calls, "threads": run_threads, "shapes": run_shapes,
         "traffic": run_traffic, "many": run_many, "loop": run_loop,
         "gradients": run_gradients, "sklearn": run_sklearn, "ingredients": run_ingredients, "mnist": run_mnist,
-        "imports": run_imports, "sweep": run_sweep,
+        "imports": run_imports, "sweep": run_sweep, "c": run_exported,
     }  # fmt: skip
     for name in options.names:
         if name in others:
@@ -253,6 +254,14 @@ def run_imports(options: argparse.Namespace, run: dict[str, Any]) -> None:
 
     run["imports"] = compare_imports(options.rounds or MANY_ROUNDS)
     print("\n" + report.imports_line(run["imports"]), flush=True)
+
+
+def run_exported(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Time networks as C."""
+    from bench.exported import compare_exported, lines
+
+    run["c"] = compare_exported(options.rounds or MANY_ROUNDS)
+    print("\n" + lines(run["c"]), flush=True)
 
 
 def run_sweep(options: argparse.Namespace, run: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The command line: ``nnfast train``, ``nnfast predict``, ``nnfast info``.
+"""The command line: ``nnfast train``, ``nnfast predict``, ``nnfast info``, ``nnfast export``.
 
 Results go to standard output; progress, warnings and errors to standard error. Problems with arguments and files are
 found before training begins. Once it has begun, nothing that was learned is lost: Ctrl-C ends it early, and the network
@@ -171,6 +171,17 @@ Print version, SIMD level, compiler and threads; or describe a saved network:
 the format of the file, layers, shapes, parameters, loss, dtype, and what it
 holds for training to continue."""
 MODEL = "a saved network, .npz or .safetensors"
+EXPORT = """\
+Write a saved network in another format.
+
+  c  a source file in C99 and its header, for programs and microcontrollers:
+     MODEL.c and MODEL.h with void MODEL_predict(const float *x, float *y).
+     With --calibration FILE, typical samples as for predict, its weights are
+     integers of 8 bits, and what this loses is printed.
+
+example:
+  nnfast export net.npz --to c --output model.c
+"""
 EXIT_CODES = (
     "exit codes: 0 success, 1 something failed while running, 2 invalid arguments or files, 130 Ctrl-C, "
     "141 the reader of the output went away"
@@ -190,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(_add_command(commands, "predict", _predict, "run a saved network on the samples of a file", PREDICT))
     info = _add_command(commands, "info", _info, "describe this installation, or a saved network", INFO)
     info.add_argument("net", metavar="MODEL", nargs="?", help=MODEL)
+    _add_export(_add_command(commands, "export", _export, "write a saved network in another format", EXPORT))
     return parser
 
 
@@ -249,6 +261,13 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--outputs", action="store_true", help=outputs)
     parser.add_argument("--output", metavar="FILE", help="write the lines to this file instead of standard output")
     _add_threads(parser.add_argument)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("net", metavar="MODEL", help=MODEL)
+    parser.add_argument("--to", choices=tuple(EXPORTS), required=True, help="the format")
+    parser.add_argument("--output", metavar="FILE", help="the file to write (default: beside MODEL)")
+    parser.add_argument("--calibration", metavar="FILE", help="samples, with which C is written in int8")
 
 
 def _add_threads(add: Callable[..., object]) -> None:
@@ -496,3 +515,34 @@ def _training_state(description: dict[str, Any]) -> str:
         within = f" and {place['position']:,} of {place['n']:,} rows" if "drawing" in place else ""
         parts.append(f"epochs: {place['epochs']:,}{within}")
     return f"training state: {', '.join([*parts, 'random streams'])}"
+
+
+# ---- export
+
+
+def _export(args: argparse.Namespace) -> int:
+    net = sequential_of(read_net(args.net).network)
+    return EXPORTS[args.to](args, net, args.output or f"{os.path.splitext(args.net)[0]}.{args.to}")
+
+
+def _export_c(args: argparse.Namespace, net: nnfast.Sequential, path: str) -> int:
+    base = os.path.splitext(path)[0] if path.endswith((".c", ".h")) else path
+    inputs = [args.net, *([args.calibration] if args.calibration else [])]
+    check_written({"--output": f"{base}.c"}, inputs)
+    check_written({"--output": f"{base}.h"}, inputs)
+    samples = load_rows(args.calibration, net)[0] if args.calibration else None
+    try:
+        written = net.to_c(path, dtype="int8" if args.calibration else None, calibration=samples)
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    sizes = f"{written.constant_bytes:,} bytes of constants, {written.stack_bytes:,} bytes of stack"
+    print(f"{written.function} in {written.source} and {written.header}: {sizes}")
+    lost = written.difference
+    if lost is not None:
+        print(f"int8: outputs differ by at most {lost.largest:.3g}, {lost.mean:.3g} on average")
+        if lost.agreement is not None:
+            print(f"int8: {lost.agreement:.2%} of the samples have the same class")
+    return OK
+
+
+EXPORTS: dict[str, Callable[[argparse.Namespace, nnfast.Sequential, str], int]] = {"c": _export_c}

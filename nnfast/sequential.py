@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from nnfast._typing import Data, Samples
+    from nnfast.files.c import CExport
     from nnfast.gradients.checking import GradientReport
     from nnfast.training import Callback, History
 
@@ -1541,6 +1542,77 @@ class Sequential:
         from nnfast.files import saving
 
         saving.save(self._network, path, training_state)
+
+    def to_c(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        prefix: str | None = None,
+        dtype: Any = None,
+        calibration: Samples | None = None,
+    ) -> CExport:
+        """Write the network as C: a source file and its header, for programs and microcontrollers without Python.
+
+        The function ``void PREFIX_predict(const float *x, float *y)`` computes the output for one sample, with the
+        numbers of `predict` up to rounding. The code is C99, needs ``<math.h>`` alone and allocates no memory; weights
+        are constants. The header has the sizes of `x` and `y` as the macros ``PREFIX_INPUTS`` and ``PREFIX_OUTPUTS``,
+        and says how much of the stack is used.
+
+        Parameters
+        ----------
+        path : path
+            ``"model.c"``, or without the extension: ``model.c`` and ``model.h`` are written, each atomically.
+        prefix : str, optional
+            The start of all public names; by default the name of the file.
+        dtype : {"float32", "float64", "int8"}, optional
+            The type of the numbers; by default that of the network. ``"float64"`` makes a function of doubles;
+            parameters are converted where types differ. With ``"int8"``, weights and inputs of dense layers are
+            integers, a quarter of the size, and sums are integers, too; all other layers, `x` and `y` stay float.
+        calibration : array_like of shape (n, *input_shape), optional
+            For int8, which needs it: typical samples, such as a few hundred of the training data. They determine the
+            range of the inputs of each dense layer; what is outside of it is clipped. Features with a much smaller
+            range than others lose most digits: scale them all alike.
+
+        Returns
+        -------
+        CExport
+            A named tuple: the paths ``source`` and ``header``, the name of the ``function``, ``constant_bytes``,
+            ``stack_bytes``, and for int8 the ``difference`` from the network over the calibration data: the
+            ``largest`` and the ``mean`` absolute difference of an output, and the ``agreement``, the share of samples
+            with the same class (None if outputs are not classes).
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        OSError
+            If the files cannot be written.
+        TypeError, ValueError
+            If an argument has the wrong type or value, or a parameter is not finite.
+
+        Notes
+        -----
+        `Dropout` and `GaussianNoise` do nothing outside of training and leave no code. A `BatchNorm` right after a
+        `Dense` without activation becomes part of its weights. exp and functions of it are computed with polynomials,
+        which compilers vectorize: call the compiler with ``-O3``. Quantization is symmetric for the weights, with a
+        scale for each output, and affine for the inputs of a layer, with one scale: Jacob et al., "Quantization and
+        training of neural networks for efficient integer-arithmetic-only inference" (2018).
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(64, "relu"), nf.Dense(2)], input_shape=4, seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     written = net.to_c(os.path.join(folder, "model.c"))
+        ...     sorted(os.listdir(folder))
+        ['model.c', 'model.h']
+        >>> written.function, written.constant_bytes, written.stack_bytes
+        ('model_predict', 1800, 256)
+        """
+        from nnfast.files.c import export  # few programs need it
+
+        return export(self._network, path, prefix, dtype, calibration)
 
 
 def network_of(net: Sequential) -> Network:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -156,7 +157,7 @@ def test_mnist_defaults(capsys):
 
 
 def test_help_and_version(capsys):
-    for args in (["--help"], ["train", "--help"], ["predict", "--help"], ["info", "--help"]):
+    for args in (["--help"], *([command, "--help"] for command in ("train", "predict", "info", "export"))):
         with pytest.raises(SystemExit) as ended:
             main(args)
         assert ended.value.code == 0
@@ -219,6 +220,51 @@ def test_the_command_line_takes_safetensors_files(capsys):
     for args in (["info", "net.safetensors"], ["predict", "net.safetensors", "data.npz"]):
         message = r"nnfast \w+: error: net\.safetensors is damaged: its header cannot have \d+ bytes: the file has 1000"
         assert re.fullmatch(message, refused(capsys, *args))
+
+
+# ---- export
+
+
+def test_export_as_c(capsys, digits_net):
+    assert main(["export", digits_net, "--to", "c", "--output", "my-net.c"]) == 0
+    printed = capsys.readouterr().out
+    written = nnfast.load(digits_net).to_c("same.c", prefix="my_net")
+    assert printed == (
+        f"my_net_predict in my-net.c and my-net.h: {written.constant_bytes:,} bytes of constants, "
+        f"{written.stack_bytes:,} bytes of stack\n"
+    )
+    assert Path("my-net.h").read_text() == Path("same.h").read_text()
+    assert Path("my-net.c").read_text() == Path("same.c").read_text().replace("same.h", "my-net.h")
+
+
+def test_export_in_int8(capsys, digits_net):
+    x, _ = nnfast.datasets.load_digits()
+    np.save("samples.npy", x[:300])
+    copied = shutil.copy(digits_net, "net.npz")
+    assert main(["export", copied, "--to", "c", "--calibration", "samples.npy"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    difference = nnfast.load(digits_net).to_c("net", dtype="int8", calibration=x[:300]).difference
+    assert lines[0].startswith("net_predict in net.c and net.h: ")
+    assert lines[1:] == [
+        f"int8: outputs differ by at most {difference.largest:.3g}, {difference.mean:.3g} on average",
+        f"int8: {difference.agreement:.2%} of the samples have the same class",
+    ]
+
+
+def test_export_errors(capsys, digits_net):
+    start = "nnfast export: error: "
+    assert "the following arguments are required: --to" in refused(capsys, "export", digits_net)
+    assert "argument --to: invalid choice: 'pdf'" in refused(capsys, "export", digits_net, "--to", "pdf")
+    to_c = ("export", digits_net, "--to", "c", "--output")
+    assert refused(capsys, *to_c, "no/net.c").startswith(f"{start}--output: cannot write no/net.c: ")
+    assert refused(capsys, *to_c, 'a".c').startswith(f"{start}path must end in the name of a file that #include")
+    np.save("samples.npy", np.zeros((3, 5)))
+    wrong = refused(capsys, *to_c, "net.c", "--calibration", "samples.npy")
+    assert wrong == f"{start}samples.npy: for this network x must have shape (n, 64), got (3, 5)"
+    Path("net.h").mkdir()
+    assert refused(capsys, *to_c, "net.c").startswith(f"{start}--output: cannot write net.h: ")
+    shutil.copy(digits_net, "own.c")
+    assert refused(capsys, "export", "own.c", "--to", "c") == f"{start}--output: own.c would overwrite own.c"
 
 
 # ---- train

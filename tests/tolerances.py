@@ -22,6 +22,7 @@ _TABLE = {
     "difference": {"float64": 1e-8},
     "rough difference": {"float64": 1e-7},  # of functions with large third derivatives, such as norms of a few rows
     "trajectory": {"float64": 1e-10},
+    "C": {"float32": 1e-5, "float64": 1e-12},  # outputs of generated C, which sums in another order
     "saved": {"float32": 1e-5, "float64": 1e-10},  # some steps of a network of a few units, at another SIMD level
     "peer": {"float64": 1e-12},  # a function as another library computes it
     "PyTorch": {"float64": 1e-8},  # a trajectory of another program, which sums in another order
