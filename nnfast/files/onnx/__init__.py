@@ -7,6 +7,7 @@ Runtime.
 """
 
 from nnfast.files.onnx.export import save
+from nnfast.files.onnx.importing import load
 
 
-__all__ = ["save"]
+__all__ = ["load", "save"]

@@ -113,3 +113,4 @@ NORMS: list[Formula] = [
         for inverse in _INVERSES
     ),
 ]
+BOTH: Formula = ("Concat", ("Sub", 1.0, X), X, {"axis": 1})  # the probabilities of two classes, as in skl2onnx
