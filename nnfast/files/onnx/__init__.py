@@ -9,5 +9,4 @@ Runtime.
 from nnfast.files.onnx.export import save
 from nnfast.files.onnx.importing import load
 
-
 __all__ = ["load", "save"]

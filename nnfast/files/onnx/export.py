@@ -170,9 +170,7 @@ class _Writer:
     def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Add a node, and return the name of its output, from which the next stage goes on."""
         self._tensor = self.free(f"{self.path}.{operator}")
-        self._nodes.append(
-            {"operator": operator, "inputs": inputs, "output": self._tensor, "attributes": attributes}
-        )
+        self._nodes.append({"operator": operator, "inputs": inputs, "output": self._tensor, "attributes": attributes})
         return self._tensor
 
     def free(self, name: str) -> str:
@@ -201,9 +199,9 @@ class _Writer:
         made = {repr(X): self._tensor}
         codes = {DTYPE: DTYPES[self.dtype.name], **numbers}
 
-        def name_of(part: Formula) -> str:
+        def name_of(part: Any) -> str:
             if not isinstance(part, tuple) and part != X:
-                return self.number(numbers.get(part, part))
+                return self.number(numbers[part] if isinstance(part, str) else part)
             key = repr(part)
             if key not in made:
                 operator, *arguments = part
@@ -211,7 +209,10 @@ class _Writer:
                 if operator == "ReduceMean":
                     attributes = {"axes": [-1]}
                 inputs = [name_of(argument) for argument in arguments]
-                values = {name: codes.get(value, value) if isinstance(value, str) else value for name, value in attributes.items()}
+                values = {
+                    name: codes.get(value, value) if isinstance(value, str) else value
+                    for name, value in attributes.items()
+                }
                 made[key] = self.node(operator, *inputs, **values)
             return made[key]
 
@@ -279,7 +280,7 @@ def _tensor(name: str, values: np.ndarray) -> Message:
     message.integer(Tensor.TYPE, Tensor.INT64 if values.dtype == np.int64 else DTYPES[values.dtype.name])
     message.content(Tensor.NAME, name)
     little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-    message.content(Tensor.RAW, memoryview(little.reshape(-1).view(np.uint8)))
+    message.content(Tensor.RAW, little.reshape(-1).view(np.uint8).data)
     return message
 
 

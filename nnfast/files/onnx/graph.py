@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Node(NamedTuple):
 
     Attributes
     ----------
-    index : int
+    place : int
         Its position in the file.
     name, operator : str
     inputs, outputs : tuple of str
@@ -44,7 +44,7 @@ class Node(NamedTuple):
         The message, which still holds the attributes.
     """
 
-    index: int
+    place: int
     name: str
     operator: str
     inputs: tuple[str, ...]
@@ -124,12 +124,14 @@ class Tensors:
             elif number == Tensor.LOCATION:
                 outside = as_int(value) == 1
         if kind not in NUMPY:
-            raise ValueError(f"it is of type {schema.TYPE_NAMES.get(kind, kind)}, and FLOAT, DOUBLE and INT64 are supported")
+            raise ValueError(
+                f"it is of type {schema.TYPE_NAMES.get(kind, kind)}, and FLOAT, DOUBLE and INT64 are supported"
+            )
         if any(size < 0 for size in shape):
             raise ValueError(f"no array has shape {tuple(shape)}")
         dtype = np.dtype(NUMPY[kind])
         size = prod(shape) * dtype.itemsize
-        data: memoryview | bytearray | np.ndarray
+        data: Any
         if outside:
             data = self._read(entries, size)
         elif raw is not None:
@@ -240,7 +242,7 @@ class Opened:
         self.inputs = [(name, kind) for name, kind in self.inputs if name not in self.tensors]
         for node in self.producers.values():
             for name in node.inputs:
-                if name in self.producers and self.producers[name].index >= node.index:
+                if name in self.producers and self.producers[name].place >= node.place:
                     raise ValueError(f"{node} comes before the node that makes its input {shown(name)}")
 
 
@@ -307,7 +309,7 @@ def _kind(message: memoryview) -> Kind:
     return Kind(element, shape)
 
 
-def _node(index: int, message: memoryview) -> Node:
+def _node(place: int, message: memoryview) -> Node:
     inputs, outputs = list[str](), list[str]()
     name = operator = domain = ""
     for number, value in fields(message):
@@ -325,7 +327,7 @@ def _node(index: int, message: memoryview) -> Node:
     if not any(outputs):
         raise ValueError(f"node {shown(name)} ({operator}) has no output")
     operator = operator if domain in STANDARD else f"{domain}.{operator}"
-    return Node(index, name, operator, tuple(inputs), tuple(outputs), message)
+    return Node(place, name, operator, tuple(inputs), tuple(outputs), message)
 
 
 def attributes(node: Node, tensors: Tensors) -> dict[str, object]:
@@ -341,7 +343,8 @@ def attributes(node: Node, tensors: Tensors) -> dict[str, object]:
 
 
 def _attribute(message: memoryview, tensors: Tensors) -> tuple[str, object]:
-    name, content = "", None
+    content: Any = None
+    name = ""
     floats, ints = bytearray(), list[int]()
     for number, value in fields(message):
         if number == Attribute.NAME:

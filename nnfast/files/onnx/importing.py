@@ -101,7 +101,10 @@ class _Builder:
         if self.shape is None:
             raise ValueError("the shape of a sample is not known: export the model with it; only the batch may vary")
         if joined is not None and self.shape != (1,):
-            raise ValueError(f"{joined}: it joins probabilities p and 1 - p, which is supported for one p, not {self.shape}")
+            raise ValueError(
+                f"{joined}: it joins 1 - p and p, which is supported for one probability p; got samples of shape "
+                f"{self.shape}; choose {shown(end)} with output="
+            )
         self._dtype = self._dtype or np.dtype(np.float64 if kind.element == Tensor.DOUBLE else np.float32)
         for node, to in self.recognizer.casts:
             if to != (Tensor.DOUBLE if self._dtype == np.float64 else Tensor.FLOAT):
@@ -129,7 +132,8 @@ class _Builder:
             values = [(name, kind) for name, kind in model.outputs if kind.element in (0, Tensor.FLOAT, Tensor.DOUBLE)]
             if len(values) != 1:
                 raise ValueError(
-                    f"it has {len(values)} outputs of floating-point numbers: choose one with output=, {_names(model.outputs)}"
+                    f"it has {len(values)} outputs of floating-point numbers: choose one with output=, "
+                    f"{_names(model.outputs)}"
                 )
             wanted = values[0][0]
         elif wanted not in model.producers:
@@ -271,8 +275,8 @@ class _Builder:
             sizes[sizes.index(-1)] = left
         elif not ((kept or first == -1) and len(known) == len(sizes) and prod(known) == prod(shape)):
             raise ValueError(
-                f"{node}: samples of shape {shape} do not become samples of another shape with {part.values['sizes']}; "
-                "an earlier tensor can be chosen with output="
+                f"{node}: its shape {['batch' if size is BATCH else size for size in (first, *rest)]} does not keep "
+                f"samples of shape {shape} apart; if it is not needed, choose {shown(node.inputs[0])} with output="
             )
         if self.shape is None:
             self._first_shape(shape)
@@ -327,8 +331,8 @@ class _Builder:
             trimmed = trimmed[1:]
         if (shape and shape != trimmed) or array.ndim > 1 + len(known or self._known(node)):
             raise ValueError(
-                f"{node}: a constant must be one number, or one for each number of a sample, whose shape is {self.shape}; "
-                f"got shape {array.shape}"
+                f"{node}: a constant must be one number, or one for each number of a sample, which has shape "
+                f"{self.shape}; got shape {array.shape}"
             )
         return array.reshape(known) if shape else array.reshape(1)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import isclose
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from nnfast.files.onnx.formulas import (
     LOOSE,
     NORMS,
     OTHERS,
+    SELU_ALPHA,
+    SELU_SCALE,
     SINGLE,
     Formula,
     X,
@@ -42,6 +44,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
 BATCH = None  # the size of the axis of the batch, where it is computed
 CLOSE = 1e-6  # relative: numbers in formulas are rounded to single precision, sqrt(2 / pi) to fewer digits
 CONSTANT_DEPTH = 20  # of nodes that compute a shape, or an array
+Number = TypeVar("Number", int, float)
 Found = dict[str, Any]  # what X and the names of a formula stand for
 
 
@@ -105,17 +108,17 @@ class Recognizer:
         name, start = self.source(name), self.source(start)
         while name != start:
             node = self.model.producers.get(name)
-            if node is None or node.index < self.index(start):
+            if node is None or node.place < self.place(start):
                 raise _Elsewhere(f"the tensor {shown(name)} is not computed from {shown(start)}")
             found, name = self._parts(node, depth)
             parts += found[::-1]
             name = self.source(name)
         return merged(parts[::-1])
 
-    def index(self, name: str) -> int:
+    def place(self, name: str) -> int:
         """Return the position of the node that makes a tensor, -1 for an input."""
         node = self.model.producers.get(name)
-        return -1 if node is None else node.index
+        return -1 if node is None else node.place
 
     def source(self, name: str) -> str:
         """Return the tensor that a tensor is the same as."""
@@ -124,7 +127,7 @@ class Recognizer:
         return name
 
     def _parts(self, node: Node, depth: int) -> Read:
-        """Return what a node is, with the nodes before it that belong to it, and the tensor that it is computed from."""
+        """Return what a node is, with those before it that belong to it, and the tensor that it is computed from."""
         for name, formula in self._formulas.get(node.operator, ()):
             for found in self.matches(node.outputs[0], formula, {}):
                 return [self._of_formula(node, name, found)], found[X]
@@ -204,20 +207,23 @@ class Recognizer:
 
     def _match_attributes(self, node: Node, wanted: dict[str, Any], found: Found) -> Found | None:
         """Return what is found if the attributes are as a formula says, else None."""
-        given = DEFAULTS.get(node.operator, {}) | self.attributes(node)
+        given: dict[str, Any] = DEFAULTS.get(node.operator, {}) | self.attributes(node)
         if node.operator in ("Softmax", "LogSoftmax"):  # rows have one axis
-            return found if given.get("axis", -1) in (-1, 1) else None
+            return found if self.attribute(node, "axis", -1) in (-1, 1) else None
         if node.operator == "ReduceMean":
-            return found if given.get("keepdims", 1) == 1 and self._axes(node) in ([1], [-1]) else None
-        if node.operator == "Selu" and given:
-            close = isclose(given.get("alpha", 1.67326), 1.67326, rel_tol=1e-5) and isclose(
-                given.get("gamma", 1.0507), 1.0507, rel_tol=1e-5
+            return found if self.attribute(node, "keepdims", 1) == 1 and self._axes(node) in ([1], [-1]) else None
+        if node.operator == "Selu":
+            constants = {"alpha": SELU_ALPHA, "gamma": SELU_SCALE}
+            close = (
+                isclose(self.attribute(node, name, value), value, rel_tol=1e-5) for name, value in constants.items()
             )
-            return found if close else None
+            return found if all(close) else None
         for name, value in wanted.items():
             if value == ALPHA and isinstance(given.get(name), float):
                 found = found | {ALPHA: given[name]}
-            elif not (given.get(name) == value or (value == DTYPE and given.get(name) in (Tensor.FLOAT, Tensor.DOUBLE))):
+            elif not (
+                given.get(name) == value or (value == DTYPE and given.get(name) in (Tensor.FLOAT, Tensor.DOUBLE))
+            ):
                 return None
         return found
 
@@ -235,9 +241,16 @@ class Recognizer:
 
     def attributes(self, node: Node) -> dict[str, Any]:
         """Return the attributes of a node."""
-        if node.index not in self._attributes:
-            self._attributes[node.index] = attributes(node, self.model.tensors)
-        return self._attributes[node.index]
+        if node.place not in self._attributes:
+            self._attributes[node.place] = attributes(node, self.model.tensors)
+        return self._attributes[node.place]
+
+    def attribute(self, node: Node, name: str, default: Number) -> Number:
+        """Return an attribute that is a number, of the type of its default value."""
+        value = self.attributes(node).get(name, default)
+        if type(value) is not type(default):
+            raise ValueError(f"{node}: its attribute {name} must be of type {type(default).__name__}")
+        return value
 
     def constant(self, name: str, depth: int = 0) -> np.ndarray | None:
         """Return the array that a tensor always is, None for one that is computed from the input."""
@@ -258,15 +271,14 @@ class Recognizer:
         array = self.constant(node.inputs[0], depth + 1)
         if array is None:
             return None
-        given = self.attributes(node)
         try:
             if node.operator == "Transpose":
-                axes = given.get("perm")
+                axes = self.attributes(node).get("perm")
                 return array.transpose() if axes is None else array.transpose([int(axis) for axis in axes])
             if node.operator == "Cast":
                 kinds = {Tensor.FLOAT: np.float32, Tensor.DOUBLE: np.float64, Tensor.INT64: np.int64}
                 with np.errstate(all="ignore"):
-                    return array.astype(kinds[given.get("to")])
+                    return array.astype(kinds[self.attribute(node, "to", 0)])
             if node.operator == "Reshape":
                 shape = self.constant(node.inputs[1], depth + 1)
                 return None if shape is None else array.reshape([int(size) for size in shape])
@@ -307,7 +319,7 @@ class Recognizer:
     def _sum(self, node: Node, depth: int) -> Read:
         """Return a residual block: a sum of a tensor and one that is computed from it."""
         first, second = (self.source(name) for name in self._two(node))
-        if self.index(first) > self.index(second):
+        if self.place(first) > self.place(second):
             first, second = second, first
         try:
             inner = self.chain(second, first, depth + 1)
@@ -319,16 +331,18 @@ class Recognizer:
         return [Part("residual", node, {"parts": inner})], first
 
     def gemm(self, node: Node) -> Read:
-        given = self.attributes(node)
+        """Return what a Gemm is: a linear part, and biases."""
         weights, biases = self._needed(node, 1), self._array(node, 2)
-        if given.get("transA", 0):
+        if self.attribute(node, "transA", 0):
             raise ValueError(f"{node}: transA=1, which mixes samples, is not supported")
-        parts = [linear(node, weights.T if given.get("transB", 0) else weights, given.get("alpha", 1.0))]
+        transposed = self.attribute(node, "transB", 0)
+        parts = [linear(node, weights.T if transposed else weights, self.attribute(node, "alpha", 1.0))]
         if biases is not None:
-            parts.append(Part("scale", node, {GAMMA: None, BETA: scaled(biases, given.get("beta", 1.0))}))
+            parts.append(Part("scale", node, {GAMMA: None, BETA: scaled(biases, self.attribute(node, "beta", 1.0))}))
         return parts, node.inputs[0]
 
     def matmul(self, node: Node) -> Read:
+        """Return what a MatMul is: a linear part."""
         return [linear(node, self._needed(node, 1))], node.inputs[0]
 
     def arithmetic(self, node: Node) -> Read:
@@ -345,22 +359,21 @@ class Recognizer:
             )
         if constant.dtype.kind != "f":
             raise ValueError(f"{node}: its constant is of integers, which are not supported")
-        gamma, beta, negative = None, None, None
+        minus = constant.dtype.type(-1).reshape(())
         with np.errstate(all="ignore"):
-            if node.operator == "Add":
-                beta = constant
-            elif node.operator == "Mul":
-                gamma = constant
-            elif node.operator == "Sub" and not swapped:
-                beta = -constant
-            elif node.operator == "Sub":
-                negative, beta = constant.dtype.type(-1), constant
-            elif not swapped:
-                gamma = 1 / constant
-            else:
-                raise ValueError(f"{node}: a constant divided by what is computed is not supported")
-        parts = [Part("scale", node, {GAMMA: gamma, BETA: beta})]
-        return ([Part("scale", node, {GAMMA: np.array(negative), BETA: None})] if swapped and negative else []) + parts, name
+            factors_and_offsets = {  # in the order in which they are applied
+                ("Add", False): (None, constant),
+                ("Add", True): (None, constant),
+                ("Mul", False): (constant, None),
+                ("Mul", True): (constant, None),
+                ("Sub", False): (None, -constant),
+                ("Sub", True): (minus, constant),
+                ("Div", False): (1 / constant, None),
+            }
+        if (node.operator, swapped) not in factors_and_offsets:
+            raise ValueError(f"{node}: a constant divided by what is computed is not supported")
+        gamma, beta = factors_and_offsets[node.operator, swapped]
+        return [Part("scale", node, {GAMMA: gamma, BETA: beta})], name
 
     def _two(self, node: Node) -> tuple[str, str]:
         if len(node.inputs) != 2:
@@ -371,62 +384,71 @@ class Recognizer:
         """Return what scikit-learn's StandardScaler is: ``(x - offset) * scale``."""
         given, parts = self.attributes(node), []
         for name, role in (("offset", BETA), ("scale", GAMMA)):
-            values = given.get(name)
-            if values is not None:
-                array = np.array(values, np.float32)
+            array = given.get(name)
+            if isinstance(array, np.ndarray) and array.dtype.kind == "f":
                 parts.append(Part("scale", node, {GAMMA: None, BETA: None, role: -array if role == BETA else array}))
         return parts, node.inputs[0]
 
     def batch_norm(self, node: Node) -> Read:
-        given = self.attributes(node)
-        if given.get("training_mode", 0):
+        """Return what a BatchNormalization is."""
+        if self.attribute(node, "training_mode", 0):
             raise ValueError(f"{node}: the model was exported in training mode; export it for inference")
         names = (GAMMA, BETA, "mean", "variance")
         values: dict[str, Any] = {name: self._needed(node, i) for i, name in enumerate(names, 1)}
-        epsilon, momentum = given.get(EPSILON, 1e-5), given.get("momentum", 0.9)
-        return [Part("batch_norm", node, {EPSILON: epsilon, "momentum": momentum, **values})], node.inputs[0]
+        values |= {EPSILON: self.attribute(node, EPSILON, 1e-5), "momentum": self.attribute(node, "momentum", 0.9)}
+        return [Part("batch_norm", node, values)], node.inputs[0]
 
     def layer_norm(self, node: Node) -> Read:
-        given = self.attributes(node)
-        if given.get("axis", -1) not in (-1, 1):
-            raise ValueError(f"{node}: axis={given.get('axis')} is not supported, only that of the features, 1 or -1")
+        """Return what a LayerNormalization is; without affine if its gamma is 1 and it has no beta."""
+        axis = self.attribute(node, "axis", -1)
+        if axis not in (-1, 1):
+            raise ValueError(f"{node}: axis={axis} is not supported, only that of the features, 1 or -1")
         gamma, beta = self._needed(node, 1), self._array(node, 2)
-        gamma_or_none = None if beta is None and bool((gamma == 1).all()) else gamma
-        return [Part(NORM, node, {EPSILON: given.get(EPSILON, 1e-5), GAMMA: gamma_or_none, BETA: beta})], node.inputs[0]
+        values = {
+            EPSILON: self.attribute(node, EPSILON, 1e-5),
+            GAMMA: None if beta is None and (gamma == 1).all() else gamma,
+            BETA: beta,
+        }
+        return [Part(NORM, node, values)], node.inputs[0]
 
     def hard_sigmoid(self, node: Node) -> Read:
         """Return a hard sigmoid of any slope, as Keras 2 has one: ``max(0, min(1, alpha * x + beta))``."""
-        given = self.attributes(node)
-        alpha, beta = given.get("alpha", 0.2), given.get("beta", 0.5)
+        alpha, beta = self.attribute(node, "alpha", 0.2), self.attribute(node, "beta", 0.5)
         parts = [Part("activation", node, {"function": resolve_activation("hard_sigmoid")})]
         if not (isclose(alpha, 1 / 6, rel_tol=CLOSE) and beta == 0.5):
             parts.insert(0, Part("scale", node, {GAMMA: np.array(6 * alpha), BETA: np.array(6 * beta - 3)}))
         return parts, node.inputs[0]
 
     def dropout(self, node: Node) -> Read:
-        rate = self.attributes(node).get("ratio", 0.5)
+        """Return what a Dropout is, whose rate is an attribute or, in newer versions, an input."""
+        rate = self.attribute(node, "ratio", 0.5)
         array = self._array(node, 1)
         if array is not None:
-            rate = as_number(array)
+            rate = as_number(array) if array.size == 1 else float("nan")
         return [Part("dropout", node, {"rate": rate})] if rate else [], node.inputs[0]
 
     def cast(self, node: Node) -> Read:
-        to = self.attributes(node).get("to")
+        """Return nothing for a Cast, and note it."""
+        to = self.attribute(node, "to", 0)
         if to not in (Tensor.FLOAT, Tensor.DOUBLE):
             raise ValueError(f"{node}: only casts to FLOAT and DOUBLE are supported")
         self.casts.append((node, to))
         return [], node.inputs[0]
 
     def flatten(self, node: Node) -> Read:
-        return [Part("flatten", node, {"axis": self.attributes(node).get("axis", 1)})], node.inputs[0]
+        """Return what a Flatten is."""
+        return [Part("flatten", node, {"axis": self.attribute(node, "axis", 1)})], node.inputs[0]
 
     def reshape(self, node: Node) -> Read:
+        """Return what a Reshape is, whose shape may be computed from that of the batch."""
         sizes = self._sizes(node.inputs[1], 0) if len(node.inputs) > 1 else None
         if sizes is None:
             raise ValueError(f"{node}: its shape must be constant, but for the size of the batch")
-        return [Part("reshape", node, {"sizes": sizes, "zeros": self.attributes(node).get("allowzero", 0)})], node.inputs[0]
+        values = {"sizes": sizes, "zeros": self.attribute(node, "allowzero", 0)}
+        return [Part("reshape", node, values)], node.inputs[0]
 
     def squeeze(self, node: Node) -> Read:
+        """Return what a Squeeze is."""
         return [Part("squeeze", node, {"axes": self._axes(node)})], node.inputs[0]
 
     def _sizes(self, name: str, depth: int) -> list[int | None] | None:
@@ -442,14 +464,22 @@ class Recognizer:
             return None if None in pieces else [size for piece in pieces for size in piece or ()]
         if node.operator in ("Unsqueeze", "Squeeze", "Cast", "Identity"):
             return self._sizes(node.inputs[0], depth + 1)
-        if node.operator == "Gather":
-            shape = self.model.producers.get(node.inputs[0])
-            first = self.constant(node.inputs[1]) if len(node.inputs) == 2 else None
-            if shape is not None and shape.operator == "Shape" and first is not None and not first.any() and first.size == 1:
-                return [BATCH]
-        if node.operator == "Shape" and self.attributes(node).get("end") == 1:
-            return [BATCH] if self.attributes(node).get("start", 0) == 0 else None
-        return None
+        of_batch = (
+            node.operator == "Shape" and self.attributes(node).get("end") == 1 and not self.attribute(node, "start", 0)
+        )
+        return [BATCH] if of_batch or (node.operator == "Gather" and self._gathers_batch(node)) else None
+
+    def _gathers_batch(self, node: Node) -> bool:
+        """Whether a Gather returns the first element of a shape."""
+        shape = self.model.producers.get(node.inputs[0])
+        index = self.constant(node.inputs[1]) if len(node.inputs) == 2 else None
+        return (
+            shape is not None
+            and shape.operator == "Shape"
+            and index is not None
+            and index.size == 1
+            and not index.any()
+        )
 
 
 class _Elsewhere(ValueError):
@@ -493,6 +523,11 @@ def linear(node: Node, weights: np.ndarray, factor: float = 1.0) -> Part:
     return Part("linear", node, {"W": scaled(weights, factor), "b": None})
 
 
+def scalar(part: Part) -> bool:
+    """Whether the factor and the offset of a part are single numbers."""
+    return all(part.values[role] is None or part.values[role].size == 1 for role in (GAMMA, BETA))
+
+
 def merged(parts: list[Part]) -> list[Part]:
     """Return a chain in which offsets are the biases of a linear part, and factors and offsets those of a norm."""
     chain: list[Part] = []
@@ -506,11 +541,10 @@ def merged(parts: list[Part]) -> list[Part]:
                 changed = {"b": beta}
             elif last.kind == "scale" and gamma is None and own[GAMMA] is not None and own[BETA] is None:
                 changed = {BETA: beta}
-            elif last.kind == NORM and (beta if gamma is None else gamma).size > 1 and own[BETA] is None:
-                if gamma is None or own[GAMMA] is None:
-                    changed = {GAMMA: own[GAMMA] if gamma is None else gamma, BETA: beta}
+            elif last.kind == NORM and own[BETA] is None and (gamma is None or own[GAMMA] is None) and not scalar(part):
+                changed = {GAMMA: own[GAMMA] if gamma is None else gamma, BETA: beta}
         if last is not None and changed is not None:
-            chain[-1] = last._replace(node=part.node, values=last.values | changed)
+            chain[-1] = Part(last.kind, part.node, last.values | changed)
         else:
             chain.append(part)
     return chain

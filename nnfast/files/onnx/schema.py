@@ -58,10 +58,20 @@ class Value:
 
 
 DTYPES = {"float32": Tensor.FLOAT, "float64": Tensor.DOUBLE}
-TYPE_NAMES = dict(
-    enumerate(
-        "UNDEFINED FLOAT UINT8 INT8 UINT16 INT16 INT32 INT64 STRING BOOL FLOAT16 DOUBLE UINT32 UINT64 COMPLEX64 "
-        "COMPLEX128 BFLOAT16".split()
-    )
-)
+TYPE_NAMES = {
+    2: "UINT8",
+    3: "INT8",
+    4: "UINT16",
+    5: "INT16",
+    6: "INT32",
+    8: "STRING",
+    9: "BOOL",
+    10: "FLOAT16",
+    12: "UINT32",
+    13: "UINT64",
+    16: "BFLOAT16",
+    Tensor.FLOAT: "FLOAT",
+    Tensor.INT64: "INT64",
+    Tensor.DOUBLE: "DOUBLE",
+}
 LOSS = "nnfast.loss"  # the key of the loss in the metadata
