@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,13 @@ example:
   nnfast predict net.npz samples.csv | head
 """
 INFO = "Print version, SIMD level, compiler and threads; or the layers of a saved network."
+EXPORT = """\
+Write a saved network for another program.
+
+example:
+  nnfast export net.npz --to onnx --output net.onnx
+"""
+FORMATS: dict[str, Callable[[nnfast.Sequential, str], object]] = {"onnx": nnfast.Sequential.to_onnx}
 EXIT_CODES = (
     "exit codes: 0 success, 1 something failed while running, 2 invalid arguments or files, 130 Ctrl-C, "
     "141 the reader of the output went away"
@@ -185,6 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(_add_command(commands, "predict", _predict, "run a saved network on the samples of a file", PREDICT))
     info = _add_command(commands, "info", _info, "describe this installation, or a saved network", INFO)
     info.add_argument("net", metavar="NET.npz", nargs="?", help="a saved network")
+    _add_export(_add_command(commands, "export", _export, "write a saved network for another program", EXPORT))
     return parser
 
 
@@ -244,6 +253,13 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--outputs", action="store_true", help=outputs)
     parser.add_argument("--output", metavar="FILE", help="write the lines to this file instead of standard output")
     _add_threads(parser.add_argument)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("net", metavar="NET.npz", help="a saved network")
+    parser.add_argument("--to", choices=tuple(FORMATS), required=True, help="the format")
+    name = "the file to write (default: the name of the network, with the format as its extension)"
+    parser.add_argument("--output", metavar="FILE", help=name)
 
 
 def _add_threads(add: Callable[..., object]) -> None:
@@ -470,4 +486,14 @@ def _info(args: argparse.Namespace) -> int:
         nnfast.show_config()
     else:
         load_net(args.net).summary()
+    return OK
+
+
+def _export(args: argparse.Namespace) -> int:
+    output = args.output if args.output is not None else f"{os.path.splitext(args.net)[0]}.{args.to}"
+    check_written({"--output": output}, [args.net])
+    net = load_net(args.net)
+    if not write(output, partial(FORMATS[args.to], net)):
+        return FAILED
+    print(f"{output}: {os.path.getsize(output):,} bytes")
     return OK

@@ -59,8 +59,21 @@ def torch_models(results: dict[str, np.ndarray]) -> None:
     torch.manual_seed(0)
     networks = {
         "activations": chain(
-            nn.ReLU(), nn.LeakyReLU(0.2), nn.ELU(0.7), nn.SELU(), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Softplus(2),
-            nn.Softplus(), nn.Mish(), nn.Hardsigmoid(), nn.Sigmoid(), nn.Tanh(), nn.LogSoftmax(-1), nn.Softmax(-1),
+            nn.ReLU(),
+            nn.LeakyReLU(0.2),
+            nn.ELU(0.7),
+            nn.SELU(),
+            nn.GELU(),
+            nn.GELU("tanh"),
+            nn.SiLU(),
+            nn.Softplus(2),
+            nn.Softplus(),
+            nn.Mish(),
+            nn.Hardsigmoid(),
+            nn.Sigmoid(),
+            nn.Tanh(),
+            nn.LogSoftmax(-1),
+            nn.Softmax(-1),
         ),
         "mlp": nn.Sequential(nn.Flatten(), nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3), nn.Softmax(1)),
         "norms": nn.Sequential(

@@ -57,7 +57,7 @@ def _graph(network: Network) -> Message:
     writer = _Writer(network, shape)
     for stage in compiler.stages:
         writer.add(stage)
-    writer.reshape(network.output_shape, "output")
+    writer.reshape(network.output_shape, f"{OUTPUT}.shape")
     return writer.graph()
 
 
@@ -79,7 +79,7 @@ class _Writer:
         self._ends: list[tuple[str, tuple[int, ...]]] = []  # the output of each stage
         self._nodes: list[dict[str, Any]] = []
         self._arrays: dict[str, np.ndarray] = {}
-        self._names: set[str] = set()
+        self._names = {INPUT, OUTPUT}
 
     # ---- stages
 
@@ -87,7 +87,7 @@ class _Writer:
         """Add a stage."""
         kind, self.path = stage["kind"], stage["path"]
         flat = kind in FLAT or (kind == "activation" and resolve_activation(stage["function"]).mixes)
-        self.reshape((prod(stage["input_shape"]),) if flat else stage["input_shape"], f"{self.path}.reshape")
+        self.reshape((prod(stage["input_shape"]),) if flat else stage["input_shape"], f"{self.path}.shape")
         WRITERS[kind](self, stage)
         self._ends.append((self._tensor, self.shape))
 
@@ -152,7 +152,7 @@ class _Writer:
     def sum(self, stage: Stage) -> None:
         tensor, shape = self._ends[stage["other"]] if stage["other"] >= 0 else (INPUT, self.input_shape)
         here, self._tensor, here_shape, self.shape = self._tensor, tensor, self.shape, shape
-        self.reshape(here_shape, f"{self.path}.reshape")
+        self.reshape(here_shape, f"{self.path}.shape")
         self.node("Add", self._tensor, here)
 
     # ---- nodes

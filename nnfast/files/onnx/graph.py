@@ -336,7 +336,7 @@ def attributes(node: Node, tensors: Tensors) -> dict[str, object]:
     for number, value in fields(node.content):
         if number == schema.Node.ATTRIBUTE:
             if len(found) == MAX_ATTRIBUTES:
-                raise ValueError(f"{node} has more than {MAX_ATTRIBUTES} attributes")
+                raise ValueError(f"it has more than {MAX_ATTRIBUTES} attributes")
             name, content = _attribute(as_bytes(value), tensors)
             found[name] = content
     return found

@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 
 from nnfast._network import Network
-from nnfast._validation import MAX_SIZE
+from nnfast._validation import MAX_SIZE, describe
 from nnfast.files.archives import short
 from nnfast.files.onnx.formulas import BETA, BOTH, EPSILON, GAMMA, X
 from nnfast.files.onnx.graph import Node, Opened, shown
 from nnfast.files.onnx.recognizing import BATCH, Part, Recognizer, as_number
 from nnfast.files.onnx.schema import LOSS, TYPE_NAMES, Tensor
+from nnfast.files.protobuf import MAX_MESSAGE
 from nnfast.layers import (
     Activation,
     BatchNorm,
+    Compiler,
     Dense,
     Dropout,
     Flatten,
@@ -30,9 +32,8 @@ from nnfast.layers import (
     Residual,
     Scale,
 )
-from nnfast.losses import Custom, loss_from
+from nnfast.losses import Custom, Loss, loss_from, resolve_loss
 
-MAX_FILE = 2**31 - 1  # bytes of a protocol buffer
 MAX_COPIES = 8  # of a file's bytes, in arrays that several layers share
 SLACK = 2**20  # bytes
 MAX_SHOWN = 10  # names in a message
@@ -41,21 +42,24 @@ Arrays = dict[str, np.ndarray]
 
 def load(path: str | os.PathLike[str], output: str | None = None, loss: Any = None, seed: Any = None) -> Network:
     """Implement `nnfast.from_onnx`."""
+    if output is not None and not isinstance(output, str):
+        raise TypeError(f"output must be the name of a tensor, got {describe(output)}")
+    loss = None if loss is None else resolve_loss(loss)
     path = os.fsdecode(path)
     with open(path, "rb") as file:
-        data = file.read(MAX_FILE + 1)
-    if len(data) > MAX_FILE:
-        raise ValueError(f"{path} has more than {MAX_FILE:,} bytes, which no ONNX file has")
+        data = file.read(MAX_MESSAGE + 1)
     try:
+        if len(data) > MAX_MESSAGE:
+            raise ValueError(f"it has more than {MAX_MESSAGE:,} bytes")
         model = Opened(data, os.path.dirname(path))
     except ValueError as error:
-        raise ValueError(f"{path} is not an ONNX file, or is damaged: {short(error)}") from error
+        raise ValueError(f"{path} is not an ONNX file, or is damaged: {short(error)}") from None
     try:
         builder = _Builder(model)
         builder.build(output)
         return builder.network(loss, seed)
     except ValueError as error:
-        raise ValueError(f"{path} cannot become a network: {error}") from error
+        raise ValueError(f"{path} cannot become a network: {error}") from None
 
 
 class _Builder:
@@ -112,18 +116,27 @@ class _Builder:
 
     def network(self, loss: Any, seed: Any) -> Network:
         """Return the network, with the values of its arrays."""
-        if loss is None and LOSS in self.model.metadata:
-            try:
-                described = loss_from(json.loads(self.model.metadata[LOSS]))
-            except (KeyError, TypeError, ValueError, RecursionError) as error:
-                raise ValueError(f"its loss is not described correctly: {error}; give one with loss=") from None
-            loss = None if isinstance(described, Custom) else described
-        network = Network(self.layers, self._input_shape, loss, self._dtype, seed)
+        try:
+            Compiler(self._input_shape or ()).add_layers(self.layers)
+        except MemoryError as error:  # such layers cannot have been exported
+            raise ValueError(str(error)) from None
+        network = Network(self.layers, self._input_shape, loss or self._loss(), self._dtype, seed)
         for views in (network.params, network.statistics):
             for path in views.paths:
                 layer, _, role = path.rpartition(".")
                 views[path][...] = self.arrays[layer][role]
         return network
+
+    def _loss(self) -> Loss | None:
+        """Return the loss in the metadata, None if there is none or it is a function of a user's."""
+        text = self.model.metadata.get(LOSS)
+        if text is None:
+            return None
+        try:
+            loss = loss_from(json.loads(text))
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"its loss is not described correctly, {short(error)}: give one with loss=") from None
+        return None if isinstance(loss, Custom) else loss
 
     def _output(self, wanted: str | None) -> tuple[str, Node | None]:
         """Return the tensor that the network ends in, and the node that joins it with 1 minus it, if there is one."""

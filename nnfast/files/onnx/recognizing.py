@@ -128,13 +128,13 @@ class Recognizer:
 
     def _parts(self, node: Node, depth: int) -> Read:
         """Return what a node is, with those before it that belong to it, and the tensor that it is computed from."""
+        if not node.inputs or not node.inputs[0]:
+            raise ValueError(f"{node} has no input")
         for name, formula in self._formulas.get(node.operator, ()):
             for found in self.matches(node.outputs[0], formula, {}):
                 return [self._of_formula(node, name, found)], found[X]
         if node.operator not in OPERATORS:
             raise ValueError(f"{node}: this operator is not supported; supported are {', '.join(self.supported())}")
-        if not node.inputs or not node.inputs[0]:
-            raise ValueError(f"{node} has no input")
         if node.operator == "Add" and not any(self.constant(name) is not None for name in node.inputs):
             return self._sum(node, depth)
         return OPERATORS[node.operator](self, node)
@@ -242,7 +242,10 @@ class Recognizer:
     def attributes(self, node: Node) -> dict[str, Any]:
         """Return the attributes of a node."""
         if node.place not in self._attributes:
-            self._attributes[node.place] = attributes(node, self.model.tensors)
+            try:
+                self._attributes[node.place] = attributes(node, self.model.tensors)
+            except ValueError as error:
+                raise ValueError(f"{node}: {error}") from None
         return self._attributes[node.place]
 
     def attribute(self, node: Node, name: str, default: Number) -> Number:
