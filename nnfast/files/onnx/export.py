@@ -86,8 +86,10 @@ class _Writer:
     def add(self, stage: Stage) -> None:
         """Add a stage."""
         kind, self.path = stage["kind"], stage["path"]
-        flat = kind in FLAT or (kind == "activation" and resolve_activation(stage["function"]).mixes)
-        self.reshape((prod(stage["input_shape"]),) if flat else stage["input_shape"], f"{self.path}.shape")
+        if kind in FLAT or (kind == "activation" and resolve_activation(stage["function"]).mixes):
+            self.reshape((prod(stage["input_shape"]),), "")
+        elif kind != "add":
+            self.reshape(stage["input_shape"], f"{self.path}.shape")
         WRITERS[kind](self, stage)
         self._ends.append((self._tensor, self.shape))
 
@@ -150,10 +152,10 @@ class _Writer:
             self.node(operator, self._tensor, self.array(array.path, self.network.params[array.path]))
 
     def sum(self, stage: Stage) -> None:
-        tensor, shape = self._ends[stage["other"]] if stage["other"] >= 0 else (INPUT, self.input_shape)
-        here, self._tensor, here_shape, self.shape = self._tensor, tensor, self.shape, shape
-        self.reshape(here_shape, f"{self.path}.shape")
-        self.node("Add", self._tensor, here)
+        """Write a sum, in the shape that its other summand has."""
+        other, shape = self._ends[stage["other"]] if stage["other"] >= 0 else (INPUT, self.input_shape)
+        self.reshape(shape, f"{self.path}.shape")
+        self.node("Add", other, self._tensor)
 
     # ---- nodes
 
