@@ -1659,7 +1659,7 @@ def from_onnx(
     Parameters
     ----------
     path : path
-        The file. Reading it runs no code, and uses at most 16 times its size, plus 64 MB, of memory. Arrays that it
+        The file. Reading it runs no code, and uses at most 8 times its size, plus 64 MB, of memory. Arrays that it
         keeps in other files must be in the same folder. The onnx package is not needed.
     output : str, optional
         The name of the tensor to predict; any tensor of the graph. By default the only output of floating-point

@@ -558,7 +558,7 @@ def test_the_example_of_the_specification():
     message = protobuf.Message()
     message.integer(1, 150)
     message.content(2, "testing")
-    assert b"".join(message._parts) == bytes.fromhex("089601 120774657374696e67")
+    assert b"".join(message.parts) == bytes.fromhex("089601 120774657374696e67")
     assert [(number, protobuf.as_int(value)) for number, value in protobuf.fields(memoryview(b"\x08\x96\x01"))] == [
         (1, 150)
     ]

@@ -25,16 +25,18 @@ class Message:
 
     Attributes
     ----------
+    parts : list
+        The bytes, in pieces.
     size : int
-        The number of bytes.
+        Their number.
     """
 
     def __init__(self) -> None:
-        self._parts: list[bytes | memoryview] = []
+        self.parts: list[bytes | memoryview] = []
         self.size = 0
 
     def _append(self, part: bytes | memoryview) -> None:
-        self._parts.append(part)
+        self.parts.append(part)
         self.size += len(part)
 
     def integer(self, number: int, *values: int) -> None:
@@ -54,7 +56,7 @@ class Message:
             self._append(encoded(number << 3 | LENGTH))
             if isinstance(value, Message):
                 self._append(encoded(value.size))
-                self._parts += value._parts
+                self.parts += value.parts
                 self.size += value.size
             else:
                 self._append(encoded(len(value)))
@@ -72,7 +74,7 @@ class Message:
             raise ValueError(
                 f"the file would have {self.size:,} bytes, and no protocol buffer may have more than {MAX_MESSAGE:,}"
             )
-        for part in self._parts:
+        for part in self.parts:
             file.write(part)
 
 

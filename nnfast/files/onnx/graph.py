@@ -76,9 +76,11 @@ class Tensors:
         self.external = 0
 
     def add(self, name: str, message: memoryview) -> None:
-        """Add an array; ValueError if there are too many."""
+        """Add an array; ValueError if there are too many, or there is one of this name."""
         if len(self._messages) == MAX_ENTRIES:
             raise ValueError(f"it has more than {MAX_ENTRIES:,} arrays")
+        if name in self._messages:
+            raise ValueError(f"two arrays have the name {shown(name)}")
         self._messages[name] = message
 
     def __contains__(self, name: str) -> bool:
@@ -151,22 +153,34 @@ class Tensors:
         start, length = (_count(entries.get(key, default)) for key, default in (("offset", "0"), ("length", str(size))))
         if length != size:
             raise ValueError(f"it has {length} bytes in {name}, where its shape has {size}")
-        path = os.path.join(self._folder, name)
-        try:
-            file = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-        except OSError as error:
-            raise ValueError(f"its file {name} beside the model cannot be read: {error.strerror}") from None
-        with open(file, "rb") as stream:
-            status = os.fstat(file)
-            if not stat.S_ISREG(status.st_mode):
-                raise ValueError(f"{name} is not a file")
-            left = self._left.setdefault(name, status.st_size)
-            if start + size > status.st_size or size > left:
-                raise ValueError(f"{name} has {status.st_size} bytes: fewer than the arrays in it")
+        with open(_opened(os.path.join(self._folder, name)), "rb") as stream:
+            held = os.fstat(stream.fileno()).st_size
+            left = self._left.setdefault(name, held)
+            if start + size > held or size > left:
+                raise ValueError(f"{name} has {held} bytes: fewer than the arrays in it")
             self._left[name] -= size
             self.external += size
             stream.seek(start)
             return read_at_most(stream, size)
+
+
+def _opened(path: str) -> int:
+    """Return a descriptor of a file, which must not be a link, a folder or a device.
+
+    Raises
+    ------
+    ValueError
+        If it is, or cannot be opened.
+    """
+    flags = [getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")]
+    try:
+        file = os.open(path, os.O_RDONLY | sum(flags))
+    except OSError as error:
+        raise ValueError(f"{os.path.basename(path)}, beside the model, cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise ValueError(f"{os.path.basename(path)}, beside the model, is not a file")
+    return file
 
 
 def _count(text: str) -> int:
@@ -192,7 +206,7 @@ class Opened:
     metadata : dict
     """
 
-    def __init__(self, data: bytes, folder: str) -> None:
+    def __init__(self, data: bytes | bytearray, folder: str) -> None:
         self.size = len(data)
         self.opset = 0
         self.metadata: dict[str, str] = {}

@@ -12,7 +12,7 @@ import numpy as np
 
 from nnfast._network import Network
 from nnfast._validation import MAX_SIZE, describe
-from nnfast.files.archives import short
+from nnfast.files.archives import read_at_most, short
 from nnfast.files.onnx.formulas import BETA, BOTH, EPSILON, GAMMA, X
 from nnfast.files.onnx.graph import Node, Opened, shown
 from nnfast.files.onnx.recognizing import BATCH, Part, Recognizer, as_number
@@ -47,7 +47,7 @@ def load(path: str | os.PathLike[str], output: str | None = None, loss: Any = No
     loss = None if loss is None else resolve_loss(loss)
     path = os.fsdecode(path)
     with open(path, "rb") as file:
-        data = file.read(MAX_MESSAGE + 1)
+        data = read_at_most(file, MAX_MESSAGE + 1)
     try:
         if len(data) > MAX_MESSAGE:
             raise ValueError(f"it has more than {MAX_MESSAGE:,} bytes")

@@ -90,7 +90,8 @@ class Recognizer:
         self.casts: list[tuple[Node, int]] = []
         self._formulas = by_root()
         self._constants: dict[str, np.ndarray | None] = {}
-        self._attributes: dict[int, dict[str, object]] = {}
+        self._last: Node | None = None  # the last one whose attributes were read: those of all take too much memory
+        self._last_attributes: dict[str, Any] = {}
 
     # ---- chains
 
@@ -241,12 +242,13 @@ class Recognizer:
 
     def attributes(self, node: Node) -> dict[str, Any]:
         """Return the attributes of a node."""
-        if node.place not in self._attributes:
+        if node is not self._last:
             try:
-                self._attributes[node.place] = attributes(node, self.model.tensors)
+                self._last_attributes = attributes(node, self.model.tensors)
             except ValueError as error:
                 raise ValueError(f"{node}: {error}") from None
-        return self._attributes[node.place]
+            self._last = node
+        return self._last_attributes
 
     def attribute(self, node: Node, name: str, default: Number) -> Number:
         """Return an attribute that is a number, of the type of its default value."""
