@@ -97,6 +97,8 @@ def decoded(data: memoryview, at: int) -> tuple[int, int]:
     ValueError
         If it does not end, or has more than 64 bits.
     """
+    if at < len(data) and data[at] < 128:  # most are that short
+        return data[at], at + 1
     value = 0
     for i, byte in enumerate(data[at : at + LONGEST]):
         value |= (byte & 127) << 7 * i

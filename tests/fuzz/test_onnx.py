@@ -272,5 +272,5 @@ def test_many_attributes(tmp_path):
         return message
 
     refused(model([with_attributes(node("Elu", ["x"], ["y"]), 51)]), tmp_path, "it has more than 50 attributes")
-    many = [with_attributes(message, 50) for message in chain("Elu", 30_000)]
-    refused(model(many), tmp_path, "a network can have at most 10,000 layers")
+    many = [with_attributes(message, 50) for message in chain("Elu", 5_000)]
+    assert len(read(model(many), tmp_path).layers) == 5_000
