@@ -395,10 +395,33 @@ WRONG = {
     ),
     "axis of a norm": ([("LayerNormalization", ["x", "three"], ["y"], {"axis": 0})], "axis=0 is not supported"),
     "axis": ([("Flatten", ["x"], ["y"], {"axis": 0})], "axis=0 mixes samples"),
-    "softmax over samples": ([("Softmax", ["x"], ["y"], {"axis": 0})], r"\(Softmax\): this operator is not supported"),
+    "softmax over samples": (
+        [("Softmax", ["x"], ["y"], {"axis": 0})],
+        r"\(Softmax\): with its inputs and attributes, it is not an activation",
+    ),
     "reshape": (
         [("Reshape", ["x", "shape"], ["y"])],
         r"its shape \[3, -1\] does not keep samples of shape \(3,\) apart",
+    ),
+    "shape of weights": (
+        [
+            ("Shape", ["W"], ["s"], {"end": 1}),
+            ("Concat", ["s", "left"], ["c"], {"axis": 0}),
+            ("Reshape", ["x", "c"], ["y"]),
+        ],
+        "its shape must be constant, but for the size of the batch",
+    ),
+    "other selu": (
+        [("Selu", ["x"], ["y"], {"gamma": 1.0})],
+        r"\(Selu\): with its inputs and attributes, it is not an activation",
+    ),
+    "low threshold": (
+        [("Softplus", ["x"], ["s"]), ("Greater", ["x", "one"], ["g"]), ("Where", ["g", "x", "s"], ["y"])],
+        r"\(Where\): with its inputs and attributes, it is not an activation",
+    ),
+    "mean over samples": (
+        [("ReduceMean", ["x"], ["m"], {"axes": [0]}), ("Sub", ["x", "m"], ["y"])],
+        r"node 'the Sub' \(Sub\): both of its inputs are computed",
     ),
     "computed shape": (
         [("Shape", ["x"], ["s"]), ("Reshape", ["x", "s"], ["y"])],
@@ -435,6 +458,10 @@ ARRAYS = {
     "zero": f32(0).reshape(()),
     "double": np.float64(2),
     "half": np.float16(2),
+    "half of one": f32(0.5),
+    "small": f32(0.001),
+    "nought": np.array([0]),
+    "left": np.array([-1]),
     "shape": np.array([3, -1]),
     "axis": np.array([1]),
 }
@@ -506,6 +533,33 @@ def test_rare_forms(tmp_path):
     assert unknown.input_shape == (3,)
     fixed = net(("Reshape", ["x", "shape"], ["y"]), inputs={"x": [3, 2, 2]})
     assert fixed.layers == (nf.Flatten(),) and fixed.input_shape == (2, 2)
+    for part in ([("Shape", ["x"], ["b"], {"end": 1})], [("Shape", ["x"], ["s"]), ("Gather", ["s", "nought"], ["b"])]):
+        computed = net(
+            *part, ("Unsqueeze", ["b", "nought"], ["u"]), ("Concat", ["u", "left"], ["c"], {"axis": 0}),
+            ("Reshape", ["x", "c"], ["y"]), inputs={"x": ["n", 2, 3]},
+        )  # fmt: skip
+        assert computed.layers == (nf.Flatten(),)
+    sliced = [
+        ("Shape", ["x"], ["s"]),
+        ("Slice", ["s", "nought", "axis"], ["b"]),
+        ("Concat", ["b", "left"], ["c"], {"axis": 0}),
+    ]
+    assert net(*sliced, ("Reshape", ["x", "c"], ["y"]), inputs={"x": ["n", 2, 3]}).layers == (nf.Flatten(),)
+    dropped = net(("Dropout", ["x", "half of one"], ["a"]), ("Relu", ["a"], ["y"]))
+    assert dropped.layers == (nf.Dropout(0.5), nf.Activation("relu"))
+    cast = net(("CastLike", ["one", "x"], ["c"]), ("Mul", ["c", "x"], ["a"]), ("Tanh", ["a"], ["y"]))
+    assert cast.layers == (nf.Activation("tanh"),)
+    mean, square = ("ReduceMean", ["x", "axis"], ["m"]), ("Mul", ["d", "d"], ["q"])
+    norm = [
+        mean,
+        ("Sub", ["x", "m"], ["d"]),
+        square,
+        ("ReduceMean", ["q", "axis"], ["v"]),
+        ("Add", ["small", "v"], ["e"]),
+    ]
+    assert net(*norm, ("Sqrt", ["e"], ["r"]), ("Div", ["d", "r"], ["y"]), opset=18).layers == (
+        nf.LayerNorm(epsilon=0.001, affine=False),
+    )
     squeezed = net(("Squeeze", ["x", "axis"], ["y"]), inputs={"x": ["n", 1, 3]})
     close(squeezed, lambda x: x[:, 0], (1, 3))
 

@@ -35,6 +35,8 @@ from nnfast.files.onnx.schema import Tensor
 from nnfast.layers import MAX_DEPTH
 
 NORM = "layer_norm"
+FOLDED = ("Identity", "CastLike", "Transpose", "Cast", "Reshape", "Unsqueeze", "Squeeze")  # of a constant
+NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}  # constants with which they change nothing
 COMMUTATIVE = ("Add", "Mul", "Max", "Min")
 DEFAULTS: dict[str, dict[str, object]] = {
     "LeakyRelu": {"alpha": 0.01},
@@ -135,6 +137,8 @@ class Recognizer:
             for found in self.matches(node.outputs[0], formula, {}):
                 return [self._of_formula(node, name, found)], found[X]
         if node.operator not in OPERATORS:
+            if node.operator in self._formulas:
+                raise ValueError(f"{node}: with its inputs and attributes, it is not an activation or a norm of nnfast")
             raise ValueError(f"{node}: this operator is not supported; supported are {', '.join(self.supported())}")
         if node.operator == "Add" and not any(self.constant(name) is not None for name in node.inputs):
             return self._sum(node, depth)
@@ -271,7 +275,7 @@ class Recognizer:
             return None
         if node.operator == "Constant":
             return self._value(node)
-        if node.operator not in ("Identity", "Transpose", "Cast", "Reshape", "Unsqueeze", "Squeeze") or not node.inputs:
+        if node.operator not in FOLDED or not node.inputs:
             return None
         array = self.constant(node.inputs[0], depth + 1)
         if array is None:
@@ -364,20 +368,21 @@ class Recognizer:
             )
         if constant.dtype.kind != "f":
             raise ValueError(f"{node}: its constant is of integers, which are not supported")
-        minus = constant.dtype.type(-1).reshape(())
+        swaps = node.operator in COMMUTATIVE
+        if constant.shape in ((), (1,)) and constant.item() == NEUTRAL[node.operator] and (swaps or not swapped):
+            return [], name
+        gamma, beta = None, None
         with np.errstate(all="ignore"):
-            factors_and_offsets = {  # in the order in which they are applied
-                ("Add", False): (None, constant),
-                ("Add", True): (None, constant),
-                ("Mul", False): (constant, None),
-                ("Mul", True): (constant, None),
-                ("Sub", False): (None, -constant),
-                ("Sub", True): (minus, constant),
-                ("Div", False): (1 / constant, None),
-            }
-        if (node.operator, swapped) not in factors_and_offsets:
-            raise ValueError(f"{node}: a constant divided by what is computed is not supported")
-        gamma, beta = factors_and_offsets[node.operator, swapped]
+            if node.operator == "Mul":
+                gamma = constant
+            elif node.operator == "Add":
+                beta = constant
+            elif node.operator == "Sub":
+                gamma, beta = (constant.dtype.type(-1), constant) if swapped else (None, -constant)
+            elif swapped:
+                raise ValueError(f"{node}: a constant divided by what is computed is not supported")
+            else:
+                gamma = 1 / constant
         return [Part("scale", node, {GAMMA: gamma, BETA: beta})], name
 
     def _two(self, node: Node) -> tuple[str, str]:
@@ -467,24 +472,25 @@ class Recognizer:
         if node.operator == "Concat":
             pieces = [self._sizes(piece, depth + 1) for piece in node.inputs[:MAX_AXES]]
             return None if None in pieces else [size for piece in pieces for size in piece or ()]
-        if node.operator in ("Unsqueeze", "Squeeze", "Cast", "Identity"):
+        if node.operator in ("Unsqueeze", "Squeeze", "Reshape", "Cast", "Identity"):
             return self._sizes(node.inputs[0], depth + 1)
-        of_batch = (
-            node.operator == "Shape" and self.attributes(node).get("end") == 1 and not self.attribute(node, "start", 0)
-        )
-        return [BATCH] if of_batch or (node.operator == "Gather" and self._gathers_batch(node)) else None
+        part = self._part_of_shape(node)
+        return [BATCH] if part == (0, 1) else [] if part == (0, 0) else None
 
-    def _gathers_batch(self, node: Node) -> bool:
-        """Whether a Gather returns the first element of a shape."""
-        shape = self.model.producers.get(node.inputs[0])
-        index = self.constant(node.inputs[1]) if len(node.inputs) == 2 else None
-        return (
-            shape is not None
-            and shape.operator == "Shape"
-            and index is not None
-            and index.size == 1
-            and not index.any()
-        )
+    def _part_of_shape(self, node: Node) -> tuple[int, int]:
+        """Return where the part of a shape that a node returns starts, and where it ends; -1 if this is not known."""
+        shape = node if node.operator == "Shape" else self.model.producers.get(node.inputs[0])
+        if shape is None or shape.operator != "Shape" or not shape.inputs or self.constant(shape.inputs[0]) is not None:
+            return -1, -1
+        if shape is node:
+            return self.attribute(node, "start", 0), self.attribute(node, "end", -1)
+        if node.operator not in ("Gather", "Slice") or self.attributes(shape):
+            return -1, -1
+        arrays = [self.constant(name) for name in node.inputs[1:3]]
+        places = [-1 if array is None or array.size != 1 else int(array.ravel()[0]) for array in arrays]
+        if node.operator == "Gather":
+            return (places[0], places[0] + 1) if len(places) == 1 else (-1, -1)
+        return (places[0], places[1]) if len(places) == 2 else (-1, -1)
 
 
 class _Elsewhere(ValueError):
