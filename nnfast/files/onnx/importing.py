@@ -194,10 +194,15 @@ class _Builder:
         return [(Dense(n_out, use_bias=b is not None), arrays)]
 
     def scale(self, part: Part, path: str) -> Made:
-        gamma, beta = (None if a is None else self._row(part.node, a) for a in (part.values[GAMMA], part.values[BETA]))
-        sizes = {array.size for array in (gamma, beta) if array is not None}
-        if sizes == {1} and self.shape != (1,):
-            return [(self._rescaling(part.node, gamma, beta), {})]
+        given = part.values[GAMMA], part.values[BETA]
+        gamma, beta = (None if array is None else self._row(part.node, array) for array in given)
+        axes = max(array.ndim for array in given if array is not None)
+        if all(array is None or array.size == 1 for array in given) and (self.shape != (1,) or axes == 0):
+            numbers = {
+                "scale": 1.0 if gamma is None else as_number(gamma),
+                "offset": 0.0 if beta is None else as_number(beta),
+            }
+            return self.rescaling(Part("rescaling", part.node, numbers), path)
         width = prod(self._known(part.node))
         arrays = {"gamma": np.ones(1) if gamma is None else gamma.reshape(-1)}
         if beta is not None:
@@ -205,11 +210,11 @@ class _Builder:
         arrays = {role: np.broadcast_to(array, width) for role, array in arrays.items()}
         return [(Scale(use_bias=beta is not None, trainable=self._learned), arrays)]
 
-    def _rescaling(self, node: Node, gamma: np.ndarray | None, beta: np.ndarray | None) -> Layer:
+    def rescaling(self, part: Part, path: str) -> Made:
         try:
-            return Rescaling(*(default if a is None else as_number(a) for a, default in ((gamma, 1.0), (beta, 0.0))))
+            return [(Rescaling(**part.values), {})]
         except ValueError as error:
-            raise ValueError(f"{node}: {error}") from None
+            raise ValueError(f"{part.node}: {error}") from None
 
     def activation(self, part: Part, path: str) -> Made:
         function = part.values["function"]
@@ -226,7 +231,7 @@ class _Builder:
             for role, default in ((GAMMA, 1.0), (BETA, 0.0)):
                 array = values[role]
                 arrays[role] = np.broadcast_to(default if array is None else self._row(part.node, array), width)
-        elif len(self._known(part.node)) != 1:
+        else:
             self._features(part.node)
         return [(self._norm(LayerNorm, part, affine=affine), arrays)]
 
@@ -275,7 +280,7 @@ class _Builder:
 
     def reshape(self, part: Part, path: str) -> Made:
         node, zeros = part.node, part.values["zeros"]
-        first, *rest = part.values["sizes"] or [-1]
+        first, *rest = part.values["sizes"] or [1]
         shape = self.shape
         if shape is None and rest and all(size is not BATCH and size > 0 for size in rest):
             shape = tuple(rest)
@@ -366,6 +371,7 @@ Made = list[tuple[Layer, Arrays]]
 PARTS: dict[str, Callable[[_Builder, Part, str], Made]] = {
     "linear": _Builder.linear,
     "scale": _Builder.scale,
+    "rescaling": _Builder.rescaling,
     "activation": _Builder.activation,
     "layer_norm": _Builder.layer_norm,
     "batch_norm": _Builder.batch_norm,

@@ -65,8 +65,8 @@ class Part(NamedTuple):
     Attributes
     ----------
     kind : str
-        ``"linear"``, ``"scale"``, ``"activation"``, ``"layer_norm"``, ``"batch_norm"``, ``"reshape"``, ``"flatten"``,
-        ``"dropout"`` or ``"residual"``.
+        ``"linear"``, ``"scale"``, ``"rescaling"``, ``"activation"``, ``"layer_norm"``, ``"batch_norm"``, ``"reshape"``,
+        ``"squeeze"``, ``"flatten"``, ``"dropout"`` or ``"residual"``.
     node : Node
         Its last node, for messages.
     values : dict
@@ -199,7 +199,7 @@ class Recognizer:
         if formula in (GAMMA, BETA):
             if found.get(str(formula), name) == name:
                 yield found | {str(formula): name}
-        elif array.size == 1:
+        elif array.size == 1 and array.ndim <= 2:  # it adds no axis to samples
             number = as_number(array)
             if isinstance(formula, float):
                 if isclose(number, formula, rel_tol=CLOSE):
@@ -218,11 +218,9 @@ class Recognizer:
         if node.operator == "ReduceMean":
             return found if self.attribute(node, "keepdims", 1) == 1 and self._axes(node) in ([1], [-1]) else None
         if node.operator == "Selu":
-            constants = {"alpha": SELU_ALPHA, "gamma": SELU_SCALE}
-            close = (
-                isclose(self.attribute(node, name, value), value, rel_tol=1e-5) for name, value in constants.items()
-            )
-            return found if all(close) else None
+            alpha, gamma = self.attribute(node, "alpha", SELU_ALPHA), self.attribute(node, "gamma", SELU_SCALE)
+            close = isclose(alpha, SELU_ALPHA, rel_tol=CLOSE) and isclose(gamma, SELU_SCALE, rel_tol=CLOSE)
+            return found if close else None
         for name, value in wanted.items():
             if value == ALPHA and isinstance(given.get(name), float):
                 found = found | {ALPHA: given[name]}
@@ -369,7 +367,7 @@ class Recognizer:
         if constant.dtype.kind != "f":
             raise ValueError(f"{node}: its constant is of integers, which are not supported")
         swaps = node.operator in COMMUTATIVE
-        if constant.shape in ((), (1,)) and constant.item() == NEUTRAL[node.operator] and (swaps or not swapped):
+        if constant.shape == () and constant.item() == NEUTRAL[node.operator] and (swaps or not swapped):
             return [], name
         gamma, beta = None, None
         with np.errstate(all="ignore"):
@@ -426,7 +424,7 @@ class Recognizer:
         alpha, beta = self.attribute(node, "alpha", 0.2), self.attribute(node, "beta", 0.5)
         parts = [Part("activation", node, {"function": resolve_activation("hard_sigmoid")})]
         if not (isclose(alpha, 1 / 6, rel_tol=CLOSE) and beta == 0.5):
-            parts.insert(0, Part("scale", node, {GAMMA: np.array(6 * alpha), BETA: np.array(6 * beta - 3)}))
+            parts.insert(0, Part("rescaling", node, {"scale": 6 * alpha, "offset": 6 * beta - 3}))
         return parts, node.inputs[0]
 
     def dropout(self, node: Node) -> Read:
