@@ -1560,8 +1560,9 @@ class Sequential:
         A file holds what prediction needs, and the loss. `Dropout`, `GaussianNoise`, penalties, the state of the
         optimizer and whether layers are trainable are left out: to continue training, use `save`.
 
-        ONNX Runtime has no version of Erf, which gelu needs, in double precision: a float64 network with gelu is
-        written, but does not run there. Use float32, or ``"gelu_tanh"``.
+        ONNX Runtime 1.15, the oldest version tested, and later ones run float32 networks; 1.20 and later ones run
+        float64 networks. It has no version of Erf, which gelu needs, in double precision: a float64 network with gelu
+        is written, but does not run there. Use float32, or ``"gelu_tanh"``.
 
         Examples
         --------

@@ -72,6 +72,7 @@ DOUBLE = SINGLE | {
     "leaky_relu": ("Add", ("Max", X, 0.0), ("Mul", ALPHA, ("Min", X, 0.0))),
     "elu": _below_zero(ALPHA),
     "selu": ("Mul", _below_zero(SELU_ALPHA), SELU_SCALE),
+    "silu": ("Div", X, ("Add", ("Exp", ("Neg", X)), 1.0)),  # ONNX Runtime 1.20 to 1.24 replaces the other by its own
     "softplus": ("Div", _STEEP_LOG, ALPHA),
     "mish": ("Mul", X, ("Tanh", _LOG)),
 }
