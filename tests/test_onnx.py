@@ -207,10 +207,11 @@ def test_factors_of_one_feature_are_learned_or_not_as_before(tmp_path):
     np.testing.assert_array_equal(again.flat_params, net.flat_params)
 
 
-def test_a_variance_is_exact_although_epsilon_is_rounded(tmp_path):
+@pytest.mark.parametrize("epsilon", [1e-5, 1e300])
+def test_a_variance_is_exact_although_epsilon_is_rounded(epsilon, tmp_path):
     """Attributes are in single precision: 1e-5 becomes 9.99999974e-6, which matters where the variance is small."""
     runtime = pytest.importorskip("onnxruntime")
-    net = nf.Sequential([nf.BatchNorm(epsilon=1e-5)], input_shape=2, dtype="float64")
+    net = nf.Sequential([nf.BatchNorm(epsilon=epsilon)], input_shape=2, dtype="float64")
     net.statistics["variance1"] = [1e-6, 1e-9]
     net.to_onnx(tmp_path / "net.onnx")
     x = normal(3, 2)

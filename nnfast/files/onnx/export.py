@@ -22,6 +22,7 @@ from nnfast.layers import Compiler
 OPSET = 17  # of June 2022, with ONNX 1.12 and ONNX Runtime 1.12: the first with LayerNormalization
 IR_VERSION = 8  # of the same release
 INPUT, OUTPUT, BATCH = "input", "output", "batch"
+MAX_EPSILON = 1e30  # single precision holds it
 Stage = dict[str, Any]
 
 
@@ -115,9 +116,10 @@ class _Writer:
     def batch_norm(self, stage: Stage) -> None:
         """Write a BatchNormalization. Its epsilon is in single precision: the variance makes up for the rest."""
         numbers = stage["numbers"]
+        epsilon = min(numbers["epsilon"], MAX_EPSILON)
         mean, variance = (self.network.statistics[array.path] for array in stage["statistics"])
         if self.dtype == np.float64:
-            variance = variance + (numbers["epsilon"] - float(np.float32(numbers["epsilon"])))
+            variance = variance + (numbers["epsilon"] - float(np.float32(epsilon)))
         gamma, beta = self.affine(stage)
         self.node(
             "BatchNormalization",
@@ -126,7 +128,7 @@ class _Writer:
             beta or self.array(f"{self.path}.beta", np.zeros_like(mean)),
             self.array(f"{self.path}.mean", mean),
             self.array(f"{self.path}.variance", variance),
-            epsilon=numbers["epsilon"],
+            epsilon=epsilon,
             momentum=1 - numbers["momentum"],
         )
 
