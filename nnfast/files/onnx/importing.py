@@ -37,6 +37,7 @@ from nnfast.losses import Custom, Loss, loss_from, resolve_loss
 MAX_COPIES = 8  # of a file's bytes, in arrays that several layers share
 SLACK = 2**20  # bytes
 MAX_SHOWN = 10  # names in a message
+MAX_LOSS = 2**20  # characters of its description, which takes some 20 times as much memory
 Arrays = dict[str, np.ndarray]
 
 
@@ -133,6 +134,8 @@ class _Builder:
         if text is None:
             return None
         try:
+            if len(text) > MAX_LOSS:
+                raise ValueError(f"it has {len(text):,} characters, more than {MAX_LOSS:,}")
             loss = loss_from(json.loads(text))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"its loss is not described correctly, {short(error)}: give one with loss=") from None
