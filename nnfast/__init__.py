@@ -31,7 +31,7 @@ from nnfast.layers import (
     Scale,
 )
 from nnfast.optimizers import LBFGS, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, NAdam, RMSprop
-from nnfast.sequential import Sequential, load
+from nnfast.sequential import Sequential, from_onnx, load
 
 if _TYPE_CHECKING:
     from nnfast import callbacks, datasets, functions, perceptron, plotting
@@ -84,6 +84,7 @@ __all__ = [
     "check_gradient",
     "datasets",
     "fit_many",
+    "from_onnx",
     "functions",
     "get_num_threads",
     "gradient_descent",

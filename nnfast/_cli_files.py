@@ -18,12 +18,12 @@ import nnfast
 from nnfast._validation import as_array, lost_in_float32, require
 from nnfast.files import saving
 from nnfast.files.archives import Archive, read_npy, short
+from nnfast.files.saving import Saved
 from nnfast.files.writing import KEPT_NAME, check_writable, target_of
+from nnfast.sequential import network_of
 
 if TYPE_CHECKING:
     import argparse
-
-    from nnfast.files.saving import Saved
 
 PLOT_ENDINGS = (".png", ".svg", ".pdf", ".jpg")
 LARGE = 10.0  # mean size of a feature above which a warning is printed
@@ -135,8 +135,10 @@ def check_plot(path: str) -> None:
 
 
 def read_net(path: str) -> Saved:
-    """Read a saved network; UsageError if that fails."""
+    """Read a saved network, or one in an ONNX file; UsageError if that fails."""
     try:
+        if path.lower().endswith(".onnx"):
+            return Saved("onnx", {"streams": None}, network_of(nnfast.from_onnx(path)), os.path.getsize(path))
         return saving.read(path)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None

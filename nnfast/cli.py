@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -170,7 +171,7 @@ INFO = """\
 Print version, SIMD level, compiler and threads; or describe a saved network:
 the format of the file, layers, shapes, parameters, loss, dtype, and what it
 holds for training to continue."""
-MODEL = "a saved network, .npz or .safetensors"
+MODEL = "a saved network, .npz, .safetensors or .onnx"
 EXPORT = """\
 Write a saved network in another format.
 
@@ -178,9 +179,12 @@ Write a saved network in another format.
      MODEL.c and MODEL.h with void MODEL_predict(const float *x, float *y).
      With --calibration FILE, typical samples as for predict, its weights are
      integers of 8 bits, and what this loses is printed.
+  onnx  for ONNX Runtime and other programs.
+  safetensors  the weights for other programs, without the state of training.
 
-example:
+examples:
   nnfast export net.npz --to c --output model.c
+  nnfast export net.npz --to onnx
 """
 EXIT_CODES = (
     "exit codes: 0 success, 1 something failed while running, 2 invalid arguments or files, 130 Ctrl-C, "
@@ -494,9 +498,8 @@ def _info(args: argparse.Namespace) -> int:
         nnfast.show_config()
         return OK
     saved = read_net(args.net)
-    print(
-        f"{args.net}: {saved.format}, {saved.size:,} bytes, version {saved.description['version']} of the description"
-    )
+    version = f", version {saved.description['version']} of the description" if "version" in saved.description else ""
+    print(f"{args.net}: {saved.format}, {saved.size:,} bytes{version}")
     sequential_of(saved.network).summary()
     print(_training_state(saved.description))
     return OK
@@ -545,4 +548,29 @@ def _export_c(args: argparse.Namespace, net: nnfast.Sequential, path: str) -> in
     return OK
 
 
-EXPORTS: dict[str, Callable[[argparse.Namespace, nnfast.Sequential, str], int]] = {"c": _export_c}
+def _export_file(args: argparse.Namespace, save: Callable[[str], object], path: str) -> int:
+    """Write one file."""
+    if args.calibration:
+        raise UsageError("--calibration needs --to c")
+    check_written({"--output": path}, [args.net])
+    if not write(path, save):
+        return FAILED
+    print(f"{path}: {os.path.getsize(path):,} bytes")
+    return OK
+
+
+def _export_onnx(args: argparse.Namespace, net: nnfast.Sequential, path: str) -> int:
+    return _export_file(args, net.to_onnx, path)
+
+
+def _export_safetensors(args: argparse.Namespace, net: nnfast.Sequential, path: str) -> int:
+    if not path.lower().endswith(".safetensors"):
+        raise UsageError(f"--output must end in .safetensors, got {path!r}")
+    return _export_file(args, partial(net.save, training_state=False), path)
+
+
+EXPORTS: dict[str, Callable[[argparse.Namespace, nnfast.Sequential, str], int]] = {
+    "c": _export_c,
+    "onnx": _export_onnx,
+    "safetensors": _export_safetensors,
+}

@@ -1614,6 +1614,53 @@ class Sequential:
 
         return export(self._network, path, prefix, dtype, calibration)
 
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write what the network predicts to an ONNX file, which ONNX Runtime and other programs run.
+
+        Written atomically, as by `save`; the onnx package is not needed.
+
+        Parameters
+        ----------
+        path : path
+            Usually with the extension ``.onnx``; no extension is added.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        OSError
+            If the file cannot be written.
+        ValueError
+            If it would have more than 2 GB.
+
+        Notes
+        -----
+        The graph uses opset 17 (of 2022). It takes the tensor ``"input"`` of shape ``(batch, *input_shape)`` and
+        computes ``"output"``, both of the network's dtype; the batch may have any size. ONNX Runtime's outputs differ
+        from those of `predict` by rounding, with one exception: NaN before a step activation becomes 0.
+
+        A file holds what prediction needs, and the loss. `Dropout`, `GaussianNoise`, penalties, the state of the
+        optimizer and whether layers are trainable are left out: to continue training, use `save`.
+
+        ONNX Runtime 1.15, the oldest version tested, and later ones run float32 networks; 1.20 and later ones run
+        float64 networks. It has no version of Erf, which gelu needs, in double precision: a float64 network with gelu
+        is written, but does not run there. Use float32, or ``"gelu_tanh"``.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax")], input_shape=2, seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.to_onnx(os.path.join(folder, "net.onnx"))
+        ...     again = nf.from_onnx(os.path.join(folder, "net.onnx"))
+        >>> bool((again.predict([[1.0, 2.0]]) == net.predict([[1.0, 2.0]])).all())
+        True
+        """
+        from nnfast.files.onnx import save
+
+        save(self._network, path)
+
 
 def network_of(net: Sequential) -> Network:
     """Return the network that a `Sequential` holds."""
@@ -1687,3 +1734,66 @@ def load(path: str | os.PathLike[str], *, loss: Loss | Callable[..., Any] | None
     from nnfast.files import saving
 
     return _holding(Sequential, saving.load(path, loss))
+
+
+def from_onnx(
+    path: str | os.PathLike[str],
+    *,
+    output: str | None = None,
+    loss: str | Loss | Callable[..., Any] | None = None,
+    seed: int | Generator | None = None,
+) -> Sequential:
+    """Read a network from an ONNX file, such as those that PyTorch, tf2onnx (Keras) and skl2onnx write.
+
+    Parameters
+    ----------
+    path : path
+        The file. Reading it runs no code, and uses at most 8 times its size, plus 64 MB, of memory. Arrays that it
+        keeps in other files must be in the same folder. The onnx package is not needed.
+    output : str, optional
+        The name of the tensor to predict; any tensor of the graph. By default the only output of floating-point
+        numbers.
+    loss : str, Loss or callable, optional
+        As for `Sequential`. By default, the one that `Sequential.to_onnx` wrote; otherwise it depends on the last
+        activation.
+    seed : int, numpy.random.Generator or None
+        As for `Sequential`: determines the shuffling and the noise.
+
+    Returns
+    -------
+    Sequential
+        It predicts what the graph computes, but for rounding, and can be trained.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    TypeError, ValueError
+        If it is not an ONNX file, is damaged, or its graph is not a chain of layers that nnfast has; the message names
+        the node.
+
+    Notes
+    -----
+    Read are fully connected layers (Gemm, MatMul and Add), all activations of nnfast, also where they are written as
+    several nodes, BatchNormalization and LayerNormalization, Dropout, arithmetic with constants (as `Rescaling` and
+    `Scale`), Flatten, Reshape and Squeeze, and sums ``x + f(x)`` (as `Residual`); of opsets 7 to 28.
+
+    - A `Scale` before the first `Dense` is usually a normalization of the data: it is frozen.
+    - scikit-learn's classifiers compute labels, which are left out, and the probabilities of two classes as 1 - p and
+      p: the network predicts p.
+    - A sample's output has at least one axis: where a graph removes the last one, the network's output has the shape
+      (n, 1).
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import nnfast as nf
+    >>> net = nf.Sequential([nf.Dense(4), nf.LayerNorm(), nf.Activation("gelu"), nf.Dense(1)], input_shape=2, seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     net.to_onnx(os.path.join(folder, "net.onnx"))
+    ...     nf.from_onnx(os.path.join(folder, "net.onnx")).layers
+    (Dense(4), LayerNorm(), Activation('gelu'), Dense(1))
+    """
+    from nnfast.files.onnx import load as load_onnx
+
+    return _holding(Sequential, load_onnx(path, output, loss, seed))

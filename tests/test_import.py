@@ -48,6 +48,7 @@ ALL = [
     "check_gradient",
     "datasets",
     "fit_many",
+    "from_onnx",
     "functions",
     "get_num_threads",
     "gradient_descent",
