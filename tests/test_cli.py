@@ -251,6 +251,35 @@ def test_export_in_int8(capsys, digits_net):
     ]
 
 
+def test_export_as_safetensors(capsys, digits_net):
+    assert main(["export", digits_net, "--to", "safetensors", "--output", "net.safetensors"]) == 0
+    assert capsys.readouterr().out == f"net.safetensors: {Path('net.safetensors').stat().st_size:,} bytes\n"
+    x, _ = nnfast.datasets.load_digits()
+    assert (nnfast.load("net.safetensors").predict(x) == nnfast.load(digits_net).predict(x)).all()
+    assert main(["info", "net.safetensors"]) == 0
+    assert capsys.readouterr().out.endswith("training state: none\n")
+    to_safetensors = ("export", digits_net, "--to", "safetensors")
+    assert "--output must end in .safetensors, got 'net.npz'" in refused(capsys, *to_safetensors, "--output", "net.npz")
+    assert "--calibration needs --to c" in refused(capsys, *to_safetensors, "--calibration", "samples.npy")
+
+
+def test_onnx_files_are_models_too(capsys, digits_net):
+    assert main(["export", digits_net, "--to", "onnx", "--output", "net.onnx"]) == 0
+    x, _ = nnfast.datasets.load_digits()
+    np.save("samples.npy", x[:20])
+    capsys.readouterr()
+    assert main(["predict", "net.onnx", "samples.npy"]) == 0
+    printed = capsys.readouterr().out
+    assert main(["predict", digits_net, "samples.npy"]) == 0
+    assert capsys.readouterr().out == printed
+    assert main(["info", "net.onnx"]) == 0
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first == f"net.onnx: onnx, {Path('net.onnx').stat().st_size:,} bytes"
+    assert last == "training state: none"
+    Path("bad.onnx").write_bytes(b"no")
+    assert "bad.onnx is not an ONNX file, or is damaged" in refused(capsys, "info", "bad.onnx")
+
+
 def test_export_errors(capsys, digits_net):
     start = "nnfast export: error: "
     assert "the following arguments are required: --to" in refused(capsys, "export", digits_net)
