@@ -42,6 +42,7 @@ kernels.sparse_descend = kernel_sparse_descend
 kernels.update = kernel_update
 kernels.average = kernel_average
 kernels.square_sum = kernel_square_sum
+kernels.dot = kernel_dot
 kernels.penalty = kernel_penalty
 kernels.add_penalty = kernel_add_penalty
 kernels.all_finite = kernel_all_finite
