@@ -1,5 +1,5 @@
-# A search along a line: Moré and Thuente, "Line search algorithms with guaranteed sufficient decrease" (ACM Transactions
-# on Mathematical Software 20, 1994). Included by program.pyx.
+# A search along a line: Moré and Thuente, "Line search algorithms with guaranteed sufficient decrease" (ACM
+# Transactions on Mathematical Software 20, 1994). Included by program.pyx.
 #
 # With phi(t) the loss at step t in a direction of descent, it looks for a step with
 #     phi(t) <= phi(0) + DECREASE t phi'(0)   and   |phi'(t)| <= FLATNESS |phi'(0)|.
@@ -13,8 +13,8 @@ cdef double DECREASE = 1e-3
 cdef double FLATNESS = 0.9
 cdef double RELATIVE_WIDTH = 0.1  # of an interval in which the search ends
 cdef double LONGEST = 1e10        # step
-cdef double SHORT_STRIDE = 1.1    # before a minimum is bracketed, the next step goes on by so many times the last stride
-cdef double LONG_STRIDE = 4
+cdef double SHORT_STRIDE = 1.1    # before a minimum is bracketed, the next step goes on by at least this many strides
+cdef double LONG_STRIDE = 4       # and at most this many
 cdef double SHRINKING = 0.66      # an interval that does not shrink to this part in two steps is bisected
 
 cdef struct Sample:  # of a function of the step
@@ -117,28 +117,28 @@ cdef double next_step(LineSearch* s, const Sample* new) noexcept nogil:
     cdef double root, cubic, other
     if new.value > best.value:
         s.bracketed = True
-        cubic = new.at + cubic_share(best, new, &root)*(best.at - new.at)
+        cubic = best.at + cubic_share(best, new, &root)*(new.at - best.at)
         other = best.at + 0.5*(new.at - best.at)*best.slope/(
             best.slope - (new.value - best.value)/(new.at - best.at)
         )
         return cubic if fabs(cubic - best.at) < fabs(other - best.at) else cubic + 0.5*(other - cubic)
     if opposite(best, new):
         s.bracketed = True
-        cubic = new.at + cubic_share(best, new, &root)*(best.at - new.at)
-        other = new.at + linear_share(best, new)*(best.at - new.at)
+        cubic = new.at + cubic_share(new, best, &root)*(best.at - new.at)
+        other = new.at + linear_share(new, best)*(best.at - new.at)
         return cubic if fabs(cubic - new.at) > fabs(other - new.at) else other
     if fabs(new.slope) < fabs(best.slope):
         return step_ahead(s, new)
     if s.bracketed:
-        return new.at + cubic_share(&s.other, new, &root)*(s.other.at - new.at)
+        return new.at + cubic_share(new, &s.other, &root)*(s.other.at - new.at)
     return s.highest if new.at > best.at else s.lowest
 
 
 cdef double step_ahead(const LineSearch* s, const Sample* new) noexcept nogil:
     """Return the next step where the loss falls beyond `new`, ever more slowly."""
     cdef double back = s.best.at - new.at, root
-    cdef double share = cubic_share(&s.best, new, &root)
-    cdef double cubic = s.highest if back < 0 else s.lowest, linear = new.at + linear_share(&s.best, new)*back, limit
+    cdef double share = cubic_share(new, &s.best, &root)
+    cdef double cubic = s.highest if back < 0 else s.lowest, linear = new.at + linear_share(new, &s.best)*back, limit
     if share < 0 and root != 0:  # the cubic has a minimum, and it lies beyond
         cubic = new.at + share*back
     cdef bint farther = fabs(cubic - new.at) > fabs(linear - new.at)
@@ -150,7 +150,7 @@ cdef double step_ahead(const LineSearch* s, const Sample* new) noexcept nogil:
 
 
 cdef double cubic_share(const Sample* a, const Sample* b, double* root) noexcept nogil:
-    """Return how far from b to a the cubic with the values and slopes of both has its minimum, 1 being at a.
+    """Return how far from a to b the cubic with the values and slopes of both has its minimum, 1 being at b.
 
     `root`: the square root in the formula; 0 if the cubic has no minimum."""
     cdef double middle = a.slope + b.slope - 3*(b.value - a.value)/(b.at - a.at)
@@ -158,9 +158,9 @@ cdef double cubic_share(const Sample* a, const Sample* b, double* root) noexcept
     root[0] = scale*sqrt(max((middle/scale)*(middle/scale) - (a.slope/scale)*(b.slope/scale), 0))
     if b.at < a.at:
         root[0] = -root[0]
-    return (root[0] + b.slope - middle)/(2*root[0] + b.slope - a.slope)
+    return (root[0] - a.slope + middle)/(2*root[0] - a.slope + b.slope)
 
 
 cdef inline double linear_share(const Sample* a, const Sample* b) noexcept nogil:
-    """Return how far from b to a the line through both slopes is zero."""
-    return b.slope/(b.slope - a.slope)
+    """Return how far from a to b the line through both slopes is zero."""
+    return a.slope/(a.slope - b.slope)

@@ -149,16 +149,18 @@ cdef class Minimizer:
         return TASK_EVALUATE
 
     cdef Task follow_line(self, double value) noexcept nogil:
-        cdef double slope = self.dot(self.g, self.steps + self.free*self.ld)
-        self.tried += 1
+        cdef double slope = self.dot(self.g, self.steps + self.free*self.ld), step
         self.trials += 1
-        if end_search(&self.search, value, slope):
-            self.value_before, self.value, self.slope = self.value, value, slope
-            self.iterated = True
-            return TASK_ITERATED
-        if self.tried < MOST_TRIALS:
-            self.move()
-            return TASK_EVALUATE
+        while self.tried < MOST_TRIALS:
+            self.tried += 1
+            step = self.search.step
+            if end_search(&self.search, value, slope):
+                self.value_before, self.value, self.slope = self.value, value, slope
+                self.iterated = True
+                return TASK_ITERATED
+            if self.search.step != step and self.tried < MOST_TRIALS:
+                self.move()
+                return TASK_EVALUATE
         memcpy(self.x, self.x_before, self.n*sizeof(double))
         memcpy(self.g, self.changes + self.free*self.ld, self.n*sizeof(double))
         return self.forget_pairs()

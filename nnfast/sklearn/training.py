@@ -235,12 +235,11 @@ class Fit:
     def looks(self) -> bool:
         """Whether Python must look at each epoch while the training runs; otherwise the engine decides when it ends."""
         return bool(
-            self.minimizes
-            or self.validation is not None
+            self.validation is not None
             or self.context is not None
             or self.estimator.verbose
             or self.rate_changes
-            or self.rows.weights is not None
+            or (self.rows.weights is not None and not self.minimizes)
             or self.estimator.scale_of_loss != 1
         )
 
@@ -256,11 +255,15 @@ class Fit:
         """Record the epochs of a training that the engine has ended, in the same way as while it runs."""
         history = member.net.history
         assert history is not None
-        for loss in history["loss"]:
-            member.n_iter += 1
-            member.samples += self.n
-            member.loss_curve.append(loss + self.constant)
-            self.count(member, loss + self.constant)
+        losses = [loss + self.constant for loss in history["loss"]]
+        member.n_iter += len(losses)
+        member.loss_curve += losses
+        if self.minimizes:
+            member.best_loss = min([member.best_loss, *losses])
+            return
+        member.samples += self.n * len(losses)
+        for loss in losses:
+            self.count(member, loss)
         member.converged = member.no_improvement > self.estimator.n_iter_no_change
 
     def minimize(self, member: Member) -> None:
@@ -269,7 +272,14 @@ class Fit:
             network_of(member.net), training.Given(self.rows.X, self.rows.targets), optimizer=member.optimizer,
             steps=None, batch_size=32, shuffle=True, warns_unconverged=False, **self.options,
         )  # fmt: skip
-        member.converged = bool(training.fit(arguments, member.net).converged)
+        before = member.net.history
+        try:
+            training.fit(arguments, member.net)
+        finally:  # after Ctrl-C too
+            if member.net.history is not before:
+                if not self.looks:
+                    self.look_back(member)
+                member.converged = bool(member.net.history.converged)
 
     def end(self) -> None:
         """Give the best weights back, and warn if the training has not converged."""
