@@ -274,12 +274,10 @@ class Fit:
         )  # fmt: skip
         before = member.net.history
         try:
-            training.fit(arguments, member.net)
+            member.converged = bool(training.fit(arguments, member.net).converged)
         finally:  # after Ctrl-C too
-            if member.net.history is not before:
-                if not self.looks:
-                    self.look_back(member)
-                member.converged = bool(member.net.history.converged)
+            if member.net.history is not before and not self.looks:
+                self.look_back(member)
 
     def end(self) -> None:
         """Give the best weights back, and warn if the training has not converged."""
