@@ -317,6 +317,19 @@ def test_parameters_that_a_callback_sets_before_the_first_iteration_count():
     np.testing.assert_array_equal(net.flat_params, other.flat_params)
 
 
+def test_parameters_that_a_callback_sets_before_the_first_iteration_must_have_a_loss():
+    class Bad(nf.callbacks.Callback):
+        def on_train_begin(self, net, history):
+            net.flat_params[:] = np.nan
+
+    net = make_net()
+    with pytest.raises(ValueError, match="^the initial loss is not finite"):
+        fit(net, callbacks=[Bad()])
+    assert net.history["loss"] == []
+    net.flat_params[:] = 0
+    fit(net, epochs=1)
+
+
 def test_it_says_where_no_lower_loss_is_found():
     net = nf.Sequential([nf.Dense(5, "relu"), nf.Dense(1)], input_shape=3, dtype="float64", seed=0)
     with pytest.warns(RuntimeWarning, match="did not converge: after .* no lower loss.*scale x and y"):
@@ -437,6 +450,41 @@ def test_stop_from_a_callback():
     np.testing.assert_array_equal(net.flat_params, shorter.flat_params)
 
 
+def make_endless():
+    """A network, data and arguments of a fit that goes on for minutes."""
+    net = nf.Sequential([nf.Dense(80, "tanh"), nf.Dense(10, "softmax")], input_shape=50, dtype="float64", seed=0)
+    optimizer = nf.LBFGS(tolerance=0, gradient_tolerance=0)
+    data = rng.normal(size=(3000, 50)), rng.integers(0, 10, 3000)
+    return net, data, {"epochs": 10**6, "optimizer": optimizer, "verbose": 0}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("end", ["stop", "max_seconds"])
+def test_without_callbacks_it_ends_after_an_iteration_and_records_all(end):
+    """What nobody looks at is recorded once in a while."""
+    net, data, arguments = make_endless()
+    seen = []
+
+    def stop():
+        while net.history is None or len(net.history["loss"]) < 2:
+            time.sleep(0.01)
+        seen.extend(net.history["loss"])
+        net.stop()
+
+    if end == "stop":
+        other = threading.Thread(target=stop)
+        other.start()
+        history = net.fit(*data, **arguments)
+        other.join()
+    else:
+        history = net.fit(*data, max_seconds=0.3, **arguments)
+    assert history.converged is False
+    assert len(history["loss"]) == len(history["accuracy"]) == len(history.step_loss) > 1
+    np.testing.assert_array_equal(history["loss"], history.step_loss)
+    assert history["loss"][: len(seen)] == seen
+    assert history["loss"][-1] == net.loss(*data)
+
+
 @pytest.mark.parametrize("error", [KeyError, StopIteration])
 def test_an_error_in_a_callback_passes_and_leaves_the_last_iteration(error):
     net, shorter = make_net(), make_net()
@@ -456,8 +504,7 @@ def test_an_error_in_a_callback_passes_and_leaves_the_last_iteration(error):
 @pytest.mark.skipif(os.name == "nt", reason="a process cannot send itself Ctrl-C alone")
 @pytest.mark.usefixtures("listening")
 def test_ctrl_c_leaves_the_network_as_the_last_iteration_did():
-    net = nf.Sequential([nf.Dense(80, "tanh"), nf.Dense(10, "softmax")], input_shape=50, dtype="float64", seed=0)
-    x, y = rng.normal(size=(3000, 50)), rng.integers(0, 10, 3000)
+    net, (x, y), arguments = make_endless()
 
     def interrupt():
         while net.history is None or not net.history["loss"]:
@@ -467,7 +514,7 @@ def test_ctrl_c_leaves_the_network_as_the_last_iteration_did():
     timer = threading.Thread(target=interrupt)
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        net.fit(x, y, epochs=10**6, optimizer=nf.LBFGS(tolerance=0, gradient_tolerance=0), verbose=0)
+        net.fit(x, y, **arguments)
     timer.join()
     assert len(net.history["loss"]) == len(net.history.step_loss) > 0
     assert net.loss(x, y) == net.history["loss"][-1]
