@@ -189,7 +189,7 @@ CASES: dict[str, tuple[Any, np.ndarray, int]] = {
     **{f"quadratic in {n}, {c:g}": (quadratic(n, c), normal(n), k)
        for n, c, k in ((3, 10, 50), (20, 100, 50), (50, 1e4, 40), (200, 1e3, 35), (7, 1e8, 10))},
     **{f"Rosenbrock in {n}": (rosenbrock, np.linspace(-1.2, 1, n), k)
-       for n, k in ((2, 20), (5, 40), (10, 30), (50, 20))},
+       for n, k in ((2, 20), (5, 22), (10, 30), (50, 20))},
     "logistic in 5": (logistic(5), np.zeros(5), 50),
     "logistic in 40": (logistic(40), np.zeros(40), 50),
     "tanh network": (network("tanh"), normal(49), 40),
