@@ -451,8 +451,8 @@ def test_stop_from_a_callback():
 
 
 def make_endless():
-    """A network, data and arguments of a fit that goes on for minutes."""
-    net = nf.Sequential([nf.Dense(80, "tanh"), nf.Dense(10, "softmax")], input_shape=50, dtype="float64", seed=0)
+    """A network too small for its data, with arguments of a fit that goes on for minutes."""
+    net = nf.Sequential([nf.Dense(20, "tanh"), nf.Dense(10, "softmax")], input_shape=50, dtype="float64", seed=0)
     optimizer = nf.LBFGS(tolerance=0, gradient_tolerance=0)
     data = rng.normal(size=(3000, 50)), rng.integers(0, 10, 3000)
     return net, data, {"epochs": 10**6, "optimizer": optimizer, "verbose": 0}
