@@ -322,7 +322,8 @@ def test_nothing_is_written_beside_the_vectors(n):
         ((np.ones(3, np.float32), np.ones(3), 10), TypeError, "expected an array of shape"),
         ((np.ones(3), np.ones(4), 10), TypeError, "expected an array of shape"),
         ((np.ones(3), np.ones((3, 2))[:, 0], 10), TypeError, "expected a C-contiguous"),
-        ((np.ones(3), np.ones(3), 0), ValueError, "history_size must be at least 1, got 0"),
+        ((np.ones(3), None, 10), TypeError, "expected an array of shape"),
+        ((np.ones(3), np.ones(3), 0), ValueError, "history_size must be at least 1"),
     ],
 )
 def test_bad_arguments(arguments, error, message):

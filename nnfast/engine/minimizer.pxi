@@ -70,20 +70,19 @@ cdef class Minimizer:
     cdef LineSearch search
 
     def __cinit__(self, point, gradient, Py_ssize_t history_size, double tolerance, double gradient_tolerance):
-        cdef double* memory
-        for array in (point, gradient):
-            expect(array, np.dtype(np.float64), (len(point),), True)
         if history_size < 1:
-            raise ValueError(f"history_size must be at least 1, got {history_size}")
+            raise ValueError("history_size must be at least 1")
+        shape = (len(point),)
+        expect(point, "float64", shape, True)
+        expect(gradient, "float64", shape, True)
         self.point, self.gradient = point, gradient
         self.tolerance, self.gradient_tolerance = tolerance, gradient_tolerance
         self.K = table(True)
-        self.n, self.slots = len(point), history_size + 1
+        self.n, self.slots = cnp.PyArray_SIZE(<cnp.ndarray>point), history_size + 1
         self.ld = (self.n + 7)//8*8  # each vector begins a cache line
-        self.memory = aligned_zeros((1 + 2*int(self.slots))*self.ld + 2*self.slots, np.float64)
-        memory = <double*>data(self.memory)
+        self.memory = aligned_zeros((1 + 2*<object>self.slots)*self.ld + 2*self.slots, "float64")
         self.x, self.g = <double*>data(point), <double*>data(gradient)
-        self.x_before = memory
+        self.x_before = <double*>data(self.memory)
         self.steps = self.x_before + self.ld
         self.changes = self.steps + self.slots*self.ld
         self.products = self.changes + self.slots*self.ld
