@@ -24,7 +24,8 @@ WINDOWS = sys.platform == "win32"
 # Level: bytes per vector, compiler flags. Processors other than x86 only have the baseline (NEON on ARM).
 AVX2_FLAGS = ["-mavx2", "-mfma", "-mtune=haswell"]
 AVX512_FLAGS = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]
-LEVELS = {"baseline": (16, [])}
+SMALLER = ["-O2"] if X86 and not CHECKED else []  # few processors need this level there
+LEVELS = {"baseline": (16, SMALLER)}
 if X86:
     LEVELS |= {"avx2": (32, AVX2_FLAGS), "avx512": (64, AVX2_FLAGS if CHECKED else AVX512_FLAGS)}
 WANTED = os.environ.get("NNFAST_LEVELS") or ",".join(LEVELS)
@@ -37,6 +38,7 @@ DIRECTIVES = {
     "cdivision": True,  # the kernels divide vectors; where Python's division is meant, code checks for zero
     "freethreading_compatible": True,
     "embedsignature": False,
+    "auto_pickle": False,
     "binding": True,
 }
 MACROS = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NNFAST_CHECKED", str(int(CHECKED)))]
@@ -50,6 +52,7 @@ COMPILE = [
     "-fno-trapping-math",
     "-g0",
     "-fvisibility=hidden",
+    "-fno-asynchronous-unwind-tables",  # which nothing reads
     "-Wno-psabi",
 ]
 # These unroll the loops of a matrix product's tile, which otherwise stays in memory, at a quarter of the speed. The

@@ -647,7 +647,7 @@ def _evaluations(name: str, value: Any) -> int:
 
 
 class LBFGS(Optimizer, name="lbfgs", inherit=False):
-    """L-BFGS: SciPy's quasi-Newton method on all data at once, for small data and smooth networks.
+    """L-BFGS: a quasi-Newton method on all data at once, for small data and smooth networks.
 
     Only for `fit`, where ``epochs`` is the maximum number of iterations, by default 200: `fit` ends earlier if the loss
     has converged. Each iteration is one epoch of the history, with the loss and accuracy after it. There are no
@@ -673,8 +673,11 @@ class LBFGS(Optimizer, name="lbfgs", inherit=False):
 
     Notes
     -----
-    Byrd, Lu, Nocedal and Zhu, "A limited memory algorithm for bound constrained optimization" (1995), as in
-    ``scipy.optimize.minimize(method="L-BFGS-B")``, including the tolerances; `max_evaluations` is its ``maxfun``. In
+    The direction of an iteration is the two-loop recursion of Nocedal, "Updating quasi-Newton matrices with limited
+    storage" (1980); the step in this direction satisfies the strong Wolfe conditions and is found as in Moré and
+    Thuente, "Line search algorithms with guaranteed sufficient decrease" (1994). The iterations, tolerances and limits
+    are those of Byrd, Lu, Nocedal and Zhu, "A limited memory algorithm for bound constrained optimization" (1995)
+    without bounds, as in ``scipy.optimize.minimize(method="L-BFGS-B")``, whose ``maxfun`` is `max_evaluations`. In
     float32 it ends when rounding hides further progress; float64 gets closer to the minimum.
 
     Examples
@@ -708,7 +711,7 @@ class LBFGS(Optimizer, name="lbfgs", inherit=False):
         self.options()
 
     def options(self) -> dict[str, Any]:
-        """Return the checked options for SciPy.
+        """Return the checked hyperparameters under the names of SciPy's options.
 
         Raises
         ------

@@ -528,6 +528,11 @@ CASES = {
     **{name: Case(optimizer_arguments(name), has_out=False) for name in OPTIMIZERS},
     "average": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, n), normal(rng, dtype, n), 0.9), has_out=False),
     "square_sum": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, n),), has_out=False),
+    "dot": Case(
+        lambda rng, dtype, m, k, n: (normal(rng, dtype, n), normal(rng, dtype, n)),
+        lambda x, y: np.abs(x * y).sum(),
+        has_out=False,
+    ),
     "penalty": Case(lambda rng, dtype, m, k, n: (normal(rng, dtype, n), 0.1, 0.2), has_out=False),
     "add_penalty": Case(
         lambda rng, dtype, m, k, n: (normal(rng, dtype, n), normal(rng, dtype, n), 0.1, 0.2), has_out=False
@@ -937,6 +942,8 @@ def test_averages_and_penalties(n, dtype, seed):
         reference.add_penalty(wide[1], theirs, l1, l2)
         assert_close(mine, theirs, scale=scale)
     assert_close(dtype(kernels.square_sum(g)), reference.square_sum(wide[2]), scale=reference.square_sum(wide[2]))
+    products = np.abs(wide[1] * wide[2]).sum()
+    assert_close(dtype(kernels.dot(p, g)), reference.dot(wide[1], wide[2]), scale=products)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -945,6 +952,7 @@ def test_long_sums(dtype):
     x = np.full(2**21 + 5, 1 / 8, dtype)
     x[-1] = -3
     assert kernels.square_sum(x) == (x.size - 1) / 64 + 9
+    assert kernels.dot(x, 2 * x) == (x.size - 1) / 32 + 18
     assert kernels.penalty(x, 2.0, 0.0) == (x.size - 1) / 4 + 6
     assert kernels.penalty(x, 0.0, 2.0) == (x.size - 1) / 32 + 18
 
@@ -1439,6 +1447,7 @@ class TestNaN:
             np.testing.assert_array_equal(np.isnan(gradient), [False, True, False])
             assert np.isnan(module.penalty(bad, l1, l2))
         assert np.isnan(module.square_sum(bad))
+        assert np.isnan(module.dot(bad, np.zeros(3, dtype)))
         mean = np.ones(3, dtype)
         module.average(mean, bad, 0.5)
         np.testing.assert_array_equal(np.isnan(mean), [False, True, False])
@@ -1825,6 +1834,8 @@ NOT_MATRICES = [
     "k.average(None, v, 0.1)",
     "k.average(v, None, 0.1)",
     "k.square_sum(None)",
+    "k.dot(None, v)",
+    "k.dot(v, None)",
     "k.penalty(None, 0.1, 0.1)",
     "k.add_penalty(None, v, 0.1, 0.1)",
     "k.add_penalty(v, None, 0.1, 0.1)",

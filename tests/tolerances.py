@@ -26,6 +26,7 @@ _TABLE = {
     "saved": {"float32": 1e-5, "float64": 1e-10},  # some steps of a network of a few units, at another SIMD level
     "peer": {"float64": 1e-12},  # a function as another library computes it
     "PyTorch": {"float64": 1e-8},  # a trajectory of another program, which sums in another order
+    "minimization": {"float64": 1e-9},  # iterates of another program, which computes each direction in another way
     "scikit-learn": {"float64": 1e-6},  # losses of its optima, and of trajectories of many steps
     "recursion": {"float64": 1e-12},  # values that PyTorch computes from the one before, and nnfast directly
 }

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.random import BitGenerator
@@ -227,6 +227,24 @@ def run_many(
     more: bool,
     seconds: float = 0.1,
 ) -> None: ...
+
+_Task = Literal["evaluate", "iterated", "converged", "stuck"]
+
+class Minimizer:
+    point: np.ndarray
+    gradient: np.ndarray
+    trials: int
+    def __init__(
+        self,
+        point: np.ndarray,
+        gradient: np.ndarray,
+        history_size: int,
+        tolerance: float,
+        gradient_tolerance: float,
+    ) -> None: ...
+    def begin(self, value: float) -> _Task: ...
+    def take(self, value: float) -> _Task: ...
+    def go_on(self) -> _Task: ...
 
 class Differences:
     done: float

@@ -16,7 +16,8 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_get_thread_ident
-from libc.math cimport INFINITY, NAN, isfinite, sqrt
+from libc.float cimport DBL_EPSILON
+from libc.math cimport INFINITY, NAN, fabs, isfinite, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -977,4 +978,5 @@ cdef class Program:
 
 include "training.pxi"
 include "many.pxi"
+include "minimizer.pxi"
 include "numerical.pxi"

@@ -910,6 +910,14 @@ def square_sum(x):
     return K.square_sum(cnp.PyArray_SIZE(X), cnp.PyArray_DATA(X))
 
 
+def dot(x, y):
+    cdef cnp.ndarray X = x, Y = y
+    cdef const Kernels* K = kernels_for(X)
+    check(X, X.dtype, None, False)
+    check(Y, X.dtype, (<object>X).shape, False)
+    return K.dot(cnp.PyArray_SIZE(X), cnp.PyArray_DATA(X), cnp.PyArray_DATA(Y))
+
+
 def penalty(parameters, l1, l2):
     cdef cnp.ndarray P = parameters
     cdef const Kernels* K = kernels_for(P)

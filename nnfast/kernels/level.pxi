@@ -45,6 +45,7 @@ kernels.perceptron_epoch = kernel_perceptron_epoch
 kernels.update = kernel_update
 kernels.average = kernel_average
 kernels.square_sum = kernel_square_sum
+kernels.dot = kernel_dot
 kernels.penalty = kernel_penalty
 kernels.add_penalty = kernel_add_penalty
 kernels.all_finite = kernel_all_finite

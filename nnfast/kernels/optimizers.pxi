@@ -290,6 +290,32 @@ cdef double kernel_square_sum(Py_ssize_t n, const void* x) noexcept nogil:
     return sum_of(True, n, <const real*>x)
 
 
+cdef inline real dot_block(Py_ssize_t n, const real* x, const real* y) noexcept nogil:
+    cdef vreal a = vzero(), b = vzero(), c = vzero(), d = vzero()
+    cdef Py_ssize_t i = 0
+    while i + 4*VW <= n:
+        a = vfma(vload(x + i), vload(y + i), a)
+        b = vfma(vload(x + i + VW), vload(y + i + VW), b)
+        c = vfma(vload(x + i + 2*VW), vload(y + i + 2*VW), c)
+        d = vfma(vload(x + i + 3*VW), vload(y + i + 3*VW), d)
+        i += 4*VW
+    while i < n:
+        a = vfma(vload_before(x + i, x + n), vload_before(y + i, y + n), a)
+        i += VW
+    return vsum((a + b) + (c + d))
+
+
+cdef double kernel_dot(Py_ssize_t n, const void* x_, const void* y_) noexcept nogil:
+    cdef const real* x = <const real*>x_
+    cdef const real* y = <const real*>y_
+    cdef double total = 0
+    cdef Py_ssize_t i = 0
+    while i < n:
+        total += dot_block(min(n - i, <Py_ssize_t>SUM_BLOCK), x + i, y + i)
+        i += SUM_BLOCK
+    return total
+
+
 cdef double kernel_penalty(Py_ssize_t n, const void* parameters, double l1, double l2) noexcept nogil:
     cdef double total = 0
     if l1:

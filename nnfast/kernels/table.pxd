@@ -386,6 +386,7 @@ cdef struct Kernels:
     # average += weight (values - average)
     void (*average)(Py_ssize_t n, double weight, void* average, const void* values) noexcept nogil
     double (*square_sum)(Py_ssize_t n, const void* x) noexcept nogil
+    double (*dot)(Py_ssize_t n, const void* x, const void* y) noexcept nogil
     # l1 sum|p| + l2 sum p*p; and its gradient, which is added to `gradient`
     double (*penalty)(Py_ssize_t n, const void* parameters, double l1, double l2) noexcept nogil
     void (*add_penalty)(

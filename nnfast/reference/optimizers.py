@@ -255,6 +255,11 @@ def square_sum(x: np.ndarray) -> float:
     return float((x * x).sum())
 
 
+def dot(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the sum of the products of all elements."""
+    return float((x * y).sum())
+
+
 def penalty(parameters: np.ndarray, l1: float, l2: float) -> float:
     """Without a factor of one half, as in Keras."""
     return float(l1 * np.abs(parameters).sum() + l2 * (parameters * parameters).sum())

@@ -575,7 +575,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     >>> from sklearn.datasets import load_diabetes
     >>> from nnfast.sklearn import MLPRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> model = MLPRegressor(hidden_layer_sizes=(20,), solver="lbfgs", alpha=1.0, max_iter=2000, random_state=0)
+    >>> model = MLPRegressor(hidden_layer_sizes=(20,), solver="lbfgs", alpha=1.0, max_iter=5000, random_state=0)
     >>> model.fit(X[:300], y[:300]).score(X[300:], y[300:]) > 0.4
     True
     """

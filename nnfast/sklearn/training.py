@@ -202,7 +202,7 @@ class Fit:
         options |= self.options
         each: dict[str, list[Any]] = {
             "optimizer": [member.optimizer for member in self.members],
-            "patience": [None if self.looks else self.patience(member) for member in self.members],
+            "patience": [None if self.looks or self.minimizes else self.patience(member) for member in self.members],
         }
         if len(networks) > 1 and not self.minimizes:
             return arguments_of_many(networks, given, rows=None, validation_rows=None, each=each, shared=options)
@@ -300,12 +300,11 @@ class Fit:
     def looks(self) -> bool:
         """Whether Python must look at each epoch while the training runs; otherwise the engine decides when it ends."""
         return bool(
-            self.minimizes
-            or self.validation is not None
+            self.validation is not None
             or self.observed
             or self.estimator.verbose
             or self.rate_changes
-            or self.rows.weights is not None
+            or (self.rows.weights is not None and not self.minimizes)
             or self.estimator.scale_of_loss != 1
         )
 
@@ -321,16 +320,25 @@ class Fit:
         """Record the epochs of a training that the engine has ended, in the same way as while it runs."""
         history = member.net.history
         assert history is not None
-        for loss in history["loss"]:
-            member.n_iter += 1
-            member.loss_curve.append(loss + self.constant)
-            self.count(member, loss + self.constant)
+        losses = [loss + self.constant for loss in history["loss"]]
+        member.n_iter += len(losses)
+        member.loss_curve += losses
+        if self.minimizes:
+            member.best_loss = min([member.best_loss, *losses])
+            return
+        for loss in losses:
+            self.count(member, loss)
         member.converged = member.no_improvement > self.estimator.n_iter_no_change
 
     def minimize(self) -> None:
         """Minimize the loss over all rows by L-BFGS."""
         for member, arguments in zip(self.members, self.arguments, strict=True):
-            member.converged = bool(training.fit(arguments, member.net).converged)
+            before = member.net.history
+            try:
+                member.converged = bool(training.fit(arguments, member.net).converged)
+            finally:  # after Ctrl-C too
+                if member.net.history is not before and not self.looks:
+                    self.look_back(member)
 
     def warn_unconverged(self) -> None:
         """Warn if the training has not converged."""

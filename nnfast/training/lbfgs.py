@@ -1,29 +1,24 @@
-"""L-BFGS: the loss over the whole data as a function of one vector, minimized by SciPy."""
+"""L-BFGS: the loss over the whole data as a function of one vector, minimized by the engine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import isfinite, prod
-from typing import Any
+from time import perf_counter
 
 import numpy as np
 
 from nnfast._network import Network
 from nnfast._samples import Rows
 from nnfast._threads import allowed_threads, get_num_threads
-from nnfast.engine.program import ActivationMemory, aligned_zeros
+from nnfast.engine.program import ActivationMemory, Minimizer, aligned_zeros
 from nnfast.gradients.network import gradient_and_loss
 from nnfast.kernels.arrays import all_finite
 from nnfast.layers import walk
 from nnfast.metrics import Scoring
 from nnfast.optimizers import LBFGS
 
-LIMIT_REACHED = 1  # the status of SciPy's result
 HUGE_LOSS = 1e100  # returned to the line search instead of a loss that is not finite
-
-
-class _Stop(Exception):
-    """Raised to end the minimization."""
 
 
 class Minimization:
@@ -62,15 +57,13 @@ class Minimization:
         *,
         keep_outputs: bool = False,
     ) -> None:
-        from scipy import optimize  # noqa: F401  fails before anything has changed
-
         layers = dict(walk(network.layers))
         for path, layer in layers.items():
             if layer.random:
                 raise ValueError(
                     f"L-BFGS needs a loss that is not random, but layers[{path}] is random in training: {layer!r}"
                 )
-        self.program, self.metrics = network.built, metrics
+        self.network, self.program, self.metrics = network, network.built, metrics
         self.rows, self.targets, self.weights = rows, targets, weights
         self.frozen = [
             slice(at, at + prod(shape))
@@ -85,16 +78,16 @@ class Minimization:
         self.outputs = np.empty((len(rows), network.units), network.dtype) if keep_outputs else None
         self.memory = ActivationMemory()
         self.passes_again = self.double is not None or len(self.program.statistics) > 0
-        # the last point that was evaluated, with the loss, the gradient and the totals of the metrics there
-        self.point = np.full_like(self.program.parameters, np.nan)
+        # of the last point that was evaluated: the loss, the gradient and the totals of the metrics
         self.loss = np.nan
-        self.vector = aligned_zeros(len(self.point), network.dtype)
+        self.gradient = aligned_zeros(len(self.program.parameters), np.float64)
+        self.vector = self.gradient  # in the dtype of the network
+        if network.dtype != np.float64:
+            self.vector = aligned_zeros(len(self.gradient), network.dtype)
         self.scores = np.zeros(len(metrics))
-        self._done = (0, self.program.parameters.copy())  # assigned together, so that Ctrl-C cannot separate them
+        self.due = 0.0  # when somebody looks at the training next
         with np.errstate(all="ignore"):
-            self.evaluate(self._done[1])
-        if self.loss == HUGE_LOSS:
-            raise ValueError("the initial loss is not finite: L-BFGS cannot start from there")
+            self._begin()
 
     @property
     def step(self) -> int:
@@ -129,51 +122,61 @@ class Minimization:
         assert self.outputs is not None
         return self.outputs, self.targets, self.weights
 
-    def run(self, optimizer: LBFGS, after: Callable[[int], bool]) -> str:
-        """Iterate until convergence, until all iterations are done, or until `after`, called after each, returns False.
+    def run(self, optimizer: LBFGS, look: Callable[[int], float | None]) -> str:
+        """Iterate until convergence, until all iterations are done, or until `look` returns None.
 
-        Return why it has not converged, or "" if it has. The optimizer's slot is cleared by the first iteration, or at
-        the end if there is none. Other threads that copy the network wait for the end of an iteration.
+        `look` is called after the first iteration, and then again as soon as the seconds that it returned have passed
+        or `stop` was called. Return why it has not converged, or "" if it has. The optimizer's slot is cleared by the
+        first iteration, or at the end if there is none. Other threads that copy the network wait for the end of an
+        iteration.
         """
-        from scipy import optimize
-
+        options = optimizer.options()
+        minimizer = Minimizer(
+            self.program.parameters.astype(np.float64), self.gradient,
+            options["maxcor"], options["ftol"], options["gtol"],
+        )  # fmt: skip
         state = np.geterr()  # the user's settings, for callbacks
-        parameters = self.program.parameters
-        # one more than wanted: SciPy tests an iteration for convergence when it begins the next one
-        options = optimizer.options() | {"maxiter": len(self.step_loss) + 1}
-        minimize: Any = optimize.minimize  # it has too many overloads to type
-        with self.program.guard.change as change:
+        with self.program.guard.change as change, np.errstate(all="ignore"):
 
-            def finished(intermediate_result: optimize.OptimizeResult) -> None:
-                self._finish(intermediate_result.x)
+            def pause() -> bool:
+                """Let others see the network; return whether to go on."""
                 change.pause()
                 try:
+                    if perf_counter() < self.due and not self.network.stopping:
+                        return True
                     with np.errstate(**state):
-                        going_on = after(self.step)
-                except StopIteration as error:  # from a callback: SciPy would take it for a request to stop
-                    raise _Stop from error
+                        seconds = look(self.step)
+                    self.due = perf_counter() + (seconds or 0.0)
+                    return seconds is not None
                 finally:
                     change.resume()
-                if not going_on and self.step < len(self.step_loss):
-                    raise _Stop
 
             try:
-                start = parameters.astype(np.float64)
-                with np.errstate(all="ignore"):
-                    end = minimize(
-                        self.loss_at, start, jac=self.gradient_at, method="L-BFGS-B", callback=finished, options=options
-                    )
+                if not np.array_equal(self.program.parameters, self._done[1]):  # a callback has set them
+                    self._begin()
+                return self._iterate(minimizer, options["maxfun"], pause)
+            finally:
+                self.program.parameters[:] = self._done[1]
+
+    def _iterate(self, minimizer: Minimizer, limit: int, pause: Callable[[], bool]) -> str:
+        task = minimizer.begin(self.loss)
+        while True:
+            if task == "evaluate":
+                if self.finished:
+                    return self._cut_off()
+                task = minimizer.take(self.evaluate(minimizer.point))
+            elif task == "iterated":
+                self._finish()
+                if not pause() and not self.finished:
+                    return self._cut_off()
+                task = minimizer.go_on() if minimizer.trials < limit else "stuck"  # the first point counts, too
+            else:
                 if not self.step:
                     self._clear_slot()
-            except _Stop as stop:
-                if stop.__cause__ is not None:
-                    raise stop.__cause__ from None
-                return self._cut_off()
-            finally:
-                parameters[:] = self._done[1]
-        if end.success:
-            return ""
-        return self._out_of_evaluations(end.nfev, options["maxfun"]) if end.status == LIMIT_REACHED else self._stuck()
+                if task == "converged":
+                    return ""
+                evaluations = minimizer.trials + 1
+                return self._stuck() if evaluations <= limit else self._out_of_evaluations(evaluations, limit)
 
     def _stuck(self) -> str:
         return (
@@ -193,33 +196,28 @@ class Minimization:
             "give more epochs, or scale x and y to about 1"
         )
 
-    def loss_at(self, vector: np.ndarray) -> float:
-        """Return the loss at a point; a large one where the loss or its gradient is not finite."""
-        if self.step == len(self.step_loss):
-            raise _Stop
-        self.evaluate(vector)
-        return self.loss
+    def _begin(self) -> None:
+        """Evaluate the point where it begins."""
+        self._done = (0, self.program.parameters.copy())
+        if self.evaluate(self._done[1]) == HUGE_LOSS:
+            raise ValueError("the initial loss is not finite: L-BFGS cannot start from there")
 
-    def gradient_at(self, vector: np.ndarray) -> np.ndarray:
-        """Return the gradient of the loss at a point; zero where the loss or its gradient is not finite."""
-        self.evaluate(vector)
-        if self.loss == HUGE_LOSS:
-            return np.zeros(len(vector))
-        gradient = self.vector.astype(np.float64)
+    def evaluate(self, point: np.ndarray) -> float:
+        """Compute the loss at a point, its gradient and the metrics.
+
+        Where the loss or its gradient is not finite, the loss is a large number, and the gradient zero.
+        """
+        self.program.parameters[:] = point  # may overflow float32
+        self.loss = self._by_backpropagation() if self.double is None else self._by_differences(self.double)
+        if not (isfinite(self.loss) and all_finite(self.vector)):
+            self.loss = HUGE_LOSS
+            self.gradient.fill(0)
+            return HUGE_LOSS
+        if self.gradient is not self.vector:
+            self.gradient[:] = self.vector
         for part in self.frozen:
-            gradient[part] = 0
-        return gradient
-
-    def evaluate(self, vector: np.ndarray) -> None:
-        """Compute the loss, its gradient and the metrics at a point, unless it is the last one."""
-        point = vector.astype(self.point.dtype, copy=False)  # may overflow float32
-        if np.array_equal(point, self.point):
-            return
-        self.point.fill(np.nan)  # until all is known
-        self.program.parameters[:] = point
-        loss = self._by_backpropagation() if self.double is None else self._by_differences(self.double)
-        self.loss = loss if isfinite(loss) and all_finite(self.vector) else HUGE_LOSS
-        self.point[:] = point
+            self.gradient[part] = 0
+        return self.loss
 
     def _by_backpropagation(self) -> float:
         return self.program.gradient(
@@ -232,20 +230,20 @@ class Minimization:
         self.vector[:], loss, _ = gradient_and_loss(double, self.rows[:], self.targets, self.weights, ())
         return loss
 
-    def _finish(self, vector: np.ndarray) -> None:
-        """Record the point that an iteration has reached."""
+    def _finish(self) -> None:
+        """Record the point that an iteration has reached, which is the last one that was evaluated."""
         step, program = self.step, self.program
-        program.parameters[:] = vector
         done = (step + 1, program.parameters.copy())  # allocations come before any lasting change
-        if self.passes_again or not np.array_equal(done[1], self.point):
-            loss, self.scores[:] = program.training_loss(
+        if self.passes_again:
+            self.loss, self.scores[:] = program.training_loss(
                 self.rows, self.targets, self.weights, self.metrics, get_num_threads(), lasting=True,
                 outputs=self.outputs, memory=self.memory,
             )  # fmt: skip
         else:
-            loss = self.loss
             program.noise_steps += 1  # as each step in training
-        self.step_loss[step], self.step_scores[step] = loss, self.scores
+        self.step_loss[step] = self.loss
+        if self.metrics:
+            self.step_scores[step] = self.scores
         if not step:
             self._clear_slot()
         self._done = done

@@ -239,14 +239,18 @@ class Run:
         """Run L-BFGS; warn if it ends too early, except because of `stop` or of the time."""
         assert isinstance(self.optimizer, LBFGS)
 
-        def finished(done: int) -> bool:
+        def look(done: int) -> float | None:
             if after(done):
                 self.call_epoch_begin()
-            return self.goes_on
+            if not self.goes_on:
+                return None
+            return 0.0 if self.needs_each_epoch else self.seconds
 
         self.history.converged = False
         self.call_epoch_begin()
-        why = training.run(self.optimizer, finished) if self.goes_on else ""
+        why = training.run(self.optimizer, look) if self.goes_on else ""
+        if self.recorded < training.epochs:
+            after(training.step)
         self.history.converged = not why and not self.network.stopping
         if why and self.warns_unconverged and not (self.network.stopping or self.time_is_up):
             warn(why)
@@ -283,6 +287,14 @@ class Run:
         if each or self.metrics.training.others:
             return done + 1
         return self.hooks.next_epoch(done)
+
+    @property
+    def needs_each_epoch(self) -> bool:
+        """Whether Python is needed after each iteration of L-BFGS."""
+        hooks = self.hooks
+        return bool(hooks.steps or hooks.epoch_begin or hooks.epoch_end or self.metrics.training.others) or (
+            self.validation is not None
+        )
 
     def call_epoch_begin(self) -> None:
         """Call the callbacks that run before an epoch, if one begins now."""
