@@ -145,9 +145,10 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         *,
         incremental: bool = False,
     ) -> Any:
-        """Implement `fit` and `partial_fit`. After an error, the estimator is as before, if it does not train further.
+        """Implement `fit` and `partial_fit`.
 
-        All arguments are checked before the networks change.
+        All arguments are checked before any network changes. An error leaves the estimator as it was, unless networks
+        of a previous fit were already being trained further.
         """
         before = dict(vars(self))
         anew = not hasattr(self, "_members") or not (self.warm_start or incremental)
