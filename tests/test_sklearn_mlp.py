@@ -914,6 +914,7 @@ def test_a_refused_first_partial_fit_leaves_no_classes():
 @pytest.mark.parametrize("options", [{}, {"solver": "lbfgs"}, {"dropout": 0.2, "batch_norm": True}], ids=str)
 @EACH_TASK
 def test_an_ensemble_is_the_mean_of_its_networks(task, options):
+    limit = nf.get_num_threads()
     model, y = model_of(task, n_ensembles=3, **options)
     model.fit(X, y)
     assert len(model.networks_) == 3
@@ -935,10 +936,7 @@ def test_an_ensemble_is_the_mean_of_its_networks(task, options):
         twin, _ = model_of(task, n_ensembles=3, n_threads=n_threads, **options)
         assert_same(twin.fit(X, y), model)
         np.testing.assert_array_equal(outputs(twin), outputs(model))
-    assert nf.get_num_threads() == THREADS
-
-
-THREADS = nf.get_num_threads()
+    assert nf.get_num_threads() == limit
 
 
 def test_any_number_of_threads_is_a_limit():
