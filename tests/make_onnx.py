@@ -1,4 +1,4 @@
-"""Makes the models in tests/onnx: small networks of our own, written by other programs, and what they predict.
+"""Makes the models in tests/onnx_models: small networks of our own, written by other programs, and what they predict.
 
 Each program is in an environment of its own: torch and onnxscript; scikit-learn and skl2onnx; tensorflow-cpu and
 tf2onnx. Run ``python tests/make_onnx.py torch|sklearn|keras`` in each. The files in the repository were made with
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-FOLDER = Path(__file__).parent / "onnx"
+FOLDER = Path(__file__).parent / "onnx_models"
 RNG = np.random.default_rng(0)
 
 

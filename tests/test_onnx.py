@@ -18,7 +18,7 @@ from nnfast.files.onnx import export, formulas, graph
 
 DTYPES = ("float32", "float64")
 CLOSE = {"float32": 1e-6, "float64": 1e-12}  # relative to the largest output
-MODELS = Path(__file__).parent / "onnx"
+MODELS = Path(__file__).parent / "onnx_models"
 OUTPUTS = MODELS / "outputs.npz"
 
 

@@ -18,7 +18,7 @@ from nnfast.files.onnx import graph
 from nnfast.files.onnx.schema import LOSS, Attribute, Entry, Graph, Model, Node, Opset, Tensor, Value
 from nnfast.files.protobuf import Message, encoded
 
-MODELS = Path(__file__).parent.parent / "onnx"
+MODELS = Path(__file__).parent.parent / "onnx_models"
 FACTOR, SLACK = 8, 2**26  # memory: times the size of the file, and bytes
 
 

@@ -14,7 +14,9 @@ import nnfast as nf
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 MODELS = [
-    path for path in sorted((Path(__file__).parent.parent / "onnx").glob("*.onnx")) if "external" not in path.stem
+    path
+    for path in sorted((Path(__file__).parent.parent / "onnx_models").glob("*.onnx"))
+    if "external" not in path.stem
 ]
 OPERATORS = (
     *("Add", "Mul", "Sub", "Div", "Max", "Min", "Relu", "Tanh", "Sigmoid", "Elu", "Selu", "Softplus", "Softmax"),
