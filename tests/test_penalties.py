@@ -343,3 +343,37 @@ def test_freezing_keeps_it():
     before = net.params["W1"].copy()
     net.train_step(X, Y)
     np.testing.assert_array_equal(net.params["W1"], before)
+
+
+# ---- an l2 penalty alone, which the update itself adds to the gradient
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", sorted(nf.optimizers.OPTIMIZERS))
+def test_the_update_adds_the_penalty_with_the_bits_of_a_pass_of_its_own(name, dtype, penalty):
+    """A limit on the norm that nothing reaches computes all gradients, penalties included, before any update."""
+    decay = {"weight_decay": 0.0} if name == "adamw" else {}
+    found = []
+    for clip_norm in (None, 1e30):
+        net = make(penalty, dtype, l1=0.0)
+        optimizer = nf.optimizers.OPTIMIZERS[name](clip_norm=clip_norm, **decay)
+        net.fit(X, Y, epochs=3, batch_size=8, optimizer=optimizer, sample_weight=WEIGHTS, verbose=0)
+        found.append(net.flat_params)
+    np.testing.assert_array_equal(*found)
+    assert not np.isclose(found[0], bare_fit(name, dtype, decay)).all()
+
+
+def bare_fit(name, dtype, decay):
+    """What the same training leads to without penalties."""
+    net = bare(make(dtype=dtype))
+    net.fit(
+        X,
+        Y,
+        epochs=3,
+        batch_size=8,
+        optimizer=nf.optimizers.OPTIMIZERS[name](**decay),
+        sample_weight=WEIGHTS,
+        verbose=0,
+    )
+    return net.flat_params

@@ -361,7 +361,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         self.validation_scores_ = scores if validated else None
         losses = _averages([member.validation_losses for member in members])
         self.validation_loss_curve_ = losses if validated else None
-        trained = [member for member in members if member.loss_curve] or members
+        trained = _trained(members)
         self.best_validation_score_ = float(np.mean([member.best_score for member in trained])) if early else None
         self.best_loss_ = None if early else float(np.mean([member.best_loss for member in trained]))
         self.loss_ = float(np.mean([(member.loss_curve or [np.nan])[-1] for member in trained]))
@@ -405,7 +405,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         check_fitted(self)
         members = self._members
         X = self._checked_samples(X)
-        if self.n_threads is None:
+        if self.n_threads is None:  # a context takes as long as a small prediction
             return self._averaged(members, X)
         with at_most(self.n_threads):
             return self._averaged(members, X)
@@ -413,8 +413,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
     def _averaged(self, members: Sequence[Member], X: Any) -> np.ndarray:
         if len(members) == 1:
             return self._response(members[0].net.predict(X))
-        trained = [member for member in members if member.loss_curve]  # max_seconds may have come before some began
-        found: np.ndarray = np.mean([self._response(member.net.predict(X)) for member in trained or members], axis=0)
+        found: np.ndarray = np.mean([self._response(member.net.predict(X)) for member in _trained(members)], axis=0)
         return found
 
     def _checked_samples(self, X: Any) -> Any:
@@ -456,8 +455,8 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         check_fitted(self)
         X = self._checked_samples(X)
         with at_most(self.n_threads):
-            trained = [member for member in self._members if member.loss_curve] or self._members
-            found: np.ndarray = np.mean([self._response_gradient(member.net, X) for member in trained], axis=0)
+            gradients = [self._response_gradient(member.net, X) for member in _trained(self._members)]
+        found: np.ndarray = np.mean(gradients, axis=0)
         return found
 
     def _response_gradient(self, net: Sequential, X: Any) -> np.ndarray:
@@ -520,8 +519,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         if "_members" not in self.__dict__:
             self.__dict__.setdefault("_given", {})[name] = value
             return
-        views = getattr(self, name)
-        _write(name, value, views)
+        _write(name, value, getattr(self, name))
 
     def _set_given(self, members: list[Member]) -> None:
         """Write arrays that were assigned before the first fit into a new network."""
@@ -557,6 +555,11 @@ def check_fitted(estimator: BaseMLP) -> None:
     """Raise scikit-learn's NotFittedError if there are no networks."""
     if "_members" not in estimator.__dict__:
         check_is_fitted(estimator)
+
+
+def _trained(members: Sequence[Member]) -> Sequence[Member]:
+    """Return the networks that were trained: `max_seconds` may end an ensemble before all have begun."""
+    return [member for member in members if member.loss_curve] or members
 
 
 def _as_rows(X: Any) -> Any:

@@ -132,12 +132,17 @@ cdef inline bint takes_long(const Job* job) noexcept nogil:
     return job.work & WEIGHTS and job.batch*job.flops_per_row > LONG_FLOPS
 
 
+cdef inline double share_of(const Job* job, const LearnedArray* array) noexcept nogil:
+    """Return how much of an array's penalties the loss of the mini-batch contains."""
+    return job.penalty_share if array.in_sum else 1
+
+
 cdef inline void penalize(
         const Job* job, const LearnedArray* array, Py_ssize_t first, Py_ssize_t n
 ) noexcept nogil:
     """Add the gradient of the penalties to that of some numbers; they are part of the network's own loss alone."""
     cdef Py_ssize_t at = (array.at + first)*job.plan.z
-    cdef double share = job.penalty_share if array.in_sum else 1
+    cdef double share = share_of(job, array)
     if job.work & LOSS and (array.l1 != 0 or array.l2 != 0):
         job.plan.K.add_penalty(n, job.parameters + at, job.gradients + at, share*array.l1, share*array.l2)
 
@@ -187,7 +192,7 @@ cdef inline void penalize_and_update(
     cdef Optimizer penalized
     if decays_as_penalized(job, work, optimizer_for(job, optimizer, array), array):
         penalized = optimizer_for(job, optimizer, array)[0]
-        penalized.weight_decay = 2*array.l2*(job.penalty_share if array.in_sum else 1)
+        penalized.weight_decay = 2*array.l2*share_of(job, array)
         penalized.decoupled_weight_decay = False
         update_at(
             job, &penalized, (array.at + first)*job.plan.z, n, job.gradients + (array.at + first)*job.plan.z
