@@ -12,9 +12,9 @@ import numpy as np
 
 from nnfast._validation import choose, describe
 from nnfast._version import __version__
-from nnfast.files.c_functions import BLOCKS, source
-from nnfast.files.c_int8 import Difference, Quantized, differences
-from nnfast.files.c_plan import Constant, Operation, Plan, variables
+from nnfast.files.c.functions import BLOCKS, source
+from nnfast.files.c.int8 import Difference, Quantized, differences
+from nnfast.files.c.plan import Constant, Operation, Plan, variables
 from nnfast.files.writing import check_writable, replacing
 
 if TYPE_CHECKING:

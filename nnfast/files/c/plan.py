@@ -30,7 +30,7 @@ class Operation(NamedTuple):
     Attributes
     ----------
     function : str
-        A key of `nnfast.files.c_functions.FUNCTIONS`.
+        A key of `nnfast.files.c.functions.FUNCTIONS`.
     reads : tuple of int
         The numbers of the values that it reads; 0 is the input of the network.
     writes : int

@@ -24,7 +24,7 @@ import numpy as np
 from nnfast import functions
 from nnfast._threads import allowed_threads
 from nnfast.activations import NAMES
-from nnfast.files.c_plan import Constant, Operation, Plan
+from nnfast.files.c.plan import Constant, Operation, Plan
 
 if TYPE_CHECKING:
     from nnfast._network import Network
