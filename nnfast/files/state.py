@@ -87,7 +87,7 @@ def live_state(network: Network, *, training: bool = True) -> tuple[dict[str, An
         "noise": None,
         "optimizer": None,
     }
-    arrays = {} if program is None else _arrays(network)
+    arrays = {} if program is None else arrays_of(network)
     if training:
         description["streams"] = network.stream_states
         description["noise"] = {"seed": network.noise_seed, "steps": 0 if program is None else program.noise_steps}
@@ -144,7 +144,7 @@ def from_state(
     if (streams, noise) != (None, None):  # else they stay those of a new network with seed 0
         network.restore_streams(streams, noise["seed"], noise["steps"])
     if network.program is not None:
-        for path, view in _arrays(network).items():
+        for path, view in arrays_of(network).items():
             if arrays[path].shape != view.shape:
                 raise ValueError(f"the array {path} must have shape {view.shape}, got {arrays[path].shape}")
             view[...] = arrays[path]
@@ -155,8 +155,8 @@ def from_state(
     return network
 
 
-def _arrays(network: Network) -> dict[str, np.ndarray]:
-    """Return views of the parameters and of the running statistics, by path."""
+def arrays_of(network: Network) -> dict[str, np.ndarray]:
+    """Return views of the parameters and of the running statistics of a built network, by path."""
     found: dict[str, np.ndarray] = {}
     for views in (network.params, network.statistics):
         found |= {path: views[path] for path in views.paths}

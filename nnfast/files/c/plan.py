@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nnfast._validation import check_holds
+from nnfast.files.state import arrays_of
 from nnfast.layers import Compiler, Layer, walk
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _snapshot(network: Network) -> dict[str, np.ndarray]:
     program = network.built
     with network.guard.whole:
         program.settle()
-        arrays = {path: views[path].copy() for views in (network.params, network.statistics) for path in views.paths}
+        arrays = {path: view.copy() for path, view in arrays_of(network).items()}
     for path, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"all parameters must be finite to be written as C, but {path} has NaN or infinite ones")

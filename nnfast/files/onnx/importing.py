@@ -19,6 +19,7 @@ from nnfast.files.onnx.graph import Node, Opened, shown
 from nnfast.files.onnx.recognizing import BATCH, Part, Recognizer, as_number
 from nnfast.files.onnx.schema import LOSS, TYPE_NAMES, Tensor
 from nnfast.files.protobuf import MAX_MESSAGE
+from nnfast.files.state import arrays_of
 from nnfast.layers import (
     Activation,
     BatchNorm,
@@ -123,10 +124,9 @@ class _Builder:
         except MemoryError as error:  # such layers cannot have been exported
             raise ValueError(str(error)) from None
         network = Network(self.layers, self._input_shape, loss or self._loss(), self._dtype, seed)
-        for views in (network.params, network.statistics):
-            for path in views.paths:
-                layer, _, role = path.rpartition(".")
-                views[path][...] = self.arrays[layer][role]
+        for path, view in arrays_of(network).items():
+            layer, _, role = path.rpartition(".")
+            view[...] = self.arrays[layer][role]
         return network
 
     def _loss(self) -> Loss | None:
