@@ -17,7 +17,8 @@ import numpy as np
 import nnfast
 from nnfast._validation import as_array, lost_in_float32, require
 from nnfast.files import saving
-from nnfast.files.archives import Archive, read_npy, short
+from nnfast.files.archives import Archive, read_npy
+from nnfast.files.errors import short
 from nnfast.files.saving import Saved
 from nnfast.files.writing import KEPT_NAME, check_writable, target_of
 from nnfast.sequential import network_of

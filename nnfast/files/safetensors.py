@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._validation import shown
+from nnfast.files.bytes import little_endian
 from nnfast.files.parsing import check_cost, parse
 from nnfast.files.state import MAX_DESCRIPTION, Foreign, checked_before_saving, expected_arrays, read_description
 
@@ -57,7 +58,7 @@ def write(file: IO[bytes], text: str, arrays: dict[str, np.ndarray]) -> None:
     file.write(len(raw).to_bytes(LENGTH, "little"))
     file.write(raw)
     for array in arrays.values():
-        file.write(_content(array))
+        file.write(little_endian(array))
 
 
 def read(file: BufferedReader) -> tuple[dict[str, Any], list[Layer], dict[str, np.ndarray]]:
@@ -144,18 +145,13 @@ def _in_file(header: dict[str, Any]) -> list[str]:
 
 def _read_array(file: BufferedReader, path: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     array = np.empty(shape, np.dtype(dtype).newbyteorder("<"))
-    if file.readinto(_content(array)) != array.nbytes:
+    if file.readinto(little_endian(array)) != array.nbytes:
         raise ValueError(f"it ends within the array {path}")
     return array.astype(dtype, copy=False)
-
-
-def _content(array: np.ndarray) -> memoryview:
-    """Return the bytes of an array as they are in files: its own memory, on little-endian processors."""
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
 
 
 def _checksum(text: str, arrays: dict[str, np.ndarray]) -> str:
     sum_ = zlib.crc32(text.encode("utf-8", "surrogatepass"))
     for path in sorted(arrays):
-        sum_ = zlib.crc32(_content(arrays[path]), sum_)
+        sum_ = zlib.crc32(little_endian(arrays[path]), sum_)
     return f"{sum_:08x}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nnfast._validation import check_bool, describe
-from nnfast.files.errors import LoadError
+from nnfast.files.errors import LoadError, short
 from nnfast.files.state import Foreign, described, from_state, live_state
 from nnfast.files.writing import replacing
 from nnfast.losses import Custom, loss_from, resolve_loss
@@ -79,8 +79,6 @@ def read(path: str | os.PathLike[str], loss: Custom | None = None, *, rename: bo
         If it cannot be read, or there is not enough memory for its contents.
     """
     from zipfile import BadZipFile
-
-    from nnfast.files.archives import short
 
     path = os.fsdecode(path)
     with open(path, "rb") as file:

@@ -13,6 +13,7 @@ import numpy as np
 from nnfast._network import Network
 from nnfast._version import __version__
 from nnfast.activations import resolve_activation
+from nnfast.files.bytes import little_endian
 from nnfast.files.onnx.formulas import ALPHA, DOUBLE, DTYPE, EPSILON, NORM, SINGLE, Formula, X
 from nnfast.files.onnx.schema import DTYPES, LOSS, Attribute, Entry, Graph, Model, Node, Opset, Tensor, Value
 from nnfast.files.protobuf import Message
@@ -284,8 +285,7 @@ def _tensor(name: str, values: np.ndarray) -> Message:
     message.integer(Tensor.DIMS, *values.shape)
     message.integer(Tensor.TYPE, Tensor.INT64 if values.dtype == np.int64 else DTYPES[values.dtype.name])
     message.content(Tensor.NAME, name)
-    little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-    message.content(Tensor.RAW, little.reshape(-1).view(np.uint8).data)
+    message.content(Tensor.RAW, little_endian(values))
     return message
 
 
