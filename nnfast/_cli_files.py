@@ -21,7 +21,6 @@ from nnfast.files.archives import Archive, read_npy
 from nnfast.files.errors import short
 from nnfast.files.saving import Saved
 from nnfast.files.writing import KEPT_NAME, check_writable, target_of
-from nnfast.sequential import network_of
 
 if TYPE_CHECKING:
     import argparse
@@ -139,7 +138,9 @@ def read_net(path: str) -> Saved:
     """Read a saved network, or one in an ONNX file; UsageError if that fails."""
     try:
         if path.lower().endswith(".onnx"):
-            return Saved("onnx", {"streams": None}, network_of(nnfast.from_onnx(path)), os.path.getsize(path))
+            from nnfast.files import onnx
+
+            return Saved("onnx", None, onnx.load(path), os.path.getsize(path))
         return saving.read(path)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None

@@ -2,16 +2,16 @@
 
 The format (https://huggingface.co/docs/safetensors#format) is a length N of 8 bytes, little-endian; N bytes of JSON,
 which may end in spaces; and the arrays, in C order and little-endian, with nothing between them. The JSON is an object
-with a member for each array: its ``dtype``, its ``shape``, and ``data_offsets``, its begin and end counted from the end
-of the JSON. The member ``__metadata__`` maps text to text:
+with a member for each array: its ``dtype``, its ``shape``, and ``data_offsets``, where it begins and ends, counted
+from the end of the JSON. The member ``__metadata__`` maps text to text:
 
 - ``nnfast``: the description of the network, see `nnfast.files.state`;
 - ``crc32``: eight hexadecimal digits, the checksum of the description's UTF-8 followed by the bytes of the arrays in
-  the order of their sorted names. A program that changes the arrays must leave it out, or write it anew.
+  the order of their sorted names. A program that changes the arrays must omit it or update it.
 
 The package safetensors is not used. It writes to a name or into memory, not into an open file, which atomic replacement
-needs; it reads by mapping the file into memory, so that a file cut off in the meantime ends the process; and which of
-the sizes are those of a network must be checked here in any case. This is shorter, and one dependency less.
+needs; it reads by mapping the file into memory, so that a file that is truncated in the meantime ends the process; and
+whether the sizes are those of a network must be checked here in any case. This is shorter, and one dependency less.
 """
 
 from __future__ import annotations

@@ -26,16 +26,16 @@ class Saved(NamedTuple):
     Attributes
     ----------
     format : str
-        How it is written: ``"npz"`` or ``"safetensors"``.
-    description : dict
-        As in `nnfast.files.state`.
+        ``"npz"``, ``"safetensors"`` or ``"onnx"``.
+    description : dict or None
+        As in `nnfast.files.state`; None for ONNX, which has none.
     network : Network
     size : int
         Bytes of the file.
     """
 
     format: str
-    description: dict[str, Any]
+    description: dict[str, Any] | None
     network: Network
     size: int
 
@@ -69,7 +69,7 @@ def load(path: str | os.PathLike[str], loss: Any = None) -> Network:
 
 
 def read(path: str | os.PathLike[str], loss: Custom | None = None, *, rename: bool = False) -> Saved:
-    """Read a network; `loss` is its loss if that is of the user's, and gets the name in the file if `rename`.
+    """Read a network. `loss` stands for a user's own function; with `rename`, it gets the name in the file.
 
     Raises
     ------

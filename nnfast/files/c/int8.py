@@ -8,8 +8,8 @@ and a `start` for which zero is in the middle of the step of an integer ``zero``
     y_j = (sum_i (q_i - zero) w_ij + b_j / factor_j) factor_j,  factor_j = step scale_j
 
 The sum is one of integers of 32 bits: ``-zero * sum_i w_ij`` and the rounded bias are one constant. The product with
-``factor_j`` is a float; activations, normalizations and sums of residual layers are computed in float. No expression
-could be rounded differently with a fused multiply-add, so a network of dense layers and relu has the same bits
+``factor_j`` is a float; activations, normalizations and sums of residual layers are computed in float. A fused
+multiply-add cannot change the rounding of any expression, so a network of dense layers and relu gives the same bits
 everywhere. The formulas are those of Jacob et al., "Quantization and training of neural networks for efficient
 integer-arithmetic-only inference" (2018), whose layers pass integers on.
 """

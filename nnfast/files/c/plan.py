@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nnfast._validation import check_holds
+from nnfast.files.c.functions import FUNCTIONS
 from nnfast.files.state import arrays_of
 from nnfast.layers import Compiler, Layer, walk
 
@@ -45,7 +46,7 @@ class Operation(NamedTuple):
     in_place : bool
         Whether it changes the value that it reads. Otherwise it is also given where the output is, and its size.
     comment : str
-        What stands above it; empty if it belongs to the layer before.
+        The comment above it; empty if it belongs to the same layer as the operation before.
     """
 
     function: str
@@ -172,9 +173,9 @@ def _dense(plan: Plan, stage: dict[str, Any], n: int) -> None:
 def _activation(plan: Plan, stage: dict[str, Any], n: int) -> None:
     function = stage["function"]
     if function != "identity":
-        has_parameter = function in ("leaky_relu", "elu", "softplus")
-        numbers = (plan.number(stage["path"], stage["alpha"]),) if has_parameter else ()
-        plan.add(f"apply_{function}", n, numbers=numbers)
+        name = f"apply_{function}"
+        numbers = (plan.number(stage["path"], stage["alpha"]),) if FUNCTIONS[name].parameter else ()
+        plan.add(name, n, numbers=numbers)
 
 
 def _rescaling(plan: Plan, stage: dict[str, Any], n: int) -> None:
@@ -250,7 +251,8 @@ def variables(operations: Sequence[Operation]) -> tuple[dict[int, str], dict[str
     An operation works in place if the value that it changes is not needed any more. The last value is in ``y``.
     """
     last = operations[-1].writes
-    needed = {value: i for i, operation in enumerate(operations) for value in operation.reads}  # by which one last
+    # by value: the last operation that reads it
+    needed = {value: i for i, operation in enumerate(operations) for value in operation.reads}
     needed[last] = len(operations)
 
     def reuses(i: int) -> bool:

@@ -512,7 +512,7 @@ OPERATORS: dict[str, Callable[[Recognizer, Node], Read]] = {
 
 
 def as_number(array: np.ndarray) -> float:
-    """Return the one number of an array: the shortest decimal that is rounded to it."""
+    """Return the only number of an array, as the shortest decimal that rounds to it."""
     return float(str(array.reshape(-1)[0]))
 
 
