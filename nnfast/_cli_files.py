@@ -140,7 +140,7 @@ def read_net(path: str) -> Saved:
         if path.lower().endswith(".onnx"):
             from nnfast.files import onnx
 
-            return Saved("onnx", None, onnx.load(path), os.path.getsize(path))
+            return Saved("onnx", None, onnx.load(path))
         return saving.read(path)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None

@@ -499,7 +499,7 @@ def _info(args: argparse.Namespace) -> int:
         return OK
     saved = read_net(args.net)
     version = f", version {saved.description['version']} of the description" if saved.description else ""
-    print(f"{args.net}: {saved.format}, {saved.size:,} bytes{version}")
+    print(f"{args.net}: {saved.format}, {os.path.getsize(args.net):,} bytes{version}")
     sequential_of(saved.network).summary()
     print(_training_state(saved.description))
     return OK

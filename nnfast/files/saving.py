@@ -30,14 +30,11 @@ class Saved(NamedTuple):
     description : dict or None
         As in `nnfast.files.state`; None for ONNX, which has none.
     network : Network
-    size : int
-        Bytes of the file.
     """
 
     format: str
     description: dict[str, Any] | None
     network: Network
-    size: int
 
 
 def save(network: Network, path: str | os.PathLike[str], training_state: bool) -> None:
@@ -87,8 +84,7 @@ def read(path: str | os.PathLike[str], loss: Custom | None = None, *, rename: bo
             kept = loss_from(description["loss"])
             if loss is not None and isinstance(kept, Custom):
                 kept = Custom(loss.function, name=kept.name) if rename else loss
-            network = from_state(description, arrays, layers, kept)
-            return Saved(form, description, network, os.fstat(file.fileno()).st_size)
+            return Saved(form, description, from_state(description, arrays, layers, kept))
         except Foreign as error:
             raise LoadError(path, f"is not a network saved by nnfast: {short(error)}") from None
         except BadZipFile as error:

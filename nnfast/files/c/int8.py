@@ -25,6 +25,7 @@ from nnfast import functions
 from nnfast._threads import allowed_threads
 from nnfast.activations import NAMES
 from nnfast.files.c.plan import Constant, Operation, Plan
+from nnfast.metrics.answers import Answers
 
 if TYPE_CHECKING:
     from nnfast._network import Network
@@ -168,12 +169,9 @@ def differences(network: Network, quantized: Quantized) -> Difference:
     exact = np.empty((len(quantized.rows), network.units), network.dtype)
     network.built.predict(quantized.rows, exact, *allowed_threads())
     error = np.abs(quantized.outputs.astype(np.float64) - exact)
-    answers = network.output_loss.answers
     agreement = None
-    if isinstance(answers, str):  # the largest output is that of the class
-        agreement = float((quantized.outputs.argmax(axis=1) == exact.argmax(axis=1)).mean())
-    elif answers is not None:
-        threshold = network.output_loss.function.threshold  # of outputs; `answers` is that of the input of the loss
-        threshold = answers if threshold is None else threshold
-        agreement = float(((quantized.outputs > threshold) == (exact > threshold)).all(axis=1).mean())
+    if network.output_loss.answers is not None:
+        answers = Answers(network.output_loss)
+        same = answers.predicted(quantized.outputs) == answers.predicted(exact)
+        agreement = float(same.reshape(len(same), -1).all(axis=1).mean())
     return Difference(float(error.max()), float(error.mean()), agreement)

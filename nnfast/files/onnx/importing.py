@@ -123,7 +123,7 @@ class _Builder:
             Compiler(self._input_shape or ()).add_layers(self.layers)
         except MemoryError as error:  # such layers cannot have been exported
             raise ValueError(str(error)) from None
-        network = Network(self.layers, self._input_shape, loss or self._loss(), self._dtype, seed)
+        network = Network(self.layers, self._input_shape, loss or self._loss(), self._dtype, seed, initialize=False)
         for path, view in arrays_of(network).items():
             layer, _, role = path.rpartition(".")
             view[...] = self.arrays[layer][role]
