@@ -17,10 +17,10 @@ import numpy as np
 import nnfast
 from nnfast._validation import as_array, lost_in_float32, require
 from nnfast.files import saving
-from nnfast.files.archives import Archive, read_npy, short
+from nnfast.files.archives import Archive, read_npy
+from nnfast.files.errors import short
 from nnfast.files.saving import Saved
 from nnfast.files.writing import KEPT_NAME, check_writable, target_of
-from nnfast.sequential import network_of
 
 if TYPE_CHECKING:
     import argparse
@@ -138,7 +138,9 @@ def read_net(path: str) -> Saved:
     """Read a saved network, or one in an ONNX file; UsageError if that fails."""
     try:
         if path.lower().endswith(".onnx"):
-            return Saved("onnx", {"streams": None}, network_of(nnfast.from_onnx(path)), os.path.getsize(path))
+            from nnfast.files import onnx
+
+            return Saved("onnx", None, onnx.load(path))
         return saving.read(path)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None

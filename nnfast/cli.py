@@ -169,8 +169,8 @@ example:
 """
 INFO = """\
 Print version, SIMD level, compiler and threads; or describe a saved network:
-the format of the file, layers, shapes, parameters, loss, dtype, and what it
-holds for training to continue."""
+the format of the file, layers, shapes, parameters, loss, dtype, and the
+training state."""
 MODEL = "a saved network, .npz, .safetensors or .onnx"
 EXPORT = """\
 Write a saved network in another format.
@@ -178,9 +178,9 @@ Write a saved network in another format.
   c  a source file in C99 and its header, for programs and microcontrollers:
      MODEL.c and MODEL.h with void MODEL_predict(const float *x, float *y).
      With --calibration FILE, typical samples as for predict, its weights are
-     integers of 8 bits, and what this loses is printed.
+     8-bit integers, and how far its outputs are off is printed.
   onnx  for ONNX Runtime and other programs.
-  safetensors  the weights for other programs, without the state of training.
+  safetensors  the weights for other programs, without the training state.
 
 examples:
   nnfast export net.npz --to c --output model.c
@@ -271,7 +271,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("net", metavar="MODEL", help=MODEL)
     parser.add_argument("--to", choices=tuple(EXPORTS), required=True, help="the format")
     parser.add_argument("--output", metavar="FILE", help="the file to write (default: beside MODEL)")
-    parser.add_argument("--calibration", metavar="FILE", help="samples, with which C is written in int8")
+    parser.add_argument("--calibration", metavar="FILE", help="typical samples, for C with 8-bit integers")
 
 
 def _add_threads(add: Callable[..., object]) -> None:
@@ -498,16 +498,16 @@ def _info(args: argparse.Namespace) -> int:
         nnfast.show_config()
         return OK
     saved = read_net(args.net)
-    version = f", version {saved.description['version']} of the description" if "version" in saved.description else ""
-    print(f"{args.net}: {saved.format}, {saved.size:,} bytes{version}")
+    version = f", version {saved.description['version']} of the description" if saved.description else ""
+    print(f"{args.net}: {saved.format}, {os.path.getsize(args.net):,} bytes{version}")
     sequential_of(saved.network).summary()
     print(_training_state(saved.description))
     return OK
 
 
-def _training_state(description: dict[str, Any]) -> str:
-    """Return a line on what a file holds beside layers and their arrays."""
-    if description["streams"] is None:
+def _training_state(description: dict[str, Any] | None) -> str:
+    """Return a line on what a file holds besides layers and their arrays."""
+    if description is None or description["streams"] is None:
         return "training state: none"
     parts = []
     optimizer, place = description["optimizer"], description.get("place")
@@ -529,14 +529,18 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _export_c(args: argparse.Namespace, net: nnfast.Sequential, path: str) -> int:
-    base = os.path.splitext(path)[0] if path.endswith((".c", ".h")) else path
+    from nnfast.files.c import paths_of
+
     inputs = [args.net, *([args.calibration] if args.calibration else [])]
-    check_written({"--output": f"{base}.c"}, inputs)
-    check_written({"--output": f"{base}.h"}, inputs)
-    samples = load_rows(args.calibration, net)[0] if args.calibration else None
     try:
+        for file in paths_of(path):
+            check_written({"--output": file}, inputs)
+        samples = load_rows(args.calibration, net)[0] if args.calibration else None
         written = net.to_c(path, dtype="int8" if args.calibration else None, calibration=samples)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        say(f"nnfast: error: cannot write {path}: {error.strerror or error}")
+        return FAILED
+    except ValueError as error:
         raise UsageError(str(error)) from None
     sizes = f"{written.constant_bytes:,} bytes of constants, {written.stack_bytes:,} bytes of stack"
     print(f"{written.function} in {written.source} and {written.header}: {sizes}")

@@ -1508,9 +1508,9 @@ class Sequential:
             With the extension ``.safetensors`` for a file in that format, which programs in many languages read;
             with any other, usually ``.npz``, a NumPy archive. No extension is added.
         training_state : bool
-            Whether to write what training continues from, too: the state of the optimizer, which for Adam is twice as
+            Whether to also write what training continues from: the state of the optimizer, which for Adam is twice as
             large as the parameters, the place in an epoch, and the random streams. Without it, the network that `load`
-            returns predicts the same, and trains as if it were new, with ``seed=0``.
+            returns makes the same predictions, but is trained like a new one with ``seed=0``.
 
         Raises
         ------
@@ -1554,9 +1554,9 @@ class Sequential:
         """Write the network as C: a source file and its header, for programs and microcontrollers without Python.
 
         The function ``void PREFIX_predict(const float *x, float *y)`` computes the output for one sample, with the
-        numbers of `predict` up to rounding. The code is C99, needs ``<math.h>`` alone and allocates no memory; weights
-        are constants. The header has the sizes of `x` and `y` as the macros ``PREFIX_INPUTS`` and ``PREFIX_OUTPUTS``,
-        and says how much of the stack is used.
+        numbers of `predict` up to rounding. The code is C99, needs only ``<math.h>`` and allocates no memory; weights
+        are constants. The header defines the sizes of `x` and `y` as ``PREFIX_INPUTS`` and ``PREFIX_OUTPUTS``, and says
+        how much of the stack is used.
 
         Parameters
         ----------
@@ -1567,11 +1567,11 @@ class Sequential:
         dtype : {"float32", "float64", "int8"}, optional
             The type of the numbers; by default that of the network. ``"float64"`` makes a function of doubles;
             parameters are converted where types differ. With ``"int8"``, weights and inputs of dense layers are
-            integers, a quarter of the size, and sums are integers, too; all other layers, `x` and `y` stay float.
+            8-bit integers, a quarter of the size, and sums are integers, too; all other layers, `x` and `y` stay float.
         calibration : array_like of shape (n, *input_shape), optional
             For int8, which needs it: typical samples, such as a few hundred of the training data. They determine the
             range of the inputs of each dense layer; what is outside of it is clipped. Features with a much smaller
-            range than others lose most digits: scale them all alike.
+            range than others lose most of their digits: scale all features alike.
 
         Returns
         -------
@@ -1696,8 +1696,8 @@ def load(path: str | os.PathLike[str], *, loss: Loss | Callable[..., Any] | None
     Parameters
     ----------
     path : path
-        The file, in either format: its contents are looked at, not its name. Reading it runs no code, and uses at most
-        16 times its size, plus 16 MB, of memory.
+        The file, in either format, which is recognized by its contents. Reading it runs no code, and uses at most 16
+        times its size, plus 16 MB, of memory.
     loss : callable or losses.Custom, optional
         The loss of your own that the network was trained with: files hold only its name. Without it the network
         predicts, and raises RuntimeError where it needs the loss.
@@ -1762,21 +1762,23 @@ def from_onnx(
     Returns
     -------
     Sequential
-        It predicts what the graph computes, but for rounding, and can be trained.
+        It predicts what the graph computes, up to rounding, and can be trained.
 
     Raises
     ------
     OSError
         If the file cannot be read.
-    TypeError, ValueError
+    LoadError
         If it is not an ONNX file, is damaged, or its graph is not a chain of layers that nnfast has; the message names
-        the node.
+        the node. It is a ValueError.
+    TypeError, ValueError
+        If another argument has the wrong type or value.
 
     Notes
     -----
-    Read are fully connected layers (Gemm, MatMul and Add), all activations of nnfast, also where they are written as
-    several nodes, BatchNormalization and LayerNormalization, Dropout, arithmetic with constants (as `Rescaling` and
-    `Scale`), Flatten, Reshape and Squeeze, and sums ``x + f(x)`` (as `Residual`); of opsets 7 to 28.
+    Supported are opsets 7 to 28 and fully connected layers (Gemm, MatMul and Add), all activations of nnfast, even if
+    written as several nodes, BatchNormalization and LayerNormalization, Dropout, arithmetic with constants (as
+    `Rescaling` and `Scale`), Flatten, Reshape and Squeeze, and sums ``x + f(x)`` (as `Residual`).
 
     - A `Scale` before the first `Dense` is usually a normalization of the data: it is frozen.
     - scikit-learn's classifiers compute labels, which are left out, and the probabilities of two classes as 1 - p and

@@ -16,9 +16,9 @@ from tolerances import tolerance
 
 import nnfast as nf
 from nnfast.engine.program import STAGES
-from nnfast.files.c_functions import FUNCTIONS
-from nnfast.files.c_int8 import COMPUTED, MAX_INPUTS
-from nnfast.files.c_plan import KINDS
+from nnfast.files.c.functions import FUNCTIONS
+from nnfast.files.c.int8 import COMPUTED, MAX_INPUTS
+from nnfast.files.c.plan import KINDS
 
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion"]
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]

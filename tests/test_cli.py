@@ -292,8 +292,20 @@ def test_export_errors(capsys, digits_net):
     assert wrong == f"{start}samples.npy: for this network x must have shape (n, 64), got (3, 5)"
     Path("net.h").mkdir()
     assert refused(capsys, *to_c, "net.c").startswith(f"{start}--output: cannot write net.h: ")
+    Path("net.h").rmdir()
     shutil.copy(digits_net, "own.c")
     assert refused(capsys, "export", "own.c", "--to", "c") == f"{start}--output: own.c would overwrite own.c"
+
+
+@pytest.mark.parametrize("to", ["c", "onnx", "safetensors"])
+def test_export_says_so_if_the_file_cannot_be_written(to, capsys, digits_net, monkeypatch):
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    for method in ("to_c", "to_onnx", "save"):
+        monkeypatch.setattr(nnfast.Sequential, method, full)
+    assert main(["export", digits_net, "--to", to, "--output", f"net.{to}"]) == 1
+    assert capsys.readouterr() == ("", f"nnfast: error: cannot write net.{to}: No space left on device\n")
 
 
 # ---- train

@@ -428,7 +428,10 @@ FOREIGN = {
         "it has no description",
     ),
     "metadata of others": (joined({"__metadata__": {"format": "pt"}}, b""), "it has no description"),
-    "a description of others": (joined({"__metadata__": {"nnfast": "{}"}}, b""), "its description is another's"),
+    "a description of others": (
+        joined({"__metadata__": {"nnfast": "{}"}}, b""),
+        "its description was not written by nnfast",
+    ),
     "a newer version": (
         joined({"__metadata__": {"nnfast": '{"format": "nnfast", "version": 3}'}}, b""),
         "it has version 3 of the format, and this nnfast reads up to 2: install a newer one",

@@ -442,10 +442,10 @@ def test_what_is_no_version_is_damage(version, content, tmp_path):
     def change(description):
         description["version"] = version
 
-    message = rf"some\.npz is damaged: its description has no version, which is a number from 1, but {version!r}$"
+    message = rf"some\.npz is damaged: the version in its description must be an integer from 1, got {version!r}$"
     with pytest.raises(ValueError, match=message):
         load_bytes(with_description(content, change), tmp_path)
-    with pytest.raises(ValueError, match=r"has no version, .*, but None$"):
+    with pytest.raises(ValueError, match=r"the version in its description must be .*, got None$"):
         load_bytes(with_description(content, lambda d: d.pop("version")), tmp_path)
 
 

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from nnfast._validation import MAX_AXES, describe
-from nnfast.files.archives import read_at_most
+from nnfast.files.bytes import read_at_most
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 

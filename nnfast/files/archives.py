@@ -7,15 +7,15 @@ import os
 import sys
 import zipfile
 from math import prod
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import numpy as np
+
+from nnfast.files.bytes import in_c_order, read_at_most
 
 MAX_DIRECTORY = 2**24  # bytes of the list of members
 MAX_HEADER = 2**14  # bytes of a .npy header
 MAX_RATIO = 1032  # bytes to which one byte of deflate data can expand
-CHUNK = 2**20  # bytes
-MAX_MESSAGE = 500  # characters
 
 
 class Archive(zipfile.ZipFile):
@@ -73,14 +73,6 @@ class _Limited:
         return self.file.read(size)
 
 
-def read_at_most(stream: Any, size: int, start: bytes = b"") -> bytearray:
-    """Return `start` and what follows, up to `size` bytes. Memory is allocated only for bytes read."""
-    data = bytearray(start)
-    while len(data) < size and (chunk := stream.read(min(CHUNK, size - len(data)))):
-        data += chunk
-    return data
-
-
 def read_npy(file: IO[bytes]) -> np.ndarray:
     """Return the array in a .npy file, reading little more than its header states."""
     start = file.read(MAX_HEADER)
@@ -126,14 +118,8 @@ def write_archive(file: IO[bytes], arrays: dict[str, np.ndarray]) -> None:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
-                member.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+                member.write(in_c_order(array))
     except BaseException:
         archive.fp = None  # do not complete the archive: a failed one is not kept
         raise
     archive.close()
-
-
-def short(error: Exception) -> str:
-    """Return the message of an error, which may repeat much of a file, shortened to a readable length."""
-    text = str(error)
-    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."

@@ -1,6 +1,8 @@
-"""The error that says why a file cannot be loaded."""
+"""The error that says why a file cannot be loaded, and the length of its message."""
 
 from __future__ import annotations
+
+MAX_MESSAGE = 500  # characters
 
 
 class LoadError(ValueError):
@@ -21,3 +23,9 @@ class LoadError(ValueError):
     def __str__(self) -> str:
         """Return the message."""
         return f"{self.path} {self.reason}"
+
+
+def short(error: Exception) -> str:
+    """Return the message of an error, which may repeat much of a file, shortened to a readable length."""
+    text = str(error)
+    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."

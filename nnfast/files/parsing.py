@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-# Upper bounds in bytes on what each of these characters adds to the parsed objects. Most of a text that is not hostile
-# takes much less: its names repeat, and its characters are in names and numbers.
+# Upper bounds in bytes on what each of these characters adds to the parsed objects. A text that is not hostile takes
+# much less: its names repeat, and most of its characters are in names and numbers.
 COSTS = {"{": 240, "[": 72, ",": 72, ":": 150}
 RATIO = 16  # bytes of memory for each character
 ALLOWANCE = 2**24  # bytes of memory in addition
@@ -17,8 +17,8 @@ def parse(name: str, text: str) -> Any:
     Raises
     ------
     ValueError
-        If it is not valid JSON, an object has two members of one name, or it could take far more memory than its length
-        justifies.
+        If it is not valid JSON, an object has two members of the same name, or it could take far more memory than its
+        length justifies.
     """
     import json
 
@@ -38,7 +38,7 @@ def check_cost(name: str, text: str) -> None:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object; ValueError if two members have the same name, of which programs read one or the other."""
+    """Return an object; ValueError if two members have the same name: programs differ in which one they read."""
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()

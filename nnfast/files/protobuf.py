@@ -1,4 +1,4 @@
-"""The wire format of protocol buffers, in which ONNX files are written, and no more of it than they need.
+"""The wire format of protocol buffers, in which ONNX files are written, as far as they need it.
 
 A message is a sequence of fields, each a number and a value: an integer of variable length, four or eight bytes, or a
 length and as many bytes, which are text, numbers one after another, or another message. Messages are read in place:
@@ -21,7 +21,7 @@ MAX_MESSAGE = 2**31 - 1  # bytes: what other readers accept
 
 
 class Message:
-    """A message that is being written: its parts, without copies of large ones.
+    """A message that is being written, in parts: large ones are not copied.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ def encoded(value: int) -> bytes:
 
 
 def decoded(data: memoryview, at: int) -> tuple[int, int]:
-    """Return the integer that begins at a position, not negative, and the position behind it.
+    """Return the integer that begins at a position, which is not negative, and the position after it.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def as_text(value: int | memoryview) -> str:
 
 
 def as_float(value: int | memoryview) -> float:
-    """Return a number in single precision: the shortest decimal that is rounded to it, as it was before rounding."""
+    """Return a number in single precision as the shortest decimal that rounds to it: 0.1, not 0.10000000149."""
     data = as_bytes(value)
     if len(data) != 4:
         raise ValueError(f"a number in it should have four bytes, and has {len(data)}")
@@ -175,7 +175,7 @@ def as_integers(value: int | memoryview, most: int) -> Sequence[int]:
     Raises
     ------
     ValueError
-        If there are more than `most`, or they are none.
+        If there are more than `most`, or the bytes are not integers.
     """
     if isinstance(value, int):
         return (signed(value),)

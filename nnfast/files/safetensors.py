@@ -2,16 +2,16 @@
 
 The format (https://huggingface.co/docs/safetensors#format) is a length N of 8 bytes, little-endian; N bytes of JSON,
 which may end in spaces; and the arrays, in C order and little-endian, with nothing between them. The JSON is an object
-with a member for each array: its ``dtype``, its ``shape``, and ``data_offsets``, its begin and end counted from the end
-of the JSON. The member ``__metadata__`` maps text to text:
+with a member for each array: its ``dtype``, its ``shape``, and ``data_offsets``, where it begins and ends, counted
+from the end of the JSON. The member ``__metadata__`` maps text to text:
 
 - ``nnfast``: the description of the network, see `nnfast.files.state`;
 - ``crc32``: eight hexadecimal digits, the checksum of the description's UTF-8 followed by the bytes of the arrays in
-  the order of their sorted names. A program that changes the arrays must leave it out, or write it anew.
+  the order of their sorted names. A program that changes the arrays must omit it or update it.
 
 The package safetensors is not used. It writes to a name or into memory, not into an open file, which atomic replacement
-needs; it reads by mapping the file into memory, so that a file cut off in the meantime ends the process; and which of
-the sizes are those of a network must be checked here in any case. This is shorter, and one dependency less.
+needs; it reads by mapping the file into memory, so that a file that is truncated in the meantime ends the process; and
+whether the sizes are those of a network must be checked here in any case. This is shorter, and one dependency less.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast._validation import shown
+from nnfast.files.bytes import little_endian
 from nnfast.files.parsing import check_cost, parse
 from nnfast.files.state import MAX_DESCRIPTION, Foreign, checked_before_saving, expected_arrays, read_description
 
@@ -57,7 +58,7 @@ def write(file: IO[bytes], text: str, arrays: dict[str, np.ndarray]) -> None:
     file.write(len(raw).to_bytes(LENGTH, "little"))
     file.write(raw)
     for array in arrays.values():
-        file.write(_content(array))
+        file.write(little_endian(array))
 
 
 def read(file: BufferedReader) -> tuple[dict[str, Any], list[Layer], dict[str, np.ndarray]]:
@@ -144,18 +145,13 @@ def _in_file(header: dict[str, Any]) -> list[str]:
 
 def _read_array(file: BufferedReader, path: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     array = np.empty(shape, np.dtype(dtype).newbyteorder("<"))
-    if file.readinto(_content(array)) != array.nbytes:
+    if file.readinto(little_endian(array)) != array.nbytes:
         raise ValueError(f"it ends within the array {path}")
     return array.astype(dtype, copy=False)
-
-
-def _content(array: np.ndarray) -> memoryview:
-    """Return the bytes of an array as they are in files: its own memory, on little-endian processors."""
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
 
 
 def _checksum(text: str, arrays: dict[str, np.ndarray]) -> str:
     sum_ = zlib.crc32(text.encode("utf-8", "surrogatepass"))
     for path in sorted(arrays):
-        sum_ = zlib.crc32(_content(arrays[path]), sum_)
+        sum_ = zlib.crc32(little_endian(arrays[path]), sum_)
     return f"{sum_:08x}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nnfast._validation import check_bool, describe
-from nnfast.files.errors import LoadError
+from nnfast.files.errors import LoadError, short
 from nnfast.files.state import Foreign, described, from_state, live_state
 from nnfast.files.writing import replacing
 from nnfast.losses import Custom, loss_from, resolve_loss
@@ -26,18 +26,15 @@ class Saved(NamedTuple):
     Attributes
     ----------
     format : str
-        How it is written: ``"npz"`` or ``"safetensors"``.
-    description : dict
-        As in `nnfast.files.state`.
+        ``"npz"``, ``"safetensors"`` or ``"onnx"``.
+    description : dict or None
+        As in `nnfast.files.state`; None for ONNX, which has none.
     network : Network
-    size : int
-        Bytes of the file.
     """
 
     format: str
-    description: dict[str, Any]
+    description: dict[str, Any] | None
     network: Network
-    size: int
 
 
 def save(network: Network, path: str | os.PathLike[str], training_state: bool) -> None:
@@ -69,7 +66,7 @@ def load(path: str | os.PathLike[str], loss: Any = None) -> Network:
 
 
 def read(path: str | os.PathLike[str], loss: Custom | None = None, *, rename: bool = False) -> Saved:
-    """Read a network; `loss` is its loss if that is of the user's, and gets the name in the file if `rename`.
+    """Read a network. `loss` stands for a user's own function; with `rename`, it gets the name in the file.
 
     Raises
     ------
@@ -80,8 +77,6 @@ def read(path: str | os.PathLike[str], loss: Custom | None = None, *, rename: bo
     """
     from zipfile import BadZipFile
 
-    from nnfast.files.archives import short
-
     path = os.fsdecode(path)
     with open(path, "rb") as file:
         try:
@@ -89,8 +84,7 @@ def read(path: str | os.PathLike[str], loss: Custom | None = None, *, rename: bo
             kept = loss_from(description["loss"])
             if loss is not None and isinstance(kept, Custom):
                 kept = Custom(loss.function, name=kept.name) if rename else loss
-            network = from_state(description, arrays, layers, kept)
-            return Saved(form, description, network, os.fstat(file.fileno()).st_size)
+            return Saved(form, description, from_state(description, arrays, layers, kept))
         except Foreign as error:
             raise LoadError(path, f"is not a network saved by nnfast: {short(error)}") from None
         except BadZipFile as error:

@@ -11,11 +11,11 @@ All have the dtype of the network.
 
 ==============  ======================================================================================================
 format          ``"nnfast"``
-version         1, or 2 if the file has no state of a training. A reader rejects versions that it does not know.
+version         1, or 2 if the file has no training state. A reader rejects versions that it does not know.
 layers          a list of objects: ``kind``, as ``"dense"``, and the fields of the layer that differ from the defaults.
                 ``"residual"`` has ``layers`` of its own. An activation is its name, or a list of name and parameters.
 input_shape     a list of integers: the shape of a sample
-loss            its name, or an object of ``name`` and parameters. Of a function of the user's there is only the name.
+loss            its name, or an object of ``name`` and parameters. Of a user's own function, only the name is stored.
 dtype           ``"float32"`` or ``"float64"``
 streams         the states of NumPy's PCG64, as NumPy describes them, that draw initial values and the order of rows;
                 null in version 2
@@ -71,7 +71,7 @@ def to_state(network: Network) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def live_state(network: Network, *, training: bool = True) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the same as `to_state`, with the network's own arrays instead of copies; the caller holds the guard.
 
-    `training`: with what training continues from, not only what predictions need.
+    With `training`, it includes what training continues from, not only what predictions need.
     """
     program = network.program
     if program is not None:
@@ -87,7 +87,7 @@ def live_state(network: Network, *, training: bool = True) -> tuple[dict[str, An
         "noise": None,
         "optimizer": None,
     }
-    arrays = {} if program is None else _arrays(network)
+    arrays = {} if program is None else arrays_of(network)
     if training:
         description["streams"] = network.stream_states
         description["noise"] = {"seed": network.noise_seed, "steps": 0 if program is None else program.noise_steps}
@@ -144,7 +144,7 @@ def from_state(
     if (streams, noise) != (None, None):  # else they stay those of a new network with seed 0
         network.restore_streams(streams, noise["seed"], noise["steps"])
     if network.program is not None:
-        for path, view in _arrays(network).items():
+        for path, view in arrays_of(network).items():
             if arrays[path].shape != view.shape:
                 raise ValueError(f"the array {path} must have shape {view.shape}, got {arrays[path].shape}")
             view[...] = arrays[path]
@@ -155,8 +155,8 @@ def from_state(
     return network
 
 
-def _arrays(network: Network) -> dict[str, np.ndarray]:
-    """Return views of the parameters and of the running statistics, by path."""
+def arrays_of(network: Network) -> dict[str, np.ndarray]:
+    """Return views of the parameters and of the running statistics of a built network, by path."""
     found: dict[str, np.ndarray] = {}
     for views in (network.params, network.statistics):
         found |= {path: views[path] for path in views.paths}
@@ -245,7 +245,7 @@ def read_description(text: str) -> dict[str, Any]:
     Raises
     ------
     Foreign
-        If it is not of nnfast, or is of a newer version.
+        If nnfast did not write it, or a newer version did.
     ValueError
         If it is damaged.
     """
@@ -253,10 +253,10 @@ def read_description(text: str) -> dict[str, Any]:
 
     description = parse("its description", text)
     if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise Foreign("its description is another's")
+        raise Foreign("its description was not written by nnfast")
     version = description.get("version")
     if type(version) is not int or version < 1:
-        raise ValueError(f"its description has no version, which is a number from 1, but {version!r}")
+        raise ValueError(f"the version in its description must be an integer from 1, got {version!r}")
     if version > VERSION:
         raise Foreign(
             f"it has version {version!r} of the format, and this nnfast reads up to {VERSION}: install a newer one"
@@ -286,14 +286,14 @@ def expected_arrays(description: dict[str, Any]) -> tuple[list[Layer], dict[str,
 
 
 class _OfArrays(Compiler):
-    """Keeps the shapes of arrays instead of the stages, of which 10,000 would take much more memory than their text.
+    """Keeps the shapes of arrays instead of the stages: 10,000 of them would take much more memory than their text.
 
     Attributes
     ----------
     shapes : dict
         By path.
     learned : int
-        The number of values that are learned.
+        The number of learned values.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:

@@ -13,9 +13,11 @@ import numpy as np
 from nnfast._network import Network
 from nnfast._version import __version__
 from nnfast.activations import resolve_activation
+from nnfast.files.bytes import little_endian
 from nnfast.files.onnx.formulas import ALPHA, DOUBLE, DTYPE, EPSILON, NORM, SINGLE, Formula, X
 from nnfast.files.onnx.schema import DTYPES, LOSS, Attribute, Entry, Graph, Model, Node, Opset, Tensor, Value
 from nnfast.files.protobuf import Message
+from nnfast.files.state import arrays_of
 from nnfast.files.writing import replacing
 from nnfast.layers import Compiler
 
@@ -72,7 +74,7 @@ class _Writer:
     """
 
     def __init__(self, network: Network, shape: tuple[int, ...]) -> None:
-        self.network = network
+        self.values = arrays_of(network)
         self.input_shape = self.shape = shape
         self.dtype = network.dtype
         self.path = ""
@@ -95,7 +97,7 @@ class _Writer:
         self._ends.append((self._tensor, self.shape))
 
     def dense(self, stage: Stage) -> None:
-        names = [self.array(array.path, self.network.params[array.path]) for array in stage["arrays"]]
+        names = [self.array(array.path, self.values[array.path]) for array in stage["arrays"]]
         self.node("Gemm", self._tensor, *names)
         self.shape = stage["output_shape"]
         self.activation(stage)
@@ -117,7 +119,7 @@ class _Writer:
         """Write a BatchNormalization. Its epsilon is in single precision: the variance makes up for the rest."""
         numbers = stage["numbers"]
         epsilon = min(numbers["epsilon"], MAX_EPSILON)
-        mean, variance = (self.network.statistics[array.path] for array in stage["statistics"])
+        mean, variance = (self.values[array.path] for array in stage["statistics"])
         if self.dtype == np.float64:
             variance = variance + (numbers["epsilon"] - float(np.float32(epsilon)))
         gamma, beta = self.affine(stage)
@@ -146,12 +148,12 @@ class _Writer:
         """Return the names of gamma, which may be all ones, and beta, empty if there is none."""
         if not stage["arrays"]:
             return self.array(f"{self.path}.gamma", np.ones(self.shape, self.dtype)), ""
-        gamma, beta = (self.array(array.path, self.network.params[array.path]) for array in stage["arrays"])
+        gamma, beta = (self.array(array.path, self.values[array.path]) for array in stage["arrays"])
         return gamma, beta
 
     def scale(self, stage: Stage) -> None:
         for operator, array in zip(("Mul", "Add"), stage["arrays"], strict=False):
-            self.node(operator, self._tensor, self.array(array.path, self.network.params[array.path]))
+            self.node(operator, self._tensor, self.array(array.path, self.values[array.path]))
 
     def sum(self, stage: Stage) -> None:
         """Write a sum, in the shape that its other summand has."""
@@ -283,8 +285,7 @@ def _tensor(name: str, values: np.ndarray) -> Message:
     message.integer(Tensor.DIMS, *values.shape)
     message.integer(Tensor.TYPE, Tensor.INT64 if values.dtype == np.int64 else DTYPES[values.dtype.name])
     message.content(Tensor.NAME, name)
-    little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-    message.content(Tensor.RAW, little.reshape(-1).view(np.uint8).data)
+    message.content(Tensor.RAW, little_endian(values))
     return message
 
 

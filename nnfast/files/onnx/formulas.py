@@ -35,6 +35,11 @@ def _below_zero(alpha: Formula) -> Formula:
     return "Add", ("Max", X, 0.0), ("Mul", alpha, ("Sub", ("Exp", ("Min", X, 0.0)), 1.0))
 
 
+def _log1pexp(x: Formula) -> Formula:
+    """Return ``log(1 + exp(x))`` without the operator Softplus."""
+    return "Add", ("Relu", x), ("Log", ("Add", ("Exp", ("Neg", ("Abs", x))), 1.0))
+
+
 _SCALED_ERF = ("Div", X, sqrt(2)), ("Mul", X, sqrt(0.5))
 _CUBES = ("Mul", ("Mul", X, X), X), ("Pow", X, 3.0)
 _SIGMOID = ("Sigmoid", X)
@@ -65,16 +70,13 @@ SINGLE: dict[str, Formula] = {
     "log_softmax": ("LogSoftmax", X, {"axis": -1}),
 }
 
-_LOG = ("Add", ("Relu", X), ("Log", ("Add", ("Exp", ("Neg", ("Abs", X))), 1.0)))  # log(1 + exp(x))
-_SCALED = ("Mul", X, ALPHA)
-_STEEP_LOG = ("Add", ("Relu", _SCALED), ("Log", ("Add", ("Exp", ("Neg", ("Abs", _SCALED))), 1.0)))
 DOUBLE = SINGLE | {
     "leaky_relu": ("Add", ("Max", X, 0.0), ("Mul", ALPHA, ("Min", X, 0.0))),
     "elu": _below_zero(ALPHA),
     "selu": ("Mul", _below_zero(SELU_ALPHA), SELU_SCALE),
     "silu": ("Div", X, ("Add", ("Exp", ("Neg", X)), 1.0)),  # ONNX Runtime 1.20 to 1.24 replaces the other by its own
-    "softplus": ("Div", _STEEP_LOG, ALPHA),
-    "mish": ("Mul", X, ("Tanh", _LOG)),
+    "softplus": ("Div", _log1pexp(("Mul", X, ALPHA)), ALPHA),
+    "mish": ("Mul", X, ("Tanh", _log1pexp(X))),
 }
 
 # (x - mean) / sqrt(variance + epsilon)

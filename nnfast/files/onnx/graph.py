@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nnfast._validation import MAX_AXES
-from nnfast.files.archives import read_at_most
+from nnfast.files.bytes import read_at_most
 from nnfast.files.onnx import schema
 from nnfast.files.onnx.schema import Attribute, Entry, Graph, Model, Opset, Tensor, Value
 from nnfast.files.protobuf import as_bytes, as_float, as_int, as_integers, as_text, fields
@@ -55,24 +57,33 @@ class Node(NamedTuple):
         return f"node {shown(self.name or self.outputs[0])} ({self.operator})"
 
 
+@contextmanager
+def naming(node: Node) -> Iterator[None]:
+    """Put the node before the message of a ValueError in the block."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{node}: {error}") from None
+
+
 class Tensors:
     """The arrays of a graph, each read when it is asked for.
 
     Parameters
     ----------
     folder : str
-        Where files of arrays are that the model has outside of it.
+        The folder of the model, in which its external files must be.
 
     Attributes
     ----------
     external : int
-        The bytes read from such files.
+        How many bytes were read from external files.
     """
 
     def __init__(self, folder: str) -> None:
         self._messages: dict[str, memoryview] = {}
         self._folder = folder
-        self._left: dict[str, int] = {}  # bytes of each file that no array has been made of
+        self._left: dict[str, int] = {}  # bytes of each external file that no array has been read from
         self.external = 0
 
     def add(self, name: str, message: memoryview) -> None:
@@ -98,7 +109,7 @@ class Tensors:
         Raises
         ------
         ValueError
-            If it describes none, or one of a type that is not read.
+            If it does not describe an array, or the type of the numbers is not supported.
         """
         shape: list[int] = []
         kind, outside = Tensor.FLOAT, False
@@ -146,7 +157,7 @@ class Tensors:
         return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
     def _read(self, entries: dict[str, str], size: int) -> bytearray:
-        """Return the bytes of an array that is in another file in the folder of the model."""
+        """Return the bytes of an array that is in an external file."""
         name = entries.get("location", "")
         if not name or name in (os.curdir, os.pardir) or "\0" in name or name != os.path.basename(name):
             raise ValueError(f"its file must be in the folder of the model, got {shown(name)}")
@@ -316,11 +327,16 @@ def _kind(message: memoryview) -> Kind:
             sizes = []
             for field, axis in fields(as_bytes(value)):
                 if field == Value.DIM:
-                    sizes.append(max((as_int(size) for key, size in fields(as_bytes(axis)) if key == 1), default=0))
+                    sizes.append(_size(as_bytes(axis)))
                 if len(sizes) > MAX_AXES:
                     raise ValueError(f"an input or output has more than {MAX_AXES} axes")
-            shape = tuple(max(size, 0) for size in sizes)
+            shape = tuple(sizes)
     return Kind(element, shape)
+
+
+def _size(axis: memoryview) -> int:
+    """Return the size of an axis, 0 if it is not known."""
+    return max([0, *(as_int(value) for number, value in fields(axis) if number == Value.DIM_VALUE)])
 
 
 def _node(place: int, message: memoryview) -> Node:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from math import prod
@@ -12,13 +11,15 @@ import numpy as np
 
 from nnfast._network import Network
 from nnfast._validation import MAX_SIZE, describe
-from nnfast.files.archives import read_at_most, short
-from nnfast.files.errors import LoadError
+from nnfast.files.bytes import read_at_most
+from nnfast.files.errors import LoadError, short
 from nnfast.files.onnx.formulas import BETA, BOTH, EPSILON, GAMMA, X
-from nnfast.files.onnx.graph import Node, Opened, shown
+from nnfast.files.onnx.graph import Node, Opened, naming, shown
 from nnfast.files.onnx.recognizing import BATCH, Part, Recognizer, as_number
 from nnfast.files.onnx.schema import LOSS, TYPE_NAMES, Tensor
+from nnfast.files.parsing import parse
 from nnfast.files.protobuf import MAX_MESSAGE
+from nnfast.files.state import arrays_of
 from nnfast.layers import (
     Activation,
     BatchNorm,
@@ -122,11 +123,10 @@ class _Builder:
             Compiler(self._input_shape or ()).add_layers(self.layers)
         except MemoryError as error:  # such layers cannot have been exported
             raise ValueError(str(error)) from None
-        network = Network(self.layers, self._input_shape, loss or self._loss(), self._dtype, seed)
-        for views in (network.params, network.statistics):
-            for path in views.paths:
-                layer, _, role = path.rpartition(".")
-                views[path][...] = self.arrays[layer][role]
+        network = Network(self.layers, self._input_shape, loss or self._loss(), self._dtype, seed, initialize=False)
+        for path, view in arrays_of(network).items():
+            layer, _, role = path.rpartition(".")
+            view[...] = self.arrays[layer][role]
         return network
 
     def _loss(self) -> Loss | None:
@@ -137,8 +137,8 @@ class _Builder:
         try:
             if len(text) > MAX_LOSS:
                 raise ValueError(f"it has {len(text):,} characters, more than {MAX_LOSS:,}")
-            loss = loss_from(json.loads(text))
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            loss = loss_from(parse("it", text))
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"its loss is not described correctly, {short(error)}: give one with loss=") from None
         return None if isinstance(loss, Custom) else loss
 
@@ -215,10 +215,8 @@ class _Builder:
         return [(Scale(use_bias=beta is not None, trainable=self._learned), arrays)]
 
     def rescaling(self, part: Part, path: str) -> Made:
-        try:
+        with naming(part.node):
             return [(Rescaling(**part.values), {})]
-        except ValueError as error:
-            raise ValueError(f"{part.node}: {error}") from None
 
     def activation(self, part: Part, path: str) -> Made:
         function = part.values["function"]
@@ -227,16 +225,12 @@ class _Builder:
         return [(Activation(function), {})]
 
     def layer_norm(self, part: Part, path: str) -> Made:
-        values = part.values
+        values, width = part.values, self._features(part.node)
         affine = values[GAMMA] is not None or values[BETA] is not None
         arrays = {}
-        if affine:
-            width = self._features(part.node)
-            for role, default in ((GAMMA, 1.0), (BETA, 0.0)):
-                array = values[role]
-                arrays[role] = np.broadcast_to(default if array is None else self._row(part.node, array), width)
-        else:
-            self._features(part.node)
+        for role, default in ((GAMMA, 1.0), (BETA, 0.0)) if affine else ():
+            array = values[role]
+            arrays[role] = np.broadcast_to(default if array is None else self._row(part.node, array), width)
         return [(self._norm(LayerNorm, part, affine=affine), arrays)]
 
     def batch_norm(self, part: Part, path: str) -> Made:
@@ -256,16 +250,12 @@ class _Builder:
         return [(self._norm(BatchNorm, part, momentum=momentum), arrays)]
 
     def _norm(self, kind: type[Layer], part: Part, **more: Any) -> Layer:
-        try:
+        with naming(part.node):
             return kind(epsilon=part.values[EPSILON], **more)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{part.node}: {error}") from None
 
     def dropout(self, part: Part, path: str) -> Made:
-        try:
+        with naming(part.node):
             return [(Dropout(part.values["rate"]), {})]
-        except ValueError as error:
-            raise ValueError(f"{part.node}: {error}") from None
 
     def residual(self, part: Part, path: str) -> Made:
         before = self.shape
@@ -342,16 +332,11 @@ class _Builder:
     def _row(self, node: Node, array: np.ndarray) -> np.ndarray:
         """Return an array that is one number, or has the shape of a sample."""
         array = self._floats(node, array)
-        shape = array.shape
-        while shape and shape[0] == 1:
-            shape = shape[1:]
+        shape = _trimmed(array.shape)
         if self.shape is None and shape:
             self._first_shape(shape)
         known = self._known(node) if shape else ()
-        trimmed = known
-        while trimmed and trimmed[0] == 1:
-            trimmed = trimmed[1:]
-        if (shape and shape != trimmed) or array.ndim > 1 + len(known or self._known(node)):
+        if (shape and shape != _trimmed(known)) or array.ndim > 1 + len(known or self._known(node)):
             raise ValueError(
                 f"{node}: a constant must be one number, or one for each number of a sample, which has shape "
                 f"{self.shape}; got shape {array.shape}"
@@ -385,6 +370,13 @@ PARTS: dict[str, Callable[[_Builder, Part, str], Made]] = {
     "reshape": _Builder.reshape,
     "squeeze": _Builder.squeeze,
 }
+
+
+def _trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape without the axes of size 1 at its start."""
+    while shape and shape[0] == 1:
+        shape = shape[1:]
+    return shape
 
 
 def _names(values: Sequence[tuple[str, Any]]) -> str:

@@ -30,7 +30,7 @@ from nnfast.files.onnx.formulas import (
     Formula,
     X,
 )
-from nnfast.files.onnx.graph import Node, Opened, attributes, shown
+from nnfast.files.onnx.graph import Node, Opened, attributes, naming, shown
 from nnfast.files.onnx.schema import Tensor
 from nnfast.layers import MAX_DEPTH
 
@@ -124,7 +124,7 @@ class Recognizer:
         return -1 if node is None else node.place
 
     def source(self, name: str) -> str:
-        """Return the tensor that a tensor is the same as."""
+        """Return the tensor that a tensor is a copy of, itself if it is not a copy."""
         while (node := self.model.producers.get(name)) is not None and node.operator == "Identity" and node.inputs:
             name = node.inputs[0]
         return name
@@ -156,10 +156,8 @@ class Recognizer:
         return Part("activation", node, {"function": self._function(node, name, found)})
 
     def _function(self, node: Node, name: str, found: Found) -> Activation:
-        try:
+        with naming(node):
             return activation_from([name, found[ALPHA]]) if ALPHA in found else resolve_activation(name)
-        except ValueError as error:
-            raise ValueError(f"{node}: {error}") from None
 
     # ---- formulas
 
@@ -245,10 +243,8 @@ class Recognizer:
     def attributes(self, node: Node) -> dict[str, Any]:
         """Return the attributes of a node."""
         if node is not self._last:
-            try:
+            with naming(node):
                 self._last_attributes = attributes(node, self.model.tensors)
-            except ValueError as error:
-                raise ValueError(f"{node}: {error}") from None
             self._last = node
         return self._last_attributes
 
@@ -304,10 +300,10 @@ class Recognizer:
                 return np.array(value, np.float32)
             if name in ("value_int", "value_ints"):
                 return np.array(value, np.int64)
-        raise ValueError(f"{node} has no numbers, which alone are supported")
+        raise ValueError(f"{node} has no numbers: only numbers are supported")
 
     def _array(self, node: Node, i: int) -> np.ndarray | None:
-        """Return the array that an input of a node is, None if it is left out."""
+        """Return the constant array that an input of a node is, None if it is left out."""
         if i >= len(node.inputs) or not node.inputs[i]:
             return None
         array = self.constant(node.inputs[i])
@@ -516,7 +512,7 @@ OPERATORS: dict[str, Callable[[Recognizer, Node], Read]] = {
 
 
 def as_number(array: np.ndarray) -> float:
-    """Return the one number of an array: the shortest decimal that is rounded to it."""
+    """Return the only number of an array, as the shortest decimal that rounds to it."""
     return float(str(array.reshape(-1)[0]))
 
 

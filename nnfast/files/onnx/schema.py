@@ -24,7 +24,7 @@ class Entry:
 class Graph:
     """Fields of GraphProto."""
 
-    NODE, NAME, INITIALIZER, INPUT, OUTPUT, SPARSE = 1, 2, 5, 11, 12, 15
+    NODE, NAME, INITIALIZER, INPUT, OUTPUT = 1, 2, 5, 11, 12
 
 
 class Node:
@@ -37,7 +37,7 @@ class Attribute:
     """Fields of AttributeProto, and codes of its types."""
 
     NAME, FLOAT, INT, STRING, TENSOR, FLOATS, INTS, TYPE = 1, 2, 3, 4, 5, 7, 8, 20
-    OF_FLOAT, OF_INT, OF_STRING, OF_TENSOR, OF_FLOATS, OF_INTS = 1, 2, 3, 4, 6, 7
+    OF_FLOAT, OF_INT, OF_INTS = 1, 2, 7
 
 
 class Tensor:

@@ -1,11 +1,10 @@
-"""The C functions of which generated code is made.
+"""The C functions that generated code is made of.
 
 Their text is C99 with placeholders: ``REAL`` stands for float or double, ``LIMIT`` for the largest number that exp of
 its negative takes, and the suffix ``F`` of a constant or of a function of ``<math.h>`` for that of float, or nothing.
-Two rules make compilers vectorize them, GCC at ``-O2`` too:
-loops have a constant number of iterations (32, or 8 of long expressions: at ``-O3`` GCC unrolls shorter loops before it
-could vectorize them), and numbers are limited in a loop of their own, because GCC turns a limit into branches if the
-limited number is used.
+Two rules make compilers vectorize them, GCC even at ``-O2``: loops have a constant number of iterations (32, or 8 of
+long expressions: at ``-O3``, GCC unrolls shorter loops before it can vectorize them), and numbers are clamped in a loop
+of their own, because GCC turns clamping into branches if the same loop uses the clamped number.
 """
 
 from __future__ import annotations
@@ -18,10 +17,11 @@ LIMITS = {"float": "87.0f", "double": "700.0"}  # exp(-LIMIT) is not subnormal
 
 
 class Function(NamedTuple):
-    """A C function: its text, and the names of the functions that it calls."""
+    """A C function: its text, the names of the functions that it calls, and of the parameter of an activation."""
 
     text: str
     calls: tuple[str, ...] = ()
+    parameter: str = ""
 
 
 def source(names: set[str], real: str) -> str:
@@ -54,7 +54,8 @@ def _typed(text: str, real: str) -> str:
 
 def _simple(name: str, comment: str, value: str, parameter: str = "") -> Function:
     """Return the function that replaces each number x[j] of a vector by the expression `value`."""
-    return Function(f"""
+    return Function(
+        f"""
 /* {comment} */
 static void apply_{name}(REAL *x, int n{parameter and ", REAL " + parameter})
 {{
@@ -64,7 +65,9 @@ static void apply_{name}(REAL *x, int n{parameter and ", REAL " + parameter})
     for (int j = 0; j < n; j++)
         x[j] = {value};
 }}
-""")
+""",
+        parameter=parameter,
+    )
 
 
 def _smooth(
@@ -105,6 +108,7 @@ static void apply_{name}(REAL *x, int n{parameter and ", REAL " + parameter})
 }}
 """,
         (core, *calls),
+        parameter,
     )
 
 

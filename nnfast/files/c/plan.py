@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nnfast._validation import check_holds
+from nnfast.files.c.functions import FUNCTIONS
+from nnfast.files.state import arrays_of
 from nnfast.layers import Compiler, Layer, walk
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ class Operation(NamedTuple):
     Attributes
     ----------
     function : str
-        A key of `nnfast.files.c_functions.FUNCTIONS`.
+        A key of `nnfast.files.c.functions.FUNCTIONS`.
     reads : tuple of int
         The numbers of the values that it reads; 0 is the input of the network.
     writes : int
@@ -44,7 +46,7 @@ class Operation(NamedTuple):
     in_place : bool
         Whether it changes the value that it reads. Otherwise it is also given where the output is, and its size.
     comment : str
-        What stands above it; empty if it belongs to the layer before.
+        The comment above it; empty if it belongs to the same layer as the operation before.
     """
 
     function: str
@@ -135,7 +137,7 @@ def _snapshot(network: Network) -> dict[str, np.ndarray]:
     program = network.built
     with network.guard.whole:
         program.settle()
-        arrays = {path: views[path].copy() for views in (network.params, network.statistics) for path in views.paths}
+        arrays = {path: view.copy() for path, view in arrays_of(network).items()}
     for path, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"all parameters must be finite to be written as C, but {path} has NaN or infinite ones")
@@ -171,9 +173,9 @@ def _dense(plan: Plan, stage: dict[str, Any], n: int) -> None:
 def _activation(plan: Plan, stage: dict[str, Any], n: int) -> None:
     function = stage["function"]
     if function != "identity":
-        has_parameter = function in ("leaky_relu", "elu", "softplus")
-        numbers = (plan.number(stage["path"], stage["alpha"]),) if has_parameter else ()
-        plan.add(f"apply_{function}", n, numbers=numbers)
+        name = f"apply_{function}"
+        numbers = (plan.number(stage["path"], stage["alpha"]),) if FUNCTIONS[name].parameter else ()
+        plan.add(name, n, numbers=numbers)
 
 
 def _rescaling(plan: Plan, stage: dict[str, Any], n: int) -> None:
@@ -249,7 +251,8 @@ def variables(operations: Sequence[Operation]) -> tuple[dict[int, str], dict[str
     An operation works in place if the value that it changes is not needed any more. The last value is in ``y``.
     """
     last = operations[-1].writes
-    needed = {value: i for i, operation in enumerate(operations) for value in operation.reads}  # by which one last
+    # by value: the last operation that reads it
+    needed = {value: i for i, operation in enumerate(operations) for value in operation.reads}
     needed[last] = len(operations)
 
     def reuses(i: int) -> bool:

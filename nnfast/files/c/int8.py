@@ -8,8 +8,8 @@ and a `start` for which zero is in the middle of the step of an integer ``zero``
     y_j = (sum_i (q_i - zero) w_ij + b_j / factor_j) factor_j,  factor_j = step scale_j
 
 The sum is one of integers of 32 bits: ``-zero * sum_i w_ij`` and the rounded bias are one constant. The product with
-``factor_j`` is a float; activations, normalizations and sums of residual layers are computed in float. No expression
-could be rounded differently with a fused multiply-add, so a network of dense layers and relu has the same bits
+``factor_j`` is a float; activations, normalizations and sums of residual layers are computed in float. A fused
+multiply-add cannot change the rounding of any expression, so a network of dense layers and relu gives the same bits
 everywhere. The formulas are those of Jacob et al., "Quantization and training of neural networks for efficient
 integer-arithmetic-only inference" (2018), whose layers pass integers on.
 """
@@ -24,7 +24,8 @@ import numpy as np
 from nnfast import functions
 from nnfast._threads import allowed_threads
 from nnfast.activations import NAMES
-from nnfast.files.c_plan import Constant, Operation, Plan
+from nnfast.files.c.plan import Constant, Operation, Plan
+from nnfast.metrics.answers import Answers
 
 if TYPE_CHECKING:
     from nnfast._network import Network
@@ -168,12 +169,9 @@ def differences(network: Network, quantized: Quantized) -> Difference:
     exact = np.empty((len(quantized.rows), network.units), network.dtype)
     network.built.predict(quantized.rows, exact, *allowed_threads())
     error = np.abs(quantized.outputs.astype(np.float64) - exact)
-    answers = network.output_loss.answers
     agreement = None
-    if isinstance(answers, str):  # the largest output is that of the class
-        agreement = float((quantized.outputs.argmax(axis=1) == exact.argmax(axis=1)).mean())
-    elif answers is not None:
-        threshold = network.output_loss.function.threshold  # of outputs; `answers` is that of the input of the loss
-        threshold = answers if threshold is None else threshold
-        agreement = float(((quantized.outputs > threshold) == (exact > threshold)).all(axis=1).mean())
+    if network.output_loss.answers is not None:
+        answers = Answers(network.output_loss)
+        same = answers.predicted(quantized.outputs) == answers.predicted(exact)
+        agreement = float(same.reshape(len(same), -1).all(axis=1).mean())
     return Difference(float(error.max()), float(error.mean()), agreement)

@@ -12,9 +12,9 @@ import numpy as np
 
 from nnfast._validation import choose, describe
 from nnfast._version import __version__
-from nnfast.files.c_functions import BLOCKS, source
-from nnfast.files.c_int8 import Difference, Quantized, differences
-from nnfast.files.c_plan import Constant, Operation, Plan, variables
+from nnfast.files.c.functions import BLOCKS, source
+from nnfast.files.c.int8 import Difference, Quantized, differences
+from nnfast.files.c.plan import Constant, Operation, Plan, variables
 from nnfast.files.writing import check_writable, replacing
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def export(
     calibration: Samples | None,
 ) -> CExport:
     """Write a network as C, as documented in `nnfast.Sequential.to_c`."""
-    base = _base(path)
-    name = _checked_prefix(prefix, base)
+    paths = paths_of(path)
+    name = _checked_prefix(prefix, paths[0])
     chosen = network.dtype.name if dtype is None else choose("dtype", _name_of(dtype), (*REALS, "int8"))
     real = np.dtype("float32" if chosen == "int8" else chosen)
     if (chosen == "int8") != (calibration is not None):
@@ -74,7 +74,6 @@ def export(
     if calibration is not None:
         plan = quantized = Quantized(plan, _calibration_rows(network, calibration))
         difference = differences(network, quantized)
-    paths = f"{base}.c", f"{base}.h"
     text, stack = _source(network, plan, name, os.path.basename(paths[1]))
     header = _header(network, name, REALS[real.name], stack)
     for file_name in paths:  # before one of them is replaced
@@ -89,8 +88,8 @@ def export(
 # ---- arguments
 
 
-def _base(path: str | os.PathLike[str]) -> str:
-    """Return the path of both files without their endings."""
+def paths_of(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """Return the paths of the source file and of its header, for a path with or without one of their endings."""
     try:
         text = os.fsdecode(path)
     except TypeError:
@@ -99,13 +98,13 @@ def _base(path: str | os.PathLike[str]) -> str:
     base = base if ending in (".c", ".h") else text
     if re.search(r'^$|["\\\x00-\x1f]', os.path.basename(base)):
         raise ValueError(f"path must end in the name of a file that #include can take, such as 'model.c', got {path!r}")
-    return base
+    return f"{base}.c", f"{base}.h"
 
 
-def _checked_prefix(prefix: Any, base: str) -> str:
-    """Return the prefix of all public names in C: by default the name of the file, as far as C allows it."""
+def _checked_prefix(prefix: Any, path: str) -> str:
+    """Return the prefix of all public names in C: by default the name of the source file, as far as C allows it."""
     if prefix is None:
-        name = re.sub(r"[^A-Za-z0-9_]", "_", os.path.basename(base)).strip("_")
+        name = re.sub(r"[^A-Za-z0-9_]", "_", os.path.basename(path).removesuffix(".c")).strip("_")
         return name if name[:1].isalpha() else f"net_{name}".rstrip("_")
     if not isinstance(prefix, str):
         raise TypeError(f"prefix must be a name in C such as 'model', got {describe(prefix)}")
@@ -133,7 +132,7 @@ def _calibration_rows(network: Network, calibration: Samples) -> np.ndarray:
     with np.errstate(over="ignore"):
         finite = np.isfinite(rows.astype(np.float32)).all()
     if not finite:
-        raise ValueError("calibration must be finite, but has NaN, infinite numbers or some beyond float32")
+        raise ValueError("calibration must be finite in float32, but has NaN, infinite or too large numbers")
     return rows
 
 

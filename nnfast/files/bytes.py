@@ -1,0 +1,27 @@
+"""Bytes in files: those of arrays, and those of streams whose size cannot be trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+CHUNK = 2**20  # bytes
+
+
+def little_endian(array: np.ndarray) -> memoryview:
+    """Return the bytes of an array, little-endian and in C order: its own memory if that is how they are stored."""
+    return in_c_order(np.asarray(array, array.dtype.newbyteorder("<")))
+
+
+def in_c_order(array: np.ndarray) -> memoryview:
+    """Return the bytes of an array in C order: its own memory if it is contiguous."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def read_at_most(stream: Any, size: int, start: bytes = b"") -> bytearray:
+    """Return `start` and what follows, up to `size` bytes. Memory is allocated only for bytes read."""
+    data = bytearray(start)
+    while len(data) < size and (chunk := stream.read(min(CHUNK, size - len(data)))):
+        data += chunk
+    return data
