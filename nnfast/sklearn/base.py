@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -33,7 +33,7 @@ from nnfast.sklearn._versions import (
     validate_data,
 )
 from nnfast.sklearn.networks import Design, Member, Weights
-from nnfast.sklearn.training import Fit, Rows, Validation, at_most
+from nnfast.sklearn.training import Fit, Rows, Trained, Validation, at_most
 
 STOCHASTIC = ("sgd", "adam")
 DTYPES = (np.float64, np.float32)
@@ -52,7 +52,7 @@ def steps_one_by_one(estimator: BaseMLP) -> bool:
     return True
 
 
-class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
+class BaseMLP(Tags, CallbackSupport, Trained, BaseEstimator):
     """Base class of `MLPClassifier` and `MLPRegressor`: the parameters that they share, and how they are fitted."""
 
     own_tags: ClassVar = {"input_tags.sparse": True}
@@ -87,6 +87,23 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         "n_ensembles": [Interval(Integral, 1, None, closed="left")],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
     }
+    # parameters that the training does not use by itself: `Trained` has the others
+    hidden_layer_sizes: Any
+    activation: Any
+    batch_size: Any
+    random_state: Any
+    warm_start: bool
+    validation_fraction: float
+    loss: str | Loss
+    dropout: Any
+    batch_norm: bool
+    n_ensembles: int
+
+    def _store(self, parameters: dict[str, Any]) -> None:
+        """Store the parameters as they are: the local variables of a constructor."""
+        for name, value in parameters.items():
+            if name != "self":
+                setattr(self, name, value)
 
     # ---- what an estimator for one task adds
 
@@ -106,28 +123,9 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
     def _response(self, outputs: np.ndarray) -> np.ndarray:
         """Return what the outputs of a network mean: probabilities, or estimates."""
 
-    @property
-    @abstractmethod
-    def validation_metric(self) -> tuple[str, ...] | None:
-        """The metric of nnfast that is the default score; None if `score_on` computes it."""
-
     @abstractmethod
     def _default_score(self, validation: Validation) -> float:
         """Return the default score of the estimator on validation rows."""
-
-    @property
-    def training_metrics(self) -> tuple[str, ...]:
-        """What must be known besides the loss to report it."""
-        return ()
-
-    @property
-    def scale_of_loss(self) -> float:
-        """By what the loss without penalties is multiplied when it is reported."""
-        return 1.0
-
-    def constant_of_loss(self, rows: Rows) -> float:
-        """Return the part of the loss that depends on the targets alone, which nnfast leaves out."""
-        return 0.0
 
     def _row_weights(self, y: Any, targets: np.ndarray, *, incremental: bool) -> np.ndarray | None:
         """Return a weight for each row in training, besides `sample_weight`."""

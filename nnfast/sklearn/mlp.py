@@ -193,6 +193,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         "loss": [StrOptions({"log_loss", "focal"}), Loss],
         "class_weight": [StrOptions({"balanced"}), dict, list, None],
     }
+    class_weight: Any
 
     def __init__(
         self,
@@ -229,37 +230,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_ensembles: int = 1,
         n_threads: int | None = None,
     ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.loss = loss
-        self.class_weight = class_weight
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.scoring = scoring
-        self.max_seconds = max_seconds
-        self.n_ensembles = n_ensembles
-        self.n_threads = n_threads
+        self._store(locals())
 
     @with_callbacks
     def fit(
@@ -587,6 +558,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber", "quantile"}), Loss],
         "quantile": [Interval(Real, 0, 1, closed="neither"), None],
     }
+    quantile: float | None
 
     def __init__(
         self,
@@ -623,37 +595,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_ensembles: int = 1,
         n_threads: int | None = None,
     ) -> None:
-        self.loss = loss
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.quantile = quantile
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.scoring = scoring
-        self.max_seconds = max_seconds
-        self.n_ensembles = n_ensembles
-        self.n_threads = n_threads
+        self._store(locals())
 
     @with_callbacks
     def fit(

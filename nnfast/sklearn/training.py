@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from math import ceil, inf, isnan
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -49,8 +50,8 @@ class Validation(NamedTuple):
     y: Any
 
 
-class Trained(Protocol):
-    """What the training needs to know of an estimator: its parameters, and what it computes."""
+class Trained(ABC):
+    """An estimator as its training sees it: its parameters, and what it computes."""
 
     solver: str
     alpha: float
@@ -74,33 +75,42 @@ class Trained(Protocol):
     n_threads: int | None
 
     @property
+    @abstractmethod
     def coefs_(self) -> list[np.ndarray]:
         """The weights of its layers."""
 
     @property
-    def training_metrics(self) -> tuple[str, ...]:
-        """What must be known besides the loss to report it."""
-
-    @property
-    def scale_of_loss(self) -> float:
-        """By what the loss without penalties is multiplied when it is reported."""
-
-    @property
+    @abstractmethod
     def validation_metric(self) -> tuple[str, ...] | None:
         """The metric of nnfast that is the default score; None if `score_on` computes it."""
 
+    @property
+    def training_metrics(self) -> tuple[str, ...]:
+        """The metrics from which, with the loss, the loss to report is computed."""
+        return ()
+
+    @property
+    def scale_of_loss(self) -> float:
+        """The factor by which the loss without penalties is multiplied when it is reported."""
+        return 1.0
+
     def constant_of_loss(self, rows: Rows) -> float:
         """Return the part of the loss that depends on the targets alone, which nnfast leaves out."""
+        return 0.0
 
+    @abstractmethod
     def batch_size_of(self, n: int) -> int:
         """Return the rows of a mini-batch."""
 
+    @abstractmethod
     def score_on(self, validation: Validation) -> float:
         """Return what early stopping watches."""
 
+    @abstractmethod
     def with_members(self, members: list[Member]) -> Trained:
         """Return a copy of the estimator that has these networks, not copies; its samples have no names."""
 
+    @abstractmethod
     def attributes_with(self, members: list[Member]) -> dict[str, Any]:
         """Return the attributes that make an estimator with copies of these networks."""
 
