@@ -32,6 +32,7 @@ from nnfast.sklearn._versions import (
     safe_indexing,
     validate_data,
 )
+from nnfast.sklearn.common import unchanged_on_error
 from nnfast.sklearn.networks import Design, Member, Weights
 from nnfast.sklearn.training import Fit, Rows, Trained, Validation, at_most
 
@@ -142,47 +143,37 @@ class BaseMLP(Tags, CallbackSupport, Trained, BaseEstimator):
         classes: Any = None,
         *,
         incremental: bool = False,
-    ) -> Any:
+    ) -> None:
         """Implement `fit` and `partial_fit`.
 
         All arguments are checked before any network changes. An error leaves the estimator as it was, unless networks
         of a previous fit were already being trained further.
         """
-        before = dict(vars(self))
         anew = not hasattr(self, "_members") or not (self.warm_start or incremental)
-        try:
+        with unchanged_on_error(self, OWN):
             fit = self._prepared(X, y, sample_weight, validation, classes, anew=anew, incremental=incremental)
-        except BaseException:
-            self._go_back(before)
-            raise
-        self._members = fit.members
-        self.__dict__.pop("_given", None)
-        try:
-            fit.context = self._context(X, y) if fit.observed else None
-            fit.run()
-            self._set_results(fit)
-            if fit.context is not None:
-                fit.context.call_on_fit_task_end(estimator=self, X=X, y=y)
-        except BaseException:
             if anew:
-                self._go_back(before)
-            else:
-                self._set_results(fit)
-            raise
+                self._train(fit, X, y)
+        if not anew:
+            self._train(fit, X, y)
         fit.warn_unconverged()
         if not all(np.isfinite(member.net.flat_params).all() for member in self._members):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
                 "preprocessed. Scale X (and y) to about 1, or use a smaller learning_rate_init"
             )
-        return self
 
-    def _go_back(self, attributes: dict[str, Any]) -> None:
-        """Set all that is known of data and networks to what it was, after an error."""
-        now = self.__dict__
-        for name in [name for name in now if name.endswith("_") or name in OWN]:
-            del now[name]
-        now.update((name, value) for name, value in attributes.items() if name.endswith("_") or name in OWN)
+    def _train(self, fit: Fit, X: Any, y: Any) -> None:
+        """Train the networks, and set the attributes that say how it went, also if an error ends the training."""
+        self._members = fit.members
+        self.__dict__.pop("_given", None)
+        try:
+            fit.context = self._context(X, y) if fit.observed else None
+            fit.run()
+        finally:
+            self._set_results(fit)
+        if fit.context is not None:
+            fit.context.call_on_fit_task_end(estimator=self, X=X, y=y)
 
     def _prepared(
         self,

@@ -31,6 +31,7 @@ from nnfast.metrics.regression import r2
 from nnfast.sequential import Sequential
 from nnfast.sklearn._versions import Interval, StrOptions, check_partial_fit_first_call, with_callbacks
 from nnfast.sklearn.base import BaseMLP, steps_one_by_one
+from nnfast.sklearn.common import refuse_balanced
 from nnfast.sklearn.training import Rows, Validation
 
 
@@ -392,11 +393,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Return the weight of each row's class."""
         if self.class_weight is None:
             return None
-        if incremental and self.class_weight == "balanced":
-            raise ValueError(
-                "class_weight='balanced' needs all rows at once, and partial_fit gets a part of them: give a dict of "
-                "weights, such as those that sklearn.utils.class_weight.compute_class_weight computes"
-            )
+        if incremental:
+            refuse_balanced(self.class_weight)
         if self._several_labels:
             given = self.class_weight  # a class that does not occur in these rows may have a weight, or none
             if isinstance(given, (list, tuple)):

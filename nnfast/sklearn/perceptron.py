@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -24,6 +22,7 @@ from nnfast._validation import (
     check_positive,
     ignore_float_errors,
     shown,
+    warn,
 )
 from nnfast.kernels.arrays import CompressedRows, shuffle
 from nnfast.perceptron import VERDICTS, Rows, linearly_separable
@@ -35,6 +34,7 @@ from nnfast.sklearn._versions import (
     fit_context,
     validate_data,
 )
+from nnfast.sklearn.common import refuse_balanced, unchanged_on_error
 
 __all__ = ["Perceptron"]
 
@@ -229,7 +229,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
         sklearn.exceptions.ConvergenceWarning
             If rows are still on the wrong side after the last epoch.
         """
-        with _unchanged_on_error(self):
+        with unchanged_on_error(self):
             again = self.warm_start and hasattr(self, "coef_")
             X, y = self._read(X, y, dtype=FLOATS, reset=not again)
             check_classification_targets(y)
@@ -242,7 +242,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
             self._start(X.dtype, coef_init, intercept_init, again)
             message = self._learn(X, y, sample_weight, self.max_iter, self.check_separability)
         if message:
-            warnings.warn(message, ConvergenceWarning, stacklevel=3)  # 1 is this line, 2 the wrapper of `fit_context`
+            warn(message, ConvergenceWarning)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -281,12 +281,8 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
         OverflowError
             If a number exceeds the range of the dtype. Whatever is raised, the estimator is unchanged.
         """
-        if self.class_weight == "balanced":
-            raise ValueError(
-                "class_weight='balanced' needs all data at the same time, which partial_fit does not have: pass a dict "
-                "of weights, such as those of sklearn.utils.class_weight.compute_class_weight on a large sample"
-            )
-        with _unchanged_on_error(self):
+        refuse_balanced(self.class_weight)
+        with unchanged_on_error(self):
             again = hasattr(self, "coef_")
             dtype = self.coef_.dtype if again else FLOATS
             X, y = self._read(X, y, dtype=dtype, reset=not again)
@@ -522,15 +518,3 @@ def _initial(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: Any) ->
 def _listed(labels: NDArray[Any]) -> str:
     names = [shown(label) for label in labels[:SHOWN].tolist()]
     return ", ".join(names) + (f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else "")
-
-
-@contextmanager
-def _unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
-    """Set all attributes back to what they were if an error is raised."""
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise

@@ -1,0 +1,35 @@
+"""What all estimators share."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sklearn.base import BaseEstimator
+
+
+@contextmanager
+def unchanged_on_error(estimator: BaseEstimator, private: Collection[str] = ()) -> Iterator[None]:
+    """Set what `fit` sets back to what it was if an error is raised: names that end with "_", and `private` ones.
+
+    Other attributes stay, such as the context that scikit-learn needs to end its callbacks.
+    """
+    attributes = vars(estimator)
+    before = {name: value for name, value in attributes.items() if name.endswith("_") or name in private}
+    try:
+        yield
+    except BaseException:
+        for name in [name for name in attributes if name.endswith("_") or name in private]:
+            del attributes[name]
+        attributes.update(before)
+        raise
+
+
+def refuse_balanced(class_weight: Any) -> None:
+    """Raise ValueError if `partial_fit` is asked to balance the classes."""
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        raise ValueError(
+            "class_weight='balanced' needs all rows at once, and partial_fit gets a part of them: give a dict of "
+            "weights, such as those that sklearn.utils.class_weight.compute_class_weight computes from a large sample"
+        )
