@@ -161,9 +161,8 @@ class Fit:
         self.minimizes = estimator.solver == "lbfgs"
         self.batch_size = self.n if self.minimizes else estimator.batch_size_of(self.n)
         self.stops_early = estimator.early_stopping and validation is not None and not self.minimizes
-        self.rate_changes = estimator.solver == "sgd" and estimator.learning_rate != "constant"
+        self.schedule = estimator.learning_rate if estimator.solver == "sgd" else "constant"
         self.of = {id(member.net): member for member in members}
-        self.views = {id(member): estimator.with_members([member]) for member in members}
         self.stopped = False  # by a callback of scikit-learn
         self.steps = ceil(self.n / self.batch_size)
         self.constant = self.constant_of_epoch()
@@ -206,7 +205,8 @@ class Fit:
         networks = [network_of(member.net) for member in self.members]
         given = training.Given(self.rows.X, self.rows.targets)
         if self.minimizes:
-            options: dict[str, Any] = {"batch_size": 32, "shuffle": True, "warns_unconverged": False}
+            options: dict[str, Any] = {"batch_size": 32, "shuffle": True}  # the defaults: LBFGS accepts no others
+            options["warns_unconverged"] = False
         else:
             options = {"batch_size": self.batch_size, "shuffle": bool(self.estimator.shuffle)}
         options |= self.options
@@ -227,10 +227,7 @@ class Fit:
         """Train all networks; Ctrl-C ends the training, as in scikit-learn, and leaves what is learned."""
         try:
             with at_most(self.estimator.n_threads):
-                if self.minimizes:
-                    self.minimize()
-                else:
-                    self.train()
+                self.train()
         except KeyboardInterrupt:
             warn("Training interrupted by user.", UserWarning)
         if self.stops_early and not self.once:
@@ -262,34 +259,46 @@ class Fit:
     def sgd(self, member: Member) -> SGD:
         """Return SGD with the learning rate of the previous call, or with the first one."""
         estimator, before = self.estimator, member.rate
-        goes_on = before is not None and (self.once or estimator.learning_rate == "invscaling")
-        rate = before if goes_on and self.rate_changes else float(estimator.learning_rate_init)
-        assert rate is not None
+        goes_on = self.schedule == "invscaling" or (self.schedule == "adaptive" and self.once)
+        rate = float(estimator.learning_rate_init) if before is None or not goes_on else before
         momentum = estimator.momentum
         return SGD(rate, momentum=momentum, nesterov=bool(estimator.nesterovs_momentum and momentum))
 
     def train(self) -> None:
-        """Train on mini-batches."""
+        """Train all networks, and record what the training has left to record."""
         nets = [member.net for member in self.members]
-        for member in self.members:
-            if isinstance(member.optimizer, SGD):
-                assert isinstance(member.optimizer.learning_rate, float)
-                self.set_rate(member, member.optimizer.learning_rate)
-        for net in nets:  # an epoch that was not finished is not continued: the rows may be others
-            place = network_of(net).built.place
-            place.restore({"epochs": place.epochs})
+        if not self.minimizes:
+            for member in self.members:
+                self.prepare_steps(member)
         earlier = [net.history for net in nets]
         try:
-            if len(nets) == 1:
-                training.fit(self.arguments[0], nets[0])
-            else:
+            if len(nets) > 1 and not self.minimizes:
                 fit_many(self.arguments, nets)
+            else:
+                for arguments, net in zip(self.arguments, nets, strict=True):
+                    training.fit(arguments, net)
         finally:  # after Ctrl-C too
             for member, before in zip(self.members, earlier, strict=True):
-                if member.net.history is not before:
-                    if not self.looks:
-                        self.look_back(member)
-                    self.count_rows(member, member.net.history)
+                history = member.net.history
+                if history is not None and history is not before:
+                    self.record(member, history)
+
+    def prepare_steps(self, member: Member) -> None:
+        """Set the learning rate of sgd, and begin a new epoch: the rows may differ from those of an unfinished one."""
+        if isinstance(member.optimizer, SGD):
+            assert isinstance(member.optimizer.learning_rate, float)
+            self.set_rate(member, member.optimizer.learning_rate)
+        place = network_of(member.net).built.place
+        place.restore({"epochs": place.epochs})
+
+    def record(self, member: Member, history: History) -> None:
+        """Record what is only known when the training of a network has ended."""
+        if not self.looks:
+            self.look_back(member, history)
+        if self.minimizes:
+            member.converged = bool(history.converged)
+        else:
+            self.count_rows(member, history)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -313,7 +322,7 @@ class Fit:
             self.validation is not None
             or self.observed
             or self.estimator.verbose
-            or self.rate_changes
+            or self.schedule != "constant"
             or (self.rows.weights is not None and not self.minimizes)
             or self.estimator.scale_of_loss != 1
         )
@@ -326,10 +335,8 @@ class Fit:
             member.no_improvement,
         )  # fmt: skip
 
-    def look_back(self, member: Member) -> None:
+    def look_back(self, member: Member, history: History) -> None:
         """Record the epochs of a training that the engine has ended, in the same way as while it runs."""
-        history = member.net.history
-        assert history is not None
         losses = [loss + self.constant for loss in history["loss"]]
         member.n_iter += len(losses)
         member.loss_curve += losses
@@ -339,16 +346,6 @@ class Fit:
         for loss in losses:
             self.count(member, loss)
         member.converged = member.no_improvement > self.estimator.n_iter_no_change
-
-    def minimize(self) -> None:
-        """Minimize the loss over all rows by L-BFGS."""
-        for member, arguments in zip(self.members, self.arguments, strict=True):
-            before = member.net.history
-            try:
-                member.converged = bool(training.fit(arguments, member.net).converged)
-            finally:  # after Ctrl-C too
-                if member.net.history is not before and not self.looks:
-                    self.look_back(member)
 
     def warn_unconverged(self) -> None:
         """Warn if the training has not converged."""
@@ -390,7 +387,7 @@ class Fit:
             member.best_loss = min(member.best_loss, loss)
             return
         self.count(member, loss)
-        if self.rate_changes and self.estimator.learning_rate == "invscaling":
+        if self.schedule == "invscaling":
             rate = self.estimator.learning_rate_init / (member.samples + 1) ** self.estimator.power_t
             self.set_rate(member, rate)
         if member.no_improvement > self.estimator.n_iter_no_change:
@@ -412,9 +409,8 @@ class Fit:
             loss = float(np.dot(steps[-self.steps :], rows)) / self.n
         return loss + self.constant
 
-    def count_rows(self, member: Member, history: History | None) -> None:
+    def count_rows(self, member: Member, history: History) -> None:
         """Count the rows that were visited, also in an epoch that time or Ctrl-C has cut short."""
-        assert history is not None
         epochs, steps = divmod(len(history.step_loss), self.steps)
         member.samples = self.seen_before[id(member)] + epochs * self.n + steps * self.batch_size
 
@@ -433,8 +429,7 @@ class Fit:
 
     def give_up(self, member: Member) -> None:
         """End the training of a network, or continue at a smaller learning rate."""
-        estimator = self.estimator
-        adapts = self.rate_changes and estimator.learning_rate == "adaptive"
+        adapts = self.schedule == "adaptive"
         if adapts:
             assert member.rate is not None
             if member.rate > SLOWEST:
@@ -481,7 +476,7 @@ class Fit:
     def score(self, member: Member) -> tuple[float, float]:
         """Return the score and the loss, without penalties, on the validation rows."""
         assert self.validation is not None
-        rows, view = self.validation.rows, self.views[id(member)]
+        rows, view = self.validation.rows, self.estimator.with_members([member])
         metric = view.validation_metric if view.scoring is None else None
         found = member.net.evaluate(rows.X, rows.targets, sample_weight=rows.weights, metrics=metric or ())
         penalties = sum(float(np.vdot(W, W)) for W in view.coefs_) * view.alpha / 2 / rows.weight if view.alpha else 0.0
