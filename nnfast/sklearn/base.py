@@ -1,4 +1,4 @@
-"""What the multilayer perceptrons for scikit-learn share: parameters, the flow of `fit`, and what they tell."""
+"""What the multilayer perceptrons for scikit-learn share: parameters, the flow of `fit`, attributes, predictions."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class BaseMLP(Tags, CallbackSupport, Trained, BaseEstimator):
         "n_ensembles": [Interval(Integral, 1, None, closed="left")],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
     }
-    # parameters that the training does not use by itself: `Trained` has the others
+    # the parameters besides those of `Trained`
     hidden_layer_sizes: Any
     activation: Any
     batch_size: Any
@@ -110,19 +110,19 @@ class BaseMLP(Tags, CallbackSupport, Trained, BaseEstimator):
 
     @abstractmethod
     def _set_targets(self, y: Any, classes: Any, *, anew: bool, incremental: bool) -> None:
-        """Set what is known of targets, or compare them with it."""
+        """Store what is known about the targets, or check that they agree with what is stored."""
 
     @abstractmethod
     def _targets(self, y: Any) -> np.ndarray:
-        """Return targets as the networks take them."""
+        """Return targets in the form that the networks take."""
 
     @abstractmethod
     def _output(self, targets: np.ndarray) -> tuple[int, str, Loss, str]:
-        """Return the units, the activation and the loss of the output layer, and scikit-learn's name of the former."""
+        """Return the units, the activation and the loss of the output layer, and scikit-learn's name for the second."""
 
     @abstractmethod
     def _response(self, outputs: np.ndarray) -> np.ndarray:
-        """Return what the outputs of a network mean: probabilities, or estimates."""
+        """Return probabilities or estimates, given the outputs of a network."""
 
     @abstractmethod
     def _default_score(self, validation: Validation) -> float:
@@ -186,7 +186,7 @@ class BaseMLP(Tags, CallbackSupport, Trained, BaseEstimator):
         anew: bool,
         incremental: bool,
     ) -> Fit:
-        """Check all arguments, and return a training that can begin; the networks are as before."""
+        """Check all arguments, and return a training that can begin; no network has changed."""
         if anew or not incremental:
             self._validate_params()
         hidden = self._hidden()
@@ -313,7 +313,7 @@ class BaseMLP(Tags, CallbackSupport, Trained, BaseEstimator):
         return rows, Validation(Rows(X[held], targets[held], chosen(sample_weight, held)), y[held]), train
 
     def _strata(self, targets: np.ndarray) -> np.ndarray | None:
-        """Return what to stratify the split of early stopping by."""
+        """Return the classes by which the split of early stopping is stratified, if any."""
         return None
 
     def batch_size_of(self, n: int) -> int:
@@ -390,7 +390,7 @@ class BaseMLP(Tags, CallbackSupport, Trained, BaseEstimator):
     # ---- predicting
 
     def _outputs(self, X: Any) -> np.ndarray:
-        """Return what the networks say about samples, averaged."""
+        """Return the average of the networks' responses to samples."""
         check_fitted(self)
         members = self._members
         X = self._checked_samples(X)
@@ -406,7 +406,7 @@ class BaseMLP(Tags, CallbackSupport, Trained, BaseEstimator):
         return found
 
     def _checked_samples(self, X: Any) -> Any:
-        """Return samples that the networks take; the usual case at once, anything else as scikit-learn checks it."""
+        """Return samples in the form that the networks take; scikit-learn checks all but the usual case."""
         if (
             type(X) is np.ndarray
             and X.ndim == 2
@@ -449,7 +449,7 @@ class BaseMLP(Tags, CallbackSupport, Trained, BaseEstimator):
         return found
 
     def _response_gradient(self, net: Sequential, X: Any) -> np.ndarray:
-        """Return the gradient of what a network says about samples, of shape (n, outputs, features)."""
+        """Return the gradient of a network's response to samples, of shape (n, outputs, features)."""
         return net.jacobian(X)
 
     # ---- what is learned
@@ -467,7 +467,7 @@ class BaseMLP(Tags, CallbackSupport, Trained, BaseEstimator):
 
     @property
     def network_(self) -> Sequential:
-        """The network, if there is one."""
+        """The network, if there is only one."""
         return self._single("network_")[0]
 
     def _single(self, name: str) -> list[Sequential]:
@@ -564,7 +564,7 @@ def _as_rows(X: Any) -> Any:
 
 
 def _later(given: Any, checked: Any, rows: np.ndarray | None) -> Callable[[], Any]:
-    """Return a function that returns some rows of data, with their names if these are a frame."""
+    """Return a function that returns some rows of the data, of the user's own frame if it is one."""
     data = given if hasattr(given, "iloc") else checked
     return lambda: data if rows is None else safe_indexing(_as_rows(data), rows)
 

@@ -39,7 +39,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     """A multilayer perceptron that classifies, with the parameters of scikit-learn's `MLPClassifier` and more.
 
     With the same `random_state` it begins with the same weights as scikit-learn's, and computes the same losses and
-    steps: it differs in the order of the rows, and in what is said below.
+    steps: it differs in the order of the rows, and in what is described below.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     momentum : float, default=0.9
         Of ``solver="sgd"``, in [0, 1).
     nesterovs_momentum : bool, default=True
-        Whether it is Nesterov's.
+        Whether to use Nesterov's momentum.
     early_stopping : bool, default=False
         Whether to watch the score on rows that are held back: `validation_fraction` of them (stratified if there are
         two classes), or `X_val` and `y_val`. At the end the weights with the best score are restored. Without effect
@@ -317,7 +317,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     # ---- targets
 
     def _set_targets(self, y: Any, classes: Any, *, anew: bool, incremental: bool) -> None:
-        """Set the classes, or compare them with those of the previous fit."""
+        """Set the classes, or check that they are those of the previous fit."""
         if incremental:
             if check_partial_fit_first_call(self, classes):
                 self._set_classes(classes, y)
@@ -354,7 +354,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return places.astype(np.int64, copy=False)
 
     def _set_classes(self, labels: Any, y: Any) -> None:
-        """Set the classes, all of which occur in `labels`, and whether rows of `y` may have several of them."""
+        """Set the classes, which are those in `labels`, and whether a row of `y` may have several of them."""
         kind = type_of_target(y)
         several = kind.startswith("multilabel")
         if not several and kind not in ("binary", "multiclass"):
@@ -672,7 +672,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     # ---- targets
 
     def _set_targets(self, y: Any, classes: Any, *, anew: bool, incremental: bool) -> None:
-        """Nothing is known of targets."""
+        """Do nothing: there are no classes to store."""
 
     def _targets(self, y: Any) -> np.ndarray:
         """Return the targets."""
@@ -701,16 +701,16 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     @property
     def scale_of_loss(self) -> float:
-        """Of the squared error, which is reported as the mean over outputs."""
+        """The factor for the squared error, which is reported as the mean over the outputs."""
         return 1 / self.n_outputs_ if self.loss == "squared_error" else 1.0
 
     @property
     def training_metrics(self) -> tuple[str, ...]:
-        """The mean squared error, if the loss without penalties must be known."""
+        """The mean squared error, if the loss without penalties is scaled."""
         return () if self.scale_of_loss == 1 else ("mean_squared_error",)
 
     def constant_of_loss(self, rows: Rows) -> float:
-        """Return what the Poisson deviance has and the likelihood has not."""
+        """Return the terms of the Poisson deviance that the negative log-likelihood leaves out."""
         if self.loss != "poisson":
             return 0.0
         y = rows.targets.reshape(len(rows.targets), -1).astype(np.float64)
@@ -746,7 +746,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     # ---- predicting
 
     def _response(self, outputs: np.ndarray) -> np.ndarray:
-        """Return estimates."""
+        """Return the estimates: the outputs, or their exponentials."""
         return np.exp(outputs) if self.out_activation_ == "exp" else outputs
 
     def _response_gradient(self, net: Sequential, X: Any) -> np.ndarray:

@@ -117,7 +117,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
       either class, so it also corrects rows of the negative class with a sum of zero: the first row, for example.
     - Learning ends after an epoch without a mistake, and only then; there is no `tol`, early stopping or penalty.
     - The intercept of sparse data is learned at the same rate as that of dense data, not at a hundredth of it.
-    - The orders that a seed of `random_state` leads to are others.
+    - The same seed of `random_state` leads to another order of the rows.
 
     Without zero sums, and with ``shuffle=False`` and dense float64 data, both have the same weights after the same
     number of epochs, up to rounding. scikit-learn with ``tol=None`` goes on until `max_iter`.
@@ -423,7 +423,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
 
     @ignore_float_errors
     def _targets(self, y: NDArray[Any], sample_weight: Any, dtype: Any) -> _Targets:
-        """Return what each row asks of the planes, after a check of all that determines the sizes of corrections."""
+        """Return the targets, after checking everything that determines the sizes of corrections."""
         eta0 = check_positive("eta0", self.eta0)
         if isinstance(self.class_weight, dict):
             for label, factor in self.class_weight.items():
@@ -447,7 +447,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
 
 
 class _Targets:
-    """Of which plane each row should be on the positive side, and at which rates mistakes are corrected.
+    """The plane on whose positive side each row should be, and the rates at which mistakes are corrected.
 
     Parameters
     ----------

@@ -121,17 +121,17 @@ class Fit:
     Parameters
     ----------
     estimator : Trained
-        Whose parameters say how to train.
+        Its parameters determine how to train.
     members : list of Member
         The networks.
     rows : Rows
-        What to train on.
+        The rows to train on.
     validation : Validation or None
-        What to validate on after each epoch.
+        The rows to validate on after each epoch.
     once : bool
         Whether to train for one epoch, as `partial_fit` does.
     observed : tuple of callable, or None
-        If callbacks of scikit-learn are called: functions that return the user's samples and targets.
+        Functions that return the user's samples and targets, if there are callbacks of scikit-learn to call.
 
     Attributes
     ----------
@@ -176,7 +176,7 @@ class Fit:
     def constant_of_epoch(self) -> float:
         """Return the part of the loss that depends on the targets alone.
 
-        Of weighted rows, it is the average over mini-batches in scikit-learn; known here if they are not shuffled.
+        For weighted rows, scikit-learn averages it over mini-batches, which are only known here without shuffling.
         """
         rows, estimator = self.rows, self.estimator
         if rows.weights is None or estimator.shuffle or self.steps == 1:
@@ -201,7 +201,7 @@ class Fit:
             raise ValueError(f"in the rows to validate on: {error}") from None
 
     def checked_arguments(self) -> list[training.FitArguments]:
-        """Return the arguments of the training of each network."""
+        """Return the arguments for training each network."""
         networks = [network_of(member.net) for member in self.members]
         given = training.Given(self.rows.X, self.rows.targets)
         if self.minimizes:
@@ -328,7 +328,7 @@ class Fit:
         )
 
     def patience(self, member: Member) -> training.Patience:
-        """Return when the engine is to end the training of a network; it leaves the constant out of the loss."""
+        """Return when the engine must end the training of a network; its losses do not include the constant."""
         limit = min(self.estimator.n_iter_no_change, MANY)
         return training.Patience(
             self.estimator.tol, MANY if self.once else int(limit), member.best_loss - self.constant,
@@ -415,7 +415,7 @@ class Fit:
         member.samples = self.seen_before[id(member)] + epochs * self.n + steps * self.batch_size
 
     def count(self, member: Member, loss: float) -> None:
-        """Count the epochs without improvement, as scikit-learn does: by tol beside the best, which takes any."""
+        """Count the epochs that did not improve by `tol`, as scikit-learn does; any improvement is a new best."""
         tol = self.estimator.tol
         if self.stops_early:
             score = member.validation_scores[-1]
@@ -446,7 +446,7 @@ class Fit:
             member.no_improvement = 0
 
     def say(self, what: str) -> None:
-        """Print why the training ends, or goes on more slowly."""
+        """Print why the training ends, or continues at a smaller learning rate."""
         if self.estimator.verbose:
             watched = "Validation score" if self.stops_early else "Training loss"
             print(
@@ -455,7 +455,7 @@ class Fit:
             )
 
     def set_rate(self, member: Member, rate: float) -> None:
-        """Set the learning rate of sgd. Scikit-learn's velocity includes the rate, nnfast's does not: rescale it."""
+        """Set the learning rate of sgd. Unlike nnfast's, scikit-learn's velocity includes the rate: rescale."""
         optimizer = member.optimizer
         assert isinstance(optimizer, SGD)
         slot = network_of(member.net).built.slot
