@@ -9,7 +9,6 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
@@ -32,12 +31,11 @@ from nnfast.sklearn._versions import (
     safe_indexing,
     validate_data,
 )
-from nnfast.sklearn.common import unchanged_on_error
+from nnfast.sklearn.common import DTYPES, as_rows, unchanged_on_error
 from nnfast.sklearn.networks import Design, Member, Weights
 from nnfast.sklearn.training import Fit, Rows, Trained, Validation, at_most
 
 STOCHASTIC = ("sgd", "adam")
-DTYPES = (np.float64, np.float32)
 INFINITY = float("inf")
 OWN = ("_members", "_given", "_several_labels", "_split_from")  # what a fit sets besides names that end with "_"
 VALIDATION = ("X_val", "y_val", "sample_weight_val")
@@ -200,7 +198,7 @@ class BaseMLP(Tags, CallbackSupport, Trained, BaseEstimator):
         random: Any = check_random_state(self.random_state) if anew or not incremental else None  # takes some time
         members = self._begun(hidden, targets, X.dtype, random, anew=anew, incremental=incremental)
         held = self._held(validation)
-        rows, train = Rows(_as_rows(X), targets, _product(sample_weight, weights)), None
+        rows, train = Rows(as_rows(X), targets, _product(sample_weight, weights)), None
         if held is None and self.early_stopping and self.solver in STOCHASTIC:
             if incremental:
                 raise ValueError(
@@ -285,7 +283,7 @@ class BaseMLP(Tags, CallbackSupport, Trained, BaseEstimator):
             X, y = self._checked_data(X, y, reset=False)
             if weights is not None:
                 weights = check_sample_weight(weights, X)
-            return Validation(Rows(_as_rows(X), self._targets(y), weights), y)
+            return Validation(Rows(as_rows(X), self._targets(y), weights), y)
         except ValueError as error:
             raise ValueError(f"in {', '.join(VALIDATION)}: {error}") from error
 
@@ -304,7 +302,7 @@ class BaseMLP(Tags, CallbackSupport, Trained, BaseEstimator):
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
             )
-        X = _as_rows(X)
+        X = as_rows(X)
 
         def chosen(values: Any, rows: np.ndarray) -> Any:
             return None if values is None else values[rows]
@@ -418,7 +416,7 @@ class BaseMLP(Tags, CallbackSupport, Trained, BaseEstimator):
             and all_finite(X)
         ):
             return X
-        return _as_rows(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
+        return as_rows(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
 
     def input_gradient(self, X: Any) -> np.ndarray:
         """Return the gradient of what is predicted with respect to the features.
@@ -551,22 +549,10 @@ def _trained(members: Sequence[Member]) -> Sequence[Member]:
     return [member for member in members if member.loss_curve] or members
 
 
-def _as_rows(X: Any) -> Any:
-    """Return samples that the engine takes: sparse ones as CSR with sorted indices, in a copy if need be."""
-    if not sparse.issparse(X):
-        return X
-    matrix: Any = X
-    rows = matrix.tocsr()
-    if not rows.has_canonical_format:
-        rows = rows.copy() if rows is matrix else rows
-        rows.sum_duplicates()
-    return rows
-
-
 def _later(given: Any, checked: Any, rows: np.ndarray | None) -> Callable[[], Any]:
     """Return a function that returns some rows of the data, of the user's own frame if it is one."""
     data = given if hasattr(given, "iloc") else checked
-    return lambda: data if rows is None else safe_indexing(_as_rows(data), rows)
+    return lambda: data if rows is None else safe_indexing(as_rows(data), rows)
 
 
 def _product(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:

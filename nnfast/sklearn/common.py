@@ -6,7 +6,11 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator
+
+DTYPES = (np.float64, np.float32)  # of computations; samples of any other dtype become the first
 
 
 @contextmanager
@@ -24,6 +28,18 @@ def unchanged_on_error(estimator: BaseEstimator, private: Collection[str] = ()) 
             del attributes[name]
         attributes.update(before)
         raise
+
+
+def as_rows(X: Any) -> Any:
+    """Return samples that the engine takes: sparse ones as CSR with sorted indices, in a copy if need be."""
+    if not sparse.issparse(X):
+        return X
+    matrix: Any = X
+    rows = matrix.tocsr()
+    if not rows.has_canonical_format:
+        rows = rows.copy() if rows is matrix else rows
+        rows.sum_duplicates()
+    return rows
 
 
 def refuse_balanced(class_weight: Any) -> None:

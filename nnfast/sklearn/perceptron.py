@@ -34,11 +34,10 @@ from nnfast.sklearn._versions import (
     fit_context,
     validate_data,
 )
-from nnfast.sklearn.common import refuse_balanced, unchanged_on_error
+from nnfast.sklearn.common import DTYPES, as_rows, refuse_balanced, unchanged_on_error
 
 __all__ = ["Perceptron"]
 
-FLOATS = [np.float64, np.float32]  # any other dtype becomes the first
 RATE = "eta0, multiplied by the weights of classes and samples,"
 SHOWN = 5  # maximum number of classes in a message
 REMEDIES: dict[Any, str] = VERDICTS | {
@@ -231,7 +230,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
         """
         with unchanged_on_error(self):
             again = self.warm_start and hasattr(self, "coef_")
-            X, y = self._read(X, y, dtype=FLOATS, reset=not again)
+            X, y = self._read(X, y, dtype=DTYPES, reset=not again)
             check_classification_targets(y)
             classes = np.unique(y)
             if again and not np.array_equal(classes, self.classes_):
@@ -284,7 +283,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
         refuse_balanced(self.class_weight)
         with unchanged_on_error(self):
             again = hasattr(self, "coef_")
-            dtype = self.coef_.dtype if again else FLOATS
+            dtype = self.coef_.dtype if again else DTYPES
             X, y = self._read(X, y, dtype=dtype, reset=not again)
             check_classification_targets(y)
             check_partial_fit_first_call(self, classes)
@@ -479,9 +478,7 @@ def _rows(X: Any) -> Rows:
     if isinstance(X, np.ndarray):
         return Rows("X", _readable(X, X.dtype), X.dtype)
     check_axes("X", X.shape)
-    if not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
+    X = as_rows(X)
     stored = X.indptr[-1]  # there may be more memory
     columns, starts = X.indices[:stored].astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False)
     return Rows("X", CompressedRows(_readable(X.data[:stored], X.dtype), columns, starts, X.shape[1]), X.dtype)
