@@ -432,6 +432,11 @@ class BaseMLP(Tags, CallbackSupport, Trained, BaseEstimator):
             Of a regressor with one output, the derivative of its prediction with respect to each feature; with
             several outputs, of each of them. Of a classifier, the derivatives of each column of `predict_proba`.
 
+        Raises
+        ------
+        ValueError
+            If the estimator is not fitted, or `X` does not fit the data of `fit` or is not finite.
+
         Examples
         --------
         >>> from nnfast.sklearn import MLPRegressor

@@ -20,13 +20,15 @@ def unchanged_on_error(estimator: BaseEstimator, private: Collection[str] = ()) 
     Other attributes stay, such as the context that scikit-learn needs to end its callbacks.
     """
     attributes = vars(estimator)
-    before = {name: value for name, value in attributes.items() if name.endswith("_") or name in private}
+    before = dict(attributes)
     try:
         yield
     except BaseException:
-        for name in [name for name in attributes if name.endswith("_") or name in private]:
-            del attributes[name]
-        attributes.update(before)
+        for name in [name for name in attributes | before if name.endswith("_") or name in private]:
+            if name in before:
+                attributes[name] = before[name]
+            else:
+                del attributes[name]
         raise
 
 

@@ -458,6 +458,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_labels)
             The most probable classes; for several labels, 1 where a label's probability is above one half, else 0.
+
+        Raises
+        ------
+        ValueError
+            If the estimator is not fitted, or `X` does not fit the data of `fit` or is not finite.
         """
         probabilities = self._outputs(X)
         if self._several_labels:
@@ -477,6 +482,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray of shape (n_samples, n_classes)
             The probability of each class, in the order of `classes_`; of each label, if there are several.
+
+        Raises
+        ------
+        ValueError
+            If the estimator is not fitted, or `X` does not fit the data of `fit` or is not finite.
         """
         return self._outputs(X)
 
@@ -492,6 +502,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray of shape (n_samples, n_classes)
             The logarithm of what `predict_proba` returns.
+
+        Raises
+        ------
+        ValueError
+            If the estimator is not fitted, or `X` does not fit the data of `fit` or is not finite.
         """
         probabilities = self.predict_proba(X)
         return np.log(probabilities, out=probabilities)
@@ -768,6 +783,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             The estimates.
+
+        Raises
+        ------
+        ValueError
+            If the estimator is not fitted, or `X` does not fit the data of `fit` or is not finite.
         """
         estimates = self._outputs(X)
         return estimates[:, 0] if estimates.shape[1] == 1 else estimates
