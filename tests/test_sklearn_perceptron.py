@@ -732,7 +732,7 @@ class TestBadInput:
                 classifier.partial_fit(CORNERS, y, classes=classes)
         with pytest.raises(ValueError, match="X has 1 features, but Perceptron is expecting 2"):
             classifier.partial_fit(CORNERS[:, :1], AND)
-        with pytest.raises(ValueError, match="class_weight='balanced' needs all data at the same time"):
+        with pytest.raises(ValueError, match="class_weight='balanced' needs all rows at once"):
             classifier.set_params(class_weight="balanced").partial_fit(CORNERS, AND)
         classifier.set_params(class_weight=None)
         assert state(classifier) == before

@@ -1,15 +1,14 @@
-"""What the multilayer perceptrons for scikit-learn share: parameters, the flow of `fit`, and what they tell."""
+"""What the multilayer perceptrons for scikit-learn share: parameters, the flow of `fit`, attributes, predictions."""
 
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
@@ -32,11 +31,11 @@ from nnfast.sklearn._versions import (
     safe_indexing,
     validate_data,
 )
+from nnfast.sklearn.common import DTYPES, as_rows, unchanged_on_error
 from nnfast.sklearn.networks import Design, Member, Weights
-from nnfast.sklearn.training import Fit, Rows, Validation, at_most
+from nnfast.sklearn.training import Fit, Rows, Trained, Validation, at_most
 
 STOCHASTIC = ("sgd", "adam")
-DTYPES = (np.float64, np.float32)
 INFINITY = float("inf")
 OWN = ("_members", "_given", "_several_labels", "_split_from")  # what a fit sets besides names that end with "_"
 VALIDATION = ("X_val", "y_val", "sample_weight_val")
@@ -52,7 +51,7 @@ def steps_one_by_one(estimator: BaseMLP) -> bool:
     return True
 
 
-class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
+class BaseMLP(Tags, CallbackSupport, Trained, BaseEstimator):
     """Base class of `MLPClassifier` and `MLPRegressor`: the parameters that they share, and how they are fitted."""
 
     own_tags: ClassVar = {"input_tags.sparse": True}
@@ -87,47 +86,45 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         "n_ensembles": [Interval(Integral, 1, None, closed="left")],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
     }
+    # the parameters besides those of `Trained`
+    hidden_layer_sizes: Any
+    activation: Any
+    batch_size: Any
+    random_state: Any
+    warm_start: bool
+    validation_fraction: float
+    loss: str | Loss
+    dropout: Any
+    batch_norm: bool
+    n_ensembles: int
+
+    def _store(self, parameters: dict[str, Any]) -> None:
+        """Store the parameters as they are: the local variables of a constructor."""
+        for name, value in parameters.items():
+            if name != "self":
+                setattr(self, name, value)
 
     # ---- what an estimator for one task adds
 
     @abstractmethod
     def _set_targets(self, y: Any, classes: Any, *, anew: bool, incremental: bool) -> None:
-        """Set what is known of targets, or compare them with it."""
+        """Store what is known about the targets, or check that they agree with what is stored."""
 
     @abstractmethod
     def _targets(self, y: Any) -> np.ndarray:
-        """Return targets as the networks take them."""
+        """Return targets in the form that the networks take."""
 
     @abstractmethod
     def _output(self, targets: np.ndarray) -> tuple[int, str, Loss, str]:
-        """Return the units, the activation and the loss of the output layer, and scikit-learn's name of the former."""
+        """Return the units, the activation and the loss of the output layer, and scikit-learn's name for the second."""
 
     @abstractmethod
     def _response(self, outputs: np.ndarray) -> np.ndarray:
-        """Return what the outputs of a network mean: probabilities, or estimates."""
-
-    @property
-    @abstractmethod
-    def validation_metric(self) -> tuple[str, ...] | None:
-        """The metric of nnfast that is the default score; None if `score_on` computes it."""
+        """Return probabilities or estimates, given the outputs of a network."""
 
     @abstractmethod
     def _default_score(self, validation: Validation) -> float:
         """Return the default score of the estimator on validation rows."""
-
-    @property
-    def training_metrics(self) -> tuple[str, ...]:
-        """What must be known besides the loss to report it."""
-        return ()
-
-    @property
-    def scale_of_loss(self) -> float:
-        """By what the loss without penalties is multiplied when it is reported."""
-        return 1.0
-
-    def constant_of_loss(self, rows: Rows) -> float:
-        """Return the part of the loss that depends on the targets alone, which nnfast leaves out."""
-        return 0.0
 
     def _row_weights(self, y: Any, targets: np.ndarray, *, incremental: bool) -> np.ndarray | None:
         """Return a weight for each row in training, besides `sample_weight`."""
@@ -144,47 +141,37 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         classes: Any = None,
         *,
         incremental: bool = False,
-    ) -> Any:
+    ) -> None:
         """Implement `fit` and `partial_fit`.
 
         All arguments are checked before any network changes. An error leaves the estimator as it was, unless networks
         of a previous fit were already being trained further.
         """
-        before = dict(vars(self))
         anew = not hasattr(self, "_members") or not (self.warm_start or incremental)
-        try:
+        with unchanged_on_error(self, OWN):
             fit = self._prepared(X, y, sample_weight, validation, classes, anew=anew, incremental=incremental)
-        except BaseException:
-            self._go_back(before)
-            raise
-        self._members = fit.members
-        self.__dict__.pop("_given", None)
-        try:
-            fit.context = self._context(X, y) if fit.observed else None
-            fit.run()
-            self._set_results(fit)
-            if fit.context is not None:
-                fit.context.call_on_fit_task_end(estimator=self, X=X, y=y)
-        except BaseException:
             if anew:
-                self._go_back(before)
-            else:
-                self._set_results(fit)
-            raise
+                self._train(fit, X, y)
+        if not anew:
+            self._train(fit, X, y)
         fit.warn_unconverged()
         if not all(np.isfinite(member.net.flat_params).all() for member in self._members):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
                 "preprocessed. Scale X (and y) to about 1, or use a smaller learning_rate_init"
             )
-        return self
 
-    def _go_back(self, attributes: dict[str, Any]) -> None:
-        """Set all that is known of data and networks to what it was, after an error."""
-        now = self.__dict__
-        for name in [name for name in now if name.endswith("_") or name in OWN]:
-            del now[name]
-        now.update((name, value) for name, value in attributes.items() if name.endswith("_") or name in OWN)
+    def _train(self, fit: Fit, X: Any, y: Any) -> None:
+        """Train the networks, and set the attributes that say how it went, also if an error ends the training."""
+        self._members = fit.members
+        self.__dict__.pop("_given", None)
+        try:
+            fit.context = self._context(X, y) if fit.observed else None
+            fit.run()
+        finally:
+            self._set_results(fit)
+        if fit.context is not None:
+            fit.context.call_on_fit_task_end(estimator=self, X=X, y=y)
 
     def _prepared(
         self,
@@ -197,7 +184,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         anew: bool,
         incremental: bool,
     ) -> Fit:
-        """Check all arguments, and return a training that can begin; the networks are as before."""
+        """Check all arguments, and return a training that can begin; no network has changed."""
         if anew or not incremental:
             self._validate_params()
         hidden = self._hidden()
@@ -211,7 +198,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         random: Any = check_random_state(self.random_state) if anew or not incremental else None  # takes some time
         members = self._begun(hidden, targets, X.dtype, random, anew=anew, incremental=incremental)
         held = self._held(validation)
-        rows, train = Rows(_as_rows(X), targets, _product(sample_weight, weights)), None
+        rows, train = Rows(as_rows(X), targets, _product(sample_weight, weights)), None
         if held is None and self.early_stopping and self.solver in STOCHASTIC:
             if incremental:
                 raise ValueError(
@@ -296,7 +283,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
             X, y = self._checked_data(X, y, reset=False)
             if weights is not None:
                 weights = check_sample_weight(weights, X)
-            return Validation(Rows(_as_rows(X), self._targets(y), weights), y)
+            return Validation(Rows(as_rows(X), self._targets(y), weights), y)
         except ValueError as error:
             raise ValueError(f"in {', '.join(VALIDATION)}: {error}") from error
 
@@ -315,7 +302,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
             )
-        X = _as_rows(X)
+        X = as_rows(X)
 
         def chosen(values: Any, rows: np.ndarray) -> Any:
             return None if values is None else values[rows]
@@ -324,7 +311,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         return rows, Validation(Rows(X[held], targets[held], chosen(sample_weight, held)), y[held]), train
 
     def _strata(self, targets: np.ndarray) -> np.ndarray | None:
-        """Return what to stratify the split of early stopping by."""
+        """Return the classes by which the split of early stopping is stratified, if any."""
         return None
 
     def batch_size_of(self, n: int) -> int:
@@ -401,7 +388,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
     # ---- predicting
 
     def _outputs(self, X: Any) -> np.ndarray:
-        """Return what the networks say about samples, averaged."""
+        """Return the average of the networks' responses to samples."""
         check_fitted(self)
         members = self._members
         X = self._checked_samples(X)
@@ -417,7 +404,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         return found
 
     def _checked_samples(self, X: Any) -> Any:
-        """Return samples that the networks take; the usual case at once, anything else as scikit-learn checks it."""
+        """Return samples in the form that the networks take; scikit-learn checks all but the usual case."""
         if (
             type(X) is np.ndarray
             and X.ndim == 2
@@ -429,7 +416,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
             and all_finite(X)
         ):
             return X
-        return _as_rows(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
+        return as_rows(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
 
     def input_gradient(self, X: Any) -> np.ndarray:
         """Return the gradient of what is predicted with respect to the features.
@@ -444,6 +431,11 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         ndarray of shape (n_samples, n_features), or (n_samples, n_outputs, n_features)
             Of a regressor with one output, the derivative of its prediction with respect to each feature; with
             several outputs, of each of them. Of a classifier, the derivatives of each column of `predict_proba`.
+
+        Raises
+        ------
+        ValueError
+            If the estimator is not fitted, or `X` does not fit the data of `fit` or is not finite.
 
         Examples
         --------
@@ -460,7 +452,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
         return found
 
     def _response_gradient(self, net: Sequential, X: Any) -> np.ndarray:
-        """Return the gradient of what a network says about samples, of shape (n, outputs, features)."""
+        """Return the gradient of a network's response to samples, of shape (n, outputs, features)."""
         return net.jacobian(X)
 
     # ---- what is learned
@@ -478,7 +470,7 @@ class BaseMLP(Tags, CallbackSupport, BaseEstimator, ABC):
 
     @property
     def network_(self) -> Sequential:
-        """The network, if there is one."""
+        """The network, if there is only one."""
         return self._single("network_")[0]
 
     def _single(self, name: str) -> list[Sequential]:
@@ -562,22 +554,10 @@ def _trained(members: Sequence[Member]) -> Sequence[Member]:
     return [member for member in members if member.loss_curve] or members
 
 
-def _as_rows(X: Any) -> Any:
-    """Return samples that the engine takes: sparse ones as CSR with sorted indices, in a copy if need be."""
-    if not sparse.issparse(X):
-        return X
-    matrix: Any = X
-    rows = matrix.tocsr()
-    if not rows.has_canonical_format:
-        rows = rows.copy() if rows is matrix else rows
-        rows.sum_duplicates()
-    return rows
-
-
 def _later(given: Any, checked: Any, rows: np.ndarray | None) -> Callable[[], Any]:
-    """Return a function that returns some rows of data, with their names if these are a frame."""
+    """Return a function that returns some rows of the data, of the user's own frame if it is one."""
     data = given if hasattr(given, "iloc") else checked
-    return lambda: data if rows is None else safe_indexing(_as_rows(data), rows)
+    return lambda: data if rows is None else safe_indexing(as_rows(data), rows)
 
 
 def _product(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:

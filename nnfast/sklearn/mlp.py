@@ -31,6 +31,7 @@ from nnfast.metrics.regression import r2
 from nnfast.sequential import Sequential
 from nnfast.sklearn._versions import Interval, StrOptions, check_partial_fit_first_call, with_callbacks
 from nnfast.sklearn.base import BaseMLP, steps_one_by_one
+from nnfast.sklearn.common import refuse_balanced
 from nnfast.sklearn.training import Rows, Validation
 
 
@@ -38,7 +39,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     """A multilayer perceptron that classifies, with the parameters of scikit-learn's `MLPClassifier` and more.
 
     With the same `random_state` it begins with the same weights as scikit-learn's, and computes the same losses and
-    steps: it differs in the order of the rows, and in what is said below.
+    steps: it differs in the order of the rows, and in what is described below.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     momentum : float, default=0.9
         Of ``solver="sgd"``, in [0, 1).
     nesterovs_momentum : bool, default=True
-        Whether it is Nesterov's.
+        Whether to use Nesterov's momentum.
     early_stopping : bool, default=False
         Whether to watch the score on rows that are held back: `validation_fraction` of them (stratified if there are
         two classes), or `X_val` and `y_val`. At the end the weights with the best score are restored. Without effect
@@ -193,6 +194,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         "loss": [StrOptions({"log_loss", "focal"}), Loss],
         "class_weight": [StrOptions({"balanced"}), dict, list, None],
     }
+    class_weight: Any
 
     def __init__(
         self,
@@ -229,37 +231,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_ensembles: int = 1,
         n_threads: int | None = None,
     ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.loss = loss
-        self.class_weight = class_weight
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.scoring = scoring
-        self.max_seconds = max_seconds
-        self.n_ensembles = n_ensembles
-        self.n_threads = n_threads
+        self._store(locals())
 
     @with_callbacks
     def fit(
@@ -345,7 +317,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     # ---- targets
 
     def _set_targets(self, y: Any, classes: Any, *, anew: bool, incremental: bool) -> None:
-        """Set the classes, or compare them with those of the previous fit."""
+        """Set the classes, or check that they are those of the previous fit."""
         if incremental:
             if check_partial_fit_first_call(self, classes):
                 self._set_classes(classes, y)
@@ -382,7 +354,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return places.astype(np.int64, copy=False)
 
     def _set_classes(self, labels: Any, y: Any) -> None:
-        """Set the classes, all of which occur in `labels`, and whether rows of `y` may have several of them."""
+        """Set the classes, which are those in `labels`, and whether a row of `y` may have several of them."""
         kind = type_of_target(y)
         several = kind.startswith("multilabel")
         if not several and kind not in ("binary", "multiclass"):
@@ -421,11 +393,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Return the weight of each row's class."""
         if self.class_weight is None:
             return None
-        if incremental and self.class_weight == "balanced":
-            raise ValueError(
-                "class_weight='balanced' needs all rows at once, and partial_fit gets a part of them: give a dict of "
-                "weights, such as those that sklearn.utils.class_weight.compute_class_weight computes"
-            )
+        if incremental:
+            refuse_balanced(self.class_weight)
         if self._several_labels:
             given = self.class_weight  # a class that does not occur in these rows may have a weight, or none
             if isinstance(given, (list, tuple)):
@@ -489,6 +458,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_labels)
             The most probable classes; for several labels, 1 where a label's probability is above one half, else 0.
+
+        Raises
+        ------
+        ValueError
+            If the estimator is not fitted, or `X` does not fit the data of `fit` or is not finite.
         """
         probabilities = self._outputs(X)
         if self._several_labels:
@@ -508,6 +482,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray of shape (n_samples, n_classes)
             The probability of each class, in the order of `classes_`; of each label, if there are several.
+
+        Raises
+        ------
+        ValueError
+            If the estimator is not fitted, or `X` does not fit the data of `fit` or is not finite.
         """
         return self._outputs(X)
 
@@ -523,6 +502,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray of shape (n_samples, n_classes)
             The logarithm of what `predict_proba` returns.
+
+        Raises
+        ------
+        ValueError
+            If the estimator is not fitted, or `X` does not fit the data of `fit` or is not finite.
         """
         probabilities = self.predict_proba(X)
         return np.log(probabilities, out=probabilities)
@@ -587,6 +571,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber", "quantile"}), Loss],
         "quantile": [Interval(Real, 0, 1, closed="neither"), None],
     }
+    quantile: float | None
 
     def __init__(
         self,
@@ -623,37 +608,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_ensembles: int = 1,
         n_threads: int | None = None,
     ) -> None:
-        self.loss = loss
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.quantile = quantile
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.scoring = scoring
-        self.max_seconds = max_seconds
-        self.n_ensembles = n_ensembles
-        self.n_threads = n_threads
+        self._store(locals())
 
     @with_callbacks
     def fit(
@@ -732,7 +687,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     # ---- targets
 
     def _set_targets(self, y: Any, classes: Any, *, anew: bool, incremental: bool) -> None:
-        """Nothing is known of targets."""
+        """Do nothing: there are no classes to store."""
 
     def _targets(self, y: Any) -> np.ndarray:
         """Return the targets."""
@@ -761,16 +716,16 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     @property
     def scale_of_loss(self) -> float:
-        """Of the squared error, which is reported as the mean over outputs."""
+        """The factor for the squared error, which is reported as the mean over the outputs."""
         return 1 / self.n_outputs_ if self.loss == "squared_error" else 1.0
 
     @property
     def training_metrics(self) -> tuple[str, ...]:
-        """The mean squared error, if the loss without penalties must be known."""
+        """The mean squared error, if the loss without penalties is scaled."""
         return () if self.scale_of_loss == 1 else ("mean_squared_error",)
 
     def constant_of_loss(self, rows: Rows) -> float:
-        """Return what the Poisson deviance has and the likelihood has not."""
+        """Return the terms of the Poisson deviance that the negative log-likelihood leaves out."""
         if self.loss != "poisson":
             return 0.0
         y = rows.targets.reshape(len(rows.targets), -1).astype(np.float64)
@@ -806,7 +761,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     # ---- predicting
 
     def _response(self, outputs: np.ndarray) -> np.ndarray:
-        """Return estimates."""
+        """Return the estimates: the outputs, or their exponentials."""
         return np.exp(outputs) if self.out_activation_ == "exp" else outputs
 
     def _response_gradient(self, net: Sequential, X: Any) -> np.ndarray:
@@ -828,6 +783,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             The estimates.
+
+        Raises
+        ------
+        ValueError
+            If the estimator is not fitted, or `X` does not fit the data of `fit` or is not finite.
         """
         estimates = self._outputs(X)
         return estimates[:, 0] if estimates.shape[1] == 1 else estimates

@@ -1,4 +1,4 @@
-"""The networks behind the estimators: their layers, scikit-learn's initial weights, and what is known of each."""
+"""The networks of the estimators: their layers, scikit-learn's initial weights, and the record of their training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GLOROT = {"identity": 6.0, "sigmoid": 2.0, "tanh": 6.0, "relu": 6.0}  # scikit-l
 
 
 class Design:
-    """What the networks of an estimator are built from.
+    """The design of the networks of an estimator.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Design:
     loss : Loss
         The loss.
     dtype : dtype
-        Of the parameters.
+        The dtype of the parameters.
 
     Raises
     ------
@@ -174,14 +174,14 @@ def _rate(name: str, value: Any) -> float:
 
 
 class Member:
-    """A network of an estimator, and what is known of its training.
+    """A network of an estimator, and the record of its training.
 
     Attributes
     ----------
     net : Sequential
         The network.
     optimizer : Optimizer or None
-        What trained it last.
+        The optimizer that trained it last.
     rate : float or None
         The learning rate of ``solver="sgd"``, which changes with ``learning_rate="adaptive"`` and ``"invscaling"``.
     n_iter : int

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -24,6 +22,7 @@ from nnfast._validation import (
     check_positive,
     ignore_float_errors,
     shown,
+    warn,
 )
 from nnfast.kernels.arrays import CompressedRows, shuffle
 from nnfast.perceptron import VERDICTS, Rows, linearly_separable
@@ -35,10 +34,10 @@ from nnfast.sklearn._versions import (
     fit_context,
     validate_data,
 )
+from nnfast.sklearn.common import DTYPES, as_rows, refuse_balanced, unchanged_on_error
 
 __all__ = ["Perceptron"]
 
-FLOATS = [np.float64, np.float32]  # any other dtype becomes the first
 RATE = "eta0, multiplied by the weights of classes and samples,"
 SHOWN = 5  # maximum number of classes in a message
 REMEDIES: dict[Any, str] = VERDICTS | {
@@ -117,7 +116,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
       either class, so it also corrects rows of the negative class with a sum of zero: the first row, for example.
     - Learning ends after an epoch without a mistake, and only then; there is no `tol`, early stopping or penalty.
     - The intercept of sparse data is learned at the same rate as that of dense data, not at a hundredth of it.
-    - The orders that a seed of `random_state` leads to are others.
+    - The same seed of `random_state` leads to another order of the rows.
 
     Without zero sums, and with ``shuffle=False`` and dense float64 data, both have the same weights after the same
     number of epochs, up to rounding. scikit-learn with ``tol=None`` goes on until `max_iter`.
@@ -229,9 +228,9 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
         sklearn.exceptions.ConvergenceWarning
             If rows are still on the wrong side after the last epoch.
         """
-        with _unchanged_on_error(self):
+        with unchanged_on_error(self):
             again = self.warm_start and hasattr(self, "coef_")
-            X, y = self._read(X, y, dtype=FLOATS, reset=not again)
+            X, y = self._read(X, y, dtype=DTYPES, reset=not again)
             check_classification_targets(y)
             classes = np.unique(y)
             if again and not np.array_equal(classes, self.classes_):
@@ -242,7 +241,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
             self._start(X.dtype, coef_init, intercept_init, again)
             message = self._learn(X, y, sample_weight, self.max_iter, self.check_separability)
         if message:
-            warnings.warn(message, ConvergenceWarning, stacklevel=3)  # 1 is this line, 2 the wrapper of `fit_context`
+            warn(message, ConvergenceWarning)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -281,14 +280,10 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
         OverflowError
             If a number exceeds the range of the dtype. Whatever is raised, the estimator is unchanged.
         """
-        if self.class_weight == "balanced":
-            raise ValueError(
-                "class_weight='balanced' needs all data at the same time, which partial_fit does not have: pass a dict "
-                "of weights, such as those of sklearn.utils.class_weight.compute_class_weight on a large sample"
-            )
-        with _unchanged_on_error(self):
+        refuse_balanced(self.class_weight)
+        with unchanged_on_error(self):
             again = hasattr(self, "coef_")
-            dtype = self.coef_.dtype if again else FLOATS
+            dtype = self.coef_.dtype if again else DTYPES
             X, y = self._read(X, y, dtype=dtype, reset=not again)
             check_classification_targets(y)
             check_partial_fit_first_call(self, classes)
@@ -427,7 +422,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
 
     @ignore_float_errors
     def _targets(self, y: NDArray[Any], sample_weight: Any, dtype: Any) -> _Targets:
-        """Return what each row asks of the planes, after a check of all that determines the sizes of corrections."""
+        """Return the targets, after checking everything that determines the sizes of corrections."""
         eta0 = check_positive("eta0", self.eta0)
         if isinstance(self.class_weight, dict):
             for label, factor in self.class_weight.items():
@@ -451,7 +446,7 @@ class Perceptron(Tags, ClassifierMixin, BaseEstimator):
 
 
 class _Targets:
-    """Of which plane each row should be on the positive side, and at which rates mistakes are corrected.
+    """The plane on whose positive side each row should be, and the rates at which mistakes are corrected.
 
     Parameters
     ----------
@@ -483,9 +478,7 @@ def _rows(X: Any) -> Rows:
     if isinstance(X, np.ndarray):
         return Rows("X", _readable(X, X.dtype), X.dtype)
     check_axes("X", X.shape)
-    if not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
+    X = as_rows(X)
     stored = X.indptr[-1]  # there may be more memory
     columns, starts = X.indices[:stored].astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False)
     return Rows("X", CompressedRows(_readable(X.data[:stored], X.dtype), columns, starts, X.shape[1]), X.dtype)
@@ -522,15 +515,3 @@ def _initial(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: Any) ->
 def _listed(labels: NDArray[Any]) -> str:
     names = [shown(label) for label in labels[:SHOWN].tolist()]
     return ", ".join(names) + (f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else "")
-
-
-@contextmanager
-def _unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
-    """Set all attributes back to what they were if an error is raised."""
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise

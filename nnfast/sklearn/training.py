@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from math import ceil, inf, isnan
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -49,8 +50,8 @@ class Validation(NamedTuple):
     y: Any
 
 
-class Trained(Protocol):
-    """What the training needs to know of an estimator: its parameters, and what it computes."""
+class Trained(ABC):
+    """An estimator as its training sees it: its parameters, and what it computes."""
 
     solver: str
     alpha: float
@@ -74,33 +75,42 @@ class Trained(Protocol):
     n_threads: int | None
 
     @property
+    @abstractmethod
     def coefs_(self) -> list[np.ndarray]:
         """The weights of its layers."""
 
     @property
-    def training_metrics(self) -> tuple[str, ...]:
-        """What must be known besides the loss to report it."""
-
-    @property
-    def scale_of_loss(self) -> float:
-        """By what the loss without penalties is multiplied when it is reported."""
-
-    @property
+    @abstractmethod
     def validation_metric(self) -> tuple[str, ...] | None:
         """The metric of nnfast that is the default score; None if `score_on` computes it."""
 
+    @property
+    def training_metrics(self) -> tuple[str, ...]:
+        """The metrics from which, with the loss, the loss to report is computed."""
+        return ()
+
+    @property
+    def scale_of_loss(self) -> float:
+        """The factor by which the loss without penalties is multiplied when it is reported."""
+        return 1.0
+
     def constant_of_loss(self, rows: Rows) -> float:
         """Return the part of the loss that depends on the targets alone, which nnfast leaves out."""
+        return 0.0
 
+    @abstractmethod
     def batch_size_of(self, n: int) -> int:
         """Return the rows of a mini-batch."""
 
+    @abstractmethod
     def score_on(self, validation: Validation) -> float:
         """Return what early stopping watches."""
 
+    @abstractmethod
     def with_members(self, members: list[Member]) -> Trained:
         """Return a copy of the estimator that has these networks, not copies; its samples have no names."""
 
+    @abstractmethod
     def attributes_with(self, members: list[Member]) -> dict[str, Any]:
         """Return the attributes that make an estimator with copies of these networks."""
 
@@ -111,17 +121,17 @@ class Fit:
     Parameters
     ----------
     estimator : Trained
-        Whose parameters say how to train.
+        Its parameters determine how to train.
     members : list of Member
         The networks.
     rows : Rows
-        What to train on.
+        The rows to train on.
     validation : Validation or None
-        What to validate on after each epoch.
+        The rows to validate on after each epoch.
     once : bool
         Whether to train for one epoch, as `partial_fit` does.
     observed : tuple of callable, or None
-        If callbacks of scikit-learn are called: functions that return the user's samples and targets.
+        Functions that return the user's samples and targets, if there are callbacks of scikit-learn to call.
 
     Attributes
     ----------
@@ -151,9 +161,8 @@ class Fit:
         self.minimizes = estimator.solver == "lbfgs"
         self.batch_size = self.n if self.minimizes else estimator.batch_size_of(self.n)
         self.stops_early = estimator.early_stopping and validation is not None and not self.minimizes
-        self.rate_changes = estimator.solver == "sgd" and estimator.learning_rate != "constant"
+        self.schedule = estimator.learning_rate if estimator.solver == "sgd" else "constant"
         self.of = {id(member.net): member for member in members}
-        self.views = {id(member): estimator.with_members([member]) for member in members}
         self.stopped = False  # by a callback of scikit-learn
         self.steps = ceil(self.n / self.batch_size)
         self.constant = self.constant_of_epoch()
@@ -167,7 +176,7 @@ class Fit:
     def constant_of_epoch(self) -> float:
         """Return the part of the loss that depends on the targets alone.
 
-        Of weighted rows, it is the average over mini-batches in scikit-learn; known here if they are not shuffled.
+        For weighted rows, scikit-learn averages it over mini-batches, which are only known here without shuffling.
         """
         rows, estimator = self.rows, self.estimator
         if rows.weights is None or estimator.shuffle or self.steps == 1:
@@ -192,11 +201,12 @@ class Fit:
             raise ValueError(f"in the rows to validate on: {error}") from None
 
     def checked_arguments(self) -> list[training.FitArguments]:
-        """Return the arguments of the training of each network."""
+        """Return the arguments for training each network."""
         networks = [network_of(member.net) for member in self.members]
         given = training.Given(self.rows.X, self.rows.targets)
         if self.minimizes:
-            options: dict[str, Any] = {"batch_size": 32, "shuffle": True, "warns_unconverged": False}
+            options: dict[str, Any] = {"batch_size": 32, "shuffle": True}  # the defaults: LBFGS accepts no others
+            options["warns_unconverged"] = False
         else:
             options = {"batch_size": self.batch_size, "shuffle": bool(self.estimator.shuffle)}
         options |= self.options
@@ -217,10 +227,7 @@ class Fit:
         """Train all networks; Ctrl-C ends the training, as in scikit-learn, and leaves what is learned."""
         try:
             with at_most(self.estimator.n_threads):
-                if self.minimizes:
-                    self.minimize()
-                else:
-                    self.train()
+                self.train()
         except KeyboardInterrupt:
             warn("Training interrupted by user.", UserWarning)
         if self.stops_early and not self.once:
@@ -252,34 +259,46 @@ class Fit:
     def sgd(self, member: Member) -> SGD:
         """Return SGD with the learning rate of the previous call, or with the first one."""
         estimator, before = self.estimator, member.rate
-        goes_on = before is not None and (self.once or estimator.learning_rate == "invscaling")
-        rate = before if goes_on and self.rate_changes else float(estimator.learning_rate_init)
-        assert rate is not None
+        goes_on = self.schedule == "invscaling" or (self.schedule == "adaptive" and self.once)
+        rate = float(estimator.learning_rate_init) if before is None or not goes_on else before
         momentum = estimator.momentum
         return SGD(rate, momentum=momentum, nesterov=bool(estimator.nesterovs_momentum and momentum))
 
     def train(self) -> None:
-        """Train on mini-batches."""
+        """Train all networks, and record what the training has left to record."""
         nets = [member.net for member in self.members]
-        for member in self.members:
-            if isinstance(member.optimizer, SGD):
-                assert isinstance(member.optimizer.learning_rate, float)
-                self.set_rate(member, member.optimizer.learning_rate)
-        for net in nets:  # an epoch that was not finished is not continued: the rows may be others
-            place = network_of(net).built.place
-            place.restore({"epochs": place.epochs})
+        if not self.minimizes:
+            for member in self.members:
+                self.prepare_steps(member)
         earlier = [net.history for net in nets]
         try:
-            if len(nets) == 1:
-                training.fit(self.arguments[0], nets[0])
-            else:
+            if len(nets) > 1 and not self.minimizes:
                 fit_many(self.arguments, nets)
+            else:
+                for arguments, net in zip(self.arguments, nets, strict=True):
+                    training.fit(arguments, net)
         finally:  # after Ctrl-C too
             for member, before in zip(self.members, earlier, strict=True):
-                if member.net.history is not before:
-                    if not self.looks:
-                        self.look_back(member)
-                    self.count_rows(member, member.net.history)
+                history = member.net.history
+                if history is not None and history is not before:
+                    self.record(member, history)
+
+    def prepare_steps(self, member: Member) -> None:
+        """Set the learning rate of sgd, and begin a new epoch: the rows may differ from those of an unfinished one."""
+        if isinstance(member.optimizer, SGD):
+            assert isinstance(member.optimizer.learning_rate, float)
+            self.set_rate(member, member.optimizer.learning_rate)
+        place = network_of(member.net).built.place
+        place.restore({"epochs": place.epochs})
+
+    def record(self, member: Member, history: History) -> None:
+        """Record what is only known when the training of a network has ended."""
+        if not self.looks:
+            self.look_back(member, history)
+        if self.minimizes:
+            member.converged = bool(history.converged)
+        else:
+            self.count_rows(member, history)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -303,23 +322,21 @@ class Fit:
             self.validation is not None
             or self.observed
             or self.estimator.verbose
-            or self.rate_changes
+            or self.schedule != "constant"
             or (self.rows.weights is not None and not self.minimizes)
             or self.estimator.scale_of_loss != 1
         )
 
     def patience(self, member: Member) -> training.Patience:
-        """Return when the engine is to end the training of a network; it leaves the constant out of the loss."""
+        """Return when the engine must end the training of a network; its losses do not include the constant."""
         limit = min(self.estimator.n_iter_no_change, MANY)
         return training.Patience(
             self.estimator.tol, MANY if self.once else int(limit), member.best_loss - self.constant,
             member.no_improvement,
         )  # fmt: skip
 
-    def look_back(self, member: Member) -> None:
+    def look_back(self, member: Member, history: History) -> None:
         """Record the epochs of a training that the engine has ended, in the same way as while it runs."""
-        history = member.net.history
-        assert history is not None
         losses = [loss + self.constant for loss in history["loss"]]
         member.n_iter += len(losses)
         member.loss_curve += losses
@@ -329,16 +346,6 @@ class Fit:
         for loss in losses:
             self.count(member, loss)
         member.converged = member.no_improvement > self.estimator.n_iter_no_change
-
-    def minimize(self) -> None:
-        """Minimize the loss over all rows by L-BFGS."""
-        for member, arguments in zip(self.members, self.arguments, strict=True):
-            before = member.net.history
-            try:
-                member.converged = bool(training.fit(arguments, member.net).converged)
-            finally:  # after Ctrl-C too
-                if member.net.history is not before and not self.looks:
-                    self.look_back(member)
 
     def warn_unconverged(self) -> None:
         """Warn if the training has not converged."""
@@ -380,7 +387,7 @@ class Fit:
             member.best_loss = min(member.best_loss, loss)
             return
         self.count(member, loss)
-        if self.rate_changes and self.estimator.learning_rate == "invscaling":
+        if self.schedule == "invscaling":
             rate = self.estimator.learning_rate_init / (member.samples + 1) ** self.estimator.power_t
             self.set_rate(member, rate)
         if member.no_improvement > self.estimator.n_iter_no_change:
@@ -402,14 +409,13 @@ class Fit:
             loss = float(np.dot(steps[-self.steps :], rows)) / self.n
         return loss + self.constant
 
-    def count_rows(self, member: Member, history: History | None) -> None:
+    def count_rows(self, member: Member, history: History) -> None:
         """Count the rows that were visited, also in an epoch that time or Ctrl-C has cut short."""
-        assert history is not None
         epochs, steps = divmod(len(history.step_loss), self.steps)
         member.samples = self.seen_before[id(member)] + epochs * self.n + steps * self.batch_size
 
     def count(self, member: Member, loss: float) -> None:
-        """Count the epochs without improvement, as scikit-learn does: by tol beside the best, which takes any."""
+        """Count the epochs that did not improve by `tol`, as scikit-learn does; any improvement is a new best."""
         tol = self.estimator.tol
         if self.stops_early:
             score = member.validation_scores[-1]
@@ -423,8 +429,7 @@ class Fit:
 
     def give_up(self, member: Member) -> None:
         """End the training of a network, or continue at a smaller learning rate."""
-        estimator = self.estimator
-        adapts = self.rate_changes and estimator.learning_rate == "adaptive"
+        adapts = self.schedule == "adaptive"
         if adapts:
             assert member.rate is not None
             if member.rate > SLOWEST:
@@ -441,7 +446,7 @@ class Fit:
             member.no_improvement = 0
 
     def say(self, what: str) -> None:
-        """Print why the training ends, or goes on more slowly."""
+        """Print why the training ends, or continues at a smaller learning rate."""
         if self.estimator.verbose:
             watched = "Validation score" if self.stops_early else "Training loss"
             print(
@@ -450,7 +455,7 @@ class Fit:
             )
 
     def set_rate(self, member: Member, rate: float) -> None:
-        """Set the learning rate of sgd. Scikit-learn's velocity includes the rate, nnfast's does not: rescale it."""
+        """Set the learning rate of sgd. Unlike nnfast's, scikit-learn's velocity includes the rate: rescale."""
         optimizer = member.optimizer
         assert isinstance(optimizer, SGD)
         slot = network_of(member.net).built.slot
@@ -471,7 +476,7 @@ class Fit:
     def score(self, member: Member) -> tuple[float, float]:
         """Return the score and the loss, without penalties, on the validation rows."""
         assert self.validation is not None
-        rows, view = self.validation.rows, self.views[id(member)]
+        rows, view = self.validation.rows, self.estimator.with_members([member])
         metric = view.validation_metric if view.scoring is None else None
         found = member.net.evaluate(rows.X, rows.targets, sample_weight=rows.weights, metrics=metric or ())
         penalties = sum(float(np.vdot(W, W)) for W in view.coefs_) * view.alpha / 2 / rows.weight if view.alpha else 0.0

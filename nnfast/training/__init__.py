@@ -1,13 +1,12 @@
 """Training on mini-batches and by L-BFGS."""
 
 from nnfast._validation import UNSET
-from nnfast.training.arguments import FitArguments
+from nnfast.training.arguments import FitArguments, Patience
 from nnfast.training.batches import Batches
 from nnfast.training.data import Given
 from nnfast.training.history import History
 from nnfast.training.hooks import Callback
 from nnfast.training.loop import DIVERGED, divergence, fit
-from nnfast.training.visits import Patience
 
 __all__ = [
     "DIVERGED",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from math import inf
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,12 +30,36 @@ from nnfast.training.history import History
 from nnfast.training.hooks import checked_callbacks
 from nnfast.training.recorded import RecordedMetrics
 from nnfast.training.splits import checked_split, split_rows
-from nnfast.training.visits import Patience, Visits
+from nnfast.training.visits import Visits
 from nnfast.training.weights import checked_class_weight, classes_of, multiplied, weights_of_classes
 
 MAX_STEPS = 2**40
 GRADIENTS = ("backpropagation", "numerical")
 LBFGS_EPOCHS = 200  # default maximum number of iterations
+
+
+class Patience(NamedTuple):
+    """When a training ends because its loss does not improve, which the engine decides without Python.
+
+    It ends after more than `limit` epochs in a row whose loss was not below the best one by `tolerance`, and after an
+    epoch whose loss is NaN.
+
+    Attributes
+    ----------
+    tolerance : float
+        At least 0.
+    limit : int
+        At least 0.
+    best : float
+        The lowest loss of earlier epochs.
+    waited : int
+        The number of earlier epochs in a row without improvement.
+    """
+
+    tolerance: float
+    limit: int
+    best: float = inf
+    waited: int = 0
 
 
 class FitArguments:

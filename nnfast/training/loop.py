@@ -292,9 +292,8 @@ class Run:
     def needs_each_epoch(self) -> bool:
         """Whether Python is needed after each iteration of L-BFGS."""
         hooks = self.hooks
-        return bool(hooks.steps or hooks.epoch_begin or hooks.epoch_end or self.metrics.training.others) or (
-            self.validation is not None
-        )
+        each = self.validation is not None or self.metrics.training.others
+        return bool(each or hooks.steps or hooks.epoch_begin or hooks.epoch_end)
 
     def call_epoch_begin(self) -> None:
         """Call the callbacks that run before an epoch, if one begins now."""

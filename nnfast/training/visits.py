@@ -2,30 +2,8 @@
 
 from __future__ import annotations
 
-from math import ceil, inf
+from math import ceil
 from typing import NamedTuple
-
-
-class Patience(NamedTuple):
-    """When a training ends because its loss does not improve, as the engine decides it without Python.
-
-    It ends after more than `limit` epochs in a row whose loss was not below the best one by `tolerance`, and after an
-    epoch whose loss is NaN.
-
-    Attributes
-    ----------
-    tolerance : float
-    limit : int
-    best : float
-        The lowest loss of earlier epochs.
-    waited : int
-        Earlier epochs in a row without improvement.
-    """
-
-    tolerance: float
-    limit: int
-    best: float = inf
-    waited: int = 0
 
 
 class Visits(NamedTuple):
