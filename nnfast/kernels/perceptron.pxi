@@ -16,26 +16,8 @@ cdef extern from *:
     real fma1 "nnfast_fma" (real, real, real) nogil
 
 cdef enum:
-    DOT_CHAINS = 4  # vectors, so that a multiply-add need not wait for the one before
+    DOT_CHAINS = 4  # so that a multiply-add need not wait for the one before
     ROWS_AHEAD = 4
-
-
-cdef inline real dot(Py_ssize_t n, const real* x, const real* w) noexcept nogil:
-    cdef vreal c[DOT_CHAINS]
-    cdef Py_ssize_t j = 0
-    cdef int q
-    for q in range(DOT_CHAINS):
-        c[q] = vzero()
-    while j + DOT_CHAINS*VW <= n:
-        for q in range(DOT_CHAINS):
-            c[q] = vfma(vload(x + j + q*VW), vload(w + j + q*VW), c[q])
-        j += DOT_CHAINS*VW
-    while j + VW <= n:
-        c[0] = vfma(vload(x + j), vload(w + j), c[0])
-        j += VW
-    if j < n:
-        c[1] = vfma(vload_part(x + j, n - j, <real>0), vload_part(w + j, n - j, <real>0), c[1])
-    return vsum((c[0] + c[1]) + (c[2] + c[3]))
 
 
 cdef inline real sparse_dot(
@@ -60,7 +42,7 @@ cdef real score_of(
         Py_ssize_t i, Py_ssize_t n, const real* x, const SparseRows* sparse, const real* w, real bias
 ) noexcept nogil:
     if sparse == NULL:
-        return dot(n, x + i*n, w) + bias
+        return dot_block(n, x + i*n, w) + bias
     return bias + sparse_dot(
         sparse.ends[i] - sparse.starts[i], <const real*>sparse.values + sparse.starts[i],
         sparse.columns + sparse.starts[i], w
