@@ -31,10 +31,11 @@ from nnfast.layers import (
     Scale,
 )
 from nnfast.optimizers import LBFGS, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, NAdam, RMSprop
-from nnfast.sequential import Sequential, from_onnx, load
+from nnfast.sequential import Sequential
 
 if _TYPE_CHECKING:
     from nnfast import callbacks, datasets, functions, perceptron, plotting
+    from nnfast._exchange import from_onnx, load
     from nnfast._many import fit_many
     from nnfast.files.errors import LoadError
     from nnfast.gradients import (
@@ -113,7 +114,9 @@ _LAZY_NAMES = {
     "assert_gradient_correct": "gradients",
     "check_gradient": "gradients",
     "fit_many": "_many",
+    "from_onnx": "_exchange",
     "gradient_descent": "gradients",
+    "load": "_exchange",
     "numerical_diff": "gradients",
     "numerical_gradient": "gradients",
     "numerical_jacobian": "gradients",
