@@ -1,0 +1,67 @@
+"""The edges of bins, between which the piecewise-linear encoding of a number rises."""
+
+from __future__ import annotations
+
+import numpy as np
+
+TINY = np.float32(2.0**-100)  # smaller edges count as 0: the differences of edges then have an inverse in float32
+
+
+def mass_edges(values: np.ndarray, bins: int) -> np.ndarray:
+    """Return edges between which about the same number of values lie.
+
+    Up to ``bins + 1`` distinct values are the edges themselves. Otherwise a value that makes up more than the share of
+    one bin is an edge of its own. The other values share the other bins, so that further values may exceed the share of
+    a bin, until there are none. The smallest and the largest value are edges, too.
+
+    Parameters
+    ----------
+    values : ndarray of float32
+        Without NaN and infinity.
+    bins : int
+        The maximum number of bins.
+
+    Returns
+    -------
+    ndarray of float32
+        At most ``bins + 1`` ascending edges.
+
+    Notes
+    -----
+    Quantiles as edges are those of [1]_. If a single value is frequent, several quantiles coincide with it, and so
+    leave the other values fewer bins; here they do not.
+
+    References
+    ----------
+    .. [1] Y. Gorishniy, I. Rubachev and A. Babenko, "On embeddings for numerical features in tabular deep learning",
+       NeurIPS 2022, arXiv 2203.05556.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nnfast.tables.edges import mass_edges
+    >>> values = np.float32([0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6])
+    >>> mass_edges(values, 4)
+    array([0., 2., 4., 6.], dtype=float32)
+    """
+    distinct, counts = np.unique(np.where(np.abs(values) < TINY, np.float32(0), values), return_counts=True)
+    if len(distinct) <= bins + 1:
+        return distinct
+    heavy = _heavy(counts, bins)
+    others, counts = distinct[~heavy], counts[~heavy]
+    n = max(bins - int(heavy.sum()), 1)
+    cumulative = np.cumsum(counts) / counts.sum()
+    at = np.searchsorted(cumulative, np.linspace(0, 1, n + 1)[1:-1])
+    quantiles = others[np.minimum(at, len(others) - 1)]
+    return np.unique(np.concatenate([distinct[[0, -1]], distinct[heavy], quantiles]))
+
+
+def _heavy(counts: np.ndarray, bins: int) -> np.ndarray:
+    """Return which values make up more than the share of a bin."""
+    heavy = np.zeros(len(counts), dtype=bool)
+    while (left := bins - int(heavy.sum())) > 0:
+        more = heavy | (counts > counts[~heavy].sum() / left)
+        if (more == heavy).all():
+            break
+        heavy = more
+    return heavy
