@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnfast._validation import shown
-from nnfast.tables.frames import float_of, instant, is_missing, kind_of
+from nnfast.tables.frames import Label, float_of, instant, is_missing, kind_of
 
 Category = str | bool | int | float
 UNKNOWN = -1  # the code of a value that is none of the categories
@@ -22,7 +22,7 @@ class Counted(NamedTuple):
     n_missing: int
 
 
-def counted(label: str, column: np.ndarray) -> Counted:
+def counted(label: Label, column: np.ndarray) -> Counted:
     """Count the values of a column.
 
     Raises
@@ -53,7 +53,7 @@ def _objects(column: np.ndarray) -> list[Any]:
     return column.tolist()
 
 
-def _category(label: str, value: Any) -> Category | None:
+def _category(label: Label, value: Any) -> Category | None:
     """Return a value as it is kept and compared, None if it is missing."""
     if isinstance(value, str):
         return str.__str__(value)  # also of a subclass
@@ -110,8 +110,9 @@ class Categories:
     --------
     >>> import numpy as np
     >>> from nnfast.tables.categories import Categories
+    >>> from nnfast.tables.frames import Label
     >>> jobs = Categories(["cook", "pilot"], missing=True)
-    >>> jobs.codes("column 'job'", np.array(["pilot", None, "judge"], dtype=object))
+    >>> jobs.codes(Label("job", 0), np.array(["pilot", None, "judge"], dtype=object))
     array([ 1.,  2., -1.], dtype=float32)
     """
 
@@ -132,7 +133,7 @@ class Categories:
             values = sorted(values[:maximum], key=_place)
         return cls(values, missing=counted.n_missing > 0)
 
-    def codes(self, label: str, column: np.ndarray) -> np.ndarray:
+    def codes(self, label: Label, column: np.ndarray) -> np.ndarray:
         """Return the code of each value as float32.
 
         Raises
@@ -153,7 +154,7 @@ class Categories:
             ]
         return np.array(codes, dtype=np.float32)
 
-    def _looked_up(self, label: str, value: Any) -> int:
+    def _looked_up(self, label: Label, value: Any) -> int:
         category = _category(label, value)
         if category is None:
             return self._missing_code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-TINY = np.float32(2.0**-100)  # smaller edges count as 0: the differences of edges then have an inverse in float32
+TINY = np.float32(2.0**-75)  # smaller edges count as 0, so that edges differ by more than 1e-30
 
 
 def mass_edges(values: np.ndarray, bins: int) -> np.ndarray:

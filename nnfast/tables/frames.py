@@ -20,6 +20,16 @@ from nnfast._validation import describe, ignore_float_errors, shown, to_array
 RESOLUTION = "datetime64[us]"  # of dates that are given as objects or text
 
 
+class Label(NamedTuple):
+    """The words by which a message names a column, made only when there is a message."""
+
+    name: str | None
+    position: int
+
+    def __str__(self) -> str:
+        return f"column {self.position if self.name is None else shown(self.name)}"
+
+
 class Frame(NamedTuple):
     """A table as columns of NumPy arrays, as `as_frame` returns it.
 
@@ -40,14 +50,9 @@ class Frame(NamedTuple):
     n_rows: int
     declared: frozenset[int] = frozenset()
 
-    def label(self, position: int) -> str:
+    def label(self, position: int) -> Label:
         """Return the words by which a message names a column."""
-        return label_of(None if self.names is None else self.names[position], position)
-
-
-def label_of(name: str | None, position: int) -> str:
-    """Return the words by which a message names a column."""
-    return f"column {position}" if name is None else f"column {shown(name)}"
+        return Label(None if self.names is None else self.names[position], position)
 
 
 def as_frame(X: Any, *, names: Sequence[str] | None = None) -> Frame:
@@ -83,7 +88,7 @@ def as_frame(X: Any, *, names: Sequence[str] | None = None) -> Frame:
     array([31., nan])
     """
     own, given, declared = _parts(X)
-    labels = [label_of(None if own is None else own[i], i) for i in range(len(given))]
+    labels = [Label(None if own is None else own[i], i) for i in range(len(given))]
     columns = [_column(label, column) for label, column in zip(labels, given, strict=True)]
     if not columns:
         raise ValueError(f"X must have at least one column, got {describe(X)}")
@@ -204,7 +209,7 @@ def _length(row: Any) -> int | None:
     return len(row)
 
 
-def _column(label: str, values: Any) -> np.ndarray:
+def _column(label: Label, values: Any) -> np.ndarray:
     """Return a column of any library as a vector; missing values in numbers become NaN."""
     if isinstance(values, (list, tuple, range)):
         return np.fromiter(values, dtype=object, count=len(values))
@@ -245,7 +250,7 @@ def _array_of_arrow(column: Any) -> np.ndarray:
     return column.to_numpy() if hasattr(column, "chunks") else column.to_numpy(zero_copy_only=False)
 
 
-def _of_known_dtype(label: str, array: np.ndarray) -> np.ndarray:
+def _of_known_dtype(label: Label, array: np.ndarray) -> np.ndarray:
     """Return a vector of one of the dtypes that columns have; TypeError if there is none for it."""
     kind = array.dtype.kind
     if kind == "m":
@@ -322,6 +327,8 @@ def _settled(column: np.ndarray) -> np.ndarray:
     """Return objects as an array of their kind if they are all numbers, booleans, dates or durations, or missing."""
     values = column.tolist()
     types: set[Any] = set(map(type, values))
+    if types == {float}:
+        return np.array(values)
     kinds = {_kind_of_type(kind) for kind in types}
     if "text" in kinds or "other" in kinds:
         return column

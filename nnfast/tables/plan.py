@@ -10,7 +10,7 @@ import numpy as np
 from nnfast._validation import shown
 from nnfast.tables.categories import Categories
 from nnfast.tables.dates import parts_of
-from nnfast.tables.frames import Frame, label_of
+from nnfast.tables.frames import Frame, Label
 from nnfast.tables.scaling import scale_into
 from nnfast.tables.values import to_dates, to_numbers
 
@@ -151,13 +151,9 @@ class Plan:
             raise ValueError(f"X must have the columns of fit, but lacks {', '.join(map(shown, lost[:5]))}{more}")
         return [place.get(name, -1) for name in self.names]
 
-    def label(self, position: int) -> str:
-        """Return the words by which a message names a column."""
-        return label_of(self.inputs[position].name, position)
-
 
 def numbers_of(
-    label: str, column: np.ndarray, kind: str, parts: Sequence[str]
+    label: Label, column: np.ndarray, kind: str, parts: Sequence[str]
 ) -> tuple[Sequence[np.ndarray], np.ndarray]:
     """Return the numbers made of a column of numbers or dates, with NaN for missing values, and which are missing."""
     if kind == "date":

@@ -79,7 +79,7 @@ class Preparation:
         Columns of up to so many categories are encoded as one-hot vectors, those of more by learned embeddings. A code
         for missing values counts.
     max_categories : int
-        The maximum number of categories of a column; rarer ones count as unknown.
+        The maximum number of categories of a column, at least 2; rarer ones count as unknown.
 
     Attributes
     ----------
@@ -127,7 +127,7 @@ class Preparation:
             raise TypeError(f"kinds must be a dict of columns and their kinds, got {describe(kinds)}")
         self.kinds = None if kinds is None else dict(kinds)
         self.one_hot = check_int("one_hot", one_hot, 0, MOST_CODES)
-        self.max_categories = check_int("max_categories", max_categories, 1, MOST_CODES)
+        self.max_categories = check_int("max_categories", max_categories, 2, MOST_CODES)
         self._plan: Plan | None = None
 
     def fit(self, X: Any) -> Preparation:

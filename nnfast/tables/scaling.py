@@ -52,6 +52,4 @@ def scale_into(out: np.ndarray, values: np.ndarray, center: np.ndarray | float, 
     np.minimum(scaled, LIMIT, out=scaled)
     np.maximum(scaled, -LIMIT, out=scaled)
     out[...] = scaled
-    missing = np.isnan(scaled)
-    if missing.any():
-        out[missing] = 0.0
+    out[np.isnan(scaled)] = 0.0

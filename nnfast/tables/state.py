@@ -137,6 +137,8 @@ def _input(where: str, given: Any, max_categories: int) -> Input:
     if categories is not None:
         _check_categories(where, categories, max_categories)
         categories = Categories(categories, missing=given["missing_category"])
+        if categories.n_codes < 2:
+            raise _wrong(f"{where} must have at least 2 codes, got 1")
     return Input(given["name"], kind, given["reason"], given["n_missing"], tuple(parts), given["flagged"], categories)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnfast._validation import ignore_float_errors, shown
-from nnfast.tables.frames import RESOLUTION, float_of, instant, is_missing, kind_of
+from nnfast.tables.frames import RESOLUTION, Label, float_of, instant, is_missing, kind_of
 
 # Text that stands for a missing value in columns of numbers and dates. In columns of categories it is a category.
 MARKS = frozenset({"", "?", "-", ".", "na", "n/a", "#n/a", "nan", "<na>", "nat", "null", "none"})
@@ -44,7 +44,7 @@ def date_in(text: str) -> np.datetime64 | None:
     return np.datetime64("NaT", "us") if text.lower() in MARKS else None
 
 
-def to_numbers(label: str, column: np.ndarray) -> np.ndarray:
+def to_numbers(label: Label, column: np.ndarray) -> np.ndarray:
     """Return a column as float64, with NaN for missing values; ValueError names a value that is not a number."""
     if column.dtype.kind in "fiub":
         return column.astype(np.float64)
@@ -68,7 +68,7 @@ def _number(value: Any) -> float | None:
 
 
 @ignore_float_errors
-def to_dates(label: str, column: np.ndarray) -> np.ndarray:
+def to_dates(label: Label, column: np.ndarray) -> np.ndarray:
     """Return a column as datetime64, with NaT for missing values; ValueError names a value that is not a date."""
     if column.dtype.kind == "M":
         return column
