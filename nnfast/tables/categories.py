@@ -71,7 +71,7 @@ def _category(label: Label, value: Any) -> Category | None:
         return str(instant(value))
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, (list, dict, set, np.ndarray)) or hasattr(value, "to_numpy"):
+    if isinstance(value, (list, dict, set, complex, np.ndarray)) or hasattr(value, "to_numpy"):
         raise TypeError(
             f"{label} of X has a {type(value).__name__}, {shown(value)}, which is neither a number, a date nor a "
             "category: make columns of its parts, or leave the column out by 'drop' in kinds"

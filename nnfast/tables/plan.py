@@ -80,6 +80,7 @@ class Plan:
         # the columns of a matrix of numbers that become numbers as they are; None if there is more to do
         taken = [i for i in self.used if inputs[i].parts]
         self._taken = taken if all(inputs[i].kind == "number" for i in self.used) else None
+        self.takes_numbers = self._taken is not None
         self._takes_all = taken == list(range(len(inputs)))
 
     def raw_names(self) -> list[str]:

@@ -11,7 +11,7 @@ from nnfast._validation import check_int, describe
 from nnfast.tables.categories import Categories
 from nnfast.tables.dates import PARTS
 from nnfast.tables.edges import mass_edges
-from nnfast.tables.frames import Frame, as_frame
+from nnfast.tables.frames import Frame, as_frame, numbers_of_pandas
 from nnfast.tables.kinds import LEARNED, Kind, kinds_of
 from nnfast.tables.plan import VALUE, Input, Plan, numbers_of
 from nnfast.tables.report import report_html, report_text
@@ -223,7 +223,13 @@ class Preparation:
             If `X` is not a table, lacks a column, or has a value that is not of the kind of its column.
         """
         plan = self._fitted
-        return plan.of_matrix(X) if plan.takes(X) else plan.of_frame(_frame(X))
+        if plan.takes(X):
+            return plan.of_matrix(X)
+        if plan.takes_numbers and (found := numbers_of_pandas(X)) is not None:
+            names, matrix = found
+            if plan.names in (names, None) and plan.takes(matrix):
+                return plan.of_matrix(matrix)
+        return plan.of_frame(_frame(X))
 
     def encoding_columns(self, *, bins: bool = True) -> list[tuple[Any, ...]]:
         """Return how a network should encode each column of the matrix.

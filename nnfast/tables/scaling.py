@@ -33,7 +33,9 @@ def scale_of(values: np.ndarray) -> Scale | None:
     """
     known = values[~np.isnan(values)]
     finite = known[np.isfinite(known)]
-    low, high = (finite.min(), finite.max()) if finite.size else (-1.0, 1.0)
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    if low == high:  # infinite values still differ from it
+        low, high = low - max(abs(low), 1.0), high + max(abs(high), 1.0)
     known = np.clip(known, max(low, -_LARGEST), min(high, _LARGEST))
     if not known.size:
         return None

@@ -55,10 +55,7 @@ def to_numbers(label: Label, column: np.ndarray) -> np.ndarray:
         row = numbers.index(None)
     else:
         row = 0
-    raise ValueError(
-        f"{label} of X holds numbers, but row {row} has {shown(column[row])}; kinds can say that it is something else, "
-        "such as 'category'"
-    )
+    raise ValueError(f"{label} of X must hold numbers, but row {row} has {shown(column[row : row + 1].tolist()[0])}")
 
 
 def _number(value: Any) -> float | None:
@@ -79,8 +76,8 @@ def to_dates(label: Label, column: np.ndarray) -> np.ndarray:
         return np.array(dates, dtype=RESOLUTION)
     row = dates.index(None)
     raise ValueError(
-        f"{label} of X holds dates, but row {row} has {shown(column[row])}, which is neither a date nor text such as "
-        "'2024-12-31' or '2024-12-31 23:59'"
+        f"{label} of X must hold dates, but row {row} has {shown(column[row : row + 1].tolist()[0])}: give dates, or text "
+        "such as '2024-12-31' or '2024-12-31 23:59'"
     )
 
 
