@@ -75,9 +75,10 @@ def to_dates(label: Label, column: np.ndarray) -> np.ndarray:
     if None not in dates:
         return np.array(dates, dtype=RESOLUTION)
     row = dates.index(None)
+    got = shown(column[row : row + 1].tolist()[0])
     raise ValueError(
-        f"{label} of X must hold dates, but row {row} has {shown(column[row : row + 1].tolist()[0])}: give dates, or text "
-        "such as '2024-12-31' or '2024-12-31 23:59'"
+        f"{label} of X must hold dates, but row {row} has {got}: give dates, or text such as '2024-12-31' or "
+        "'2024-12-31 23:59'"
     )
 
 
