@@ -12,6 +12,7 @@ from nnfast.tables.frames import Label, float_of, instant, is_missing, kind_of
 
 Category = str | bool | int | float
 UNKNOWN = -1  # the code of a value that is none of the categories
+INT_BITS = 64  # of a category that is an integer; larger ones are kept as text
 _UNSEEN = -2  # of a value that needs a closer look
 
 
@@ -64,9 +65,10 @@ def _category(label: Label, value: Any) -> Category | None:
         return bool(value)
     if kind == "number":
         if hasattr(value, "__index__"):
-            return int(value)
-        number = float_of(value)
-        return number if np.isfinite(number) else str(number)
+            number = int(value)
+            return number if number.bit_length() <= INT_BITS else hex(number)
+        real = float_of(value)
+        return real if np.isfinite(real) else str(real)
     if kind == "date":
         return str(instant(value))
     if isinstance(value, bytes):

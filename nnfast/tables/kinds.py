@@ -182,7 +182,7 @@ def _of_text(frame: Frame, position: int, tally: Counted) -> tuple[str, str]:
         if sum(map(len, texts)) >= LONG * len(texts):
             return (
                 "text",
-                f"it holds text: {len(texts):,} of {n:,} values differ, with {_mean_length(texts)} characters",
+                f"it holds text: {len(texts):,} of {n:,} values differ, {_mean_length(texts)} characters long",
             )
         return "identifier", f"{len(texts):,} of {n:,} values differ"
     return "category", "it holds text"

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from nnfast._validation import shown
-from nnfast.tables.categories import Categories
+from nnfast.tables.categories import INT_BITS, Categories
 from nnfast.tables.dates import PARTS
 from nnfast.tables.kinds import GIVEN, KINDS
 from nnfast.tables.plan import VALUE, Input, Plan
@@ -146,7 +146,10 @@ def _check_categories(where: str, categories: list[Any], most: int) -> None:
     if not 0 < len(categories) <= most:
         raise _wrong(f"{where} must have 1 to {most} categories, got {len(categories)}")
     for value in categories:
-        if type(value) not in (str, bool, int, float) or (type(value) is float and not np.isfinite(value)):
+        finite = (
+            np.isfinite(value) if type(value) is float else type(value) is not int or value.bit_length() <= INT_BITS
+        )
+        if type(value) not in (str, bool, int, float) or not finite:
             raise _wrong(f"{where} has {shown(value)} as a category")
     if len(set(categories)) < len(categories):
         raise _wrong(f"{where} has equal categories")
