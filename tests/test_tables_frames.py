@@ -323,7 +323,8 @@ def test_a_data_frame_of_polars():
         {
             "int": [1, None], "float": pl.Series([0.5, 1], dtype=pl.Float32), "bool": [True, None], "text": ["x", None],
             "none": [None, None], "date": [datetime.date(1960, 1, 1), None], "lasts": [datetime.timedelta(1), None],
-            "category": pl.Series(["a", None], dtype=pl.Categorical), "enum": pl.Series(["a", None], dtype=pl.Enum(["a"])),
+            "category": pl.Series(["a", None], dtype=pl.Categorical),
+            "enum": pl.Series(["a", None], dtype=pl.Enum(["a"])),
         }
     )  # fmt: skip
     table = table.with_columns(

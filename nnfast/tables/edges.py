@@ -50,9 +50,8 @@ def mass_edges(values: np.ndarray, bins: int) -> np.ndarray:
     heavy = _heavy(counts, bins)
     others, counts = distinct[~heavy], counts[~heavy]
     n = max(bins - int(heavy.sum()), 1)
-    cumulative = np.cumsum(counts) / counts.sum()
-    at = np.searchsorted(cumulative, np.linspace(0, 1, n + 1)[1:-1])
-    quantiles = others[np.minimum(at, len(others) - 1)]
+    # in integers, so that rounding decides nothing
+    quantiles = others[np.searchsorted(np.cumsum(counts) * n, np.arange(1, n) * counts.sum())]
     return np.unique(np.concatenate([distinct[[0, -1]], distinct[heavy], quantiles]))
 
 
@@ -60,7 +59,7 @@ def _heavy(counts: np.ndarray, bins: int) -> np.ndarray:
     """Return which values make up more than the share of a bin."""
     heavy = np.zeros(len(counts), dtype=bool)
     while (left := bins - int(heavy.sum())) > 0:
-        more = heavy | (counts > counts[~heavy].sum() / left)
+        more = heavy | (counts * left > counts[~heavy].sum())
         if (more == heavy).all():
             break
         heavy = more

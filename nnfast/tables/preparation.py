@@ -16,7 +16,7 @@ from nnfast.tables.kinds import LEARNED, Kind, kinds_of
 from nnfast.tables.plan import VALUE, Input, Plan, numbers_of
 from nnfast.tables.report import report_html, report_text
 from nnfast.tables.scaling import Scale, scale_into, scale_of
-from nnfast.tables.state import MOST_BINS, MOST_CODES, plan_from_state, plan_state
+from nnfast.tables.state import RANGES, plan_from_state, plan_state
 
 FEW_VALUES = 3  # numbers with so many distinct values need no bins
 MOST_UNITS = 50
@@ -122,12 +122,12 @@ class Preparation:
         one_hot: int = 32,
         max_categories: int = 10_000,
     ) -> None:
-        self.bins = check_int("bins", bins, 2, MOST_BINS)
+        self.bins = check_int("bins", bins, *RANGES["bins"])
         if kinds is not None and not isinstance(kinds, Mapping):
             raise TypeError(f"kinds must be a dict of columns and their kinds, got {describe(kinds)}")
         self.kinds = None if kinds is None else dict(kinds)
-        self.one_hot = check_int("one_hot", one_hot, 0, MOST_CODES)
-        self.max_categories = check_int("max_categories", max_categories, 2, MOST_CODES)
+        self.one_hot = check_int("one_hot", one_hot, *RANGES["one_hot"])
+        self.max_categories = check_int("max_categories", max_categories, *RANGES["max_categories"])
         self._plan: Plan | None = None
 
     def fit(self, X: Any) -> Preparation:
@@ -363,10 +363,7 @@ class Preparation:
             If they describe none, whatever they are; they may come from anybody.
         """
         parameters, plan = plan_from_state(config, arrays)
-        try:
-            made = cls(**parameters)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"not a preparation: {error}") from None
+        made = cls(**parameters)
         made._plan = plan
         return made
 

@@ -30,10 +30,10 @@ from nnfast.tables.plan import VALUE, Input, Plan
 from nnfast.tables.scaling import LIMIT
 
 VERSION = 1
-MOST_BINS = 1000
-MOST_CODES = 2**24 - 1  # float32 holds their codes
+MOST_CODES = 2**24 - 1  # float32 holds them
 MOST_COLUMNS = 2**24
-PARAMETERS = ("bins", "kinds", "one_hot", "max_categories")
+RANGES = {"bins": (2, 1000), "one_hot": (0, MOST_CODES), "max_categories": (2, MOST_CODES)}
+PARAMETERS = (*RANGES, "kinds")
 MEMBERS = {
     "name": (str, type(None)),
     "kind": (str,),
@@ -77,9 +77,9 @@ def plan_from_state(config: Any, arrays: Any) -> tuple[dict[str, Any], Plan]:
     _check_members("config", config, ("version", *PARAMETERS, "columns"))
     if config["version"] != VERSION or type(config["version"]) is not int:
         raise _wrong(f"version must be {VERSION}, got {shown(config['version'])}")
-    for name, most in (("bins", MOST_BINS), ("one_hot", MOST_CODES), ("max_categories", MOST_CODES)):
-        if type(config[name]) is not int or not 0 <= config[name] <= most:
-            raise _wrong(f"{name} must be an integer from 0 to {most}, got {shown(config[name])}")
+    for name, (least, most) in RANGES.items():
+        if type(config[name]) is not int or not least <= config[name] <= most:
+            raise _wrong(f"{name} must be an integer from {least} to {most}, got {shown(config[name])}")
     columns = config["columns"]
     if type(columns) is not list or not 0 < len(columns) <= MOST_COLUMNS:
         raise _wrong("columns must be a list of at least one column")
