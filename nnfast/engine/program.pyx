@@ -206,7 +206,7 @@ cdef class Program:
         sample; ``arrays`` that it learns (with attributes name, path, shape, l1, l2, penalty and decays) and
         ``statistics`` that it keeps (name, path, shape and initial); and where they apply, ``function`` (the
         activation, a name in `ACTIVATIONS`) and its ``alpha``, ``numbers`` (a mapping specific to the stage),
-        ``columns`` (of an encoding: see `nnfast.reference.columns`), ``frozen``, ``other`` (of an add: the number of
+        ``columns`` (of an encoding; each has a method ``encoding``: see `nnfast.reference.columns`), ``frozen``, ``other`` (of an add: the number of
         the stage whose output is added, -1 for the input).
     loss : (str, tuple of float, ndarray or None, bool)
         A name in `LOSSES`; its parameters, at most two; its parameters per output, of `dtype`, or None: as in

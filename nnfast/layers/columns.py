@@ -134,7 +134,7 @@ class ColumnEncoding(Layer, name="column_encoding"):
         return generator.normal(0.0, each)
 
     def add_stages(self, to: Compiler, path: str) -> None:
-        to.add_stage(self, path, "encoding", columns=[column.encoding() for column in self.columns])
+        to.add_stage(self, path, "encoding", columns=self.columns)
 
     def config(self) -> dict[str, Any]:
         config: dict[str, Any] = super().config()

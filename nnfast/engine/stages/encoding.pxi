@@ -9,7 +9,7 @@ cdef inline const Encodings* encodings(const Stage* stage) noexcept nogil:
 
 
 cdef int fill_encoding(Plan* plan, Stage* stage, object columns) except -1:
-    packed = packed_columns(columns, np.float64 if plan.z == 8 else np.float32)
+    packed = packed_columns([column.encoding() for column in columns], np.float64 if plan.z == 8 else np.float32)
     stage.constants = aligned_memory(len(packed))
     if stage.constants == NULL:
         raise MemoryError(f"no memory for the encodings of {len(columns)} columns")
