@@ -13,13 +13,14 @@ except ImportError as _error:
     _exit_if_command(_error)
     raise
 
-from nnfast import activations, losses, metrics, schedules
+from nnfast import activations, columns, losses, metrics, schedules
 from nnfast._config import show_config
 from nnfast._threads import get_num_threads, num_threads, set_num_threads
 from nnfast._version import __version__
 from nnfast.layers import (
     Activation,
     BatchNorm,
+    ColumnEncoding,
     Dense,
     Dropout,
     Flatten,
@@ -60,6 +61,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "BatchNorm",
+    "ColumnEncoding",
     "Dense",
     "Descent",
     "Dropout",
@@ -83,6 +85,7 @@ __all__ = [
     "assert_gradient_correct",
     "callbacks",
     "check_gradient",
+    "columns",
     "datasets",
     "fit_many",
     "from_onnx",

@@ -16,6 +16,13 @@ import nnfast as nf
 
 # ---- the table
 
+
+def columns(width: int) -> list[nf.columns.Column]:
+    """Each kind of column with one output: a code is known where an input is 0."""
+    kinds = [nf.columns.Embedding(3, 1), nf.columns.Number(clip=1.5), nf.columns.Flag(), nf.columns.OneHot(2)]
+    return [kinds[i % 4] for i in range(width)]
+
+
 # Layers whose output is as wide as their input, by class and special options.
 LAYERS: dict[str, Callable[[int], nf.layers.Layer]] = {
     "Dense": lambda width: nf.Dense(width, "tanh"),
@@ -42,6 +49,13 @@ LAYERS: dict[str, Callable[[int], nf.layers.Layer]] = {
     "Scale with penalties in the sum": lambda width: nf.Scale(l1=0.1, l2=0.2, penalty="sum"),
     "Scale without beta": lambda width: nf.Scale(use_bias=False),
     "Scale frozen": lambda width: nf.Scale(trainable=False),
+    "ColumnEncoding": lambda width: nf.ColumnEncoding(columns(width)),
+    "ColumnEncoding with penalties": lambda width: nf.ColumnEncoding(columns(width), l1=0.02, l2=0.03),
+    "ColumnEncoding with penalties in the sum": lambda width: nf.ColumnEncoding(
+        columns(width), l1=0.1, l2=0.2, penalty="sum"
+    ),
+    "ColumnEncoding without embeddings": lambda width: nf.ColumnEncoding([nf.columns.Number(clip=0.7)] * width),
+    "ColumnEncoding frozen": lambda width: nf.ColumnEncoding(columns(width), trainable=False),
     "Flatten": lambda width: nf.Flatten(),
     "Reshape": lambda width: nf.Reshape((-1,)),
     "Residual of nothing": lambda width: nf.Residual([nf.Reshape((1, width)), nf.Flatten()]),

@@ -61,6 +61,11 @@ def stages_of(layers: Sequence[nf.layers.Layer]) -> list[Stage]:
     return stages
 
 
+def encodings(layer: nf.ColumnEncoding) -> list[tuple[object, ...]]:
+    """The columns as `reference.encode` takes them."""
+    return [column.encoding() for column in layer.columns]
+
+
 class NumpyNetwork:
     """The twin of a network: starts from its current parameters and is independent from then on.
 
@@ -132,6 +137,8 @@ class NumpyNetwork:
             case "scale":
                 beta = self.array(stage, "beta")
                 return x * self.array(stage, "gamma") + (0 if beta is None else beta)
+            case "column_encoding":
+                return reference.encode(x, encodings(layer), self.array(stage, "E"))
             case "add":
                 return x + chain[stage.other]
             case "dropout" | "gaussian_noise":
@@ -177,6 +184,9 @@ class NumpyNetwork:
             case "scale":
                 keep(gamma=(gradient * x).sum(axis=0), beta=gradient.sum(axis=0))
                 return gradient * self.array(stage, "gamma")
+            case "column_encoding":
+                keep(E=reference.encode_backward_table(gradient, x, encodings(layer)))
+                return reference.encode_backward(gradient, x, encodings(layer))
             case "dropout" | "gaussian_noise" | "add":
                 return gradient
         raise NotImplementedError(f"NumpyNetwork.back needs a case for {stage.kind!r}")
@@ -276,7 +286,7 @@ class NumpyNetwork:
         scale = min(1.0, values.clip_norm / (norm + 1e-6))
         before = self.product
         for name, parameters in trained.items():
-            own = values if values.decay_biases or name[0] == "W" else values._replace(weight_decay=0.0)
+            own = values if values.decay_biases or name[0] in "WE" else values._replace(weight_decay=0.0)
             moments = self.moments.setdefault(name, begun(values, parameters))
             self.product = update(reference, own, parameters, gradients[name], moments, self.updates, before, scale)
             if values.average_decay is not None:

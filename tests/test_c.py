@@ -10,6 +10,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from column_cases import mixed, samples
 from gradient_cases import ACTIVATIONS, LAYERS, PLACES, LayerCase
 from numpy.random import default_rng
 from tolerances import tolerance
@@ -98,6 +99,19 @@ def test_layers_in_each_place(layer, dtype, tmp_path):
     compiled = library(files, tmp_path, "-O0")
     for net, file in zip(nets, files, strict=True):
         assert_agrees(outputs(compiled[file.function], net, x), net, x)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("flags", [["-O0"], ["-O3", "-march=native", "-std=gnu99"]], ids=["O0", "native"])
+def test_columns_of_a_table(dtype, flags, tmp_path):
+    """Numbers with edges, and codes of which some are unknown."""
+    rng = default_rng(5)
+    columns = mixed(rng)
+    net = nf.Sequential([nf.ColumnEncoding(columns), nf.Dense(3)], input_shape=len(columns), dtype=dtype, seed=0)
+    x = samples(columns, rng, 60, dtype)
+    x[:2, 0] = np.nan, np.inf  # codes
+    assert_agrees(predicted(net, x, tmp_path, *flags), net, x)
 
 
 WIDE = 100

@@ -349,7 +349,7 @@ def test_a_room_imports_only_what_lies_below(where, allowed):
 STOREYS = [
     {"kernels"},
     {"engine"},
-    {"layers", "activations", "losses", "metrics", "optimizers", "schedules", "initializers"},
+    {"layers", "columns", "activations", "losses", "metrics", "optimizers", "schedules", "initializers"},
     {"_network"},
     {"gradients", "training", "files"},
     {"sequential"},

@@ -357,6 +357,47 @@ def batch_norm_backward_scale(gradient, x, mean, variance, gamma, sums, count, e
     return terms * (1 if gamma is None else np.abs(gamma)) / deviation(variance, epsilon)
 
 
+def drawn_columns(rng, dtype, m, n):
+    """Encodings of each kind, and rows of numbers and of codes, some of them unknown."""
+    columns, x = [], normal(rng, dtype, m, n)
+    for c in range(n):
+        edges = np.cumsum(1 + rng.integers(0, 3, rng.choice([0, 2, 3, 9, 40]))) / 4 - 2  # exact in float32
+        numbers = ("number", tuple(edges.tolist()), 1.5, 0.25)
+        kinds = [numbers, ("flag",), ("one_hot", int(rng.integers(2, 20))), ("embedding", *rng.integers(2, 20, 2).tolist())]
+        columns.append(kinds[rng.integers(4)])
+        if columns[c][0] in ("one_hot", "embedding"):
+            x[:, c] = rng.integers(-1, columns[c][1] + 2, m)
+            x[rng.random(m) < 0.1, c] = rng.choice([np.nan, 0.5, 1e30, -0.0, np.inf])
+    return columns, x
+
+
+def outputs_of(columns):
+    return reference.encode(np.zeros((1, len(columns))), columns, np.zeros(learned_by(columns))).shape[1]
+
+
+def learned_by(columns):
+    return sum(column[1] * column[2] for column in columns if column[0] == "embedding")
+
+
+def encode_arguments(rng, dtype, m, k, n):
+    columns, x = drawn_columns(rng, dtype, m, n)
+    return x, columns, normal(rng, dtype, learned_by(columns))
+
+
+def encode_scale(x, columns, table):
+    """A piece is a difference times one over its width, which is 1/4 at least."""
+    return 1 + 4 * np.abs(np.nan_to_num(x, posinf=0)).max(axis=1, keepdims=True, initial=0, where=np.abs(x) < 1e9)
+
+
+def encode_backward_arguments(rng, dtype, m, k, n):
+    columns, x = drawn_columns(rng, dtype, m, n)
+    return normal(rng, dtype, m, outputs_of(columns)), x, columns
+
+
+def encode_backward_scale(gradient, x, columns):
+    return np.abs(gradient).max(axis=1, keepdims=True, initial=1)
+
+
 def sparse_rows(rng, dtype, m, k):
     """Rows of which about a fifth is stored, as values, columns and starts; some rows are empty, some zeros stored."""
     stored = (rng.uniform(0, 1, (m, k)) < 0.2) & (rng.uniform(0, 1, (m, 1)) < 0.9)
@@ -510,6 +551,11 @@ CASES = {
     "add": Case(
         lambda rng, dtype, m, k, n: (normal(rng, dtype, m, n), normal(rng, dtype, m, n)),
         lambda a, b: np.abs(a) + np.abs(b),
+    ),
+    "encode": Case(encode_arguments, encode_scale),
+    "encode_backward": Case(encode_backward_arguments, encode_backward_scale),
+    "encode_backward_table": Case(
+        encode_backward_arguments, lambda gradient, x, columns: reference.encode_backward_table(abs(gradient), x, columns)
     ),
     "convert": Case(convert_arguments),
     "dropout": Case(noise_arguments(0.4)),
@@ -1775,6 +1821,19 @@ NOT_MATRICES = [
     "k.rank_one(a, None, v, v)",
     "k.rank_one(a, np.arange(2), None, v)",
     "k.rank_one(a, np.arange(2), v, None)",
+    "k.encode(None, [('flag',)]*3)",
+    "k.encode(s, [('flag',)]*3)",
+    "k.encode(v, [('flag',)]*3)",
+    "k.encode(a, [('flag',)]*2)",
+    "k.encode(a, [('embedding', 2, 2)]*3)",
+    "k.encode(a, [('embedding', 2, 2)]*3, v)",
+    "k.encode(a, [('embedding', 2, -2), *[('flag',)]*2], v)",
+    "k.encode_backward(None, a, [('flag',)]*3)",
+    "k.encode_backward(a, a, [('one_hot', 3), *[('flag',)]*2])",
+    "k.encode_backward(a, None, [('flag',)]*3)",
+    "k.encode_backward_table(None, a, [('flag',)]*3)",
+    "k.encode_backward_table(a[:1], a, [('embedding', 2, 1)]*3)",
+    "k.encode_backward_table(a, None, [('flag',)]*3)",
     "k.sparse_dense(None, i, o, a, None)",
     "k.sparse_dense(v, None, o, a, None)",
     "k.sparse_dense(v, i, None, a, None)",

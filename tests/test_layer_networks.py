@@ -650,7 +650,7 @@ GIVEN = [
     LN(epsilon=0.1, l1=0.1, l2=0.2, trainable=False),
     R([LN(), R([D(3, "tanh", l2=0.1), BN(momentum=0.5)]), nf.Dropout(0.25)]),
 ]
-NAMES = vars(nf.activations) | {name: getattr(nf, name) for name in nf.__all__}
+NAMES = vars(nf.activations) | vars(nf.columns) | {name: getattr(nf, name) for name in nf.__all__}
 
 
 @pytest.mark.parametrize("layer", GIVEN, ids=repr)

@@ -85,7 +85,7 @@ cdef void sum_chunks(
         stage.kind.gradient(job, id, s, x, row, after - row, begin, end, to, False)
         return
     sum_chunks(job, id, s, x, m, first, middle, begin, end, to, spare)
-    if last - middle == 1 and after - half <= MAX_ADDED_TERMS:  # without a way through memory
+    if last - middle == 1 and after - half <= MAX_ADDED_TERMS and not stage.sums_apart:  # without a way through memory
         stage.kind.gradient(job, id, s, x, half, after - half, begin, end, to, True)
         return
     sum_chunks(job, id, s, x, m, middle, last, begin, end, spare, spare + job.plan.n_parameters*job.plan.z)

@@ -69,7 +69,7 @@ cdef int fill_stage(Plan* plan, Stage* stage, spec) except -1:
         stage.arrays[i] = LearnedArray(-1, 0, 0, 0, False, False)
     if len(spec["arrays"]) > MAX_ARRAYS:
         raise ValueError(f"a stage learns at most {MAX_ARRAYS} arrays, got {len(spec['arrays'])}")
-    stage.kind.fill(plan, stage, spec.get("numbers"))
+    stage.kind.fill(plan, stage, spec["columns"] if "columns" in spec else spec.get("numbers"))
     return 0
 
 

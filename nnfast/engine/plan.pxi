@@ -13,6 +13,7 @@ cpdef enum StageCode:
     LAYER_NORM
     SCALE
     ADD
+    ENCODING
 
 cdef enum:
     MAX_STAGE_KINDS = 64
@@ -53,6 +54,8 @@ cdef struct Stage:
     double flops          # for each row, in training
     int slot              # of its output in a tile of `predict`
     int other             # ADD: the stage whose output is added; -1 is the input
+    void* constants       # memory of the plan's that its numbers describe, or NULL
+    bint sums_apart       # its gradients over some rows are not added to others before they are complete
     int adds, next_add    # the first ADD that takes this stage's output, and for an ADD the next of the same; 0 if none
 
 cdef struct OwnLoss:

@@ -21,11 +21,11 @@ from libc.math cimport INFINITY, NAN, fabs, isfinite, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
-from nnfast.kernels.arrays cimport draw_order, fill_hyperparameters, shuffle_order
+from nnfast.kernels.arrays cimport draw_order, fill_hyperparameters, packed_columns, shuffle_order
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
     ADD_SUM, CONTINUE, FLOAT32, FLOAT64, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, NARROW, OVERWRITE, SGD, SUM_BLOCK,
-    Kernels, LossSpec, MetricSpec, Optimizer, SparseColumns, SparseRows, Targets, advance, from_logits,
+    Encodings, Kernels, LossSpec, MetricSpec, Optimizer, SparseColumns, SparseRows, Targets, advance, from_logits,
     is_count, keeps, mixes, noise_key, number_size, over_classes, over_elements,
 )
 
@@ -110,6 +110,7 @@ include "stages/noise.pxi"
 include "stages/norms.pxi"
 include "stages/scale.pxi"
 include "stages/add.pxi"
+include "stages/encoding.pxi"
 include "scores.pxi"
 include "crew.pxi"
 include "own.pxi"
@@ -205,7 +206,8 @@ cdef class Program:
         sample; ``arrays`` that it learns (with attributes name, path, shape, l1, l2, penalty and decays) and
         ``statistics`` that it keeps (name, path, shape and initial); and where they apply, ``function`` (the
         activation, a name in `ACTIVATIONS`) and its ``alpha``, ``numbers`` (a mapping specific to the stage),
-        ``frozen``, ``other`` (of an add: the number of the stage whose output is added, -1 for the input).
+        ``columns`` (of an encoding; each has a method ``encoding``: see `nnfast.reference.columns`), ``frozen``, ``other`` (of an add: the number of
+        the stage whose output is added, -1 for the input).
     loss : (str, tuple of float, ndarray or None, bool)
         A name in `LOSSES`; its parameters, at most two; its parameters per output, of `dtype`, or None: as in
         `LossSpec`; and whether the losses of a row's outputs are added up where the kernel would average them. None if
@@ -317,6 +319,8 @@ cdef class Program:
         for i in range(POOL):
             free_memory(self.pool[i])
         free_workspace(&self.ws)
+        for i in range(self.plan.n_stages if self.plan.stages != NULL else 0):
+            free_memory(self.plan.stages[i].constants)
         free(self.plan.stages)
 
     # ---- memory

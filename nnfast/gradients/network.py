@@ -152,7 +152,7 @@ def _slope_of_penalty(network: Network, name: str, path: str, weight: float, h: 
     """
     place, role = path.rsplit(".", 1)
     layer = dict(walk(network.layers))[place]
-    if role not in ("W", "gamma") or not (layer.l1 or layer.l2) or (layer.penalty == "sum" and not weight):
+    if role not in ("W", "E", "gamma") or not (layer.l1 or layer.l2) or (layer.penalty == "sum" and not weight):
         return 0.0
     share = 1 / weight if layer.penalty == "sum" else 1.0
 

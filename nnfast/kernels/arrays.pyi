@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -7,6 +8,7 @@ ACTIVATIONS: Final[dict[str, int]]
 LOSSES: Final[dict[str, int]]
 METRICS: Final[dict[str, int]]
 OPTIMIZERS: Final[dict[str, int]]
+COLUMNS: Final[dict[str, int]]
 NUMBERS: Final[dict[str, int]]
 FROM_INPUT: Final[frozenset[str]]
 MIXING: Final[frozenset[str]]
@@ -128,6 +130,18 @@ def perceptron_epoch(
     fit_bias: bool = True,
 ) -> np.ndarray: ...
 def convert(x: np.ndarray, dtype: Any, rows: np.ndarray | None = None, out: np.ndarray | None = None) -> np.ndarray: ...
+def encode(
+    x: np.ndarray,
+    columns: Sequence[tuple[Any, ...]],
+    table: np.ndarray | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray: ...
+def encode_backward(
+    gradient: np.ndarray, x: np.ndarray, columns: Sequence[tuple[Any, ...]], out: np.ndarray | None = None
+) -> np.ndarray: ...
+def encode_backward_table(
+    gradient: np.ndarray, x: np.ndarray, columns: Sequence[tuple[Any, ...]], out: np.ndarray | None = None
+) -> np.ndarray: ...
 def rescale(x: np.ndarray, scale: float, offset: float, out: np.ndarray | None = None) -> np.ndarray: ...
 def add(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
 def noise_key(seed: int, step: int, layer: int) -> int: ...

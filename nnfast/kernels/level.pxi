@@ -13,6 +13,7 @@ include "perceptron.pxi"
 include "elementwise.pxi"
 include "noise.pxi"
 include "norms.pxi"
+include "columns.pxi"
 include "convert.pxi"
 
 from cpython.pycapsule cimport PyCapsule_New
@@ -60,6 +61,9 @@ kernels.batch_norm_moments = kernel_batch_norm_moments
 kernels.batch_norm = kernel_batch_norm
 kernels.batch_norm_sums = kernel_batch_norm_sums
 kernels.batch_norm_backward = kernel_batch_norm_backward
+kernels.encode = kernel_encode
+kernels.encode_backward = kernel_encode_backward
+kernels.encode_backward_table = kernel_encode_backward_table
 kernels.convert = kernel_convert
 
 table = PyCapsule_New(<void*>&kernels, "nnfast.kernels.table", NULL)

@@ -196,6 +196,34 @@ cdef struct SparseColumns:
     Py_ssize_t n           # so many
     int32_t* places        # of each column of the matrix: where it is in `columns`, counted from 1, or 0
 
+cpdef enum ColumnKind:  # how a column of a table is encoded
+    NUMBER                  # clipped smoothly, and by pieces
+    FLAG                    # as it is
+    ONE_HOT                 # a code 0..codes - 1; of two codes, -1 or 1 in one output
+    EMBEDDING               # the row of a learned table with the number of the code
+
+cdef struct Encoding:
+    # Of a column.
+    int kind
+    Py_ssize_t at           # its first output
+    Py_ssize_t n            # so many outputs
+    Py_ssize_t codes
+    Py_ssize_t numbers      # NUMBER: where its n edges are, and then one over each distance between two; EMBEDDING:
+                            # where its rows are in the table
+    double scale            # NUMBER: of the outputs by pieces
+
+cdef struct Encodings:
+    # The encodings of columns, at the start of a block of memory that has the rest: it may be copied and moved. Offsets
+    # are in bytes from here, and vectors may be read up to one vector past their end.
+    Py_ssize_t size         # bytes of the block
+    Py_ssize_t n
+    Py_ssize_t n_out
+    Py_ssize_t learned      # numbers in the table
+    Py_ssize_t each         # an Encoding for each
+    Py_ssize_t limits       # for each column, the number beyond which its clipped values are equal
+    Py_ssize_t inverses     # for each column, one over what it is clipped to
+    Py_ssize_t numbers
+
 cdef struct Planes:
     # What the perceptron learning rule corrects: plane k should have a positive score for the rows of label k alone.
     const int64_t* which    # the planes to visit
@@ -452,6 +480,21 @@ cdef struct Kernels:
         double epsilon, Py_ssize_t count, Py_ssize_t m, Py_ssize_t n, const void* gradient, Py_ssize_t ldg,
         const void* x, Py_ssize_t ldx, const void* mean, const void* variance, const void* gamma,
         const void* sum_gradient, const void* sum_product, void* out, Py_ssize_t ldo
+    ) noexcept nogil
+    # out = the columns of x, encoded; `table` is NULL if nothing is learned
+    void (*encode)(
+        Py_ssize_t m, const Encodings* columns, const void* x, Py_ssize_t ldx, const void* table, void* out,
+        Py_ssize_t ldo
+    ) noexcept nogil
+    # the gradient with respect to x: 0 for codes
+    void (*encode_backward)(
+        Py_ssize_t m, const Encodings* columns, const void* gradient, Py_ssize_t ldg, const void* x, Py_ssize_t ldx,
+        void* out, Py_ssize_t ldo
+    ) noexcept nogil
+    # numbers first..last of the gradient with respect to the table; out points at number 0
+    void (*encode_backward_table)(
+        Py_ssize_t first, Py_ssize_t last, Py_ssize_t m, const Encodings* columns, const void* gradient, Py_ssize_t ldg,
+        const void* x, Py_ssize_t ldx, void* out
     ) noexcept nogil
     # out[i] = x[rows[i]], or x[i] if rows is NULL: numbers of any dtype, strides in bytes, converted with one rounding
     void (*convert)(

@@ -1,5 +1,6 @@
 from enum import IntEnum
 
+ColumnKind: type[IntEnum]
 Function: type[IntEnum]
 Loss: type[IntEnum]
 Metric: type[IntEnum]

@@ -4,6 +4,7 @@ The arithmetic is the engine's.
 """
 
 from nnfast.layers.base import Array, Compiler, Layer
+from nnfast.layers.columns import ColumnEncoding
 from nnfast.layers.dense import Dense
 from nnfast.layers.elementwise import Activation, Rescaling
 from nnfast.layers.noise import Dropout, GaussianNoise
@@ -28,6 +29,7 @@ __all__ = [
     "Activation",
     "Array",
     "BatchNorm",
+    "ColumnEncoding",
     "Compiler",
     "Dense",
     "Dropout",

@@ -8,6 +8,7 @@ Every public function of the files listed here is the twin of a kernel, so a new
 
 from . import (
     activations,
+    columns,
     conversion,
     elementwise,
     losses,
@@ -23,6 +24,7 @@ from . import dense as _dense
 
 _FILES = (
     activations,
+    columns,
     conversion,
     _dense,
     elementwise,

@@ -242,7 +242,7 @@ def _call(operation: Operation, x: str, y: str, others: list[str], dtype: np.dty
 
 
 def _item_size(constant: Constant, plan: Plan | Quantized) -> int:
-    return {"REAL": plan.dtype.itemsize, "int8_t": 1, "int32_t": 4}[constant.type]
+    return {"REAL": plan.dtype.itemsize, "int8_t": 1, "int32_t": 4, "int": 4}[constant.type]
 
 
 def _definition(constant: Constant, dtype: np.dtype) -> str:

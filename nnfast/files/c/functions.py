@@ -345,6 +345,46 @@ static void normalize(REAL *x, int n, REAL epsilon)
 """
 
 
+_ENCODE = """
+/* The columns of a table, encoded. Three integers for each: its kind, its outputs, and its codes.
+ * Kind 0, a number: clipped, and by pieces. Its numbers: a limit, one over what it is clipped to, the scale
+ * of the pieces; and for each piece where it begins, and one over its width.
+ * Kind 1, a flag: as it is. Kind 2, a code: an output for each; of two codes, -1 or 1.
+ * Kind 3, a code: the row of its numbers. Codes that are unknown give zeros. */
+static void encode(const REAL *restrict x, int n, REAL *restrict y, int outputs, const int *restrict columns,
+                   const REAL *restrict numbers)
+{
+    const REAL *end = y + outputs;
+    for (; n > 0 && y < end; n--, x++, columns += 3) {
+        const int kind = columns[0], size = columns[1], codes = columns[2];
+        const REAL v = *x;
+        if (kind == 0) {
+            const REAL limit = numbers[0], b = v > limit ? limit : v < -limit ? -limit : v;
+            const REAL part = b * numbers[1], scale = numbers[2];
+            y[0] = b / sqrtF(1.0F + part * part);
+            numbers += 3;
+            for (int j = 1; j < size; j++, numbers += 2) {
+                const REAL t = (v - numbers[0]) * numbers[1];
+                y[j] = scale * (t < 0.0F ? 0.0F : t > 1.0F ? 1.0F : t);
+            }
+        } else if (kind == 1) {
+            y[0] = v;
+        } else {
+            const int code = v >= 0.0F && v < (REAL)codes && (REAL)(int)v == v ? (int)v : -1;
+            for (int j = 0; j < size; j++)
+                y[j] = kind == 3 && code >= 0 ? numbers[code * size + j] : 0.0F;
+            if (kind == 2 && code >= 0 && size > 1)
+                y[code] = 1.0F;
+            else if (kind == 2 && code >= 0)
+                y[0] = code > 0 ? 1.0F : -1.0F;
+            numbers += kind == 3 ? codes * size : 0;
+        }
+        y += size;
+    }
+}
+"""
+
+
 def _vector(name: str, comment: str, vectors: tuple[str, ...], value: str) -> Function:
     """Return the function that replaces x[j] by `value`, computed from it and the j-th numbers of other vectors."""
     start = f"static void {name}(REAL *restrict x, int n, "
@@ -445,6 +485,7 @@ static void rescale(REAL *x, int n, REAL scale, REAL offset)
         x[i] = x[i] * scale + offset;
 }
 """),
+    "encode": Function(_ENCODE),
     "normalize": Function(_NORMALIZE, ("sum_of",)),
     "multiply": _vector("multiply", "gamma x", ("gamma",), "x[j] * gamma[j]"),
     "multiply_add": _vector("multiply_add", "gamma x + beta", ("gamma", "beta"), "x[j] * gamma[j] + beta[j]"),

@@ -25,6 +25,7 @@ from nnfast import functions
 from nnfast._threads import allowed_threads
 from nnfast.activations import NAMES
 from nnfast.files.c.plan import Constant, Operation, Plan
+from nnfast.kernels.arrays import COLUMNS
 from nnfast.metrics.answers import Answers
 
 if TYPE_CHECKING:
@@ -150,6 +151,28 @@ def _normalized(x: np.ndarray, epsilon: float) -> np.ndarray:
     return (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + epsilon)
 
 
+def _encoded(x: np.ndarray, columns: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Compute what the C function `encode` does."""
+    outputs = []
+    for v, (kind, size, codes) in zip(x.T, columns.reshape(-1, 3).astype(int).tolist(), strict=True):
+        if kind == COLUMNS["flag"]:
+            outputs.append(v[:, np.newaxis])
+        elif kind == COLUMNS["number"]:
+            (limit, inverse, scale), pieces = numbers[:3], numbers[3 : 2 * size + 1].reshape(-1, 2)
+            bounded = np.clip(v, -limit, limit)
+            outputs.append((bounded / np.sqrt(1 + (bounded * inverse) ** 2))[:, np.newaxis])
+            outputs.append(scale * np.clip((v[:, np.newaxis] - pieces[:, 0]) * pieces[:, 1], 0, 1))
+            numbers = numbers[2 * size + 1 :]
+        else:
+            known = (v >= 0) & (v < codes) & (np.floor(v) == v)
+            code = np.where(known, v, 0).astype(int)
+            rows = np.array([[-1], [1]]) if size == 1 else np.eye(codes)
+            if kind == COLUMNS["embedding"]:
+                rows, numbers = numbers[: codes * size].reshape(codes, size), numbers[codes * size :]
+            outputs.append(known[:, np.newaxis] * rows[code])
+    return np.concatenate(outputs, axis=1)
+
+
 COMPUTED: dict[str, Callable[..., np.ndarray]] = {
     "copy": lambda x: x,
     "dense": lambda x, W, b: x @ W + b,
@@ -158,6 +181,7 @@ COMPUTED: dict[str, Callable[..., np.ndarray]] = {
     "multiply_add": lambda x, gamma, beta: x * gamma + beta,
     "standardize": lambda x, mean, factor, beta: (x - mean) * factor + beta,
     "normalize": _normalized,
+    "encode": _encoded,
     "add": lambda x, other: x + other,
     "apply_gelu_tanh": lambda x: functions.gelu(x, "tanh"),
     **{f"apply_{name}": getattr(functions, name) for name in NAMES if name not in ("identity", "gelu_tanh")},

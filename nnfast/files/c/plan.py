@@ -11,6 +11,7 @@ import numpy as np
 from nnfast._validation import check_holds
 from nnfast.files.c.functions import FUNCTIONS
 from nnfast.files.state import arrays_of
+from nnfast.kernels.arrays import COLUMNS
 from nnfast.layers import Compiler, Layer, walk
 
 if TYPE_CHECKING:
@@ -121,9 +122,9 @@ class Plan:
         self.values[-1] = writes
         self._title = ""
 
-    def constant(self, name: str, comment: str, values: np.ndarray) -> str:
-        """Add a constant and return its name."""
-        self.constants[name] = Constant(name, comment, values)
+    def constant(self, name: str, comment: str, values: np.ndarray, kind: str = "REAL") -> str:
+        """Add a constant of a C type, and return its name."""
+        self.constants[name] = Constant(name, comment, values, kind)
         return name
 
     def number(self, path: str, value: float) -> float:
@@ -228,6 +229,30 @@ def _add(plan: Plan, stage: dict[str, Any], n: int) -> None:
     plan.add("add", n, other=plan.values[stage["other"] + 1])
 
 
+def _encoding(plan: Plan, stage: dict[str, Any], n: int) -> None:
+    path, columns = stage["path"], stage["columns"]
+    table = plan.arrays.get(f"{path}.E")
+    name = path.replace(".", "_")
+    what = [(COLUMNS[column.kind], column.outputs, getattr(column, "n", 0)) for column in columns]
+    numbers = [np.zeros(0, plan.dtype)]
+    learned = 0
+    for column in columns:
+        if column.kind == "number":
+            edges = np.array(column.edges, plan.dtype)
+            pieces = np.column_stack([edges[:-1], 1 / np.diff(edges)]).ravel()
+            numbers += [np.array([column.clip * 2.0**30, 1 / column.clip, column.scale]), pieces]
+        elif column.learned:
+            assert table is not None
+            numbers.append(table[learned : learned + column.learned])
+            learned += column.learned
+    values = np.concatenate(numbers) if len(numbers) > 1 else np.zeros(1)
+    names = (
+        plan.constant(f"columns{name}", f"Kind, outputs and codes of the columns of layer {path}.", np.array(what), "int"),
+        plan.constant(f"numbers{name}", f"Numbers of the columns of layer {path}.", values),
+    )
+    plan.add("encode", n, names, inputs=len(columns), in_place=False)
+
+
 # By kind of stage, as in nnfast.engine.program.STAGES.
 KINDS: dict[str, Callable[[Plan, dict[str, Any], int], None]] = {
     "dense": _dense,
@@ -239,6 +264,7 @@ KINDS: dict[str, Callable[[Plan, dict[str, Any], int], None]] = {
     "layer_norm": _layer_norm,
     "scale": _scale,
     "add": _add,
+    "encoding": _encoding,
 }
 
 

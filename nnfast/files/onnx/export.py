@@ -14,6 +14,7 @@ from nnfast._network import Network
 from nnfast._version import __version__
 from nnfast.activations import resolve_activation
 from nnfast.files.bytes import little_endian
+from nnfast.files.onnx.columns import Encoder
 from nnfast.files.onnx.formulas import ALPHA, DOUBLE, DTYPE, EPSILON, NORM, SINGLE, Formula, X
 from nnfast.files.onnx.schema import DTYPES, LOSS, Attribute, Entry, Graph, Model, Node, Opset, Tensor, Value
 from nnfast.files.protobuf import Message
@@ -155,6 +156,11 @@ class _Writer:
         for operator, array in zip(("Mul", "Add"), stage["arrays"], strict=False):
             self.node(operator, self._tensor, self.array(array.path, self.values[array.path]))
 
+    def encoding(self, stage: Stage) -> None:
+        table = self.values[stage["arrays"][0].path] if stage["arrays"] else None
+        Encoder(self, self._tensor, self.path, table).write(stage["columns"])
+        self.shape = stage["output_shape"]
+
     def sum(self, stage: Stage) -> None:
         """Write a sum, in the shape that its other summand has."""
         other, shape = self._ends[stage["other"]] if stage["other"] >= 0 else (INPUT, self.input_shape)
@@ -250,6 +256,7 @@ WRITERS: dict[str, Callable[[_Writer, Stage], None]] = {
     "layer_norm": _Writer.layer_norm,
     "scale": _Writer.scale,
     "add": _Writer.sum,
+    "encoding": _Writer.encoding,
 }
 FLAT = {"dense", "batch_norm", "layer_norm", "scale"}  # stages whose nodes need samples with one axis
 
