@@ -36,9 +36,9 @@ def read(file: IO[bytes]) -> tuple[dict[str, Any], list[Layer], dict[str, np.nda
         If it is damaged: the readers of zip and npy files raise many kinds of errors.
     """
     with Archive(file) as archive:
-        description = read_description(_text(archive))
+        description = read_description(description_text(archive))
         layers, shapes = expected_arrays(description)
-        _check_sizes(archive, shapes, np.dtype(description["dtype"]))
+        check_sizes(archive, shapes, np.dtype(description["dtype"]))
         arrays = {name: archive.read_array(name) for name in shapes}
     for name, array in arrays.items():
         if array.dtype != description["dtype"]:
@@ -46,7 +46,8 @@ def read(file: IO[bytes]) -> tuple[dict[str, Any], list[Layer], dict[str, np.nda
     return description, layers, arrays
 
 
-def _text(archive: Archive) -> str:
+def description_text(archive: Archive) -> str:
+    """Return the text of the description; Foreign if there is none."""
     member = f"{DESCRIPTION}.npy"
     info = archive.getinfo(member) if member in archive.namelist() else None
     size = np.dtype("U1").itemsize * MAX_DESCRIPTION
@@ -55,7 +56,7 @@ def _text(archive: Archive) -> str:
     return str(archive.read_array(DESCRIPTION))
 
 
-def _check_sizes(archive: Archive, shapes: dict[str, tuple[int, ...]], dtype: np.dtype) -> None:
+def check_sizes(archive: Archive, shapes: dict[str, tuple[int, ...]], dtype: np.dtype) -> None:
     """Raise ValueError if an array cannot be in the file, before memory is allocated for it."""
     names = set(archive.namelist())
     for path, shape in shapes.items():

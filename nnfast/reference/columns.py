@@ -64,7 +64,8 @@ def encode(
     x: np.ndarray, columns: Sequence[tuple[Any, ...]], table: np.ndarray | None = None, out: np.ndarray | None = None
 ) -> np.ndarray:
     """Numbers, clipped to ``x / sqrt(1 + (x / clip)**2)`` (Holzmüller et al. 2024) and then by pieces (Gorishniy et al.
-    2022), flags as they are, codes one-hot or as rows of the table."""
+    2022), flags as they are, codes one-hot or as rows of the table.
+    """
     n = sum(place.stop - place.start for place, _ in _outputs(columns))
     result = np.empty((len(x), n), x.dtype)
     for column, values, (place, rows) in zip(columns, x.T, _outputs(columns), strict=True):

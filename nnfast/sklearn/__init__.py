@@ -1,4 +1,4 @@
-"""Estimators for scikit-learn: multilayer perceptrons with its parameters and more, and the perceptron of chapter 2.
+"""Estimators for scikit-learn: multilayer perceptrons, models for tables, and the perceptron of chapter 2.
 
 Needs scikit-learn 1.5 or later: ``pip install 'nnfast[sklearn]'``.
 """
@@ -10,5 +10,6 @@ except ImportError as _error:
 
 from nnfast.sklearn.mlp import MLPClassifier, MLPRegressor
 from nnfast.sklearn.perceptron import Perceptron
+from nnfast.sklearn.tabular import TabularClassifier, TabularRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor", "Perceptron"]
+__all__ = ["MLPClassifier", "MLPRegressor", "Perceptron", "TabularClassifier", "TabularRegressor"]

@@ -18,6 +18,7 @@ __all__ = [
     "Options",
     "StrOptions",
     "Tags",
+    "check_features",
     "check_partial_fit_first_call",
     "check_sample_weight",
     "fit_context",
@@ -30,11 +31,20 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 try:
     from sklearn.utils.validation import validate_data  # since 1.6
+
+    SKIPS = True
 except ImportError:
+    SKIPS = False
 
     def validate_data(estimator: Any, X: Any, y: Any = "no_validation", **options: Any) -> Any:
         """Check data, and set or compare the number and the names of features."""
         return methodcaller("_validate_data", X, y, **options)(estimator)
+
+
+def check_features(estimator: Any, X: Any, *, reset: bool) -> None:
+    """Set or compare the number and the names of features, and check nothing else."""
+    as_they_are: dict[str, Any] = {"skip_check_array": True} if SKIPS else {"cast_to_ndarray": False}
+    validate_data(estimator, X, reset=reset, **as_they_are)
 
 
 try:

@@ -91,6 +91,16 @@ class Plan:
         ]
         return [*numbers, *(f"{names[i]}: missing" for i in self.flagged), *(names[i] for i in self.coded)]
 
+    def places(self) -> list[list[int]]:
+        """Return for each column of the table the columns of the matrix that it became."""
+        numbers = iter(range(self.n_numbers))
+        found: list[list[int]] = []
+        for given in self.inputs:
+            found.append([next(numbers) for _ in given.parts] if given.used else [])
+        for place, i in enumerate((*self.flagged, *self.coded), start=self.n_numbers):
+            found[i].append(place)
+        return found
+
     def takes(self, X: object) -> bool:
         """Return whether `X` is a matrix of numbers for `of_matrix`."""
         return (

@@ -263,6 +263,10 @@ class Preparation:
         n = 0 if categories is None else categories.n_codes
         return ("one_hot", n) if n <= self.one_hot else ("embedding", n, embedding_units(n))
 
+    def places(self) -> list[list[int]]:
+        """Return for each column of the table the columns of the matrix that it became; none if it was left out."""
+        return self._fitted.places()
+
     @property
     def feature_names_in(self) -> list[str] | None:
         """The names of the columns of the table, None if it had none."""

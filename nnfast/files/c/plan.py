@@ -247,7 +247,9 @@ def _encoding(plan: Plan, stage: dict[str, Any], n: int) -> None:
             learned += column.learned
     values = np.concatenate(numbers) if len(numbers) > 1 else np.zeros(1)
     names = (
-        plan.constant(f"columns{name}", f"Kind, outputs and codes of the columns of layer {path}.", np.array(what), "int"),
+        plan.constant(
+            f"columns{name}", f"Kind, outputs and codes of the columns of layer {path}.", np.array(what), "int"
+        ),
         plan.constant(f"numbers{name}", f"Numbers of the columns of layer {path}.", values),
     )
     plan.add("encode", n, names, inputs=len(columns), in_place=False)

@@ -1,0 +1,490 @@
+"""A table model: a preparation, the networks behind it, and what their outputs mean."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from nnfast._validation import as_array, check_int, choose, describe
+from nnfast.sequential import Sequential
+from nnfast.tables import saving
+from nnfast.tables.encoding import encoding_of
+from nnfast.tables.frames import as_frame
+from nnfast.tables.preparation import Preparation
+from nnfast.tables.targets import Classes, Numbers, Target, check_quantiles
+from nnfast.tables.training import Recipe, Samples, at_most, calibrate, held_parts, train
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from nnfast.training import History
+
+MOST_KEPT = 1000  # held rows that are kept for importances
+FEW_CLASSES = 20  # integers with at most so many different values are taken for classes
+
+
+class Member(NamedTuple):
+    """A network of a model, and how its training went.
+
+    Attributes
+    ----------
+    net : Sequential
+        From prepared rows to outputs; its first layer encodes the columns.
+    factor : float
+        By which the inputs of its softmax were multiplied: the inverse of the temperature.
+    history : History or None
+        None if the model was read from a file.
+    """
+
+    net: Sequential
+    factor: float = 1.0
+    history: History | None = None
+
+
+class TableModel:
+    """A model for tables that takes frames as they are: numbers, categories, dates, and missing values.
+
+    `fit_table` trains one, and `nnfast.tables.load` reads one from a file; neither pandas nor scikit-learn is needed.
+
+    Attributes
+    ----------
+    preparation : Preparation
+        What was done to each column.
+    target : Target
+        What is predicted.
+    members : tuple of Member
+        The networks, whose outputs are averaged.
+    held : Samples or None
+        Some of the rows that no network of the first part was trained on; None after loading.
+    held_scores : list of dict
+        For each member its scores on the rows that it was not trained on.
+    """
+
+    def __init__(self, preparation: Preparation, target: Target, members: Sequence[Member]) -> None:
+        self.preparation, self.target, self.members = preparation, target, tuple(members)
+        self.held: Samples | None = None
+        self.held_scores: list[dict[str, float]] = []
+
+    @property
+    def task(self) -> str:
+        """What it does: ``"classification"`` or ``"regression"``."""
+        return self.target.task
+
+    @property
+    def classes(self) -> np.ndarray | None:
+        """The labels of the classes, None for a regression."""
+        return self.target.classes if isinstance(self.target, Classes) else None
+
+    def outputs(self, raw: np.ndarray) -> np.ndarray:
+        """Return the average of the networks' outputs for prepared rows, as float64."""
+        if len(self.members) == 1:
+            return self.members[0].net.predict(raw).astype(np.float64)
+        found: Any = np.mean([member.net.predict(raw) for member in self.members], axis=0, dtype=np.float64)
+        return np.asarray(found)
+
+    def response(self, raw: np.ndarray) -> np.ndarray:
+        """Return probabilities, predictions or quantiles for prepared rows, of shape (n, outputs)."""
+        return self.target.response(self.outputs(raw))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the predicted class or number for each row.
+
+        Parameters
+        ----------
+        X : frame or array_like of shape (n, columns)
+            Rows like those that the model was trained on.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `X` does not have the columns that the model was trained on.
+        """
+        return self.target.predicted(self.response(self.prepared(X)))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class for each row.
+
+        Parameters
+        ----------
+        X : frame or array_like of shape (n, columns)
+            Rows like those that the model was trained on.
+
+        Returns
+        -------
+        ndarray of shape (n, classes)
+
+        Raises
+        ------
+        AttributeError
+            If the model predicts numbers.
+        TypeError, ValueError
+            If `X` does not have the columns that the model was trained on.
+        """
+        if self.classes is None:
+            raise AttributeError("predict_proba needs classes, and this model predicts numbers: use predict")
+        return self.response(self.prepared(X))
+
+    def predict_quantiles(self, X: Any) -> np.ndarray:
+        """Return the quantiles for each row, in increasing order.
+
+        Parameters
+        ----------
+        X : frame or array_like of shape (n, columns)
+            Rows like those that the model was trained on.
+
+        Returns
+        -------
+        ndarray of shape (n, quantiles)
+
+        Raises
+        ------
+        AttributeError
+            If the model was not trained for quantiles.
+        TypeError, ValueError
+            If `X` does not have the columns that the model was trained on.
+        """
+        if not isinstance(self.target, Numbers) or not self.target.quantiles:
+            raise AttributeError("predict_quantiles needs a model that was trained with quantiles=")
+        return self.response(self.prepared(X))
+
+    def prepared(self, X: Any) -> np.ndarray:
+        """Return rows as the networks take them: float32, of shape (n, prepared columns)."""
+        return self.preparation.transform(as_frame(X))
+
+    def importances(self, *, repeats: int = 3, seed: int = 0) -> np.ndarray:
+        """Return how much worse the predictions of held rows become if a column is shuffled, as shares of the sum.
+
+        Breiman, "Random forests" (2001). The measure is the log loss or the squared error.
+
+        Parameters
+        ----------
+        repeats : int
+            How often each column is shuffled.
+        seed : int
+            Determines the shuffling.
+
+        Returns
+        -------
+        ndarray of shape (columns,)
+            Not negative, with the sum 1, or all 0 if no column matters.
+
+        Raises
+        ------
+        AttributeError
+            If there are no held rows, as after loading.
+        """
+        check_int("repeats", repeats, 1)
+        held = self.held
+        if held is None:
+            raise AttributeError(
+                "importances need rows that were held back in training, which a file does not keep, and tables with "
+                "fewer than 10 rows do not have"
+            )
+        random = np.random.default_rng(seed)
+        before = self._error(held.raw, held)
+        found: np.ndarray = np.zeros(len(self.preparation.columns))
+        for i, places in enumerate(self.preparation.places()):
+            for _ in range(repeats if len(places) else 0):
+                raw = held.raw.copy()
+                raw[:, places] = held.raw[random.permutation(len(raw))][:, places]
+                found[i] += max(self._error(raw, held) - before, 0.0)
+        return found / (found.sum() or 1.0)
+
+    def _error(self, raw: np.ndarray, held: Samples) -> float:
+        outputs = self.outputs(raw)
+        if self.classes is not None:
+            errors = -np.log(np.maximum(outputs[np.arange(len(raw)), held.values], 1e-12))
+        else:
+            errors = ((outputs - held.values) ** 2).mean(axis=1)
+        return float(np.average(errors, weights=held.weights))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a file, which `nnfast.tables.load` reads; nothing in it is code.
+
+        Written atomically, as by `Sequential.save`.
+
+        Parameters
+        ----------
+        path : path
+            Usually with the extension ``.npz``; no extension is added.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        ValueError
+            If classes or categories are neither text nor numbers.
+        """
+        networks = [(member.net, member.factor) for member in self.members]
+        saving.save(path, self.preparation, self.target, networks)
+
+    def to_network(self) -> Sequential:
+        """Return the network behind the preparation, for export: its outputs are those of the model.
+
+        It takes the rows that `prepared` returns; for a regression its outputs are in the unit of the target.
+
+        Returns
+        -------
+        Sequential
+
+        Raises
+        ------
+        ValueError
+            If the model has several networks.
+        """
+        if len(self.members) > 1:
+            raise ValueError(f"the model has {len(self.members)} networks, and an export one: train with n_members=1")
+        net = self.members[0].net.copy()
+        if isinstance(self.target, Numbers):
+            weights, biases = [net.params[name] for name in list(net.params)[-2:]]
+            weights *= np.float32(self.target.scale)
+            biases[...] = biases.astype(np.float64) * self.target.scale + self.target.mean
+        return net
+
+    def __repr__(self) -> str:
+        what = f"{self.target.units} classes" if self.classes is not None else "a number"
+        n, columns = len(self.members), len(self.preparation.columns)
+        return f"TableModel({what} from {columns} columns, {n} network{'s' if n > 1 else ''})"
+
+
+def fit_table(
+    X: Any,
+    y: ArrayLike,
+    /,
+    *,
+    task: str = "auto",
+    n_members: int = 1,
+    kinds: Mapping[Any, str] | None = None,
+    quantiles: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    class_weight: Mapping[Any, float] | str | None = None,
+    recipe: Recipe | None = None,
+    max_seconds: float | None = None,
+    n_threads: int | None = None,
+    seed: int | np.random.Generator | None = None,
+    verbose: int = 1,
+) -> TableModel:
+    """Train a model for a table.
+
+    Parameters
+    ----------
+    X : frame or array_like of shape (n, columns)
+        A frame of pandas, polars or PyArrow, a dict of columns, or an array: numbers, categories, dates, missing
+        values.
+    y : array_like of shape (n,)
+        The class or the number to predict.
+    task : {"auto", "classification", "regression"}
+        ``"auto"`` takes text, bools, and up to 20 different integers for classes.
+    n_members : int
+        How many networks to train, which hold back different rows; their predictions are averaged.
+    kinds : dict, optional
+        Kinds of columns by name or position, where they are not as told: see `Preparation`.
+    quantiles : sequence of float, optional
+        For a regression: which quantiles to predict instead of the mean; 0.5 must be one of them.
+    sample_weight : array_like of shape (n,), optional
+        Not negative.
+    class_weight : dict of label to float, or "balanced", optional
+        Weights of the classes in training and in the choice of the epoch.
+    recipe : Recipe, optional
+        How networks are built and trained.
+    max_seconds : float, optional
+        The longest time to train for.
+    n_threads : int, optional
+        The maximum number of threads; results do not depend on it.
+    seed : int, numpy.random.Generator or None
+        Determines held rows, initial weights and the order of rows.
+    verbose : {0, 1}
+        1 shows the progress if it takes longer than a second.
+
+    Returns
+    -------
+    TableModel
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type, shape or value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nnfast.tables import fit_table
+    >>> random = np.random.default_rng(0)
+    >>> size, colour = random.uniform(size=200), random.choice(["red", "blue"], size=200)
+    >>> price = np.where(colour == "red", 3 * size, 1 - size)
+    >>> model = fit_table({"size": size, "colour": colour}, price, seed=0, verbose=0)
+    >>> model.predict({"size": [0.5], "colour": ["red"]}).round(1)
+    array([1.5])
+    """
+    recipe = recipe or Recipe()
+    check_int("n_members", n_members, 1)
+    frame = as_frame(X)
+    labels = _vector("y", y, frame.n_rows)
+    weights = _weights(sample_weight, frame.n_rows)
+    target = _target(task, labels, weights, check_quantiles(quantiles))
+    values = target.values(labels)
+    weights = _with_classes(weights, class_weight, target, values)
+    random = np.random.default_rng(seed)
+    preparation = Preparation(kinds=kinds).fit(frame)
+    samples = Samples(preparation.transform(frame), values, weights)
+    parts = held_parts(values if isinstance(target, Classes) else None, frame.n_rows, recipe.held, n_members, random)
+    networks = [
+        recipe.network([encoding_of(preparation)], samples.raw.shape[1], target, int(random.integers(2**31)))
+        for _ in range(n_members)
+    ]
+    histories = train(networks, samples, parts, recipe, max_seconds=max_seconds, n_threads=n_threads, verbose=verbose)
+    members = [
+        Member(net, calibrate(net, _rows(samples, part)) if isinstance(target, Classes) else 1.0, history)
+        for net, part, history in zip(networks, parts, histories, strict=True)
+    ]
+    model = TableModel(preparation, target, members)
+    with at_most(n_threads):
+        _describe_held(model, samples, parts)
+    return model
+
+
+def _vector(name: str, values: Any, n: int) -> np.ndarray:
+    """Return targets as a vector of n values."""
+    vector = np.asarray(values)
+    if vector.ndim == 2 and vector.shape[1] == 1:
+        vector = vector[:, 0]
+    if vector.shape != (n,):
+        raise ValueError(f"{name} must have shape ({n},), one value for each row of X, got shape {vector.shape}")
+    return vector
+
+
+def _weights(sample_weight: Any, n: int) -> np.ndarray | None:
+    if sample_weight is None:
+        return None
+    weights = as_array("sample_weight", sample_weight, np.float64, shape=(n,), finite=True)
+    if weights.min() < 0 or not weights.any():
+        raise ValueError("sample_weight must not be negative, and not all 0")
+    return weights
+
+
+def _target(task: str, y: np.ndarray, weights: np.ndarray | None, quantiles: tuple[float, ...]) -> Target:
+    """Return what is to be predicted."""
+    choose("task", task, ("auto", "classification", "regression"))
+    if task == "auto":
+        task = "classification" if _looks_like_classes(y) and not quantiles else "regression"
+    if task == "classification":
+        if quantiles:
+            raise ValueError("quantiles need task='regression', got task='classification'")
+        if _is_missing(y).any():
+            raise ValueError(f"y must have a class for each row, and misses {int(_is_missing(y).sum())}")
+        return Classes.of(y)
+    try:
+        numbers = y.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"y must be of numbers for task='regression', got {describe(y)}") from None
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"y must be finite, and {int((~np.isfinite(numbers)).sum())} values are NaN or infinite")
+    return Numbers.of(numbers, quantiles, weights)
+
+
+def _looks_like_classes(y: np.ndarray) -> bool:
+    if y.dtype.kind in "iu":
+        return len(np.unique(y)) <= FEW_CLASSES
+    return y.dtype.kind not in "f"
+
+
+def _is_missing(y: np.ndarray) -> np.ndarray:
+    """Return where a label is NaN or None."""
+    return np.array([label is None or label != label for label in y.tolist()], bool)
+
+
+def _with_classes(
+    weights: np.ndarray | None, class_weight: Any, target: Target, codes: np.ndarray
+) -> np.ndarray | None:
+    """Return the weights of rows times those of their classes."""
+    if class_weight is None:
+        return weights
+    if not isinstance(target, Classes):
+        raise ValueError("class_weight needs classes, and y has numbers: use sample_weight")
+    if isinstance(class_weight, str):
+        choose("class_weight", class_weight, ("balanced",))
+        counts = np.bincount(codes, weights, target.units)
+        of_class = counts.sum() / (target.units * np.maximum(counts, np.finfo(float).tiny))
+    else:
+        labels = target.classes.tolist()
+        unknown = [label for label in class_weight if label not in labels]
+        if unknown:
+            raise ValueError(f"class_weight must be of classes in y, got {describe(unknown[0])}; they are {labels}")
+        of_class = np.array([class_weight.get(label, 1.0) for label in labels], np.float64)
+        if not np.isfinite(of_class).all() or of_class.min() < 0:
+            raise ValueError("the weights in class_weight must be finite and not negative")
+    return of_class[codes] if weights is None else weights * of_class[codes]
+
+
+def _rows(samples: Samples, rows: np.ndarray) -> Samples:
+    """Return some of the samples."""
+    weights = None if samples.weights is None else samples.weights[rows]
+    return Samples(samples.raw[rows], samples.values[rows], weights)
+
+
+def _describe_held(model: TableModel, samples: Samples, parts: Sequence[np.ndarray]) -> None:
+    """Set the scores on held rows, and keep some of the rows."""
+    if not len(parts[0]):
+        return
+    for member, part in zip(model.members, parts, strict=True):
+        held = _rows(samples, part)
+        model.held_scores.append(_scores(member.net, held, model.target))
+    model.held = _rows(samples, parts[0][:: -(-len(parts[0]) // MOST_KEPT)])
+
+
+def _scores(net: Sequential, held: Samples, target: Target) -> dict[str, float]:
+    """Return the scores of a network on rows."""
+    if isinstance(target, Classes):
+        metrics = ["accuracy", "log_loss"]
+        found = net.evaluate(held.raw, held.values, sample_weight=held.weights, metrics=metrics)
+        return {name: found[name] for name in metrics}
+    assert isinstance(target, Numbers)
+    difference = target.scale * (target.predicted(net.predict(held.raw)).astype(np.float64) - held.values[:, 0])
+    error = float(np.sqrt(np.average(difference**2, weights=held.weights)))
+    return {"root_mean_squared_error": error, "mean_absolute_error": float(np.average(abs(difference)))}
+
+
+def load(path: str | os.PathLike[str]) -> TableModel:
+    """Read a model that `TableModel.save` wrote.
+
+    Reading a file runs no code, and uses memory in proportion to its size only.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    TableModel
+        It predicts the same bits as the model that was saved.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    LoadError
+        If it is not a table model, is damaged, or was written by a newer version. It is a ValueError.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> import nnfast.tables
+    >>> x = np.random.default_rng(0).uniform(size=(100, 2))
+    >>> model = nnfast.tables.fit_table(x, x[:, 0] > x[:, 1], seed=0, verbose=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(os.path.join(folder, "model.npz"))
+    ...     again = nnfast.tables.load(os.path.join(folder, "model.npz"))
+    >>> again.predict([[0.9, 0.1], [0.1, 0.9]])
+    array([ True, False])
+    """
+    preparation, target, networks = saving.load(path)
+    return TableModel(preparation, target, [Member(net, factor) for net, factor in networks])
