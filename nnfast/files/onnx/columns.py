@@ -106,9 +106,7 @@ class Encoder:
         assert self._table is not None
         x = self._take(i for i, _, _ in group)
         counts = self._reals(np.array([column.n for _, _, column in group]))
-        inside = self._node(
-            "And", self._node("GreaterOrEqual", x, self._number(0.0)), self._node("Less", x, counts)
-        )
+        inside = self._node("And", self._node("GreaterOrEqual", x, self._number(0.0)), self._node("Less", x, counts))
         known = self._node("And", inside, self._node("Equal", x, self._node("Floor", x)))
         codes = self._node("Cast", self._node("Where", known, x, counts), to=Tensor.INT64)
         first = 0
