@@ -448,6 +448,21 @@ def test_int8_of_random_networks(seed, tmp_path):
     assert re.findall("#include <.*", (tmp_path / "net.c").read_text()) == ["#include <math.h>", "#include <stdint.h>"]
 
 
+@needs_compiler
+def test_int8_encodes_columns_in_float(tmp_path):
+    rng = default_rng(5)
+    columns = mixed(rng)
+    net = nf.Sequential([nf.ColumnEncoding(columns), nf.Dense(3)], input_shape=len(columns), seed=0)
+    x = samples(columns, rng, 60, "float32")
+    written = net.to_c(tmp_path / "net.c", dtype="int8", calibration=x)
+    actual = outputs(library([written], tmp_path, "-O2")[written.function], net, x)
+    assert np.abs(actual.astype("f8") - net.predict(x)).max() == pytest.approx(written.difference.largest, rel=0.01)
+    assert written.difference.largest < 0.1
+    known = nf.Sequential([nf.ColumnEncoding([nf.columns.Flag()])], input_shape=1)
+    with pytest.raises(ValueError, match="^dtype='int8' needs a Dense layer"):
+        known.to_c(tmp_path / "net.c", dtype="int8", calibration=[[1.0]])
+
+
 def test_int8_is_a_quarter_of_the_size(tmp_path):
     net = nf.Sequential([nf.Dense(64, "relu"), nf.Dense(64, "relu"), nf.Dense(2)], input_shape=4, seed=0)
     x = default_rng(0).normal(size=(50, 4))

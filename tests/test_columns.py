@@ -321,12 +321,11 @@ def test_copies_go_on_with_the_same_bits(dtype, tmp_path):
     others = dict(copies(net, tmp_path))
     net.fit(x, y, epochs=2, optimizer=nf.Adam(0.01), verbose=0)
     expected = net.predict(x)
+    del net  # what it owned is not theirs
     for name, other in others.items():
-        del net  # what it owned is not theirs
         assert other.layers[0].columns == tuple(columns), name
         other.fit(x, y, epochs=2, optimizer=nf.Adam(0.01), verbose=0)
         np.testing.assert_array_equal(other.predict(x), expected, err_msg=name)
-        net = other
 
 
 def test_edges_are_rounded_to_float32_and_stay_as_they_are():
@@ -428,7 +427,11 @@ def test_the_summary_shows_it(capsys):
         (lambda: nf.ColumnEncoding([]), ValueError, "^columns must be 1 to 65536, got 0"),
         (lambda: nf.ColumnEncoding([Flag()] * 65537), ValueError, "^columns must be 1 to 65536, got 65537"),
         (lambda: nf.ColumnEncoding(3), TypeError, "^columns must be a sequence of columns, got 3"),
-        (lambda: nf.ColumnEncoding([Flag(), "x"]), TypeError, r"^columns\[1\] must be a column such as nnfast.columns.N"),
+        (
+            lambda: nf.ColumnEncoding([Flag(), "x"]),
+            TypeError,
+            r"^columns\[1\] must be a column such as nnfast.columns.N",
+        ),
         (lambda: nf.ColumnEncoding([Flag]), TypeError, r"^columns\[0\] must be a column"),
         (
             lambda: nf.ColumnEncoding([Embedding(2**24, 100)] * 2),

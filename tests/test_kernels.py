@@ -363,7 +363,12 @@ def drawn_columns(rng, dtype, m, n):
     for c in range(n):
         edges = np.cumsum(1 + rng.integers(0, 3, rng.choice([0, 2, 3, 9, 40]))) / 4 - 2  # exact in float32
         numbers = ("number", tuple(edges.tolist()), 1.5, 0.25)
-        kinds = [numbers, ("flag",), ("one_hot", int(rng.integers(2, 20))), ("embedding", *rng.integers(2, 20, 2).tolist())]
+        kinds = [
+            numbers,
+            ("flag",),
+            ("one_hot", int(rng.integers(2, 20))),
+            ("embedding", *rng.integers(2, 20, 2).tolist()),
+        ]
         columns.append(kinds[rng.integers(4)])
         if columns[c][0] in ("one_hot", "embedding"):
             x[:, c] = rng.integers(-1, columns[c][1] + 2, m)
@@ -384,7 +389,7 @@ def encode_arguments(rng, dtype, m, k, n):
     return x, columns, normal(rng, dtype, learned_by(columns))
 
 
-def encode_scale(x, columns, table):
+def encode_scale(x, columns, embeddings):
     """A piece is a difference times one over its width, which is 1/4 at least."""
     return 1 + 4 * np.abs(np.nan_to_num(x, posinf=0)).max(axis=1, keepdims=True, initial=0, where=np.abs(x) < 1e9)
 
@@ -555,7 +560,8 @@ CASES = {
     "encode": Case(encode_arguments, encode_scale),
     "encode_backward": Case(encode_backward_arguments, encode_backward_scale),
     "encode_backward_table": Case(
-        encode_backward_arguments, lambda gradient, x, columns: reference.encode_backward_table(abs(gradient), x, columns)
+        encode_backward_arguments,
+        lambda gradient, x, columns: reference.encode_backward_table(abs(gradient), x, columns),
     ),
     "convert": Case(convert_arguments),
     "dropout": Case(noise_arguments(0.4)),
@@ -637,7 +643,8 @@ def test_parity(name, m, k, n, dtype, seed):
     assert same.dtype == dtype
     assert_close(result, same, scale=scale)
     for argument, copy in zip(arguments, copies, strict=True):
-        np.testing.assert_array_equal(argument, copy)
+        if isinstance(argument, np.ndarray):
+            np.testing.assert_array_equal(argument, copy)
 
 
 @pytest.mark.parametrize("name", WITH_OUT)

@@ -206,8 +206,8 @@ cdef class Program:
         sample; ``arrays`` that it learns (with attributes name, path, shape, l1, l2, penalty and decays) and
         ``statistics`` that it keeps (name, path, shape and initial); and where they apply, ``function`` (the
         activation, a name in `ACTIVATIONS`) and its ``alpha``, ``numbers`` (a mapping specific to the stage),
-        ``columns`` (of an encoding; each has a method ``encoding``: see `nnfast.reference.columns`), ``frozen``, ``other`` (of an add: the number of
-        the stage whose output is added, -1 for the input).
+        ``columns`` (of an encoding; each has a method ``encoding`` that returns what `nnfast.reference.columns` takes),
+        ``frozen``, ``other`` (of an add: the number of the stage whose output is added, -1 for the input).
     loss : (str, tuple of float, ndarray or None, bool)
         A name in `LOSSES`; its parameters, at most two; its parameters per output, of `dtype`, or None: as in
         `LossSpec`; and whether the losses of a row's outputs are added up where the kernel would average them. None if

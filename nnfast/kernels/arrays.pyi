@@ -133,7 +133,7 @@ def convert(x: np.ndarray, dtype: Any, rows: np.ndarray | None = None, out: np.n
 def encode(
     x: np.ndarray,
     columns: Sequence[tuple[Any, ...]],
-    table: np.ndarray | None = None,
+    embeddings: np.ndarray | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray: ...
 def encode_backward(

@@ -632,8 +632,8 @@ def perceptron_epoch(x, labels, weights, bias, rates, planes, order=None, row_we
 # ---- columns of a table
 
 cdef object packed_columns(object columns, object dtype):
-    """Return memory with a `Encodings` at its start: for each column its kind and, of a number, edges, clip and scale; of
-    a one-hot code, the number of codes; of an embedding, that number and the number of outputs."""
+    """Return memory with `Encodings` at its start. `columns`: for each its kind and, of a number, edges, clip and
+    scale; of a one-hot code, the number of codes; of an embedding, that number and the number of outputs."""
     cdef Py_ssize_t n = len(columns), at = 0, learned = 0, c, stored = 0, after = sizeof(Encodings) + n*sizeof(Encoding)
     cdef Encoding* column
     each = np.zeros(n*sizeof(Encoding), np.uint8)
@@ -680,16 +680,16 @@ cdef const Encodings* columns_for(cnp.ndarray x, object packed) except NULL:
     return head
 
 
-def encode(x, columns, table=None, out=None):
+def encode(x, columns, embeddings=None, out=None):
     cdef cnp.ndarray X = matrix(x), E
     cdef const Kernels* K = kernels_for(X)
     packed = packed_columns(columns, X.dtype)
     cdef const Encodings* head = columns_for(X, packed)
     cdef Py_ssize_t m = cnp.PyArray_DIM(X, 0)
     cdef const void* learned = NULL
-    if table is not None or head.learned:
-        check(table, X.dtype, (head.learned,), False)
-        E = with_slack(table)
+    if embeddings is not None or head.learned:
+        check(embeddings, X.dtype, (head.learned,), False)
+        E = with_slack(embeddings)
         learned = cnp.PyArray_DATA(E)
     cdef cnp.ndarray result = output(out, (m, head.n_out), X.dtype)
     K.encode(m, head, cnp.PyArray_DATA(X), head.n, learned, cnp.PyArray_DATA(result), head.n_out)

@@ -1,7 +1,8 @@
-# Columns of a table, encoded: numbers clipped smoothly and by pieces (Gorishniy et al. 2022), codes of categories one-hot
-# or as rows of a learned table. A code that is not one of the column's is unknown: it gives zeros.
+# Columns of a table, encoded: numbers clipped smoothly and by pieces (Gorishniy et al. 2022), codes of categories
+# one-hot or as rows of a learned table. A code that is not one of the column's is unknown: it gives zeros.
 #
-# Outputs are written by ascending column, a vector at a time: what a column writes past its end the next one overwrites.
+# Outputs are written by ascending column, a vector at a time: what a column writes past its end the next one
+# overwrites.
 
 cdef inline const Encoding* encoding_of(const Encodings* columns, Py_ssize_t c) noexcept nogil:
     return <const Encoding*>(<const char*>columns + columns.each) + c
@@ -136,8 +137,8 @@ cdef void kernel_encode_backward(
 
 
 cdef void kernel_encode_backward_table(
-        Py_ssize_t first, Py_ssize_t last, Py_ssize_t m, const Encodings* columns, const void* gradient_, Py_ssize_t ldg,
-        const void* x_, Py_ssize_t ldx, void* out_
+        Py_ssize_t first, Py_ssize_t last, Py_ssize_t m, const Encodings* columns, const void* gradient_,
+        Py_ssize_t ldg, const void* x_, Py_ssize_t ldx, void* out_
 ) noexcept nogil:
     """Each number is a sum in row order, whichever others are computed with it."""
     cdef const real* gradient

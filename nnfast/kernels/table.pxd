@@ -203,14 +203,14 @@ cpdef enum ColumnKind:  # how a column of a table is encoded
     EMBEDDING               # the row of a learned table with the number of the code
 
 cdef struct Encoding:
-    # Of a column.
+    # Of a column. `numbers`: where a NUMBER has its n edges, and then one over each distance between two (nothing if n
+    # is 1); where an EMBEDDING has its rows in the table
     int kind
     Py_ssize_t at           # its first output
     Py_ssize_t n            # so many outputs
     Py_ssize_t codes
-    Py_ssize_t numbers      # NUMBER: where its n edges are, and then one over each distance between two; EMBEDDING:
-                            # where its rows are in the table
-    double scale            # NUMBER: of the outputs by pieces
+    Py_ssize_t numbers
+    double scale            # of a NUMBER's outputs by pieces
 
 cdef struct Encodings:
     # The encodings of columns, at the start of a block of memory that has the rest: it may be copied and moved. Offsets

@@ -26,7 +26,7 @@ def _pieces(x: np.ndarray, edges: Sequence[float]) -> tuple[np.ndarray, np.ndarr
 
 
 def _outputs(columns: Sequence[tuple[Any, ...]]) -> Iterator[tuple[slice, slice]]:
-    """Where each column has its outputs, and where its numbers in the table are."""
+    """Where each column has its outputs, and where its embeddings are."""
     at = learned = 0
     for kind, *values in columns:
         n, numbers = 1, 0
@@ -61,15 +61,19 @@ def _encoded(x: np.ndarray, column: tuple[Any, ...], table: np.ndarray | None) -
 
 
 def encode(
-    x: np.ndarray, columns: Sequence[tuple[Any, ...]], table: np.ndarray | None = None, out: np.ndarray | None = None
+    x: np.ndarray,
+    columns: Sequence[tuple[Any, ...]],
+    embeddings: np.ndarray | None = None,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Numbers, clipped to ``x / sqrt(1 + (x / clip)**2)`` (Holzmüller et al. 2024) and then by pieces (Gorishniy et al.
-    2022), flags as they are, codes one-hot or as rows of the table.
+    """Numbers clipped (Holzmüller et al. 2024) and by pieces (Gorishniy et al. 2022), flags, and codes.
+
+    The clip is ``x / sqrt(1 + (x / clip)**2)``. Codes are one-hot, or rows of embeddings.
     """
     n = sum(place.stop - place.start for place, _ in _outputs(columns))
     result = np.empty((len(x), n), x.dtype)
     for column, values, (place, rows) in zip(columns, x.T, _outputs(columns), strict=True):
-        result[:, place] = _encoded(values, column, None if table is None else table[rows])
+        result[:, place] = _encoded(values, column, None if embeddings is None else embeddings[rows])
     return into(out, result)
 
 
@@ -102,7 +106,7 @@ def encode_backward(
 def encode_backward_table(
     gradient: np.ndarray, x: np.ndarray, columns: Sequence[tuple[Any, ...]], out: np.ndarray | None = None
 ) -> np.ndarray:
-    """The gradient with respect to the table, a sum over the rows with the code."""
+    """The gradient with respect to the embeddings, a sum over the rows with the code."""
     parts = [np.empty(0, x.dtype)]
     for c, (place, _) in enumerate(_outputs(columns)):
         if columns[c][0] == "embedding":

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import nnfast as nf
-from nnfast import activations, functions, losses, metrics, optimizers, perceptron, schedules
+from nnfast import activations, columns, functions, losses, metrics, optimizers, perceptron, schedules
 
 X = np.random.default_rng(1).normal(size=(8, 3))
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1])
@@ -70,6 +70,9 @@ FLOATS = (0.5, 0.25, np.float32(0.5), np.array(0.125))
 RATES = (0.1, 1, np.float64(1e-3))
 GIVEN: dict[str, Sequence[Any]] = {
     "units": (1, 3, np.int64(4)),
+    "n": (2, np.int64(5)),
+    "edges": ((), [-1.0, 0.5, 2.0]),
+    "columns": ([columns.Embedding(3, 2)], (columns.Embedding(2, 1), columns.Number())),
     "activation": ("relu", activations.ELU(0.5)),
     "function": ("tanh", activations.Softplus(2.0)),
     "initializer": (None, "he_normal", 0.5),
@@ -120,7 +123,11 @@ LAYERS = tuple(nf.layers.Layer.registry.values())
 KINDS = (
     *LAYERS,
     *optimizers.NAMES.values(),
-    *(getattr(module, name) for module in (activations, losses, metrics, schedules) for name in module.__all__),
+    *(
+        getattr(module, name)
+        for module in (activations, columns, losses, metrics, schedules)
+        for name in module.__all__
+    ),
 )
 
 # ---- functions on arrays

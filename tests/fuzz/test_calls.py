@@ -158,11 +158,21 @@ def test_nothing_public_is_left_out():
     others = {
         "Descent", "GradientReport", "History",  # only returned as results
         "__version__", "get_num_threads", "show_config",  # take no arguments
-        "activations", "callbacks", "datasets", "functions", "losses",  # modules
+        "activations", "callbacks", "columns", "datasets", "functions", "losses",  # modules
         "metrics", "perceptron", "plotting", "schedules",
         "load", "LoadError", "from_onnx",  # of files: see test_saving.py and test_onnx.py
         "read_idx", "load_mnist",  # the same: see test_datasets.py
         "ReduceOnPlateau", "ConvergenceWarning",
     }  # fmt: skip
-    modules = (nf, nf.activations, nf.datasets, functions, nf.losses, nf.metrics, nf.perceptron, nf.schedules)
+    modules = (
+        nf,
+        nf.activations,
+        nf.columns,
+        nf.datasets,
+        functions,
+        nf.losses,
+        nf.metrics,
+        nf.perceptron,
+        nf.schedules,
+    )
     assert {name for module in modules for name in module.__all__} - called - others == set()

@@ -233,7 +233,7 @@ def _encoding(plan: Plan, stage: dict[str, Any], n: int) -> None:
     path, columns = stage["path"], stage["columns"]
     table = plan.arrays.get(f"{path}.E")
     name = path.replace(".", "_")
-    what = [(COLUMNS[column.kind], column.outputs, getattr(column, "n", 0)) for column in columns]
+    kinds = np.array([(COLUMNS[column.kind], column.outputs, getattr(column, "n", 0)) for column in columns])
     numbers = [np.zeros(0, plan.dtype)]
     learned = 0
     for column in columns:
@@ -247,9 +247,7 @@ def _encoding(plan: Plan, stage: dict[str, Any], n: int) -> None:
             learned += column.learned
     values = np.concatenate(numbers) if len(numbers) > 1 else np.zeros(1)
     names = (
-        plan.constant(
-            f"columns{name}", f"Kind, outputs and codes of the columns of layer {path}.", np.array(what), "int"
-        ),
+        plan.constant(f"columns{name}", f"Kind, outputs and codes of the columns of layer {path}.", kinds, "int"),
         plan.constant(f"numbers{name}", f"Numbers of the columns of layer {path}.", values),
     )
     plan.add("encode", n, names, inputs=len(columns), in_place=False)
