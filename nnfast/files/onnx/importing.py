@@ -27,6 +27,7 @@ from nnfast.layers import (
     Dense,
     Dropout,
     Flatten,
+    GaussianNoise,
     Layer,
     LayerNorm,
     Rescaling,
@@ -269,6 +270,9 @@ class Builder:
         with naming(part.node):
             return [(Dropout(part.values["rate"]), {})]
 
+    def gaussian_noise(self, part: Part, path: str) -> Made:
+        return [(GaussianNoise(part.values["stddev"]), {})]
+
     def residual(self, part: Part, path: str) -> Made:
         before = self.shape
         layers = self._chain(part.values["parts"], path) or [Activation("identity")]
@@ -377,6 +381,7 @@ PARTS: dict[str, Callable[[Builder, Part, str], Made]] = {
     "layer_norm": Builder.layer_norm,
     "batch_norm": Builder.batch_norm,
     "dropout": Builder.dropout,
+    "gaussian_noise": Builder.gaussian_noise,
     "residual": Builder.residual,
     "flatten": Builder.flatten,
     "reshape": Builder.reshape,

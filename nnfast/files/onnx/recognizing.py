@@ -68,7 +68,7 @@ class Part(NamedTuple):
     ----------
     kind : str
         ``"linear"``, ``"scale"``, ``"rescaling"``, ``"activation"``, ``"layer_norm"``, ``"batch_norm"``, ``"reshape"``,
-        ``"squeeze"``, ``"flatten"``, ``"dropout"`` or ``"residual"``.
+        ``"squeeze"``, ``"flatten"``, ``"dropout"``, ``"gaussian_noise"`` or ``"residual"``.
     node : Node
         Its last node, for messages.
     values : dict

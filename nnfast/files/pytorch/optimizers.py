@@ -1,0 +1,222 @@
+"""Optimizers and their states to and from PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from nnfast._network import Network
+from nnfast.optimizers import OPTIMIZERS, Optimizer
+from nnfast.schedules import Schedule
+
+NAMES = {"learning_rate": "lr", "learning_rate_decay": "lr_decay", "epsilon": "eps"}  # of hyperparameters in PyTorch
+BETAS = ("beta1", "beta2")  # which PyTorch has as a pair
+OWN = {  # hyperparameters that PyTorch's optimizers lack, with the values that change nothing
+    "corrected_epsilon": False,
+    "clip_value": None,
+    "clip_norm": None,
+    "average_decay": None,
+    "decay_biases": True,
+}
+# Options of PyTorch that do not change what is computed; `initial_lr` and others are the notes of schedulers.
+TECHNICAL = {"params", "foreach", "capturable", "differentiable", "fused", "param_names"}
+TECHNICAL |= {"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"}
+
+
+class State(NamedTuple):
+    """What PyTorch's optimizer remembers of a parameter.
+
+    Attributes
+    ----------
+    moments : tuple of str
+        The names of nnfast's moments in PyTorch, in order.
+    steps : bool
+        Whether the number of steps is among it.
+    product : str
+        The name of the product of momenta, empty if there is none.
+    """
+
+    moments: tuple[str, ...]
+    steps: bool = True
+    product: str = ""
+
+
+STATES = {
+    "sgd": State(("momentum_buffer",), steps=False),
+    "adam": State(("exp_avg", "exp_avg_sq", "max_exp_avg_sq")),
+    "adamw": State(("exp_avg", "exp_avg_sq", "max_exp_avg_sq")),
+    "nadam": State(("exp_avg", "exp_avg_sq"), product="mu_product"),
+    "adagrad": State(("sum",)),
+    "rmsprop": State(("square_avg", "grad_avg", "momentum_buffer")),
+    "adadelta": State(("square_avg", "acc_delta")),
+}
+KINDS = {getattr(torch.optim, OPTIMIZERS[kind].__name__): kind for kind in STATES}
+
+
+# ---- from PyTorch
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Raise TypeError unless it is an optimizer of PyTorch that nnfast has."""
+    if type(optimizer) not in KINDS:
+        supported = ", ".join(kind.__name__ for kind in KINDS)
+        raise TypeError(
+            f"optimizer must be one of torch.optim that nnfast has ({supported}), got {type(optimizer).__qualname__}"
+        )
+
+
+def from_torch(optimizer: torch.optim.Optimizer) -> Optimizer:
+    """Return an optimizer with the same hyperparameters.
+
+    Raises
+    ------
+    ValueError
+        If nnfast has no such optimizer.
+    """
+    kind = OPTIMIZERS[KINDS[type(optimizer)]]
+    first, *others = ({k: v for k, v in group.items() if k not in TECHNICAL} for group in optimizer.param_groups)
+    for group in others:
+        for name, value in group.items():
+            if first.get(name) != value:
+                raise ValueError(
+                    f"optimizer: its groups of parameters have different values of {name}, {first.get(name)} and {value}; "
+                    "nnfast has one for all parameters"
+                )
+    values = dict(zip(BETAS, first.pop("betas"), strict=True)) if "betas" in first else {}
+    given = {ours: theirs for ours in kind.fields if (theirs := NAMES.get(ours, ours)) in first}
+    values |= {ours: first.pop(theirs) for ours, theirs in given.items()}
+    for name, value in first.items():
+        if value and kind.constants.get(name) != value:
+            raise ValueError(f"optimizer: {type(optimizer).__name__} with {name}={value} is not supported")
+    try:
+        return kind(**{name: _plain(value) for name, value in values.items()})
+    except ValueError as error:
+        raise ValueError(f"optimizer: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, torch.Tensor) else value
+
+
+def restore_state(network: Network, optimizer: torch.optim.Optimizer, ours: Optimizer, learned: Mapping[str, Any]) -> None:
+    """Give a network the state of an optimizer of PyTorch.
+
+    Parameters
+    ----------
+    network : Network
+        A new one.
+    optimizer : torch.optim.Optimizer
+        PyTorch's.
+    ours : Optimizer
+        The same in nnfast.
+    learned : dict
+        For the path of each trainable array, a `Learned`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is not one of the optimizer's, or the states of parameters do not fit together.
+    """
+    known = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for path, (name, parameter, _) in learned.items():
+        if id(parameter) not in known:
+            raise ValueError(
+                f"optimizer: {name}, the array {path} of the network, is not one of its parameters: add it, or "
+                "freeze it with requires_grad_(False)"
+            )
+    kind, program = STATES[ours.kind], network.built
+    initial = ours.values(network.dtype).moments
+    kept = {name: i for i, name in enumerate(kind.moments) if initial[i] is not None}
+    states = {path: optimizer.state.get(parameter) or {} for path, (_, parameter, _) in learned.items()}
+    counts = {path: _steps(state, kept, kind) for path, state in states.items()}
+    if len(set(counts.values())) > 1:
+        least, most = (choose(counts, key=counts.__getitem__) for choose in (min, max))
+        raise ValueError(
+            f"optimizer: it has made {counts[least]} steps with {learned[least][0]}, and {counts[most]} with "
+            f"{learned[most][0]}; in nnfast all parameters take part in each step"
+        )
+    steps = max(counts.values(), default=0)
+    if not steps:
+        return
+    vectors: list[np.ndarray | None] = [
+        None if value is None else np.full_like(program.parameters, value) for value in initial
+    ]
+    for path, state in states.items():
+        for name, i in kept.items():
+            if state.get(name) is None:
+                raise ValueError(f"optimizer: it has no {name} of {learned[path][0]}: it was turned on after it began")
+            network.named(vectors[i])[path] = learned[path].laid_out(state[name])
+    product = float(next(iter(states.values()))[kind.product]) if kind.product else 1.0
+    program.slot.restore(ours.kind, steps, 0, product, vectors, None, None)
+
+
+class Learned(NamedTuple):
+    """A trainable array of a network: the name of its parameter in the module, the parameter, and its array.
+
+    The array is a view of the parameter's memory.
+    """
+
+    name: str
+    parameter: nn.Parameter
+    array: np.ndarray
+
+    def laid_out(self, tensor: torch.Tensor) -> np.ndarray:
+        """Return a tensor like the parameter as an array like that of the network."""
+        values = tensor.detach().cpu().contiguous().numpy()
+        return np.lib.stride_tricks.as_strided(values, self.array.shape, self.array.strides)
+
+
+def _steps(state: Mapping[str, Any], kept: Mapping[str, int], kind: State) -> int:
+    """Return the steps that were made; for SGD, which does not count them, 1 if there were any."""
+    if kind.steps:
+        return int(state.get("step", 0))
+    return int(any(state.get(name) is not None for name in kept))
+
+
+# ---- to PyTorch
+
+
+def to_torch(network: Network, ours: Optimizer, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+    """Return PyTorch's optimizer with the state of a network; `parameters` are those of the module, by path."""
+    if ours.kind not in STATES:
+        supported = ", ".join(OPTIMIZERS[kind].__name__ for kind in STATES)
+        raise ValueError(f"optimizer: {type(ours).__name__} is not in torch.optim; supported are {supported}")
+    ours.values(network.dtype)  # checks them
+    given = {name: getattr(ours, name) for name in ours.fields}
+    if isinstance(given["learning_rate"], Schedule):
+        raise ValueError(
+            "optimizer: its learning rate must be a number, got a schedule: make the optimizer with the present "
+            "rate, and continue with a scheduler of torch.optim.lr_scheduler"
+        )
+    for name, neutral in OWN.items():
+        if name in given and given.pop(name) != neutral and (name != "decay_biases" or ours.weight_decay):
+            raise ValueError(f"optimizer: PyTorch's {type(ours).__name__} has no {name}")
+    if BETAS[0] in given:
+        given["betas"] = tuple(given.pop(name) for name in BETAS)
+    if not given.get("decoupled_weight_decay"):
+        given.pop("decoupled_weight_decay", None)  # which older versions do not have
+    trainable = {path: p for path, p in parameters.items() if p.requires_grad}
+    if not trainable:
+        raise ValueError("optimizer: there is nothing to train: all layers are frozen, or have no parameters")
+    made = getattr(torch.optim, OPTIMIZERS[ours.kind].__name__)(list(trainable.values()), **{NAMES.get(name, name): value for name, value in given.items()})
+    slot, state = network.built.slot, STATES[ours.kind]
+    if slot.steps_of(ours.kind):
+        for path, parameter in trainable.items():
+            made.state[parameter] = _state_of(network, state, path)
+    return made  # type: ignore[no-any-return]
+
+
+def _state_of(network: Network, kind: State, path: str) -> dict[str, torch.Tensor]:
+    slot = network.built.slot
+    moments = {
+        name: torch.from_numpy(np.array(network.named(moment)[path].T))
+        for name, moment in zip(kind.moments, slot.moments, strict=False)
+        if moment is not None
+    }
+    steps = {"step": torch.tensor(float(slot.steps))} if kind.steps else {}
+    product = {kind.product: torch.tensor(slot.product)} if kind.product else {}
+    return steps | product | moments
