@@ -49,6 +49,7 @@ ALL = [
     "datasets",
     "fit_many",
     "from_onnx",
+    "from_torch",
     "functions",
     "get_num_threads",
     "gradient_descent",

@@ -44,7 +44,7 @@ class Node(NamedTuple):
     inputs, outputs : tuple of str
         Names of tensors; an empty one is an optional input that is left out.
     content : memoryview
-        The message, which still holds the attributes.
+        The message, which still holds the attributes; for a node that no file holds, the attributes themselves.
     """
 
     place: int
@@ -52,7 +52,7 @@ class Node(NamedTuple):
     operator: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    content: memoryview
+    content: Any
 
     def __str__(self) -> str:
         return f"node {shown(self.name or self.outputs[0])} ({self.operator})"

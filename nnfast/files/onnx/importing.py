@@ -194,6 +194,7 @@ class Builder:
         return layers
 
     def linear(self, part: Part, path: str) -> Made:
+        """Return a Dense layer."""
         W, b = part.values["W"], part.values["b"]
         n_in, n_out = W.shape
         if self.shape is None:
@@ -211,6 +212,7 @@ class Builder:
         return [(Dense(n_out, use_bias=b is not None), arrays)]
 
     def scale(self, part: Part, path: str) -> Made:
+        """Return a Scale, or a Rescaling if factor and offset are single numbers."""
         given = part.values[GAMMA], part.values[BETA]
         gamma, beta = (None if array is None else self._row(part.node, array) for array in given)
         axes = max(array.ndim for array in given if array is not None)
@@ -228,16 +230,19 @@ class Builder:
         return [(Scale(use_bias=beta is not None, trainable=self._learned), arrays)]
 
     def rescaling(self, part: Part, path: str) -> Made:
+        """Return a Rescaling."""
         with naming(part.node):
             return [(Rescaling(**part.values), {})]
 
     def activation(self, part: Part, path: str) -> Made:
+        """Return an Activation."""
         function = part.values["function"]
         if function.mixes and len(self._known(part.node)) != 1:
             raise ValueError(f"{part.node}: samples must have one axis, got shape {self.shape}")
         return [(Activation(function), {})]
 
     def layer_norm(self, part: Part, path: str) -> Made:
+        """Return a LayerNorm; if it learns gamma alone, one without arrays and a Scale."""
         values, width = part.values, self._features(part.node)
         if values.get(UNBIASED):
             gamma = {GAMMA: self._row(part.node, values[GAMMA])}
@@ -250,6 +255,7 @@ class Builder:
         return [(self._norm(LayerNorm, part, affine=affine), arrays)]
 
     def batch_norm(self, part: Part, path: str) -> Made:
+        """Return a BatchNorm."""
         values = part.values
         if self.shape is None and values["mean"].ndim == 1:
             self._first_shape(values["mean"].shape)
@@ -260,20 +266,24 @@ class Builder:
             if values[role].shape != (width,):
                 raise ValueError(f"{part.node}: its {role} must have shape ({width},), got {values[role].shape}")
             arrays[role] = self._floats(part.node, values[role])
-        return [(self._norm(BatchNorm, part, momentum=values["momentum"], affine=affine), arrays)]
+        options = {"momentum": values["momentum"], "affine": affine, "trainable": values.get("trainable", True)}
+        return [(self._norm(BatchNorm, part, **options), arrays)]
 
     def _norm(self, kind: type[Layer], part: Part, **more: Any) -> Layer:
         with naming(part.node):
             return kind(epsilon=part.values[EPSILON], **more)
 
     def dropout(self, part: Part, path: str) -> Made:
+        """Return a Dropout."""
         with naming(part.node):
             return [(Dropout(part.values["rate"]), {})]
 
     def gaussian_noise(self, part: Part, path: str) -> Made:
+        """Return a GaussianNoise."""
         return [(GaussianNoise(part.values["stddev"]), {})]
 
     def residual(self, part: Part, path: str) -> Made:
+        """Return a Residual."""
         before = self.shape
         layers = self._chain(part.values["parts"], path) or [Activation("identity")]
         if before is not None and self.shape != before:
@@ -283,12 +293,14 @@ class Builder:
     # ---- shapes
 
     def flatten(self, part: Part, path: str) -> Made:
+        """Return a Flatten, or nothing if the shape stays."""
         shape, axis = self._known(part.node), part.values["axis"]
         if axis not in (1, -len(shape)):
             raise ValueError(f"{part.node}: axis={axis} mixes samples, or leaves two axes: only 1 is supported")
         return self._reshaped((prod(shape),))
 
     def reshape(self, part: Part, path: str) -> Made:
+        """Return a Reshape or Flatten, or nothing if the shape stays."""
         node, zeros = part.node, part.values["zeros"]
         first, *rest = part.values["sizes"] or [1]
         shape = self.shape
@@ -311,6 +323,7 @@ class Builder:
         return self._reshaped(tuple(size for size in sizes if size is not BATCH))
 
     def squeeze(self, part: Part, path: str) -> Made:
+        """Return what `reshape` returns."""
         shape, axes = self._known(part.node), part.values["axes"]
         axes = [i + 1 for i, size in enumerate(shape) if size == 1] if axes is None else axes
         chosen = {axis % (len(shape) + 1) for axis in axes}

@@ -107,6 +107,7 @@ def _batch_norm(m: Any, x: Any) -> Call:
     return part(
         "batch_norm", x, shape=(m.num_features,), epsilon=m.eps, momentum=float(m.momentum), gamma=m.weight,
         beta=m.bias, mean=m.running_mean, variance=m.running_var,
+        trainable=not isinstance(m, modules.FrozenBatchNorm1d),
     )  # fmt: skip
 
 
@@ -140,16 +141,13 @@ def _squeeze(x: Any, dim: int | None = None) -> Call:
 # ---- arithmetic
 
 
-def _add(x: Any, y: Any, *, alpha: float = 1) -> Call:
-    if alpha != 1:
-        raise Unsupported(f"only alpha=1 is supported, got {alpha}")
-    return operator("Add", x, y)
+def _sum(name: str) -> Callable[..., Call]:
+    def call(x: Any, y: Any, *, alpha: float = 1) -> Call:
+        if alpha != 1:
+            raise Unsupported(f"only alpha=1 is supported, got {alpha}")
+        return operator(name, x, y)
 
-
-def _sub(x: Any, y: Any, *, alpha: float = 1) -> Call:
-    if alpha != 1:
-        raise Unsupported(f"only alpha=1 is supported, got {alpha}")
-    return operator("Sub", x, y)
+    return call
 
 
 def _div(x: Any, y: Any, *, rounding_mode: str | None = None) -> Call:
@@ -175,12 +173,27 @@ def _pow(x: Any, exponent: Any) -> Call:
     return operator("Pow", x, exponent)
 
 
+SIMPLE = {  # functions of one tensor, and operators
+    "relu": "Relu",
+    "tanh": "Tanh",
+    "sigmoid": "Sigmoid",
+    "selu": "Selu",
+    "exp": "Exp",
+    "log": "Log",
+    "neg": "Neg",
+    "abs": "Abs",
+    "sqrt": "Sqrt",
+    "erf": "Erf",
+    "erfc": "Erfc",
+    "reciprocal": "Reciprocal",
+    "contiguous": "Identity",
+    "clone": "Identity",
+}
 FUNCTIONS: dict[str, Callable[..., Call]] = {
-    **{name: _simple(onnx) for name, onnx in (("relu", "Relu"), ("tanh", "Tanh"), ("sigmoid", "Sigmoid"), ("exp", "Exp"),
-       ("log", "Log"), ("neg", "Neg"), ("abs", "Abs"), ("sqrt", "Sqrt"), ("erf", "Erf"), ("erfc", "Erfc"),
-       ("reciprocal", "Reciprocal"), ("selu", "Selu"), ("contiguous", "Identity"), ("clone", "Identity"))},
-    **{name: _function(function) for name, function in (("silu", "silu"), ("mish", "mish"),
-       ("hardsigmoid", "hard_sigmoid"))},
+    **{name: _simple(onnx) for name, onnx in SIMPLE.items()},
+    "silu": _function("silu"),
+    "mish": _function("mish"),
+    "hardsigmoid": _function("hard_sigmoid"),
     "leaky_relu": _leaky_relu,
     "elu": _elu,
     "gelu": _gelu,
@@ -197,8 +210,8 @@ FUNCTIONS: dict[str, Callable[..., Call]] = {
     "squeeze": _squeeze,
     "matmul": lambda x, y: operator("MatMul", x, y),
     "mm": lambda x, y: operator("MatMul", x, y),
-    "add": _add,
-    "sub": _sub,
+    "add": _sum("Add"),
+    "sub": _sum("Sub"),
     "mul": lambda x, y: operator("Mul", x, y),
     "div": _div,
     "truediv": _div,
@@ -212,7 +225,7 @@ FUNCTIONS: dict[str, Callable[..., Call]] = {
     "float": lambda x: operator("Cast", x, to=Tensor.FLOAT),
     "double": lambda x: operator("Cast", x, to=Tensor.DOUBLE),
     "to": _to,
-}  # fmt: skip
+}
 MODULES: dict[type[nn.Module], Callable[[Any, Any], Call]] = {
     nn.Linear: lambda m, x: _linear(x, m.weight, m.bias),
     nn.BatchNorm1d: _batch_norm,

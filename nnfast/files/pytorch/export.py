@@ -22,7 +22,14 @@ from nnfast.layers import Layer
 from nnfast.optimizers import resolve_optimizer
 
 THRESHOLD = 40.0  # of softplus, above which PyTorch returns its input: with its default the difference can be seen
-ROLES = {"W": "weight", "b": "bias", "gamma": "weight", "beta": "bias", "mean": "running_mean", "variance": "running_var"}
+ROLES = {
+    "W": "weight",
+    "b": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "mean": "running_mean",
+    "variance": "running_var",
+}
 
 
 def to_torch(network: Network, optimizer: Any = None) -> Any:
@@ -45,7 +52,7 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
     example = torch.zeros(2, *network.built_shape, dtype=getattr(torch, network.dtype.name))
     program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     with replacing(path) as file:
-        torch.export.save(program, file)  # type: ignore[arg-type]  # any binary file will do
+        torch.export.save(program, file)
 
 
 class _Maker:

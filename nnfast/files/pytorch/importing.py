@@ -90,18 +90,22 @@ def _compare(module: nn.Module, network: Network) -> None:
     shape = (ROWS, *network.built_shape)
     x = np.random.default_rng(0).normal(size=shape).astype(network.dtype)
     outputs = np.empty((ROWS, network.units), network.dtype)
-    network.built.predict(x.reshape(ROWS, -1), outputs, 1, 1)
+    network.built.predict(x.reshape(ROWS, -1), outputs, 1, False)
     with _mode(module, False), torch.no_grad():
         try:
             expected = module(torch.from_numpy(x))
-        except Exception as error:
-            raise ValueError(f"it fails for samples of shape {shape}: {short(error)}") from error
-    expected = expected.numpy().reshape(ROWS, -1)
-    error = np.abs(outputs - expected).max() / (np.abs(expected).max() or 1.0)
-    if error > CLOSE[network.dtype.name]:
+        except Exception as failure:
+            raise ValueError(f"it fails for samples of shape {shape}: {short(failure)}") from failure
+    if not isinstance(expected, torch.Tensor) or expected.numel() != outputs.size:
+        raise ValueError(f"it must return one tensor of {outputs.size} numbers, got {describe(expected)}")
+    theirs = expected.numpy().reshape(outputs.shape)
+    with np.errstate(invalid="ignore", over="ignore"):
+        same = (outputs == theirs) | (np.isnan(outputs) & np.isnan(theirs))
+        error = np.where(same, 0.0, np.abs(outputs - theirs)).max() / (np.abs(theirs).max() or 1.0)
+    if not (same.all() or error <= CLOSE[network.dtype.name]):
         raise ValueError(
-            f"its outputs are not those of the layers in it, by {error:.2g} of the largest: tensors may be changed in "
-            "place, or forward may be random or depend on values, or on whether it is in training"
+            f"its outputs are not those of its layers, but {error:.2g} of the largest off: tensors may be changed in "
+            "place, or forward may be random, or depend on values or on whether it is in training"
         )
 
 
@@ -112,12 +116,13 @@ class _Tracer(fx.Tracer):
     """Keeps the modules that are known, and PyTorch's own, as single nodes."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, tuple(MODULES)) and type(m).forward in KNOWN or super().is_leaf_module(
-            m, module_qualified_name
-        )
+        """Whether a module becomes one node: not if it is a subclass of a known one with a forward of its own."""
+        kind: Any = type(m)
+        known = isinstance(m, tuple(MODULES)) and kind.forward in FORWARDS
+        return known or super().is_leaf_module(m, module_qualified_name)
 
 
-KNOWN = {kind.forward for kind in MODULES}  # a subclass with a forward of its own is something else
+FORWARDS = {kind.forward for kind in MODULES}
 
 
 class _Source(NamedTuple):
@@ -271,7 +276,9 @@ class _Translator:
         names = [value if isinstance(value, _Name) else self._keep(value, shown) for value in inputs]
         if "values" in attributes:
             values = {
-                role: self.constants.view(value, self._label(value, shown)) if isinstance(value, torch.Tensor) else value
+                role: self.constants.view(value, self._label(value, shown))
+                if isinstance(value, torch.Tensor)
+                else value
                 for role, value in attributes["values"].items()
             }
             attributes = attributes | {"values": values}
@@ -376,8 +383,9 @@ class _Recognizer(Recognizer):
         self.operators = OPERATORS | {PART: _ready}
 
     def attributes(self, node: Node) -> dict[str, Any]:
+        """Return what a node holds in place of a message."""
         content: Any = node.content
-        return content  # type: ignore[no-any-return]
+        return content
 
 
 class _Builder(Builder):

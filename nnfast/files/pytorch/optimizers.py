@@ -27,6 +27,22 @@ TECHNICAL = {"params", "foreach", "capturable", "differentiable", "fused", "para
 TECHNICAL |= {"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"}
 
 
+class Learned(NamedTuple):
+    """A trainable array of a network: the name of its parameter in the module, the parameter, and its array.
+
+    The array is a view of the parameter's memory.
+    """
+
+    name: str
+    parameter: nn.Parameter
+    array: np.ndarray
+
+    def laid_out(self, tensor: torch.Tensor) -> np.ndarray:
+        """Return a tensor like the parameter as an array like that of the network."""
+        values = tensor.detach().cpu().contiguous().numpy()
+        return np.lib.stride_tricks.as_strided(values, self.array.shape, self.array.strides)
+
+
 class State(NamedTuple):
     """What PyTorch's optimizer remembers of a parameter.
 
@@ -83,7 +99,7 @@ def from_torch(optimizer: torch.optim.Optimizer) -> Optimizer:
         for name, value in group.items():
             if first.get(name) != value:
                 raise ValueError(
-                    f"optimizer: its groups of parameters have different values of {name}, {first.get(name)} and {value}; "
+                    f"optimizer: its groups of parameters have different {name}, {first.get(name)} and {value}; "
                     "nnfast has one for all parameters"
                 )
     values = dict(zip(BETAS, first.pop("betas"), strict=True)) if "betas" in first else {}
@@ -102,7 +118,9 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, torch.Tensor) else value
 
 
-def restore_state(network: Network, optimizer: torch.optim.Optimizer, ours: Optimizer, learned: Mapping[str, Any]) -> None:
+def restore_state(
+    network: Network, optimizer: torch.optim.Optimizer, ours: Optimizer, learned: Mapping[str, Learned]
+) -> None:
     """Give a network the state of an optimizer of PyTorch.
 
     Parameters
@@ -136,38 +154,21 @@ def restore_state(network: Network, optimizer: torch.optim.Optimizer, ours: Opti
     if len(set(counts.values())) > 1:
         least, most = (choose(counts, key=counts.__getitem__) for choose in (min, max))
         raise ValueError(
-            f"optimizer: it has made {counts[least]} steps with {learned[least][0]}, and {counts[most]} with "
-            f"{learned[most][0]}; in nnfast all parameters take part in each step"
+            f"optimizer: it has made {counts[least]} steps with {learned[least].name}, and {counts[most]} with "
+            f"{learned[most].name}; in nnfast all parameters take part in each step"
         )
     steps = max(counts.values(), default=0)
     if not steps:
         return
-    vectors: list[np.ndarray | None] = [
-        None if value is None else np.full_like(program.parameters, value) for value in initial
-    ]
-    for path, state in states.items():
-        for name, i in kept.items():
+    vectors = [None if value is None else np.full_like(program.parameters, value) for value in initial]
+    for name, i in kept.items():
+        views = network.named(np.asarray(vectors[i]))
+        for path, state in states.items():
             if state.get(name) is None:
-                raise ValueError(f"optimizer: it has no {name} of {learned[path][0]}: it was turned on after it began")
-            network.named(vectors[i])[path] = learned[path].laid_out(state[name])
+                raise ValueError(f"optimizer: it has no {name} of {learned[path].name}: make a step with it first")
+            views[path] = learned[path].laid_out(state[name])
     product = float(next(iter(states.values()))[kind.product]) if kind.product else 1.0
     program.slot.restore(ours.kind, steps, 0, product, vectors, None, None)
-
-
-class Learned(NamedTuple):
-    """A trainable array of a network: the name of its parameter in the module, the parameter, and its array.
-
-    The array is a view of the parameter's memory.
-    """
-
-    name: str
-    parameter: nn.Parameter
-    array: np.ndarray
-
-    def laid_out(self, tensor: torch.Tensor) -> np.ndarray:
-        """Return a tensor like the parameter as an array like that of the network."""
-        values = tensor.detach().cpu().contiguous().numpy()
-        return np.lib.stride_tricks.as_strided(values, self.array.shape, self.array.strides)
 
 
 def _steps(state: Mapping[str, Any], kept: Mapping[str, int], kind: State) -> int:
@@ -202,12 +203,14 @@ def to_torch(network: Network, ours: Optimizer, parameters: Mapping[str, nn.Para
     trainable = {path: p for path, p in parameters.items() if p.requires_grad}
     if not trainable:
         raise ValueError("optimizer: there is nothing to train: all layers are frozen, or have no parameters")
-    made = getattr(torch.optim, OPTIMIZERS[ours.kind].__name__)(list(trainable.values()), **{NAMES.get(name, name): value for name, value in given.items()})
+    made = getattr(torch.optim, OPTIMIZERS[ours.kind].__name__)(
+        list(trainable.values()), **{NAMES.get(name, name): value for name, value in given.items()}
+    )
     slot, state = network.built.slot, STATES[ours.kind]
     if slot.steps_of(ours.kind):
         for path, parameter in trainable.items():
             made.state[parameter] = _state_of(network, state, path)
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def _state_of(network: Network, kind: State, path: str) -> dict[str, torch.Tensor]:
