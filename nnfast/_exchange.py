@@ -201,6 +201,7 @@ def from_torch(
       are computed from parameters, as by ``parametrizations.weight_norm``, the network learns the weights themselves.
       Both change how training goes on, so with `optimizer` they are errors.
     - A parameter that requires a gradient and is used twice is an error.
+    - The network of a module without parameters and buffers has PyTorch's default dtype.
     - A network that ends in a linear layer has the mean squared error as its loss: a classifier that was trained with
       ``nn.CrossEntropyLoss`` needs ``loss="cross_entropy"``, or ``nn.Softmax(dim=1)`` as its last layer.
     - SGD does not count its steps in PyTorch: a schedule begins anew.

@@ -44,7 +44,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
     "Gelu": {"approximate": "none"},
 }
 SHAPE = "shape"  # that of a sample, in the values of a part that determines it
-UNBIASED = "unbiased"  # in the values of a norm: whether it learns gamma alone
+UNBIASED = "unbiased"  # in the values of a norm to which nothing is to be added: whether it learns gamma alone
 BATCH = None  # the size of the axis of the batch, where it is computed
 CLOSE = 1e-6  # relative: numbers in formulas are rounded to single precision, sqrt(2 / pi) to fewer digits
 CONSTANT_DEPTH = 20  # of nodes that compute a shape, or an array
@@ -554,7 +554,13 @@ def merged(parts: list[Part]) -> list[Part]:
                 changed = {"b": beta}
             elif last.kind == "scale" and gamma is None and own[GAMMA] is not None and own[BETA] is None:
                 changed = {BETA: beta}
-            elif last.kind == NORM and own[BETA] is None and (gamma is None or own[GAMMA] is None) and not scalar(part):
+            elif (
+                last.kind == NORM
+                and UNBIASED not in own
+                and own[BETA] is None
+                and (gamma is None or own[GAMMA] is None)
+                and not scalar(part)
+            ):
                 changed = {GAMMA: own[GAMMA] if gamma is None else gamma, BETA: beta}
         if last is not None and changed is not None:
             chain[-1] = Part(last.kind, part.node, last.values | changed)

@@ -63,13 +63,13 @@ def _check_module(module: nn.Module) -> None:
         raise ValueError("it was compiled by torch.jit: give the module from which it was compiled")
     for path, part in module.named_modules():
         name = f"{path or 'it'} ({type(part).__name__})"
+        if any(is_lazy(parameter) for parameter in part.parameters(recurse=False)):
+            raise ValueError(f"{name} has no shape yet: call the module once with a batch")
         if vars(part).get("_forward_hooks") or vars(part).get("_forward_pre_hooks"):
             raise ValueError(
                 f"{name} has forward hooks, which a network has not: remove them (old weight_norm and spectral_norm "
                 "with torch.nn.utils.remove_weight_norm and remove_spectral_norm)"
             )
-        if any(is_lazy(parameter) for parameter in part.parameters(recurse=False)):
-            raise ValueError(f"{name} has no shape yet: call the module once with a batch")
 
 
 @contextmanager
@@ -198,7 +198,7 @@ class _Translator:
         self._root = nn.Sequential(module)  # so that it may be a single layer itself
         self._names = {id(tensor): name for name, tensor in (*module.named_parameters(), *module.named_buffers())}
         dtypes = [p.dtype for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()]
-        self._double = torch.float64 in dtypes[:1]
+        self._double = (dtypes or [torch.get_default_dtype()])[0] == torch.float64
         self.constants = _Constants(torch.float64 if self._double else torch.float32)
         self._nodes = Nodes(self.constants)
         self._values: dict[fx.Node, Any] = {}  # names of tensors, `SIZE`, `BATCH`, and what is constant

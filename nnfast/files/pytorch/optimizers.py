@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from nnfast._network import Network
-from nnfast.optimizers import OPTIMIZERS, Optimizer
+from nnfast.optimizers import OPTIMIZERS, SGD, Optimizer
 from nnfast.schedules import Schedule
 
 NAMES = {"learning_rate": "lr", "learning_rate_decay": "lr_decay", "epsilon": "eps"}  # of hyperparameters in PyTorch
@@ -167,7 +167,11 @@ def restore_state(
             if state.get(name) is None:
                 raise ValueError(f"optimizer: it has no {name} of {learned[path].name}: make a step with it first")
             views[path] = learned[path].laid_out(state[name])
-    product = float(next(iter(states.values()))[kind.product]) if kind.product else 1.0
+    product = 1.0
+    if kind.product:
+        product = float(next(iter(states.values()))[kind.product])
+    elif isinstance(ours, SGD):  # it tells the first step from the others
+        product = ours.momentum
     program.slot.restore(ours.kind, steps, 0, product, vectors, None, None)
 
 
@@ -206,20 +210,22 @@ def to_torch(network: Network, ours: Optimizer, parameters: Mapping[str, nn.Para
     made = getattr(torch.optim, OPTIMIZERS[ours.kind].__name__)(
         list(trainable.values()), **{NAMES.get(name, name): value for name, value in given.items()}
     )
-    slot, state = network.built.slot, STATES[ours.kind]
+    slot = network.built.slot
     if slot.steps_of(ours.kind):
         for path, parameter in trainable.items():
-            made.state[parameter] = _state_of(network, state, path)
+            made.state[parameter] = _state_of(network, ours, path)
     return made
 
 
-def _state_of(network: Network, kind: State, path: str) -> dict[str, torch.Tensor]:
-    slot = network.built.slot
-    moments = {
-        name: torch.from_numpy(np.array(network.named(moment)[path].T))
-        for name, moment in zip(kind.moments, slot.moments, strict=False)
-        if moment is not None
-    }
-    steps = {"step": torch.tensor(float(slot.steps))} if kind.steps else {}
-    product = {kind.product: torch.tensor(slot.product)} if kind.product else {}
-    return steps | product | moments
+def _state_of(network: Network, ours: Optimizer, path: str) -> dict[str, torch.Tensor]:
+    """Return what PyTorch's optimizer remembers of the array with this path."""
+    slot, kind = network.built.slot, STATES[ours.kind]
+    state = {"step": torch.tensor(float(slot.steps))} if kind.steps else {}
+    if kind.product:
+        state[kind.product] = torch.tensor(slot.product)
+    for name, initial, moment in zip(kind.moments, ours.values(network.dtype).moments, slot.moments, strict=False):
+        if initial is not None and moment is not None:
+            state[name] = torch.from_numpy(np.array(network.named(moment)[path].T))
+        elif initial is not None and kind.steps:  # an option that was turned on since
+            state[name] = torch.full(network.params[path].T.shape, initial, dtype=getattr(torch, network.dtype.name))
+    return state
