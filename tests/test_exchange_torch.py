@@ -418,9 +418,25 @@ class Noisy(nn.Module):
         return F.dropout(x, 0.5, True)
 
 
+class WithoutGradient(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        with torch.no_grad():
+            x = self.one(x)
+        return self.two(x)
+
+
 class InEvaluation(nn.Module):
     def forward(self, x):
         return x if self.training else 2 * x
+
+
+class Detached(WithoutGradient):
+    def forward(self, x):
+        return self.two(self.one(x).detach())
 
 
 class TwoPaths(nn.Module):
@@ -494,6 +510,8 @@ BAD = {
     "constant": (Constant, "what it returns is not computed from its input"),
     "sizes": (Sizes, "only that of the batch, x.shape.0., may be used"),
     "random": (Noisy, "its outputs are not those of its layers"),
+    "no gradient": (WithoutGradient, "one.weight requires a gradient, but gets none, as in torch.no_grad"),
+    "detached": (lambda: Detached(), r"detach \(detach\) is not supported"),
     "modes": (InEvaluation, "its outputs are not those of its layers"),
     "two paths": (TwoPaths, r"add \(add\): it adds two results of which neither is computed from the other"),
     "bilinear": (lambda: nn.Sequential(nn.Linear(4, 3), nn.GLU(1)), r"1 \(GLU\) is not supported"),
@@ -678,6 +696,25 @@ def test_a_learning_rate_that_a_scheduler_has_changed():
     assert nf.from_torch(module, optimizer=optimizer)[1] == nf.SGD(0.25)
 
 
+def test_weights_alone_decay():
+    module = model()
+    weights = [p for p in module.parameters() if p.ndim == 2]
+    others = [p for p in module.parameters() if p.ndim == 1]
+    optimizer = torch.optim.AdamW([{"params": weights}, {"params": others, "weight_decay": 0.0}], weight_decay=0.5)
+    train(module, optimizer, 0)
+    net, ours = nf.from_torch(module, optimizer=optimizer)
+    assert ours == nf.AdamW(weight_decay=0.5, decay_biases=False)
+    made, theirs = net.to_torch(optimizer=ours)
+    train(module, optimizer, 5)
+    train(made.train(), theirs, 5)
+    net.fit(X, Y, steps=5, batch_size=8, optimizer=ours, shuffle=False, verbose=0)
+    assert same(module, net) <= 1e-10 and same(made, net) <= 1e-10
+    others.append(weights.pop())
+    optimizer = torch.optim.AdamW([{"params": weights}, {"params": others, "weight_decay": 0.0}], weight_decay=0.5)
+    with pytest.raises(ValueError, match=r"have different weight_decay, 0\.5 and 0\.0; nnfast has one for all, or for"):
+        nf.from_torch(module, optimizer=optimizer)
+
+
 def test_options_that_were_turned_on_since():
     net = nf.from_torch(model())
     net.fit(X, Y, steps=5, batch_size=8, optimizer=nf.Adam(0.01), shuffle=False, verbose=0)
@@ -693,7 +730,7 @@ def test_options_that_were_turned_on_since():
         (nf.Lion(), ValueError, "optimizer: Lion is not in torch.optim; supported are SGD, Adam"),
         (nf.LBFGS(), ValueError, "optimizer: LBFGS is not"),
         (nf.Adam(clip_norm=1.0), ValueError, "optimizer: PyTorch's Adam has no clip_norm"),
-        (nf.AdamW(decay_biases=False), ValueError, "optimizer: PyTorch's AdamW has no decay_biases"),
+        (nf.AdamW(average_decay=0.9), ValueError, "optimizer: PyTorch's AdamW has no average_decay"),
         (nf.SGD(nf.schedules.Cosine(0.1, steps=100)), ValueError, "optimizer: its learning rate must be a number"),
         (3, TypeError, "optimizer must be an optimizer"),
         ("sdg", ValueError, "optimizer must be one of"),

@@ -210,6 +210,7 @@ FUNCTIONS: dict[str, Callable[..., Call]] = {
     "squeeze": _squeeze,
     "matmul": lambda x, y: operator("MatMul", x, y),
     "mm": lambda x, y: operator("MatMul", x, y),
+    "addmm": lambda bias, x, weight: operator("Gemm", x, weight, bias),
     "add": _sum("Add"),
     "sub": _sum("Sub"),
     "mul": lambda x, y: operator("Mul", x, y),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,11 +48,12 @@ def from_torch(module: Any, input_shape: Any = None, optimizer: Any = None, loss
         builder.build(None)
         builder.freeze()
         network = builder.network(loss, seed)
-        _compare(module, network)
+        _compare(module, network, builder.sources())
         ours = None
         if optimizer is not None:
-            ours = optimizers.from_torch(optimizer)
-            optimizers.restore_state(network, optimizer, ours, builder.learned(module, network))
+            learned = builder.learned(module, network)
+            ours = optimizers.from_torch(optimizer, learned)
+            optimizers.restore_state(network, optimizer, ours, learned)
     except ValueError as error:
         raise ValueError(f"module {type(module).__name__} cannot become a network: {short(error)}") from error.__cause__
     return network, ours
@@ -85,20 +87,28 @@ def _mode(module: nn.Module, training: bool) -> Iterator[None]:
             part.training = mode
 
 
-def _compare(module: nn.Module, network: Network) -> None:
-    """Raise ValueError unless network and module compute the same on random samples."""
+def _compare(module: nn.Module, network: Network, learned: Sequence[_Source]) -> None:
+    """Raise ValueError unless network and module compute the same on random samples, and learn the same."""
     shape = (ROWS, *network.built_shape)
     x = np.random.default_rng(0).normal(size=shape).astype(network.dtype)
     outputs = np.empty((ROWS, network.units), network.dtype)
     network.built.predict(x.reshape(ROWS, -1), outputs, 1, False)
-    with _mode(module, False), torch.no_grad():
+    with _mode(module, False), torch.enable_grad():
         try:
             expected = module(torch.from_numpy(x))
         except Exception as failure:
             raise ValueError(f"it fails for samples of shape {shape}: {short(failure)}") from failure
-    if not isinstance(expected, torch.Tensor) or expected.numel() != outputs.size:
-        raise ValueError(f"it must return one tensor of {outputs.size} numbers, got {describe(expected)}")
-    theirs = expected.numpy().reshape(outputs.shape)
+    if not isinstance(expected, torch.Tensor):
+        raise ValueError(f"it must return one tensor, got {describe(expected)}")
+    kind = str(expected.dtype).removeprefix("torch.")
+    if expected.numel() != outputs.size or kind != network.dtype.name:
+        raise ValueError(
+            f"for samples of shape {shape} its layers compute {outputs.size} numbers of {network.dtype}, and it "
+            f"returns {expected.numel()} of {kind}"
+        )
+    if not any(layer.function.flat for _, layer in walk(network.layers)):
+        _check_gradients(module, learned, expected)
+    theirs = expected.detach().numpy().reshape(outputs.shape)
     with np.errstate(invalid="ignore", over="ignore"):
         same = (outputs == theirs) | (np.isnan(outputs) & np.isnan(theirs))
         error = np.where(same, 0.0, np.abs(outputs - theirs)).max() / (np.abs(theirs).max() or 1.0)
@@ -107,6 +117,22 @@ def _compare(module: nn.Module, network: Network) -> None:
             f"its outputs are not those of its layers, but {error:.2g} of the largest off: tensors may be changed in "
             "place, or forward may be random, or depend on values or on whether it is in training"
         )
+
+
+def _check_gradients(module: nn.Module, learned: Sequence[_Source], outputs: torch.Tensor) -> None:
+    """Raise ValueError if the outputs have no gradient with respect to a tensor that the network learns."""
+    own = {id(parameter) for parameter in module.parameters()}
+    sources = [source for source in learned if id(source.tensor) in own]
+    if not sources:
+        return
+    tensors = [source.tensor for source in sources]
+    gradients = torch.autograd.grad(outputs.sum(), tensors, allow_unused=True) if outputs.requires_grad else ()
+    for source, gradient in zip_longest(sources, gradients):
+        if gradient is None:
+            raise ValueError(
+                f"{source.name} requires a gradient, but gets none, as in torch.no_grad(): freeze it with "
+                "requires_grad_(False)"
+            )
 
 
 # ---- tracing
@@ -346,7 +372,7 @@ def _without_division(call: Call) -> Call:
 def _named(node: fx.Node) -> str:
     """Return the name of a function or method, of one that works in place without its underscore."""
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return name.rstrip("_")
+    return name if name.startswith("__") else name.rstrip("_")
 
 
 def _module_of(target: Any) -> str:
@@ -357,7 +383,7 @@ def _in_place(node: fx.Node, root: nn.Module) -> bool:
     if node.op == "call_module":
         return bool(getattr(root.get_submodule(str(node.target)), "inplace", False))
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return name.endswith("_") or bool(node.kwargs.get("inplace"))
+    return (name.endswith("_") and not name.startswith("__")) or bool(node.kwargs.get("inplace"))
 
 
 def _shown(node: fx.Node, root: nn.Module) -> str:
@@ -381,6 +407,10 @@ class _Recognizer(Recognizer):
     def __init__(self, model: Nodes) -> None:
         super().__init__(model)
         self.operators = OPERATORS | {PART: _ready}
+
+    def supported(self) -> list[str]:
+        """Return the modules that can be read, for messages."""
+        return [*SHOWN, "and functions of tensors that compute the same"]
 
     def attributes(self, node: Node) -> dict[str, Any]:
         """Return what a node holds in place of a message."""
@@ -439,6 +469,10 @@ class _Builder(Builder):
         for trainable, paths in modes.items():
             self.layers = [*with_trainable(self.layers, paths, trainable)]
 
+    def sources(self) -> list[_Source]:
+        """Return the tensors that require a gradient."""
+        return [source for source in self._sources.values() if source.tensor.requires_grad]
+
     def learned(self, module: nn.Module, network: Network) -> dict[str, Learned]:
         """Return the trainable arrays of the network by path.
 
@@ -462,5 +496,5 @@ class _Builder(Builder):
                     f"the array {path} of the network is not a parameter of the module, but computed from some, or "
                     "new: the state of the optimizer cannot be carried over"
                 )
-            found[path] = Learned(name, parameter, array)
+            found[path] = Learned(name, parameter, array, optimizers.decays(network, path))
         return found

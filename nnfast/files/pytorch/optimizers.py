@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from nnfast._network import Network
+from nnfast.layers import walk
 from nnfast.optimizers import OPTIMIZERS, SGD, Optimizer
 from nnfast.schedules import Schedule
 
@@ -20,7 +21,6 @@ OWN = {  # hyperparameters that PyTorch's optimizers lack, with the values that 
     "clip_value": None,
     "clip_norm": None,
     "average_decay": None,
-    "decay_biases": True,
 }
 # Options of PyTorch that do not change what is computed; `initial_lr` and others are the notes of schedulers.
 TECHNICAL = {"params", "foreach", "capturable", "differentiable", "fused", "param_names"}
@@ -28,14 +28,23 @@ TECHNICAL |= {"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"}
 
 
 class Learned(NamedTuple):
-    """A trainable array of a network: the name of its parameter in the module, the parameter, and its array.
+    """A trainable array of a network.
 
-    The array is a view of the parameter's memory.
+    Attributes
+    ----------
+    name : str
+        That of the parameter in the module.
+    parameter : nn.Parameter
+    array : ndarray
+        A view of its memory, with the shape that it has in the network.
+    decays : bool
+        Whether it is among the weights, which decay where biases do not.
     """
 
     name: str
     parameter: nn.Parameter
     array: np.ndarray
+    decays: bool
 
     def laid_out(self, tensor: torch.Tensor) -> np.ndarray:
         """Return a tensor like the parameter as an array like that of the network."""
@@ -73,6 +82,12 @@ STATES = {
 KINDS = {getattr(torch.optim, OPTIMIZERS[kind].__name__): kind for kind in STATES}
 
 
+def decays(network: Network, path: str) -> bool:
+    """Whether an array decays where biases do not."""
+    layer, _, role = path.rpartition(".")
+    return any(array.decays for array in dict(walk(network.layers))[layer].arrays((1,)) if array.role == role)
+
+
 # ---- from PyTorch
 
 
@@ -85,8 +100,15 @@ def check_optimizer(optimizer: Any) -> None:
         )
 
 
-def from_torch(optimizer: torch.optim.Optimizer) -> Optimizer:
+def from_torch(optimizer: torch.optim.Optimizer, learned: Mapping[str, Learned]) -> Optimizer:
     """Return an optimizer with the same hyperparameters.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        PyTorch's.
+    learned : dict
+        The trainable arrays by path.
 
     Raises
     ------
@@ -94,15 +116,22 @@ def from_torch(optimizer: torch.optim.Optimizer) -> Optimizer:
         If nnfast has no such optimizer.
     """
     kind = OPTIMIZERS[KINDS[type(optimizer)]]
-    first, *others = ({k: v for k, v in group.items() if k not in TECHNICAL} for group in optimizer.param_groups)
+    groups = [{k: v for k, v in group.items() if k not in TECHNICAL} for group in optimizer.param_groups]
+    values: dict[str, Any] = {}
+    if _decays_weights_alone(optimizer, learned):
+        values["decay_biases"] = False
+        for group in groups:
+            group["weight_decay"] = max(group["weight_decay"] for group in groups)
+    first, *others = groups
     for group in others:
         for name, value in group.items():
             if first.get(name) != value:
                 raise ValueError(
-                    f"optimizer: its groups of parameters have different {name}, {first.get(name)} and {value}; "
-                    "nnfast has one for all parameters"
+                    f"optimizer: its groups of parameters have different {name}, {first.get(name)} and {value}; nnfast "
+                    "has one for all, or for the weights of dense layers a weight_decay that all others have not"
                 )
-    values = dict(zip(BETAS, first.pop("betas"), strict=True)) if "betas" in first else {}
+    if "betas" in first:
+        values |= dict(zip(BETAS, first.pop("betas"), strict=True))
     given = {ours: theirs for ours in kind.fields if (theirs := NAMES.get(ours, ours)) in first}
     values |= {ours: first.pop(theirs) for ours, theirs in given.items()}
     for name, value in first.items():
@@ -112,6 +141,23 @@ def from_torch(optimizer: torch.optim.Optimizer) -> Optimizer:
         return kind(**{name: _plain(value) for name, value in values.items()})
     except ValueError as error:
         raise ValueError(f"optimizer: {error}") from None
+
+
+def _decays_weights_alone(optimizer: torch.optim.Optimizer, learned: Mapping[str, Learned]) -> bool:
+    """Whether the groups differ in that weights decay and nothing else does."""
+    weights = {id(array.parameter): array.decays for array in learned.values()}
+    decaying = [
+        (weights[id(parameter)], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if id(parameter) in weights
+    ]
+    rates = {rate for _, rate in decaying if rate}
+    return (
+        len(rates) == 1
+        and {decays for decays, _ in decaying} == {True, False}
+        and all(decays == bool(rate) for decays, rate in decaying)
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -140,16 +186,16 @@ def restore_state(
         If a parameter is not one of the optimizer's, or the states of parameters do not fit together.
     """
     known = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    for path, (name, parameter, _) in learned.items():
-        if id(parameter) not in known:
+    for path, array in learned.items():
+        if id(array.parameter) not in known:
             raise ValueError(
-                f"optimizer: {name}, the array {path} of the network, is not one of its parameters: add it, or "
+                f"optimizer: {array.name}, the array {path} of the network, is not one of its parameters: add it, or "
                 "freeze it with requires_grad_(False)"
             )
     kind, program = STATES[ours.kind], network.built
     initial = ours.values(network.dtype).moments
     kept = {name: i for i, name in enumerate(kind.moments) if initial[i] is not None}
-    states = {path: optimizer.state.get(parameter) or {} for path, (_, parameter, _) in learned.items()}
+    states = {path: optimizer.state.get(array.parameter) or {} for path, array in learned.items()}
     counts = {path: _steps(state, kept, kind) for path, state in states.items()}
     if len(set(counts.values())) > 1:
         least, most = (choose(counts, key=counts.__getitem__) for choose in (min, max))
@@ -186,35 +232,49 @@ def _steps(state: Mapping[str, Any], kept: Mapping[str, int], kind: State) -> in
 
 
 def to_torch(network: Network, ours: Optimizer, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-    """Return PyTorch's optimizer with the state of a network; `parameters` are those of the module, by path."""
+    """Return PyTorch's optimizer with the state of a network; `parameters` are those of the module, by path.
+
+    Raises
+    ------
+    ValueError
+        If PyTorch has no such optimizer, or there is nothing to train.
+    """
     if ours.kind not in STATES:
         supported = ", ".join(OPTIMIZERS[kind].__name__ for kind in STATES)
         raise ValueError(f"optimizer: {type(ours).__name__} is not in torch.optim; supported are {supported}")
     ours.values(network.dtype)  # checks them
-    given = {name: getattr(ours, name) for name in ours.fields}
+    trainable = {path: parameter for path, parameter in parameters.items() if parameter.requires_grad}
+    if not trainable:
+        raise ValueError("optimizer: there is nothing to train: all layers are frozen, or have no parameters")
+    groups: list[dict[str, Any]] = [{"params": [*trainable.values()]}]
+    if ours.weight_decay and not ours.decay_biases:
+        chosen = {True: [], False: []}  # type: dict[bool, list[nn.Parameter]]
+        for path, parameter in trainable.items():
+            chosen[decays(network, path)].append(parameter)
+        groups = [{"params": chosen[True]}, {"params": chosen[False], "weight_decay": 0.0}]
+    made = getattr(torch.optim, OPTIMIZERS[ours.kind].__name__)(groups, **_hyperparameters(ours))
+    if network.built.slot.steps_of(ours.kind):
+        for path, parameter in trainable.items():
+            made.state[parameter] = _state_of(network, ours, path)
+    return made
+
+
+def _hyperparameters(ours: Optimizer) -> dict[str, Any]:
+    """Return the hyperparameters as PyTorch's optimizer takes them, without `decay_biases`."""
+    given = {name: getattr(ours, name) for name in ours.fields if name != "decay_biases"}
     if isinstance(given["learning_rate"], Schedule):
         raise ValueError(
             "optimizer: its learning rate must be a number, got a schedule: make the optimizer with the present "
             "rate, and continue with a scheduler of torch.optim.lr_scheduler"
         )
     for name, neutral in OWN.items():
-        if name in given and given.pop(name) != neutral and (name != "decay_biases" or ours.weight_decay):
+        if name in given and given.pop(name) != neutral:
             raise ValueError(f"optimizer: PyTorch's {type(ours).__name__} has no {name}")
     if BETAS[0] in given:
         given["betas"] = tuple(given.pop(name) for name in BETAS)
     if not given.get("decoupled_weight_decay"):
         given.pop("decoupled_weight_decay", None)  # which older versions do not have
-    trainable = {path: p for path, p in parameters.items() if p.requires_grad}
-    if not trainable:
-        raise ValueError("optimizer: there is nothing to train: all layers are frozen, or have no parameters")
-    made = getattr(torch.optim, OPTIMIZERS[ours.kind].__name__)(
-        list(trainable.values()), **{NAMES.get(name, name): value for name, value in given.items()}
-    )
-    slot = network.built.slot
-    if slot.steps_of(ours.kind):
-        for path, parameter in trainable.items():
-            made.state[parameter] = _state_of(network, ours, path)
-    return made
+    return {NAMES.get(name, name): value for name, value in given.items()}
 
 
 def _state_of(network: Network, ours: Optimizer, path: str) -> dict[str, torch.Tensor]:
