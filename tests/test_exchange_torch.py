@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import pickle
 import subprocess
 import sys
@@ -17,10 +16,13 @@ from hypothesis import strategies as st
 import nnfast as nf
 from nnfast.cli import main
 from nnfast.optimizers import OPTIMIZERS
+from nnfast.sequential import network_of
 
 torch = pytest.importorskip("torch", reason="networks to and from PyTorch need torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
+
+from nnfast.files.pytorch import export  # noqa: E402
 
 DTYPES = ("float32", "float64")
 CLOSE = {"float32": 1e-6, "float64": 1e-12}  # relative to the largest output
@@ -100,7 +102,7 @@ def test_round_trips(layer, dtype, record_property):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layer", [*LAYERS, *ACTIVATIONS])
-def test_copies_pickles_and_exports(layer, dtype, record_property):
+def test_copies_pickles_and_exports(layer, dtype, record_property, tmp_path):
     largest = 0.0
     for place, net in networks(layer, dtype):
         module, x = net.to_torch(), normal(7, 4, dtype=dtype)
@@ -109,11 +111,8 @@ def test_copies_pickles_and_exports(layer, dtype, record_property):
             assert difference(twin(torch.from_numpy(x)), expected) <= factor(layer, place) * CLOSE[dtype]
         if place == "first":  # half a second each
             continue
-        file = io.BytesIO()
-        example = torch.from_numpy(x[:3])
-        torch.export.save(torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim.AUTO},)), file)
-        file.seek(0)
-        program = torch.export.load(file).module()
+        export.save(network_of(net), tmp_path / "net.pt2")
+        program = torch.export.load(tmp_path / "net.pt2").module()
         for rows in (x[:1], x):
             error = difference(program(torch.from_numpy(rows)), net.predict(rows))
             assert error <= factor(layer, place) * CLOSE[dtype]
@@ -370,6 +369,10 @@ def test_a_frozen_module():
 def test_weights_that_are_computed():
     from torch.nn.utils import parametrizations
 
+    module = nn.Sequential(parametrizations.spectral_norm(nn.Linear(4, 3)), nn.Tanh())
+    before = copy.deepcopy(module.state_dict())
+    assert check(module).layers == (nf.Dense(3, "tanh"),)
+    assert all((before[name] == tensor).all() for name, tensor in module.state_dict().items())
     module = nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 3)))
     assert check(module).layers == (nf.Dense(3),)
     with pytest.raises(ValueError, match="the array 0.W of the network is not a parameter of the module"):
@@ -383,6 +386,25 @@ def test_seeds():
     for net in nets:
         net.fit(x, y, epochs=2, verbose=0)
     assert (nets[0].flat_params == nets[1].flat_params).all() and (nets[0].flat_params != nets[2].flat_params).any()
+
+
+def test_what_is_set_around_the_call():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear, self.shift = nn.Linear(4, 3), nn.Parameter(torch.ones(4))
+
+        def forward(self, x):
+            return self.linear((x - self.shift) * 2.0)
+
+    module = Own()
+    for around in (torch.no_grad(), torch.inference_mode(), torch.autocast("cpu"), torch.device("meta")):
+        with around:
+            net = nf.from_torch(module)
+            made = net.to_torch()
+        assert net.layers == (nf.Scale(), nf.Rescaling(2.0), nf.Dense(3))
+        assert evaluated(made, normal(5, 4, dtype="float32")).shape == (5, 3)
+        assert all(parameter.requires_grad for parameter in made.parameters())
 
 
 # ---- modules that cannot become networks
@@ -432,6 +454,13 @@ class WithoutGradient(nn.Module):
 class InEvaluation(nn.Module):
     def forward(self, x):
         return x if self.training else 2 * x
+
+
+class Overwriting(WithoutGradient):
+    def forward(self, x):
+        h = self.one(x)
+        h += self.two(h)
+        return h
 
 
 class Detached(WithoutGradient):
@@ -511,6 +540,7 @@ BAD = {
     "sizes": (Sizes, "only that of the batch, x.shape.0., may be used"),
     "random": (Noisy, "its outputs are not those of its layers"),
     "no gradient": (WithoutGradient, "one.weight requires a gradient, but gets none, as in torch.no_grad"),
+    "overwriting": (Overwriting, "PyTorch cannot compute its gradients, so it cannot be trained there"),
     "detached": (lambda: Detached(), r"detach \(detach\) is not supported"),
     "modes": (InEvaluation, "its outputs are not those of its layers"),
     "two paths": (TwoPaths, r"add \(add\): it adds two results of which neither is computed from the other"),

@@ -36,7 +36,7 @@ def to_torch(network: Network, optimizer: Any = None) -> Any:
     """Implement `Sequential.to_torch`."""
     chosen = None if optimizer is None else resolve_optimizer(optimizer)
     program = network.built
-    with network.guard.whole:
+    with network.guard.whole, torch.device("cpu"):
         program.settle()
         maker = _Maker(network)
         module = nn.Sequential(maker.chain(network.layers, ""))
@@ -49,7 +49,7 @@ def to_torch(network: Network, optimizer: Any = None) -> Any:
 def save(network: Network, path: str | os.PathLike[str]) -> None:
     """Write a network as a program of `torch.export`."""
     module = to_torch(network)
-    example = torch.zeros(2, *network.built_shape, dtype=getattr(torch, network.dtype.name))
+    example = torch.from_numpy(np.zeros((2, *network.built_shape), network.dtype))
     program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     with replacing(path) as file:
         torch.export.save(program, file)

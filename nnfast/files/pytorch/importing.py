@@ -42,20 +42,25 @@ def from_torch(module: Any, input_shape: Any = None, optimizer: Any = None, loss
     if optimizer is not None:
         optimizers.check_optimizer(optimizer)
     try:
-        _check_module(module)
-        translator = _Translator(module)
-        builder = _Builder(translator.graph(shape), translator.constants)
-        builder.build(None)
-        builder.freeze()
-        network = builder.network(loss, seed)
-        _compare(module, network, builder.sources())
-        ours = None
-        if optimizer is not None:
-            learned = builder.learned(module, network)
-            ours = optimizers.from_torch(optimizer, learned)
-            optimizers.restore_state(network, optimizer, ours, learned)
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+            return _converted(module, shape, optimizer, loss, seed)
     except ValueError as error:
         raise ValueError(f"module {type(module).__name__} cannot become a network: {short(error)}") from error.__cause__
+
+
+def _converted(module: nn.Module, shape: tuple[int, ...] | None, optimizer: Any, loss: Any, seed: Any) -> Any:
+    _check_module(module)
+    translator = _Translator(module)
+    builder = _Builder(translator.graph(shape), translator.constants)
+    builder.build(None)
+    builder.freeze()
+    network = builder.network(loss, seed)
+    _compare(module, network, builder.sources())
+    if optimizer is None:
+        return network, None
+    learned = builder.learned(module, network)
+    ours = optimizers.from_torch(optimizer, learned)
+    optimizers.restore_state(network, optimizer, ours, learned)
     return network, ours
 
 
@@ -69,8 +74,8 @@ def _check_module(module: nn.Module) -> None:
             raise ValueError(f"{name} has no shape yet: call the module once with a batch")
         if vars(part).get("_forward_hooks") or vars(part).get("_forward_pre_hooks"):
             raise ValueError(
-                f"{name} has forward hooks, which a network has not: remove them (old weight_norm and spectral_norm "
-                "with torch.nn.utils.remove_weight_norm and remove_spectral_norm)"
+                f"{name} has forward hooks, which a network has not: remove them (those of torch.nn.utils with "
+                "remove_weight_norm, remove_spectral_norm and prune.remove)"
             )
 
 
@@ -126,7 +131,12 @@ def _check_gradients(module: nn.Module, learned: Sequence[_Source], outputs: tor
     if not sources:
         return
     tensors = [source.tensor for source in sources]
-    gradients = torch.autograd.grad(outputs.sum(), tensors, allow_unused=True) if outputs.requires_grad else ()
+    try:
+        gradients = torch.autograd.grad(outputs.sum(), tensors, allow_unused=True) if outputs.requires_grad else ()
+    except RuntimeError as error:
+        raise ValueError(
+            "PyTorch cannot compute its gradients, so it cannot be trained there: freeze it with requires_grad_(False)"
+        ) from error
     for source, gradient in zip_longest(sources, gradients):
         if gradient is None:
             raise ValueError(
@@ -167,7 +177,7 @@ class _Constants(Tensors):
         The tensors by the place and the size of their memory.
     """
 
-    def __init__(self, dtype: torch.dtype) -> None:
+    def __init__(self, dtype: str) -> None:
         super().__init__("")
         self._dtype = dtype
         self._arrays: dict[str, np.ndarray] = {}
@@ -188,7 +198,8 @@ class _Constants(Tensors):
     def view(self, value: Any, name: str) -> np.ndarray:
         """Return a tensor as an array that shares its memory, or a number as an array."""
         if not isinstance(value, torch.Tensor):
-            return torch.tensor(value, dtype=self._dtype).numpy()
+            with np.errstate(over="ignore"):  # layers check that it is finite
+                return np.array(value, self._dtype)
         if value.device.type != "cpu":
             raise ValueError(f"{name} is on device {value.device.type}: move the module to the CPU, module.cpu()")
         if value.is_floating_point() and value.dtype not in (torch.float32, torch.float64):
@@ -225,7 +236,7 @@ class _Translator:
         self._names = {id(tensor): name for name, tensor in (*module.named_parameters(), *module.named_buffers())}
         dtypes = [p.dtype for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()]
         self._double = (dtypes or [torch.get_default_dtype()])[0] == torch.float64
-        self.constants = _Constants(torch.float64 if self._double else torch.float32)
+        self.constants = _Constants("float64" if self._double else "float32")
         self._nodes = Nodes(self.constants)
         self._values: dict[fx.Node, Any] = {}  # names of tensors, `SIZE`, `BATCH`, and what is constant
 
@@ -241,9 +252,10 @@ class _Translator:
         if not isinstance(result, fx.Node):
             raise ValueError(f"it must return one tensor, got {describe(result)}")
         needed = _needed(result)
-        for node in nodes:
-            if node in needed:
-                self._values[node] = self._value(node)
+        with _mode(self._root, False):  # parametrizations change themselves in training
+            for node in nodes:
+                if node in needed:
+                    self._values[node] = self._value(node)
         name = self._values[result]
         if not isinstance(name, _Name):
             raise ValueError("what it returns is not computed from its input")
