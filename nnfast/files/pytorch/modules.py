@@ -11,7 +11,10 @@ class Residual(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the sum."""
-        return input + super().forward(input)
+        output = input
+        for module in self:
+            output = module(output)
+        return input + output
 
 
 class Rescaling(nn.Module):
@@ -32,6 +35,8 @@ class Rescaling(nn.Module):
 
 class Scale(nn.Module):
     """A learned factor and offset for each feature: ``x * weight + bias``."""
+
+    bias: nn.Parameter | None
 
     def __init__(self, features: int, bias: bool = True, dtype: torch.dtype | None = None) -> None:
         super().__init__()
