@@ -45,11 +45,6 @@ def networks(layer: str, dtype: str):
         yield place, LayerCase(layer, place, training=False, weighted=False).network(dtype)
 
 
-def factor(layer: str, place: str) -> int:
-    """The norm of three numbers that are close to each other multiplies the rounding of these."""
-    return 4 if "LayerNorm" in layer and place == "last" else 1
-
-
 def evaluated(module, x: np.ndarray) -> np.ndarray:
     """What a module computes in evaluation mode."""
     module = copy.deepcopy(module).eval()
@@ -93,7 +88,7 @@ def test_round_trips(layer, dtype, record_property):
         there = difference(module(torch.from_numpy(x)), expected)
         again = nf.from_torch(module, input_shape=4)
         back = difference(again.predict(x), expected)
-        assert max(there, back) <= factor(layer, place) * CLOSE[dtype]
+        assert max(there, back) <= CLOSE[dtype]
         assert [*again.params] == [*net.params] and (again.flat_params == net.flat_params).all()
         assert all((again.statistics[name] == array).all() for name, array in net.statistics.items())
         largest = max(largest, there, back)
@@ -108,14 +103,14 @@ def test_copies_pickles_and_exports(layer, dtype, record_property, tmp_path):
         module, x = net.to_torch(), normal(7, 4, dtype=dtype)
         expected = net.predict(x)
         for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
-            assert difference(twin(torch.from_numpy(x)), expected) <= factor(layer, place) * CLOSE[dtype]
+            assert difference(twin(torch.from_numpy(x)), expected) <= CLOSE[dtype]
         if place == "first":  # half a second each
             continue
         export.save(network_of(net), tmp_path / "net.pt2")
         program = torch.export.load(tmp_path / "net.pt2").module()
         for rows in (x[:1], x):
             error = difference(program(torch.from_numpy(rows)), net.predict(rows))
-            assert error <= factor(layer, place) * CLOSE[dtype]
+            assert error <= CLOSE[dtype]
             largest = max(largest, error)
     record_property("largest difference", largest)
 
@@ -816,6 +811,22 @@ def test_export_to_another_file(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["net.npz"]
     assert main([*wrong[:-1], str(tmp_path / "other.pt2")]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.npz", "other.pt2"]
+
+
+def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch, capsys):
+    net = nf.Sequential([nf.Dense(2)], input_shape=3)
+    net.save(tmp_path / "net.npz")
+    (tmp_path / "net.pt2").write_bytes(b"old")
+
+    def full(program, file):
+        file.write(b"new")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch.export, "save", full)
+    assert main(["export", str(tmp_path / "net.npz"), "--to", "torch"]) == 1
+    assert "net.pt2: No space left on device" in capsys.readouterr().err
+    assert (tmp_path / "net.pt2").read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.npz", "net.pt2"]
 
 
 # ---- without PyTorch

@@ -194,7 +194,7 @@ class _Builder(Builder):
                     "requires_grad_(False)"
                 )
         for trainable, paths in modes.items():
-            self.layers = [*with_trainable(self.layers, paths, trainable)]
+            self.layers = [*with_trainable(self.layers, {*paths}, trainable)]
 
     def _note(self, path: str, arrays: dict[str, np.ndarray], users: dict[tuple[int, int], str]) -> None:
         """Note the layer that changes each tensor; ValueError if there is another."""
