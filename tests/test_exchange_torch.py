@@ -81,7 +81,7 @@ def default_dtype(dtype):
 @pytest.mark.parametrize("layer", [*LAYERS, *ACTIVATIONS])
 def test_round_trips(layer, dtype, record_property):
     largest = 0.0
-    for place, net in networks(layer, dtype):
+    for _, net in networks(layer, dtype):
         module, x = net.to_torch(), normal(7, 4, dtype=dtype)
         assert not module.training
         expected = net.predict(x)
