@@ -667,6 +667,12 @@ def later(module):
     return optimizer
 
 
+def misshapen(module):
+    optimizer = adam(module)
+    optimizer.state[module[0].weight]["exp_avg"] = torch.zeros(2)
+    return optimizer
+
+
 def incomplete(module):
     return torch.optim.Adam(module[:5].parameters())
 
@@ -686,6 +692,7 @@ class Own(torch.optim.Adam):
         (lambda m: adam(m, eps=0.0), ValueError, "^optimizer: epsilon must be"),
         (groups, ValueError, "^optimizer: its groups of parameters have different lr, 0.1 and 0.5; nnfast has one"),
         (later, ValueError, "^optimizer: it has made 0 steps with 5.weight, and 5 with 0.weight"),
+        (misshapen, ValueError, r"^optimizer: its state of 0.weight must have shape \(8, 4\), got \(2,\)"),
         (incomplete, ValueError, "^optimizer: 5.weight, the array 4.W of the network, is not one of its parameters"),
     ],
 )

@@ -225,7 +225,7 @@ class _Builder(Builder):
         parameters = {
             memory(parameter.detach().numpy()): (name, parameter) for name, parameter in module.named_parameters()
         }
-        layers, found = dict(walk(self.layers)), {}
+        layers, weights, found = dict(walk(self.layers)), optimizers.decaying(network), {}
         for path in network.params.paths:
             layer, _, role = path.rpartition(".")
             if not layers[layer].trainable:
@@ -237,5 +237,5 @@ class _Builder(Builder):
                     f"optimizer: the array {path} of the network is not a parameter of the module, but computed from "
                     "some, or new, and has no state"
                 )
-            found[path] = Learned(name, parameter, array, optimizers.decays(network, path))
+            found[path] = Learned(name, parameter, array, path in weights)
         return found

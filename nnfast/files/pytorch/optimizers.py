@@ -48,7 +48,10 @@ class Learned(NamedTuple):
 
     def laid_out(self, tensor: torch.Tensor) -> np.ndarray:
         """Return a tensor like the parameter as an array like that of the network."""
-        values = tensor.detach().cpu().contiguous().numpy()
+        shape = tuple(self.parameter.shape)
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"optimizer: its state of {self.name} must have shape {shape}, got {tuple(tensor.shape)}")
+        values = tensor.detach().to("cpu", self.parameter.dtype).contiguous().numpy()
         return np.lib.stride_tricks.as_strided(values, self.array.shape, self.array.strides)
 
 
@@ -82,10 +85,10 @@ STATES = {
 KINDS = {getattr(torch.optim, OPTIMIZERS[kind].__name__): kind for kind in STATES}
 
 
-def decays(network: Network, path: str) -> bool:
-    """Whether an array decays where biases do not."""
-    layer, _, role = path.rpartition(".")
-    return any(array.decays for array in dict(walk(network.layers))[layer].arrays((1,)) if array.role == role)
+def decaying(network: Network) -> set[str]:
+    """Return the paths of the arrays that decay where biases do not."""
+    layers = walk(network.layers)
+    return {f"{path}.{array.role}" for path, layer in layers for array in layer.arrays((1,)) if array.decays}
 
 
 # ---- from PyTorch
@@ -248,14 +251,12 @@ def to_torch(network: Network, ours: Optimizer, parameters: Mapping[str, nn.Para
         raise ValueError("optimizer: there is nothing to train: all layers are frozen, or have no parameters")
     groups: list[dict[str, Any]] = [{"params": [*trainable.values()]}]
     if ours.weight_decay and not ours.decay_biases:
-        chosen = {True: [], False: []}  # type: dict[bool, list[nn.Parameter]]
-        for path, parameter in trainable.items():
-            chosen[decays(network, path)].append(parameter)
-        groups = [{"params": chosen[True]}, {"params": chosen[False], "weight_decay": 0.0}]
+        weights = decaying(network)
+        chosen = [[p for path, p in trainable.items() if (path in weights) == decays] for decays in (True, False)]
+        groups = [{"params": chosen[0]}, {"params": chosen[1], "weight_decay": 0.0}]
     made = getattr(torch.optim, OPTIMIZERS[ours.kind].__name__)(groups, **_hyperparameters(ours))
     if network.built.slot.steps_of(ours.kind):
-        for path, parameter in trainable.items():
-            made.state[parameter] = _state_of(network, ours, path)
+        _fill(made, network, ours, trainable)
     return made
 
 
@@ -277,15 +278,19 @@ def _hyperparameters(ours: Optimizer) -> dict[str, Any]:
     return {NAMES.get(name, name): value for name, value in given.items()}
 
 
-def _state_of(network: Network, ours: Optimizer, path: str) -> dict[str, torch.Tensor]:
-    """Return what PyTorch's optimizer remembers of the array with this path."""
+def _fill(
+    made: torch.optim.Optimizer, network: Network, ours: Optimizer, parameters: Mapping[str, nn.Parameter]
+) -> None:
+    """Give PyTorch's optimizer the state of a network."""
     slot, kind = network.built.slot, STATES[ours.kind]
-    state = {"step": torch.tensor(float(slot.steps))} if kind.steps else {}
-    if kind.product:
-        state[kind.product] = torch.tensor(slot.product)
-    for name, initial, moment in zip(kind.moments, ours.values(network.dtype).moments, slot.moments, strict=False):
-        if initial is not None and moment is not None:
-            state[name] = torch.from_numpy(np.array(network.named(moment)[path].T))
-        elif initial is not None and kind.steps:  # an option that was turned on since
-            state[name] = torch.full(network.params[path].T.shape, initial, dtype=getattr(torch, network.dtype.name))
-    return state
+    initial = ours.values(network.dtype).moments
+    views = [None if moment is None else network.named(moment) for moment in slot.moments]
+    for path, parameter in parameters.items():
+        state = made.state[parameter] = {"step": torch.tensor(float(slot.steps))} if kind.steps else {}
+        if kind.product:
+            state[kind.product] = torch.tensor(slot.product)
+        for name, value, view in zip(kind.moments, initial, views, strict=False):
+            if value is not None and view is not None:
+                state[name] = torch.from_numpy(np.array(view[path].T))
+            elif value is not None and kind.steps:  # an option that was turned on since
+                state[name] = torch.full_like(parameter, value, requires_grad=False)
