@@ -166,7 +166,8 @@ def from_torch(
     input_shape : int or sequence of int, optional
         The shape of one sample. By default it is taken from the first layer that has one, such as ``nn.Linear``.
     optimizer : torch.optim.Optimizer, optional
-        The one that trains the module: SGD, Adam, AdamW, NAdam, Adagrad, RMSprop or Adadelta.
+        The one that trains the module: SGD, Adam, AdamW, NAdam, Adagrad, RMSprop or Adadelta. Its groups of parameters
+        must have the same settings; only the weight decay may be 0 in a group for all but the weights of linear layers.
     loss : str, Loss or callable, optional
         As for `Sequential`. By default it depends on the last activation.
     seed : int, numpy.random.Generator or None
