@@ -36,7 +36,7 @@ from nnfast.sequential import Sequential
 
 if _TYPE_CHECKING:
     from nnfast import callbacks, datasets, functions, perceptron, plotting
-    from nnfast._exchange import from_onnx, load
+    from nnfast._exchange import from_onnx, from_torch, load
     from nnfast._many import fit_many
     from nnfast.files.errors import LoadError
     from nnfast.gradients import (
@@ -89,6 +89,7 @@ __all__ = [
     "datasets",
     "fit_many",
     "from_onnx",
+    "from_torch",
     "functions",
     "get_num_threads",
     "gradient_descent",
@@ -118,6 +119,7 @@ _LAZY_NAMES = {
     "check_gradient": "gradients",
     "fit_many": "_many",
     "from_onnx": "_exchange",
+    "from_torch": "_exchange",
     "gradient_descent": "gradients",
     "load": "_exchange",
     "numerical_diff": "gradients",

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from nnfast.losses import Loss
 from nnfast.sequential import Sequential, sequential_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
     from numpy.random import Generator
+
+    from nnfast.optimizers import Optimizer
 
 
 def load(path: str | os.PathLike[str], *, loss: Loss | Callable[..., Any] | None = None) -> Sequential:
@@ -122,3 +127,96 @@ def from_onnx(
     from nnfast.files.onnx import load as load_onnx
 
     return sequential_of(load_onnx(path, output, loss, seed))
+
+
+@overload
+def from_torch(
+    module: torch.nn.Module,
+    *,
+    input_shape: int | Sequence[int] | None = None,
+    optimizer: None = None,
+    loss: str | Loss | Callable[..., Any] | None = None,
+    seed: int | Generator | None = None,
+) -> Sequential: ...
+@overload
+def from_torch(
+    module: torch.nn.Module,
+    *,
+    input_shape: int | Sequence[int] | None = None,
+    optimizer: torch.optim.Optimizer,
+    loss: str | Loss | Callable[..., Any] | None = None,
+    seed: int | Generator | None = None,
+) -> tuple[Sequential, Optimizer]: ...
+def from_torch(
+    module: torch.nn.Module,
+    *,
+    input_shape: int | Sequence[int] | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    loss: str | Loss | Callable[..., Any] | None = None,
+    seed: int | Generator | None = None,
+) -> Sequential | tuple[Sequential, Optimizer]:
+    """Copy a module of PyTorch as a network, and with it the state of its optimizer.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A chain of layers: ``nn.Sequential``, or a module of your own, whose ``forward`` torch.fx traces as it is in
+        training. Its parameters must be float32 or float64, on the CPU. It is not changed, but its ``forward`` runs
+        once, to compare the outputs for random samples.
+    input_shape : int or sequence of int, optional
+        The shape of one sample. By default it is taken from the first layer that has one, such as ``nn.Linear``.
+    optimizer : torch.optim.Optimizer, optional
+        The one that trains the module: SGD, Adam, AdamW, NAdam, Adagrad, RMSprop or Adadelta. Its groups of parameters
+        must have the same settings; only the weight decay may be 0 in a group for all but the weights of linear layers.
+    loss : str, Loss or callable, optional
+        As for `Sequential`. By default it depends on the last activation.
+    seed : int, numpy.random.Generator or None
+        As for `Sequential`: determines the shuffling and the noise.
+
+    Returns
+    -------
+    net : Sequential
+        It predicts what the module computes in evaluation mode, up to rounding, and can be trained.
+    optimizer : Optimizer
+        Only if `optimizer` is given: the same in nnfast. The network holds its state: ``net.fit(x, y,
+        optimizer=optimizer)`` continues the training.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is missing; the message names the extra that installs it.
+    TypeError, ValueError
+        If an argument has the wrong type or value; the module is not a chain of layers that nnfast has, and then the
+        message names the submodule or function; or the optimizer does something that nnfast's does not.
+
+    Notes
+    -----
+    Supported are ``nn.Linear``, all activations of nnfast, also if written as arithmetic (``x * torch.sigmoid(x)``),
+    ``nn.BatchNorm1d``, ``nn.LayerNorm``, ``nn.Dropout``, ``nn.Flatten``, ``nn.Unflatten``, ``nn.Identity``, views that
+    keep samples apart, arithmetic with constants and buffers (as `Rescaling` and `Scale`), and sums ``x + f(x)`` (as
+    `Residual`); as modules, functions and methods of tensors.
+
+    - Parameters that do not require a gradient are frozen; a layer is frozen as a whole. A frozen batch norm also keeps
+      its running statistics, in training too, which in PyTorch need ``eval()``.
+    - A factor or offset alone that is learned for each feature becomes a `Scale`, which learns both; and where weights
+      are computed from parameters, as by ``parametrizations.weight_norm``, the network learns the weights themselves.
+      Both change how training goes on, so with `optimizer` they are errors.
+    - A parameter that requires a gradient and is used twice is an error.
+    - The network of a module without parameters and buffers has PyTorch's default dtype.
+    - A network that ends in a linear layer has the mean squared error as its loss: a classifier that was trained with
+      ``nn.CrossEntropyLoss`` needs ``loss="cross_entropy"``, or ``nn.Softmax(dim=1)`` as its last layer.
+    - SGD does not count its steps in PyTorch: a schedule begins anew.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> from torch import nn  # doctest: +SKIP
+    >>> net = nf.from_torch(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)))  # doctest: +SKIP
+    >>> net.layers  # doctest: +SKIP
+    (Dense(8, activation='relu'), Dense(2))
+    """
+    from nnfast.files.pytorch import importing
+
+    network, ours = importing.from_torch(module, input_shape, optimizer, loss, seed)
+    net = sequential_of(network)
+    return net if ours is None else (net, ours)

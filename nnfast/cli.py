@@ -42,7 +42,7 @@ from nnfast.files.writing import replacing
 from nnfast.kernels.arrays import all_finite
 from nnfast.layers import output_activation
 from nnfast.optimizers import OPTIMIZERS
-from nnfast.sequential import sequential_of
+from nnfast.sequential import network_of, sequential_of
 from nnfast.training import DIVERGED
 
 OK, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141  # the last two as a shell reports SIGINT and SIGPIPE
@@ -181,6 +181,8 @@ Write a saved network in another format.
      8-bit integers, and how far its outputs are off is printed.
   onnx  for ONNX Runtime and other programs.
   safetensors  the weights for other programs, without the training state.
+  torch  a program of torch.export, MODEL.pt2, which needs PyTorch alone:
+     torch.export.load("MODEL.pt2").module()
 
 examples:
   nnfast export net.npz --to c --output model.c
@@ -525,7 +527,9 @@ def _training_state(description: dict[str, Any] | None) -> str:
 
 def _export(args: argparse.Namespace) -> int:
     net = sequential_of(read_net(args.net).network)
-    return EXPORTS[args.to](args, net, args.output or f"{os.path.splitext(args.net)[0]}.{args.to}")
+    return EXPORTS[args.to](
+        args, net, args.output or f"{os.path.splitext(args.net)[0]}.{ENDINGS.get(args.to, args.to)}"
+    )
 
 
 def _export_c(args: argparse.Namespace, net: nnfast.Sequential, path: str) -> int:
@@ -573,8 +577,20 @@ def _export_safetensors(args: argparse.Namespace, net: nnfast.Sequential, path: 
     return _export_file(args, partial(net.save, training_state=False), path)
 
 
+def _export_torch(args: argparse.Namespace, net: nnfast.Sequential, path: str) -> int:
+    if not path.lower().endswith(".pt2"):
+        raise UsageError(f"--output must end in .pt2, got {path!r}")
+    try:
+        from nnfast.files.pytorch import export
+    except ImportError as error:
+        raise UsageError(str(error)) from None
+    return _export_file(args, partial(export.save, network_of(net)), path)
+
+
 EXPORTS: dict[str, Callable[[argparse.Namespace, nnfast.Sequential, str], int]] = {
     "c": _export_c,
     "onnx": _export_onnx,
     "safetensors": _export_safetensors,
+    "torch": _export_torch,
 }
+ENDINGS = {"torch": "pt2"}  # of files, where it is not the name of the format

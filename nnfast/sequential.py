@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from math import isfinite, isnan, prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from nnfast.metrics import ACCURACY, MetricLike, MetricSet
 from nnfast.optimizers import Optimizer, rate_at, resolve_optimizer
 
 if TYPE_CHECKING:
+    import torch
     from numpy.random import Generator
     from numpy.typing import ArrayLike
 
@@ -1660,6 +1661,63 @@ class Sequential:
         from nnfast.files.onnx import save
 
         save(self._network, path)
+
+    @overload
+    def to_torch(self, *, optimizer: None = None) -> torch.nn.Module: ...
+    @overload
+    def to_torch(self, *, optimizer: str | Optimizer) -> tuple[torch.nn.Module, torch.optim.Optimizer]: ...
+    def to_torch(
+        self, *, optimizer: str | Optimizer | None = None
+    ) -> torch.nn.Module | tuple[torch.nn.Module, torch.optim.Optimizer]:
+        """Copy the network as a module of PyTorch, and with it the state of the optimizer.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer, optional
+            The one that trains the network, with a number as its learning rate.
+
+        Returns
+        -------
+        module : torch.nn.Sequential
+            In evaluation mode, in which it computes what `predict` does, up to rounding. In training mode, after
+            ``module.train()``, dropout, noise and batch norms do what they do in training here.
+        optimizer : torch.optim.Optimizer
+            Only if `optimizer` is given: the same in PyTorch, with the state that this network has of it.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        ImportError
+            If PyTorch is missing; the message names the extra that installs it.
+        TypeError, ValueError
+            If `optimizer` is not an optimizer, or PyTorch's has no such option.
+
+        Notes
+        -----
+        Layers of ``torch.nn``, named as the arrays here are: ``W1`` is ``dense1.weight``, transposed; ``mean1`` is
+        ``batch_norm1.running_mean``. What PyTorch lacks (`Residual`, `Scale`, `Rescaling`, `GaussianNoise`, a frozen
+        `BatchNorm`, and the step activation) are modules of ``nnfast.files.pytorch.modules``, which pickles need. To
+        run without nnfast, export the module with ``torch.export`` or ``nnfast export --to torch``. Parameters of
+        frozen layers do not require a gradient.
+
+        The loss and penalties are left out. ``nn.CrossEntropyLoss`` expects outputs without softmax: for a network that
+        ends in it, train ``module[:-1]``.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="relu"), nf.Dense(1)], input_shape=2, seed=0)
+        >>> net.to_torch()  # doctest: +SKIP
+        Sequential(
+          (dense1): Linear(in_features=2, out_features=3, bias=True)
+          (relu1): ReLU()
+          (dense2): Linear(in_features=3, out_features=1, bias=True)
+        )
+        """
+        from nnfast.files.pytorch import export
+
+        return export.to_torch(self._network, optimizer)
 
 
 def network_of(net: Sequential) -> Network:

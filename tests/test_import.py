@@ -51,6 +51,7 @@ ALL = [
     "datasets",
     "fit_many",
     "from_onnx",
+    "from_torch",
     "functions",
     "get_num_threads",
     "gradient_descent",

@@ -160,7 +160,7 @@ def test_nothing_public_is_left_out():
         "__version__", "get_num_threads", "show_config",  # take no arguments
         "activations", "callbacks", "columns", "datasets", "functions", "losses",  # modules
         "metrics", "perceptron", "plotting", "schedules",
-        "load", "LoadError", "from_onnx",  # of files: see test_saving.py and test_onnx.py
+        "load", "LoadError", "from_onnx", "from_torch",  # see test_saving.py, test_onnx.py and test_exchange_torch.py
         "read_idx", "load_mnist",  # the same: see test_datasets.py
         "ReduceOnPlateau", "ConvergenceWarning",
     }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -43,7 +44,7 @@ class Node(NamedTuple):
     inputs, outputs : tuple of str
         Names of tensors; an empty one is an optional input that is left out.
     content : memoryview
-        The message, which still holds the attributes.
+        The message, which still holds the attributes; for a node that no file holds, the attributes themselves.
     """
 
     place: int
@@ -51,7 +52,7 @@ class Node(NamedTuple):
     operator: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    content: memoryview
+    content: Any
 
     def __str__(self) -> str:
         return f"node {shown(self.name or self.outputs[0])} ({self.operator})"
@@ -200,15 +201,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
-class Opened:
-    """A model, read from a file.
+class Nodes:
+    """A graph.
 
     Attributes
     ----------
     size : int
-        The bytes of the file.
-    opset : int
-        The version of the operators.
+        The bytes of the file, which limits the memory that reading it may use; without limit if it is no file.
     tensors : Tensors
     producers : dict
         The node that makes each tensor.
@@ -217,12 +216,27 @@ class Opened:
     metadata : dict
     """
 
-    def __init__(self, data: bytes | bytearray, folder: str) -> None:
-        self.size = len(data)
-        self.opset = 0
-        self.metadata: dict[str, str] = {}
-        self.tensors = Tensors(folder)
+    def __init__(self, tensors: Tensors, size: int = sys.maxsize) -> None:
+        self.size = size
+        self.tensors = tensors
         self.producers: dict[str, Node] = {}
+        self.inputs: list[tuple[str, Kind]] = []
+        self.outputs: list[tuple[str, Kind]] = []
+        self.metadata: dict[str, str] = {}
+
+
+class Opened(Nodes):
+    """A model, read from a file.
+
+    Attributes
+    ----------
+    opset : int
+        The version of the operators.
+    """
+
+    def __init__(self, data: bytes | bytearray, folder: str) -> None:
+        super().__init__(Tensors(folder), len(data))
+        self.opset = 0
         graph: memoryview | None = None
         for number, value in fields(memoryview(data)):
             if number == Model.GRAPH:
@@ -239,8 +253,6 @@ class Opened:
             raise ValueError(
                 f"it uses version {self.opset} of ONNX's operators; {OPSETS[0]} to {OPSETS[-1]} are supported"
             )
-        self.inputs: list[tuple[str, Kind]] = []
-        self.outputs: list[tuple[str, Kind]] = []
         self._read(graph)
 
     def _read(self, graph: memoryview) -> None:

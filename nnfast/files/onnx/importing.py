@@ -14,8 +14,8 @@ from nnfast._validation import MAX_SIZE, describe
 from nnfast.files.bytes import read_at_most
 from nnfast.files.errors import LoadError, short
 from nnfast.files.onnx.formulas import BETA, BOTH, EPSILON, GAMMA, X
-from nnfast.files.onnx.graph import Node, Opened, naming, shown
-from nnfast.files.onnx.recognizing import BATCH, Part, Recognizer, as_number
+from nnfast.files.onnx.graph import Node, Nodes, Opened, naming, shown
+from nnfast.files.onnx.recognizing import BATCH, SHAPE, UNBIASED, Part, Recognizer, as_number
 from nnfast.files.onnx.schema import LOSS, TYPE_NAMES, Tensor
 from nnfast.files.parsing import parse
 from nnfast.files.protobuf import MAX_MESSAGE
@@ -27,6 +27,7 @@ from nnfast.layers import (
     Dense,
     Dropout,
     Flatten,
+    GaussianNoise,
     Layer,
     LayerNorm,
     Rescaling,
@@ -58,15 +59,22 @@ def load(path: str | os.PathLike[str], output: str | None = None, loss: Any = No
     except ValueError as error:
         raise LoadError(path, f"is not an ONNX file, or is damaged: {short(error)}") from None
     try:
-        builder = _Builder(model)
+        builder = Builder(model, Recognizer(model))
         builder.build(output)
         return builder.network(loss, seed)
     except ValueError as error:
         raise LoadError(path, f"cannot become a network: {error}") from None
 
 
-class _Builder:
+class Builder:
     """Makes layers of parts.
+
+    Parameters
+    ----------
+    model : Nodes
+        The graph.
+    recognizer : Recognizer
+        Makes parts of it.
 
     Attributes
     ----------
@@ -76,9 +84,12 @@ class _Builder:
         The arrays of each layer, by its path and their roles.
     """
 
-    def __init__(self, model: Opened) -> None:
+    give_shape = "export the model with it; only the batch may vary"  # what to do if that of a sample is unknown
+    choose_other = "; if it is not needed, choose {} with output="  # what to do if a tensor cannot be computed
+
+    def __init__(self, model: Nodes, recognizer: Recognizer) -> None:
         self.model = model
-        self.recognizer = Recognizer(model)
+        self.recognizer = recognizer
         self.layers: list[Layer] = []
         self.arrays: dict[str, Arrays] = {}
         self.shape: tuple[int, ...] | None = None
@@ -106,7 +117,7 @@ class _Builder:
         end, joined = self._output(output)
         self.layers = self._chain(self.recognizer.chain(end, name), "") or [Activation("identity")]
         if self.shape is None:
-            raise ValueError("the shape of a sample is not known: export the model with it; only the batch may vary")
+            raise ValueError(f"the shape of a sample is not known: {self.give_shape}")
         if joined is not None and self.shape != (1,):
             raise ValueError(
                 f"{joined}: it joins 1 - p and p, which is supported for one probability p; got samples of shape "
@@ -171,6 +182,8 @@ class _Builder:
         """Return the layers of a chain; `path` is that of the chain, with a dot at its end."""
         layers: list[Layer] = []
         for part in parts:
+            if self.shape is None and SHAPE in part.values:
+                self._first_shape(part.values[SHAPE])
             for layer, arrays in PARTS[part.kind](self, part, f"{path}{len(layers)}."):
                 last = layers[-1] if layers else None
                 if isinstance(layer, Activation) and isinstance(last, Dense) and last.activation == "identity":
@@ -181,6 +194,7 @@ class _Builder:
         return layers
 
     def linear(self, part: Part, path: str) -> Made:
+        """Return a Dense layer."""
         W, b = part.values["W"], part.values["b"]
         n_in, n_out = W.shape
         if self.shape is None:
@@ -198,6 +212,7 @@ class _Builder:
         return [(Dense(n_out, use_bias=b is not None), arrays)]
 
     def scale(self, part: Part, path: str) -> Made:
+        """Return a Scale, or a Rescaling if factor and offset are single numbers."""
         given = part.values[GAMMA], part.values[BETA]
         gamma, beta = (None if array is None else self._row(part.node, array) for array in given)
         axes = max(array.ndim for array in given if array is not None)
@@ -215,17 +230,23 @@ class _Builder:
         return [(Scale(use_bias=beta is not None, trainable=self._learned), arrays)]
 
     def rescaling(self, part: Part, path: str) -> Made:
+        """Return a Rescaling."""
         with naming(part.node):
             return [(Rescaling(**part.values), {})]
 
     def activation(self, part: Part, path: str) -> Made:
+        """Return an Activation."""
         function = part.values["function"]
         if function.mixes and len(self._known(part.node)) != 1:
             raise ValueError(f"{part.node}: samples must have one axis, got shape {self.shape}")
         return [(Activation(function), {})]
 
     def layer_norm(self, part: Part, path: str) -> Made:
+        """Return a LayerNorm; if it learns gamma alone, one without arrays and a Scale."""
         values, width = part.values, self._features(part.node)
+        if values.get(UNBIASED):
+            gamma = {GAMMA: self._row(part.node, values[GAMMA])}
+            return [(self._norm(LayerNorm, part, affine=False), {}), (Scale(use_bias=False), gamma)]
         affine = values[GAMMA] is not None or values[BETA] is not None
         arrays = {}
         for role, default in ((GAMMA, 1.0), (BETA, 0.0)) if affine else ():
@@ -234,30 +255,35 @@ class _Builder:
         return [(self._norm(LayerNorm, part, affine=affine), arrays)]
 
     def batch_norm(self, part: Part, path: str) -> Made:
+        """Return a BatchNorm."""
         values = part.values
         if self.shape is None and values["mean"].ndim == 1:
             self._first_shape(values["mean"].shape)
         width = self._features(part.node)
+        affine = values[GAMMA] is not None
         arrays = {}
-        for role in (GAMMA, BETA, "mean", "variance"):
+        for role in (*((GAMMA, BETA) if affine else ()), "mean", "variance"):
             if values[role].shape != (width,):
                 raise ValueError(f"{part.node}: its {role} must have shape ({width},), got {values[role].shape}")
             arrays[role] = self._floats(part.node, values[role])
-        epsilon = values[EPSILON]  # as it was before it was rounded to single precision
-        if self._dtype == np.float64:
-            arrays["variance"] = arrays["variance"] + (float(np.float32(epsilon)) - epsilon)
-        momentum = round(1 - values["momentum"], 9)
-        return [(self._norm(BatchNorm, part, momentum=momentum), arrays)]
+        options = {"momentum": values["momentum"], "affine": affine, "trainable": values.get("trainable", True)}
+        return [(self._norm(BatchNorm, part, **options), arrays)]
 
     def _norm(self, kind: type[Layer], part: Part, **more: Any) -> Layer:
         with naming(part.node):
             return kind(epsilon=part.values[EPSILON], **more)
 
     def dropout(self, part: Part, path: str) -> Made:
+        """Return a Dropout."""
         with naming(part.node):
             return [(Dropout(part.values["rate"]), {})]
 
+    def gaussian_noise(self, part: Part, path: str) -> Made:
+        """Return a GaussianNoise."""
+        return [(GaussianNoise(part.values["stddev"]), {})]
+
     def residual(self, part: Part, path: str) -> Made:
+        """Return a Residual."""
         before = self.shape
         layers = self._chain(part.values["parts"], path) or [Activation("identity")]
         if before is not None and self.shape != before:
@@ -267,12 +293,14 @@ class _Builder:
     # ---- shapes
 
     def flatten(self, part: Part, path: str) -> Made:
+        """Return a Flatten, or nothing if the shape stays."""
         shape, axis = self._known(part.node), part.values["axis"]
         if axis not in (1, -len(shape)):
             raise ValueError(f"{part.node}: axis={axis} mixes samples, or leaves two axes: only 1 is supported")
         return self._reshaped((prod(shape),))
 
     def reshape(self, part: Part, path: str) -> Made:
+        """Return a Reshape or Flatten, or nothing if the shape stays."""
         node, zeros = part.node, part.values["zeros"]
         first, *rest = part.values["sizes"] or [1]
         shape = self.shape
@@ -288,13 +316,14 @@ class _Builder:
         elif not ((kept or first == -1) and len(known) == len(sizes) and prod(known) == prod(shape)):
             raise ValueError(
                 f"{node}: its shape {['batch' if size is BATCH else size for size in (first, *rest)]} does not keep "
-                f"samples of shape {shape} apart; if it is not needed, choose {shown(node.inputs[0])} with output="
+                f"samples of shape {shape} apart{self.choose_other.format(shown(node.inputs[0]))}"
             )
         if self.shape is None:
             self._first_shape(shape)
         return self._reshaped(tuple(size for size in sizes if size is not BATCH))
 
     def squeeze(self, part: Part, path: str) -> Made:
+        """Return what `reshape` returns."""
         shape, axes = self._known(part.node), part.values["axes"]
         axes = [i + 1 for i, size in enumerate(shape) if size == 1] if axes is None else axes
         chosen = {axis % (len(shape) + 1) for axis in axes}
@@ -317,7 +346,7 @@ class _Builder:
 
     def _known(self, node: Node) -> tuple[int, ...]:
         if self.shape is None:
-            raise ValueError(f"{node}: the shape of a sample is not known here: export the model with a fixed one")
+            raise ValueError(f"{node}: the shape of a sample is not known here: {self.give_shape}")
         return self.shape
 
     def _features(self, node: Node) -> int:
@@ -357,18 +386,19 @@ class _Builder:
 
 
 Made = list[tuple[Layer, Arrays]]
-PARTS: dict[str, Callable[[_Builder, Part, str], Made]] = {
-    "linear": _Builder.linear,
-    "scale": _Builder.scale,
-    "rescaling": _Builder.rescaling,
-    "activation": _Builder.activation,
-    "layer_norm": _Builder.layer_norm,
-    "batch_norm": _Builder.batch_norm,
-    "dropout": _Builder.dropout,
-    "residual": _Builder.residual,
-    "flatten": _Builder.flatten,
-    "reshape": _Builder.reshape,
-    "squeeze": _Builder.squeeze,
+PARTS: dict[str, Callable[[Builder, Part, str], Made]] = {
+    "linear": Builder.linear,
+    "scale": Builder.scale,
+    "rescaling": Builder.rescaling,
+    "activation": Builder.activation,
+    "layer_norm": Builder.layer_norm,
+    "batch_norm": Builder.batch_norm,
+    "dropout": Builder.dropout,
+    "gaussian_noise": Builder.gaussian_noise,
+    "residual": Builder.residual,
+    "flatten": Builder.flatten,
+    "reshape": Builder.reshape,
+    "squeeze": Builder.squeeze,
 }
 
 

@@ -30,7 +30,7 @@ from nnfast.files.onnx.formulas import (
     Formula,
     X,
 )
-from nnfast.files.onnx.graph import Node, Opened, attributes, naming, shown
+from nnfast.files.onnx.graph import Node, Nodes, attributes, naming, shown
 from nnfast.files.onnx.schema import Tensor
 from nnfast.layers import MAX_DEPTH
 
@@ -43,6 +43,8 @@ DEFAULTS: dict[str, dict[str, object]] = {
     "Elu": {"alpha": 1.0},
     "Gelu": {"approximate": "none"},
 }
+SHAPE = "shape"  # that of a sample, in the values of a part that determines it
+UNBIASED = "unbiased"  # in the values of a norm to which nothing is to be added: whether it learns gamma alone
 BATCH = None  # the size of the axis of the batch, where it is computed
 CLOSE = 1e-6  # relative: numbers in formulas are rounded to single precision, sqrt(2 / pi) to fewer digits
 CONSTANT_DEPTH = 20  # of nodes that compute a shape, or an array
@@ -66,7 +68,7 @@ class Part(NamedTuple):
     ----------
     kind : str
         ``"linear"``, ``"scale"``, ``"rescaling"``, ``"activation"``, ``"layer_norm"``, ``"batch_norm"``, ``"reshape"``,
-        ``"squeeze"``, ``"flatten"``, ``"dropout"`` or ``"residual"``.
+        ``"squeeze"``, ``"flatten"``, ``"dropout"``, ``"gaussian_noise"`` or ``"residual"``.
     node : Node
         Its last node, for messages.
     values : dict
@@ -85,10 +87,13 @@ class Recognizer:
     ----------
     casts : list
         The nodes that change the type of the numbers, each with the code of the type.
+    operators : dict
+        What makes parts of a node that begins no formula, by its operator.
     """
 
-    def __init__(self, model: Opened) -> None:
+    def __init__(self, model: Nodes) -> None:
         self.model = model
+        self.operators = OPERATORS
         self.casts: list[tuple[Node, int]] = []
         self._formulas = by_root()
         self._constants: dict[str, np.ndarray | None] = {}
@@ -136,17 +141,17 @@ class Recognizer:
         for name, formula in self._formulas.get(node.operator, ()):
             for found in self.matches(node.outputs[0], formula, {}):
                 return [self._of_formula(node, name, found)], found[X]
-        if node.operator not in OPERATORS:
+        if node.operator not in self.operators:
             if node.operator in self._formulas:
                 raise ValueError(f"{node}: with its inputs and attributes, it is not an activation or a norm of nnfast")
             raise ValueError(f"{node}: this operator is not supported; supported are {', '.join(self.supported())}")
         if node.operator == "Add" and not any(self.constant(name) is not None for name in node.inputs):
             return self._sum(node, depth)
-        return OPERATORS[node.operator](self, node)
+        return self.operators[node.operator](self, node)
 
     def supported(self) -> list[str]:
         """Return the operators that can be read, alone or in formulas."""
-        return sorted({*OPERATORS, *self._formulas, "Constant", "Identity"})
+        return sorted({*self.operators, *self._formulas, "Constant", "Identity"})
 
     def _of_formula(self, node: Node, name: str, found: Found) -> Part:
         if name == NORM:
@@ -399,7 +404,10 @@ class Recognizer:
             raise ValueError(f"{node}: the model was exported in training mode; export it for inference")
         names = (GAMMA, BETA, "mean", "variance")
         values: dict[str, Any] = {name: self._needed(node, i) for i, name in enumerate(names, 1)}
-        values |= {EPSILON: self.attribute(node, EPSILON, 1e-5), "momentum": self.attribute(node, "momentum", 0.9)}
+        epsilon = self.attribute(node, EPSILON, 1e-5)  # as it was before it was rounded to single precision
+        if values["variance"].dtype == np.float64:
+            values["variance"] = values["variance"] + (float(np.float32(epsilon)) - epsilon)
+        values |= {EPSILON: epsilon, "momentum": round(1 - self.attribute(node, "momentum", 0.9), 9)}
         return [Part("batch_norm", node, values)], node.inputs[0]
 
     def layer_norm(self, node: Node) -> Read:
@@ -546,7 +554,13 @@ def merged(parts: list[Part]) -> list[Part]:
                 changed = {"b": beta}
             elif last.kind == "scale" and gamma is None and own[GAMMA] is not None and own[BETA] is None:
                 changed = {BETA: beta}
-            elif last.kind == NORM and own[BETA] is None and (gamma is None or own[GAMMA] is None) and not scalar(part):
+            elif (
+                last.kind == NORM
+                and UNBIASED not in own
+                and own[BETA] is None
+                and (gamma is None or own[GAMMA] is None)
+                and not scalar(part)
+            ):
                 changed = {GAMMA: own[GAMMA] if gamma is None else gamma, BETA: beta}
         if last is not None and changed is not None:
             chain[-1] = Part(last.kind, part.node, last.values | changed)
