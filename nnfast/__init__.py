@@ -35,7 +35,7 @@ from nnfast.sequential import Sequential
 
 if _TYPE_CHECKING:
     from nnfast import callbacks, datasets, functions, perceptron, plotting
-    from nnfast._exchange import from_onnx, load
+    from nnfast._exchange import from_keras, from_onnx, from_sklearn, load
     from nnfast._many import fit_many
     from nnfast.files.errors import LoadError
     from nnfast.gradients import (
@@ -85,7 +85,9 @@ __all__ = [
     "check_gradient",
     "datasets",
     "fit_many",
+    "from_keras",
     "from_onnx",
+    "from_sklearn",
     "functions",
     "get_num_threads",
     "gradient_descent",
@@ -114,7 +116,9 @@ _LAZY_NAMES = {
     "assert_gradient_correct": "gradients",
     "check_gradient": "gradients",
     "fit_many": "_many",
+    "from_keras": "_exchange",
     "from_onnx": "_exchange",
+    "from_sklearn": "_exchange",
     "gradient_descent": "gradients",
     "load": "_exchange",
     "numerical_diff": "gradients",

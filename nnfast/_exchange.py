@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nnfast.losses import Loss
-from nnfast.sequential import Sequential, sequential_of
+from nnfast.sequential import Sequential, network_of, sequential_of
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -122,3 +122,84 @@ def from_onnx(
     from nnfast.files.onnx import load as load_onnx
 
     return sequential_of(load_onnx(path, output, loss, seed))
+
+
+def from_sklearn(
+    estimator: Any, *, loss: str | Loss | Callable[..., Any] | None = None, seed: int | Generator | None = None
+) -> Sequential:
+    """Return the network that a fitted estimator of scikit-learn, or of `nnfast.sklearn`, is.
+
+    Parameters
+    ----------
+    estimator : object
+        `MLPClassifier`, `MLPRegressor`, a linear model, a `Pipeline` of scalers and one of these, or a
+        `TransformedTargetRegressor`; see Notes.
+    loss : str, Loss or callable, optional
+        As for `Sequential`. By default, the one that a multilayer perceptron was trained with; the hinge loss for
+        ``SGDClassifier(loss="hinge")`` and ``LinearSVC(loss="hinge")``; otherwise it depends on the activation of the
+        output.
+    seed : int, numpy.random.Generator or None
+        As for `Sequential`: determines the shuffling and the noise.
+
+    Returns
+    -------
+    Sequential
+        It has copies of the estimator's weights, in its dtype. Its output has shape (n, outputs), with one output for
+        two classes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the estimator is not fitted, or is not supported; the message names it, and its step in a pipeline. If
+        another argument has the wrong type or value.
+
+    Notes
+    -----
+    What the network computes:
+
+    ==================================================  ==============================================================
+    MLPClassifier                                       `predict_proba`; for two classes its second column
+    MLPRegressor                                        `predict`; its logarithm with ``loss="poisson"``
+    LogisticRegression, LogisticRegressionCV            `predict_proba`; for two classes its second column
+    LinearRegression, Ridge, Lasso, ElasticNet (CV      `predict`
+    versions too), SGDRegressor, LinearSVR, other
+    linear regressions, TransformedTargetRegressor
+    SGDClassifier, Perceptron, LinearSVC,               `decision_function`; the second column of `predict_proba` for
+    RidgeClassifier                                     ``SGDClassifier(loss="log_loss")`` and two classes
+    ==================================================  ==============================================================
+
+    A network does not know labels: with several classes, they are
+    ``estimator.classes_[net.predict(x).argmax(axis=1)]``; with two,
+    ``estimator.classes_[net.predict_class(x)]`` for probabilities and the hinge loss, and otherwise
+    ``estimator.classes_[(net.predict(x)[:, 0] > 0).astype(int)]``.
+
+    StandardScaler, MinMaxScaler, MaxAbsScaler and RobustScaler become `Scale` layers, which are frozen, before the
+    network; the scaler of a TransformedTargetRegressor becomes one after it.
+
+    Multilayer perceptrons keep their penalty `alpha`, and the state of ``solver="adam"`` and ``"sgd"``. With an
+    optimizer of the same hyperparameters, the network's next steps are those of `partial_fit`::
+
+        nf.Adam(learning_rate_init, beta1=beta_1, beta2=beta_2, epsilon=epsilon, corrected_epsilon=True)
+        nf.SGD(learning_rate, momentum=momentum, nesterov=nesterovs_momentum)
+
+    Estimators of nnfast with Adam use `corrected_epsilon` too. The learning rate of ``"invscaling"`` and ``"adaptive"``
+    is the current one. Scikit-learn does not count the steps of ``"sgd"``, which only schedules by step need: they are
+    estimated. The penalties of linear models, and in a TransformedTargetRegressor the state of the optimizer, are left
+    out.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    >>> net = nf.from_sklearn(model)
+    >>> bool(abs(net.predict(X) - model.predict_proba(X)).max() < 1e-12)
+    True
+    """
+    from nnfast.files.sklearn import load as load_estimator
+
+    return sequential_of(load_estimator(estimator, loss, seed, network_of))
