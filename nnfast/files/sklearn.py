@@ -30,7 +30,7 @@ DECIDING = ("SGDClassifier", "Perceptron", "LinearSVC", "RidgeClassifier", "Ridg
 PERCEPTRONS = ("MLPClassifier", "MLPRegressor")
 KNOWN = {*SCALERS, *REGRESSORS, *PROBABLE, *DECIDING, *PERCEPTRONS, "Pipeline", "TransformedTargetRegressor"}
 SUPPORTED = (
-    "MLPClassifier and MLPRegressor of scikit-learn and nnfast; LogisticRegression, LinearRegression, Ridge, Lasso, "
+    "supported are MLPClassifier and MLPRegressor of scikit-learn and nnfast; LogisticRegression, LinearRegression, Ridge, Lasso, "
     "ElasticNet, SGDClassifier, SGDRegressor, Perceptron, LinearSVC, LinearSVR and other linear models; a Pipeline of "
     "StandardScaler, MinMaxScaler, MaxAbsScaler or RobustScaler and one of these; and a TransformedTargetRegressor "
     "with a StandardScaler"
@@ -79,7 +79,7 @@ class _Reader:
         """Return the chain of an estimator, and the number of features of its samples."""
         chain = self.chain(estimator, "estimator")
         if chain.dtype is None:
-            raise ValueError(f"estimator is {_article(type(estimator).__name__)}, which only scales: {_supported()}")
+            raise ValueError(f"{_named('estimator', estimator)} only scales: {SUPPORTED}")
         first, arrays = chain.layers[0]
         role, axis = ("W", 0) if isinstance(first, Dense) else ("gamma", -1)
         return chain, arrays[role].shape[axis]
@@ -116,11 +116,11 @@ class _Reader:
         inner = self.chain(estimator.regressor_, f"{where}, its regressor")
         scaler = estimator.transformer_
         if _kind(scaler, f"{where}, its transformer") != "StandardScaler":
-            raise ValueError(
-                f"{where}, its transformer is {_article(type(scaler).__name__)}: only StandardScaler is supported"
-            )
+            raise ValueError(f"{_named(f'{where}, its transformer', scaler)} must be a StandardScaler")
         if isinstance(inner.loss, Poisson):
-            raise ValueError(f"{where}: a regressor whose prediction is an exponential cannot be followed by a scaler")
+            raise ValueError(
+                f"{where}, its regressor: one whose prediction is an exponential cannot be followed by a scaler"
+            )
         units = len(inner.layers[-1][1]["b"]) if "b" in inner.layers[-1][1] else inner.layers[-1][1]["W"].shape[1]
         gamma, beta = (
             np.broadcast_to(default if array is None else array, units)
@@ -133,8 +133,8 @@ class _Reader:
         """Return the chain of one of nnfast's own estimators."""
         if len(estimator.networks_) > 1:
             raise ValueError(
-                f"{where} has {len(estimator.networks_)} networks, whose outputs it averages: choose one of its "
-                "networks_, each of which is a Sequential already"
+                f"{_named(where, estimator)} has {len(estimator.networks_)} networks, whose outputs it averages: choose "
+                "one of its networks_, each of which is a Sequential already"
             )
         network = self.network_of(estimator.network_)
         description, arrays = state.to_state(network)
@@ -158,7 +158,9 @@ def _joined(first: Chain, second: Chain) -> Chain:
     """Return one chain after another."""
     moments, n = second.moments, len(first.layers)
     if moments is not None:
-        shifted = [vector and {_shifted(path, n): array for path, array in vector.items()} for vector in moments.vectors]
+        shifted = [
+            vector and {_shifted(path, n): array for path, array in vector.items()} for vector in moments.vectors
+        ]
         moments = moments._replace(vectors=shifted)
     return Chain([*first.layers, *second.layers], second.dtype, second.loss, moments)
 
@@ -183,43 +185,42 @@ def _kind(estimator: Any, where: str) -> str:
     for base in kind.__mro__:
         library = base.__module__.partition(".")[0]
         if base.__name__ in KNOWN and (library == "sklearn" or base.__module__.startswith("nnfast.sklearn.")):
-            changed = [name for name in METHODS if getattr_static(kind, name, None) is not getattr_static(base, name, None)]
+            changed = [
+                name for name in METHODS if getattr_static(kind, name, None) is not getattr_static(base, name, None)
+            ]
             if changed:
                 raise ValueError(
-                    f"{where} is {_article(kind.__name__)}, which has {' and '.join(changed)} of its own beside those "
-                    f"of {base.__name__}: give a {base.__name__}"
+                    f"{_named(where, estimator)} has {' and '.join(changed)} of its own, and not of {base.__name__}, "
+                    f"whose results a network computes: {SUPPORTED}"
                 )
             return base.__name__
     if not hasattr(estimator, "fit"):
-        raise TypeError(f"{where} must be a fitted estimator of scikit-learn, got {describe(estimator)}")
+        raise TypeError(f"{where} must be a fitted estimator of scikit-learn or nnfast, got {describe(estimator)}")
     if hasattr(estimator, "best_estimator_"):
-        raise ValueError(f"{where} is {_article(kind.__name__)}: give its best_estimator_")
-    raise ValueError(f"{where} is {_article(kind.__name__)}, which is not supported: {_supported()}")
+        raise ValueError(f"{_named(where, estimator)} is not supported: give its best_estimator_")
+    raise ValueError(f"{_named(where, estimator)} is not supported: {SUPPORTED}")
 
 
-def _article(name: str) -> str:
-    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
-
-
-def _supported() -> str:
-    return f"supported are {SUPPORTED}"
+def _named(where: str, estimator: Any) -> str:
+    """Return what names an estimator in messages."""
+    return f"{where} ({type(estimator).__name__})"
 
 
 def _check_fitted(estimator: Any, kind: str, where: str) -> None:
     """Raise ValueError unless an estimator is fitted."""
-    attribute = FITTED.get(kind, "coef_")
-    if not hasattr(estimator, attribute):
-        raise ValueError(f"{where} is {_article(type(estimator).__name__)} that is not fitted: call its fit first")
+    attributes = FITTED.get(kind, ("coef_",))
+    if not any(hasattr(estimator, attribute) for attribute in attributes):
+        raise ValueError(f"{_named(where, estimator)} is not fitted: call its fit first")
 
 
 FITTED = {
-    "StandardScaler": "n_samples_seen_",
-    "MinMaxScaler": "scale_",
-    "MaxAbsScaler": "scale_",
-    "RobustScaler": "n_features_in_",
-    "MLPClassifier": "coefs_",
-    "MLPRegressor": "coefs_",
-    "TransformedTargetRegressor": "regressor_",
+    "StandardScaler": ("n_samples_seen_",),
+    "MinMaxScaler": ("scale_",),
+    "MaxAbsScaler": ("scale_",),
+    "RobustScaler": ("n_features_in_",),
+    "MLPClassifier": ("coefs_", "networks_"),
+    "MLPRegressor": ("coefs_", "networks_"),
+    "TransformedTargetRegressor": ("regressor_",),
 }
 
 
@@ -229,7 +230,7 @@ FITTED = {
 def _scaler(scaler: Any, kind: str, where: str) -> Chain:
     """Return the frozen layers that a scaler is."""
     if getattr(scaler, "clip", False):
-        raise ValueError(f"{where} is {_article(type(scaler).__name__)} with clip=True, which no layer does")
+        raise ValueError(f"{_named(where, scaler)} has clip=True, which no layer does: fit it without")
     if kind == "MinMaxScaler":
         return Chain([_fixed(scaler.scale_, scaler.min_)])
     # centered first: factor and offset in one would lose digits of features that are large and vary little
@@ -314,9 +315,8 @@ def _response(estimator: Any, kind: str, n_outputs: int, where: str) -> tuple[st
         several = n_outputs > 1
         if several and (way == "ovr" or (way != "multinomial" and estimator.solver == "liblinear")):
             raise ValueError(
-                f"{where} is {_article(type(estimator).__name__)} that learned each class against the rest, and scales "
-                "their probabilities to a sum of one, which no layer does: fit it with another solver than 'liblinear' "
-                "and without multi_class"
+                f"{_named(where, estimator)} learned each class against the rest, and scales their probabilities to a "
+                "sum of one, which no layer does: fit it with another solver than 'liblinear', and without multi_class"
             )
         # the probabilities of two classes were those of the outputs z and -z, with multi_class="multinomial"
         return ("softmax", None, 1) if several else ("sigmoid", None, 2 if way == "multinomial" else 1)
