@@ -203,3 +203,67 @@ def from_sklearn(
     from nnfast.files.sklearn import load as load_estimator
 
     return sequential_of(load_estimator(estimator, loss, seed, network_of))
+
+
+def from_keras(
+    model: Any, *, loss: str | Loss | Callable[..., Any] | None = None, seed: int | Generator | None = None
+) -> Sequential:
+    """Return the network that a model of Keras 3 is, whatever its backend.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A Sequential or functional model, built, with one input and one output.
+    loss : str, Loss or callable, optional
+        As for `Sequential`. By default, the one that the model was compiled with; otherwise it depends on the last
+        activation.
+    seed : int, numpy.random.Generator or None
+        As for `Sequential`: determines the shuffling and the noise.
+
+    Returns
+    -------
+    Sequential
+        It has copies of the model's weights, in its dtype, and predicts what the model predicts, up to rounding.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the model is not one of Keras, or has a layer that is not supported; the message names it. If the loss that
+        it was compiled with is not supported, or another argument has the wrong type or value.
+
+    Notes
+    -----
+    Supported are Dense, Activation, ReLU, LeakyReLU, ELU, Softmax, BatchNormalization, LayerNormalization, Dropout,
+    GaussianNoise, Flatten, Reshape, Rescaling, Normalization (as frozen `Scale` layers), Identity, sums ``x + f(x)``
+    (as `Residual`), and models within models, in float32 and float64. `Dense` and the normalizations need samples with
+    one axis.
+
+    Layers that are not trainable are frozen. L1 and L2 penalties on kernels and factors are kept; other regularizers
+    and constraints are left out. Two normalizations differ in training: the running variance of a batch is unbiased
+    here and biased in Keras; and with ``center=True, scale=False`` there is a factor, 1 at first, that is learned.
+
+    If the model was trained with one of these optimizers, its state is kept, and training goes on with nnfast's, given
+    the same hyperparameters::
+
+        Adam      nf.Adam(learning_rate, beta1=beta_1, beta2=beta_2, epsilon=epsilon, corrected_epsilon=True)
+        AdamW     nf.AdamW(..., corrected_epsilon=True)
+        Nadam     nf.NAdam(..., momentum_decay=1.0)
+        SGD       nf.SGD(learning_rate, momentum=momentum, nesterov=nesterov)
+        Lion      nf.Lion(...)
+        Adadelta  nf.Adadelta(learning_rate, rho=rho, epsilon=epsilon)
+
+    Keras's epsilon is 1e-7, unless given, and its weight decay is decoupled. With other optimizers, whose formulas
+    differ, and with ``gradient_accumulation_steps``, training begins with a new state.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> import keras  # doctest: +SKIP
+    >>> layers = [keras.Input((2,)), keras.layers.Dense(3, "relu"), keras.layers.Dense(1)]  # doctest: +SKIP
+    >>> model = keras.Sequential(layers)  # doctest: +SKIP
+    >>> nf.from_keras(model).layers  # doctest: +SKIP
+    (Dense(3, activation='relu'), Dense(1))
+    """
+    from nnfast.files.keras import load as load_model
+
+    return sequential_of(load_model(model, loss, seed))

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnfast._network import Network, streams
+from nnfast._network import Network
 from nnfast._validation import describe
-from nnfast.activations import resolve_activation
 from nnfast.files import state
 from nnfast.files.assembling import Arrays, Moments, assembled
 from nnfast.layers import Activation, Dense, Dropout, Flatten, GaussianNoise, Layer, Rescaling, Reshape, Scale
 from nnfast.losses import BinaryCrossEntropy, CrossEntropy, Hinge, Loss, Poisson, SumSquaredError, resolve_loss
 from nnfast.optimizers import SGD, Adam, Optimizer, resolve_optimizer
+from nnfast.schedules import Schedule
 
 METHODS = ("predict", "predict_proba", "decision_function", "transform")  # whose results a network computes
 SCALERS = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
@@ -30,10 +30,10 @@ DECIDING = ("SGDClassifier", "Perceptron", "LinearSVC", "RidgeClassifier", "Ridg
 PERCEPTRONS = ("MLPClassifier", "MLPRegressor")
 KNOWN = {*SCALERS, *REGRESSORS, *PROBABLE, *DECIDING, *PERCEPTRONS, "Pipeline", "TransformedTargetRegressor"}
 SUPPORTED = (
-    "supported are MLPClassifier and MLPRegressor of scikit-learn and nnfast; LogisticRegression, LinearRegression, Ridge, Lasso, "
-    "ElasticNet, SGDClassifier, SGDRegressor, Perceptron, LinearSVC, LinearSVR and other linear models; a Pipeline of "
-    "StandardScaler, MinMaxScaler, MaxAbsScaler or RobustScaler and one of these; and a TransformedTargetRegressor "
-    "with a StandardScaler"
+    "supported are MLPClassifier and MLPRegressor of scikit-learn and nnfast; LogisticRegression, LinearRegression, "
+    "Ridge, Lasso, ElasticNet, SGDClassifier, SGDRegressor, Perceptron, LinearSVC, LinearSVR and other linear models; "
+    "a Pipeline of StandardScaler, MinMaxScaler, MaxAbsScaler or RobustScaler and one of these; and a "
+    "TransformedTargetRegressor with a StandardScaler"
 )
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu", "softmax": "softmax"}
 AUTO_BATCH = 200  # rows of a mini-batch, at most, with batch_size="auto"
@@ -63,10 +63,10 @@ class Chain(NamedTuple):
 def load(estimator: Any, loss: Any, seed: Any, network_of: Callable[[Any], Network]) -> Network:
     """Implement `nnfast.from_sklearn`; `network_of` returns the network that a `Sequential` holds."""
     loss = None if loss is None else resolve_loss(loss)
-    chain, n_features = _Reader(network_of).read(estimator)
+    chain, dtype, n_features = _Reader(network_of).read(estimator)
     layers = [layer for layer, _ in chain.layers]
     arrays = {f"{i}.{role}": array for i, (_, own) in enumerate(chain.layers) for role, array in own.items()}
-    return assembled(layers, arrays, (n_features,), chain.dtype, loss or chain.loss, seed, chain.moments)
+    return assembled(layers, arrays, (n_features,), dtype, loss or chain.loss, seed, chain.moments)
 
 
 class _Reader:
@@ -75,14 +75,14 @@ class _Reader:
     def __init__(self, network_of: Callable[[Any], Network]) -> None:
         self.network_of = network_of
 
-    def read(self, estimator: Any) -> tuple[Chain, int]:
-        """Return the chain of an estimator, and the number of features of its samples."""
+    def read(self, estimator: Any) -> tuple[Chain, np.dtype, int]:
+        """Return the chain of an estimator, its dtype, and the number of features of its samples."""
         chain = self.chain(estimator, "estimator")
         if chain.dtype is None:
             raise ValueError(f"{_named('estimator', estimator)} only scales: {SUPPORTED}")
         first, arrays = chain.layers[0]
         role, axis = ("W", 0) if isinstance(first, Dense) else ("gamma", -1)
-        return chain, arrays[role].shape[axis]
+        return chain, chain.dtype, arrays[role].shape[axis]
 
     def chain(self, estimator: Any, where: str) -> Chain:
         """Return the chain of an estimator; `where` names it in messages."""
@@ -133,8 +133,8 @@ class _Reader:
         """Return the chain of one of nnfast's own estimators."""
         if len(estimator.networks_) > 1:
             raise ValueError(
-                f"{_named(where, estimator)} has {len(estimator.networks_)} networks, whose outputs it averages: choose "
-                "one of its networks_, each of which is a Sequential already"
+                f"{_named(where, estimator)} has {len(estimator.networks_)} networks, whose outputs it averages: "
+                "choose one of its networks_, each of which is a Sequential already"
             )
         network = self.network_of(estimator.network_)
         description, arrays = state.to_state(network)
@@ -161,7 +161,7 @@ def _joined(first: Chain, second: Chain) -> Chain:
         shifted = [
             vector and {_shifted(path, n): array for path, array in vector.items()} for vector in moments.vectors
         ]
-        moments = moments._replace(vectors=shifted)
+        moments = Moments(moments.kind, moments.steps, shifted, moments.product)
     return Chain([*first.layers, *second.layers], second.dtype, second.loss, moments)
 
 
@@ -388,7 +388,7 @@ class _Design:
                 self.dense.append(i)
                 functions.append(layer.function.name)
             elif isinstance(layer, Activation) and functions and functions[-1] == "identity":
-                functions[-1] = layer.function.name
+                functions[-1] = layer.activation
             elif isinstance(layer, (Scale, Rescaling)) and not self.dense:
                 self.scales.append((i, layer))
             elif not isinstance(layer, (Dropout, GaussianNoise, Flatten, Reshape)):
@@ -504,26 +504,25 @@ def _settings(network: Network, design: _Design, optimizer: Any) -> tuple[dict[s
     if optimizer is None:
         return settings, None
     chosen = resolve_optimizer(optimizer)
-    if type(chosen) not in (Adam, SGD):
-        raise ValueError(f"optimizer must be Adam or SGD, which scikit-learn has, got {chosen!r}")
-    values = chosen.values(network.dtype)
-    if not isinstance(chosen.learning_rate, (int, float)):
+    rate = chosen.learning_rate
+    chosen.values(network.dtype)  # raises an error for hyperparameters out of range
+    if isinstance(rate, Schedule):
         raise ValueError(f"optimizer must have a number as learning_rate, got {chosen!r}")
-    kept: dict[str, Any] = {"learning_rate": chosen.learning_rate}
+    expected: Optimizer
     if isinstance(chosen, Adam):
-        names = {"beta1": "beta_1", "beta2": "beta_2", "epsilon": "epsilon"}
-        kept |= {name: getattr(chosen, name) for name in names}
-        expected: Optimizer = Adam(**kept, corrected_epsilon=True)
-        settings |= {"solver": "adam", **{theirs: kept[ours] for ours, theirs in names.items()}}
-    else:
-        kept |= {"momentum": chosen.momentum, "nesterov": chosen.nesterov}
-        expected = SGD(**kept)
+        betas = {"beta_1": chosen.beta1, "beta_2": chosen.beta2}
+        settings |= {"solver": "adam", **betas, "epsilon": chosen.epsilon}
+        expected = Adam(rate, beta1=chosen.beta1, beta2=chosen.beta2, epsilon=chosen.epsilon, corrected_epsilon=True)
+    elif isinstance(chosen, SGD):
         settings |= {"solver": "sgd", "momentum": chosen.momentum, "nesterovs_momentum": chosen.nesterov}
+        expected = SGD(rate, momentum=chosen.momentum, nesterov=chosen.nesterov)
+    else:
+        raise ValueError(f"optimizer must be Adam or SGD, which scikit-learn has, got {chosen!r}")
     if chosen != expected:
         raise ValueError(f"optimizer must be as scikit-learn's, {expected!r}, got {chosen!r}")
-    settings["learning_rate_init"] = chosen.learning_rate
+    settings["learning_rate_init"] = rate
     slot = network.built.slot
-    return settings, values.kind if slot.kind == values.kind and slot.steps else None
+    return settings, chosen.kind if slot.kind == chosen.kind and slot.steps else None
 
 
 def _checked_classes(classes: Any, design: _Design) -> Any:
