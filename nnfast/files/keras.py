@@ -396,11 +396,10 @@ class _Reader:
 
     def _weights(self, layer: Any, *expected: str) -> Arrays:
         """Return the weights of a layer by Keras's names."""
-        names = [variable.name for variable in layer.weights]
-        unknown = [name for name in names if name not in expected]
+        unknown = [variable.name for variable in layer.weights if variable.name not in expected]
         if unknown:
             raise ValueError(f"its weights {', '.join(unknown)} are not supported")
-        return dict(zip(names, layer.get_weights(), strict=True))
+        return {variable.name: _array(variable) for variable in layer.weights}
 
     def _features(self) -> int:
         """Return the number of features of a sample; ValueError if it has several axes."""
@@ -493,9 +492,8 @@ class _Reader:
     def normalization(self, layer: Any, config: dict[str, Any]) -> Made:
         if layer.mean is None:
             raise ValueError("it is not adapted: call its adapt with data first")
-        library = sys.modules[LIBRARY]
-        mean, variance = (library.ops.convert_to_numpy(array) for array in (layer.mean, layer.variance))
-        deviation = np.maximum(np.sqrt(variance), library.config.epsilon())
+        mean, variance = _array(layer.mean), _array(layer.variance)
+        deviation = np.maximum(np.sqrt(variance), sys.modules[LIBRARY].config.epsilon())
         if config["invert"]:
             return [self._fixed(deviation, mean)]
         # centered first: factor and offset in one would lose digits of features that are large and vary little
@@ -578,8 +576,19 @@ def _loss(library: Any, model: Any) -> Loss | None:
             raise ValueError(
                 f"its loss {name} has {option}={options[option]!r}, which is not supported: give a loss with loss="
             )
+    if known[0] is Huber and "delta" not in options and kind is not found:
+        _check_delta(library, found, name)
     taken = {option: float(options[option]) for option in TAKEN if options.get(option)}
     return known[0](**known[1], **taken)
+
+
+def _check_delta(library: Any, loss: Any, name: str) -> None:
+    """Raise ValueError unless Huber's delta is 1, if the configuration of the loss does not contain it."""
+    value = _array(loss(library.ops.zeros((1, 1)), 3 * library.ops.ones((1, 1))))
+    if abs(float(value) - 2.5) > 1e-3:
+        raise ValueError(
+            f"its loss {name} has a delta that its configuration does not contain: give loss=nf.losses.Huber(delta)"
+        )
 
 
 def _moments(model: Any, places: dict[str, str]) -> Moments | None:
@@ -589,7 +598,7 @@ def _moments(model: Any, places: dict[str, str]) -> Moments | None:
     if name not in OPTIMIZERS or not _is(type(optimizer), name) or not optimizer.built:
         return None
     config = optimizer.get_config()
-    steps = _number(optimizer.iterations)
+    steps = int(_array(optimizer.iterations))
     if not steps or config.get("gradient_accumulation_steps"):
         return None
     kind, names = OPTIMIZERS[name]
@@ -597,23 +606,26 @@ def _moments(model: Any, places: dict[str, str]) -> Moments | None:
     vectors: list[Arrays | None] = []
     for moment in names:
         found = {
-            place: variables[key].numpy()
+            place: _array(variables[key])
             for path, place in places.items()
             if (key := f"{path.replace('/', '_')}_{moment}") in variables
         }
         vectors.append(found or None)
     product = 1.0
     if kind == "sgd":  # Keras's velocity includes the learning rate, and the sign of the step
-        rate, product = -_number(optimizer.learning_rate), 0.0
+        rate, product = -float(_array(optimizer.learning_rate)), 0.0
         vectors = [
             velocities and {place: array / rate for place, array in velocities.items()} for velocities in vectors
         ]
     elif kind == "nadam":
-        decays = 0.96 ** np.arange(1, int(min(steps, 100_000)) + 1)
+        decays = 0.96 ** np.arange(1, min(steps, 100_000) + 1)
         product = float(np.prod(config["beta_1"] * (1 - 0.5 * decays)))
-    return Moments(kind, int(steps), vectors, product)
+    return Moments(kind, steps, vectors, product)
 
 
-def _number(variable: Any) -> float:
+def _array(variable: Any) -> np.ndarray:
     """Return the value of a variable or tensor."""
-    return float(sys.modules[LIBRARY].ops.convert_to_numpy(variable))
+    library = sys.modules[LIBRARY]
+    tensor = variable.value if isinstance(variable, library.Variable) else variable
+    found: np.ndarray = library.ops.convert_to_numpy(tensor)
+    return found
