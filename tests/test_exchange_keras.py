@@ -400,14 +400,14 @@ ERRORS = {
     "lambda": (lambda: sequential(K.Lambda(lambda x: x * 2, name="f")), r"f \(Lambda\) is not supported"),
     "activation": (lambda: sequential(K.Dense(3, "softsign", name="d")), r"d \(Dense\): activation 'softsign' is not"),
     "own activation": (
-        lambda: sequential(K.Activation(lambda x: x * 2, name="d")), r"d \(Activation\): activation .* is not supported",
+        lambda: sequential(K.Activation(lambda x: x * 2, name="d")), r"d \(Activation\): activation .* is not supp",
     ),
     "relu6": (lambda: sequential(K.ReLU(6.0, name="r")), r"r \(ReLU\): max_value and threshold are not supported"),
     "dense on two axes": (
-        lambda: sequential(K.Dense(3, name="d"), shape=(2, 6)), r"d \(Dense\): samples must have one axis, got shape \(2,",
+        lambda: sequential(K.Dense(3, name="d"), shape=(2, 6)), r"d \(Dense\): samples must have one axis, got shape",
     ),
     "norm on two axes": (
-        lambda: sequential(K.BatchNormalization(name="b"), shape=(2, 6)), r"b \(BatchNormalization\): samples must have",
+        lambda: sequential(K.BatchNormalization(name="b"), shape=(2, 6)), r"b \(BatchNormalization\): samples must",
     ),
     "softmax on two axes": (
         lambda: sequential(K.Softmax(name="s"), shape=(2, 6)), r"s \(Softmax\): samples must have one axis",
@@ -423,14 +423,14 @@ ERRORS = {
         lambda: sequential(K.BatchNormalization(renorm=True, name="b")), r"b \(BatchNormalization\): renorm is not",
     ),
     "noise shape": (
-        lambda: sequential(K.Dropout(0.5, noise_shape=(1, 6), name="d")), r"d \(Dropout\): noise_shape is not supported",
+        lambda: sequential(K.Dropout(0.5, noise_shape=(1, 6), name="d")), r"d \(Dropout\): noise_shape is not",
     ),
     "own call": (own_call, r"\(OwnCall\) has a call method of its own, whose layers are not known: build it"),
     "own sequential": (lambda: OwnSequential([keras.Input((6,)), K.Dense(2)]), r"\(OwnSequential\) has a call method"),
     "own layer": (lambda: sequential(OwnDense(3, name="d")), r"d \(OwnDense\) is not supported"),
     "not built": (lambda: keras.Sequential([K.Dense(2)], name="m"), r"m \(Sequential\) is not built: call its build"),
     "unknown sizes": (
-        lambda: keras.Sequential([keras.Input((None, 6)), K.ReLU()]), r"shape of a sample must be known, got \(None, 6\)",
+        lambda: keras.Sequential([keras.Input((None, 6)), K.ReLU()]), r"shape of a sample must be known, got \(None",
     ),
     "several inputs": (several_inputs, r"\(Functional\) must have one input, and has 2"),
     "several outputs": (several_outputs, r"\(Functional\) must have one output, and has 2"),
@@ -452,7 +452,7 @@ ERRORS = {
     "operator": (lambda: functional(lambda x: K.Dense(2)(x * 2.0)), r"operator multiply.* \(Multiply\) is not support"),
     "constant": (lambda: functional(lambda x: K.Dense(2)(x + 1.0)), r"operator add.* \(Add\) is not supported"),
     "training": (
-        lambda: functional(lambda x: K.Dropout(0.5, name="d")(x, training=True)), r"d \(Dropout\) is called with training",
+        lambda: functional(lambda x: K.Dropout(0.5, name="d")(x, training=True)), r"d \(Dropout\) is called with train",
     ),
     "mixed precision": (
         lambda: sequential(K.Dense(2, dtype="mixed_float16", name="d")),
