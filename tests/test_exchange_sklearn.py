@@ -393,6 +393,15 @@ def test_what_is_not_supported():
         nf.from_sklearn(make_pipeline("passthrough"))
     with pytest.raises(ValueError, match="has 2 networks, whose outputs it averages"):
         nf.from_sklearn(nfs.MLPClassifier((3,), n_ensembles=2, max_iter=2).fit(X, y))
+    with pytest.raises(ValueError, match="step 'b' comes after an estimator"):
+        nf.from_sklearn(Pipeline([("a", LogisticRegression().fit(X, y)), ("b", LogisticRegression().fit(X, y))]))
+    steps = [("a", StandardScaler().fit(X[:, :2])), ("b", LogisticRegression().fit(X, y))]
+    with pytest.raises(ValueError, match=r"step 'b' \(LogisticRegression\) is for 6 features, and .* before it for 2"):
+        nf.from_sklearn(Pipeline(steps))
+    begun = nfs.MLPClassifier()
+    begun.coefs_ = [np.zeros((6, 3))]
+    with pytest.raises(ValueError, match=r"estimator \(MLPClassifier\) is not fitted"):
+        nf.from_sklearn(begun)
     for wrong in (None, 3, "model.pkl", X):
         with pytest.raises(TypeError, match="estimator must be a fitted estimator of scikit-learn or nnfast, got"):
             nf.from_sklearn(wrong)
@@ -500,7 +509,7 @@ def test_to_pipelines():
     np.testing.assert_allclose(nf.from_sklearn(model).predict(X), net.predict(X), rtol=0, atol=1e-10)
     pickle.loads(pickle.dumps(model)).predict(X)
     net.params["gamma1"][2] = 0
-    with pytest.raises(ValueError, match=r"layers\[1\], Scale\(\), multiplies feature 2 by 0"):
+    with pytest.raises(ValueError, match=r"layers\[1\], Scale\(\), multiplies feature 2 by zero"):
         net.to_sklearn()
 
 
@@ -553,6 +562,8 @@ def test_wrong_arguments():
         net.to_sklearn(classes=["b", "a", "c"])
     with pytest.raises(ValueError, match="different labels in ascending order"):
         net.to_sklearn(classes=[0, 0, 1])
+    with pytest.raises(TypeError, match="classes must be labels that can be ordered"):
+        net.to_sklearn(classes=[1, "a", None])
     with pytest.raises(ValueError, match="classes must be left out: the output layer has activation 'identity'"):
         network([nf.Dense(3)]).to_sklearn(classes=[0, 1, 2])
     with pytest.raises(RuntimeError, match="input shape"):

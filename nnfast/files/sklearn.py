@@ -37,7 +37,7 @@ SUPPORTED = (
 )
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu", "softmax": "softmax"}
 AUTO_BATCH = 200  # rows of a mini-batch, at most, with batch_size="auto"
-TINY = 2.0**-1000
+TINY = 1e-150  # the square of its inverse is finite
 
 
 class Chain(NamedTuple):
@@ -80,9 +80,7 @@ class _Reader:
         chain = self.chain(estimator, "estimator")
         if chain.dtype is None:
             raise ValueError(f"{_named('estimator', estimator)} only scales: {SUPPORTED}")
-        first, arrays = chain.layers[0]
-        role, axis = ("W", 0) if isinstance(first, Dense) else ("gamma", -1)
-        return chain, chain.dtype, arrays[role].shape[axis]
+        return chain, chain.dtype, _width(chain)
 
     def chain(self, estimator: Any, where: str) -> Chain:
         """Return the chain of an estimator; `where` names it in messages."""
@@ -107,7 +105,14 @@ class _Reader:
                 continue
             if joined.dtype is not None:
                 raise ValueError(f"{where}: step {name!r} comes after an estimator, which is not supported")
-            joined = _joined(joined, self.chain(step, f"{where}, step {name!r}"))
+            place = f"{where}, step {name!r}"
+            chain = self.chain(step, place)
+            if joined.layers and chain.layers and _width(joined) != _width(chain):
+                raise ValueError(
+                    f"{_named(place, step)} is for {_width(chain)} features, and the step before it for "
+                    f"{_width(joined)}"
+                )
+            joined = _joined(joined, chain)
         return joined
 
     def transformed(self, estimator: Any, where: str) -> Chain:
@@ -152,6 +157,13 @@ class _Reader:
 
 
 ROLES = ("W", "b", "gamma", "beta", "mean", "variance")
+
+
+def _width(chain: Chain) -> int:
+    """Return the number of features of the samples of a chain, which begins with a Dense or a Scale."""
+    arrays = chain.layers[0][1]
+    width: int = arrays["W" if "W" in arrays else "gamma"].shape[0]
+    return width
 
 
 def _joined(first: Chain, second: Chain) -> Chain:
@@ -208,19 +220,18 @@ def _named(where: str, estimator: Any) -> str:
 
 def _check_fitted(estimator: Any, kind: str, where: str) -> None:
     """Raise ValueError unless an estimator is fitted."""
-    attributes = FITTED.get(kind, ("coef_",))
-    if not any(hasattr(estimator, attribute) for attribute in attributes):
+    if not hasattr(estimator, FITTED.get(kind, "coef_")):
         raise ValueError(f"{_named(where, estimator)} is not fitted: call its fit first")
 
 
 FITTED = {
-    "StandardScaler": ("n_samples_seen_",),
-    "MinMaxScaler": ("scale_",),
-    "MaxAbsScaler": ("scale_",),
-    "RobustScaler": ("n_features_in_",),
-    "MLPClassifier": ("coefs_", "networks_"),
-    "MLPRegressor": ("coefs_", "networks_"),
-    "TransformedTargetRegressor": ("regressor_",),
+    "StandardScaler": "n_samples_seen_",
+    "MinMaxScaler": "scale_",
+    "MaxAbsScaler": "scale_",
+    "RobustScaler": "n_features_in_",
+    "MLPClassifier": "out_activation_",
+    "MLPRegressor": "out_activation_",
+    "TransformedTargetRegressor": "regressor_",
 }
 
 
@@ -254,8 +265,9 @@ def _perceptron(estimator: Any, kind: str) -> Chain:
     output = estimator.out_activation_
     functions = [ACTIVATIONS[estimator.activation]] * (len(estimator.coefs_) - 1)
     functions.append(ACTIVATIONS.get(output, "identity"))  # the network has the logarithm of an exponential
+    penalty: dict[str, Any] = {"l2": estimator.alpha / 2, "penalty": "sum"} if estimator.alpha else {}
     layers: list[tuple[Layer, Arrays]] = [
-        (Dense(len(b), function, l2=estimator.alpha / 2, penalty="sum"), {"W": W, "b": b})
+        (Dense(len(b), function, **penalty), {"W": W, "b": b})
         for W, b, function in zip(estimator.coefs_, estimator.intercepts_, functions, strict=True)
     ]
     loss: Loss = Poisson(reduction="sum") if output == "exp" else SumSquaredError()
@@ -486,7 +498,7 @@ class _Design:
             factor = factor * gamma
             if not (np.abs(factor) > TINY).all():
                 raise ValueError(
-                    f"layers[{i}], {layer!r}, multiplies feature {int(np.argmin(np.abs(factor)))} by 0, which no "
+                    f"layers[{i}], {layer!r}, multiplies feature {int(np.argmin(np.abs(factor)))} by zero, which no "
                     "StandardScaler does: remove the feature"
                 )
             mean = mean - beta / factor
@@ -543,10 +555,13 @@ def _checked_classes(classes: Any, design: _Design) -> Any:
         raise ValueError(
             f"classes must be left out: each of the {n} outputs is a label of its own, which a sample has or has not"
         )
-    found = np.asarray(classes)
+    try:
+        found, ordered = np.asarray(classes), np.unique(classes)
+    except TypeError as error:
+        raise TypeError(f"classes must be labels that can be ordered, got {describe(classes)}: {error}") from None
     if found.ndim != 1 or len(found) != n_classes:
         raise ValueError(f"classes must be {n_classes} labels, in the order of the outputs, got {describe(classes)}")
-    if not np.array_equal(np.unique(found), found):
+    if not np.array_equal(ordered, found):
         raise ValueError(
             "classes must be different labels in ascending order, as scikit-learn keeps them, got "
             f"{describe(classes)}: their order must be that of the outputs, so relabel the data, or reorder the "
