@@ -174,6 +174,16 @@ def test_random_architectures():
         )
 
 
+def test_models_at_the_end_of_models():
+    inner = functional(lambda x: K.Dense(3, "softmax")(x + K.Dense(6)(x)))
+    model = randomize(functional(lambda x: inner(K.Dropout(0.5)(K.Dense(6, "relu")(x)))))
+    close(nf.from_keras(model), model, samples())
+    outer = functional(lambda x: keras.Sequential([K.Dense(4), K.Softmax()])(inner(x)))
+    close(nf.from_keras(outer), outer, samples())
+    part = keras.Model(inner.inputs, inner.layers[-2].output)
+    close(nf.from_keras(part), part, samples())
+
+
 def test_frozen_layers():
     model = sequential(K.Dense(4, trainable=False), K.BatchNormalization(), K.Dense(3))
     inner = keras.Sequential([keras.Input((3,)), K.Dense(2), K.LayerNormalization(center=False)])
@@ -366,6 +376,23 @@ def shared():
     return functional(lambda x: layer(layer(x)))
 
 
+def shared_in_a_model():
+    layer = K.Dense(6, name="inner")
+    return sequential(layer, keras.Sequential([layer]))
+
+
+def with_lora():
+    model = sequential(K.Dense(3, name="d"))
+    model.layers[0].enable_lora(2)
+    return model
+
+
+def several_losses():
+    model = sequential(K.Dense(2))
+    model.compile(loss=["mse", "mae"])
+    return model
+
+
 def several_inputs():
     first, second = keras.Input((6,)), keras.Input((6,))
     return keras.Model([first, second], K.Dense(2)(first + second))
@@ -434,7 +461,10 @@ ERRORS = {
     ),
     "several inputs": (several_inputs, r"\(Functional\) must have one input, and has 2"),
     "several outputs": (several_outputs, r"\(Functional\) must have one output, and has 2"),
-    "shared weights": (shared, r"\(Dense\) is called 2 times with the same weights"),
+    "shared weights": (shared, r"\(Dense\) is used twice, with the same weights"),
+    "shared in a model": (shared_in_a_model, r"inner \(Dense\) is used twice, with the same weights"),
+    "LoRA": (with_lora, r"d \(Dense\): its weights lora_kernel_a, lora_kernel_b are not supported"),
+    "several losses": (several_losses, r"its loss \['mse', 'mae'\] is not supported: give one with loss="),
     "sum of branches": (
         lambda: functional(lambda x: K.Add(name="a")([K.Dense(2)(x), K.Dense(2)(x)])),
         r"a \(Add\) adds two results of which neither is computed from the other",

@@ -186,11 +186,11 @@ class _Graph:
                 inputs = [*_histories(node["args"]), *_histories(node["kwargs"])]
                 call = Call(layer, entry["name"], kind, inputs, node["kwargs"])
                 self.calls[entry["name"], i] = call
-            if len(nodes) > 1 and layer is not None and layer.weights:
-                raise ValueError(
-                    f"{_shown(layer)} is called {len(nodes)} times with the same weights, which is not supported"
-                )
-        self.start, self.end = _place(config["input_layers"]), _place(config["output_layers"])
+        self.start = _place(config["input_layers"])
+        name, number = _place(config["output_layers"])
+        if any(_is(kind, "Functional") for kind in type(layers.get(name)).__mro__):
+            number -= 1  # of functional models, the calls are numbered from 1 there, and from 0 elsewhere
+        self.end = name, number
         self.depths = self._depths()
 
     def _depths(self) -> dict[Place, int]:
@@ -282,6 +282,7 @@ class _Reader:
         self.arrays: Arrays = {}
         self.places: dict[str, str] = {}
         self._frozen = False
+        self._seen: set[int] = set()  # the layers with weights
 
     # ---- models
 
@@ -355,6 +356,9 @@ class _Reader:
         if make is None:
             raise ValueError(f"{_shown(layer)} is not supported: {SUPPORTED}")
         self._check_dtype(layer)
+        if layer.weights and id(layer) in self._seen:
+            raise ValueError(f"{_shown(layer)} is used twice, with the same weights, which is not supported")
+        self._seen.add(id(layer))
         with _about(_shown(layer)):
             for made, arrays in make(self, layer, layer.get_config()):
                 self._append(made, arrays, layer, layers, path)
