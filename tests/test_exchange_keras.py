@@ -522,9 +522,11 @@ def test_saved_models(tmp_path):
 
 
 @pytest.mark.skipif(DTYPE == "float64", reason="this process has this dtype")
-def test_in_double_precision():
+def test_in_double_precision(tmp_path):
     """All tests again, in a process of their own: Keras caches what depends on the default dtype."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not errors", __file__]
-    variables = {**os.environ, "KERAS_FLOATX": "float64"}
+    (tmp_path / "keras.json").write_text('{"floatx": "float64"}')
+    chosen = ["-k", "not errors and not double"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen, __file__]
+    variables = {**os.environ, "KERAS_HOME": str(tmp_path)}
     run = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-5000:]
