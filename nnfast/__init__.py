@@ -36,7 +36,7 @@ from nnfast.sequential import Sequential
 
 if _TYPE_CHECKING:
     from nnfast import callbacks, datasets, functions, perceptron, plotting
-    from nnfast._exchange import from_onnx, from_torch, load
+    from nnfast._exchange import from_keras, from_onnx, from_sklearn, from_torch, load
     from nnfast._many import fit_many
     from nnfast.files.errors import LoadError
     from nnfast.gradients import (
@@ -88,7 +88,9 @@ __all__ = [
     "columns",
     "datasets",
     "fit_many",
+    "from_keras",
     "from_onnx",
+    "from_sklearn",
     "from_torch",
     "functions",
     "get_num_threads",
@@ -118,7 +120,9 @@ _LAZY_NAMES = {
     "assert_gradient_correct": "gradients",
     "check_gradient": "gradients",
     "fit_many": "_many",
+    "from_keras": "_exchange",
     "from_onnx": "_exchange",
+    "from_sklearn": "_exchange",
     "from_torch": "_exchange",
     "gradient_descent": "gradients",
     "load": "_exchange",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, overload
 
 from nnfast.losses import Loss
-from nnfast.sequential import Sequential, sequential_of
+from nnfast.sequential import Sequential, network_of, sequential_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -220,3 +220,148 @@ def from_torch(
     network, ours = importing.from_torch(module, input_shape, optimizer, loss, seed)
     net = sequential_of(network)
     return net if ours is None else (net, ours)
+
+
+def from_sklearn(
+    estimator: Any, *, loss: str | Loss | Callable[..., Any] | None = None, seed: int | Generator | None = None
+) -> Sequential:
+    """Return the network that a fitted estimator of scikit-learn, or of `nnfast.sklearn`, is.
+
+    Parameters
+    ----------
+    estimator : object
+        `MLPClassifier`, `MLPRegressor`, a linear model, a `Pipeline` of scalers and one of these, or a
+        `TransformedTargetRegressor`; see Notes.
+    loss : str, Loss or callable, optional
+        As for `Sequential`. By default, the one that a multilayer perceptron was trained with; the hinge loss for
+        ``SGDClassifier(loss="hinge")`` and ``LinearSVC(loss="hinge")``; otherwise it depends on the activation of the
+        output.
+    seed : int, numpy.random.Generator or None
+        As for `Sequential`: determines the shuffling and the noise.
+
+    Returns
+    -------
+    Sequential
+        It has copies of the estimator's weights, in its dtype. Its output has shape (n, outputs), with one output for
+        two classes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the estimator is not fitted, or is not supported; the message names it, and its step in a pipeline. If
+        another argument has the wrong type or value.
+
+    Notes
+    -----
+    What the network computes:
+
+    ==================================================  ==============================================================
+    MLPClassifier                                       `predict_proba`; for two classes its second column
+    MLPRegressor                                        `predict`; its logarithm with ``loss="poisson"``
+    LogisticRegression, LogisticRegressionCV            `predict_proba`; for two classes its second column
+    LinearRegression, Ridge, Lasso, ElasticNet (CV      `predict`
+    versions too), SGDRegressor, LinearSVR, other
+    linear regressions, TransformedTargetRegressor
+    SGDClassifier, Perceptron, LinearSVC,               `decision_function`; the second column of `predict_proba` for
+    RidgeClassifier                                     ``SGDClassifier(loss="log_loss")`` and two classes
+    ==================================================  ==============================================================
+
+    A network does not know labels: with several classes, they are
+    ``estimator.classes_[net.predict(x).argmax(axis=1)]``; with two,
+    ``estimator.classes_[net.predict_class(x)]`` for probabilities and the hinge loss, and otherwise
+    ``estimator.classes_[(net.predict(x)[:, 0] > 0).astype(int)]``.
+
+    StandardScaler, MinMaxScaler, MaxAbsScaler and RobustScaler become `Scale` layers, which are frozen, before the
+    network; the scaler of a TransformedTargetRegressor becomes one after it.
+
+    Multilayer perceptrons keep their penalty `alpha`, and the state of ``solver="adam"`` and ``"sgd"``. With an
+    optimizer of the same hyperparameters, the network's next steps are those of `partial_fit`::
+
+        nf.Adam(learning_rate_init, beta1=beta_1, beta2=beta_2, epsilon=epsilon, corrected_epsilon=True)
+        nf.SGD(learning_rate, momentum=momentum, nesterov=nesterovs_momentum)
+
+    Estimators of nnfast with Adam use `corrected_epsilon` too. The learning rate of ``"invscaling"`` and ``"adaptive"``
+    is the current one. Scikit-learn does not count the steps of ``"sgd"``, which only schedules by step need: they are
+    estimated. The penalties of linear models, and in a TransformedTargetRegressor the state of the optimizer, are left
+    out.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    >>> net = nf.from_sklearn(model)
+    >>> bool(abs(net.predict(X) - model.predict_proba(X)).max() < 1e-12)
+    True
+    """
+    from nnfast.files.sklearn import load as load_estimator
+
+    return sequential_of(load_estimator(estimator, loss, seed, network_of))
+
+
+def from_keras(
+    model: Any, *, loss: str | Loss | Callable[..., Any] | None = None, seed: int | Generator | None = None
+) -> Sequential:
+    """Return the network that a model of Keras 3 is, whatever its backend.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A Sequential or functional model, built, with one input and one output.
+    loss : str, Loss or callable, optional
+        As for `Sequential`. By default, the one that the model was compiled with; otherwise it depends on the last
+        activation.
+    seed : int, numpy.random.Generator or None
+        As for `Sequential`: determines the shuffling and the noise.
+
+    Returns
+    -------
+    Sequential
+        It has copies of the model's weights, in its dtype, and predicts what the model predicts, up to rounding.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the model is not one of Keras, or has a layer that is not supported; the message names it. If the loss that
+        it was compiled with is not supported, or another argument has the wrong type or value.
+
+    Notes
+    -----
+    Supported are Dense, Activation, ReLU, LeakyReLU, ELU, Softmax, BatchNormalization, LayerNormalization, Dropout,
+    GaussianNoise, Flatten, Reshape, Rescaling, Normalization (as frozen `Scale` layers), Identity, sums ``x + f(x)``
+    (as `Residual`), and models within models, in float32 and float64. `Dense` and the normalizations need samples with
+    one axis.
+
+    Layers that are not trainable are frozen. L1 and L2 penalties on kernels and factors are kept; other regularizers
+    and constraints are left out. Two normalizations differ in training: the running variance of a batch is unbiased
+    here and biased in Keras; and with ``center=True, scale=False`` there is a factor, 1 at first, that is learned.
+
+    If the model was trained with one of these optimizers, its state is kept, and training goes on with nnfast's, given
+    the same hyperparameters::
+
+        Adam      nf.Adam(learning_rate, beta1=beta_1, beta2=beta_2, epsilon=epsilon, corrected_epsilon=True)
+        AdamW     nf.AdamW(..., corrected_epsilon=True)
+        Nadam     nf.NAdam(..., momentum_decay=1.0)
+        SGD       nf.SGD(learning_rate, momentum=momentum, nesterov=nesterov)
+        Lion      nf.Lion(...)
+        Adadelta  nf.Adadelta(learning_rate, rho=rho, epsilon=epsilon)
+
+    Keras's epsilon is 1e-7, unless given, and its weight decay is decoupled. With other optimizers, whose formulas
+    differ, and with ``gradient_accumulation_steps``, training begins with a new state.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> import keras  # doctest: +SKIP
+    >>> layers = [keras.Input((2,)), keras.layers.Dense(3, "relu"), keras.layers.Dense(1)]  # doctest: +SKIP
+    >>> model = keras.Sequential(layers)  # doctest: +SKIP
+    >>> nf.from_keras(model).layers  # doctest: +SKIP
+    (Dense(3, activation='relu'), Dense(1))
+    """
+    from nnfast.files.keras import load as load_model
+
+    return sequential_of(load_model(model, loss, seed))

@@ -1719,6 +1719,65 @@ class Sequential:
 
         return export.to_torch(self._network, optimizer)
 
+    def to_sklearn(self, *, classes: ArrayLike | None = None, optimizer: str | Optimizer | None = None) -> Any:
+        """Return a fitted estimator of scikit-learn that predicts what the network predicts.
+
+        Parameters
+        ----------
+        classes : array_like of shape (n_classes,), optional
+            The labels of a classifier, in ascending order, in which scikit-learn keeps them, and in the order of the
+            outputs. By default 0, 1, 2, ....
+        optimizer : str or Optimizer, optional
+            With which `partial_fit` trains on, as ``fit(optimizer=...)`` here: ``nf.Adam(corrected_epsilon=True)`` or
+            ``nf.SGD()``, which may have hyperparameters that scikit-learn has too. If the network was trained with this
+            kind of optimizer, training goes on with its state. By default, scikit-learn's, which begins anew.
+
+        Returns
+        -------
+        MLPClassifier, MLPRegressor or Pipeline
+            An MLPClassifier if the output layer has softmax, log_softmax or sigmoid (several outputs with sigmoid are
+            several labels for each sample), an MLPRegressor if it has the identity. `Scale` and `Rescaling` before the
+            first `Dense` become a StandardScaler, in a Pipeline.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        ImportError
+            If scikit-learn is not installed.
+        TypeError, ValueError
+            If an argument does not fit, or scikit-learn's perceptron does not have a layer; the message names it.
+
+        See Also
+        --------
+        from_sklearn : The other direction.
+
+        Notes
+        -----
+        A perceptron of scikit-learn has `Dense` layers only, of which the hidden ones have one activation: identity,
+        sigmoid, tanh or relu. `Dropout` and `GaussianNoise`, which do nothing in predictions, are left out. A layer
+        without biases gets zeros. Samples with several axes must be reshaped to rows for scikit-learn.
+
+        Training goes on with scikit-learn's losses, cross entropy and squared error, and of all penalties with those
+        that it has, ``Dense(l2=alpha / 2, penalty="sum")`` in all layers. It trains frozen layers, too, but for those
+        that became a scaler. A softmax of two outputs becomes one output, their difference, without the optimizer's
+        state. A network with the Poisson loss, which predicts logarithms, becomes ``MLPRegressor(loss="poisson")``,
+        which predicts their exponentials.
+
+        For an estimator of `nnfast.sklearn`, assign `coefs_` and `intercepts_` before its first `partial_fit`.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(4, "tanh"), nf.Dense(3, "softmax")], input_shape=2, seed=0)
+        >>> estimator = net.to_sklearn(classes=["a", "b", "c"])
+        >>> estimator.predict([[1.0, 2.0]]).shape
+        (1,)
+        """
+        from nnfast.files.sklearn import to_estimator
+
+        return to_estimator(self._network, classes, optimizer)
+
 
 def network_of(net: Sequential) -> Network:
     """Return the network that a `Sequential` holds."""
