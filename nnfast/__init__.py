@@ -49,6 +49,7 @@ if _TYPE_CHECKING:
         numerical_jacobian,
     )
     from nnfast.perceptron import Perceptron
+    from nnfast.predictor import Predictor, get_include
     from nnfast.training import History
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "LoadError",
     "NAdam",
     "Perceptron",
+    "Predictor",
     "RMSprop",
     "Rescaling",
     "Reshape",
@@ -87,6 +89,7 @@ __all__ = [
     "fit_many",
     "from_onnx",
     "functions",
+    "get_include",
     "get_num_threads",
     "gradient_descent",
     "load",
@@ -111,10 +114,12 @@ _LAZY_NAMES = {
     "History": "training",
     "LoadError": "files.errors",
     "Perceptron": "perceptron",
+    "Predictor": "predictor",
     "assert_gradient_correct": "gradients",
     "check_gradient": "gradients",
     "fit_many": "_many",
     "from_onnx": "_exchange",
+    "get_include": "predictor",
     "gradient_descent": "gradients",
     "load": "_exchange",
     "numerical_diff": "gradients",

@@ -107,7 +107,6 @@ cdef struct Rows:
     Py_ssize_t ldother
     char* out
     Py_ssize_t ldo
-    char* scratch         # `Plan.scratch` bytes
 
 
 cdef struct Workspace:
