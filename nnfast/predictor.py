@@ -30,11 +30,11 @@ def get_include() -> str:
 
 
 class Predictor:
-    """A copy of what a network predicts, which compiled code calls without the GIL: what `Sequential.predictor` returns.
+    """A copy of what a network predicts, which compiled code calls without the GIL.
 
-    It never changes, also when the network is trained or deleted. Any number of threads may call it at the same time,
-    from Python, where the call releases the GIL, and from compiled code; there are no locks. Dropout and noise do
-    nothing, and batch norms use their running statistics.
+    `Sequential.predictor` returns it. It never changes, also when the network is trained or deleted. Any number of
+    threads may call it at the same time, from Python, where the call releases the GIL, and from compiled code; there
+    are no locks. Dropout and noise do nothing, and batch norms use their running statistics.
 
     - Cython: ``from nnfast.capi cimport predictor_of, predict_one``, with `get_include` among the ``include_dirs``.
     - C and C++: ``nnfast.h`` in the folder `get_include`. ``nnfast_predictor_of`` takes this object or its `capsule`;
@@ -62,8 +62,8 @@ class Predictor:
 
     Notes
     -----
-    A copy, also in a container that is copied, is the same object. It cannot be pickled, since addresses mean nothing in
-    another process: pickle the network. In a forked process it can be used.
+    `copy.copy` and `copy.deepcopy` return the same object, since it cannot change. It cannot be pickled, since
+    addresses mean nothing in another process: pickle the network. A forked process can use it.
 
     A sample and its output must not overlap, and must be aligned as their type requires. A call allocates no memory
     unless the outputs of two layers take more than 32 KB, or those of more layers where residual layers keep their
