@@ -8,8 +8,8 @@
 #         with nogil:
 #             status = predict_one(network, &x[0], &y[0])
 #
-# Compile with `nnfast.get_include()` among the include_dirs. nnfast.h documents all of this; the functions have its names
-# without `nnfast_`. The caller keeps a reference to the predictor as long as it uses the pointer.
+# Compile with `nnfast.get_include()` among the include_dirs. nnfast.h documents all of this; the functions have its
+# names without `nnfast_`. The caller keeps a reference to the predictor as long as it uses the pointer.
 
 from libc.stdint cimport int32_t, int64_t, uint32_t
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""Pendulums that a network holds up, without the GIL: the control loop is compiled, and so is the call of the network."""
+"""Pendulums that a network holds up: the control loop is compiled, and calls the network without the GIL."""
 
 from libc.math cimport cos, sin
 from nnfast.capi cimport NNFAST_FLOAT32, NNFAST_OK, expect, nnfast_predictor, predict_one, predictor_of, status_message
@@ -14,13 +14,13 @@ def simulate(predictor, double[:, ::1] states, int steps):
     cdef float seen[3]
     cdef float torque = 0
     cdef double* state
-    cdef int step, status = NNFAST_OK
+    cdef int status = NNFAST_OK
     cdef Py_ssize_t i
     expect(network, NNFAST_FLOAT32, 3, 1)
     with nogil:
         for i in range(states.shape[0]):
             state = &states[i, 0]
-            for step in range(steps):
+            for _ in range(steps):
                 seen[0], seen[1], seen[2] = <float>sin(state[0]), <float>cos(state[0]), <float>state[1]
                 status = predict_one(network, seen, &torque)
                 if status != NNFAST_OK:
