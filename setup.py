@@ -75,17 +75,18 @@ if CHECKED:
 KERNELS = Path("nnfast", "kernels")
 ENGINE = Path("nnfast", "engine")
 SHIMS = Path("build", "levels")
+SYNC = "nnfast/engine/sync.h"
 
 
-def extension(name, source, flags=(), macros=(), header="nnfast/kernels/simd.h"):
+def extension(name, source, flags=(), macros=(), headers=("nnfast/kernels/simd.h",)):
     return Extension(
         name,
         [str(source)],
-        include_dirs=[str(Path(header).parent), np.get_include()],
+        include_dirs=[*(str(Path(header).parent) for header in headers), np.get_include()],
         define_macros=[*MACROS, *macros],
         extra_compile_args=[*COMPILE, *flags],
         extra_link_args=LINK,
-        depends=[header],
+        depends=list(headers),
     )
 
 
@@ -130,8 +131,8 @@ modules = [
     extension("nnfast.kernels.table", KERNELS / "table.pyx", GLUE),
     extension("nnfast.kernels.dispatch", KERNELS / "dispatch.pyx", GLUE),
     extension("nnfast.kernels.arrays", KERNELS / "arrays.pyx", GLUE),
-    extension("nnfast.engine.compiled", ENGINE / "compiled.pyx", GLUE, header="nnfast/engine/sync.h"),
-    extension("nnfast.engine.program", ENGINE / "program.pyx", ENGINE_FLAGS, header="nnfast/engine/sync.h"),
+    extension("nnfast.engine.compiled", ENGINE / "compiled.pyx", GLUE, headers=[SYNC]),
+    extension("nnfast.engine.program", ENGINE / "program.pyx", ENGINE_FLAGS, headers=[SYNC, "nnfast/include/nnfast.h"]),
 ]
 setup(
     ext_modules=cythonize(

@@ -29,7 +29,7 @@ OTHERS = {
     "ingredients": "what dropout, norms, gelu and others add to a training step, in nnfast and in PyTorch",
     "mnist": "the recipe of examples/mnist_best.py, in nnfast and in PyTorch: takes minutes",
     "imports": "import nnfast compared with import numpy",
-    "c": "predict_one compared with the C that to_c writes, compiled here; does not depend on --threads",
+    "c": "predict_one compared with predictors in Cython and the C that to_c writes; does not depend on --threads",
     "sweep": "many shapes, batches, activations and optimizers against the fastest peer: takes 20 minutes",
 }
 ONCE = ("threads", "shapes", "traffic", "imports", "sklearn", "c")  # with the first of --threads, if it matters

@@ -1,10 +1,14 @@
-"""Networks as C, compiled here, compared with `predict_one`."""
+"""Predictions from compiled code, compared with `predict_one`: networks as C, and predictors called from Cython."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
@@ -24,6 +28,26 @@ LOOP = """
 #include "net.h"
 void repeat(const float *x, float *y, int n) { while (n-- > 0) net_predict(x, y); }
 """
+CYTHON = "Cython without the GIL"
+CYTHON_LOOP = """# cython: language_level=3
+from nnfast.capi cimport NNFAST_FLOAT32, expect, nnfast_predictor, predict_one, predictor_of
+
+def repeat(predictor, const float[::1] x, float[::1] y, int n):
+    cdef const nnfast_predictor* p = predictor_of(predictor)
+    cdef int i, status = 0
+    expect(p, NNFAST_FLOAT32, x.shape[0], y.shape[0])
+    with nogil:
+        for i in range(n):
+            status |= predict_one(p, &x[0], &y[0])
+    assert status == 0
+"""
+CYTHON_SETUP = """
+import nnfast
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+module = Extension("nnfast_loop", ["nnfast_loop.pyx"], include_dirs=[nnfast.get_include()])
+setup(name="nnfast_loop", ext_modules=cythonize([module], quiet=True))
+"""
 
 
 def compare_exported(rounds: int) -> dict[str, Any]:
@@ -31,12 +55,34 @@ def compare_exported(rounds: int) -> dict[str, Any]:
     compiler = shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         return {"rounds": rounds, "networks": [], "absent": "there is no C compiler: neither gcc nor clang"}
-    networks = [compare(sizes, name, compiler, rounds) for sizes in LAYERS for name in ACTIVATIONS]
-    return {"rounds": rounds, "compiler": compiler, "networks": networks}
+    with TemporaryDirectory() as folder:
+        loop = cython_loop(Path(folder))
+        networks = [compare(sizes, name, compiler, rounds, loop) for sizes in LAYERS for name in ACTIVATIONS]
+    return {"rounds": rounds, "compiler": compiler, "networks": networks, "without_cython": loop is None}
 
 
-def compare(sizes: tuple[int, ...], activation: str, compiler: str, rounds: int) -> dict[str, Any]:
-    """Time one network in turn, round after round."""
+def cython_loop(folder: Path) -> Callable[..., None] | None:
+    """Return a function in Cython that predicts many times; None if Cython or setuptools is not installed."""
+    if not (find_spec("Cython") and find_spec("setuptools")):
+        return None
+    (folder / "nnfast_loop.pyx").write_text(CYTHON_LOOP, encoding="ascii")
+    (folder / "setup.py").write_text(CYTHON_SETUP, encoding="ascii")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+    subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
+    spec = spec_from_file_location("nnfast_loop", next(folder.glob("nnfast_loop.*[od]")))  # .so, or .pyd on Windows
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    function: Callable[..., None] = module.repeat
+    return function
+
+
+def compare(
+    sizes: tuple[int, ...], activation: str, compiler: str, rounds: int, loop: Callable[..., None] | None
+) -> dict[str, Any]:
+    """Time one network in turn, round after round; `loop` calls its predictor."""
     import nnfast as nf
 
     layers = [nf.Dense(units, activation) for units in sizes[1:-1]]
@@ -54,6 +100,9 @@ def compare(sizes: tuple[int, ...], activation: str, compiler: str, rounds: int)
                 functions[f"{dtype} {name}"] = compiled(written.source, compiler, flags)
         values = {"net": net, "row": row, "out": out}
         timers = {"predict_one": (Timer("net.predict_one(row, out=out)", timer=process_time, globals=values), 1)}
+        if loop is not None:
+            values = {"function": loop, "arguments": (net.predictor(), row, out, CALLS)}
+            timers[CYTHON] = Timer("function(*arguments)", timer=process_time, globals=values), CALLS
         for name, function in functions.items():
             values = {"function": function, "arguments": (row.ctypes.data, out.ctypes.data, CALLS)}
             timers[name] = Timer("function(*arguments)", timer=process_time, globals=values), CALLS
@@ -96,6 +145,8 @@ def lines(result: dict[str, Any]) -> str:
         return f"C: {result['absent']}"
     names = list(result["networks"][0]["nanoseconds"])
     text = [f"one prediction in C ({result['compiler']}), nanoseconds and ratio to predict_one(row, out=out):"]
+    if result["without_cython"]:
+        text.append(f"{CYTHON}: Cython or setuptools is not installed")
     for network in result["networks"]:
         text.append(network["network"])
         for name in names:

@@ -50,6 +50,7 @@ if _TYPE_CHECKING:
         numerical_jacobian,
     )
     from nnfast.perceptron import Perceptron
+    from nnfast.predictor import Predictor, get_include
     from nnfast.training import History
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "LoadError",
     "NAdam",
     "Perceptron",
+    "Predictor",
     "RMSprop",
     "Rescaling",
     "Reshape",
@@ -93,6 +95,7 @@ __all__ = [
     "from_sklearn",
     "from_torch",
     "functions",
+    "get_include",
     "get_num_threads",
     "gradient_descent",
     "load",
@@ -117,6 +120,7 @@ _LAZY_NAMES = {
     "History": "training",
     "LoadError": "files.errors",
     "Perceptron": "perceptron",
+    "Predictor": "predictor",
     "assert_gradient_correct": "gradients",
     "check_gradient": "gradients",
     "fit_many": "_many",
@@ -124,6 +128,7 @@ _LAZY_NAMES = {
     "from_onnx": "_exchange",
     "from_sklearn": "_exchange",
     "from_torch": "_exchange",
+    "get_include": "predictor",
     "gradient_descent": "gradients",
     "load": "_exchange",
     "numerical_diff": "gradients",

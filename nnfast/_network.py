@@ -16,13 +16,14 @@ from nnfast._validation import (
     check_bool,
     check_holds,
     check_int,
+    check_out,
     check_shape,
     choose,
     describe,
     to_array,
     warn,
 )
-from nnfast.engine.program import Guard, Program, Source
+from nnfast.engine.program import Guard, OneRow, Program, Source
 from nnfast.kernels.arrays import all_finite
 from nnfast.layers import (
     Activation,
@@ -142,6 +143,21 @@ def checked_shape(shape: Any) -> tuple[int, ...]:
 def shape_of_rows(shape: tuple[int, ...]) -> str:
     """Return the shape of a batch of samples as text for messages."""
     return f"(n, {', '.join(map(str, shape))})"
+
+
+def predicted(
+    program: OneRow, row: ArrayLike, out: np.ndarray | None, input_shape: tuple[int, ...], output_shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return the outputs for one sample, in `out` unless that is None, of which nothing is known yet."""
+    sample = as_array("row", row, program.dtype, shape=input_shape)
+    if out is None:
+        out = np.empty(output_shape, program.dtype)
+    else:
+        check_out("out", out, output_shape, program.dtype)
+        if not out.flags.carray:
+            raise ValueError("out must be C-contiguous and aligned")
+    program.predict_one(sample.reshape(-1), np.asarray(out).reshape(-1))
+    return out
 
 
 def _compiled(layers: Sequence[Layer], shape: tuple[int, ...]) -> Compiler:

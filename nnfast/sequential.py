@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from nnfast._network import ArrayViews, Network, checked_shape, paths, views
+from nnfast._network import ArrayViews, Network, checked_shape, paths, predicted, views
 from nnfast._samples import share_memory
 from nnfast._threads import allowed_threads, get_num_threads
 from nnfast._transfer import set_trainable, with_last
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from nnfast._typing import Data, Samples
     from nnfast.files.c import CExport
     from nnfast.gradients.checking import GradientReport
+    from nnfast.predictor import Predictor
     from nnfast.training import Callback, History
 
 
@@ -307,18 +308,7 @@ class Sequential:
             elif program.predict_one(row, out):
                 return out
         network = self._network
-        sample = as_array("row", row, network.dtype, shape=network.built_shape)
-        if out is None:
-            out = np.empty(network.output_shape, network.dtype)
-        else:
-            check_out("out", out, network.output_shape, network.dtype)
-            if not out.flags.carray:
-                raise ValueError("out must be C-contiguous and aligned")
-        if program is None:  # several axes
-            network.built.predict_one(sample.reshape(-1), np.asarray(out).reshape(-1))
-        else:
-            program.predict_one(sample, np.asarray(out))
-        return out
+        return predicted(network.built, row, out, network.built_shape, network.output_shape)
 
     def activations(self, x: Samples, /, layer: int | str) -> np.ndarray:
         """Compute the outputs of one layer, as in `predict`.
@@ -1614,6 +1604,35 @@ class Sequential:
         from nnfast.files.c import export  # few programs need it
 
         return export(self._network, path, prefix, dtype, calibration)
+
+    def predictor(self) -> Predictor:
+        """Return a copy of what the network predicts, for compiled code and for threads.
+
+        Returns
+        -------
+        Predictor
+            A function of one sample that Cython, C and numba call without the GIL, from any number of threads. Its
+            outputs have the bits that `predict_one` gives now; it does not change when the network is trained.
+
+        Raises
+        ------
+        RuntimeError
+            If the network is not built.
+        MemoryError
+            If there is not enough memory for the copy.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> net = nf.Sequential([nf.Dense(3, activation="softmax", initializer=0.0)], input_shape=2, seed=0)
+        >>> predictor = net.predictor()
+        >>> net.params["b1"] = [0.0, 0.0, 9.0]
+        >>> predictor([1.0, 2.0]).round(4)
+        array([0.3333, 0.3333, 0.3333], dtype=float32)
+        """
+        from nnfast.predictor import Predictor  # few programs need it
+
+        return Predictor(self._network)
 
     def to_onnx(self, path: str | os.PathLike[str]) -> None:
         """Write what the network predicts to an ONNX file, which ONNX Runtime and other programs run.

@@ -36,6 +36,7 @@ ALL = [
     "LoadError",
     "NAdam",
     "Perceptron",
+    "Predictor",
     "RMSprop",
     "Rescaling",
     "Reshape",
@@ -55,6 +56,7 @@ ALL = [
     "from_sklearn",
     "from_torch",
     "functions",
+    "get_include",
     "get_num_threads",
     "gradient_descent",
     "load",
@@ -252,7 +254,7 @@ def test_every_public_name_has_a_docstring(name, thing):
     if inspect.isclass(thing) and issubclass(thing, Exception):
         return
     parameters = set(inspect.signature(thing).parameters) - {"self"}
-    if name in ("Descent", "GradientReport", "History"):  # only nnfast creates these
+    if name in ("Descent", "GradientReport", "History", "Predictor"):  # only nnfast creates these
         assert section(text, "Attributes")
         return
     if parameters:

@@ -76,17 +76,27 @@ _Rows = np.ndarray | Source
 
 class ActivationMemory: ...
 
-class Program:
+class OneRow:
+    dtype: np.dtype[Any]
+    parameters: np.ndarray
+    statistics: np.ndarray
+    def predict_row(self, x: Any) -> np.ndarray | None: ...
+    def predict_one(self, x: Any, out: Any) -> bool: ...
+
+class Snapshot(OneRow):
+    address: int
+    function_address: int
+    capsule: object
+    def __init__(self, program: Program) -> None: ...
+
+class Program(OneRow):
     guard: Guard
     place: Place
-    dtype: np.dtype[Any]
     layout: list[tuple[str, str, int, tuple[int, ...]]]
-    parameters: np.ndarray
     gradients: np.ndarray
     slot: Slot
     seed: int
     noise_steps: int
-    statistics: np.ndarray
     statistics_layout: list[tuple[str, str, int, tuple[int, ...]]]
     saved_rows: int
     has_gradients: bool
@@ -110,8 +120,6 @@ class Program:
     def accepts_rows(self, x: Any) -> bool: ...
     def accepts_outputs(self, outputs: Any, n: int) -> bool: ...
     def accepts(self, x: Any, targets: Any, any_targets: bool) -> bool: ...
-    def predict_row(self, x: Any) -> np.ndarray | None: ...
-    def predict_one(self, x: Any, out: Any) -> bool: ...
     def evaluate(
         self,
         x: _Rows,

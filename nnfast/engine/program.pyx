@@ -16,11 +16,16 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_get_thread_ident
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.float cimport DBL_EPSILON
 from libc.math cimport INFINITY, NAN, fabs, isfinite, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
+from nnfast.capi cimport (
+    NNFAST_ABI_VERSION, NNFAST_CAPSULE, NNFAST_FLOAT32, NNFAST_FLOAT64, NNFAST_NO_MEMORY, NNFAST_BAD_POINTER, NNFAST_OK,
+    NNFAST_OVERLAP, nnfast_predictor,
+)
 from nnfast.kernels.arrays cimport draw_order, fill_hyperparameters, packed_columns, shuffle_order
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
@@ -39,6 +44,11 @@ cnp.import_array()
 
 cdef extern from "Python.h":
     int check_signals "PyErr_CheckSignals" () noexcept  # the exception is raised after the threads have joined
+    # as in cpython.pycapsule, where the destructor has an object, which no longer has references then
+    ctypedef void (*capsule_destructor "PyCapsule_Destructor")(PyObject*) noexcept
+    object new_capsule "PyCapsule_New" (void*, const char*, capsule_destructor)
+    int set_context "PyCapsule_SetContext" (object, void*) except -1
+    void* get_context "PyCapsule_GetContext" (PyObject*) noexcept
 
 cdef extern from "sync.h" nogil:
     enum: MAX_THREADS
@@ -59,6 +69,7 @@ cdef extern from "sync.h" nogil:
     void unlock(int*)
     void nap()
     void* exchange(void**, void*)
+    uint64_t flush_subnormals()
     uint64_t subnormals_kept()
     void restore_subnormals(uint64_t)
 
@@ -148,6 +159,13 @@ cdef inline bint has_layout(cnp.ndarray array, int ndim, int dtype) noexcept:
     )
 
 
+cdef inline bint is_plain(object array, int ndim, Py_ssize_t z) noexcept:
+    """Whether this is an array, not of a subclass, of numbers of `z` bytes that the engine can read as it is."""
+    return type(array) is np.ndarray and has_layout(
+        <cnp.ndarray>array, ndim, cnp.NPY_FLOAT64 if z == 8 else cnp.NPY_FLOAT32
+    )
+
+
 cdef inline bint are_apart(cnp.ndarray a, cnp.ndarray b) noexcept:
     """Whether two contiguous arrays share no memory."""
     cdef char* first = <char*>cnp.PyArray_DATA(a)
@@ -194,7 +212,10 @@ cdef class ActivationMemory:
         free_workspace(&self.ws)
 
 
-cdef class Program:
+include "row.pxi"
+
+
+cdef class Program(OneRow):
     """A compiled network.
 
     Parameters
@@ -242,8 +263,7 @@ cdef class Program:
     cdef Job* running         # the slice of a run in progress, or NULL
     cdef Py_ssize_t saved     # rows of the forward pass that awaits its backward pass; -1 if there is none
     cdef bint graded          # the gradients come from a backward pass
-    cdef readonly object dtype, layout, parameters, gradients
-    cdef readonly object statistics, statistics_layout
+    cdef readonly object layout, gradients, statistics_layout
     cdef object owners        # for each array in the layout: its stage, and its index among the stage's arrays
     cdef object per_output, own
     cdef public uint64_t seed
@@ -271,17 +291,19 @@ cdef class Program:
         self.fill_loss(("sum_squared_error", (), None, True) if loss is None else loss)
         self.fill_own(own)
         self.seed = seed
-        if same is not None:
-            self.share(same)
-            return
+        self.make_arenas(stages) if same is None else self.share(same)
+        fill_row(&self.row, &self.plan, data(self.parameters), data(self.statistics))
+
+    cdef int make_arenas(self, stages) except -1:
         self.parameters = aligned_zeros(self.plan.n_parameters, self.dtype)
         self.gradients = aligned_zeros(self.plan.n_parameters, self.dtype)
         kept = [array for spec in stages for array in spec["statistics"]]
         self.statistics = aligned_zeros(sum([prod(array.shape) for array in kept]), self.dtype)
         for array, (_, _, at, shape) in zip(kept, self.statistics_layout):
             self.statistics[at : at + prod(shape)] = array.initial
-        self.slot = Slot(self.parameters, self.plan.n_parameters//NORM_BLOCK + self.plan.n_stages, guard)
+        self.slot = Slot(self.parameters, self.plan.n_parameters//NORM_BLOCK + self.plan.n_stages, self.guard)
         self.place = Place()
+        return 0
 
     cdef int share(self, Program other) except -1:
         if (self.layout, self.statistics_layout) != (other.layout, other.statistics_layout):
@@ -668,9 +690,7 @@ cdef class Program:
 
     cdef bint is_plain(self, object array, int ndim) noexcept:
         """Whether this is an array, not of a subclass, of the network's dtype that the engine can read as it is."""
-        return type(array) is np.ndarray and has_layout(
-            <cnp.ndarray>array, ndim, cnp.NPY_FLOAT64 if self.plan.z == 8 else cnp.NPY_FLOAT32
-        )
+        return is_plain(array, ndim, self.plan.z)
 
     cpdef bint accepts_rows(self, object x) noexcept:
         """Return whether rows need neither conversion nor further checks."""
@@ -700,52 +720,6 @@ cdef class Program:
         if self.plan.n_out < 2 or not over_classes(self.plan.loss.kind) or cnp.PyArray_DIM(targets, 0) != n:
             return False
         return are_classes(<const int64_t*>data(targets), n, self.plan.n_out)
-
-    cdef int predict_into(self, const char* row, char* out) except -1:
-        """Write the output for one row, without allocation."""
-        cdef TileJob job
-        cdef bint failed = False
-        job.work = predict_tile
-        job.plan = &self.plan
-        job.pool = self.pool
-        job.parameters = data(self.parameters)
-        job.statistics = data(self.statistics)
-        job.last = self.plan.n_stages - 1
-        job.linear = False
-        job.source, job.sparse = NULL, False
-        job.x = row
-        job.out = out
-        job.n = 1
-        job.next = 0
-        job.deadline = 0
-        job.failed = False
-        with nogil:
-            run_team(1, walk_tiles, &job)
-            failed = job.failed
-        if failed:
-            raise MemoryError("no memory for one row")
-        return 0
-
-    def predict_row(self, x):
-        """Return the output for one row; None if the row needs conversion or checks first."""
-        cdef cnp.npy_intp n = self.plan.n_out
-        if not (self.is_plain(x, 1) and cnp.PyArray_DIM(x, 0) == self.plan.n_in):
-            return None
-        out = cnp.PyArray_EMPTY(1, &n, cnp.NPY_FLOAT64 if self.plan.z == 8 else cnp.NPY_FLOAT32, 0)
-        self.predict_into(data(x), data(out))
-        return out
-
-    def predict_one(self, x, out):
-        """Write the output for one row to `out`; return False if the arrays need conversion or checks first."""
-        if not (self.is_plain(x, 1) and self.is_plain(out, 1) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out)
-                and cnp.PyArray_DIM(x, 0) == self.plan.n_in and cnp.PyArray_DIM(out, 0) == self.plan.n_out):
-            return False
-        if not are_apart(x, out):
-            raise ValueError("out must not overlap the row")
-        if not are_apart(self.parameters, out):
-            raise ValueError("out must not overlap the network's parameters")
-        self.predict_into(data(x), data(out))
-        return True
 
     def gradient(
             self, x, targets, weights, out, gx, int threads, bint fixed, bint training=False, metrics=(), scores=None,

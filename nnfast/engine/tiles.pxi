@@ -163,7 +163,6 @@ cdef void forward_tile(
     rows.linear = False
     rows.m = m
     rows.x, rows.ldx, rows.sparse = x, plan.n_in, sparse
-    rows.scratch = tile + scratch_in_tile(plan)
     for s in range(last + 1):
         stage = &plan.stages[s]
         if is_kind(stage, ADD):

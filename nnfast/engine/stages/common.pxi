@@ -32,7 +32,6 @@ cdef void forward_as_inferred(
         rows.other = input_of(job, stage.other + 1, x, first, &rows.ldother)
     rows.out = activations(job.plan, job.ws, stage, first)
     rows.ldo = stage.ld
-    rows.scratch = scratch_of(job, id)
     stage.kind.infer(stage, &rows)
 
 
@@ -116,7 +115,6 @@ cdef void changed_as_inferred(
     rows.ldother = ld_in_block(job.plan, stage.other)
     rows.out = <char*>out
     rows.ldo = stage.ld
-    rows.scratch = <char*>b.scratch
     stage.kind.infer(stage, &rows)
 
 
