@@ -53,7 +53,8 @@ MODELS = Path(__file__).parent.parent / "onnx_models"
 BASE = 2**20  # bytes that any file may take in addition
 PER_LAYER = 3072  # bytes for each layer that a file names
 PER_ENTRY, PER_NAME = 4096, 128  # bytes for each node or array of an ONNX graph, and for each input or output of one
-STUCK = 120.0  # seconds after which the stack is printed, and the process ends
+PROGRESS = 30.0  # seconds
+STUCK = 600.0  # seconds after which the stack is printed, and the process ends; other programs may keep it waiting
 
 
 # ---- what is allowed
@@ -256,8 +257,11 @@ def main(name: str, length: float, seed: int = 0) -> int:
     for content in loader.seeds:  # imports and caches, which the first loading fills
         path.write_bytes(content)
         measured(loader, path)
-    end = time.process_time() + length
-    while time.process_time() < end:
+    start = shown = time.process_time()
+    while (now := time.process_time()) < start + length:
+        if now > shown + PROGRESS:
+            shown = now
+            print(f"{now - start:.0f} s, {seed - first:,} seeds, {bad} bad", file=sys.stderr, flush=True)
         for kind in loader.kinds:
             content = kind(random.Random(seed))
             faulthandler.dump_traceback_later(STUCK, exit=True)

@@ -1,7 +1,7 @@
 """Write the files in this folder, which the fuzzers damage: `python tests/fuzz/corpus/write.py`.
 
 Together the networks contain every feature of files: nested layers, penalties, statistics, losses with parameters, the
-states of optimizers and of an epoch that has begun, both dtypes, both formats, and files without the state of a training.
+states of optimizers and of an epoch that has begun, both dtypes, both formats, and files without a training state.
 """
 
 from __future__ import annotations
