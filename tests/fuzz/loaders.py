@@ -131,15 +131,15 @@ def corpus(*endings: str) -> list[bytes]:
 NPZ, SAFETENSORS = corpus(".npz"), corpus(".safetensors")
 ONNX = [*corpus(".onnx"), *(path.read_bytes() for path in sorted(MODELS.glob("*.onnx")))]
 IDX = corpus(".idx", ".gz")
-NETWORKS = NPZ + SAFETENSORS
+OTHERS = [*CORPUS.values()]  # of which pieces get into a file
 
 
-def bytes_of_npz(rng: random.Random) -> bytes:
-    return mutated(rng.choice(NPZ), rng, NETWORKS)
+def changed_bytes(content: bytes, rng: random.Random) -> bytes:
+    return mutated(content, rng, OTHERS)
 
 
-def descriptions_of_npz(rng: random.Random) -> bytes:
-    members = members_of(rng.choice(NPZ))
+def description_of_npz(content: bytes, rng: random.Random) -> bytes:
+    members = members_of(content)
     description = json.loads(str(np.load(io.BytesIO(members["description.npy"]))))
     text = json.dumps(changed_description(description, rng))
     if rng.random() < 0.05:
@@ -148,32 +148,16 @@ def descriptions_of_npz(rng: random.Random) -> bytes:
     return archive_of([*members.items()], rng, whole=True)
 
 
-def members_of_npz(rng: random.Random) -> bytes:
-    return archive_of(changed_members(members_of(rng.choice(NPZ)), rng), rng)
+def members_of_npz(content: bytes, rng: random.Random) -> bytes:
+    return archive_of(changed_members(members_of(content), rng), rng)
 
 
-def bytes_of_safetensors(rng: random.Random) -> bytes:
-    return mutated(rng.choice(SAFETENSORS), rng, NETWORKS)
+def fields_of_onnx(content: bytes, rng: random.Random) -> bytes:
+    return changed_message(content, rng, ONNX)
 
 
-def headers_of_safetensors(rng: random.Random) -> bytes:
-    return changed_safetensors(rng.choice(SAFETENSORS), rng)
-
-
-def bytes_of_onnx(rng: random.Random) -> bytes:
-    return mutated(rng.choice(ONNX), rng, ONNX)
-
-
-def fields_of_onnx(rng: random.Random) -> bytes:
-    return changed_message(rng.choice(ONNX), rng, ONNX)
-
-
-def bytes_of_idx(rng: random.Random) -> bytes:
-    return mutated(rng.choice(IDX), rng, IDX)
-
-
-def headers_of_idx(rng: random.Random) -> bytes:
-    return changed_idx(rng.choice(IDX), rng, IDX)
+def header_of_idx(content: bytes, rng: random.Random) -> bytes:
+    return changed_idx(content, rng, IDX)
 
 
 # ---- loaders
@@ -183,7 +167,7 @@ class Loader(NamedTuple):
     """A function that reads files, and all that is known of it."""
 
     seeds: list[bytes]
-    kinds: tuple[Callable[[random.Random], bytes], ...]
+    kinds: tuple[Callable[[bytes, random.Random], bytes], ...]
     load: Callable[[Path], Any]
     check: Callable[[Any, Path], None]
     bound: Callable[[bytes], float]
@@ -191,13 +175,17 @@ class Loader(NamedTuple):
 
 
 LOADERS = {
-    "npz": Loader(NPZ, (bytes_of_npz, descriptions_of_npz, members_of_npz), nf.load, check_network, bound_of_network),
-    "safetensors": Loader(
-        SAFETENSORS, (bytes_of_safetensors, headers_of_safetensors), nf.load, check_network, bound_of_network
-    ),
-    "onnx": Loader(ONNX, (bytes_of_onnx, fields_of_onnx), nf.from_onnx, check_network, bound_of_onnx),
-    "idx": Loader(IDX, (bytes_of_idx, headers_of_idx), read_idx, check_array, bound_of_idx, ValueError),
+    "npz": Loader(NPZ, (changed_bytes, description_of_npz, members_of_npz), nf.load, check_network, bound_of_network),
+    "safetensors": Loader(SAFETENSORS, (changed_bytes, changed_safetensors), nf.load, check_network, bound_of_network),
+    "onnx": Loader(ONNX, (changed_bytes, fields_of_onnx), nf.from_onnx, check_network, bound_of_onnx),
+    "idx": Loader(IDX, (changed_bytes, header_of_idx), read_idx, check_array, bound_of_idx, ValueError),
 }
+
+
+def damaged(loader: Loader, kind: Callable[[bytes, random.Random], bytes], seed: int) -> bytes:
+    """Return a file that is damaged in one of the ways of a loader."""
+    rng = random.Random(seed)
+    return kind(rng.choice(loader.seeds), rng)
 
 
 def loaded(loader: Loader, path: Path) -> Any:
@@ -247,6 +235,13 @@ def check_file(loader: Loader, content: bytes, path: Path) -> Measured:
 # ---- a long run
 
 
+def warm_up(loader: Loader, path: Path) -> None:
+    """Load the corpus: imports and caches, which the first loading fills, are not counted."""
+    for content in loader.seeds:
+        path.write_bytes(content)
+        measured(loader, path)
+
+
 def main(name: str, length: float, seed: int = 0) -> int:
     """Run for some seconds of the process's time, print what was found, and return how many files were bad."""
     warnings.filterwarnings("ignore", "Duplicate name", UserWarning)
@@ -254,16 +249,14 @@ def main(name: str, length: float, seed: int = 0) -> int:
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
     path = folder / "some.file"
     print(f"{path} is the file being loaded", file=sys.stderr, flush=True)
-    for content in loader.seeds:  # imports and caches, which the first loading fills
-        path.write_bytes(content)
-        measured(loader, path)
+    warm_up(loader, path)
     start = shown = time.process_time()
     while (now := time.process_time()) < start + length:
         if now > shown + PROGRESS:
             shown = now
             print(f"{now - start:.0f} s, {seed - first:,} seeds, {bad} bad", file=sys.stderr, flush=True)
         for kind in loader.kinds:
-            content = kind(random.Random(seed))
+            content = damaged(loader, kind, seed)
             faulthandler.dump_traceback_later(STUCK, exit=True)
             try:
                 found = check_file(loader, content, path)
