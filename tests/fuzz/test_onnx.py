@@ -191,6 +191,24 @@ def test_parts_of_files_with_arrays(tmp_path):
     refused(model(twice, arrays), tmp_path, "fewer than the arrays in it")
 
 
+def test_types_and_sizes_that_are_repeated(tmp_path):
+    tensor, axis, kind = Message(), Message(), Message()
+    tensor.integer(Value.ELEMENT, Tensor.FLOAT)
+    kind.content(Value.TENSOR, *[tensor] * 400_000)
+    axis.integer(Value.DIM_VALUE, *range(300, 300_300))
+    axes, sized, typed = Message(), Message(), Message()
+    axes.content(Value.DIM, axis)
+    sized.content(Value.SHAPE, axes)
+    typed.content(Value.TENSOR, sized)
+    for value_type in (kind, typed):
+        value, body, whole = Message(), Message(), Message()
+        value.content(Value.NAME, "y")
+        value.content(Value.TYPE, value_type)
+        body.content(Graph.OUTPUT, value)
+        whole.content(Model.GRAPH, body)
+        refused(model(chain("Relu", 1)) + b"".join(whole.parts), tmp_path, "it must have one input, and has 0")
+
+
 def test_many_attributes(tmp_path):
     def with_attributes(message: Message, number: int) -> Message:
         for i in range(number):
