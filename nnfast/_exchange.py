@@ -24,8 +24,8 @@ def load(path: str | os.PathLike[str], *, loss: Loss | Callable[..., Any] | None
     Parameters
     ----------
     path : path
-        The file, in either format, which is recognized by its contents. Reading it runs no code, and uses at most 16
-        times its size, plus 16 MB, of memory.
+        The file, in either format, which is recognized by its contents. Reading it runs no code, and uses at most 8
+        times its size of memory, plus 1 MB, plus 3 KB for each layer.
     loss : callable or losses.Custom, optional
         The loss of your own that the network was trained with: files hold only its name. Without it the network
         predicts, and raises RuntimeError where it needs the loss.
@@ -41,8 +41,8 @@ def load(path: str | os.PathLike[str], *, loss: Loss | Callable[..., Any] | None
     OSError
         If the file cannot be read.
     LoadError
-        If it is not a network of nnfast, is damaged, or was written by a newer version; the message says which. It is a
-        ValueError.
+        If it is not a network of nnfast, is damaged, or was written by a newer version; the message says which, and
+        what else the file seems to be. It is a ValueError.
     TypeError, ValueError
         If `loss` is not a function, or the network was saved with one of nnfast's losses.
     MemoryError
@@ -76,8 +76,9 @@ def from_onnx(
     Parameters
     ----------
     path : path
-        The file. Reading it runs no code, and uses at most 8 times its size, plus 64 MB, of memory. Arrays that it
-        keeps in other files must be in the same folder. The onnx package is not needed.
+        The file. Reading it runs no code, and uses at most 8 times its size of memory, plus 1 MB, plus 4 KB for each
+        node and array and 128 bytes for each of a node's inputs and outputs. Arrays that it keeps in other files must
+        be in the same folder. The onnx package is not needed.
     output : str, optional
         The name of the tensor to predict; any tensor of the graph. By default the only output of floating-point
         numbers.

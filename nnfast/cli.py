@@ -38,6 +38,7 @@ from nnfast._cli_files import (
 )
 from nnfast._threads import MAX_THREADS
 from nnfast.activations import NAMES
+from nnfast.files.kinds import check_ending
 from nnfast.files.writing import replacing
 from nnfast.kernels.arrays import all_finite
 from nnfast.layers import output_activation
@@ -323,6 +324,11 @@ def _real(text: str, fits: Callable[[float], bool], wanted: str) -> float:
 
 
 def _train(args: argparse.Namespace) -> int:
+    if args.save:
+        try:
+            check_ending("--save", args.save)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
     check_written({"--save": args.save, "--plot": args.plot}, [args.data])
     if args.plot:
         check_plot(args.plot)

@@ -1497,7 +1497,8 @@ class Sequential:
         ----------
         path : path
             With the extension ``.safetensors`` for a file in that format, which programs in many languages read;
-            with any other, usually ``.npz``, a NumPy archive. No extension is added.
+            with any other, usually ``.npz``, a NumPy archive. No extension is added. Those of other programs' formats,
+            such as ``.onnx``, ``.pt``, ``.keras``, ``.pkl`` and ``.json``, are rejected.
         training_state : bool
             Whether to also write what training continues from: the state of the optimizer, which for Adam is twice as
             large as the parameters, the place in an epoch, and the random streams. Without it, the network that `load`
@@ -1512,7 +1513,8 @@ class Sequential:
         OSError
             If the file cannot be written.
         ValueError
-            If `load` could not read the file: a sample has more than 64 axes, or a layer is not one of nnfast's.
+            If the extension is that of another format; or if `load` could not read the file: a sample has more than 64
+            axes, or a layer is not one of nnfast's.
 
         Notes
         -----

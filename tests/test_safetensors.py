@@ -267,33 +267,38 @@ def description(header, data, **changes):
     return joined(header, data)
 
 
+TOO_LONG = "its header has a value of more than 4096 characters, or one that is not valid JSON, at character 5"
 NOTHING_ELSE = "the array 0.W must have data_offsets, dtype, shape and nothing else"
 CHANGED = "its contents have changed since they were saved: crc32 does not match them"
 # For each, a function of the header and the data that returns a file, and the message; None if Python words it.
 BROKEN = {
     "a length beyond the file": (of_length(2**40), "its header cannot have 1099511627776 bytes: the file has {size}"),
     "the largest length": (of_length(2**64 - 1), f"its header cannot have {2**64 - 1} bytes: the file has {{size}}"),
-    "a length of nothing": (of_length(0), "its header is not valid JSON: Expecting value: line 1 column 1 (char 0)"),
+    "a length of nothing": (of_length(0), "its header is not valid JSON: expected '{' at character 0"),
     "a header that is no text": (
         lambda h, d: joined(b'{"\xff":1}', d),
         "'utf-8' codec can't decode byte 0xff in position 2: invalid start byte",
     ),
     "a header that is cut off": (
         lambda h, d: joined(b'{"a":{', d),
-        "its header is not valid JSON: Expecting property name enclosed in double quotes: line 1 column 7 (char 6)",
+        "its header is not valid JSON: Expecting property name enclosed in double quotes at character 6",
     ),
     "two headers": (
         lambda h, d: joined(b"{}{}", d),
-        "its header is not valid JSON: Extra data: line 1 column 3 (char 2)",
+        "its header is not valid JSON: expected nothing more at character 2",
     ),
-    "a deep header": (lambda h, d: joined(b'{"a":' * 5000, d), "its header is nested too deeply"),
+    "a deep header": (lambda h, d: joined(b'{"a":' + b"[" * 4095 + b"1", d), TOO_LONG),
+    "a deep entry": (
+        lambda h, d: joined(b'{"a":' + b"[" * 2000 + b"]" * 2000 + b"}", d),
+        "its header is nested too deeply",
+    ),
     "a header of empty lists": (
         lambda h, d: joined(b'{"a":[' + b"[]," * 400_000 + b"[]]}", d),
-        "its header has too many values for its length of {header}",
+        TOO_LONG,
     ),
     "a header of names": (
-        lambda h, d: joined(b"{" + b",".join(b'"%x":1' % i for i in range(600_000)) + b"}", d),
-        "its header has too many values for its length of {header}",
+        lambda h, d: joined(json.dumps(h).encode()[:-1] + b"".join(b',"%x":1' % i for i in range(100_000)) + b"}", d),
+        "the array '0' is not in its description",
     ),
     "a name twice": (
         lambda h, d: joined(json.dumps(h).encode()[:-1] + b',"0.b":' + json.dumps(h["0.b"]).encode() + b"}", d),
@@ -371,7 +376,7 @@ BROKEN = {
         "its description is not valid JSON: Expecting ',' delimiter: line 1 column 3 (char 2)",
     ),
     "a deep description": (
-        lambda h, d: joined(changed(h, __metadata__={"nnfast": "[" * 100_000}), d),
+        lambda h, d: joined(changed(h, __metadata__={"nnfast": "[" * 5000}), d),
         "its description is nested too deeply",
     ),
     "a dtype in the description": (
@@ -383,7 +388,7 @@ BROKEN = {
     "a scale that is NaN": (lambda h, d: description(h, d, layers=[{"kind": "rescaling", "scale": NAN}]), None),
     "a layer of absurd size": (
         lambda h, d: description(h, d, layers=[{"kind": "dense", "units": 2**31 - 1, "activation": "relu"}] * 2),
-        "the array '1.gamma' is not in its description",
+        "the array 0.W must have shape (3, 2147483647), got [3, 5]",
     ),
     "a long text among quantiles": (  # of which NumPy would make an array of 4 GB
         lambda h, d: description(h, d, loss={"name": "quantile", "quantiles": [0.5] * 9999 + ["x" * 100_000]}),
@@ -445,18 +450,6 @@ def test_files_of_others_are_rejected(name, tmp_path):
     check_rejected(file, tmp_path, message, "is not a network saved by nnfast: ")
 
 
-def test_a_header_that_would_be_rejected_is_not_written(tmp_path, monkeypatch):
-    net = nf.Sequential([nf.Scale()] * 100, input_shape=2)
-    monkeypatch.setattr(parsing, "ALLOWANCE", 20_000)  # enough for the description
-    message = (
-        "^this network cannot be saved, because load would reject it: its header has too many values for its length"
-    )
-    with pytest.raises(ValueError, match=message):
-        net.save(tmp_path / "net.safetensors")
-    assert not list(tmp_path.iterdir())
-    net.save(tmp_path / "net.npz")
-
-
 COSTLY = {
     "stages": {"layers": [{"kind": "batch_norm"}] * 10_000},
     "parameters of a loss": {"loss": {"name": "huber", **{f"a{i}": 1 for i in range(200_000)}}},
@@ -503,14 +496,15 @@ def test_a_header_that_is_too_long_is_not_read(tmp_path):
 def test_a_file_that_is_cut_off_while_it_is_read_is_rejected(tmp_path, monkeypatch):
     from nnfast.files import safetensors
 
-    path, check = tmp_path / "some.safetensors", safetensors._check_layout
+    path, check = tmp_path / "some.safetensors", safetensors._in_file
     nf.Sequential([nf.Dense(1000)], input_shape=10).save(path)  # more than a buffer
 
     def cut(*args):
-        check(*args)
+        order = check(*args)
         path.write_bytes(path.read_bytes()[:-100])
+        return order
 
-    monkeypatch.setattr(safetensors, "_check_layout", cut)
+    monkeypatch.setattr(safetensors, "_in_file", cut)
     with pytest.raises(nf.LoadError, match=r"is damaged: it ends within the array 0\.b$"):
         nf.load(path)
 

@@ -778,7 +778,7 @@ def test_a_long_list_of_members_is_refused_before_it_is_read(content, tmp_path):
     file += b"PK\x05\x06" + bytes(8) + (len(entry) * n).to_bytes(4, "little") + len(content).to_bytes(4, "little")
     path = tmp_path / "some.npz"
     path.write_bytes(file + bytes(2))
-    with peak() as memory, pytest.raises(ValueError, match=r"its list of members has \d+ bytes, more than 16777216"):
+    with peak() as memory, pytest.raises(ValueError, match=r"its list of members has \d+ bytes, more than \d+$"):
         nf.load(path)
     assert memory() < 1_000_000
 
@@ -823,8 +823,9 @@ def deep(depth, width):
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ([{"kind": "layer_norm"}] * 100_000, "at most 10,000 layers, those within residual layers included, got 100"),
-        (deep(50, 2000), "at most 10,000 layers"),
+        ([{"kind": "layer_norm"}] * 11_000, "at most 10,000 layers, those within residual layers included, got 11"),
+        ([{"kind": "layer_norm"}] * 100_000, "has too many values for its length"),
+        (deep(50, 220), "at most 10,000 layers"),
         (deep(101, 2), "residual layers must be at most 100 deep within each other, got 101"),
         ([7], "layers must be a list of descriptions"),
     ],

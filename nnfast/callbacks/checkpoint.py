@@ -18,6 +18,7 @@ from nnfast.callbacks.base import (
     direction_or_none,
     sign_of,
 )
+from nnfast.files.kinds import check_ending
 from nnfast.files.writing import KEPT_NAME, remove_leftovers_in, sync_folder, target_of
 from nnfast.training.recorded import check_recorded
 
@@ -34,6 +35,7 @@ _Parts = tuple[tuple[str, str | None, str], ...]  # literal text, the name of a 
 def _path(name: str, value: Any) -> str:
     """Return the path as text; TypeError or ValueError unless its fields can be filled in."""
     text = as_path(name, value)
+    check_ending(name, text)
     try:
         parts = _parts(text)
         _filled(parts, {field: 1 if field in COUNTS else 1.0 for field in _fields(parts)})
@@ -86,9 +88,9 @@ class Checkpoint(DeclaredCallback):
     Parameters
     ----------
     path : path
-        With the extension ``.npz`` or ``.safetensors``, as for `Sequential.save`. Fields are filled in: ``{epoch}`` and
-        ``{step}``, counted from 1 in each `fit`, ``{epochs_trained}``, which counts the epochs of all fits, and entries
-        of the history, as in ``net-{epoch:03}-{val_loss:.4f}.npz``. The folder must exist.
+        As for `Sequential.save`, usually with the extension ``.npz`` or ``.safetensors``. Fields are filled in:
+        ``{epoch}`` and ``{step}``, counted from 1 in each `fit`, ``{epochs_trained}``, which counts the epochs of all
+        fits, and entries of the history, as in ``net-{epoch:03}-{val_loss:.4f}.npz``. The folder must exist.
     save : {"last", "best", "all"}
         ``"last"`` keeps the latest checkpoint, ``"best"`` the one with the best value of `monitor`. If the path has
         fields, the previous one is removed once the new one is on disk. ``"all"`` keeps all of them.
@@ -114,8 +116,8 @@ class Checkpoint(DeclaredCallback):
     Raises
     ------
     TypeError, ValueError
-        If an argument is out of its range or does not apply; from `fit`, before the first step, if `monitor` or a field
-        of the path is not recorded.
+        If an argument is out of its range or does not apply, or the extension is that of another format; from `fit`,
+        before the first step, if `monitor` or a field of the path is not recorded.
     OSError
         From `fit`, if the folder does not exist, or the file cannot be written.
     RuntimeError

@@ -14,6 +14,7 @@ import numpy as np
 from nnfast.files.bytes import in_c_order, read_at_most
 
 MAX_DIRECTORY = 2**24  # bytes of the list of members
+DIRECTORY_PART, DIRECTORY_SLACK = 0.4, 2**14  # of the file's size, and bytes: each member has a .npy header beside it
 MAX_HEADER = 2**14  # bytes of a .npy header
 MAX_RATIO = 1032  # bytes to which one byte of deflate data can expand
 
@@ -34,14 +35,15 @@ class Archive(zipfile.ZipFile):
 
     def __init__(self, file: IO[bytes]) -> None:
         size = file.seek(0, os.SEEK_END)
-        limited = _Limited(file)
+        limited = _Limited(file, min(MAX_DIRECTORY, int(DIRECTORY_PART * size) + DIRECTORY_SLACK))
         super().__init__(cast(IO[bytes], limited))
         limited.most = sys.maxsize
-        names = set()
-        for info in self.infolist():
-            if info.filename in names:
-                raise zipfile.BadZipFile(f"there are two members named {info.filename[:100]!r}")
-            names.add(info.filename)
+        if len(self.NameToInfo) < len(self.filelist):
+            names = set()
+            for info in self.filelist:
+                if info.filename in names:
+                    raise zipfile.BadZipFile(f"there are two members named {info.filename[:100]!r}")
+                names.add(info.filename)
         total = sum(info.compress_size for info in self.infolist())
         if total > size:
             raise zipfile.BadZipFile(f"its members overlap: together they have {total} bytes, but the file has {size}")
@@ -61,10 +63,8 @@ class Archive(zipfile.ZipFile):
 class _Limited:
     """A file that returns at most `most` bytes at once: `zipfile` first reads as many as the file states."""
 
-    most = MAX_DIRECTORY
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
+    def __init__(self, file: IO[bytes], most: int) -> None:
+        self.file, self.most = file, most
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 
     def read(self, size: int = -1) -> bytes:

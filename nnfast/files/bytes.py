@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-CHUNK = 2**20  # bytes
+FIRST, CHUNK = 2**14, 2**20  # bytes that are read at once: first, and at most
 
 
 def little_endian(array: np.ndarray) -> memoryview:
@@ -20,8 +20,11 @@ def in_c_order(array: np.ndarray) -> memoryview:
 
 
 def read_at_most(stream: Any, size: int, start: bytes = b"") -> bytearray:
-    """Return `start` and what follows, up to `size` bytes. Memory is allocated only for bytes read."""
+    """Return `start` and what follows, up to `size` bytes. Memory is allocated for bytes read, and as many again."""
     data = bytearray(start)
-    while len(data) < size and (chunk := stream.read(min(CHUNK, size - len(data)))):
+    while len(data) < size:
+        chunk = stream.read(min(size - len(data), max(FIRST, min(CHUNK, len(data)))))
+        if not chunk:
+            break
         data += chunk
     return data

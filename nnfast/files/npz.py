@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from nnfast.files.archives import Archive, write_archive
+from nnfast.files.kinds import of_members
 from nnfast.files.state import MAX_DESCRIPTION, Foreign, expected_arrays, read_description
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def description_text(archive: Archive) -> str:
     info = archive.getinfo(member) if member in archive.namelist() else None
     size = np.dtype("U1").itemsize * MAX_DESCRIPTION
     if info is None or info.compress_type or info.file_size > size + MAX_HEADER:
-        raise Foreign("it has no description")
+        raise Foreign(of_members(archive.namelist()) or "it has no description")
     return str(archive.read_array(DESCRIPTION))
 
 

@@ -39,9 +39,12 @@ class Saved(NamedTuple):
 
 def save(network: Network, path: str | os.PathLike[str], training_state: bool) -> None:
     """Implement `Sequential.save`."""
-    check_bool("training_state", training_state)
-    network.built  # noqa: B018  raises RuntimeError if there is nothing to save
     from nnfast.files import npz, safetensors
+    from nnfast.files.kinds import check_ending
+
+    check_bool("training_state", training_state)
+    check_ending("path", path)
+    network.built  # noqa: B018  raises RuntimeError if there is nothing to save
 
     write = safetensors.write if os.fsdecode(path).lower().endswith(safetensors.ENDING) else npz.write
     with network.guard.whole:  # training waits in the meantime, so that no copies are needed
@@ -100,10 +103,11 @@ def read(path: str | os.PathLike[str], loss: Custom | None = None, *, rename: bo
 def _contents(file: BufferedReader) -> tuple[str, dict[str, Any], list[Layer], dict[str, np.ndarray]]:
     """Return the format of a file, and what it holds."""
     from nnfast.files import npz, safetensors
+    from nnfast.files.kinds import OLD_TORCH, of_start
 
-    start = file.read(safetensors.LENGTH + 1)
+    start = file.read(len(OLD_TORCH))
     if start.startswith(npz.MARK):
         return "npz", *npz.read(file)
-    if start[safetensors.LENGTH :] == safetensors.MARK:
+    if start.startswith(safetensors.MARK, safetensors.LENGTH):
         return "safetensors", *safetensors.read(file)
-    raise Foreign("it is neither a NumPy archive (.npz) nor a safetensors file")
+    raise Foreign(of_start(start) or "it is neither a NumPy archive (.npz) nor a safetensors file")

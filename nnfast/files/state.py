@@ -41,7 +41,7 @@ import numpy as np
 
 from nnfast._network import Network
 from nnfast._validation import MAX_AXES, MAX_SIZE
-from nnfast.layers import Compiler, Layer, layers_from
+from nnfast.layers import MAX_LAYERS, Compiler, Layer, layers_from
 from nnfast.losses import Loss, loss_from
 from nnfast.optimizers import OPTIMIZERS
 from nnfast.schedules import check_plateau
@@ -55,6 +55,8 @@ FORMAT = "nnfast"
 VERSION = 2
 DRAWINGS = ("in_order", "shuffled", "replaced")
 MAX_DESCRIPTION = 2**22  # characters
+NAME_OF_KIND = '"kind"'  # there is one in each layer's object
+PER_LAYER = 1536  # bytes of memory that parsing the object of a layer may take beyond what its length justifies
 NOTHING: dict[str, Any] = {}  # in place of a stage
 
 
@@ -251,7 +253,8 @@ def read_description(text: str) -> dict[str, Any]:
     """
     from nnfast.files.parsing import parse
 
-    description = parse("its description", text)
+    layers = min(text.count(NAME_OF_KIND), MAX_LAYERS)
+    description = parse("its description", text, PER_LAYER * layers)
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise Foreign("its description was not written by nnfast")
     version = description.get("version")

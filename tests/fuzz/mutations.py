@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gzip
 import io
 import json
 import random
@@ -236,3 +237,151 @@ TEXTS = [
     b"[", b"]", b"{", b"}", b'{"a":', b"[[],", b'"', b"\\", b",", b":", b"NaN", b"-Infinity", b"1e999", b"9" * 5000,
     b"-", b"null", b"\x00", b"\xff", b"\xed\xa0\x80", b'"\\ud800"', b" ", b'"0.W":{},',
 ]  # fmt: skip
+
+
+# ---- protocol buffers
+
+VARINT, LENGTH = 0, 2
+SIZES = {1: 8, 5: 4}  # bytes of the kinds of fields that have a fixed size
+INTEGERS = [0, 1, 2, 7, 11, 16, 127, 128, 30_001, 2**31 - 1, 2**31, 2**32, 2**40, 2**63 - 1, 2**63, 2**64 - 1]
+OPERATORS = [b"Gemm", b"MatMul", b"Add", b"Mul", b"Relu", b"Identity", b"Reshape", b"Concat", b"Constant",
+             b"Cast", b"BatchNormalization", b"LayerNormalization", b"Softmax", b"Dropout", b"Transpose",
+             b"Unsqueeze"]  # fmt: skip
+Field = tuple[int, int, bytes]  # the number, the kind, and the encoded value without its length
+
+
+def iterate_fields(data: bytes) -> Iterator[Field]:
+    """The fields of a message; IndexError or ValueError at the first that is none."""
+    at = 0
+    while at < len(data):
+        start = at
+        while data[at] >= 128:
+            at += 1
+        at += 1
+        key = sum((byte & 127) << 7 * i for i, byte in enumerate(data[start:at]))
+        number, kind = key >> 3, key & 7
+        size = SIZES.get(kind, 0)
+        if kind in (VARINT, LENGTH):
+            start = at
+            while data[at] >= 128:
+                at += 1
+            at += 1
+            if kind == LENGTH:
+                size = sum((byte & 127) << 7 * i for i, byte in enumerate(data[start:at]))
+            else:
+                size, at = at - start, start
+        elif not size:
+            raise ValueError("an unknown kind")
+        if not number or at + size > len(data):
+            raise ValueError("no message")
+        yield number, kind, data[at : at + size]
+        at += size
+
+
+def fields_of(data: bytes) -> list[Field]:
+    return [*iterate_fields(data)]
+
+
+def varint(value: int) -> bytes:
+    coded = bytearray()
+    while value > 127:
+        coded.append(value & 127 | 128)
+        value >>= 7
+    return bytes(coded) + bytes([value])
+
+
+def message_of(fields: list[Field]) -> bytes:
+    parts = []
+    for number, kind, value in fields:
+        parts += [varint(number << 3 | kind), varint(len(value)) if kind == LENGTH else b"", value]
+    return b"".join(parts)
+
+
+def changed_message(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
+    """A message with a few changed fields, at any depth; all lengths around them are right."""
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        data = _changed_within(data, rng, others)
+    return data
+
+
+def _changed_within(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
+    try:
+        fields = fields_of(data)
+    except (IndexError, ValueError):
+        return mutated(data, rng, others)
+    if not fields:
+        return data
+    weights = [len(value) + 8 if kind == LENGTH else 8 for _, kind, value in fields]
+    i = rng.choices(range(len(fields)), weights)[0]
+    number, kind, value = fields[i]
+    if kind == LENGTH and value and rng.random() < 0.8:
+        fields[i] = number, kind, _changed_within(value, rng, others)
+        return message_of(fields)
+    what = rng.randrange(8)
+    if what == 0:
+        del fields[i]
+    elif what == 1:
+        copies = min(rng.choice([1, 10, 1000, 40_000]), 2**20 // (len(value) + 4))
+        fields[i:i] = [fields[i]] * copies
+    elif what == 2:
+        j = rng.randrange(len(fields))
+        fields[i], fields[j] = fields[j], fields[i]
+    elif what == 3:
+        fields[i] = rng.choice([number + 1, rng.randrange(1, 21), 2**28]), kind, value
+    elif what == 4:
+        fields[i] = number, VARINT, varint(rng.choice(INTEGERS))
+    elif what == 5:
+        fields[i] = number, LENGTH, rng.choice([*OPERATORS, b"", b"x", b"\xff", b"x" * 70_000, value * 2])
+    elif what == 6:
+        fields[i] = number, kind, fields[rng.randrange(len(fields))][2]
+    else:
+        fields[i] = number, LENGTH, b"".join(varint(rng.choice(INTEGERS)) for _ in range(rng.choice([1, 5, 70, 5000])))
+    return message_of(fields)
+
+
+# ---- IDX
+
+
+def changed_idx(content: bytes, rng: random.Random, others: list[bytes]) -> bytes:
+    """An IDX file with a changed header or another amount of data; compressed if it was, and then damaged at times."""
+    packed = content.startswith(b"\x1f\x8b")
+    data = bytearray(gzip.decompress(content) if packed else content)
+    axes = data[3]
+    for _ in range(rng.choice([1, 1, 2])):
+        kind = rng.randrange(7)
+        if kind == 0:
+            data[2] = rng.choice([0, 7, 8, 9, 10, 11, 12, 13, 14, 15, 255])
+        elif kind == 1:
+            data[3] = rng.choice([0, 1, 2, 3, 4, 32, 64, 65, 255])
+        elif kind == 2:
+            at = 4 + 4 * rng.randrange(axes)
+            data[at : at + 4] = struct.pack(">I", rng.choice(NUMBERS) % 2**32)
+        elif kind == 3:
+            del data[rng.randrange(len(data)) :]
+        elif kind == 4:
+            data += bytes(rng.choice([1, 7, 10**5, 10**6]))
+        elif kind == 5:
+            data[4:4] = struct.pack(">I", rng.choice(NUMBERS) % 2**32)
+            data[3] = min(data[3] + 1, 255)
+        else:
+            data = bytearray(mutated(bytes(data), rng, others)) or bytearray(4)
+        data += bytes(max(0, 4 - len(data)))
+    if not packed:
+        return bytes(data)
+    return _changed_gzip(bytes(data), rng, others)
+
+
+def _changed_gzip(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
+    """The data compressed, in several members at times, or with a damaged header, checksum or stream."""
+    kind = rng.randrange(5)
+    if kind == 0:
+        at = rng.randrange(len(data) + 1)
+        return gzip.compress(data[:at], 1, mtime=0) + gzip.compress(data[at:], 9, mtime=0)
+    packed = bytearray(gzip.compress(data, rng.choice([0, 1, 9]), mtime=0))
+    if kind == 1:
+        packed[3] = rng.randrange(256)  # which optional fields follow
+    elif kind == 2:
+        packed[-8 + rng.randrange(8)] ^= 1 << rng.randrange(8)
+    elif kind == 3:
+        return mutated(bytes(packed), rng, others)
+    return bytes(packed) + rng.choice([b"", b"", bytes(100), b"\x1f\x8b", b"x"])

@@ -325,8 +325,11 @@ def _value(message: memoryview) -> tuple[str, Kind]:
         if number == Value.NAME:
             name = as_text(value)
         elif number == Value.TYPE:
-            tensors = [as_bytes(content) for field, content in fields(as_bytes(value)) if field == Value.TENSOR]
-            kind = _kind(tensors[0]) if len(tensors) == 1 else Kind()
+            tensors, kind = 0, Kind()
+            for field, content in fields(as_bytes(value)):  # of which there may be very many
+                if field == Value.TENSOR:
+                    tensors += 1
+                    kind = _kind(as_bytes(content)) if tensors == 1 else Kind()
     return name, kind
 
 
@@ -348,7 +351,7 @@ def _kind(message: memoryview) -> Kind:
 
 def _size(axis: memoryview) -> int:
     """Return the size of an axis, 0 if it is not known."""
-    return max([0, *(as_int(value) for number, value in fields(axis) if number == Value.DIM_VALUE)])
+    return max(0, max((as_int(value) for number, value in fields(axis) if number == Value.DIM_VALUE), default=0))
 
 
 def _node(place: int, message: memoryview) -> Node:

@@ -1,11 +1,13 @@
-"""Write the networks in this folder, which the fuzzers damage: `python tests/fuzz/corpus/write.py`.
+"""Write the files in this folder, which the fuzzers damage: `python tests/fuzz/corpus/write.py`.
 
-Together they contain every feature of files: nested layers, penalties, statistics, losses with parameters, the states
-of optimizers and of an epoch that has begun, both dtypes, both formats, and a file without the state of a training.
+Together the networks contain every feature of files: nested layers, penalties, statistics, losses with parameters, the
+states of optimizers and of an epoch that has begun, both dtypes, both formats, and files without a training state.
 """
 
 from __future__ import annotations
 
+import gzip
+import struct
 import warnings
 from pathlib import Path
 
@@ -39,8 +41,26 @@ def networks() -> dict[str, nf.Sequential]:
     return made
 
 
+def exported() -> nf.Sequential:
+    """A network with most of what ONNX files of ours may hold."""
+    block = [nf.LayerNorm(), nf.Dense(4, "gelu"), nf.Residual([nf.BatchNorm(), nf.Activation("mish")])]
+    layers = [nf.Rescaling(0.5), nf.Scale(), nf.Residual(block), nf.Reshape((2, 2)), nf.Dense(3, "softmax")]
+    return nf.Sequential(layers, input_shape=4, dtype="float64", seed=0)
+
+
+def idx(code: int, values: np.ndarray) -> bytes:
+    """An IDX file; `code` is that of the type of the values, which must be big-endian."""
+    return bytes([0, 0, code, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+
+
 if __name__ == "__main__":
     for name, net in networks().items():
         net.save(FOLDER / f"{name}.npz")
         net.save(FOLDER / f"{name}.safetensors")
         net.save(FOLDER / f"{name}_predicts.safetensors", training_state=False)
+    exported().to_onnx(FOLDER / "exported.onnx")
+    images = idx(0x08, np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
+    (FOLDER / "images.idx").write_bytes(images)
+    (FOLDER / "images.idx.gz").write_bytes(gzip.compress(images, mtime=0))
+    (FOLDER / "numbers.idx").write_bytes(idx(0x0E, np.linspace(-1, 1, 5, dtype=">f8")))
+    (FOLDER / "shorts.idx.gz").write_bytes(gzip.compress(idx(0x0B, np.ones((3, 2), dtype=">i2")), mtime=0))
