@@ -253,8 +253,7 @@ def read_description(text: str) -> dict[str, Any]:
     """
     from nnfast.files.parsing import parse
 
-    layers = min(text.count(NAME_OF_KIND), MAX_LAYERS)
-    description = parse("its description", text, PER_LAYER * layers)
+    description = parse("its description", text, allowance(text))
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise Foreign("its description was not written by nnfast")
     version = description.get("version")
@@ -265,6 +264,14 @@ def read_description(text: str) -> dict[str, Any]:
             f"it has version {version!r} of the format, and this nnfast reads up to {VERSION}: install a newer one"
         )
     return description
+
+
+def allowance(text: str) -> int:
+    """Return how many bytes of memory a description may take because of its layers and columns, each of which is short.
+
+    They are counted by their kinds.
+    """
+    return PER_LAYER * min(text.count(NAME_OF_KIND), MAX_LAYERS)
 
 
 def expected_arrays(description: dict[str, Any]) -> tuple[list[Layer], dict[str, tuple[int, ...]]]:

@@ -27,7 +27,7 @@ from nnfast.files import npz
 from nnfast.files.archives import Archive, write_archive
 from nnfast.files.errors import LoadError, short
 from nnfast.files.parsing import parse
-from nnfast.files.state import Foreign, expected_arrays, from_state, live_state
+from nnfast.files.state import Foreign, allowance, expected_arrays, from_state, live_state
 from nnfast.files.writing import replacing
 from nnfast.sequential import Sequential, network_of, sequential_of
 from nnfast.tables.encoding import encoding_of
@@ -84,7 +84,8 @@ def load(path: str | os.PathLike[str]) -> tuple[Preparation, Target, list[tuple[
 
 def _parts(archive: Archive) -> tuple[Preparation, Target, list[tuple[Sequential, float]]]:
     """Return the model in an archive."""
-    description = parse("its description", npz.description_text(archive))
+    text = npz.description_text(archive)
+    description = parse("its description", text, allowance(text))
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise Foreign("its description is not that of a table model; nnfast.load reads networks")
     if description["version"] != VERSION:
