@@ -117,36 +117,20 @@ cdef class Snapshot(OneRow):
     """
 
     cdef Stage* stages
-    cdef int n_stages
+    cdef object constants     # memory that the stages refer to
 
     def __cinit__(self, Program program not None):
         cdef size_t size = program.plan.n_stages*sizeof(Stage)
-        cdef const void* constants
-        cdef int i
         self.stages = <Stage*>malloc(size)
         if self.stages == NULL:
             raise MemoryError("no memory for the stages of the network")
         memcpy(self.stages, program.plan.stages, size)
-        self.n_stages = program.plan.n_stages
-        for i in range(self.n_stages):
-            self.stages[i].constants = NULL
-        for i in range(self.n_stages):
-            constants = program.plan.stages[i].constants
-            if constants != NULL:
-                size = (<const size_t*>constants)[0]
-                self.stages[i].constants = aligned_memory(size)
-                if self.stages[i].constants == NULL:
-                    raise MemoryError("no memory for the stages of the network")
-                memcpy(self.stages[i].constants, constants, size)
-        self.dtype = program.dtype
+        self.dtype, self.constants = program.dtype, program.constants
         self.parameters, self.statistics = aligned_copy(program.parameters), aligned_copy(program.statistics)
         fill_row(&self.row, &program.plan, data(self.parameters), data(self.statistics))
         self.row.plan.stages = self.stages
 
     def __dealloc__(self):
-        cdef int i
-        for i in range(self.n_stages):
-            free_memory(self.stages[i].constants)
         free(self.stages)
 
     @property
