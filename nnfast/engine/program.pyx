@@ -244,6 +244,7 @@ cdef class Program:
     cdef bint graded          # the gradients come from a backward pass
     cdef readonly object dtype, layout, parameters, gradients
     cdef readonly object statistics, statistics_layout
+    cdef object constants     # memory that stages refer to; it does not change
     cdef object owners        # for each array in the layout: its stage, and its index among the stage's arrays
     cdef object per_output, own
     cdef public uint64_t seed
@@ -266,8 +267,8 @@ cdef class Program:
         self.plan.stages = <Stage*>calloc(len(stages), sizeof(Stage))
         if self.plan.stages == NULL:
             raise MemoryError("no memory for the program")
-        self.layout, self.owners, self.statistics_layout = [], [], []
-        lay_out(&self.plan, stages, self.layout, self.owners, self.statistics_layout)
+        self.layout, self.owners, self.statistics_layout, self.constants = [], [], [], []
+        lay_out(&self.plan, stages, self.layout, self.owners, self.statistics_layout, self.constants)
         self.fill_loss(("sum_squared_error", (), None, True) if loss is None else loss)
         self.fill_own(own)
         self.seed = seed
@@ -319,8 +320,6 @@ cdef class Program:
         for i in range(POOL):
             free_memory(self.pool[i])
         free_workspace(&self.ws)
-        for i in range(self.plan.n_stages if self.plan.stages != NULL else 0):
-            free_memory(self.plan.stages[i].constants)
         free(self.plan.stages)
 
     # ---- memory
