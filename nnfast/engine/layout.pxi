@@ -10,8 +10,11 @@ def stage_codes():
     return codes
 
 
-cdef int lay_out(Plan* plan, stages, list layout, list owners, list statistics_layout) except -1:
-    """Fill the stages and the offsets; sizes are counted in Python's integers, which do not overflow."""
+cdef int lay_out(
+        Plan* plan, stages, list layout, list owners, list statistics_layout, list constants
+) except -1:
+    """Fill the stages and the offsets; sizes are counted in Python's integers, which do not overflow. The stages refer
+    to memory that is appended to `constants`."""
     cdef Stage* stage
     vector = plan.K.vector_width
     offset = width = keep = columns = statistics = 0
@@ -25,7 +28,7 @@ cdef int lay_out(Plan* plan, stages, list layout, list owners, list statistics_l
             raise MemoryError(f"layer {spec['path']} needs {n_in} x {n_out} weights")
         stage = &plan.stages[s]
         stage.n_in, stage.n_out, stage.ld, stage.at = n_in, n_out, ld, width
-        fill_stage(plan, stage, spec)
+        fill_stage(plan, stage, spec, constants)
         for i, array in enumerate(spec["arrays"]):
             layout.append((array.name, array.path, offset, tuple(array.shape)))
             owners.append((s, i))
@@ -55,7 +58,7 @@ cdef int lay_out(Plan* plan, stages, list layout, list owners, list statistics_l
     return 0
 
 
-cdef int fill_stage(Plan* plan, Stage* stage, spec) except -1:
+cdef int fill_stage(Plan* plan, Stage* stage, spec, list constants) except -1:
     cdef int i
     stage.kind = &kinds[<int>STAGES[spec["kind"]]]
     stage.function = ACTIVATIONS[spec.get("function", "identity")]
@@ -69,7 +72,11 @@ cdef int fill_stage(Plan* plan, Stage* stage, spec) except -1:
         stage.arrays[i] = LearnedArray(-1, 0, 0, 0, False, False)
     if len(spec["arrays"]) > MAX_ARRAYS:
         raise ValueError(f"a stage learns at most {MAX_ARRAYS} arrays, got {len(spec['arrays'])}")
-    stage.kind.fill(plan, stage, spec["columns"] if "columns" in spec else spec.get("numbers"))
+    numbers = spec.get("numbers")
+    if "columns" in spec:
+        numbers = packed_columns([column.encoding() for column in spec["columns"]], "f8" if plan.z == 8 else "f4")
+        constants.append(numbers)
+    stage.kind.fill(plan, stage, numbers)
     return 0
 
 

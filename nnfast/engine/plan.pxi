@@ -54,7 +54,7 @@ cdef struct Stage:
     double flops          # for each row, in training
     int slot              # of its output in a tile of `predict`
     int other             # ADD: the stage whose output is added; -1 is the input
-    void* constants       # a block of memory of its own that begins with its size and may be copied, or NULL
+    const void* constants  # what does not fit in `numbers`, or NULL: memory that the program keeps
     bint sums_apart       # its gradients over some rows are not added to others before they are complete
     int adds, next_add    # the first ADD that takes this stage's output, and for an ADD the next of the same; 0 if none
 

@@ -264,6 +264,7 @@ cdef class Program(OneRow):
     cdef Py_ssize_t saved     # rows of the forward pass that awaits its backward pass; -1 if there is none
     cdef bint graded          # the gradients come from a backward pass
     cdef readonly object layout, gradients, statistics_layout
+    cdef object constants     # memory that stages refer to; it does not change
     cdef object owners        # for each array in the layout: its stage, and its index among the stage's arrays
     cdef object per_output, own
     cdef public uint64_t seed
@@ -286,8 +287,8 @@ cdef class Program(OneRow):
         self.plan.stages = <Stage*>calloc(len(stages), sizeof(Stage))
         if self.plan.stages == NULL:
             raise MemoryError("no memory for the program")
-        self.layout, self.owners, self.statistics_layout = [], [], []
-        lay_out(&self.plan, stages, self.layout, self.owners, self.statistics_layout)
+        self.layout, self.owners, self.statistics_layout, self.constants = [], [], [], []
+        lay_out(&self.plan, stages, self.layout, self.owners, self.statistics_layout, self.constants)
         self.fill_loss(("sum_squared_error", (), None, True) if loss is None else loss)
         self.fill_own(own)
         self.seed = seed
@@ -341,8 +342,6 @@ cdef class Program(OneRow):
         for i in range(POOL):
             free_memory(self.pool[i])
         free_workspace(&self.ws)
-        for i in range(self.plan.n_stages if self.plan.stages != NULL else 0):
-            free_memory(self.plan.stages[i].constants)
         free(self.plan.stages)
 
     # ---- memory

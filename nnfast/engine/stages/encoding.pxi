@@ -8,12 +8,8 @@ cdef inline const Encodings* encodings(const Stage* stage) noexcept nogil:
     return <const Encodings*>stage.constants
 
 
-cdef int fill_encoding(Plan* plan, Stage* stage, object columns) except -1:
-    packed = packed_columns([column.encoding() for column in columns], np.float64 if plan.z == 8 else np.float32)
-    stage.constants = aligned_memory(len(packed))
-    if stage.constants == NULL:
-        raise MemoryError(f"no memory for the encodings of {len(columns)} columns")
-    memcpy(stage.constants, data(packed), len(packed))
+cdef int fill_encoding(Plan* plan, Stage* stage, object packed) except -1:
+    stage.constants = data(packed)
     if encodings(stage).n != stage.n_in or encodings(stage).n_out != stage.n_out:
         raise ValueError(f"expected the encodings of {stage.n_in} columns as {stage.n_out} numbers")
     stage.parts = max(encodings(stage).learned, <Py_ssize_t>1)
