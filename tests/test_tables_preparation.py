@@ -84,6 +84,7 @@ def test_extreme_numbers():
     found = np.array(prepared([-huge, -1e300, 1e300, huge], [-huge, 0, huge, np.inf])[0])
     assert (np.diff(found) > 0).all()
     assert np.isfinite(found).all()
+    assert np.isfinite(prepared([-huge, *[0] * 7, huge])[0]).all()
     assert prepared(np.uint64([0, 2**63, 2**64 - 2048])) == [[-1, 0, pytest.approx(1, abs=1e-6)]]
     assert prepared([-(10**400), 0, 1, 2, 10**400], [1, 2, 10**400]) == [[0, 0.5, LIMIT]]
 
@@ -572,7 +573,17 @@ def test_repr_and_html():
     assert Preparation()._repr_html_() is None
     html = Preparation().fit({"<b>": [1, 2]})._repr_html_()
     assert "&lt;b&gt;" in html
-    assert html.startswith("<table>")
+    assert html.startswith("<div><table>")
+    html = Preparation().fit({"id": [1, 2], "a": [1, 2]})._repr_html_()
+    assert "kinds={&#x27;id&#x27;: &#x27;category&#x27;}" in html
+
+
+def test_the_report_says_how_to_use_an_identifier():
+    advice = "To use a column that is left out, say what it is, as with kinds={%r: 'category'}."
+    names = [f"name {i}" for i in range(20)]
+    assert str(Preparation().fit({"a": range(20), "id": range(20)})).endswith(f"\n{advice % 'id'}")
+    assert str(Preparation().fit([*zip(range(20), names, strict=True)])).endswith(f"\n{advice % 1}")
+    assert "To use" not in str(Preparation().fit({"a": [1, 2], "b": [7, 7]}))
 
 
 # ---- files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import Protocol
 
 HEADER = ("column", "kind", "missing", "becomes", "because")
@@ -36,7 +37,16 @@ def report_text(columns: Sequence[Described], max_rows: int | None) -> str:
     lines = [_line(cells, widths) for cells in (HEADER, *rows)]
     if note:
         lines.insert(1 + len(rows) - last, note)
-    return "\n".join(lines)
+    return "\n".join([*lines, *_advice(columns)])
+
+
+def _advice(columns: Sequence[Described]) -> list[str]:
+    """Return how to use a column that is left out though its values differ."""
+    for position, column in enumerate(columns):
+        if column.kind in ("identifier", "text"):
+            key = repr(position if column.name is None else column.name)
+            return [f"To use a column that is left out, say what it is, as with kinds={{{key}: 'category'}}."]
+    return []
 
 
 def _rows(columns: Sequence[Described]) -> list[tuple[str, ...]]:
@@ -59,4 +69,5 @@ def report_html(columns: Sequence[Described]) -> str:
     from nnfast._html import table
 
     rows = [(name, kind, becomes, reason, missing) for name, kind, missing, becomes, reason in _rows(columns)]
-    return table(("column", "kind", "becomes", "because", "missing"), rows, 1)
+    lines = [table(("column", "kind", "becomes", "because", "missing"), rows, 1)]
+    return f"<div>{''.join(lines + [f'<div>{escape(line)}</div>' for line in _advice(columns)])}</div>"
