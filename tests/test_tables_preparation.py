@@ -206,6 +206,14 @@ def test_a_missing_number_counts_as_the_median_in_the_edges():
     assert 0 in edges
 
 
+def test_infinite_numbers_stretch_no_bin():
+    x = np.r_[np.arange(99.0), np.inf]
+    edges = Preparation(bins=4).fit({"x": x}).encoding_columns()[0][1]
+    assert edges.tolist() == Preparation(bins=4).fit({"x": np.minimum(x, 98)}).encoding_columns()[0][1].tolist()
+    ((_, edges),) = Preparation().fit({"x": [np.inf, -np.inf, 0.0, 1, 2, 3]}).encoding_columns()
+    assert np.abs(edges).max() < 2
+
+
 # ---- dates
 
 
