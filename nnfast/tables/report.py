@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Protocol
 
 HEADER = ("column", "kind", "missing", "becomes", "because")
@@ -66,6 +65,8 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def report_html(columns: Sequence[Described]) -> str:
     """Return the table for notebooks."""
+    from html import escape
+
     from nnfast._html import table
 
     rows = [(name, kind, becomes, reason, missing) for name, kind, missing, becomes, reason in _rows(columns)]
