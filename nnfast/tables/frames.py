@@ -257,10 +257,8 @@ def _array_of_pandas(series: Any) -> np.ndarray:
     dtype = series.dtype
     if isinstance(dtype, np.dtype) or getattr(dtype, "kind", "O") in "iufb":
         return series.to_numpy()
-    if hasattr(dtype, "tz"):  # in UTC
+    if hasattr(dtype, "tz"):  # in UTC; as objects, it would be the same and take longer
         return series.to_numpy(dtype=RESOLUTION)
-    if hasattr(dtype, "freq"):  # periods
-        return series.dt.to_timestamp().to_numpy()
     return np.asarray(series, dtype=object)
 
 
