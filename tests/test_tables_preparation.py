@@ -274,6 +274,8 @@ def test_what_is_not_a_date():
         preparation.transform({"x": ["2020-01-01", "soon"]})
     with pytest.raises(ValueError, match="column 'x' of X must hold dates, but row 0 has 2020"):
         preparation.transform({"x": [2020]})
+    with pytest.raises(ValueError, match="column 0 of X must hold dates, but row 0 has 7.0"):
+        preparation.transform(np.full((1, 1), 7.0))
     with pytest.raises(ValueError, match="column 'x' of X must hold dates, but row 0 has 1"):
         Preparation(kinds={"x": "date"}).fit({"x": [1, 2]})
     assert np.isfinite(preparation.transform({"x": [None]})).all()
