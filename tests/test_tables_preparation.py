@@ -68,6 +68,11 @@ def test_a_number_that_is_constant_or_missing_leaves_its_flag():
     assert preparation.transform({"x": [None, 9], "y": [2, 2]}).tolist() == [[0, 1], [0, 0]]
 
 
+def test_text_in_which_all_numbers_are_missing():
+    preparation = Preparation(kinds={"x": "number"}).fit({"x": ["?", "NA"], "y": [1, 2]})
+    assert preparation.columns[0] == Column("x", "constant", "all values are equal or missing", 2, "left out")
+
+
 def test_infinite_numbers_are_beyond_all_others():
     assert prepared([0, 1, 2, 3, 8], [np.inf, -np.inf, 1e300]) == [[LIMIT, -LIMIT, LIMIT]]
     # in training, an infinite value counts as the largest finite one: the quartiles are 1 and 3
@@ -184,6 +189,8 @@ def test_numbers_of_few_values_have_no_edges():
     assert c is None
     assert b.tolist() == np.float32([-1, -1 / 3, 1 / 3, 1]).tolist()
     assert preparation.encoding_columns(bins=False) == [("number", None)] * 3
+    # 0 takes one bin of two, so that there is only one left
+    assert Preparation(bins=2).fit({"x": [*[0] * 60, 1, 2, 3, 4]}).encoding_columns() == [("number", None)]
 
 
 def test_edges_are_in_units_of_the_matrix():
@@ -410,6 +417,8 @@ def test_text_in_a_column_of_numbers():
         preparation.transform([[1, "x"]])
     assert preparation.transform({"a": [" 1.5 "], "b": ["NA"]}).tolist() == [[-0.5, 0]]
     assert preparation.transform({"a": [True], "b": [2]}).tolist() == [[-1, 0]]
+    with pytest.raises(ValueError, match=r"row 1 has datetime.date\(2020, 1, 1\)"):
+        preparation.transform({"a": [1, datetime.date(2020, 1, 1)], "b": [1, 2]})
     with pytest.raises(ValueError, match=r"row 0 has datetime.date\(2020, 1, 1\)"):
         preparation.transform({"a": np.array(["2020-01-01"], "M8[D]"), "b": [1]})
 
