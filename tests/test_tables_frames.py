@@ -285,8 +285,9 @@ def test_one_row_of_pandas_is_read_as_in_a_frame(pd):
         assert one.declared == frame.declared == {4}
         for column, expected in zip(one.columns, frame.columns, strict=True):
             assert column.tolist() == expected[i : i + 1].tolist()
-    numbers = as_frame(pd.DataFrame({"a": [2**62 + 1], "b": [0.5]}))  # which pandas would convert to one dtype
-    assert numbers.columns[0].tolist() == [2**62 + 1]
+    numbers = pd.DataFrame({"a": [2**62 + 1], "b": [0.5]})  # which pandas would convert to one dtype
+    for table in (numbers, numbers.convert_dtypes(), numbers.assign(c="x"), numbers.convert_dtypes().assign(c="x")):
+        assert as_frame(table).columns[0].tolist() == [2**62 + 1]
 
 
 def test_names_in_pandas(pd):

@@ -68,6 +68,11 @@ def test_a_number_that_is_constant_or_missing_leaves_its_flag():
     assert preparation.transform({"x": [None, 9], "y": [2, 2]}).tolist() == [[0, 1], [0, 0]]
 
 
+def test_text_in_which_all_numbers_are_missing():
+    preparation = Preparation(kinds={"x": "number"}).fit({"x": ["?", "NA"], "y": [1, 2]})
+    assert preparation.columns[0] == Column("x", "constant", "all values are equal or missing", 2, "left out")
+
+
 def test_infinite_numbers_are_beyond_all_others():
     assert prepared([0, 1, 2, 3, 8], [np.inf, -np.inf, 1e300]) == [[LIMIT, -LIMIT, LIMIT]]
     # in training, an infinite value counts as the largest finite one: the quartiles are 1 and 3
@@ -84,6 +89,7 @@ def test_extreme_numbers():
     found = np.array(prepared([-huge, -1e300, 1e300, huge], [-huge, 0, huge, np.inf])[0])
     assert (np.diff(found) > 0).all()
     assert np.isfinite(found).all()
+    assert np.isfinite(prepared([-huge, *[0] * 7, huge])[0]).all()
     assert prepared(np.uint64([0, 2**63, 2**64 - 2048])) == [[-1, 0, pytest.approx(1, abs=1e-6)]]
     assert prepared([-(10**400), 0, 1, 2, 10**400], [1, 2, 10**400]) == [[0, 0.5, LIMIT]]
 
@@ -183,6 +189,8 @@ def test_numbers_of_few_values_have_no_edges():
     assert c is None
     assert b.tolist() == np.float32([-1, -1 / 3, 1 / 3, 1]).tolist()
     assert preparation.encoding_columns(bins=False) == [("number", None)] * 3
+    # 0 takes one bin of two, so that there is only one left
+    assert Preparation(bins=2).fit({"x": [*[0] * 60, 1, 2, 3, 4]}).encoding_columns() == [("number", None)]
 
 
 def test_edges_are_in_units_of_the_matrix():
@@ -203,6 +211,14 @@ def test_a_missing_number_counts_as_the_median_in_the_edges():
     x = np.r_[np.arange(100.0), [np.nan] * 100]
     edges = Preparation(bins=4).fit({"x": x}).encoding_columns()[0][1]
     assert 0 in edges
+
+
+def test_infinite_numbers_stretch_no_bin():
+    x = np.r_[np.arange(99.0), np.inf]
+    edges = Preparation(bins=4).fit({"x": x}).encoding_columns()[0][1]
+    assert edges.tolist() == Preparation(bins=4).fit({"x": np.minimum(x, 98)}).encoding_columns()[0][1].tolist()
+    ((_, edges),) = Preparation().fit({"x": [np.inf, -np.inf, 0.0, 1, 2, 3]}).encoding_columns()
+    assert np.abs(edges).max() < 2
 
 
 # ---- dates
@@ -265,6 +281,8 @@ def test_what_is_not_a_date():
         preparation.transform({"x": ["2020-01-01", "soon"]})
     with pytest.raises(ValueError, match="column 'x' of X must hold dates, but row 0 has 2020"):
         preparation.transform({"x": [2020]})
+    with pytest.raises(ValueError, match="column 0 of X must hold dates, but row 0 has 7.0"):
+        preparation.transform(np.full((1, 1), 7.0))
     with pytest.raises(ValueError, match="column 'x' of X must hold dates, but row 0 has 1"):
         Preparation(kinds={"x": "date"}).fit({"x": [1, 2]})
     assert np.isfinite(preparation.transform({"x": [None]})).all()
@@ -285,7 +303,7 @@ def test_numbers_as_categories():
     assert prepared([30, 10, 20], [10, 20.0, "30", "30.0", 15, True], kinds=kinds) == [[0, 1, 2, -1, -1, -1]]
     assert prepared(["1", "2"], [1, 2.0, np.uint8(2), "1"], kinds=kinds) == [[0, 1, 1, 0]]
     assert prepared([0.5, np.inf, np.nan], [np.inf, 0.5, None, "inf"], kinds=kinds) == [[1, 0, 2, 1]]
-    assert prepared([2**70, "a"], [2**70, 2**71, "a"]) == [[0, -1, 1]]
+    assert prepared([10**5000, "a"], [10**5000, 10**5001, "a"]) == [[0, -1, 1]]  # too many digits to print
     dates = np.array(["2020-01-01", "2021-01-01"], "M8[D]")
     assert prepared(dates, [datetime.date(2021, 1, 1), None], kinds=kinds) == [[1, -1]]
     assert prepared(dates, dates.astype("M8[ns]"), kinds=kinds) == [[0, 1]]
@@ -311,12 +329,11 @@ def test_values_that_are_no_category_in_transform():
 
 
 def test_subclasses_of_str_are_text():
-    import enum
+    class Loud(str):
+        def __str__(self):
+            return self.upper()
 
-    class Color(enum.StrEnum):
-        RED = "red"
-
-    assert prepared([Color.RED, "blue", np.str_("red")], ["red", Color.RED]) == [[1, 1]]
+    assert prepared([Loud("red"), "blue", np.str_("red")], ["red", Loud("red"), "RED"]) == [[1, 1, -1]]
 
 
 def test_encodings_of_categories():
@@ -400,6 +417,8 @@ def test_text_in_a_column_of_numbers():
         preparation.transform([[1, "x"]])
     assert preparation.transform({"a": [" 1.5 "], "b": ["NA"]}).tolist() == [[-0.5, 0]]
     assert preparation.transform({"a": [True], "b": [2]}).tolist() == [[-1, 0]]
+    with pytest.raises(ValueError, match=r"row 1 has datetime.date\(2020, 1, 1\)"):
+        preparation.transform({"a": [1, datetime.date(2020, 1, 1)], "b": [1, 2]})
     with pytest.raises(ValueError, match=r"row 0 has datetime.date\(2020, 1, 1\)"):
         preparation.transform({"a": np.array(["2020-01-01"], "M8[D]"), "b": [1]})
 
@@ -572,7 +591,17 @@ def test_repr_and_html():
     assert Preparation()._repr_html_() is None
     html = Preparation().fit({"<b>": [1, 2]})._repr_html_()
     assert "&lt;b&gt;" in html
-    assert html.startswith("<table>")
+    assert html.startswith("<div><table>")
+    html = Preparation().fit({"id": [1, 2], "a": [1, 2]})._repr_html_()
+    assert "kinds={&#x27;id&#x27;: &#x27;category&#x27;}" in html
+
+
+def test_the_report_says_how_to_use_an_identifier():
+    advice = "To use a column that is left out, say what it is, as with kinds={%r: 'category'}."
+    names = [f"name {i}" for i in range(20)]
+    assert str(Preparation().fit({"a": range(20), "id": range(20)})).endswith(f"\n{advice % 'id'}")
+    assert str(Preparation().fit([*zip(range(20), names, strict=True)])).endswith(f"\n{advice % 1}")
+    assert "To use" not in str(Preparation().fit({"a": [1, 2], "b": [7, 7]}))
 
 
 # ---- files

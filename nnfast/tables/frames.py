@@ -147,7 +147,7 @@ def _parts(X: Any) -> tuple[list[str] | None, list[Any], list[int]]:
         raise ValueError(f"X must be two-dimensional, got a {type(X).__name__}: use X.to_frame() for one column")
     if isinstance(X, (list, tuple)):
         return None, _columns_of_rows(X), []
-    if isinstance(X, (str, bytes)) or not (hasattr(X, "__array__") or hasattr(X, "__dlpack__") or is_sparse(X)):
+    if not any(hasattr(X, way) for way in ("__array__", "__dlpack__", "toarray")):  # the last for a better message
         raise TypeError(f"X must be a table, such as a data frame or a 2-D array, got {describe(X)}")
     return _parts_of_array(to_array("X", X))
 
@@ -159,11 +159,6 @@ def numbers_of_pandas(X: Any) -> tuple[list[str], np.ndarray] | None:
     if not all(isinstance(dtype, np.dtype) and dtype.kind in "fiu" for dtype in set(X.dtypes.tolist())):
         return None
     return _names_of(X.columns.tolist()), X.to_numpy()
-
-
-def is_sparse(value: Any) -> bool:
-    """Return whether `value` is a sparse matrix."""
-    return hasattr(value, "toarray") and not isinstance(value, np.ndarray)
 
 
 def _names_of(names: Iterable[Any]) -> list[str]:
@@ -251,9 +246,10 @@ def _column(label: Label, values: Any) -> np.ndarray:
 def _columns_of_pandas(X: Any) -> list[Any]:
     """Return the columns of a DataFrame; of a single row, as arrays of objects, which takes a tenth of the time."""
     if len(X) == 1:
-        row = X.iloc[0].to_numpy()
-        if row.dtype == object:  # else the numbers were converted to one dtype
-            return [row[i : i + 1] for i in range(len(row))]
+        row = X.iloc[0]
+        if row.dtype.kind == "O":  # else pandas converted the numbers to one dtype
+            values = np.asarray(row, dtype=object)
+            return [values[i : i + 1] for i in range(len(values))]
     return [column for _, column in X.items()]
 
 
@@ -261,10 +257,8 @@ def _array_of_pandas(series: Any) -> np.ndarray:
     dtype = series.dtype
     if isinstance(dtype, np.dtype) or getattr(dtype, "kind", "O") in "iufb":
         return series.to_numpy()
-    if hasattr(dtype, "tz"):  # in UTC
+    if hasattr(dtype, "tz"):  # in UTC; as objects, it would be the same and take longer
         return series.to_numpy(dtype=RESOLUTION)
-    if hasattr(dtype, "freq"):  # periods
-        return series.dt.to_timestamp().to_numpy()
     return np.asarray(series, dtype=object)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,6 +93,8 @@ def _position(frame: Frame, column: Any) -> int:
             raise KeyError(f"kinds has {shown(column)}, but X has no names of columns: use positions, 0 to {n - 1}")
         if column in names:
             return names.index(column)
+        from difflib import get_close_matches
+
         near = get_close_matches(column, names, 1)
         remedy = f": did you mean {shown(near[0])}?" if near else f", which has {', '.join(map(shown, names[:8]))}"
         raise KeyError(f"kinds has {shown(column)}, which is not a column of X{remedy}{', ...' * (n > 8 and not near)}")

@@ -56,7 +56,8 @@ class Preparation:
       0). Missing values are 0, which is the median. Infinite values become ±1e9, beyond all others.
     - flags, 1 where a number or a date is missing, for columns in which this occurred in the training rows.
     - codes of categories, from 0. Missing values have a code of their own if they occurred in the training rows. Values
-      that did not occur, and the rarest of more than `max_categories`, have the code -1.
+      that did not occur, and the rarest of more than `max_categories`, have the code -1. Numbers and text are compared
+      as text: 3 is the category "3".
 
     A date becomes several numbers: days since 1970, year, day of the month, and sine and cosine of the month, of the
     day of the week and of the time of the day; those that are the same in all training rows are left out. A date with a
@@ -71,10 +72,12 @@ class Preparation:
         The maximum number of bins of a number's piecewise-linear encoding, 2 to 1,000.
     kinds : dict, optional
         Kinds of columns by name or position: ``"number"``, ``"category"``, ``"date"``, or ``"drop"`` to leave a column
-        out. The kinds of other columns are told from their values: integers and floats are numbers, however few differ;
-        text is a category, unless all of it are numbers or ISO 8601 dates. Constant columns are always left out;
-        identifiers and texts, in which nearly all values differ, unless `kinds` says what they are. `report` tells why
-        a column is of its kind.
+        out. The kinds of other columns are told from their values. Integers and floats are numbers, however few of them
+        differ; booleans are categories. Text is a category, unless all values are numbers or all are ISO 8601 dates; a
+        mark such as ``"?"``, ``"NA"`` or nothing then stands for a missing value. Columns are left out if they are
+        constant, if nearly all of their text differs, or if their whole numbers all differ and their name is that of an
+        identifier, such as ``"id"``; except for constant ones, `kinds` can say otherwise. `report` tells why a column
+        is of its kind.
     one_hot : int
         Columns of up to so many categories are encoded as one-hot vectors, those of more by learned embeddings. A code
         for missing values counts.
@@ -193,6 +196,9 @@ class Preparation:
         """Return the edges of a number's bins, None if it needs none."""
         scaled = np.empty(len(values), np.float32)
         scale_into(scaled, values, scale.center, scale.width)
+        infinite = np.isinf(values)
+        if infinite.any() and not infinite.all():  # the last bin ends with the largest finite number
+            scaled = np.clip(scaled, scaled[~infinite].min(), scaled[~infinite].max())
         edges = mass_edges(scaled, self.bins)
         few = len(edges) <= FEW_VALUES and len(np.unique(scaled)) <= FEW_VALUES
         return None if few or len(edges) < 3 else edges

@@ -36,7 +36,16 @@ def report_text(columns: Sequence[Described], max_rows: int | None) -> str:
     lines = [_line(cells, widths) for cells in (HEADER, *rows)]
     if note:
         lines.insert(1 + len(rows) - last, note)
-    return "\n".join(lines)
+    return "\n".join([*lines, *_advice(columns)])
+
+
+def _advice(columns: Sequence[Described]) -> list[str]:
+    """Return how to use a column that is left out though its values differ."""
+    for position, column in enumerate(columns):
+        if column.kind in ("identifier", "text"):
+            key = repr(position if column.name is None else column.name)
+            return [f"To use a column that is left out, say what it is, as with kinds={{{key}: 'category'}}."]
+    return []
 
 
 def _rows(columns: Sequence[Described]) -> list[tuple[str, ...]]:
@@ -56,7 +65,10 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def report_html(columns: Sequence[Described]) -> str:
     """Return the table for notebooks."""
+    from html import escape
+
     from nnfast._html import table
 
     rows = [(name, kind, becomes, reason, missing) for name, kind, missing, becomes, reason in _rows(columns)]
-    return table(("column", "kind", "becomes", "because", "missing"), rows, 1)
+    lines = [table(("column", "kind", "becomes", "because", "missing"), rows, 1)]
+    return f"<div>{''.join(lines + [f'<div>{escape(line)}</div>' for line in _advice(columns)])}</div>"

@@ -176,4 +176,4 @@ def _arrays(arrays: Any, n: int, bins: int) -> tuple[np.ndarray, np.ndarray, lis
     parts = np.split(edges, np.cumsum(counts)[:-1]) if n else []
     if not all((part[1:] > part[:-1]).all() for part in parts):
         raise _wrong("the edges of each number must be ascending")
-    return center, width, [part.copy() if part.size else None for part in parts]
+    return center, width, [part if part.size else None for part in parts]

@@ -69,8 +69,6 @@ def to_dates(label: Label, column: np.ndarray) -> np.ndarray:
     """Return a column as datetime64, with NaT for missing values; ValueError names a value that is not a date."""
     if column.dtype.kind == "M":
         return column
-    if column.dtype.kind == "f" and np.isnan(column).all():
-        return np.full(len(column), "NaT", dtype=RESOLUTION)
     dates = [_date(value) for value in column.tolist()]
     if None not in dates:
         return np.array(dates, dtype=RESOLUTION)
