@@ -1717,10 +1717,10 @@ class Sequential:
         Notes
         -----
         Layers of ``torch.nn``, named as the arrays here are: ``W1`` is ``dense1.weight``, transposed; ``mean1`` is
-        ``batch_norm1.running_mean``. What PyTorch lacks (`Residual`, `Scale`, `Rescaling`, `GaussianNoise`, a frozen
-        `BatchNorm`, and the step activation) are modules of ``nnfast.files.pytorch.modules``, which pickles need. To
-        run without nnfast, export the module with ``torch.export`` or ``nnfast export --to torch``. Parameters of
-        frozen layers do not require a gradient.
+        ``batch_norm1.running_mean``. What PyTorch lacks (`Residual`, `Scale`, `Rescaling`, `ColumnEncoding`,
+        `GaussianNoise`, a frozen `BatchNorm`, and the step activation) are modules of
+        ``nnfast.files.pytorch.modules``, which pickles need. To run without nnfast, export the module with
+        ``torch.export`` or ``nnfast export --to torch``. Parameters of frozen layers do not require a gradient.
 
         The loss and penalties are left out. ``nn.CrossEntropyLoss`` expects outputs without softmax: for a network that
         ends in it, train ``module[:-1]``.

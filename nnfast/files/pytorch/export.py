@@ -27,6 +27,7 @@ ROLES = {
     "b": "bias",
     "gamma": "weight",
     "beta": "bias",
+    "E": "weight",
     "mean": "running_mean",
     "variance": "running_var",
 }
@@ -116,6 +117,10 @@ class _Maker:
         scale = modules.Scale(prod(self.shape), layer.use_bias, self.dtype)
         return self._in_rows("scale", self._filled(scale, layer, path))
 
+    def column_encoding(self, layer: Any, path: str) -> Made:
+        encoding = modules.ColumnEncoding([column.encoding() for column in layer.columns], self.dtype)
+        return [("column_encoding", self._filled(encoding, layer, path))]
+
     def flatten(self, layer: Any, path: str) -> Made:
         return [("flatten", nn.Flatten())]
 
@@ -155,6 +160,7 @@ MAKERS: dict[str, Callable[[_Maker, Any, str], Made]] = {
     "batch_norm": _Maker.batch_norm,
     "layer_norm": _Maker.layer_norm,
     "scale": _Maker.scale,
+    "column_encoding": _Maker.column_encoding,
     "flatten": _Maker.flatten,
     "reshape": _Maker.reshape,
     "residual": _Maker.residual,

@@ -15,6 +15,7 @@ from nnfast.files.onnx.graph import Kind, Node, Nodes, Tensors
 from nnfast.files.onnx.recognizing import BATCH
 from nnfast.files.onnx.schema import Tensor
 from nnfast.files.pytorch.calls import FUNCTIONS, MODULES, SHOWN, Call, Unsupported
+from nnfast.files.pytorch.modules import ColumnEncoding
 
 INPUT = "input"
 SIZE = object()  # in place of the size of a tensor that is computed from the input
@@ -38,6 +39,8 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a module becomes one node: not if it is a subclass of a known one with a forward of its own."""
+        if isinstance(m, ColumnEncoding):  # not known, and the message about it should not be about its parts
+            return True
         kind: Any = type(m)
         known = isinstance(m, tuple(MODULES)) and kind.forward in FORWARDS
         return known or super().is_leaf_module(m, module_qualified_name)
