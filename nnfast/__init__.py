@@ -35,7 +35,7 @@ from nnfast.optimizers import LBFGS, SGD, Adadelta, Adagrad, Adam, AdamW, Lion, 
 from nnfast.sequential import Sequential
 
 if _TYPE_CHECKING:
-    from nnfast import callbacks, datasets, functions, perceptron, plotting
+    from nnfast import callbacks, datasets, functions, perceptron, plotting, tables
     from nnfast._exchange import from_keras, from_onnx, from_sklearn, from_torch, load
     from nnfast._many import fit_many
     from nnfast.files.errors import LoadError
@@ -110,10 +110,11 @@ __all__ = [
     "schedules",
     "set_num_threads",
     "show_config",
+    "tables",
 ]
 
 # Imported when first asked for, to keep `import nnfast` quick.
-_LAZY_MODULES = ("callbacks", "datasets", "functions", "perceptron", "plotting")
+_LAZY_MODULES = ("callbacks", "datasets", "functions", "perceptron", "plotting", "tables")
 _LAZY_NAMES = {
     "Descent": "gradients",
     "GradientReport": "gradients",

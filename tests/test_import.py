@@ -71,6 +71,7 @@ ALL = [
     "schedules",
     "set_num_threads",
     "show_config",
+    "tables",
 ]
 
 

@@ -157,10 +157,12 @@ def test_nothing_public_is_left_out():
     called = {call.name.removeprefix("functions.").split(".")[0] for call in CALLS}
     others = {
         "Descent", "GradientReport", "History",  # only returned as results
-        "__version__", "get_num_threads", "show_config",  # take no arguments
+        "__version__", "get_include", "get_num_threads", "show_config",  # take no arguments
         "activations", "callbacks", "columns", "datasets", "functions", "losses",  # modules
-        "metrics", "perceptron", "plotting", "schedules",
-        "load", "LoadError", "from_onnx", "from_torch",  # see test_saving.py, test_onnx.py and test_exchange_torch.py
+        "metrics", "perceptron", "plotting", "schedules", "tables",
+        "load", "LoadError", "from_onnx",  # see test_saving.py, test_onnx.py,
+        "from_torch", "from_sklearn", "from_keras",  # test_exchange_*.py,
+        "Predictor",  # and test_capi.py
         "read_idx", "load_mnist",  # the same: see test_datasets.py
         "ReduceOnPlateau", "ConvergenceWarning",
     }  # fmt: skip
