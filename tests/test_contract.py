@@ -26,6 +26,8 @@ from nnfast.kernels import arrays, dispatch
 PACKAGE = Path(nnfast.__file__).parent
 BESIDE = Path(__file__).parent.parent  # README and others, unless the tests were copied without them
 README = BESIDE / "README.md"
+# Wheels have no Cython sources: tests away from the sources have a copy of them beside.
+COMPILED = PACKAGE if (PACKAGE / "engine" / "program.pyx").exists() else BESIDE / "sources" / "nnfast"
 
 
 def public(module):
@@ -153,7 +155,7 @@ def test_a_layer_that_was_forgotten_is_named(place, monkeypatch):
     assert "Forgotten" in layers_missing_from(place)
 
 
-ENGINE = PACKAGE / "engine"
+ENGINE = COMPILED / "engine"
 KINDS = {path.name: path.read_text(encoding="utf-8") for path in (ENGINE / "stages").glob("*.pxi")}
 PROGRAM = (ENGINE / "program.pyx").read_text(encoding="utf-8")
 PLAN = (ENGINE / "plan.pxi").read_text(encoding="utf-8")
@@ -260,9 +262,10 @@ def cython_imports(source, package):
 
 def sources():
     """The text of every file of the package that can contain imports, with its module and package."""
-    for path in sorted(PACKAGE.rglob("*.p*")):
-        if path.suffix in (".py", ".pyx", ".pxd", ".pxi"):
-            parts = [PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts]
+    python = [(PACKAGE, path) for path in PACKAGE.rglob("*.py")]
+    for root, path in sorted(python + [(COMPILED, path) for path in COMPILED.rglob("*.p[yx][xdi]")]):
+        if path.suffix != ".pyd":  # compiled, on Windows
+            parts = [PACKAGE.name, *path.relative_to(root).with_suffix("").parts]
             package = ".".join(parts[:-1])
             module = package if parts[-1] == "__init__" else ".".join(parts)
             yield path, module, package
