@@ -264,7 +264,7 @@ def sources():
     """The text of every file of the package that can contain imports, with its module and package."""
     python = [(PACKAGE, path) for path in PACKAGE.rglob("*.py")]
     for root, path in sorted(python + [(COMPILED, path) for path in COMPILED.rglob("*.p[yx][xdi]")]):
-        if path.suffix != ".pyd":  # compiled, on Windows
+        if path.suffix != ".pyi":
             parts = [PACKAGE.name, *path.relative_to(root).with_suffix("").parts]
             package = ".".join(parts[:-1])
             module = package if parts[-1] == "__init__" else ".".join(parts)
