@@ -8,13 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import check_array, check_random_state, column_or_1d
+from sklearn.utils import assert_all_finite, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from nnfast.activations import NAMES as ACTIVATIONS
 from nnfast.sequential import Sequential
-from nnfast.sklearn._versions import Interval, StrOptions, Tags, check_features, check_sample_weight, fit_context
+from nnfast.sklearn._versions import (
+    Interval, StrOptions, Tags, check_features, check_sample_weight, check_table, fit_context,
+)  # fmt: skip
 from nnfast.sklearn.common import DTYPES, unchanged_on_error
 from nnfast.tables.model import TableModel, fit_table
 from nnfast.tables.training import Recipe, at_most
@@ -96,10 +98,10 @@ class _Tabular(Tags, BaseEstimator):
 
     def _checked(self, X: Any, *, reset: bool) -> Any:
         """Return a table after the checks of scikit-learn: frames as they are, anything else as an array."""
+        if not hasattr(X, "columns"):
+            X = check_table(self, X)
         check_features(self, X, reset=reset)
-        if hasattr(X, "columns"):
-            return X
-        return check_array(X, dtype=None, ensure_all_finite=False, estimator=self)
+        return X
 
     def _response(self, X: Any) -> np.ndarray:
         """Return what the model computes for rows; the usual case of an array of numbers takes a short way."""
@@ -292,8 +294,9 @@ class TabularClassifier(ClassifierMixin, _Tabular):
         TypeError, ValueError
             If an argument has the wrong type, shape or value.
         """
-        check_classification_targets(y)
         y = column_or_1d(y, warn=True)
+        assert_all_finite(y, input_name="y")
+        check_classification_targets(y)
         self._fit(
             X, y, sample_weight, float(self.label_smoothing), task="classification", class_weight=self.class_weight
         )

@@ -80,10 +80,10 @@ class TableModel:
 
     def outputs(self, raw: np.ndarray) -> np.ndarray:
         """Return the average of the networks' outputs for prepared rows, as float64."""
-        if len(self.members) == 1:
-            return self.members[0].net.predict(raw).astype(np.float64)
-        found: Any = np.mean([member.net.predict(raw) for member in self.members], axis=0, dtype=np.float64)
-        return np.asarray(found)
+        total = self.members[0].net.predict(raw).astype(np.float64)
+        for member in self.members[1:]:  # np.mean takes as long as several predictions of a row
+            total += member.net.predict(raw)
+        return total / len(self.members)
 
     def response(self, raw: np.ndarray) -> np.ndarray:
         """Return probabilities, predictions or quantiles for prepared rows, of shape (n, outputs)."""
@@ -156,7 +156,7 @@ class TableModel:
 
     def prepared(self, X: Any) -> np.ndarray:
         """Return rows as the networks take them: float32, of shape (n, prepared columns)."""
-        return self.preparation.transform(as_frame(X))
+        return self.preparation.transform(X)
 
     def importances(self, *, repeats: int = 3, seed: int = 0) -> np.ndarray:
         """Return how much worse the predictions of held rows become if a column is shuffled, as shares of the sum.

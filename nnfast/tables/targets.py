@@ -145,7 +145,8 @@ class Numbers(Target):
         return cls(middle + mean * width, deviation * width or 1.0, low, high, quantiles)
 
     def values(self, y: np.ndarray) -> np.ndarray:
-        found: np.ndarray = ((y - self.mean) / self.scale).astype(np.float32)
+        inside = np.clip(y, self.low, self.high)  # rows of weight 0 may lie outside, even at 1e300
+        found: np.ndarray = ((inside - self.mean) / self.scale).astype(np.float32)
         return found[:, np.newaxis]
 
     def output_layer(self) -> Dense:
