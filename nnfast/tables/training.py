@@ -148,7 +148,7 @@ def calibrate(network: Sequential, held: Samples) -> float:
     n = len(held.raw)
     if not n:
         return 1.0
-    logits = np.log(np.maximum(network.predict(held.raw).astype(np.float64), 1e-12))
+    logits = np.log(np.maximum(network.predict(held.raw), np.finfo(np.float32).tiny, dtype=np.float64))
     own = logits[np.arange(n), held.values]
 
     def slope(factor: float) -> float:
