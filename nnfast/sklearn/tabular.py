@@ -303,8 +303,9 @@ class TabularClassifier(ClassifierMixin, _Tabular):
             If an argument has the wrong type, shape or value.
         """
         y = column_or_1d(y, warn=True)
-        assert_all_finite(y, input_name="y")
-        check_classification_targets(y)
+        if y.dtype.kind != "O":  # objects may be missing values of pandas, of which the model tells
+            assert_all_finite(y, input_name="y")
+            check_classification_targets(y)
         self._fit(
             X, y, sample_weight, float(self.label_smoothing), task="classification", class_weight=self.class_weight
         )
