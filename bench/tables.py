@@ -364,7 +364,7 @@ def summary(cells: list[dict[str, Any]], names: list[str], reference: str) -> di
         found[name] = {
             "errors": means[name],
             "beside": exp(fmean(ratios)) - 1 if ratios else None,
-            "standard_error": stdev(ratios) / sqrt(len(ratios)) if len(ratios) > 1 else None,
+            "standard_error": exp(fmean(ratios)) * stdev(ratios) / sqrt(len(ratios)) if len(ratios) > 1 else None,
             "rank": fmean(ranks) if ranks else None,
             **{what: exp(fmean(log(max(cell[what], 1e-9)) for cell in own)) if own else None
                for what in ("fit", "predict")},
@@ -411,10 +411,16 @@ def lines(result: dict[str, Any]) -> str:
         rank = f"{own['rank']:.1f}" if own["rank"] else ""
         text.append(f"{name:22}{beside(own):>30}{rank:>7}" + "".join(f"{time:>11}" for time in times))
     names = list(contenders)
-    text += ["", f"{'mean error':16}{'rows':>7}{'columns':>8} " + "".join(f"{name[:14]:>15}" for name in names)]
+    widths = [max(len(name), 6) + 2 for name in names]
+    text += [
+        "",
+        f"{'mean error':16}{'rows':>7}{'columns':>8} "
+        + "".join(f"{n:>{w}}" for n, w in zip(names, widths, strict=True)),
+    ]
     for table in result["tables"]:
         errors = [contenders[name]["errors"].get(table["name"]) for name in names]
-        figures = "".join(f"{'' if error is None else format(error, '.4g'):>15}" for error in errors)
+        shown = ["" if error is None else f"{error:.4g}" for error in errors]
+        figures = "".join(f"{error:>{w}}" for error, w in zip(shown, widths, strict=True))
         text.append(f"{table['name'][:16]:16}{table['rows']:>7}{table['columns']:>8} {figures}")
     return "\n".join([*text, *left_out(result), *(f"FAILED: {what}" for what in result["failures"])])
 
