@@ -26,13 +26,22 @@ OTHERS = {
     "loop": "what callbacks, losses of one's own and data of other kinds cost; memory; a deep Q-network beside peers",
     "gradients": "numerical gradients of a network and of a function, compared with the book's loop and peers",
     "sklearn": "nnfast's scikit-learn estimators beside scikit-learn's own: takes minutes",
+    "tables": "table models with their defaults, nnfast's beside gradient boosting: takes minutes to hours",
     "ingredients": "what dropout, norms, gelu and others add to a training step, in nnfast and in PyTorch",
     "mnist": "the recipe of examples/mnist_best.py, in nnfast and in PyTorch: takes minutes",
     "imports": "import nnfast compared with import numpy",
     "c": "predict_one compared with predictors in Cython and the C that to_c writes; does not depend on --threads",
     "sweep": "many shapes, batches, activations and optimizers against the fastest peer: takes 20 minutes",
 }
-ONCE = ("threads", "shapes", "traffic", "imports", "sklearn", "c")  # with the first of --threads, if it matters
+ONCE = (
+    "threads",
+    "shapes",
+    "traffic",
+    "imports",
+    "sklearn",
+    "tables",
+    "c",
+)  # with the first of --threads, if it matters
 # besides training, these accept a network described on the command line
 OWN = ("inference", "calls", "threads", "traffic", "many")
 ALL = "all"  # the name of all workloads
@@ -97,7 +106,7 @@ def run_here(options: argparse.Namespace) -> dict[str, Any]:
         "inference": run_inference, "calls": run_calls, "threads": run_threads, "shapes": run_shapes,
         "traffic": run_traffic, "many": run_many, "loop": run_loop,
         "gradients": run_gradients, "sklearn": run_sklearn, "ingredients": run_ingredients, "mnist": run_mnist,
-        "imports": run_imports, "sweep": run_sweep, "c": run_exported,
+        "imports": run_imports, "sweep": run_sweep, "c": run_exported, "tables": run_tables,
     }  # fmt: skip
     for name in options.names:
         if name in others:
@@ -227,6 +236,14 @@ def run_sklearn(options: argparse.Namespace, run: dict[str, Any]) -> None:
     print("\n" + report.estimators_lines(run["sklearn"]), flush=True)
 
 
+def run_tables(options: argparse.Namespace, run: dict[str, Any]) -> None:
+    """Compare models for tables, and print the tables of errors and times."""
+    from bench.tables import compare_tables, lines
+
+    run["tables"] = compare_tables(options.folder, options.splits, options.members, options.rounds or MANY_ROUNDS)
+    print("\n" + lines(run["tables"]), flush=True)
+
+
 def run_ingredients(options: argparse.Namespace, run: dict[str, Any]) -> None:
     """Compare training steps with and without each ingredient."""
     from bench import report
@@ -308,6 +325,9 @@ def read_arguments() -> argparse.Namespace:
     )
     add("--steps", type=positive, help="training steps of each peer, in all rounds together; not for calls and shapes")
     add("--gigabytes", type=float, default=2.0, metavar="N", help="loop: size of the memory map, by default 2")
+    add("--folder", type=Path, help="tables: NAME.csv.gz with datasets.json; by default scikit-learn's own tables")
+    add("--splits", type=positive, default=3, metavar="N", help="tables: by default 3")
+    add("--members", type=positive, nargs="+", default=[1, 2], metavar="N", help="tables: n_members, by default 1 2")
     add("--json", type=Path, metavar="FILE", help="write all figures to this file")
     add("--chart", type=Path, metavar="FILE", help="draw the ratios in this file (.png, .svg, .pdf)")
     add("--no-chart", dest="chart", action="store_const", const=None, help=argparse.SUPPRESS)
@@ -346,6 +366,10 @@ def check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         parser.error(f"--gigabytes {options.gigabytes}: must be above 0 and at most 1024")
     if "sklearn" in options.names and not find_spec("sklearn"):
         parser.error("sklearn needs scikit-learn, which is not installed")
+    if "tables" in options.names:
+        check_tables(options, parser)
+    elif options.folder:
+        parser.error("--folder is for tables: name it")
     if options.busy and "threads" not in options.names:
         parser.error("--busy is for threads: name it")
     for workload in options.workloads:
@@ -359,10 +383,22 @@ def check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         return
     if options.chart.suffix not in (".png", ".svg", ".pdf"):
         parser.error(f"--chart {options.chart}: the name must end in .png, .svg or .pdf")
-    if not options.workloads and not set(options.names) & {"inference", "sklearn", "sweep"}:
-        parser.error("--chart draws training, inference, sklearn or a sweep: name one")
+    if not options.workloads and not set(options.names) & {"inference", "sklearn", "sweep", "tables"}:
+        parser.error("--chart draws training, inference, sklearn, tables or a sweep: name one")
     if not find_spec("matplotlib"):
         parser.error("--chart needs matplotlib, which is not installed")
+
+
+def check_tables(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Exit with an error if there are no tables to compare models on."""
+    for package, name in (("sklearn", "scikit-learn"), ("pandas", "pandas")):
+        if not find_spec(package):
+            parser.error(f"tables needs {name}, which is not installed")
+    if options.folder:
+        from bench.tables import INDEX, index_of
+
+        if not index_of(options.folder):
+            parser.error(f"--folder {options.folder}: must have NAME.csv.gz, and {INDEX} beside it or above it")
 
 
 def known(name: str) -> str:

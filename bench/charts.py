@@ -16,11 +16,13 @@ COLORS = {  # Okabe and Ito's palette, which colour-blind people can distinguish
 
 
 def draw(runs: list[dict[str, Any]], path: Path) -> None:
-    """Draw the map of a sweep or the bars of estimators, if there are any, else bars for the first run."""
+    """Draw the map of a sweep, estimators or models for tables, if there are any, else bars for the first run."""
     if "sweep" in runs[0]:
         draw_sweep(runs[0], path)
     elif "sklearn" in runs[0]:
         draw_estimators(runs[0], path)
+    elif "tables" in runs[0]:
+        draw_tables(runs[0], path)
     else:
         draw_bars(runs[0], path)
 
@@ -88,6 +90,36 @@ def draw_estimators(run: dict[str, Any], path: Path) -> None:
     figure.suptitle(
         f"Time of scikit-learn {result['version']}, nnfast's estimators = 1: {machine['processor']}, "
         f"{threads_of(machine)}, SIMD level {machine['simd']}",
+        fontsize="medium",
+    )
+    figure.savefig(path, dpi=110)
+
+
+def draw_tables(run: dict[str, Any], path: Path) -> None:
+    """Draw the error of each model for tables beside that of the reference, against the seconds of its training."""
+    from matplotlib.figure import Figure
+
+    machine, result = run["machine"], run["tables"]
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for name, own in result["contenders"].items():
+        if own["beside"] is None:
+            continue
+        color = COLORS["nnfast" if name.startswith("nnfast") else "NumPy"]
+        percent, error = 100 * own["beside"], 100 * (own["standard_error"] or 0)
+        axes.errorbar(own["fit"], percent, error, fmt="o", color=color, ecolor="0.7", capsize=2)
+        axes.annotate(name, (own["fit"], percent), (5, 4), textcoords="offset points", fontsize="small", color=color)
+    axes.set_xscale("log")
+    axes.axhline(0, color="0.5", linewidth=0.8)
+    axes.margins(x=0.16)
+    axes.set(
+        xlabel="CPU seconds of training for 1,000 rows",
+        ylabel=f"error beside {result['reference']} (%), lower is better",
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(
+        f"{len(result['tables'])} tables, {result['splits']} split(s), defaults: {machine['processor']}, "
+        f"{threads_of(machine)}",
         fontsize="medium",
     )
     figure.savefig(path, dpi=110)

@@ -507,6 +507,8 @@ def test_import_time(tmp_path):
         (["book", "--shape", "4-2"], "do not name a workload as well"),
         (["sweep", "--shape", "4-2"], "--shape is for training, inference, calls, threads, traffic, many: name one"),
         (["inference", "--busy"], "--busy is for threads: name it"),
+        (["inference", "--folder", "."], "--folder is for tables: name it"),
+        (["tables", "--splits", "0"], "must be a positive integer, got '0'"),
     ],
 )
 def test_usage_errors(arguments, message):
@@ -693,3 +695,157 @@ def test_a_long_call_is_measured_once_a_round(bench_importable, monkeypatch):
     assert calls["short"].counts == [1, 1, 3, 3, 5, 5]
     inference.time_calls(calls, 1, repeat=False)
     assert {name: call.counts[-2:] for name, call in calls.items()} == {"long": [1, 1], "short": [5, 1]}
+
+
+# ---- models for tables
+
+
+@pytest.fixture(scope="module")
+def folder_of_tables(tmp_path_factory):
+    """Two small tables: numbers with a number as target, and classes with categories and missing values."""
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    folder = tmp_path_factory.mktemp("tables")
+    random = np.random.default_rng(0)
+    x = random.standard_normal((60, 2))
+    numbers = pandas.DataFrame({"a": x[:, 0], "b": x[:, 1], "y": x[:, 0] + x[:, 1] ** 2})
+    (folder / "open").mkdir()
+    pandas.concat([numbers, numbers[:10]]).to_csv(folder / "open" / "numbers.csv.gz", index=False)
+    kinds = pandas.DataFrame({"size {": x[:, 0], "kind": random.choice(["u", "v", ""], 60)})
+    kinds.loc[3, "size {"] = np.nan
+    kinds.assign(y=np.where(x[:, 0] > 0, "yes", "no")).to_csv(folder / "open" / "kinds.csv.gz", index=False)
+    entries = [
+        {"name": "numbers", "task": "regression", "target": "y", "categorical": []},
+        {"name": "kinds", "task": "binary", "target": "y", "categorical": ["kind"]},
+        {"name": "elsewhere", "task": "binary", "target": "y", "categorical": []},
+    ]
+    (folder / "datasets.json").write_text(json.dumps(entries))
+    return folder / "open"
+
+
+@pytest.fixture(scope="module")
+def compared_tables(folder_of_tables, tmp_path_factory):
+    """The output, the figures and the chart of a short run."""
+    folder = tmp_path_factory.mktemp("compared")
+    chart = ["--chart", folder / "chart.png"] if find_spec("matplotlib") else []
+    options = ["--splits", 1, "--members", 1, "--rounds", 1, "--folder", folder_of_tables]
+    run = run_bench("tables", *options, "--json", folder / "figures.json", *chart)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout, figures_in(folder / "figures.json")["tables"], folder / "chart.png"
+
+
+def test_models_for_tables_are_compared(compared_tables):
+    text, result, _ = compared_tables
+    assert result["failures"] == []
+    assert [(table["name"], table["rows"], table["columns"]) for table in result["tables"]] == [
+        ("numbers", 60, 2), ("kinds", 60, 2)
+    ]  # fmt: skip
+    installed = {name for name in ("lightgbm", "xgboost", "catboost") if find_spec(name)}
+    assert len(result["contenders"]) == 5 + len(installed)
+    assert len(result["absent"]) == 3 - len(installed)
+    assert result["contenders"][result["reference"]]["beside"] == 0
+    for name, own in result["contenders"].items():
+        assert f"\n{name}  " in text
+        assert set(own["errors"]) == {"numbers", "kinds"}
+        assert own["fit"] > 0
+        assert own["predict"] > 0
+        assert 1 <= own["rank"] <= len(result["contenders"])
+        assert result["one_row"]["seconds"][name] > 0
+    assert result["one_row"]["table"] == "numbers"
+    ranks = [own["rank"] for own in result["contenders"].values()]
+    assert sum(ranks) <= len(ranks) * (len(ranks) + 1) / 2
+
+
+def test_the_chart_of_tables_is_a_picture(compared_tables):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    assert compared_tables[2].read_bytes().startswith(b"\x89PNG")
+
+
+def test_scikit_learns_own_tables(bench_importable):
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from bench.tables import BUNDLED, tables_in
+
+    tables = {table.name: table for table in tables_in(None)}
+    assert set(tables) == set(BUNDLED)
+    assert tables["iris"].x.shape == (149, 4)  # one of 150 rows is repeated
+    assert str(tables["diabetes"].x.dtypes["sex"]) == "category"
+    train, test = tables["wine"].parts(0)
+    assert np.sort(np.concatenate([train, test])).tolist() == list(range(178))
+    assert np.bincount(tables["wine"].y[test]).tolist() == [12, 14, 10]
+    assert tables["wine"].parts(1)[1].tolist() != test.tolist()
+
+
+def test_large_tables_are_cut(bench_importable, monkeypatch):
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from bench import tables
+
+    monkeypatch.setattr(tables, "MOST_ROWS", 50)
+    table = tables.Table("own", "binary", np.zeros((200, 1)), np.arange(200) % 2)
+    train, test = table.parts(0)
+    assert (len(train), len(test)) == (50, 40)
+    assert np.bincount(table.y[train]).tolist() == [25, 25]
+    assert not np.intersect1d(train, test).size
+
+
+def test_errors_of_tables_by_hand(bench_importable):
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from bench.tables import error_of, of_all_classes, summary
+
+    assert error_of("regression", np.array([1.0, 2.0]), np.array([[1.0], [4.0]])) == pytest.approx(2**0.5)
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
+    assert error_of("binary", np.array([0, 1, 0]), probabilities) == pytest.approx(0)
+    assert error_of("binary", np.array([1, 1, 0]), probabilities) == pytest.approx(0.5)
+    certain = of_all_classes(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 2]), 3)
+    assert certain.tolist() == [[1, 0, 0], [0, 0, 1]]
+    own = 1 + 2e-4
+    expected = -(math.log(1 / own) + math.log(1e-4 / own)) / 2
+    assert error_of("multiclass", np.array([0, 1]), certain) == pytest.approx(expected)
+    figures = {("a", "t"): [2.0, 8.0], ("b", "t"): [1.0, 2.0], ("a", "u"): [1.0, 1.0], ("b", "u"): [2.0, 2.0]}
+    cells = [
+        {"model": model, "table": table, "split": split, "error": error, "fit": 2.0, "predict": 0.5}
+        for (model, table), errors in figures.items()
+        for split, error in enumerate(errors)
+    ]
+    found = summary([*cells, {**cells[0], "model": "c"}], ["a", "b", "c"], "b")
+    # of a: log 2 and log 4 on t, twice -log 2 on u
+    assert found["a"]["beside"] == pytest.approx(2 ** ((1.5 - 1) / 2) - 1)
+    assert found["a"]["standard_error"] == pytest.approx(2**0.25 * math.log(2) * 2.5 / 2)
+    assert (found["a"]["rank"], found["b"]["rank"], found["c"]["rank"]) == (1.5, 1.5, None)
+    assert found["a"]["errors"] == {"t": 5, "u": 1}
+    assert found["c"]["beside"] == pytest.approx(1)
+    assert (found["a"]["fit"], found["a"]["predict"]) == (pytest.approx(2), pytest.approx(0.5))
+
+
+def test_a_model_that_fails_is_named(bench_importable, monkeypatch):
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from bench import tables
+
+    class Broken:
+        def fit(self, x, y):
+            raise RuntimeError("out of order")
+
+    broken = tables.Contender("broken", "sklearn", lambda regression, categories: Broken())
+    monkeypatch.setattr(tables, "ANCHORS", [broken, tables.ANCHORS[0]])
+    monkeypatch.setattr(tables, "BUNDLED", {"diabetes": tables.BUNDLED["diabetes"]})
+    monkeypatch.setattr(tables, "REFERENCES", ("linear",))
+    result = tables.compare_tables(None, 1, [], 1)
+    assert result["failures"] == ["broken on diabetes: RuntimeError: out of order"]
+    assert result["one_row"] is None  # the only table has categories
+    assert "FAILED: broken on diabetes: RuntimeError: out of order" in tables.lines(result)
+
+
+def test_a_folder_needs_tables(bench_importable, monkeypatch, capsys, tmp_path):
+    from bench import __main__ as command
+
+    monkeypatch.setattr(command, "find_spec", lambda name: True)
+    monkeypatch.setattr(sys, "argv", ["bench", "tables", "--folder", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        command.read_arguments()
+    assert "must have NAME.csv.gz, and datasets.json beside it or above it" in capsys.readouterr().err
+    for missing in ("pandas", "sklearn"):
+        monkeypatch.setattr(command, "find_spec", lambda name, missing=missing: name != missing)
+        with pytest.raises(SystemExit):
+            command.read_arguments()
+        assert "which is not installed" in capsys.readouterr().err

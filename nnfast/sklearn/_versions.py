@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as safe_indexing
+from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call as check_partial_fit_first_call
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
@@ -21,6 +22,7 @@ __all__ = [
     "check_features",
     "check_partial_fit_first_call",
     "check_sample_weight",
+    "check_table",
     "fit_context",
     "safe_indexing",
     "validate_data",
@@ -45,6 +47,12 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> None:
     """Set or compare the number and the names of features, and check nothing else."""
     as_they_are: dict[str, Any] = {"skip_check_array": True} if SKIPS else {"cast_to_ndarray": False}
     validate_data(estimator, X, reset=reset, **as_they_are)
+
+
+def check_table(estimator: Any, X: Any) -> Any:
+    """Return what is not a frame as an array of values of any kind, after scikit-learn's checks of its shape."""
+    any_value: dict[str, Any] = {"ensure_all_finite" if SKIPS else "force_all_finite": False}
+    return check_array(X, dtype=None, estimator=estimator, **any_value)
 
 
 try:
@@ -80,6 +88,13 @@ class Tags:
                 setattr(holder, name, value)
         return tags
 
-    def _more_tags(self) -> dict[str, bool]:  # until 1.5
-        names = {"classifier_tags.multi_label": "multilabel", "target_tags.multi_output": "multioutput"}
-        return {names[path]: value for path, value in self.own_tags.items() if path in names}
+    def _more_tags(self) -> dict[str, Any]:  # until 1.5
+        names = {
+            "classifier_tags.multi_label": "multilabel",
+            "target_tags.multi_output": "multioutput",
+            "input_tags.allow_nan": "allow_nan",
+        }
+        tags: dict[str, Any] = {names[path]: value for path, value in self.own_tags.items() if path in names}
+        if self.own_tags.get("input_tags.string"):
+            tags["X_types"] = ["2darray", "string"]
+        return tags

@@ -8,13 +8,21 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import check_array, check_random_state, column_or_1d
+from sklearn.utils import assert_all_finite, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from nnfast.activations import NAMES as ACTIVATIONS
 from nnfast.sequential import Sequential
-from nnfast.sklearn._versions import Interval, StrOptions, Tags, check_features, check_sample_weight, fit_context
+from nnfast.sklearn._versions import (
+    Interval,
+    StrOptions,
+    Tags,
+    check_features,
+    check_sample_weight,
+    check_table,
+    fit_context,
+)
 from nnfast.sklearn.common import DTYPES, unchanged_on_error
 from nnfast.tables.model import TableModel, fit_table
 from nnfast.tables.training import Recipe, at_most
@@ -37,7 +45,7 @@ class _Tabular(Tags, BaseEstimator):
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "validation_fraction": [Interval(Real, 0, 0.5, closed="neither")],
+        "validation_fraction": [Interval(Real, 0, 0.5, closed="right")],
         "max_seconds": [Interval(Real, 0, None, closed="neither"), None],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "random_state": ["random_state"],
@@ -96,10 +104,10 @@ class _Tabular(Tags, BaseEstimator):
 
     def _checked(self, X: Any, *, reset: bool) -> Any:
         """Return a table after the checks of scikit-learn: frames as they are, anything else as an array."""
+        if not hasattr(X, "columns"):
+            X = check_table(self, X)
         check_features(self, X, reset=reset)
-        if hasattr(X, "columns"):
-            return X
-        return check_array(X, dtype=None, ensure_all_finite=False, estimator=self)
+        return X
 
     def _response(self, X: Any) -> np.ndarray:
         """Return what the model computes for rows; the usual case of an array of numbers takes a short way."""
@@ -125,6 +133,8 @@ class _Tabular(Tags, BaseEstimator):
     def network_(self) -> Sequential:
         """The network behind the preparation, if there is one member."""
         check_is_fitted(self)
+        if len(self.model_.members) > 1:
+            raise AttributeError(f"there is no network_ of {len(self.model_.members)} networks: see model_.members")
         return self.model_.to_network()
 
     @property
@@ -186,10 +196,10 @@ class TabularClassifier(ClassifierMixin, _Tabular):
     n_iter_no_change : int, default=38
         Training ends after so many epochs in a row without a lower loss on the held rows.
     validation_fraction : float, default=0.2
-        The fraction of rows that each network holds back, at most 0.5. Tables with fewer than 10 rows are trained on
-        all rows for `max_iter` epochs.
+        The fraction of rows that each network holds back: one of 1/2, 1/3, 1/4, and so on, the nearest. Tables with
+        fewer than 10 rows are trained on all rows for `max_iter` epochs.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, in training and on the held rows.
+        Weights of the classes, above 0, in training and on the held rows; 1 if not given.
     max_seconds : float or None, default=None
         The longest time to train for.
     n_threads : int or None, default=None
@@ -280,7 +290,7 @@ class TabularClassifier(ClassifierMixin, _Tabular):
         y : array-like of shape (n_samples,)
             The classes: at least two.
         sample_weight : array-like of shape (n_samples,), default=None
-            The weights of the rows; not negative.
+            The weights of the rows; not negative. A row of weight 0 counts as absent.
 
         Returns
         -------
@@ -292,8 +302,10 @@ class TabularClassifier(ClassifierMixin, _Tabular):
         TypeError, ValueError
             If an argument has the wrong type, shape or value.
         """
-        check_classification_targets(y)
         y = column_or_1d(y, warn=True)
+        if y.dtype.kind != "O":  # objects may be missing values of pandas, of which the model tells
+            assert_all_finite(y, input_name="y")
+            check_classification_targets(y)
         self._fit(
             X, y, sample_weight, float(self.label_smoothing), task="classification", class_weight=self.class_weight
         )
@@ -435,7 +447,7 @@ class TabularRegressor(RegressorMixin, _Tabular):
         y : array-like of shape (n_samples,)
             Finite numbers.
         sample_weight : array-like of shape (n_samples,), default=None
-            The weights of the rows; not negative.
+            The weights of the rows; not negative. A row of weight 0 counts as absent.
 
         Returns
         -------
@@ -495,6 +507,6 @@ class TabularRegressor(RegressorMixin, _Tabular):
             If `X` does not have the columns of `fit`.
         """
         response = self._response(X)
-        if self.quantiles is None:
-            raise AttributeError("predict_quantiles needs quantiles, such as quantiles=[0.05, 0.5, 0.95]")
+        if not getattr(self.model_.target, "quantiles", ()):
+            raise AttributeError("predict_quantiles needs quantiles in fit, such as quantiles=[0.05, 0.5, 0.95]")
         return response

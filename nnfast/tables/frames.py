@@ -54,6 +54,11 @@ class Frame(NamedTuple):
         """Return the words by which a message names a column."""
         return Label(None if self.names is None else self.names[position], position)
 
+    def chosen(self, rows: np.ndarray) -> Frame:
+        """Return some of the rows, given as numbers or as booleans."""
+        columns = [column[rows] for column in self.columns]
+        return self._replace(columns=columns, n_rows=len(columns[0]))
+
 
 def as_frame(X: Any, *, names: Sequence[str] | None = None) -> Frame:
     """Return a table as columns of NumPy arrays.

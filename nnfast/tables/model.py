@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nnfast._validation import as_array, check_int, choose, describe
+from nnfast._validation import as_weights, check_int, choose, describe
 from nnfast.sequential import Sequential
 from nnfast.tables import saving
 from nnfast.tables.encoding import encoding_of
-from nnfast.tables.frames import as_frame
+from nnfast.tables.frames import as_frame, missing_in
 from nnfast.tables.preparation import Preparation
 from nnfast.tables.targets import Classes, Numbers, Target, check_quantiles
 from nnfast.tables.training import Recipe, Samples, at_most, calibrate, held_parts, train
@@ -80,10 +80,10 @@ class TableModel:
 
     def outputs(self, raw: np.ndarray) -> np.ndarray:
         """Return the average of the networks' outputs for prepared rows, as float64."""
-        if len(self.members) == 1:
-            return self.members[0].net.predict(raw).astype(np.float64)
-        found: Any = np.mean([member.net.predict(raw) for member in self.members], axis=0, dtype=np.float64)
-        return np.asarray(found)
+        total = self.members[0].net.predict(raw).astype(np.float64)
+        for member in self.members[1:]:  # np.mean takes as long as several predictions of a row
+            total += member.net.predict(raw)
+        return total / len(self.members)
 
     def response(self, raw: np.ndarray) -> np.ndarray:
         """Return probabilities, predictions or quantiles for prepared rows, of shape (n, outputs)."""
@@ -156,12 +156,13 @@ class TableModel:
 
     def prepared(self, X: Any) -> np.ndarray:
         """Return rows as the networks take them: float32, of shape (n, prepared columns)."""
-        return self.preparation.transform(as_frame(X))
+        return self.preparation.transform(X)
 
     def importances(self, *, repeats: int = 3, seed: int = 0) -> np.ndarray:
         """Return how much worse the predictions of held rows become if a column is shuffled, as shares of the sum.
 
-        Breiman, "Random forests" (2001). The measure is the log loss or the squared error.
+        Breiman, "Random forests" (2001). The measure is the log loss or the squared error, with quantiles that of the
+        median.
 
         Parameters
         ----------
@@ -202,7 +203,7 @@ class TableModel:
         if self.classes is not None:
             errors = -np.log(np.maximum(outputs[np.arange(len(raw)), held.values], 1e-12))
         else:
-            errors = ((outputs - held.values) ** 2).mean(axis=1)
+            errors = (self.target.predicted(outputs) - held.values[:, 0]) ** 2
         return float(np.average(errors, weights=held.weights))
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -226,9 +227,10 @@ class TableModel:
         saving.save(path, self.preparation, self.target, networks)
 
     def to_network(self) -> Sequential:
-        """Return the network behind the preparation, for export: its outputs are those of the model.
+        """Return the network behind the preparation, for export.
 
-        It takes the rows that `prepared` returns; for a regression its outputs are in the unit of the target.
+        It takes the rows that `prepared` returns. Its outputs are the model's probabilities, or its predictions in the
+        unit of the target, but neither cut to the range of the targets in training nor, with quantiles, sorted.
 
         Returns
         -------
@@ -237,15 +239,17 @@ class TableModel:
         Raises
         ------
         ValueError
-            If the model has several networks.
+            If the model has several networks, or the targets are too large for float32.
         """
         if len(self.members) > 1:
             raise ValueError(f"the model has {len(self.members)} networks, and an export one: train with n_members=1")
         net = self.members[0].net.copy()
         if isinstance(self.target, Numbers):
-            weights, biases = [net.params[name] for name in list(net.params)[-2:]]
-            weights *= np.float32(self.target.scale)
-            biases[...] = biases.astype(np.float64) * self.target.scale + self.target.mean
+            for name, shift in zip(list(net.params)[-2:], (0.0, self.target.mean), strict=True):  # weights and biases
+                array = net.params[name].astype(np.float64) * self.target.scale + shift
+                if not (abs(array) <= np.finfo(np.float32).max).all():
+                    raise ValueError(f"the targets are too large for float32: up to {self.target.high}")
+                net.params[name][...] = array
         return net
 
     def __repr__(self) -> str:
@@ -289,9 +293,9 @@ def fit_table(
     quantiles : sequence of float, optional
         For a regression: which quantiles to predict instead of the mean; 0.5 must be one of them.
     sample_weight : array_like of shape (n,), optional
-        Not negative.
+        Not negative. A row of weight 0 counts as absent.
     class_weight : dict of label to float, or "balanced", optional
-        Weights of the classes in training and in the choice of the epoch.
+        Weights of the classes in training and in the choice of the epoch, above 0; 1 if not given.
     recipe : Recipe, optional
         How networks are built and trained.
     max_seconds : float, optional
@@ -323,11 +327,14 @@ def fit_table(
     >>> model.predict({"size": [0.5], "colour": ["red"]}).round(1)
     array([1.5])
     """
-    recipe = recipe or Recipe()
-    check_int("n_members", n_members, 1)
+    recipe = (recipe or Recipe()).checked()
+    check_int("n_members", n_members, 1, saving.MAX_NETWORKS)
     frame = as_frame(X)
     labels = _vector("y", y, frame.n_rows)
-    weights = _weights(sample_weight, frame.n_rows)
+    weights = as_weights(sample_weight, frame.n_rows)
+    if weights is not None and not weights.all():
+        used = weights > 0
+        frame, labels, weights = frame.chosen(used), labels[used], weights[used]
     target = _target(task, labels, weights, check_quantiles(quantiles))
     values = target.values(labels)
     weights = _with_classes(weights, class_weight, target, values)
@@ -360,15 +367,6 @@ def _vector(name: str, values: Any, n: int) -> np.ndarray:
     return vector
 
 
-def _weights(sample_weight: Any, n: int) -> np.ndarray | None:
-    if sample_weight is None:
-        return None
-    weights = as_array("sample_weight", sample_weight, np.float64, shape=(n,), finite=True)
-    if weights.min() < 0 or not weights.any():
-        raise ValueError("sample_weight must not be negative, and not all 0")
-    return weights
-
-
 def _target(task: str, y: np.ndarray, weights: np.ndarray | None, quantiles: tuple[float, ...]) -> Target:
     """Return what is to be predicted."""
     choose("task", task, ("auto", "classification", "regression"))
@@ -377,8 +375,8 @@ def _target(task: str, y: np.ndarray, weights: np.ndarray | None, quantiles: tup
     if task == "classification":
         if quantiles:
             raise ValueError("quantiles need task='regression', got task='classification'")
-        if _is_missing(y).any():
-            raise ValueError(f"y must have a class for each row, and misses {int(_is_missing(y).sum())}")
+        if n_missing := int(missing_in(y).sum()):
+            raise ValueError(f"y must have a class for each row, and misses {n_missing}")
         return Classes.of(y)
     try:
         numbers = y.astype(np.float64)
@@ -393,11 +391,6 @@ def _looks_like_classes(y: np.ndarray) -> bool:
     if y.dtype.kind in "iu":
         return len(np.unique(y)) <= FEW_CLASSES
     return y.dtype.kind not in "f"
-
-
-def _is_missing(y: np.ndarray) -> np.ndarray:
-    """Return where a label is NaN or None."""
-    return np.array([label is None or label != label for label in y.tolist()], bool)
 
 
 def _with_classes(
@@ -418,8 +411,8 @@ def _with_classes(
         if unknown:
             raise ValueError(f"class_weight must be of classes in y, got {describe(unknown[0])}; they are {labels}")
         of_class = np.array([class_weight.get(label, 1.0) for label in labels], np.float64)
-        if not np.isfinite(of_class).all() or of_class.min() < 0:
-            raise ValueError("the weights in class_weight must be finite and not negative")
+        if not np.isfinite(of_class).all() or of_class.min() <= 0:
+            raise ValueError(f"class_weight must have finite weights above 0, got {class_weight}")
     return of_class[codes] if weights is None else weights * of_class[codes]
 
 
@@ -446,9 +439,9 @@ def _scores(net: Sequential, held: Samples, target: Target) -> dict[str, float]:
         found = net.evaluate(held.raw, held.values, sample_weight=held.weights, metrics=metrics)
         return {name: found[name] for name in metrics}
     assert isinstance(target, Numbers)
-    difference = target.scale * (target.predicted(net.predict(held.raw)).astype(np.float64) - held.values[:, 0])
-    error = float(np.sqrt(np.average(difference**2, weights=held.weights)))
-    return {"root_mean_squared_error": error, "mean_absolute_error": float(np.average(abs(difference)))}
+    difference = target.predicted(net.predict(held.raw)).astype(np.float64) - held.values[:, 0]
+    squared, absolute = (float(np.average(errors, weights=held.weights)) for errors in (difference**2, abs(difference)))
+    return {"root_mean_squared_error": squared**0.5 * target.scale, "mean_absolute_error": absolute * target.scale}
 
 
 def load(path: str | os.PathLike[str]) -> TableModel:

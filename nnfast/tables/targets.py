@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfast._validation import describe
+from nnfast._validation import describe, ignore_float_errors
 from nnfast.layers import Dense
 from nnfast.losses import CrossEntropy, Loss, MeanSquaredError, Quantile
 
@@ -84,7 +84,10 @@ class Classes(Target):
     @classmethod
     def of(cls, y: np.ndarray) -> Classes:
         """Return the classes in a vector of labels."""
-        return cls(np.unique(y))
+        try:
+            return cls(np.unique(y))
+        except TypeError:
+            raise TypeError("y must have labels that can be sorted: all text, or all numbers") from None
 
     def values(self, y: np.ndarray) -> np.ndarray:
         codes = np.searchsorted(self.classes, y)
@@ -133,12 +136,11 @@ class Numbers(Target):
     @classmethod
     def of(cls, y: np.ndarray, quantiles: Sequence[float] = (), weights: np.ndarray | None = None) -> Numbers:
         """Return a target that is standardized by the average and the standard deviation of a vector."""
-        used = slice(None) if weights is None else weights > 0
-        low, high = float(y[used].min()), float(y[used].max())
+        low, high = float(y.min()), float(y.max())
+        if not isfinite(high - low):
+            raise ValueError(f"y must be of numbers whose differences are finite, got values from {low} to {high}")
         middle = low / 2 + high / 2  # so that squares of large numbers do not overflow
         width = max(high - middle, middle - low)
-        if not isfinite(width):
-            raise ValueError(f"y must be of numbers whose differences are finite, got values from {low} to {high}")
         scaled = (y - middle) / (width or 1.0)
         mean = float(np.average(scaled, weights=weights))
         deviation = float(np.sqrt(np.average((scaled - mean) ** 2, weights=weights)))
@@ -154,6 +156,7 @@ class Numbers(Target):
     def loss(self, label_smoothing: float) -> Loss:
         return Quantile(self.quantiles) if self.quantiles else MeanSquaredError()
 
+    @ignore_float_errors
     def response(self, outputs: np.ndarray) -> np.ndarray:
         numbers = np.clip(outputs * self.scale + self.mean, self.low, self.high)
         # sorted quantiles do not cross: Chernozhukov, Fernandez-Val, Galichon, "Quantile and probability curves without
@@ -210,4 +213,6 @@ def target_from(config: dict[str, Any]) -> Target:
     if type(quantiles) is not list:
         raise ValueError(f"its quantiles must be a list, got {quantiles!r}")
     mean, scale, low, high = numbers
+    if low > high:
+        raise ValueError(f"the range of its target must not be empty, got {low} to {high}")
     return Numbers(mean, scale, low, high, check_quantiles(quantiles or None))

@@ -11,6 +11,7 @@ import numpy as np
 
 from nnfast._many import fit_many
 from nnfast._threads import MAX_THREADS, num_threads
+from nnfast._validation import check_float, check_int
 from nnfast.callbacks import EarlyStopping
 from nnfast.layers import Dense, Dropout, Layer
 from nnfast.optimizers import AdamW
@@ -45,6 +46,14 @@ class Recipe(NamedTuple):
     patience: int = 38
     held: float = 0.2
 
+    def checked(self) -> Recipe:
+        """Return the recipe itself, if `train` can divide by its numbers; layers and optimizer check the others."""
+        for name in ("epochs", "batch_size", "patience"):
+            check_int(name, getattr(self, name), 1)
+        if not 0 < check_float("held", self.held) <= 0.5:
+            raise ValueError(f"held must be above 0 and at most 0.5, got {self.held}")
+        return self
+
     def network(self, encoding: Sequence[Layer], width: int, target: Target, seed: int) -> Sequential:
         """Return an untrained network behind the layers that encode `width` columns."""
         hidden: list[Layer] = []
@@ -76,19 +85,20 @@ def held_parts(
     """Return for each of `count` networks the rows that are held back: disjoint parts, as long as there are any.
 
     Each part has about the same share of each class. The only row of a class is never held back. Without rows to
-    spare, all parts are empty.
+    spare, all parts are empty; otherwise none is.
     """
-    n_parts = max(2, round(1 / fraction))
-    if n < FEWEST_ROWS:
+    rows: np.ndarray = np.arange(n)
+    if classes is not None:
+        rows = np.flatnonzero(np.bincount(classes)[classes] > 1)
+    if n < FEWEST_ROWS or not len(rows):
         return [np.empty(0, np.int64)] * count
+    n_parts = min(max(2, round(1 / fraction)), len(rows))
     parts: list[np.ndarray] = []
     while len(parts) < count:
-        order = random.permutation(n)
-        single = np.zeros(n, bool)
+        order = random.permutation(rows)
         if classes is not None:
             order = order[np.argsort(classes[order], kind="stable")]
-            single = np.bincount(classes)[classes] == 1
-        parts += [np.sort(part[~single[part]]) for part in (order[k::n_parts] for k in range(n_parts))]
+        parts += [np.sort(order[k::n_parts]) for k in range(n_parts)]
     return parts[:count]
 
 
@@ -136,9 +146,9 @@ def calibrate(network: Sequential, held: Samples) -> float:
     The loss is convex in the factor, whose derivative is bisected. With few rows the factor stays near 1.
     """
     n = len(held.raw)
-    if not n or (held.weights is not None and not held.weights.any()):
+    if not n:
         return 1.0
-    logits = np.log(np.maximum(network.predict(held.raw).astype(np.float64), 1e-12))
+    logits = np.log(np.maximum(network.predict(held.raw), np.finfo(np.float32).tiny, dtype=np.float64))
     own = logits[np.arange(n), held.values]
 
     def slope(factor: float) -> float:
