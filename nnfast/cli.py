@@ -14,7 +14,7 @@ import reprlib
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
@@ -33,12 +33,13 @@ from nnfast._cli_files import (
     load_data,
     load_rows,
     read_net,
+    save_figure,
     say,
     write,
+    write_text,
 )
 from nnfast._threads import MAX_THREADS
 from nnfast.activations import NAMES
-from nnfast.files.writing import replacing
 from nnfast.kernels.arrays import all_finite
 from nnfast.layers import output_activation
 from nnfast.optimizers import OPTIMIZERS
@@ -451,8 +452,7 @@ def _draw(history: nnfast.History, path: str) -> None:
     figure = Figure(figsize=(7.4, 3.4), dpi=150, layout="constrained")
     by_epoch = "accuracy" if "accuracy" in history else "loss"
     history.plot(figure.subplots(1, 2), quantities=["step_loss", by_epoch])
-    with replacing(path) as file:
-        figure.savefig(file, format=os.path.splitext(path)[1][1:].lower())
+    save_figure(path, figure)
 
 
 # ---- predict and info
@@ -476,7 +476,7 @@ def _predict(args: argparse.Namespace) -> int:
     except ValueError as error:  # NaN has no class
         raise UsageError(f"{args.file}: {error}") from None
     if args.output:
-        if not write(args.output, lambda path: _write_text(path, lines)):
+        if not write(args.output, lambda path: write_text(path, lines)):
             return FAILED
     else:
         print(*lines, sep="", end="", flush=True)
@@ -488,11 +488,6 @@ def _predict(args: argparse.Namespace) -> int:
 def _lines(results: np.ndarray) -> list[str]:
     # str of a NumPy scalar has the digits that its dtype needs, and no more.
     return [",".join(map(str, row)) + "\n" for row in results.reshape(len(results), columns(results))]
-
-
-def _write_text(path: str, lines: Iterable[str]) -> None:
-    with replacing(path) as file:
-        file.writelines(line.encode("ascii") for line in lines)
 
 
 def _info(args: argparse.Namespace) -> int:
