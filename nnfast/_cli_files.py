@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PLOT_ENDINGS = (".png", ".svg", ".pdf", ".jpg")
 LARGE = 10.0  # mean size of a feature above which a warning is printed
+TABLE_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 FEW_CLASSES = 1000  # integers below this are always taken as labels
 
 

@@ -6,8 +6,8 @@ import csv
 import gzip
 import io
 import re
+import warnings
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from difflib import get_close_matches
 from typing import IO, Any
 
@@ -20,15 +20,9 @@ from nnfast.tables import as_frame
 from nnfast.tables.frames import missing_in
 from nnfast.tables.values import number_in
 
-ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 SAMPLE = 2**16  # bytes of a file from which the separator is told
 MOST_NAMED = 30  # columns in a message
 DECIMAL_COMMA = re.compile(r"(^|;)\s*[+-]?\d+,\d+\s*(;|$)", re.MULTILINE)
-
-
-def is_table(path: str) -> bool:
-    """Return whether a file is a table by its name."""
-    return path.lower().endswith(ENDINGS)
 
 
 def read_frame(path: str) -> Any:
@@ -74,36 +68,38 @@ def _line(error: Exception) -> str:
 
 
 def _read_csv(pandas: Any, path: str, file: IO[bytes]) -> Any:
-    with ExitStack() as stack:
-        if path.lower().endswith(".gz"):
-            file = stack.enter_context(gzip.GzipFile(fileobj=file))
-        sample = file.read(SAMPLE)
-        file.seek(0)
-        header, _, rows = sample.decode("utf-8-sig", "replace").lstrip().partition("\n")
-        names = next(csv.reader([header]), [])
-        if names and all(map(is_number, names)):
-            raise UsageError(f"{path}: its first line must hold the names of the columns, got {shown(header.strip())}")
-        how: dict[str, Any] = {"sep": "\t" if ".tsv" in path.lower()[-7:] else ","}
-        if how["sep"] == "," and "," not in header and ";" in header:
-            how = {"sep": ";", "decimal": "," if DECIMAL_COMMA.search(rows) else "."}
-            warn(f"{path}: its columns are taken to be separated by semicolons, and the decimal mark to be {how['decimal']!r}")
-        import warnings
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pandas.errors.ParserWarning)  # rows longer than the line of names
-            return pandas.read_csv(file, encoding="utf-8-sig", index_col=False, low_memory=False, **how)
+    opened: Any = gzip.GzipFile(fileobj=file) if path.lower().endswith(".gz") else file
+    sample = opened.read(SAMPLE)
+    opened.seek(0)
+    header, _, rows = sample.decode("utf-8-sig", "replace").lstrip().partition("\n")
+    names = next(csv.reader([header]), [])
+    if names and all(map(is_number, names)):
+        raise UsageError(f"{path}: its first line must hold the names of the columns, got {shown(header.strip())}")
+    separator, decimal = "\t" if ".tsv" in path.lower()[-7:] else ",", "."
+    if separator == "," and "," not in header and ";" in header:
+        separator, decimal = ";", "," if DECIMAL_COMMA.search(rows) else "."
+        warn(f"{path}: columns are taken to be separated by semicolons, and the decimal mark to be {decimal!r}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pandas.errors.ParserWarning)  # rows longer than the line of names
+        return pandas.read_csv(
+            opened, sep=separator, decimal=decimal, encoding="utf-8-sig", index_col=False, low_memory=False
+        )
 
 
-def place_of(path: str, names: Sequence[str], target: str) -> int:
-    """Return the position of the target column; UsageError names the closest one and all others if there is none."""
+def check_target(path: str, names: Sequence[str], target: str) -> None:
+    """Raise UsageError with the closest column and the list of all if there is no target column."""
     if target in names:
-        return names.index(target)
+        return
     lower = [name.lower() for name in names]
     near = get_close_matches(target.lower(), lower, 1)
-    guess = f": did you mean {shown(names[lower.index(near[0])])}?" if near else "."
+    guess = f", did you mean {shown(names[lower.index(near[0])])}?" if near else ":"
+    raise UsageError(f"--target: {path} has no column {shown(target)}{guess} {listed(names)}")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return a sentence with the names of columns."""
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    listed = ", ".join(map(shown, names[:MOST_NAMED]))
-    raise UsageError(f"--target: {path} has no column {shown(target)}{guess} Its columns are {listed}{more}")
+    return f"its columns are {', '.join(map(shown, names[:MOST_NAMED]))}{more}"
 
 
 def targets_in(frame: Any, name: str) -> tuple[np.ndarray, np.ndarray]:

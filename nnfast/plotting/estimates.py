@@ -104,9 +104,7 @@ def plot_residuals(y: ArrayLike, predictions: ArrayLike, /, *, ax: Axes | None =
     return ax
 
 
-def plot_importances(
-    importances: ArrayLike, names: Sequence[str], /, *, n: int = 15, ax: Axes | None = None
-) -> Axes:
+def plot_importances(importances: ArrayLike, names: Sequence[str], /, *, n: int = 15, ax: Axes | None = None) -> Axes:
     """Draw how much each column of a table matters, the most important one at the top.
 
     Parameters
