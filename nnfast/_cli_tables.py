@@ -220,7 +220,7 @@ def _report(args: argparse.Namespace, model: TableModel, split: Split) -> str | 
             model.response(model.prepared(split.frame[split.test])),
             _truth(model, split.targets[split.test]),
         )
-        print(*_test_lines(model, response, truth, _trivial(model, split)), sep="\n")
+        print(*_score_lines(model, response, truth, "test rows", _trivial(model, split)), sep="\n")
     else:
         print(*_held_lines(model), sep="\n")
     if importances is not None and importances.any() and not args.quiet:
@@ -264,12 +264,14 @@ def _trivial(model: TableModel, split: Split) -> np.ndarray:
     return np.array([targets.mean()])
 
 
-def _test_lines(model: TableModel, response: np.ndarray, truth: np.ndarray, trivial: np.ndarray | None) -> list[str]:
-    """Return the scores on test rows, and for few classes the confusion matrix."""
+def _score_lines(
+    model: TableModel, response: np.ndarray, truth: np.ndarray, what: str, trivial: np.ndarray | None = None
+) -> list[str]:
+    """Return the scores of predictions, and for few classes the confusion matrix."""
     target = model.target
     constant = "most frequent class" if isinstance(target, Classes) else "mean"
     scores: list[Score] = scores_of(target, response, truth, trivial)
-    lines = score_lines(scores, len(truth), "test rows", constant)
+    lines = score_lines(scores, len(truth), what, constant)
     if isinstance(target, Classes):
         if trivial is not None:
             lines[-1] += "; the log loss beside it is that of the shares of the classes"
@@ -302,16 +304,17 @@ def _figure(
     from matplotlib.figure import Figure  # without pyplot: no window, whatever the backend
 
     from nnfast import plotting
+    from nnfast.plotting.mistakes import MOST_CLASSES
 
     panels: list[Callable[[Any], object]] = []
     if response is not None and truth is not None:
-        if isinstance(model.target, Classes):
+        if isinstance(model.target, Classes) and model.target.units <= MOST_CLASSES:
             labels = [str(label) for label in model.target.classes.tolist()]
             predicted = response.argmax(axis=1)
             panels.append(
                 lambda ax: plotting.plot_confusion_matrix(lambda _: predicted, truth, truth, names=labels, ax=ax)
             )
-        else:
+        if isinstance(model.target, Numbers):
             numbers = model.target.predicted(response)
             panels.append(lambda ax: plotting.plot_predictions(truth, numbers, ax=ax))
             panels.append(lambda ax: plotting.plot_residuals(truth, numbers, ax=ax))
@@ -408,7 +411,7 @@ def _say_scores(path: str, model: TableModel, response: np.ndarray, targets: np.
         what = "a target that the model knows" if model.classes is not None else "a finite target"
         say(f"{path}: {n_lost:,} row{'s' * (n_lost > 1)} without {what}: left out of the scores")
     if usable.any():
-        say("\n".join(_test_lines(model, response[usable], truth[usable], None)))
+        say("\n".join(_score_lines(model, response[usable], truth[usable], "rows")))
     return None
 
 
