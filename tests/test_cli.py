@@ -481,7 +481,7 @@ def test_an_older_file_is_replaced(capsys):
     ("args", "message"),
     [
         ("", "the following arguments are required: DATA"),
-        ("digit", "DATA must be digits, mnist or a file FILE.npz, got 'digit'"),
+        ("digit", "DATA must be digits, mnist, a file FILE.npz, or a table (.csv, .tsv or .parquet), got 'digit'"),
         ("digits --epochs 0", "argument --epochs: must be at least 1, got 0"),
         ("digits --epochs x", "argument --epochs: must be a whole number, got 'x'"),
         ("digits --batch-size 1.5", "argument --batch-size: must be a whole number, got '1.5'"),
