@@ -89,7 +89,24 @@ def _measures(target: Target, response: np.ndarray, truth: np.ndarray) -> dict[s
     }
 
 
-def score_lines(scores: Sequence[Score], n: int, what: str, trivial: str) -> list[str]:
+def report_lines(
+    target: Target, response: np.ndarray, truth: np.ndarray, what: str, trivial: np.ndarray | None = None
+) -> list[str]:
+    """Return the scores of predictions, and for few classes the confusion matrix.
+
+    The arguments are those of `scores_of`; `what` says what kind of rows they are.
+    """
+    constant = "most frequent class" if isinstance(target, Classes) else "mean"
+    lines = _score_lines(scores_of(target, response, truth, trivial), len(truth), what, constant)
+    if isinstance(target, Classes):
+        if trivial is not None:
+            lines[-1] += "; the log loss beside it is that of the shares of the classes"
+        matrix = matrix_lines(target, response.argmax(axis=1), truth)
+        lines += ["", *matrix] if matrix else []
+    return lines
+
+
+def _score_lines(scores: Sequence[Score], n: int, what: str, trivial: str) -> list[str]:
     """Return scores as lines; `trivial` says what the constant prediction is."""
     known = scores[0].trivial is not None
     rows = [[f"{n:,} {what}", "model", *([trivial] if known else [])]]

@@ -2,7 +2,7 @@
 
 Results go to standard output; progress, warnings and errors to standard error. Problems with arguments and files are
 found before training begins. Once it has begun, nothing that was learned is lost: Ctrl-C ends it early, and the network
-is still saved. `_cli_tables` has the commands for tables.
+is still saved. `_cli_tables` trains on tables, and `_cli_models` is for its models.
 """
 
 from __future__ import annotations
@@ -533,9 +533,9 @@ def _predict_any(args: argparse.Namespace) -> int:
 
     if not is_table_model(args.net):
         return _predict(args)
-    from nnfast import _cli_tables
+    from nnfast import _cli_models
 
-    return _cli_tables.predict(args)
+    return _cli_models.predict(args)
 
 
 def _predict(args: argparse.Namespace) -> int:
@@ -577,9 +577,9 @@ def _info(args: argparse.Namespace) -> int:
     from nnfast.tables.saving import is_table_model
 
     if is_table_model(args.net):
-        from nnfast import _cli_tables
+        from nnfast import _cli_models
 
-        return _cli_tables.info(args)
+        return _cli_models.info(args)
     saved = read_net(args.net)
     version = f", version {saved.description['version']} of the description" if saved.description else ""
     print(f"{args.net}: {saved.format}, {os.path.getsize(args.net):,} bytes{version}")
@@ -610,9 +610,9 @@ def _export(args: argparse.Namespace) -> int:
     from nnfast.tables.saving import is_table_model
 
     if is_table_model(args.net):
-        from nnfast import _cli_tables
+        from nnfast import _cli_models
 
-        net = _cli_tables.network_for_export(args.net)
+        net = _cli_models.network_for_export(args.net)
     else:
         net = sequential_of(read_net(args.net).network)
     return EXPORTS[args.to](

@@ -1175,7 +1175,7 @@ def test_predict_says_so_if_the_file_cannot_be_written(capsys, digits_net, rows,
         raise OSError(28, "No space left on device")
 
     np.save("samples.npy", rows[0])
-    monkeypatch.setattr(nnfast.cli, "_write_text", full)
+    monkeypatch.setattr(nnfast.cli, "write_text", full)
     assert main(["predict", digits_net, "samples.npy", "--output", "classes.txt"]) == 1
     assert capsys.readouterr() == ("", "nnfast: error: cannot write classes.txt: No space left on device\n")
 

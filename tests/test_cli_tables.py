@@ -14,7 +14,7 @@ import pytest
 
 import nnfast
 import nnfast.tables
-from nnfast import _cli_frames, _cli_scores, _cli_tables
+from nnfast import _cli_frames, _cli_models, _cli_scores, _cli_tables
 from nnfast._cli_files import UsageError
 from nnfast.cli import main
 from nnfast.tables.targets import Classes, Numbers
@@ -232,6 +232,24 @@ def test_options_reach_the_training(table, monkeypatch, capsys):
         "task": "regression", "n_members": 3, "kinds": {"rooms": "category", "size": "number"}, "max_seconds": 2.5,
         "seed": 7, "verbose": 0, "rows": 80,
     }  # fmt: skip
+
+
+@needs_pandas
+def test_a_target_of_integers_or_whole_numbers_is_doubtful(table, capsys, monkeypatch):
+    def fit(*args, **options):
+        raise ValueError("enough")
+
+    monkeypatch.setattr(_cli_tables, "fit_table", fit)
+    write_table("t.csv", [[i, i % 5, f"{i % 5}.0", i % 2] for i in range(30)], ["x", "whole", "point", "two"])
+    for args, advice in (
+        ("whole", "5 classes: 0 (6), 1 (6), 2 (6), 3 (6), 4 (6); if they are amounts, use --task regress"),
+        ("whole --task classify", "5 classes: 0 (6), 1 (6), 2 (6), 3 (6), 4 (6)"),
+        ("point", "numbers from 0 to 4.000, mean 2.000; if they are classes, use --task classify"),
+        ("point --task regress", "numbers from 0 to 4.000, mean 2.000"),
+        ("two", "2 classes: 0 (15), 1 (15)"),
+    ):
+        assert run(f"train t.csv --target {args}") == 2
+        assert capsys.readouterr().out.splitlines()[1] == f"target {args.split()[0]}: {advice}"
 
 
 @needs_pandas
@@ -620,7 +638,7 @@ def test_predictions_that_cannot_be_written(capsys, monkeypatch):
     def fail(path, lines):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_cli_tables, "write_text", fail)
+    monkeypatch.setattr(_cli_models, "write_text", fail)
     assert main(["predict", "m.npz", "x.npy", "--output", "p.csv"]) == 1
     assert capsys.readouterr().err == "nnfast: error: cannot write p.csv: No space left on device\n"
 
@@ -731,4 +749,4 @@ def test_models_that_cannot_be_exported_say_why(capsys):
 
 def test_errors_carry_the_file_name():
     with pytest.raises(UsageError, match=r"^cannot read no\.npz: No such file"):
-        _cli_tables.read_model("no.npz")
+        _cli_models.read_model("no.npz")
