@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from math import prod
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,13 +20,14 @@ from nnfast.files import saving
 from nnfast.files.archives import Archive, read_npy
 from nnfast.files.errors import short
 from nnfast.files.saving import Saved
-from nnfast.files.writing import KEPT_NAME, check_writable, target_of
+from nnfast.files.writing import KEPT_NAME, check_writable, replacing, target_of
 
 if TYPE_CHECKING:
     import argparse
 
 PLOT_ENDINGS = (".png", ".svg", ".pdf", ".jpg")
 LARGE = 10.0  # mean size of a feature above which a warning is printed
+TABLE_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 FEW_CLASSES = 1000  # integers below this are always taken as labels
 
 
@@ -106,6 +107,18 @@ def write(path: str, writer: Callable[[str], object], *, rescue: bool = False) -
     return None
 
 
+def write_text(path: str, lines: Iterable[str]) -> None:
+    """Write lines, which end in newlines, to a file."""
+    with replacing(path) as file:
+        file.writelines(line.encode("utf-8") for line in lines)
+
+
+def save_figure(path: str, figure: Any) -> None:
+    """Write a figure of matplotlib to a file of the kind that its name says."""
+    with replacing(path) as file:
+        figure.savefig(file, format=os.path.splitext(path)[1][1:].lower())
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "not enough memory"
@@ -166,7 +179,9 @@ def load_data(args: argparse.Namespace) -> Data:
     elif args.data.lower().endswith(".npz"):
         x, y, n_classes = _load_samples(args.data)
     else:
-        raise UsageError(f"DATA must be digits, mnist or a file FILE.npz, got {args.data!r}")
+        raise UsageError(
+            f"DATA must be digits, mnist, a file FILE.npz, or a table (.csv, .tsv or .parquet), got {args.data!r}"
+        )
     return _split(args.data, x, y, n_classes, 0.2 if args.validation is None else args.validation, args.seed)
 
 
@@ -263,6 +278,12 @@ def load_rows(path: str, net: nnfast.Sequential) -> tuple[np.ndarray, np.ndarray
         wanted = " or ".join(f"(n, {', '.join(map(str, s))})" for s in dict.fromkeys([shape, (prod(shape),)]))
         raise UsageError(f"{path}: for this network x must have shape {wanted}, got {x.shape}")
     return _numbers(path, "x", x, net.dtype).reshape(len(x), *shape), arrays.get("y")
+
+
+def load_matrix(path: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the array x of a .npz or .npy file as it is, and y if the file has it."""
+    arrays = _read(path)
+    return _member(path, arrays, "x"), arrays.get("y")
 
 
 def _numbers(path: str, name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 Results go to standard output; progress, warnings and errors to standard error. Problems with arguments and files are
 found before training begins. Once it has begun, nothing that was learned is lost: Ctrl-C ends it early, and the network
-is still saved.
+is still saved. `_cli_tables` trains on tables, and `_cli_models` is for its models.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import reprlib
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 import nnfast
 from nnfast._cli_files import (
     PLOT_ENDINGS,
+    TABLE_ENDINGS,
     Data,
     UsageError,
     check_plot,
@@ -33,13 +34,14 @@ from nnfast._cli_files import (
     load_data,
     load_rows,
     read_net,
+    save_figure,
     say,
     write,
+    write_text,
 )
 from nnfast._threads import MAX_THREADS
 from nnfast.activations import NAMES
 from nnfast.files.kinds import check_ending
-from nnfast.files.writing import replacing
 from nnfast.kernels.arrays import all_finite
 from nnfast.layers import output_activation
 from nnfast.optimizers import OPTIMIZERS
@@ -51,6 +53,16 @@ OK, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141  # the last two 
 EPOCHS, EPOCHS_MNIST = 100, 10
 LEARNING_RATES = {name: 0.1 if name == "sgd" else kind().learning_rate for name, kind in OPTIMIZERS.items()}
 # of hidden layers: those with a gradient that work on each unit separately
+KINDS = ("number", "category", "date", "drop")  # of columns
+MAX_MEMBERS = 1000
+# the options of train with their defaults
+FOR_TABLES = {
+    "target": None, "task": "auto", "members": 2, "kinds": (), "test_fraction": 0.2, "max_seconds": None,
+}  # fmt: skip
+FOR_NETWORKS = {
+    "layers": [50], "activation": "sigmoid", "dropout": 0.0, "epochs": None, "batch_size": 32, "optimizer": "adam",
+    "learning_rate": None, "validation": None, "data_home": None,
+}  # fmt: skip
 ACTIVATIONS = tuple(name for name in NAMES if name not in ("step", "softmax", "log_softmax"))
 
 
@@ -141,7 +153,16 @@ Train a network on
   digits    1,797 handwritten digits of 8x8 pixels, which come with nnfast,
   mnist     70,000 handwritten digits of 28x28 pixels, downloaded if needed, or
   FILE.npz  your own samples: an array x of shape (samples, features) and an
-            array y, written by numpy.savez("FILE.npz", x=x, y=y).
+            array y, written by numpy.savez("FILE.npz", x=x, y=y), or
+  a table   a .csv, .tsv or .parquet file with names of columns, of which
+            --target is predicted from all others.
+
+Tables are taken as they are: numbers, categories, dates and missing values. A
+part of the rows is held back to test with, and a report says what became of
+each column and how good the predictions are. Ctrl-C ends it and saves nothing;
+--max-seconds ends the training early. Tables need pandas, and .parquet files
+PyArrow, too: pip install "nnfast[tables]". The rest of this text is about
+digits, mnist and .npz files.
 
 If y holds integers, they are classes 0, 1, 2, ...: the network ends in softmax
 and is trained with cross entropy. One-hot rows are classes too. If y holds
@@ -154,6 +175,7 @@ A file that cannot be written where you asked is written beside it or to the
 folder for temporary files, and a message says where.
 
 examples:
+  nnfast train table.csv --target price --save model.npz --plot report.png
   nnfast train digits --layers 50 20 --activation relu --plot loss.png
   nnfast train mnist --optimizer sgd --batch-size 100 --epochs 17 --save net.npz
 """
@@ -165,14 +187,21 @@ with at most one line of column names above them. Samples have the shape of
 those that the network was trained on, or are flattened to rows. If a .npz also
 has an array y, accuracy and loss are printed to standard error.
 
-example:
+For a table model, FILE has the columns of the table that it was trained on, or
+is a .npz or .npy with rows; a line of names comes first, then for each row its
+prediction, with the probabilities of all classes. If FILE has the target, too,
+scores are printed to standard error.
+
+examples:
   nnfast predict net.npz samples.csv | head
+  nnfast predict model.npz new.csv --output predictions.csv
 """
 INFO = """\
 Print version, SIMD level, compiler and threads; or describe a saved network:
 the format of the file, layers, shapes, parameters, loss, dtype, and the
-training state."""
-MODEL = "a saved network, .npz, .safetensors or .onnx"
+training state. Of a table model: the target, what becomes of each column, and
+the networks."""
+MODEL = "a saved network, .npz, .safetensors or .onnx, or a table model, .npz"
 EXPORT = """\
 Write a saved network in another format.
 
@@ -184,6 +213,9 @@ Write a saved network in another format.
   safetensors  the weights for other programs, without the training state.
   torch  a program of torch.export, MODEL.pt2, which needs PyTorch alone:
      torch.export.load("MODEL.pt2").module()
+
+A table model can be exported if it is one network (train with --members 1) for
+columns of numbers without missing values.
 
 examples:
   nnfast export net.npz --to c --output model.c
@@ -204,11 +236,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"nnfast {nnfast.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_train(_add_command(commands, "train", _train, "train a network on digits, mnist or a file", TRAIN))
-    _add_predict(_add_command(commands, "predict", _predict, "run a saved network on the samples of a file", PREDICT))
-    info = _add_command(commands, "info", _info, "describe this installation, or a saved network", INFO)
+    _add_train(_add_command(commands, "train", _train_any, "train on digits, mnist, arrays or a table", TRAIN))
+    _add_predict(_add_command(commands, "predict", _predict_any, "run a saved model on the rows of a file", PREDICT))
+    info = _add_command(commands, "info", _info, "describe this installation, or a saved model", INFO)
     info.add_argument("net", metavar="MODEL", nargs="?", help=MODEL)
-    _add_export(_add_command(commands, "export", _export, "write a saved network in another format", EXPORT))
+    _add_export(_add_command(commands, "export", _export, "write a saved model in another format", EXPORT))
     return parser
 
 
@@ -227,44 +259,52 @@ def _add_command(
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", metavar="DATA", help="digits, mnist or a file FILE.npz")
+    parser.add_argument("data", metavar="DATA", help="digits, mnist, FILE.npz, or a table: .csv, .tsv or .parquet")
 
-    add = parser.add_argument_group("network").add_argument
-    add("--layers", metavar="N", type=_width, nargs="+", default=[50], help="units of each hidden layer (default: 50)")
-    add("--activation", choices=ACTIVATIONS, default="sigmoid", help="of the hidden layers (default: sigmoid)")
-    add("--dropout", metavar="RATE", type=_part, default=0.0, help="after each hidden layer, from 0 to below 1")
+    add = parser.add_argument_group("tables").add_argument
+    add("--target", metavar="COLUMN", help="the column to predict")
+    task = "whether the target holds classes or numbers (default: auto, which looks at its values)"
+    add("--task", choices=("auto", "classify", "regress"), help=task)
+    members = f"networks whose predictions are averaged (default: {FOR_TABLES['members']}; 1 for an export)"
+    add("--members", metavar="N", type=_whole(1, MAX_MEMBERS), help=members)
+    kinds = f"kinds of columns that were not recognized: {', '.join(KINDS)}"
+    add("--kinds", metavar="COLUMN=KIND", type=_kind, nargs="+", help=kinds)
+    add("--test-fraction", metavar="PART", type=_part, help="fraction of the rows to test with (default: 0.2)")
+    add("--max-seconds", metavar="S", type=_positive, help="the longest time to train for")
 
-    add = parser.add_argument_group("training").add_argument
+    add = parser.add_argument_group("network, but for tables").add_argument
+    add("--layers", metavar="N", type=_width, nargs="+", help="units of each hidden layer (default: 50)")
+    add("--activation", choices=ACTIVATIONS, help="of the hidden layers (default: sigmoid)")
+    add("--dropout", metavar="RATE", type=_part, help="after each hidden layer, from 0 to below 1")
+
+    add = parser.add_argument_group("training, but for tables").add_argument
     epochs = f"passes over the samples (default: {EPOCHS}; for mnist {EPOCHS_MNIST})"
     add("--epochs", metavar="N", type=_whole(1, sys.maxsize), help=epochs)
-    add(
-        "--batch-size",
-        metavar="N",
-        type=_whole(1, sys.maxsize),
-        default=32,
-        help="samples in a mini-batch (default: 32)",
-    )
-    add("--optimizer", choices=tuple(LEARNING_RATES), default="adam", help="(default: adam)")
+    add("--batch-size", metavar="N", type=_whole(1, sys.maxsize), help="samples in a mini-batch (default: 32)")
+    add("--optimizer", choices=tuple(LEARNING_RATES), help="(default: adam)")
     rates = ", ".join(f"{rate} for {name}" for name, rate in LEARNING_RATES.items())
     add("--learning-rate", metavar="RATE", type=_positive, help=f"(default: {rates})")
     validation = "fraction of the samples, drawn at random, to test with (default: 0.2); mnist has its own test data"
     add("--validation", metavar="PART", type=_part, help=validation)
-    seed = "determines initial weights, mini-batches and the samples to test with (default: 0)"
-    add("--seed", metavar="N", type=_whole(0), default=0, help=seed)
-    _add_threads(add)
     home = "where the folder mnist is or will be stored (default: $NNFAST_DATA_HOME, else a cache folder)"
     add("--data-home", metavar="FOLDER", help=home)
 
-    add = parser.add_argument_group("output").add_argument
-    add("--plot", metavar="FILE", help=f"plot loss and accuracy over the training ({', '.join(PLOT_ENDINGS)})")
-    add("--save", metavar="MODEL", help="save the network, for predict and info: a .npz or .safetensors file")
-    add("--quiet", action="store_true", help="print only the results: neither network nor progress")
+    add = parser.add_argument_group("all").add_argument
+    seed = "determines initial weights, mini-batches and the samples to test with (default: 0)"
+    add("--seed", metavar="N", type=_whole(0), default=0, help=seed)
+    _add_threads(add)
+    plot = f"plot loss and accuracy, or for tables mistakes, importances and losses ({', '.join(PLOT_ENDINGS)})"
+    add("--plot", metavar="FILE", help=plot)
+    add("--save", metavar="MODEL", help="save the model, for predict and info: .npz, or for networks .safetensors")
+    add("--quiet", action="store_true", help="print only the results: neither network, columns nor progress")
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("net", metavar="MODEL", help=MODEL)
-    parser.add_argument("file", metavar="FILE", help="samples: a .npz with x, a .npy or a .csv")
-    outputs = "print the outputs of the network, such as probabilities, instead of classes"
+    parser.add_argument(
+        "file", metavar="FILE", help="a .npz with x, a .npy or a .csv; for table models a .tsv or .parquet, too"
+    )
+    outputs = "print the outputs of the network, such as probabilities, instead of classes; not for table models"
     parser.add_argument("--outputs", action="store_true", help=outputs)
     parser.add_argument("--output", metavar="FILE", help="write the lines to this file instead of standard output")
     _add_threads(parser.add_argument)
@@ -306,6 +346,15 @@ def _width(text: str) -> int:
     return _whole(1, sys.maxsize)(text)
 
 
+def _kind(text: str) -> tuple[str, str]:
+    column, equals, kind = text.rpartition("=")
+    if not equals or not column:
+        raise argparse.ArgumentTypeError(f"must be COLUMN=KIND, got {reprlib.repr(text)}: put DATA before the options")
+    if kind not in KINDS:
+        raise argparse.ArgumentTypeError(f"must be COLUMN=KIND with {', '.join(KINDS)}, got {reprlib.repr(text)}")
+    return column, kind
+
+
 def _positive(text: str) -> float:
     return _real(text, lambda number: 0 < number < float("inf"), "a number above 0")
 
@@ -321,6 +370,28 @@ def _real(text: str, fits: Callable[[float], bool], wanted: str) -> float:
 
 
 # ---- train
+
+
+def _train_any(args: argparse.Namespace) -> int:
+    """Train on a table or on arrays, told by the name of the file; options of the other are an error."""
+    table = args.data.lower().endswith(TABLE_ENDINGS)
+    others, own = (FOR_NETWORKS, FOR_TABLES) if table else (FOR_TABLES, FOR_NETWORKS)
+    for name in others:
+        if getattr(args, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            wanted = "digits, mnist and .npz files" if table else f"tables ({', '.join(TABLE_ENDINGS)})"
+            raise UsageError(f"{option} is for {wanted}, got {args.data!r}")
+    for name, default in own.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
+    if not table:
+        return _train(args)
+    from nnfast import _cli_tables
+
+    if args.target is None:
+        raise UsageError(f"a table needs --target COLUMN, the column to predict: {_cli_tables.columns_of(args.data)}")
+    args.kinds = dict(args.kinds)
+    return _cli_tables.train(args)
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -457,11 +528,20 @@ def _draw(history: nnfast.History, path: str) -> None:
     figure = Figure(figsize=(7.4, 3.4), dpi=150, layout="constrained")
     by_epoch = "accuracy" if "accuracy" in history else "loss"
     history.plot(figure.subplots(1, 2), quantities=["step_loss", by_epoch])
-    with replacing(path) as file:
-        figure.savefig(file, format=os.path.splitext(path)[1][1:].lower())
+    save_figure(path, figure)
 
 
 # ---- predict and info
+
+
+def _predict_any(args: argparse.Namespace) -> int:
+    from nnfast.tables.saving import is_table_model
+
+    if not is_table_model(args.net):
+        return _predict(args)
+    from nnfast import _cli_models
+
+    return _cli_models.predict(args)
 
 
 def _predict(args: argparse.Namespace) -> int:
@@ -482,7 +562,7 @@ def _predict(args: argparse.Namespace) -> int:
     except ValueError as error:  # NaN has no class
         raise UsageError(f"{args.file}: {error}") from None
     if args.output:
-        if not write(args.output, lambda path: _write_text(path, lines)):
+        if not write(args.output, lambda path: write_text(path, lines)):
             return FAILED
     else:
         print(*lines, sep="", end="", flush=True)
@@ -496,15 +576,16 @@ def _lines(results: np.ndarray) -> list[str]:
     return [",".join(map(str, row)) + "\n" for row in results.reshape(len(results), columns(results))]
 
 
-def _write_text(path: str, lines: Iterable[str]) -> None:
-    with replacing(path) as file:
-        file.writelines(line.encode("ascii") for line in lines)
-
-
 def _info(args: argparse.Namespace) -> int:
     if args.net is None:
         nnfast.show_config()
         return OK
+    from nnfast.tables.saving import is_table_model
+
+    if is_table_model(args.net):
+        from nnfast import _cli_models
+
+        return _cli_models.info(args)
     saved = read_net(args.net)
     version = f", version {saved.description['version']} of the description" if saved.description else ""
     print(f"{args.net}: {saved.format}, {os.path.getsize(args.net):,} bytes{version}")
@@ -532,7 +613,14 @@ def _training_state(description: dict[str, Any] | None) -> str:
 
 
 def _export(args: argparse.Namespace) -> int:
-    net = sequential_of(read_net(args.net).network)
+    from nnfast.tables.saving import is_table_model
+
+    if is_table_model(args.net):
+        from nnfast import _cli_models
+
+        net = _cli_models.network_for_export(args.net)
+    else:
+        net = sequential_of(read_net(args.net).network)
     return EXPORTS[args.to](
         args, net, args.output or f"{os.path.splitext(args.net)[0]}.{ENDINGS.get(args.to, args.to)}"
     )

@@ -481,7 +481,7 @@ def test_an_older_file_is_replaced(capsys):
     ("args", "message"),
     [
         ("", "the following arguments are required: DATA"),
-        ("digit", "DATA must be digits, mnist or a file FILE.npz, got 'digit'"),
+        ("digit", "DATA must be digits, mnist, a file FILE.npz, or a table (.csv, .tsv or .parquet), got 'digit'"),
         ("digits --epochs 0", "argument --epochs: must be at least 1, got 0"),
         ("digits --epochs x", "argument --epochs: must be a whole number, got 'x'"),
         ("digits --batch-size 1.5", "argument --batch-size: must be a whole number, got '1.5'"),
@@ -1175,7 +1175,7 @@ def test_predict_says_so_if_the_file_cannot_be_written(capsys, digits_net, rows,
         raise OSError(28, "No space left on device")
 
     np.save("samples.npy", rows[0])
-    monkeypatch.setattr(nnfast.cli, "_write_text", full)
+    monkeypatch.setattr(nnfast.cli, "write_text", full)
     assert main(["predict", digits_net, "samples.npy", "--output", "classes.txt"]) == 1
     assert capsys.readouterr() == ("", "nnfast: error: cannot write classes.txt: No space left on device\n")
 

@@ -31,6 +31,9 @@ from nnfast.plotting import (
     plot_gradient_histograms,
     plot_gradient_report,
     plot_history,
+    plot_importances,
+    plot_predictions,
+    plot_residuals,
     plot_schedule,
     plot_weight_histograms,
     plot_worst_mistakes,
@@ -1054,11 +1057,58 @@ def test_pictures_under_any_error_state():
             plot_confusion_matrix(net, x, wrong, normalize=normalize)
 
 
+def test_predictions_and_residuals_are_points(ax):
+    y, predicted = np.array([1.0, 4.0, 2.0]), np.array([1.5, 3.0, 2.0])
+    assert plot_predictions(y, predicted, ax=ax) is ax
+    diagonal, points = ax.lines
+    assert diagonal.get_xydata().tolist() == [[1, 1], [4, 4]]
+    assert points.get_xydata().tolist() == [[1, 1.5], [4, 3], [2, 2]]
+    below = Figure().subplots()
+    plot_residuals(y, predicted, ax=below)
+    zero, points = below.lines
+    assert set(zero.get_ydata()) == {0}
+    assert points.get_xydata().tolist() == [[1.5, -0.5], [3, 1], [2, 0]]
+    many = Figure().subplots()
+    plot_residuals(np.arange(2000.0), np.zeros(2000), ax=many)
+    assert many.lines[-1].get_alpha() < points.get_alpha()
+    for draw in (plot_predictions, plot_residuals):
+        assert draw(y, predicted).figure is plt.gcf()
+
+
+def test_the_most_important_columns_are_at_the_top(ax):
+    names = ["a", "$b$", "_c", "d" * 30]
+    assert plot_importances([0.1, 0.4, 0.2, 0.3], names, n=3, ax=ax) is ax
+    assert [bar.get_width() for bar in ax.patches] == [0.4, 0.3, 0.2]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [r"\$b\$", "d" * 21 + "...", " _c"]
+    bottom, top = ax.get_ylim()
+    assert bottom > top
+    assert len(plot_importances([0.5, 0.5], ["a", "b"]).patches) == 2
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plot_predictions([], []), "y must have at least one value, got none"),
+        (lambda: plot_predictions([1, 2], [1]), r"predictions must have shape \(2,\), got \(1,\)"),
+        (lambda: plot_residuals([[1]], [1]), "y must have 1 dimension"),
+        (lambda: plot_residuals([1.0], [np.nan]), "predictions must be finite"),
+        (lambda: plot_importances([0.5, 0.5], ["a"]), "names must hold 2 names, one for each importance, got "),
+        (lambda: plot_importances([0.5], "a"), "names must hold 1 names, one for each importance, got 'a'"),
+        (lambda: plot_importances([], []), "names must hold 0 names"),
+        (lambda: plot_importances([0.5], ["a"], n=0), "n must be at least 1, got 0"),
+    ],
+)
+def test_estimates_and_importances_that_do_not_fit(draw, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        draw()
+
+
 def test_public_names():
     assert nf.plotting.__all__ == [
         "COLORS", "MARKERS", "plot_activation_histograms", "plot_activations", "plot_confusion_matrix",
         "plot_decision_boundary", "plot_descent", "plot_gradient_field", "plot_gradient_histograms",
-        "plot_gradient_report", "plot_history", "plot_schedule", "plot_weight_histograms", "plot_worst_mistakes",
+        "plot_gradient_report", "plot_history", "plot_importances", "plot_predictions", "plot_residuals",
+        "plot_schedule", "plot_weight_histograms", "plot_worst_mistakes",
     ]  # fmt: skip
     for name in nf.plotting.__all__:
         assert getattr(nf.plotting, name) is not None
@@ -1077,8 +1127,20 @@ def test_matplotlib_is_imported_when_something_is_drawn():
         lambda: plot_history(History([1.0], loss=[1.0])),
         lambda: plot_confusion_matrix(lambda x: [0], [[1]], [0]),
         lambda: plot_weight_histograms(nf.Sequential([nf.Dense(1)], input_shape=1)),
+        lambda: plot_predictions([1], [1]),
+        lambda: plot_residuals([1], [1]),
+        lambda: plot_importances([1], ["a"]),
     ],
-    ids=["decision boundary", "activations", "history", "confusion matrix", "weights"],
+    ids=[
+        "decision boundary",
+        "activations",
+        "history",
+        "confusion matrix",
+        "weights",
+        "predictions",
+        "residuals",
+        "importances",
+    ],
 )
 def test_without_matplotlib_the_extra_is_named(draw, monkeypatch):
     for module in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from nnfast.engine.program import Slot
 
 FORMAT = "nnfast"
+TABLE_FORMAT = "nnfast table"  # of table models, in nnfast.tables.saving
 VERSION = 2
 DRAWINGS = ("in_order", "shuffled", "replaced")
 MAX_DESCRIPTION = 2**22  # characters
@@ -255,7 +256,9 @@ def read_description(text: str) -> dict[str, Any]:
 
     description = parse("its description", text, allowance(text))
     if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise Foreign("its description was not written by nnfast")
+        table = isinstance(description, dict) and description.get("format") == TABLE_FORMAT
+        known = "it is a table model, which nnfast.tables.load reads"
+        raise Foreign(known if table else "its description was not written by nnfast")
     version = description.get("version")
     if type(version) is not int or version < 1:
         raise ValueError(f"the version in its description must be an integer from 1, got {version!r}")

@@ -61,12 +61,15 @@ class TableModel:
         Some of the rows that no network of the first part was trained on; None after loading.
     held_scores : list of dict
         For each member its scores on the rows that it was not trained on.
+    target_name : str or None
+        The name of the column that is predicted, kept in files; None unless it is set.
     """
 
     def __init__(self, preparation: Preparation, target: Target, members: Sequence[Member]) -> None:
         self.preparation, self.target, self.members = preparation, target, tuple(members)
         self.held: Samples | None = None
         self.held_scores: list[dict[str, float]] = []
+        self.target_name: str | None = None
 
     @property
     def task(self) -> str:
@@ -224,7 +227,7 @@ class TableModel:
             If classes or categories are neither text nor numbers.
         """
         networks = [(member.net, member.factor) for member in self.members]
-        saving.save(path, self.preparation, self.target, networks)
+        saving.save(path, self.preparation, self.target, networks, self.target_name)
 
     def to_network(self) -> Sequential:
         """Return the network behind the preparation, for export.
@@ -371,7 +374,7 @@ def _target(task: str, y: np.ndarray, weights: np.ndarray | None, quantiles: tup
     """Return what is to be predicted."""
     choose("task", task, ("auto", "classification", "regression"))
     if task == "auto":
-        task = "classification" if _looks_like_classes(y) and not quantiles else "regression"
+        task = "classification" if looks_like_classes(y) and not quantiles else "regression"
     if task == "classification":
         if quantiles:
             raise ValueError("quantiles need task='regression', got task='classification'")
@@ -387,7 +390,8 @@ def _target(task: str, y: np.ndarray, weights: np.ndarray | None, quantiles: tup
     return Numbers.of(numbers, quantiles, weights)
 
 
-def _looks_like_classes(y: np.ndarray) -> bool:
+def looks_like_classes(y: np.ndarray) -> bool:
+    """Return whether ``task="auto"`` takes targets for classes."""
     if y.dtype.kind in "iu":
         return len(np.unique(y)) <= FEW_CLASSES
     return y.dtype.kind not in "f"
@@ -479,5 +483,7 @@ def load(path: str | os.PathLike[str]) -> TableModel:
     >>> again.predict([[0.9, 0.1], [0.1, 0.9]])
     array([ True, False])
     """
-    preparation, target, networks = saving.load(path)
-    return TableModel(preparation, target, [Member(net, factor) for net, factor in networks])
+    preparation, target, networks, target_name = saving.load(path)
+    model = TableModel(preparation, target, [Member(net, factor) for net, factor in networks])
+    model.target_name = target_name
+    return model

@@ -11,6 +11,7 @@ target       ``task``, and ``classes`` and ``kind`` (of their dtype), or ``mean`
 networks     a list of descriptions as in `nnfast.files.state`, of version 2, without the first layer, which follows
              from the preparation; the arrays of the second network begin with ``1.``
 factors      for each network, the factor of the inputs of its softmax
+target_name  the name of the column that is predicted, or null; it may be absent
 ===========  ==========================================================================================================
 """
 
@@ -27,14 +28,14 @@ from nnfast.files import npz
 from nnfast.files.archives import Archive, write_archive
 from nnfast.files.errors import LoadError, short
 from nnfast.files.parsing import parse
-from nnfast.files.state import Foreign, allowance, expected_arrays, from_state, live_state
+from nnfast.files.state import TABLE_FORMAT, Foreign, allowance, expected_arrays, from_state, live_state
 from nnfast.files.writing import replacing
 from nnfast.sequential import Sequential, network_of, sequential_of
 from nnfast.tables.encoding import encoding_of
 from nnfast.tables.preparation import Preparation
 from nnfast.tables.targets import Target, target_from
 
-FORMAT, VERSION = "nnfast table", 1
+FORMAT, VERSION = TABLE_FORMAT, 1
 PREPARATION = "preparation."  # with which the names of its arrays begin
 MAX_NETWORKS = 1000
 
@@ -44,6 +45,7 @@ def save(
     preparation: Preparation,
     target: Target,
     networks: Sequence[tuple[Sequential, float]],
+    target_name: str | None,
 ) -> None:
     """Implement `TableModel.save`."""
     description: dict[str, Any] = {
@@ -53,6 +55,7 @@ def save(
         "target": target.config(),
         "networks": [],
         "factors": [factor for _, factor in networks],
+        "target_name": target_name,
     }
     arrays = {PREPARATION + name: array for name, array in preparation.arrays().items()}
     for i, (net, _) in enumerate(networks):
@@ -65,7 +68,7 @@ def save(
         write_archive(file, {npz.DESCRIPTION: np.array(text), **arrays})
 
 
-def load(path: str | os.PathLike[str]) -> tuple[Preparation, Target, list[tuple[Sequential, float]]]:
+def load(path: str | os.PathLike[str]) -> tuple[Preparation, Target, list[tuple[Sequential, float]], str | None]:
     """Implement `nnfast.tables.load`: return the parts that `save` was given."""
     path = os.fsdecode(path)
     with open(path, "rb") as file:
@@ -82,11 +85,29 @@ def load(path: str | os.PathLike[str]) -> tuple[Preparation, Target, list[tuple[
             raise LoadError(path, f"is not a table model saved by nnfast, or is damaged: {short(error)}") from error
 
 
-def _parts(archive: Archive) -> tuple[Preparation, Target, list[tuple[Sequential, float]]]:
-    """Return the model in an archive."""
+def is_table_model(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file is a table model by its description; it may still be damaged."""
+    try:
+        with open(path, "rb") as file, Archive(file) as archive:
+            description = _description(archive)
+    except MemoryError:
+        raise
+    except Exception:  # whoever reads it then says why
+        return False
+    return description is not None
+
+
+def _description(archive: Archive) -> dict[str, Any] | None:
+    """Return the description in an archive, None if it is not that of a table model."""
     text = npz.description_text(archive)
     description = parse("its description", text, allowance(text))
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
+    return description if isinstance(description, dict) and description.get("format") == FORMAT else None
+
+
+def _parts(archive: Archive) -> tuple[Preparation, Target, list[tuple[Sequential, float]], str | None]:
+    """Return the model in an archive."""
+    description = _description(archive)
+    if description is None:
         raise Foreign("its description is not that of a table model; nnfast.load reads networks")
     if description["version"] != VERSION:
         raise Foreign(f"it has version {short(description['version'])} of the format, and this nnfast reads {VERSION}")
@@ -109,7 +130,10 @@ def _parts(archive: Archive) -> tuple[Preparation, Target, list[tuple[Sequential
         if net.output_shape != (target.units,):
             raise ValueError(f"network {i} must have {target.units} outputs, got {net.output_shape}")
         members.append((net, factor))
-    return preparation, target, members
+    target_name = description.get("target_name")
+    if not isinstance(target_name, str | None):
+        raise ValueError("its target_name must be a text or null")
+    return preparation, target, members, target_name
 
 
 def _network(archive: Archive, description: dict[str, Any], prefix: str, first: dict[str, Any]) -> Sequential:
