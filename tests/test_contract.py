@@ -357,6 +357,8 @@ STOREYS = [
     {"_network"},
     {"gradients", "training", "files", "predictor"},
     {"sequential"},
+    {"tables"},
+    {"sklearn"},
 ]
 
 

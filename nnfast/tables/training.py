@@ -30,8 +30,41 @@ MOST_TEMPERATURE = 4.0  # and its inverse the least
 class Recipe(NamedTuple):
     """How networks for tables are built and trained.
 
+    Parameters
+    ----------
+    hidden : tuple of int
+        The units of the hidden layers.
+    activation : str
+        Of the hidden layers, by its name.
+    dropout : float
+        The fraction of each hidden layer's outputs that are dropped at random.
+    learning_rate : float
+        At the beginning; it follows a cosine to 0 after `epochs`.
+    beta2 : float
+        Of AdamW.
+    weight_decay : float
+        Of AdamW, for all weights but biases.
+    label_smoothing : float
+        The share of each class label that is spread evenly over all classes.
+    epochs : int
+        At most.
+    batch_size : int
+        At most: the number of rows, if there are fewer.
+    patience : int
+        Training ends after so many epochs in a row without a lower loss on the held rows.
+    held : float
+        The fraction of rows that each network holds back, at most 0.5.
+
+    Notes
+    -----
     Most of it is RealMLP's: Holzmüller et al., "Better by default: strong pre-tuned MLPs and boosted trees on tabular
     data" (2024), https://arxiv.org/abs/2407.04491.
+
+    Examples
+    --------
+    >>> from nnfast.tables import Recipe
+    >>> Recipe(hidden=(64, 64)).epochs
+    256
     """
 
     hidden: tuple[int, ...] = (256, 256, 256)
