@@ -21,7 +21,7 @@ from libc.math cimport INFINITY, NAN, fabs, isfinite, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
-from nnfast.kernels.arrays cimport draw_order, fill_hyperparameters, packed_columns, shuffle_order
+from nnfast.kernels.arrays cimport draw_order, fill_hyperparameters, shuffle_order
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
     ADD_SUM, CONTINUE, FLOAT32, FLOAT64, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, NARROW, OVERWRITE, SGD, SUM_BLOCK,
@@ -34,6 +34,7 @@ from math import prod
 import numpy as np
 
 from nnfast.kernels.arrays import ACTIVATIONS, LOSSES, METRICS, NUMBERS
+from nnfast.kernels.packing import packed
 
 cnp.import_array()
 
