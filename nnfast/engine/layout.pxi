@@ -74,7 +74,7 @@ cdef int fill_stage(Plan* plan, Stage* stage, spec, list constants) except -1:
         raise ValueError(f"a stage learns at most {MAX_ARRAYS} arrays, got {len(spec['arrays'])}")
     numbers = spec.get("numbers")
     if "columns" in spec:
-        numbers = packed_columns([column.encoding() for column in spec["columns"]], "f8" if plan.z == 8 else "f4")
+        numbers = packed([column.encoding() for column in spec["columns"]], "f8" if plan.z == 8 else "f4")
         constants.append(numbers)
     stage.kind.fill(plan, stage, numbers)
     return 0

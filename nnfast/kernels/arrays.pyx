@@ -15,14 +15,15 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
-    EMBEDDING, EXP, MAX_MOMENTS, NUMBER, ONE_HOT, Encoding, Encodings, Kernels, LossSpec, MetricSpec, Optimizer, Planes,
+    EXP, MAX_MOMENTS, Encodings, Kernels, LossSpec, MetricSpec, Optimizer, Planes,
     SparseColumns, SparseRows, Targets, advance, by_output, from_logits, is_count, keeps, mix64, mixes, moments_needed,
     noise_key as key_of_noise, over_classes, over_elements, takes_labels,
 )
 
 import numpy as np
 
-from nnfast.kernels.table import ColumnKind, Function, Loss, Metric, Number, OptimizerKind
+from nnfast.kernels.packing import packed as _packed
+from nnfast.kernels.table import Function, Loss, Metric, Number, OptimizerKind
 
 cnp.import_array()
 
@@ -51,7 +52,6 @@ COMPILER = NNFAST_COMPILER.decode("ascii")
 CHECKED = bool(NNFAST_CHECKED)
 
 cdef enum:
-    SLACK = 16             # numbers after a vector that may be read
     EPOCH_SLICE = 1 << 25  # multiply-adds of a perceptron's epoch between two looks for signals: some 10 ms
 
 
@@ -65,7 +65,6 @@ ACTIVATIONS = _codes(Function, lambda code: code < EXP)
 LOSSES = _codes(Loss)
 METRICS = _codes(Metric)
 OPTIMIZERS = _codes(OptimizerKind)
-COLUMNS = _codes(ColumnKind)
 NUMBERS = _codes(Number)  # by the name of the dtype
 
 # The descriptions of activations and losses state this too; tests compare the two.
@@ -631,95 +630,49 @@ def perceptron_epoch(x, labels, weights, bias, rates, planes, order=None, row_we
 
 # ---- columns of a table
 
-cdef object packed_columns(object columns, object dtype):
-    """Return memory with `Encodings` at its start. `columns`: for each its kind and, of a number, edges, clip and
-    scale; of a one-hot code, the number of codes; of an embedding, that number and the number of outputs."""
-    cdef Py_ssize_t n = len(columns), at = 0, learned = 0, c, stored = 0, after = sizeof(Encodings) + n*sizeof(Encoding)
-    cdef Encoding* column
-    each = np.zeros(n*sizeof(Encoding), np.uint8)
-    clips = np.zeros((2, n + SLACK), dtype)  # limits and inverses
-    numbers = []
-    for c, (kind, *values) in enumerate(columns):
-        column = <Encoding*>cnp.PyArray_DATA(<cnp.ndarray>each) + c
-        column.kind, column.at, column.n, column.numbers = COLUMNS[kind], at, 1, stored
-        if column.kind == NUMBER:
-            edges, clip, column.scale = values
-            edges = np.asarray(edges, dtype)
-            clips[:, c] = clip*2.0**30, 1/clip
-            if len(edges):
-                numbers += [edges, 1/np.diff(edges)]
-                column.n = len(edges)
-                stored += 2*column.n - 1
-        elif column.kind == ONE_HOT:
-            column.codes, = values
-            column.n = column.codes if column.codes > 2 else 1
-        elif column.kind == EMBEDDING:
-            column.codes, column.n = values
-            column.numbers = learned
-            learned += column.codes*column.n
-        if column.n < 1 or column.codes < 0:
-            raise ValueError(f"expected numbers of codes and outputs, got {columns[c]}")
-        at += column.n
-    packed = np.concatenate([
-        np.empty(sizeof(Encodings), np.uint8), each,
-        np.concatenate([clips.ravel(), *numbers, np.zeros(SLACK, dtype)], dtype=dtype).view(np.uint8),
-    ])
-    cdef Encodings* head = <Encodings*>cnp.PyArray_DATA(<cnp.ndarray>packed)
-    head[0] = Encodings(
-        len(packed), n, at, learned, sizeof(Encodings), after, after + clips.nbytes//2, after + clips.nbytes
-    )
-    return packed
-
-
-cdef const Encodings* columns_for(cnp.ndarray x, object packed) except NULL:
-    """Return the encodings; ValueError unless the matrix has a column for each."""
-    cdef const Encodings* head = <const Encodings*>cnp.PyArray_DATA(<cnp.ndarray>packed)
-    check(x, x.dtype, None, False)
-    if cnp.PyArray_DIM(matrix(x), 1) != head.n:
-        raise ValueError(f"expected {head.n} columns, got {cnp.PyArray_DIM(x, 1)}")
+cdef const Encodings* encodings_in(cnp.ndarray block, cnp.ndarray x, cnp.ndarray gradient) except NULL:
+    """Return the encodings; ValueError unless the matrix has a column for each, and the gradient, if there is one, that
+    of their outputs."""
+    cdef const Encodings* head = <const Encodings*>cnp.PyArray_DATA(block)
+    check(x, x.dtype, ((<object>x).shape[0], head.n), False)
+    if gradient is not None:
+        check(gradient, x.dtype, ((<object>x).shape[0], head.n_out), False)
     return head
 
 
 def encode(x, columns, embeddings=None, out=None):
-    cdef cnp.ndarray X = matrix(x), E
+    cdef cnp.ndarray X = matrix(x), block = _packed(columns, X.dtype), E
+    cdef const Encodings* head = encodings_in(block, X, None)
     cdef const Kernels* K = kernels_for(X)
-    packed = packed_columns(columns, X.dtype)
-    cdef const Encodings* head = columns_for(X, packed)
-    cdef Py_ssize_t m = cnp.PyArray_DIM(X, 0)
-    cdef const void* learned = NULL
-    if embeddings is not None or head.learned:
-        check(embeddings, X.dtype, (head.learned,), False)
-        E = with_slack(embeddings)
-        learned = cnp.PyArray_DATA(E)
-    cdef cnp.ndarray result = output(out, (m, head.n_out), X.dtype)
-    K.encode(m, head, cnp.PyArray_DATA(X), head.n, learned, cnp.PyArray_DATA(result), head.n_out)
+    E = np.empty(0, X.dtype) if embeddings is None else embeddings
+    check(E, X.dtype, (head.learned,), False)
+    E = with_slack(E)
+    cdef cnp.ndarray result = output(out, ((<object>X).shape[0], head.n_out), X.dtype)
+    K.encode(
+        X.shape[0], head, cnp.PyArray_DATA(X), head.n, cnp.PyArray_DATA(E), cnp.PyArray_DATA(result), head.n_out
+    )
     return result
 
 
 def encode_backward(gradient, x, columns, out=None):
-    cdef cnp.ndarray X = matrix(x), G = gradient
+    cdef cnp.ndarray X = matrix(x), G = matrix(gradient), block = _packed(columns, X.dtype)
+    cdef const Encodings* head = encodings_in(block, X, G)
     cdef const Kernels* K = kernels_for(X)
-    packed = packed_columns(columns, X.dtype)
-    cdef const Encodings* head = columns_for(X, packed)
-    cdef Py_ssize_t m = cnp.PyArray_DIM(X, 0)
-    check(G, X.dtype, (m, head.n_out), False)
-    cdef cnp.ndarray result = output(out, (m, head.n), X.dtype)
+    cdef cnp.ndarray result = output(out, (<object>X).shape, X.dtype)
     K.encode_backward(
-        m, head, cnp.PyArray_DATA(G), head.n_out, cnp.PyArray_DATA(X), head.n, cnp.PyArray_DATA(result), head.n
+        X.shape[0], head, cnp.PyArray_DATA(G), head.n_out, cnp.PyArray_DATA(X), head.n, cnp.PyArray_DATA(result),
+        head.n
     )
     return result
 
 
 def encode_backward_table(gradient, x, columns, out=None):
-    cdef cnp.ndarray X = matrix(x), G = gradient
+    cdef cnp.ndarray X = matrix(x), G = matrix(gradient), block = _packed(columns, X.dtype)
+    cdef const Encodings* head = encodings_in(block, X, G)
     cdef const Kernels* K = kernels_for(X)
-    packed = packed_columns(columns, X.dtype)
-    cdef const Encodings* head = columns_for(X, packed)
-    cdef Py_ssize_t m = cnp.PyArray_DIM(X, 0)
-    check(G, X.dtype, (m, head.n_out), False)
     cdef cnp.ndarray result = output(out, (head.learned,), X.dtype)
     K.encode_backward_table(
-        0, head.learned, m, head, cnp.PyArray_DATA(G), head.n_out, cnp.PyArray_DATA(X), head.n,
+        0, head.learned, X.shape[0], head, cnp.PyArray_DATA(G), head.n_out, cnp.PyArray_DATA(X), head.n,
         cnp.PyArray_DATA(result)
     )
     return result

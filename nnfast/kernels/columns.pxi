@@ -1,8 +1,9 @@
 # Columns of a table, encoded: numbers clipped smoothly and by pieces (Gorishniy et al. 2022), codes of categories
 # one-hot or as rows of a learned table. A code that is not one of the column's is unknown: it gives zeros.
 #
-# Outputs are written by ascending column, a vector at a time: what a column writes past its end the next one
+# Outputs are written by ascending column, pieces a vector at a time: what is written past a column's end the next one
 # overwrites.
+
 
 cdef inline const Encoding* encoding_of(const Encodings* columns, Py_ssize_t c) noexcept nogil:
     return <const Encoding*>(<const char*>columns + columns.each) + c
@@ -31,36 +32,32 @@ cdef inline vreal bounded(const Encodings* columns, Py_ssize_t c, vreal x, vreal
     return x
 
 
-cdef inline void encode_number(
-        const Encoding* column, const real* edges, real x, real clipped, real* out, Py_ssize_t ldo
+cdef inline void encode_pieces(
+        const Encoding* column, const real* edges, real scale, real x, real* out, Py_ssize_t ldo
 ) noexcept nogil:
     cdef const real* inverses = edges + column.n
-    cdef vreal scale = vset(<real>column.scale), value = vset(x), t
-    cdef Py_ssize_t at = column.at + 1, end = column.at + column.n, j = 0
-    out[column.at] = clipped
+    cdef vreal value = vset(x), t
+    cdef Py_ssize_t at = column.at + 1, end = column.at + column.n
     while at < end:
-        t = (value - vload(edges + j))*vload(inverses + j)
+        t = (value - vload(edges))*vload(inverses)
         t = vselect(vlt(t, vzero()), vzero(), t)
         t = vselect(vlt(vset(<real>1), t), vset(<real>1), t)
-        store_columns(out, at, end, ldo, scale*t)
+        store_columns(out, at, end, ldo, vset(scale)*t)
         at += VW
-        j += VW
+        edges += VW
+        inverses += VW
 
 
 cdef inline void encode_code(
-        const Encoding* column, Py_ssize_t code, const real* table, real* out, Py_ssize_t ldo
+        const Encoding* column, Py_ssize_t code, const real* table, real* out
 ) noexcept nogil:
-    cdef Py_ssize_t end = column.at + column.n, at = column.at
-    cdef bint copies = column.kind == EMBEDDING and code >= 0
-    cdef const real* row = table + column.numbers + code*column.n if copies else NULL
-    while at < end:
-        store_columns(out, at, end, ldo, vload(row + at - column.at) if copies else vzero())
-        at += VW
-    if column.kind == ONE_HOT and code >= 0:
-        if column.n == 1:
-            out[column.at] = <real>(2*code - 1)
-        else:
-            out[column.at + code] = 1
+    cdef size_t size = column.n*sizeof(real)
+    if column.kind == EMBEDDING and code >= 0:
+        memcpy(out, table + column.numbers + code*column.n, size)
+        return
+    memset(out, 0, size)
+    if code >= 0:
+        out[0 if column.n == 1 else code] = <real>(2*code - 1) if column.n == 1 else 1
 
 
 cdef void kernel_encode(
@@ -82,30 +79,24 @@ cdef void kernel_encode(
                 values = bounded(columns, c, vload_before(x + c, x + n), &divisor)
                 vstore(clipped, values/vsqrt(divisor))
             if column.kind == NUMBER:
-                encode_number(
-                    column, numbers_at(columns, columns.numbers) + column.numbers, x[c], clipped[c%VW], out, ldo
+                out[column.at] = clipped[c%VW]
+                encode_pieces(
+                    column, numbers_at(columns, columns.numbers) + column.numbers,
+                    numbers_at(columns, columns.scales)[c], x[c], out, ldo
                 )
             elif column.kind == FLAG:
                 out[column.at] = x[c]
             else:
-                encode_code(column, code_of(column, x[c]), <const real*>table, out, ldo)
+                encode_code(column, code_of(column, x[c]), <const real*>table, out + column.at)
 
 
-cdef inline real slope_of_pieces(
-        const Encoding* column, const real* edges, real x, const real* gradient
-) noexcept nogil:
-    """The part of the gradient that comes through the piece in which x lies; at an edge, the one below it."""
-    cdef const real* inverses = edges + column.n
-    cdef vreal total = vzero(), value = vset(x), slope
-    cdef vint inside
-    cdef Py_ssize_t at = column.at + 1, end = column.at + column.n, j = 0
-    while at < end:
-        inside = vlt(vload(edges + j), value) & vle(value, vload(edges + j + 1))
-        slope = vload(inverses + j)*vload_before(gradient + at, gradient + end)  # 0 past the end
-        total = total + vselect(inside, slope, vzero())
-        at += VW
-        j += VW
-    return vsum(total)*<real>column.scale
+cdef inline real slope_of_piece(const Encoding* column, const real* edges, real x, const real* gradient) noexcept nogil:
+    """The gradient through the piece in which x lies; at an edge, the one below it."""
+    cdef Py_ssize_t j
+    for j in range(column.n - 1):
+        if edges[j] < x <= edges[j + 1]:
+            return edges[column.n + j]*gradient[column.at + 1 + j]
+    return 0
 
 
 cdef void kernel_encode_backward(
@@ -129,7 +120,7 @@ cdef void kernel_encode_backward(
                 bounded(columns, c, vload_before(x + c, x + n), &divisor)
                 vstore(slopes, vset(<real>1)/(divisor*vsqrt(divisor)))
             if column.kind == NUMBER:
-                out[c] = slopes[c%VW]*gradient[column.at] + slope_of_pieces(
+                out[c] = slopes[c%VW]*gradient[column.at] + numbers_at(columns, columns.scales)[c]*slope_of_piece(
                     column, numbers_at(columns, columns.numbers) + column.numbers, x[c], gradient
                 )
             else:
@@ -141,20 +132,22 @@ cdef void kernel_encode_backward_table(
         Py_ssize_t ldg, const void* x_, Py_ssize_t ldx, void* out_
 ) noexcept nogil:
     """Each number is a sum in row order, whichever others are computed with it."""
+    cdef const Encoding* column
     cdef const real* gradient
     cdef real* out = <real*>out_
-    cdef const Encoding* column
-    cdef Py_ssize_t c, i, j, at, code
-    for at in range(first, last):
-        out[at] = 0
+    cdef Py_ssize_t c, i, at, code, begin, n
+    memset(out + first, 0, (last - first)*sizeof(real))
     for c in range(columns.n):
         column = encoding_of(columns, c)
         if column.kind != EMBEDDING or column.numbers >= last or column.numbers + column.codes*column.n <= first:
             continue
         for i in range(m):
             code = code_of(column, (<const real*>x_)[i*ldx + c])
+            if code < 0:
+                continue
             at = column.numbers + code*column.n
-            if code >= 0 and at < last:
-                gradient = <const real*>gradient_ + i*ldg + column.at
-                for j in range(max(first - at, <Py_ssize_t>0), min(last - at, column.n)):
-                    out[at + j] += gradient[j]
+            begin = max(first - at, <Py_ssize_t>0)
+            n = min(last - at, column.n) - begin
+            if n > 0:
+                gradient = <const real*>gradient_ + i*ldg + column.at + begin
+                kernel_add(1, n, out + at + begin, n, gradient, n, out + at + begin, n)

@@ -205,23 +205,22 @@ cpdef enum ColumnKind:  # how a column of a table is encoded
 cdef struct Encoding:
     # Of a column. `numbers`: where a NUMBER has its n edges, and then one over each distance between two (nothing if n
     # is 1); where an EMBEDDING has its rows in the table
-    int kind
+    Py_ssize_t kind
     Py_ssize_t at           # its first output
     Py_ssize_t n            # so many outputs
     Py_ssize_t codes
     Py_ssize_t numbers
-    double scale            # of a NUMBER's outputs by pieces
 
 cdef struct Encodings:
-    # The encodings of columns, at the start of a block of memory that has the rest: it may be copied and moved. Offsets
-    # are in bytes from here, and vectors may be read up to one vector past their end.
-    Py_ssize_t size         # bytes of the block
+    # The encodings of columns, at the start of the memory that `packing.py` fills. Offsets are in bytes from here, and
+    # vectors may be read up to one vector past their end.
     Py_ssize_t n
     Py_ssize_t n_out
     Py_ssize_t learned      # numbers in the table
     Py_ssize_t each         # an Encoding for each
     Py_ssize_t limits       # for each column, the number beyond which its clipped values are equal
-    Py_ssize_t inverses     # for each column, one over what it is clipped to
+    Py_ssize_t inverses     # one over what it is clipped to
+    Py_ssize_t scales       # of a NUMBER's outputs by pieces
     Py_ssize_t numbers
 
 cdef struct Planes:

@@ -8,8 +8,8 @@ cdef inline const Encodings* encodings(const Stage* stage) noexcept nogil:
     return <const Encodings*>stage.constants
 
 
-cdef int fill_encoding(Plan* plan, Stage* stage, object packed) except -1:
-    stage.constants = data(packed)
+cdef int fill_encoding(Plan* plan, Stage* stage, object constants) except -1:
+    stage.constants = data(constants)
     if encodings(stage).n != stage.n_in or encodings(stage).n_out != stage.n_out:
         raise ValueError(f"expected the encodings of {stage.n_in} columns as {stage.n_out} numbers")
     stage.parts = max(encodings(stage).learned, <Py_ssize_t>1)

@@ -25,7 +25,7 @@ from nnfast import functions
 from nnfast._threads import allowed_threads
 from nnfast.activations import NAMES
 from nnfast.files.c.plan import Constant, Operation, Plan
-from nnfast.kernels.arrays import COLUMNS
+from nnfast.kernels.packing import KINDS as COLUMNS
 from nnfast.metrics.answers import Answers
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from nnfast._validation import check_holds
 from nnfast.files.c.functions import FUNCTIONS
 from nnfast.files.state import arrays_of
-from nnfast.kernels.arrays import COLUMNS
+from nnfast.kernels.packing import KINDS as COLUMNS
 from nnfast.layers import Compiler, Layer, walk
 
 if TYPE_CHECKING:
