@@ -22,15 +22,11 @@ from libc.math cimport INFINITY, NAN, fabs, isfinite, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
-<<<<<<< HEAD
 from nnfast.capi cimport (
     NNFAST_ABI_VERSION, NNFAST_CAPSULE, NNFAST_FLOAT32, NNFAST_FLOAT64, NNFAST_NO_MEMORY, NNFAST_BAD_POINTER, NNFAST_OK,
     NNFAST_OVERLAP, nnfast_predictor,
 )
-from nnfast.kernels.arrays cimport draw_order, fill_hyperparameters, packed_columns, shuffle_order
-=======
 from nnfast.kernels.arrays cimport draw_order, fill_hyperparameters, shuffle_order
->>>>>>> w/enc
 from nnfast.kernels.dispatch cimport table
 from nnfast.kernels.table cimport (
     ADD_SUM, CONTINUE, FLOAT32, FLOAT64, IDENTITY, MAX_ADDED_TERMS, MAX_MOMENTS, NARROW, OVERWRITE, SGD, SUM_BLOCK,
