@@ -41,8 +41,8 @@ def predict(args: argparse.Namespace) -> int:
         raise UsageError(f"--output: predictions are written as .csv, got {args.output!r}")
     check_written({"--output": args.output}, [args.net, args.file])
     model = read_model(args.net)
-    rows, given = _rows(args.file, model)
     try:
+        rows, given = _rows(args.file, model)
         response = model.response(model.prepared(rows))
     except (TypeError, ValueError) as error:
         raise UsageError(f"{args.file}: {error}") from None
@@ -88,8 +88,9 @@ def _say_scores(path: str, model: TableModel, response: np.ndarray, targets: np.
     """Print the scores of the rows whose target is known, to standard error."""
     response = response[known]
     if isinstance(model.target, Classes):
-        code = {label: i for i, label in enumerate(model.target.classes.tolist())}
-        truth = np.array([code.get(label, -1) for label in targets.tolist()], int)
+        labels = model.target.classes.tolist()
+        code = {str(label): i for i, label in enumerate(labels)} | {label: i for i, label in enumerate(labels)}
+        truth = np.array([code.get(label, code.get(str(label), -1)) for label in targets.tolist()], int)
         usable = truth >= 0
     elif targets.dtype.kind in "fiub":
         truth = targets.astype(np.float64)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 OK, FAILED = 0, 1
 TASKS = {"auto": "auto", "classify": "classification", "regress": "regression"}
 FEW_CLASSES = 20  # whole floats of which are suspected to be classes
+MOST_SINGLE = 20  # texts that may all differ
 MOST_NAMED = 12  # classes in a line
 MOST_IMPORTANCES = 10  # columns in the report
 NOT_SAVED = (".safetensors", ".onnx", *TABLE_ENDINGS)  # endings of other formats
@@ -112,6 +113,10 @@ def _split(args: argparse.Namespace, frame: Any) -> Split:
         task = "classification" if looks_like_classes(targets) else "regression"
     if task == "regression" and targets.dtype.kind not in "fiub":
         raise UsageError(f"{args.data}: --task regress needs numbers, but {shown(args.target)} holds text")
+    if targets.dtype.kind == "U" and len(np.unique(targets)) == len(targets) > MOST_SINGLE:
+        raise UsageError(
+            f"{args.data}: the target {shown(args.target)} has another text in each row: there are no classes"
+        )
     kept = frame[known]
     same = _same(kept)
     test = _held_back(same, targets if task == "classification" else None, args)

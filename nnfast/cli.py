@@ -2,7 +2,7 @@
 
 Results go to standard output; progress, warnings and errors to standard error. Problems with arguments and files are
 found before training begins. Once it has begun, nothing that was learned is lost: Ctrl-C ends it early, and the network
-is still saved. `_cli_tables` trains on tables, and `_cli_models` is for its models.
+is still saved. `_cli_tables` trains on tables, where Ctrl-C saves nothing, and `_cli_models` is for its models.
 """
 
 from __future__ import annotations
@@ -267,17 +267,17 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add("--task", choices=("auto", "classify", "regress"), help=task)
     members = f"networks whose predictions are averaged (default: {FOR_TABLES['members']}; 1 for an export)"
     add("--members", metavar="N", type=_whole(1, MAX_MEMBERS), help=members)
-    kinds = f"kinds of columns that were not recognized: {', '.join(KINDS)}"
+    kinds = f"what columns hold, where it was not recognized: {', '.join(KINDS)}"
     add("--kinds", metavar="COLUMN=KIND", type=_kind, nargs="+", help=kinds)
     add("--test-fraction", metavar="PART", type=_part, help="fraction of the rows to test with (default: 0.2)")
     add("--max-seconds", metavar="S", type=_positive, help="the longest time to train for")
 
-    add = parser.add_argument_group("network, but for tables").add_argument
+    add = parser.add_argument_group("network (not for tables)").add_argument
     add("--layers", metavar="N", type=_width, nargs="+", help="units of each hidden layer (default: 50)")
     add("--activation", choices=ACTIVATIONS, help="of the hidden layers (default: sigmoid)")
     add("--dropout", metavar="RATE", type=_part, help="after each hidden layer, from 0 to below 1")
 
-    add = parser.add_argument_group("training, but for tables").add_argument
+    add = parser.add_argument_group("training (not for tables)").add_argument
     epochs = f"passes over the samples (default: {EPOCHS}; for mnist {EPOCHS_MNIST})"
     add("--epochs", metavar="N", type=_whole(1, sys.maxsize), help=epochs)
     add("--batch-size", metavar="N", type=_whole(1, sys.maxsize), help="samples in a mini-batch (default: 32)")

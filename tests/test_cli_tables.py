@@ -473,6 +473,21 @@ def test_usage_errors_of_train(table, untrainable, capsys, args, message):
 
 
 @needs_pandas
+def test_targets_that_cannot_be_predicted(pandas, untrainable, capsys):
+    write_table("t.csv", [[i, f"name {i}"] for i in range(30)], ["x", "y"])
+    told = refused(capsys, "train", "t.csv", "--target", "y")
+    assert told == "nnfast train: error: t.csv: the target 'y' has another text in each row: there are no classes"
+    pytest.importorskip("pyarrow", reason="Parquet files need PyArrow")
+    frame = pandas.DataFrame({"x": range(30), "y": pandas.date_range("2020-01-01", periods=30)})
+    frame["lists"] = [[i] for i in range(30)]
+    frame.to_parquet("t.parquet")
+    told = refused(capsys, "train", "t.parquet", "--target", "y")
+    assert told == "nnfast train: error: t.parquet: the target 'y' holds dates: make numbers or classes of them"
+    told = refused(capsys, "train", "t.parquet", "--target", "lists")
+    assert told.startswith("nnfast train: error: t.parquet: ")
+
+
+@needs_pandas
 def test_kinds_of_columns_that_are_not_there(table, capsys):
     told = refused_after_report(capsys, "train", "flats.csv", "--target", "price", "--quiet", "--kinds", "sise=number")
     assert told == "nnfast train: error: --kinds: kinds has 'sise', which is not a column of X: did you mean 'size'?"
@@ -488,11 +503,13 @@ def test_options_of_tables_are_for_tables(untrainable, capsys, data, option):
     assert told == f"nnfast train: error: {name} is for tables (.csv, .csv.gz, .tsv, .tsv.gz, .parquet), got {data!r}"
 
 
-def test_missing_pandas_is_named(table, model_file, monkeypatch, capsys):
+def test_missing_pandas_is_named(table, monkeypatch, capsys):
+    x = np.arange(40.0).reshape(20, 2)
+    nnfast.tables.fit_table(x, x[:, 0], seed=0, verbose=0).save("m.npz")
     monkeypatch.setitem(sys.modules, "pandas", None)
     message = "flats.csv: pandas is needed for this: pip install 'nnfast[tables]'"
     assert refused(capsys, "train", "flats.csv", "--target", "price") == f"nnfast train: error: {message}"
-    assert refused(capsys, "predict", model_file, "flats.csv") == f"nnfast predict: error: {message}"
+    assert refused(capsys, "predict", "m.npz", "flats.csv") == f"nnfast predict: error: {message}"
 
 
 @needs_pandas
