@@ -32,6 +32,29 @@ class Recipe(NamedTuple):
 
     Most of it is RealMLP's: Holzmüller et al., "Better by default: strong pre-tuned MLPs and boosted trees on tabular
     data" (2024), https://arxiv.org/abs/2407.04491.
+
+    Parameters
+    ----------
+    hidden : tuple of int
+        The units of the hidden layers.
+    activation : str
+        Of the hidden layers, by its name in `nnfast.activations`.
+    dropout : float
+        The fraction of each hidden layer's outputs that are dropped at random in training.
+    learning_rate : float
+        Of `AdamW` at first; it follows a cosine to 0 at the last epoch.
+    beta2, weight_decay : float
+        Of `AdamW`; biases do not decay.
+    label_smoothing : float
+        The share of each target that is spread evenly over all classes.
+    epochs : int
+        The maximum number of epochs.
+    batch_size : int
+        The rows of a mini-batch, at most.
+    patience : int
+        Training ends after so many epochs in a row without a lower loss on the held rows.
+    held : float
+        The fraction of rows that each network holds back: one of 1/2, 1/3, 1/4, and so on, the nearest.
     """
 
     hidden: tuple[int, ...] = (256, 256, 256)
