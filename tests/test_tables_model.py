@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -177,6 +178,11 @@ def test_the_task_is_told_from_the_targets(y, task):
     assert (model.classes is None) == (task == "regression")
 
 
+def test_numbers_as_objects():
+    y = np.array([Fraction(i, 7) for i in range(N)], object)
+    assert parameters(quick(y=y, task="regression")) == parameters(quick(y=y.astype(float)))
+
+
 def test_quantiles_are_a_regression():
     assert quick(y=np.arange(N) % 3, quantiles=[0.5]).task == "regression"
 
@@ -242,6 +248,16 @@ def test_most_rows_of_weight_0():
     weights = np.zeros(N)
     weights[:12] = 1
     assert len(quick(sample_weight=weights).held.values) == 3  # of 12
+
+
+@pytest.mark.parametrize("y", [REAL, CODES])
+def test_only_ratios_of_weights_matter(y):
+    expected = parameters(quick(y=y, sample_weight=WEIGHTS))
+    for factor in (2.0**-900, 2.0**900, 0.25):
+        assert parameters(quick(y=y, sample_weight=factor * WEIGHTS)) == expected
+    assert parameters(quick(y=y, sample_weight=np.full(N, 7.0))) == parameters(quick(y=y))
+    tiny = np.where(np.arange(N) % 3 == 0, 1e-200, 1e100)
+    assert parameters(quick(y=y, sample_weight=tiny)) == parameters(quick(y=y, sample_weight=1.0 * (tiny > 1)))
 
 
 def test_weights_count_in_the_choice_of_the_epoch_and_in_scores():
@@ -361,7 +377,9 @@ def test_a_network_for_export_computes_the_same():
         ({"y": ["a"] * N, "task": "regression"}, ValueError, "^y must be of numbers for task='regression', got "),
         ({"y": [None, *["a", "b"] * 59, "a"]}, ValueError, "^y must have a class for each row, and misses 1$"),
         ({"y": np.array([1, "a"] * 60, object)}, TypeError, "^y must have labels that can be sorted"),
-        ({"y": np.where(X[:, 0] > 0, np.nan, 1)}, ValueError, r"^y must be finite, and \d+ values are NaN or inf"),
+        ({"y": np.where(X[:, 0] > 0, np.nan, 1)}, ValueError, "^y must be finite, got NaN or infinity at index"),
+        ({"y": [np.datetime64("2020-01-01")] * N, "quantiles": [0.5]}, TypeError, "^y must hold real numbers, got an"),
+        ({"y": [None, 1.5] * 60, "task": "regression"}, TypeError, "^y must hold real numbers, got .* with None at"),
         ({"y": np.where(X[:, 0] > 0, 1e308, -1e308)}, ValueError, "^y must be of numbers whose differences are fin"),
         ({"y": np.arange(N) * 1.0, "task": "classification", "quantiles": [0.5]}, ValueError, "^quantiles need task="),
         ({"quantiles": [0.1, 0.9]}, ValueError, r"^quantiles must contain 0.5, which predict returns, got"),
@@ -375,7 +393,11 @@ def test_a_network_for_export_computes_the_same():
             ValueError,
             r"^class_weight must be of classes in y, got 5 .*; they are",
         ),
-        ({"y": CODES, "class_weight": {1: 0}}, ValueError, "^class_weight must have finite weights above 0, got"),
+        (
+            {"y": CODES, "class_weight": {1: 0}},
+            ValueError,
+            "^class_weight must have weights above 0, from 1e-30 to 1e30, got",
+        ),
         ({"recipe": Recipe(held=0.6)}, ValueError, "^held must be above 0 and at most 0.5, got 0.6$"),
         ({"recipe": Recipe(batch_size=0)}, ValueError, "^batch_size must be at least 1, got 0$"),
         ({"n_threads": 0}, ValueError, "must be at least 1, got 0"),

@@ -176,7 +176,7 @@ class TabularClassifier(ClassifierMixin, _Tabular):
         are averaged. 1 takes half of the time and has a little more error; 4 take twice the time and have less.
     kinds : dict or None, default=None
         The kinds of columns that are not told correctly, by name or position: ``"number"``, ``"category"``,
-        ``"date"``, or ``"drop"``. See `nnfast.tables.Preparation`.
+        ``"date"``, or ``"drop"`` to leave one out. See `nnfast.tables.Preparation`.
     hidden_layer_sizes : int or sequence of int, default=(256, 256, 256)
         The units of the hidden layers.
     activation : str, default="selu"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nnfast._validation import as_weights, check_int, choose, describe
+from nnfast._validation import as_array, as_weights, check_int, choose, describe
 from nnfast.sequential import Sequential
 from nnfast.tables import saving
 from nnfast.tables.encoding import encoding_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nnfast.training import History
 
 MOST_KEPT = 1000  # held rows that are kept for importances
+LEAST_WEIGHT = 1e-30  # beside the largest one: less counts as 0
 FEW_CLASSES = 20  # integers with at most so many different values are taken for classes
 
 
@@ -296,7 +297,7 @@ def fit_table(
     quantiles : sequence of float, optional
         For a regression: which quantiles to predict instead of the mean; 0.5 must be one of them.
     sample_weight : array_like of shape (n,), optional
-        Not negative. A row of weight 0 counts as absent.
+        Not negative. A row of weight 0 counts as absent; only ratios of weights matter.
     class_weight : dict of label to float, or "balanced", optional
         Weights of the classes in training and in the choice of the epoch, above 0; 1 if not given.
     recipe : Recipe, optional
@@ -335,12 +336,15 @@ def fit_table(
     frame = as_frame(X)
     labels = _vector("y", y, frame.n_rows)
     weights = as_weights(sample_weight, frame.n_rows)
-    if weights is not None and not weights.all():
-        used = weights > 0
-        frame, labels, weights = frame.chosen(used), labels[used], weights[used]
-    target = _target(task, labels, weights, check_quantiles(quantiles))
-    values = target.values(labels)
+    if weights is not None:
+        weights = np.ldexp(weights, -np.frexp(weights.max())[1])  # exactly, to at most 1
+        used = weights > LEAST_WEIGHT
+        if not used.all():
+            frame, labels, weights = frame.chosen(used), labels[used], weights[used]
+    target, values = _target(task, labels, weights, check_quantiles(quantiles))
     weights = _with_classes(weights, class_weight, target, values)
+    if weights is not None:
+        weights /= weights.mean()  # the size of all together means nothing
     random = np.random.default_rng(seed)
     preparation = Preparation(kinds=kinds).fit(frame)
     samples = Samples(preparation.transform(frame), values, weights)
@@ -370,8 +374,10 @@ def _vector(name: str, values: Any, n: int) -> np.ndarray:
     return vector
 
 
-def _target(task: str, y: np.ndarray, weights: np.ndarray | None, quantiles: tuple[float, ...]) -> Target:
-    """Return what is to be predicted."""
+def _target(
+    task: str, y: np.ndarray, weights: np.ndarray | None, quantiles: tuple[float, ...]
+) -> tuple[Target, np.ndarray]:
+    """Return what is to be predicted, and targets as the networks take them."""
     choose("task", task, ("auto", "classification", "regression"))
     if task == "auto":
         task = "classification" if looks_like_classes(y) and not quantiles else "regression"
@@ -380,14 +386,13 @@ def _target(task: str, y: np.ndarray, weights: np.ndarray | None, quantiles: tup
             raise ValueError("quantiles need task='regression', got task='classification'")
         if n_missing := int(missing_in(y).sum()):
             raise ValueError(f"y must have a class for each row, and misses {n_missing}")
-        return Classes.of(y)
-    try:
-        numbers = y.astype(np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"y must be of numbers for task='regression', got {describe(y)}") from None
-    if not np.isfinite(numbers).all():
-        raise ValueError(f"y must be finite, and {int((~np.isfinite(numbers)).sum())} values are NaN or infinite")
-    return Numbers.of(numbers, quantiles, weights)
+        classes = Classes.of(y)
+        return classes, classes.values(y)
+    if y.dtype.kind in "UST":
+        raise ValueError(f"y must be of numbers for task='regression', got {describe(y)}")
+    y = as_array("y", y, np.float64, finite=True)
+    numbers = Numbers.of(y, quantiles, weights)
+    return numbers, numbers.values(y)
 
 
 def looks_like_classes(y: np.ndarray) -> bool:
@@ -415,8 +420,8 @@ def _with_classes(
         if unknown:
             raise ValueError(f"class_weight must be of classes in y, got {describe(unknown[0])}; they are {labels}")
         of_class = np.array([class_weight.get(label, 1.0) for label in labels], np.float64)
-        if not np.isfinite(of_class).all() or of_class.min() <= 0:
-            raise ValueError(f"class_weight must have finite weights above 0, got {class_weight}")
+        if not ((of_class >= LEAST_WEIGHT) & (of_class <= 1 / LEAST_WEIGHT)).all():
+            raise ValueError(f"class_weight must have weights above 0, from 1e-30 to 1e30, got {class_weight}")
     return of_class[codes] if weights is None else weights * of_class[codes]
 
 

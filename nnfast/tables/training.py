@@ -53,7 +53,7 @@ class Recipe(NamedTuple):
     patience : int
         Training ends after so many epochs in a row without a lower loss on the held rows.
     held : float
-        The fraction of rows that each network holds back, at most 0.5.
+        The fraction of rows that each network holds back: one of 1/2, 1/3, 1/4, and so on, the nearest.
 
     Notes
     -----
