@@ -611,3 +611,35 @@ def test_files_of_other_kinds(tmp_path):
         nnfast.tables.load(path)
     with pytest.raises(OSError, match="no_such"):
         nnfast.tables.load(tmp_path / "no_such.npz")
+
+
+# ---- averaged weights
+
+
+def test_the_network_has_the_averages_with_the_lowest_loss_on_its_held_rows():
+    random = np.random.default_rng(0)
+    X = random.normal(size=(300, 3)).astype(np.float32)
+    y = X[:, 0] * X[:, 1] + random.normal(size=300)
+    recipe = Recipe(hidden=(32,), epochs=80, patience=6)
+    model = fit_table(X, y, n_members=2, recipe=recipe, seed=0, verbose=0)
+    for member in model.members:
+        losses = member.held_losses
+        least = int(np.argmin(losses))
+        assert len(losses) == len(member.history["loss"]) == min(80, least + 1 + 6)
+        assert least + 1 < len(losses) or len(losses) == 80
+    held, net = model.held, model.members[0].net
+    assert net.loss(held.raw, held.values) == pytest.approx(min(model.members[0].held_losses), rel=1e-6)
+
+
+def test_averages_differ_from_the_last_weights_by_what_the_recipe_says():
+    """With an average over next to nothing, the weights of an epoch themselves are compared."""
+    random = np.random.default_rng(0)
+    X = random.normal(size=(200, 2)).astype(np.float32)
+    y = X[:, 0] + random.normal(size=200)
+    few = [
+        fit_table(X, y, recipe=Recipe(hidden=(8,), epochs=5, averaged=a), seed=0, verbose=0) for a in (0.0, 0.0, 4.0)
+    ]
+    losses = [model.members[0].held_losses for model in few]
+    assert losses[0] == losses[1] != losses[2]
+    trained = few[0].members[0].history
+    assert trained["loss"] == few[2].members[0].history["loss"]  # averages change nothing in training

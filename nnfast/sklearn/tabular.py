@@ -167,7 +167,7 @@ class TabularClassifier(ClassifierMixin, _Tabular):
     """A classifier for tables that is good by default: a frame goes in as it is.
 
     Numbers, categories, dates and missing values are told from the columns, prepared, and encoded within the networks;
-    a part of the rows that is held back chooses the epoch, whose weights are given back, and the temperature.
+    a part of the rows that is held back chooses the epoch, whose averaged weights are kept, and the temperature.
 
     Parameters
     ----------
@@ -236,7 +236,8 @@ class TabularClassifier(ClassifierMixin, _Tabular):
     Notes
     -----
     The recipe is mostly RealMLP's: Holzmüller et al., "Better by default" (2024), with the piecewise-linear encoding of
-    Gorishniy et al., "On embeddings for numerical features in tabular deep learning" (2022).
+    Gorishniy et al., "On embeddings for numerical features in tabular deep learning" (2022), and averaged weights: Polyak
+    and Juditsky, "Acceleration of stochastic approximation by averaging" (1992).
 
     Examples
     --------

@@ -37,12 +37,15 @@ class Member(NamedTuple):
     factor : float
         By which the inputs of its softmax were multiplied: the inverse of the temperature.
     history : History or None
-        None if the model was read from a file.
+        Of its training; None if the model was read from a file.
+    held_losses : list of float
+        After each epoch, the loss of its averaged weights on the rows that it held back; empty if there are none.
     """
 
     net: Sequential
     factor: float = 1.0
     history: History | None = None
+    held_losses: Sequence[float] = ()
 
 
 class TableModel:
@@ -353,11 +356,14 @@ def fit_table(
         recipe.network([encoding_of(preparation)], samples.raw.shape[1], target, int(random.integers(2**31)))
         for _ in range(n_members)
     ]
-    histories = train(networks, samples, parts, recipe, max_seconds=max_seconds, n_threads=n_threads, verbose=verbose)
-    members = [
-        Member(net, calibrate(net, _rows(samples, part)) if isinstance(target, Classes) else 1.0, history)
-        for net, part, history in zip(networks, parts, histories, strict=True)
+    histories, losses = train(
+        networks, samples, parts, recipe, max_seconds=max_seconds, n_threads=n_threads, verbose=verbose
+    )
+    factors = [
+        calibrate(net, samples.chosen(part)) if isinstance(target, Classes) else 1.0
+        for net, part in zip(networks, parts, strict=True)
     ]
+    members = [Member(*of_one) for of_one in zip(networks, factors, histories, losses, strict=True)]
     model = TableModel(preparation, target, members)
     with at_most(n_threads):
         _describe_held(model, samples, parts)
@@ -425,20 +431,14 @@ def _with_classes(
     return of_class[codes] if weights is None else weights * of_class[codes]
 
 
-def _rows(samples: Samples, rows: np.ndarray) -> Samples:
-    """Return some of the samples."""
-    weights = None if samples.weights is None else samples.weights[rows]
-    return Samples(samples.raw[rows], samples.values[rows], weights)
-
-
 def _describe_held(model: TableModel, samples: Samples, parts: Sequence[np.ndarray]) -> None:
     """Set the scores on held rows, and keep some of the rows."""
     if not len(parts[0]):
         return
     for member, part in zip(model.members, parts, strict=True):
-        held = _rows(samples, part)
+        held = samples.chosen(part)
         model.held_scores.append(_scores(member.net, held, model.target))
-    model.held = _rows(samples, parts[0][:: -(-len(parts[0]) // MOST_KEPT)])
+    model.held = samples.chosen(parts[0][:: -(-len(parts[0]) // MOST_KEPT)])
 
 
 def _scores(net: Sequential, held: Samples, target: Target) -> dict[str, float]:

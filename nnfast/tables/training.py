@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,11 +12,10 @@ import numpy as np
 from nnfast._many import fit_many
 from nnfast._threads import MAX_THREADS, num_threads
 from nnfast._validation import check_float, check_int
-from nnfast.callbacks import EarlyStopping
 from nnfast.layers import Dense, Dropout, Layer
 from nnfast.optimizers import AdamW
 from nnfast.schedules import Cosine
-from nnfast.sequential import Sequential
+from nnfast.sequential import Sequential, network_of
 
 if TYPE_CHECKING:
     from nnfast.tables.targets import Target
@@ -52,6 +51,9 @@ class Recipe(NamedTuple):
         At most: the number of rows, if there are fewer.
     patience : int
         Training ends after so many epochs in a row without a lower loss on the held rows.
+    averaged : float
+        Over how many epochs the weights are averaged, with weights that decay exponentially; the averages are what is
+        compared on the held rows, and kept.
     held : float
         The fraction of rows that each network holds back: one of 1/2, 1/3, 1/4, and so on, the nearest.
 
@@ -77,12 +79,14 @@ class Recipe(NamedTuple):
     epochs: int = 256
     batch_size: int = 256
     patience: int = 38
+    averaged: float = 5.0
     held: float = 0.2
 
     def checked(self) -> Recipe:
         """Return the recipe itself, if `train` can divide by its numbers; layers and optimizer check the others."""
         for name in ("epochs", "batch_size", "patience"):
             check_int(name, getattr(self, name), 1)
+        check_float("averaged", self.averaged, 0.0)
         if not 0 < check_float("held", self.held) <= 0.5:
             raise ValueError(f"held must be above 0 and at most 0.5, got {self.held}")
         return self
@@ -99,9 +103,10 @@ class Recipe(NamedTuple):
 
     def optimizer(self, rows: int) -> AdamW:
         """Return the optimizer for a training on `rows` rows."""
-        steps = self.epochs * ceil(rows / self.batch_size)
-        rate = Cosine(self.learning_rate, steps=steps)
-        return AdamW(rate, beta2=self.beta2, weight_decay=self.weight_decay, decay_biases=False)
+        steps = ceil(rows / self.batch_size)
+        rate = Cosine(self.learning_rate, steps=self.epochs * steps)
+        decay = 1 - 1 / max(self.averaged * steps, 1.0)
+        return AdamW(rate, beta2=self.beta2, weight_decay=self.weight_decay, decay_biases=False, average_decay=decay)
 
 
 class Samples(NamedTuple):
@@ -110,6 +115,11 @@ class Samples(NamedTuple):
     raw: np.ndarray
     values: np.ndarray
     weights: np.ndarray | None
+
+    def chosen(self, rows: np.ndarray) -> Samples:
+        """Return some of the rows."""
+        weights = None if self.weights is None else self.weights[rows]
+        return Samples(self.raw[rows], self.values[rows], weights)
 
 
 def held_parts(
@@ -135,6 +145,41 @@ def held_parts(
     return parts[:count]
 
 
+class Best:
+    """The averages of a network's weights that had the lowest loss on held rows.
+
+    Attributes
+    ----------
+    losses : list of float
+        Of the averages after each epoch, on the held rows.
+    """
+
+    def __init__(self, net: Sequential, held: Samples, patience: int) -> None:
+        self.losses: list[float] = []
+        self._averaged, self._held, self._patience = net.copy(), held, patience
+        self._best: np.ndarray | None = None
+        self._least, self._bad = inf, 0
+
+    def look(self, net: Sequential) -> None:
+        """Compare the averages after an epoch with those before, and end the training if it no longer helps."""
+        program = network_of(net).built
+        program.settle()
+        weights = self._averaged.flat_params
+        weights[...] = program.slot.average
+        raw, values, row_weights = self._held
+        self.losses.append(self._averaged.loss(raw, values, sample_weight=row_weights))
+        self._bad += 1
+        if self.losses[-1] < self._least:
+            self._least, self._bad, self._best = self.losses[-1], 0, weights.copy()
+        elif self._bad >= self._patience:
+            net.stop()
+
+    def restore(self, net: Sequential) -> None:
+        """Give the network the best averages, if there are any."""
+        if self._best is not None:
+            net.flat_params[...] = self._best
+
+
 def train(
     networks: Sequence[Sequential],
     samples: Samples,
@@ -144,27 +189,33 @@ def train(
     max_seconds: float | None = None,
     n_threads: int | None = None,
     verbose: int = 0,
-) -> list[History]:
-    """Train networks, each without the rows of its part, which choose its best epoch."""
-    n = len(samples.raw)
-    everything = np.arange(n)
+) -> tuple[list[History], list[list[float]]]:
+    """Train networks, each without the rows of its part, which choose its best epoch.
+
+    Return their histories, and for each its losses on the held rows, if there are any.
+    """
+    everything = np.arange(len(samples.raw))
     rows = [np.setdiff1d(everything, part, assume_unique=True) for part in parts]
-    held = len(parts[0]) > 0
-    stopping = EarlyStopping("val_loss", patience=recipe.patience, restore_best=True)
+    held = zip(networks, parts, strict=True) if len(parts[0]) else ()
+    best = {id(net): Best(net, samples.chosen(part), recipe.patience) for net, part in held}
     with at_most(n_threads):
-        return fit_many(
+        histories = fit_many(
             networks, samples.raw, samples.values,
             epochs=recipe.epochs,
             batch_size=[min(recipe.batch_size, len(chosen)) for chosen in rows],
             optimizer=[recipe.optimizer(len(chosen)) for chosen in rows],
             rows=rows,
-            validation_rows=list(parts) if held else None,
             sample_weight=samples.weights,
             metrics=[],
             max_seconds=max_seconds,
             verbose=verbose,
-            callbacks=[stopping] if held else [],
+            callbacks=[lambda net, history: best[id(net)].look(net)] if best else [],
         )  # fmt: skip
+    for net in networks:
+        if best:
+            best[id(net)].restore(net)
+        net.reset_optimizer()  # its vectors would be copied and pickled with the network
+    return histories, [best[id(net)].losses if best else [] for net in networks]
 
 
 def at_most(n_threads: int | None) -> AbstractContextManager[None]:
