@@ -236,8 +236,8 @@ class TabularClassifier(ClassifierMixin, _Tabular):
     Notes
     -----
     The recipe is mostly RealMLP's: Holzmüller et al., "Better by default" (2024), with the piecewise-linear encoding of
-    Gorishniy et al., "On embeddings for numerical features in tabular deep learning" (2022), and averaged weights: Polyak
-    and Juditsky, "Acceleration of stochastic approximation by averaging" (1992).
+    Gorishniy et al., "On embeddings for numerical features in tabular deep learning" (2022), and averaged weights:
+    Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992).
 
     Examples
     --------
