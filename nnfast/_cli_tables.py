@@ -306,11 +306,21 @@ def _figure(
             panels.append(lambda ax: plotting.plot_residuals(truth, numbers, ax=ax))
     if importances is not None:
         panels.append(lambda ax: plotting.plot_importances(importances, names, ax=ax))
-    histories = [member.history for member in model.members if member.history is not None]
-    runs = {f"network {i + 1}": history for i, history in enumerate(histories)}
-    panels.append(lambda ax: plotting.plot_history(runs if len(runs) > 1 else histories[0], quantities="loss", axes=ax))
+    panels.append(lambda ax: _plot_losses(model, ax))
     rows, columns = (2, 2) if len(panels) == 4 else (1, len(panels))
     figure = Figure(figsize=(5.2 * columns, 4.4 * rows), dpi=120, layout="constrained")
     for draw, ax in zip(panels, figure.subplots(rows, columns, squeeze=False).flat, strict=True):
         draw(ax)
     return figure
+
+
+def _plot_losses(model: TableModel, ax: Any) -> None:
+    """Draw the losses of each network in training, and dashed those of its averages on the rows that it held back."""
+    from nnfast import plotting
+
+    runs = {f"network {i}": member.history for i, member in enumerate(model.members, start=1) if member.history}
+    plotting.plot_history(runs, quantities="loss", axes=ax)
+    for name, line, member in zip(runs, ax.get_lines(), model.members, strict=False):
+        losses = member.held_losses
+        ax.plot(range(1, len(losses) + 1), losses, "--", color=line.get_color(), label=f"{name}, held rows")
+    ax.legend()
