@@ -411,7 +411,7 @@ def lines(result: dict[str, Any]) -> str:
         rank = f"{own['rank']:.1f}" if own["rank"] else ""
         text.append(f"{name:22}{beside(own):>30}{rank:>7}" + "".join(f"{time:>11}" for time in times))
     names = list(contenders)
-    widths = [max(len(name), 6) + 2 for name in names]
+    widths = [max(len(name), 9) + 2 for name in names]
     text += [
         "",
         f"{'mean error':16}{'rows':>7}{'columns':>8} "
