@@ -17,7 +17,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import estimator_checks
 
 import nnfast.tables
@@ -325,13 +325,20 @@ def polars_frame():
 def test_frames(kind, make):
     frame = make()
     model = fitted(kind, frame)
-    assert model.feature_names_in_.tolist() == list(TABLE)
+    seen = getattr(
+        FunctionTransformer().fit(frame), "feature_names_in_", []
+    )  # 1.5 sees no names in newer polars' frames
+    assert list(getattr(model, "feature_names_in_", [])) == list(seen)
     assert [column.kind for column in model.model_.preparation.columns] == ["number", "category", "date", "category"]
     assert outputs(model, frame).tobytes() == outputs(fitted(kind, make()), frame).tobytes()
     assert model.feature_importances_.shape == (4,)
     assert outputs(model, frame[:1]).tobytes() == outputs(model, frame)[:1].tobytes()
-    with pytest.raises(ValueError, match="feature names should match"):
-        model.predict(frame[list(TABLE)[::-1]])
+    other_way_round = frame[list(TABLE)[::-1]]
+    if len(seen):
+        with pytest.raises(ValueError, match="feature names should match"):
+            model.predict(other_way_round)
+    else:  # columns are matched by the names that the preparation has seen
+        assert outputs(model, other_way_round).tobytes() == outputs(model, frame).tobytes()
 
 
 def test_an_array_after_a_frame_warns():
