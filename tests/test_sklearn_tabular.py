@@ -325,9 +325,7 @@ def polars_frame():
 def test_frames(kind, make):
     frame = make()
     model = fitted(kind, frame)
-    seen = getattr(
-        FunctionTransformer().fit(frame), "feature_names_in_", []
-    )  # 1.5 sees no names in newer frames
+    seen = getattr(FunctionTransformer().fit(frame), "feature_names_in_", [])  # 1.5 sees no names in newer frames
     assert list(getattr(model, "feature_names_in_", [])) == list(seen)
     assert [column.kind for column in model.model_.preparation.columns] == ["number", "category", "date", "category"]
     assert outputs(model, frame).tobytes() == outputs(fitted(kind, make()), frame).tobytes()
