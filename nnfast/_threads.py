@@ -6,7 +6,7 @@ import math
 import os
 import reprlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 from nnfast._validation import check_bool, check_int
@@ -76,6 +76,11 @@ def num_threads(n: int, *, fixed: bool = False) -> Iterator[None]:
         yield
     finally:
         _here.reset(token)
+
+
+def at_most(n_threads: int | None) -> AbstractContextManager[None]:
+    """Limit the number of threads inside a ``with`` block, unless it is None."""
+    return nullcontext() if n_threads is None else num_threads(min(n_threads, MAX_THREADS))
 
 
 def get_num_threads() -> int:

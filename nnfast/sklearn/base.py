@@ -15,6 +15,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from nnfast._threads import at_most
 from nnfast._validation import warn
 from nnfast.activations import NAMES as ACTIVATIONS
 from nnfast.activations import Activation
@@ -33,7 +34,7 @@ from nnfast.sklearn._versions import (
 )
 from nnfast.sklearn.common import DTYPES, as_rows, unchanged_on_error
 from nnfast.sklearn.networks import Design, Member, Weights
-from nnfast.sklearn.training import Fit, Rows, Trained, Validation, at_most
+from nnfast.sklearn.training import Fit, Rows, Trained, Validation
 
 STOCHASTIC = ("sgd", "adam")
 INFINITY = float("inf")
@@ -97,12 +98,6 @@ class BaseMLP(Tags, CallbackSupport, Trained, BaseEstimator):
     dropout: Any
     batch_norm: bool
     n_ensembles: int
-
-    def _store(self, parameters: dict[str, Any]) -> None:
-        """Store the parameters as they are: the local variables of a constructor."""
-        for name, value in parameters.items():
-            if name != "self":
-                setattr(self, name, value)
 
     # ---- what an estimator for one task adds
 

@@ -13,6 +13,13 @@ from sklearn.base import BaseEstimator
 DTYPES = (np.float64, np.float32)  # of computations; samples of any other dtype become the first
 
 
+def store(estimator: BaseEstimator, parameters: dict[str, Any]) -> None:
+    """Store parameters as they are, given the local variables of a constructor."""
+    for name, value in parameters.items():
+        if name not in ("self", "__class__"):
+            setattr(estimator, name, value)
+
+
 @contextmanager
 def unchanged_on_error(estimator: BaseEstimator, private: Collection[str] = ()) -> Iterator[None]:
     """Set what `fit` sets back to what it was if an error is raised: names that end with "_", and `private` ones.

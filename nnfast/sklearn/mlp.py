@@ -31,7 +31,7 @@ from nnfast.metrics.regression import r2
 from nnfast.sequential import Sequential
 from nnfast.sklearn._versions import Interval, StrOptions, check_partial_fit_first_call, with_callbacks
 from nnfast.sklearn.base import BaseMLP, steps_one_by_one
-from nnfast.sklearn.common import refuse_balanced
+from nnfast.sklearn.common import refuse_balanced, store
 from nnfast.sklearn.training import Rows, Validation
 
 
@@ -231,7 +231,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_ensembles: int = 1,
         n_threads: int | None = None,
     ) -> None:
-        self._store(locals())
+        store(self, locals())
 
     @with_callbacks
     def fit(
@@ -608,7 +608,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_ensembles: int = 1,
         n_threads: int | None = None,
     ) -> None:
-        self._store(locals())
+        store(self, locals())
 
     @with_callbacks
     def fit(

@@ -12,6 +12,7 @@ from sklearn.utils import assert_all_finite, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
+from nnfast._threads import at_most
 from nnfast.activations import NAMES as ACTIVATIONS
 from nnfast.sequential import Sequential
 from nnfast.sklearn._versions import (
@@ -23,9 +24,9 @@ from nnfast.sklearn._versions import (
     check_table,
     fit_context,
 )
-from nnfast.sklearn.common import DTYPES, unchanged_on_error
+from nnfast.sklearn.common import DTYPES, store, unchanged_on_error
 from nnfast.tables.model import TableModel, fit_table
-from nnfast.tables.training import Recipe, at_most
+from nnfast.tables.training import Recipe
 
 AUTO = Recipe()
 
@@ -67,12 +68,6 @@ class _Tabular(Tags, BaseEstimator):
     random_state: Any
     verbose: bool | int
     model_: TableModel
-
-    def _store(self, parameters: dict[str, Any]) -> None:
-        """Store the parameters as they are: the local variables of a constructor."""
-        for name, value in parameters.items():
-            if name not in ("self", "__class__"):
-                setattr(self, name, value)
 
     def _recipe(self, label_smoothing: float) -> Recipe:
         sizes = self.hidden_layer_sizes
@@ -278,7 +273,7 @@ class TabularClassifier(ClassifierMixin, _Tabular):
         random_state: Any = None,
         verbose: bool | int = False,
     ) -> None:
-        self._store(locals())
+        store(self, locals())
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> TabularClassifier:
@@ -435,7 +430,7 @@ class TabularRegressor(RegressorMixin, _Tabular):
         random_state: Any = None,
         verbose: bool | int = False,
     ) -> None:
-        self._store(locals())
+        store(self, locals())
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> TabularRegressor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from math import ceil, inf, isnan
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from nnfast import training
-from nnfast._threads import MAX_THREADS, num_threads
+from nnfast._threads import at_most
 from nnfast._validation import warn
 from nnfast.optimizers import LBFGS, SGD, Adam
 from nnfast.sequential import Sequential, network_of
@@ -23,11 +22,6 @@ from nnfast.training.many import arguments_of_many, fit_many
 
 SLOWEST = 1e-6  # learning_rate="adaptive" ends at this rate
 MANY = 2**62  # epochs
-
-
-def at_most(n_threads: int | None) -> AbstractContextManager[None]:
-    """Limit the number of threads inside a ``with`` block, unless it is None."""
-    return nullcontext() if n_threads is None else num_threads(min(n_threads, MAX_THREADS))
 
 
 class Rows(NamedTuple):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from nnfast._threads import at_most
 from nnfast._validation import as_array, as_weights, check_int, choose, describe
 from nnfast.sequential import Sequential
 from nnfast.tables import saving
@@ -15,7 +16,7 @@ from nnfast.tables.encoding import encoding_of
 from nnfast.tables.frames import as_frame, missing_in
 from nnfast.tables.preparation import Preparation
 from nnfast.tables.targets import Classes, Numbers, Target, check_quantiles
-from nnfast.tables.training import Recipe, Samples, at_most, calibrate, held_parts, train
+from nnfast.tables.training import Recipe, Samples, calibrate, held_parts, train
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from math import ceil, inf
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from nnfast._many import fit_many
-from nnfast._threads import MAX_THREADS, num_threads
+from nnfast._threads import at_most
 from nnfast._validation import check_float, check_int
 from nnfast.layers import Dense, Dropout, Layer
 from nnfast.optimizers import AdamW
@@ -216,11 +215,6 @@ def train(
             best[id(net)].restore(net)
         net.reset_optimizer()  # its vectors would be copied and pickled with the network
     return histories, [best[id(net)].losses if best else [] for net in networks]
-
-
-def at_most(n_threads: int | None) -> AbstractContextManager[None]:
-    """Limit the number of threads inside a ``with`` block, unless it is None."""
-    return nullcontext() if n_threads is None else num_threads(min(n_threads, MAX_THREADS))
 
 
 def calibrate(network: Sequential, held: Samples) -> float:
