@@ -64,12 +64,21 @@ def _rows(path: str, model: TableModel) -> tuple[Any, tuple[np.ndarray, np.ndarr
         frame = read_frame(path)
         name = model.target_name
         return frame, None if name is None or name not in frame.columns else targets_in(frame, name)
-    if not path.lower().endswith((".npz", ".npy")):
-        raise UsageError(f"FILE must end in {', '.join(TABLE_ENDINGS)}, .npz or .npy, got {path!r}")
-    x, y = load_matrix(path)
+    x, y = _array_rows(path)
     if y is not None and y.shape != x.shape[:1]:
         raise UsageError(f"{path}: y must have shape {x.shape[:1]}, one target for each row of x, got {y.shape}")
     return x, None if y is None else (y, np.ones(len(y), bool))
+
+
+def rows_of(path: str) -> Any:
+    """Return the rows of a file, of a table or of an array."""
+    return read_frame(path) if path.lower().endswith(TABLE_ENDINGS) else _array_rows(path)[0]
+
+
+def _array_rows(path: str) -> tuple[np.ndarray, np.ndarray | None]:
+    if not path.lower().endswith((".npz", ".npy")):
+        raise UsageError(f"FILE must end in {', '.join(TABLE_ENDINGS)}, .npz or .npy, got {path!r}")
+    return load_matrix(path)
 
 
 def _columns(model: TableModel, response: np.ndarray) -> tuple[list[str], list[list[Any]]]:
@@ -140,7 +149,7 @@ def network_for_export(path: str) -> nnfast.Sequential:
     try:
         net = model.to_network()
     except ValueError as error:
-        raise UsageError(f"{path}: {error} (on the command line, --members 1)") from None
+        raise UsageError(f"{path}: {error} (on the command line, --members 1), or use --to onnx or --to c") from None
     preparation = model.preparation
     used = [column for column, places in zip(preparation.columns, preparation.places(), strict=True) if places]
     other = next((column for column in used if column.kind != "number" or column.n_missing), None)
@@ -148,8 +157,7 @@ def network_for_export(path: str) -> nnfast.Sequential:
         what = f"is a {other.kind}" if other.kind != "number" else "has missing values"
         raise UsageError(
             f"{path}: an exported network can take numbers only, without missing values, but the column "
-            f"{shown(other.name)} {what}: leave it out of the table, or prepare the rows in Python: "
-            "nnfast.tables.load(MODEL).to_network() takes the rows that model.prepared(X) returns"
+            f"{shown(other.name)} {what}: use --to onnx or --to c, which hold the preparation"
         )
     arrays = preparation.arrays()
     center, width = arrays["center"], arrays["width"]

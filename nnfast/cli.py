@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,6 +47,9 @@ from nnfast.layers import output_activation
 from nnfast.optimizers import OPTIMIZERS
 from nnfast.sequential import network_of, sequential_of
 from nnfast.training import DIVERGED
+
+if TYPE_CHECKING:
+    from nnfast.tables import TableModel
 
 OK, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141  # the last two as a shell reports SIGINT and SIGPIPE
 
@@ -214,12 +217,13 @@ Write a saved network in another format.
   torch  a program of torch.export, MODEL.pt2, which needs PyTorch alone:
      torch.export.load("MODEL.pt2").module()
 
-A table model can be exported if it is one network (train with --members 1) for
-columns of numbers without missing values.
+Of a table model, c and onnx hold everything: preparation, categories, dates,
+missing values and all networks. safetensors and torch take one network (train
+with --members 1) for columns of numbers without missing values.
 
 examples:
   nnfast export net.npz --to c --output model.c
-  nnfast export net.npz --to onnx
+  nnfast export model.npz --to onnx
 """
 EXIT_CODES = (
     "exit codes: 0 success, 1 something failed while running, 2 invalid arguments or files, 130 Ctrl-C, "
@@ -265,7 +269,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add("--target", metavar="COLUMN", help="the column to predict")
     task = "whether the target holds classes or numbers (default: auto, which looks at its values)"
     add("--task", choices=("auto", "classify", "regress"), help=task)
-    members = f"networks whose predictions are averaged (default: {FOR_TABLES['members']}; 1 for an export)"
+    members = f"networks whose predictions are averaged (default: {FOR_TABLES['members']})"
     add("--members", metavar="N", type=_whole(1, MAX_MEMBERS), help=members)
     kinds = f"what columns hold, where it was not recognized: {', '.join(KINDS)}"
     add("--kinds", metavar="COLUMN=KIND", type=_kind, nargs="+", help=kinds)
@@ -615,30 +619,29 @@ def _training_state(description: dict[str, Any] | None) -> str:
 def _export(args: argparse.Namespace) -> int:
     from nnfast.tables.saving import is_table_model
 
-    if is_table_model(args.net):
-        from nnfast import _cli_models
+    path = args.output or f"{os.path.splitext(args.net)[0]}.{ENDINGS.get(args.to, args.to)}"
+    if not is_table_model(args.net):
+        return EXPORTS[args.to](args, sequential_of(read_net(args.net).network), path)
+    from nnfast import _cli_models
 
-        net = _cli_models.network_for_export(args.net)
-    else:
-        net = sequential_of(read_net(args.net).network)
-    return EXPORTS[args.to](
-        args, net, args.output or f"{os.path.splitext(args.net)[0]}.{ENDINGS.get(args.to, args.to)}"
-    )
+    if args.to in WHOLE:
+        return WHOLE[args.to](args, _cli_models.read_model(args.net), path)
+    return EXPORTS[args.to](args, _cli_models.network_for_export(args.net), path)
 
 
-def _export_c(args: argparse.Namespace, net: nnfast.Sequential, path: str) -> int:
+def _export_c(args: argparse.Namespace, net: nnfast.Sequential | TableModel, path: str) -> int:
     from nnfast.files.c import paths_of
 
     inputs = [args.net, *([args.calibration] if args.calibration else [])]
     try:
         for file in paths_of(path):
             check_written({"--output": file}, inputs)
-        samples = load_rows(args.calibration, net)[0] if args.calibration else None
+        samples = _calibration(args.calibration, net) if args.calibration else None
         written = net.to_c(path, dtype="int8" if args.calibration else None, calibration=samples)
     except OSError as error:
         say(f"nnfast: error: cannot write {path}: {error.strerror or error}")
         return FAILED
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from None
     sizes = f"{written.constant_bytes:,} bytes of constants, {written.stack_bytes:,} bytes of stack"
     print(f"{written.function} in {written.source} and {written.header}: {sizes}")
@@ -648,6 +651,15 @@ def _export_c(args: argparse.Namespace, net: nnfast.Sequential, path: str) -> in
         if lost.agreement is not None:
             print(f"int8: {lost.agreement:.2%} of the samples have the same class")
     return OK
+
+
+def _calibration(path: str, net: nnfast.Sequential | TableModel) -> Any:
+    """Return the samples of a file, for a network, or the rows of a table."""
+    if isinstance(net, nnfast.Sequential):
+        return load_rows(path, net)[0]
+    from nnfast import _cli_models
+
+    return _cli_models.rows_of(path)
 
 
 def _export_file(args: argparse.Namespace, save: Callable[[str], object], path: str) -> int:
@@ -661,7 +673,7 @@ def _export_file(args: argparse.Namespace, save: Callable[[str], object], path: 
     return OK
 
 
-def _export_onnx(args: argparse.Namespace, net: nnfast.Sequential, path: str) -> int:
+def _export_onnx(args: argparse.Namespace, net: nnfast.Sequential | TableModel, path: str) -> int:
     return _export_file(args, net.to_onnx, path)
 
 
@@ -687,4 +699,6 @@ EXPORTS: dict[str, Callable[[argparse.Namespace, nnfast.Sequential, str], int]] 
     "safetensors": _export_safetensors,
     "torch": _export_torch,
 }
+# Formats that hold whole table models.
+WHOLE: dict[str, Callable[[argparse.Namespace, TableModel, str], int]] = {"c": _export_c, "onnx": _export_onnx}
 ENDINGS = {"torch": "pt2"}  # of files, where it is not the name of the format

@@ -725,12 +725,33 @@ def test_a_model_for_numbers_is_exported_with_its_scaling(classes, capsys):
     expected = model.to_network().predict(raw)
     net = nnfast.load("net.safetensors")
     np.testing.assert_allclose(net.predict(x), expected, rtol=1e-3, atol=1e-4)
-    assert run("export m.npz --to c --output net.c") == 0
-    assert Path("net.c").stat().st_size > 1000
-    assert run("export m.npz --to onnx --output net.onnx") == 0
+
+
+def test_whole_models_are_exported_as_onnx_and_c(capsys):
+    towns = [["Bern", "Chur", None][i % 3] for i in range(120)]
+    x = np.random.default_rng(0).normal(size=120)
+    table = {"x": [None if i % 5 == 0 else float(v) for i, v in enumerate(x)], "town": towns}
+    model = nnfast.tables.fit_table(table, x > 0, n_members=2, seed=0, verbose=0)
+    model.save("m.npz")
+    Path("rows.csv").write_text("x,town\n1.5,Bern\n,Chur\n-2,\n", encoding="utf-8")
+    assert run("export m.npz --to c") == 0
+    assert re.fullmatch(
+        r"m_predict in m\.c and m\.h: [\d,]+ bytes of constants, [\d,]+ bytes of stack\n", capsys.readouterr().out
+    )
+    assert "x[1] town: a category, m_code(1, its text)" in Path("m.h").read_text(encoding="utf-8")
+    pytest.importorskip("pandas", reason="tables are read by pandas")
+    assert run("export m.npz --to c --output small.c --calibration rows.csv") == 0
+    assert "int8: outputs differ by at most" in capsys.readouterr().out
+    assert Path("small.c").stat().st_size < Path("m.c").stat().st_size
+    Path("wrong.csv").write_text("x\n1\n", encoding="utf-8")
+    told = refused(capsys, "export", "m.npz", "--to", "c", "--calibration", "wrong.csv")
+    assert "X must have the columns of fit, but lacks 'town'" in told
+    assert run("export m.npz --to onnx") == 0
     runtime = pytest.importorskip("onnxruntime", reason="ONNX files are run by onnxruntime")
-    (outputs,) = runtime.InferenceSession("net.onnx").run(None, {"input": x.astype(np.float32)})
-    np.testing.assert_allclose(outputs, net.predict(x), rtol=1e-4, atol=1e-5)
+    inputs = {"x": np.array([[1.5], [np.nan]]), "town": np.array([["Chur"], [""]], object)}
+    _, outputs = runtime.InferenceSession("m.onnx").run(None, inputs)
+    expected = model.predict_proba({"x": [1.5, None], "town": ["Chur", None]})
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
 
 
 def test_numbers_that_float32_would_round_are_warned_of(capsys):
@@ -750,18 +771,19 @@ def test_models_that_cannot_be_exported_say_why(capsys):
     for name, message in (
         (
             "two",
-            "the model has 2 networks, and an export one: train with n_members=1 (on the command line, --members 1)",
+            "the model has 2 networks, where one is needed: train with n_members=1 (on the command line, "
+            "--members 1), or use --to onnx or --to c",
         ),
         ("gaps", "an exported network can take numbers only, without missing values, but the column 'a' has missing "),
         (
             "town",
-            "an exported network can take numbers only, without missing values, but the column 'town' is a category",
+            "an exported network can take numbers only, without missing values, but the column 'town' is a category: "
+            "use --to onnx or --to c, which hold the preparation",
         ),
     ):
-        for to in ("c", "onnx"):
+        for to in ("safetensors", "torch"):
             told = refused(capsys, "export", f"{name}.npz", "--to", to)
             assert told.startswith(f"nnfast export: error: {name}.npz: {message}"), told
-    assert "model.prepared(X)" in told
 
 
 def test_errors_carry_the_file_name():

@@ -14,7 +14,7 @@ import nnfast as nf
 from nnfast.cli import main
 from nnfast.engine.program import STAGES
 from nnfast.files import protobuf
-from nnfast.files.onnx import export, formulas, graph
+from nnfast.files.onnx import export, formulas, graph, writer
 
 DTYPES = ("float32", "float64")
 CLOSE = {"float32": 1e-6, "float64": 1e-12}  # relative to the largest output
@@ -118,7 +118,7 @@ def test_the_model_says_where_it_comes_from(tmp_path):
     net.to_onnx(tmp_path / "net.onnx")
     model = onnx.load(tmp_path / "net.onnx")
     assert (model.producer_name, model.producer_version) == ("nnfast", nf.__version__)
-    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", export.OPSET)]
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", writer.OPSET)]
     assert {entry.key: json.loads(entry.value) for entry in model.metadata_props} == {
         "nnfast.loss": net.loss_function.config()
     }

@@ -357,7 +357,7 @@ def test_a_network_for_export_computes_the_same():
         net = model.to_network()
         np.testing.assert_allclose(net.predict(model.prepared(TABLE)), model.response(model.prepared(TABLE)), atol=1e-5)
         assert parameters(model) == parameters(quick(TABLE, y))  # unchanged
-    with pytest.raises(ValueError, match="^the model has 2 networks, and an export one: train with n_members=1$"):
+    with pytest.raises(ValueError, match="^the model has 2 networks, where one is needed: train with n_members=1$"):
         quick(n_members=2).to_network()
     with pytest.raises(ValueError, match="^the targets are too large for float32: up to"):
         quick(y=1e40 * REAL).to_network()

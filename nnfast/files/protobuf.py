@@ -44,9 +44,10 @@ class Message:
         for value in values:
             self._append(encoded(number << 3 | VARINT) + encoded(value))
 
-    def real(self, number: int, value: float) -> None:
-        """Add a number in single precision."""
-        self._append(encoded(number << 3 | FOUR_BYTES) + struct.pack("<f", value))
+    def real(self, number: int, *values: float) -> None:
+        """Add numbers in single precision, each as a field."""
+        for value in values:
+            self._append(encoded(number << 3 | FOUR_BYTES) + struct.pack("<f", value))
 
     def content(self, number: int, *values: str | bytes | memoryview | Message) -> None:
         """Add texts, bytes or messages, each as a field."""

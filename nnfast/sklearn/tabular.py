@@ -209,7 +209,7 @@ class TabularClassifier(ClassifierMixin, _Tabular):
     classes_ : ndarray of shape (n_classes,)
         The class labels.
     model_ : nnfast.tables.TableModel
-        The fitted model, which predicts without scikit-learn.
+        The fitted model, which predicts without scikit-learn, and writes ONNX and C.
     feature_importances_ : ndarray of shape (n_features_in_,)
         How much worse the log loss on held rows becomes if a column is shuffled, as shares of the sum; computed when
         first asked for.
@@ -373,7 +373,7 @@ class TabularRegressor(RegressorMixin, _Tabular):
     Attributes
     ----------
     model_ : nnfast.tables.TableModel
-        The fitted model, which predicts without scikit-learn.
+        The fitted model, which predicts without scikit-learn, and writes ONNX and C.
     feature_importances_ : ndarray of shape (n_features_in_,)
         How much worse the squared error on held rows becomes if a column is shuffled, as shares of the sum; computed
         when first asked for.

@@ -107,6 +107,8 @@ class Categories:
     values : tuple
     missing : bool
     n_codes : int
+    code_of_missing : int
+        -1 if they have none.
 
     Examples
     --------
@@ -124,7 +126,7 @@ class Categories:
         self.n_codes = len(self.values) + missing
         self._code: dict[Any, int] = {value: code for code, value in enumerate(self.values)}
         self._by_text = {_text(value): code for code, value in enumerate(self.values)}
-        self._missing_code = len(self.values) if missing else UNKNOWN
+        self.code_of_missing = len(self.values) if missing else UNKNOWN
 
     @classmethod
     def most_frequent(cls, counted: Counted, maximum: int) -> Categories:
@@ -156,10 +158,15 @@ class Categories:
             ]
         return np.array(codes, dtype=np.float32)
 
+    def text_codes(self) -> dict[str, int]:
+        """Return the codes of text. Without a category that is empty, empty text is a missing value."""
+        codes = {"": self.code_of_missing} if self.missing else {}
+        return codes | self._by_text | {value: code for value, code in self._code.items() if isinstance(value, str)}
+
     def _looked_up(self, label: Label, value: Any) -> int:
         category = _category(label, value)
         if category is None:
-            return self._missing_code
+            return self.code_of_missing
         code = self._code.get(category)
         return self._by_text.get(_text(category), UNKNOWN) if code is None else code
 

@@ -21,6 +21,7 @@ from nnfast.tables.training import Recipe, Samples, calibrate, held_parts, train
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from nnfast.files.c import CExport
     from nnfast.training import History
 
 MOST_KEPT = 1000  # held rows that are kept for importances
@@ -234,8 +235,113 @@ class TableModel:
         networks = [(member.net, member.factor) for member in self.members]
         saving.save(path, self.preparation, self.target, networks, self.target_name)
 
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to an ONNX file, with its preparation and all of its networks.
+
+        Written atomically, as by `Sequential.save`; the onnx package is not needed.
+
+        Parameters
+        ----------
+        path : path
+            Usually with the extension ``.onnx``; no extension is added.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        ValueError
+            If it would have more than 2 GB.
+
+        Notes
+        -----
+        The graph uses opset 17, and ``ai.onnx.ml`` 2 where there are categories. If all columns are numbers, it takes
+        the tensor ``"input"`` of shape ``(batch, columns)``: the columns of the array that the model was trained on, or
+        those of the table of which something becomes (`preparation` tells), in their order. Otherwise it takes a tensor
+        of shape ``(batch, 1)`` for each of these columns, under its name. Numbers are float64, and dates as well: they
+        are seconds since 1970-01-01 UTC; NaN is a missing value. Categories are text, of numbers, too: ``"3"``; empty
+        text is a missing value.
+
+        It computes ``"label"`` of shape ``(batch,)`` and ``"probabilities"`` of shape ``(batch, classes)``, or
+        ``"prediction"`` of shape ``(batch,)`` and, if the model has them, ``"quantiles"`` of shape
+        ``(batch, quantiles)``. They differ from the model's by rounding.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> from nnfast.tables import fit_table
+        >>> x = np.random.default_rng(0).uniform(size=(100, 2))
+        >>> model = fit_table(x, x[:, 0] > x[:, 1], seed=0, verbose=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.to_onnx(os.path.join(folder, "model.onnx"))
+        ...     os.listdir(folder)
+        ['model.onnx']
+        """
+        from nnfast.tables.onnx import save  # few programs need it
+
+        save(path, self.preparation.plan, self.target, [member.net for member in self.members])
+
+    def to_c(
+        self, path: str | os.PathLike[str], *, prefix: str | None = None, dtype: Any = None, calibration: Any = None
+    ) -> CExport:
+        """Write the model as C, with its preparation and all of its networks: a source file and its header.
+
+        The function ``void PREFIX_predict(const double *x, double *y)`` computes the probabilities of the classes, the
+        prediction, or the quantiles for one row, as the model does up to rounding. The code is C99 and allocates no
+        memory.
+
+        Parameters
+        ----------
+        path : path
+            ``"model.c"``, or without the extension: ``model.c`` and ``model.h`` are written, each atomically.
+        prefix : str, optional
+            The start of all public names; by default the name of the file.
+        dtype : {"float32", "float64", "int8"}, optional
+            The type of the numbers in the networks; ``"int8"`` as for `Sequential.to_c`.
+        calibration : frame or array_like of shape (n, columns), optional
+            For int8, which needs it: typical rows, such as a few hundred of the training data.
+
+        Returns
+        -------
+        CExport
+            As from `Sequential.to_c`; with int8, the ``difference`` is the greatest of those of the networks.
+
+        Raises
+        ------
+        OSError
+            If the files cannot be written.
+        TypeError, ValueError
+            If an argument has the wrong type or value, or a category has a zero byte in its text.
+
+        Notes
+        -----
+        The header lists what the numbers of a row are: the columns of the array that the model was trained on, or those
+        of the table of which something becomes, in their order. A date is given as seconds since 1970-01-01 UTC, a
+        category as the number that ``double PREFIX_code(int input, const char *category)`` returns for its text, in
+        UTF-8. NAN is a missing value.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> from nnfast.tables import Recipe, fit_table
+        >>> x = np.random.default_rng(0).uniform(size=(100, 2))
+        >>> model = fit_table(x, x[:, 0] > x[:, 1], recipe=Recipe(hidden=(16,)), seed=0, verbose=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     written = model.to_c(os.path.join(folder, "model.c"))
+        ...     sorted(os.listdir(folder))
+        ['model.c', 'model.h']
+        >>> written.function
+        'model_predict'
+        """
+        from nnfast.tables.c import save  # few programs need it
+
+        rows = None if calibration is None else self.prepared(calibration)
+        networks = [member.net for member in self.members]
+        return save(path, self.preparation.plan, self.target, networks, prefix=prefix, dtype=dtype, calibration=rows)
+
     def to_network(self) -> Sequential:
-        """Return the network behind the preparation, for export.
+        """Return the network behind the preparation, for exports other than `to_onnx` and `to_c`.
 
         It takes the rows that `prepared` returns. Its outputs are the model's probabilities, or its predictions in the
         unit of the target, but neither cut to the range of the targets in training nor, with quantiles, sorted.
@@ -250,7 +356,7 @@ class TableModel:
             If the model has several networks, or the targets are too large for float32.
         """
         if len(self.members) > 1:
-            raise ValueError(f"the model has {len(self.members)} networks, and an export one: train with n_members=1")
+            raise ValueError(f"the model has {len(self.members)} networks, where one is needed: train with n_members=1")
         net = self.members[0].net.copy()
         if isinstance(self.target, Numbers):
             for name, shift in zip(list(net.params)[-2:], (0.0, self.target.mean), strict=True):  # weights and biases

@@ -91,6 +91,10 @@ class Plan:
         ]
         return [*numbers, *(f"{names[i]}: missing" for i in self.flagged), *(names[i] for i in self.coded)]
 
+    def used_names(self) -> list[str]:
+        """Return a name for each column of which something becomes: its number, where it has none."""
+        return [self.inputs[i].name or str(i) for i in self.used]
+
     def places(self) -> list[list[int]]:
         """Return for each column of the table the columns of the matrix that it became."""
         numbers = iter(range(self.n_numbers))

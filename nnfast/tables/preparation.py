@@ -204,7 +204,8 @@ class Preparation:
         return None if few or len(edges) < 3 else edges
 
     @property
-    def _fitted(self) -> Plan:
+    def plan(self) -> Plan:
+        """What was fitted, for each column."""
         if self._plan is None:
             raise ValueError("the preparation is not fitted: call fit first")
         return self._plan
@@ -228,7 +229,7 @@ class Preparation:
         TypeError, ValueError
             If `X` is not a table, lacks a column, or has a value that is not of the kind of its column.
         """
-        plan = self._fitted
+        plan = self.plan
         if plan.takes(X):
             return plan.of_matrix(X)
         if plan.takes_numbers and (found := numbers_of_pandas(X)) is not None:
@@ -260,7 +261,7 @@ class Preparation:
         ----------
         .. [1] J. Howard and S. Gugger, "fastai: a layered API for deep learning", Information 11 (2), 2020.
         """
-        plan = self._fitted
+        plan = self.plan
         numbers = [("number", None if edges is None or not bins else edges.copy()) for edges in plan.edges]
         codes = [self._encoding(plan.inputs[i].categories) for i in plan.coded]
         return [*numbers, *([("flag",)] * len(plan.flagged)), *codes]
@@ -271,28 +272,28 @@ class Preparation:
 
     def places(self) -> list[list[int]]:
         """Return for each column of the table the columns of the matrix that it became; none if it was left out."""
-        return self._fitted.places()
+        return self.plan.places()
 
     @property
     def feature_names_in(self) -> list[str] | None:
         """The names of the columns of the table, None if it had none."""
-        names = self._fitted.names
+        names = self.plan.names
         return None if names is None else list(names)
 
     @property
     def raw_names(self) -> list[str]:
         """The names of the columns of the matrix."""
-        return self._fitted.raw_names()
+        return self.plan.raw_names()
 
     @property
     def n_raw(self) -> int:
         """The number of columns of the matrix."""
-        return self._fitted.n_raw
+        return self.plan.n_raw
 
     @property
     def columns(self) -> list[Column]:
         """What was found out about each column of the table."""
-        plan = self._fitted
+        plan = self.plan
         bins = iter([0 if edges is None else len(edges) - 1 for edges in plan.edges])
         return [
             Column(i.name, i.kind, i.reason, i.n_missing, self._becomes(i, [next(bins) for _ in i.parts]))
@@ -349,12 +350,12 @@ class Preparation:
             "kinds": kinds,
             "one_hot": self.one_hot,
             "max_categories": self.max_categories,
-            "columns": plan_state(self._fitted)[0],
+            "columns": plan_state(self.plan)[0],
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays of a fitted preparation: ``center``, ``width``, ``edges`` and ``edge_counts``."""
-        return plan_state(self._fitted)[1]
+        return plan_state(self.plan)[1]
 
     @classmethod
     def from_state(cls, config: Any, arrays: Any) -> Preparation:

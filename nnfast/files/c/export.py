@@ -14,7 +14,7 @@ from nnfast._validation import choose, describe
 from nnfast._version import __version__
 from nnfast.files.c.functions import BLOCKS, source
 from nnfast.files.c.int8 import Difference, Quantized, differences
-from nnfast.files.c.plan import Constant, Operation, Plan, variables
+from nnfast.files.c.plan import Constant, Operation, Plan, rename_constants, variables
 from nnfast.files.writing import check_writable, replacing
 
 if TYPE_CHECKING:
@@ -50,6 +50,30 @@ class CExport(NamedTuple):
     difference: Difference | None
 
 
+class Code(NamedTuple):
+    """A network as C.
+
+    Attributes
+    ----------
+    constants : str
+        The definitions of its constants.
+    body : str
+        What is between the braces of the function that computes the output ``y`` for the sample ``x``.
+    functions : set of str
+        Which of `nnfast.files.c.functions.FUNCTIONS` it calls.
+    stack : int
+        The bytes of its arrays on the stack.
+    size : int
+        The bytes of its constants.
+    """
+
+    constants: str
+    body: str
+    functions: set[str]
+    stack: int
+    size: int
+
+
 def export(
     network: Network,
     path: str | os.PathLike[str],
@@ -59,30 +83,53 @@ def export(
 ) -> CExport:
     """Write a network as C, as documented in `nnfast.Sequential.to_c`."""
     paths = paths_of(path)
-    name = _checked_prefix(prefix, paths[0])
-    chosen = network.dtype.name if dtype is None else choose("dtype", _name_of(dtype), (*REALS, "int8"))
-    real = np.dtype("float32" if chosen == "int8" else chosen)
-    if (chosen == "int8") != (calibration is not None):
-        raise ValueError(
-            "dtype='int8' needs calibration=x: typical samples, from which the range of each layer's inputs is "
-            "determined"
-            if chosen == "int8"
-            else f"calibration is only for dtype='int8', got dtype {chosen!r}"
-        )
-    plan: Plan | Quantized
-    plan, difference = Plan(network, real), None
-    if calibration is not None:
-        plan = quantized = Quantized(plan, _calibration_rows(network, calibration))
+    name = checked_prefix(prefix, paths[0])
+    chosen = checked_dtype(network.dtype.name if dtype is None else dtype, calibration is not None)
+    rows = None if calibration is None else _calibration_rows(network, calibration)
+    plan, difference = planned(network, chosen, rows)
+    code = code_of(plan)
+    text = _source(network, plan, code, name, os.path.basename(paths[1]))
+    write_files(paths, text, _header(network, name, REALS[plan.dtype.name], code.stack))
+    return CExport(*paths, f"{name}_predict", code.size, code.stack, difference)
+
+
+def planned(
+    network: Network, dtype: str, rows: np.ndarray | None, suffix: str = ""
+) -> tuple[Plan | Quantized, Difference | None]:
+    """Return a network as a list of calls, with constants whose names end in `suffix`, and what int8 changes."""
+    plan: Plan | Quantized = Plan(network, np.dtype("float32" if dtype == "int8" else dtype))
+    difference = None
+    if rows is not None:
+        assert isinstance(plan, Plan)
+        plan = quantized = Quantized(plan, rows)
         difference = differences(network, quantized)
-    text, stack = _source(network, plan, name, os.path.basename(paths[1]))
-    header = _header(network, name, REALS[real.name], stack)
-    for file_name in paths:  # before one of them is replaced
+    if suffix:
+        rename_constants(plan, suffix)
+    return plan, difference
+
+
+def code_of(plan: Plan | Quantized) -> Code:
+    """Return the C of a plan."""
+    real = REALS[plan.dtype.name]
+    places, sizes = variables(plan.operations)
+    body, functions = _body(plan, places)
+    declared = "".join(f"    {real} {array}[{size}];\n" for array, size in sizes.items())
+    stack = sum(sizes.values()) * plan.dtype.itemsize
+    if isinstance(plan, Quantized):
+        declared += f"    int8_t q[{plan.widest}]; /* the input of a dense layer */\n"
+        stack += plan.widest
+    constants = "".join(_definition(constant, plan.dtype) for constant in plan.constants.values())
+    size = sum(constant.values.size * _item_size(constant, plan) for constant in plan.constants.values())
+    return Code(constants, declared + body if declared else body.removeprefix("\n"), functions, stack, size)
+
+
+def write_files(paths: Sequence[str], *texts: str) -> None:
+    """Write files, each atomically, and none of them if one of the paths cannot be written."""
+    for file_name in paths:
         check_writable(file_name)
-    for file_name, content in zip(paths, (text, header), strict=True):
+    for file_name, content in zip(paths, texts, strict=True):
         with replacing(file_name) as file:
             file.write(content.encode("utf-8", "surrogateescape"))  # of the name of the file
-    size = sum(constant.values.size * _item_size(constant, plan) for constant in plan.constants.values())
-    return CExport(*paths, f"{name}_predict", size, stack, difference)
 
 
 # ---- arguments
@@ -101,7 +148,7 @@ def paths_of(path: str | os.PathLike[str]) -> tuple[str, str]:
     return f"{base}.c", f"{base}.h"
 
 
-def _checked_prefix(prefix: Any, path: str) -> str:
+def checked_prefix(prefix: Any, path: str) -> str:
     """Return the prefix of all public names in C: by default the name of the source file, as far as C allows it."""
     if prefix is None:
         name = re.sub(r"[^A-Za-z0-9_]", "_", os.path.basename(path).removesuffix(".c")).strip("_")
@@ -113,6 +160,19 @@ def _checked_prefix(prefix: Any, path: str) -> str:
             f"prefix must be a name in C, a letter and then letters, digits and underscores, got {prefix!r}"
         )
     return str(prefix)
+
+
+def checked_dtype(dtype: Any, calibrated: bool) -> str:
+    """Return the name of a type of numbers; ValueError if there is none, or it does not go with calibration data."""
+    chosen = choose("dtype", _name_of(dtype), (*REALS, "int8"))
+    if (chosen == "int8") != calibrated:
+        raise ValueError(
+            "dtype='int8' needs calibration=x: typical samples, from which the range of each layer's inputs is "
+            "determined"
+            if chosen == "int8"
+            else f"calibration is only for dtype='int8', got dtype {chosen!r}"
+        )
+    return chosen
 
 
 def _name_of(dtype: Any) -> Any:
@@ -173,41 +233,33 @@ def _of_shape(shape: tuple[int, ...]) -> str:
     return f", of shape ({', '.join(map(str, shape))}), in C order" if len(shape) > 1 else ""
 
 
-def _source(network: Network, plan: Plan | Quantized, name: str, header: str) -> tuple[str, int]:
-    """Return the text of the C file, and how many bytes its arrays take on the stack."""
+def _source(network: Network, plan: Plan | Quantized, code: Code, name: str, header: str) -> str:
+    """Return the text of the C file."""
     real = REALS[plan.dtype.name]
-    places, sizes = variables(plan.operations)
-    body, functions = _body(plan, places)
-    declared = "".join(f"    {real} {array}[{size}];\n" for array, size in sizes.items())
-    stack = sum(sizes.values()) * plan.dtype.itemsize
-    headers = ["<math.h>"]
-    if isinstance(plan, Quantized):
-        headers.append("<stdint.h>")
-        declared += f"    int8_t q[{plan.widest}]; /* the input of a dense layer */\n"
-        stack += plan.widest
-    text = f"""\
+    headers = ["<math.h>", *(["<stdint.h>"] if isinstance(plan, Quantized) else [])]
+    return f"""\
 /* A neural network, written by nnfast {__version__}.
  *
- * {_numbers(network, plan)}
+ * {numbers_of(network, plan)}
  * C99 with {" and ".join(headers)} alone; numbers must be those of IEEE 754. Compile it with -O3. */
 #include "{header}"
 
 {"".join(f"#include {name}{chr(10)}" for name in headers)}
 /* ---- functions */
 
-{source(functions, real)}
+{source(code.functions, real)}
 /* ---- constants */
-{"".join(_definition(constant, plan.dtype) for constant in plan.constants.values())}
+{code.constants}
 /* ---- the network */
 
 void {name}_predict(const {real} *x, {real} *y)
 {{
-{declared}{body if declared else body.removeprefix(chr(10))}}}
+{code.body}}}
 """
-    return text, stack
 
 
-def _numbers(network: Network, plan: Plan | Quantized) -> str:
+def numbers_of(network: Network, plan: Plan | Quantized) -> str:
+    """Return a sentence on the types of the numbers."""
     if isinstance(plan, Quantized):
         return "The weights of dense layers, and their inputs, are integers of 8 bits; all other numbers are float."
     rounded = f", rounded from {network.dtype}" if plan.dtype != network.dtype else ""
@@ -236,7 +288,7 @@ def _call(operation: Operation, x: str, y: str, others: list[str], dtype: np.dty
         values = [y, str(operation.outputs)]
     else:
         values = [x, str(operation.inputs), y, str(operation.outputs)]
-    numbers = _literals(np.array(operation.numbers, dtype))
+    numbers = literals(np.array(operation.numbers, dtype))
     scratch = ["q"] if operation.function == "dense_int8" else []
     return f"{operation.function}({', '.join([*values, *others, *operation.constants, *numbers, *scratch])})"
 
@@ -249,12 +301,17 @@ def _definition(constant: Constant, dtype: np.dtype) -> str:
     values = constant.values
     if constant.type == "REAL":
         kind, values = REALS[dtype.name], _in_order(values).astype(dtype)
-        texts = _literals(values)
+        texts = literals(values)
     else:
         kind, values = constant.type, values.ravel()
         texts = list(map(str, values.tolist()))
-    start = f"\n/* {constant.comment} */\nstatic const {kind} {constant.name}[{values.size}] = {{"
-    return f"{start}{texts[0]}}};\n" if not values.any() else f"{start}\n{_wrapped(texts)}\n}};\n"
+    return definition(kind, constant.name, constant.comment, texts if values.any() else texts[:1], values.size)
+
+
+def definition(kind: str, name: str, comment: str, texts: Sequence[str], size: int) -> str:
+    """Return a constant array of `size` numbers: the given ones, and then zeros."""
+    start = f"\n/* {comment} */\nstatic const {kind} {name}[{size}] = {{"
+    return f"{start}{texts[0]}}};\n" if len(texts) == 1 else f"{start}\n{wrapped(texts)}\n}};\n"
 
 
 def _in_order(values: np.ndarray) -> np.ndarray:
@@ -269,14 +326,14 @@ def _in_order(values: np.ndarray) -> np.ndarray:
     return np.concatenate([*blocks, values[:, first:].T.ravel()])
 
 
-def _literals(values: np.ndarray) -> list[str]:
+def literals(values: np.ndarray) -> list[str]:
     """Return numbers as C constants: the shortest decimal text that means exactly this number."""
     suffix = "f" if values.dtype == np.float32 else ""
     texts = values.astype("U32").tolist()
     return [f"{text if '.' in text or 'e' in text else text + '.0'}{suffix}" for text in texts]
 
 
-def _wrapped(texts: Sequence[str]) -> str:
+def wrapped(texts: Sequence[str]) -> str:
     """Return constants separated by commas, in lines of at most `WIDTH` characters."""
     lines, line = [], "   "
     for text in texts:

@@ -133,6 +133,19 @@ class Plan:
         return value
 
 
+def rename_constants(plan: Any, suffix: str) -> None:
+    """Add a suffix to the names of the constants of a `Plan`, or of one with int8 layers."""
+    renamed = [Constant(each.name + suffix, each.comment, each.values, each.type) for each in plan.constants.values()]
+    plan.constants = {each.name: each for each in renamed}
+    plan.operations = [
+        Operation(
+            each.function, each.reads, each.writes, each.inputs, each.outputs,
+            tuple(name + suffix for name in each.constants), each.numbers, each.in_place, each.comment,
+        )
+        for each in plan.operations
+    ]  # fmt: skip
+
+
 def _snapshot(network: Network) -> dict[str, np.ndarray]:
     """Return copies of all arrays by path; while another thread trains, as they are after one of its steps."""
     program = network.built

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from nnfast.columns import Column
 from nnfast.files.onnx.schema import DTYPES, Tensor
+from nnfast.files.onnx.writer import Writer
 
 Group = Sequence[tuple[int, int, Any]]  # columns of a kind: their inputs, their first outputs, and themselves
-
-
-class Writer(Protocol):
-    """What adds nodes to a graph."""
-
-    dtype: np.dtype
-
-    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node, and return the name of its output."""
-
-    def array(self, name: str, values: np.ndarray) -> str:
-        """Add an array, and return its name."""
-
-    def number(self, value: float) -> str:
-        """Return the name of an array without axes."""
 
 
 class Encoder:
@@ -48,8 +34,8 @@ class Encoder:
         self._parts: list[str] = []
         self._places: list[int] = []  # of the outputs of the parts, in their order
 
-    def write(self, columns: Sequence[Column]) -> None:
-        """Add the nodes."""
+    def write(self, columns: Sequence[Column]) -> str:
+        """Add the nodes, and return the output."""
         groups: dict[str, list[tuple[int, int, Column]]] = {}
         at = 0
         for i, column in enumerate(columns):
@@ -60,7 +46,8 @@ class Encoder:
             WRITERS[kind](self, group)
         last = self._node("Concat", *self._parts, axis=1) if len(self._parts) > 1 else self._parts[0]
         if self._places != sorted(self._places):
-            self._node("Gather", last, self._integers(np.argsort(self._places)), axis=1)
+            last = self._node("Gather", last, self._integers(np.argsort(self._places)), axis=1)
+        return last
 
     def flags(self, group: Group) -> None:
         """Pass columns on."""

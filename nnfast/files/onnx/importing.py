@@ -16,7 +16,7 @@ from nnfast.files.errors import LoadError, short
 from nnfast.files.onnx.formulas import BETA, BOTH, EPSILON, GAMMA, X
 from nnfast.files.onnx.graph import Node, Nodes, Opened, naming, shown
 from nnfast.files.onnx.recognizing import BATCH, SHAPE, UNBIASED, Part, Recognizer, as_number
-from nnfast.files.onnx.schema import LOSS, TYPE_NAMES, Tensor
+from nnfast.files.onnx.schema import COLUMNS, LOSS, TYPE_NAMES, Tensor
 from nnfast.files.parsing import parse
 from nnfast.files.protobuf import MAX_MESSAGE
 from nnfast.files.state import arrays_of
@@ -103,6 +103,10 @@ class Builder:
 
     def build(self, output: str | None) -> None:
         """Make the layers that lead from the input to an output."""
+        if COLUMNS in self.model.metadata:
+            raise ValueError(
+                "it is a model for tables, with its preparation: nnfast.tables.load reads the file that its save wrote"
+            )
         if len(self.model.inputs) != 1:
             raise ValueError(f"it must have one input, and has {len(self.model.inputs)}: {_names(self.model.inputs)}")
         name, kind = self.model.inputs[0]

@@ -36,21 +36,21 @@ class Node:
 class Attribute:
     """Fields of AttributeProto, and codes of its types."""
 
-    NAME, FLOAT, INT, STRING, TENSOR, FLOATS, INTS, TYPE = 1, 2, 3, 4, 5, 7, 8, 20
-    OF_FLOAT, OF_INT, OF_INTS = 1, 2, 7
+    NAME, FLOAT, INT, STRING, TENSOR, FLOATS, INTS, STRINGS, TYPE = 1, 2, 3, 4, 5, 7, 8, 9, 20
+    OF_FLOAT, OF_INT, OF_FLOATS, OF_INTS, OF_STRINGS = 1, 2, 6, 7, 8
 
 
 class Tensor:
     """Fields of TensorProto, and codes of its types."""
 
-    DIMS, TYPE, FLOATS, INTS, NAME, RAW, DOUBLES, EXTERNAL, LOCATION = 1, 2, 4, 7, 8, 9, 10, 13, 14
-    FLOAT, INT64, DOUBLE = 1, 7, 11
+    DIMS, TYPE, FLOATS, STRINGS, INTS, NAME, RAW, DOUBLES, EXTERNAL, LOCATION = 1, 2, 4, 6, 7, 8, 9, 10, 13, 14
+    FLOAT, INT64, STRING, BOOL, DOUBLE, UINT64 = 1, 7, 8, 9, 11, 13
 
 
 class Value:
     """Fields of ValueInfoProto, and of the types and shapes within it."""
 
-    NAME, TYPE = 1, 2
+    NAME, TYPE, TEXT = 1, 2, 3
     TENSOR = 1  # of TypeProto
     ELEMENT, SHAPE = 1, 2  # of TypeProto.Tensor
     DIM = 1  # of TensorShapeProto
@@ -64,14 +64,15 @@ TYPE_NAMES = {
     4: "UINT16",
     5: "INT16",
     6: "INT32",
-    8: "STRING",
-    9: "BOOL",
     10: "FLOAT16",
     12: "UINT32",
-    13: "UINT64",
     16: "BFLOAT16",
     Tensor.FLOAT: "FLOAT",
     Tensor.INT64: "INT64",
+    Tensor.STRING: "STRING",
+    Tensor.BOOL: "BOOL",
     Tensor.DOUBLE: "DOUBLE",
+    Tensor.UINT64: "UINT64",
 }
 LOSS = "nnfast.loss"  # the key of the loss in the metadata
+COLUMNS = "nnfast.columns"  # the key of the names of the columns of a table model in the metadata

@@ -1,0 +1,205 @@
+"""Table models as ONNX files: one graph that prepares rows, runs the networks, and says what their outputs mean."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from nnfast.files.onnx.export import write_network
+from nnfast.files.onnx.formulas import Formula, X
+from nnfast.files.onnx.schema import COLUMNS, Tensor
+from nnfast.files.onnx.writer import ELEMENTS, ML, Writer
+from nnfast.files.writing import replacing
+from nnfast.sequential import Sequential, network_of
+from nnfast.tables.categories import Categories
+from nnfast.tables.dates import PERIODS
+from nnfast.tables.plan import Input, Plan
+from nnfast.tables.scaling import LIMIT
+from nnfast.tables.targets import Classes, Numbers, Target
+
+DOUBLE, SINGLE = np.dtype(np.float64), np.dtype(np.float32)
+LABELS = {"b": np.bool_, "i": np.int64, "u": np.uint64, "f": np.float64}  # the dtypes of classes
+
+
+def save(path: str | os.PathLike[str], plan: Plan, target: Target, networks: Sequence[Sequential]) -> None:
+    """Implement `TableModel.to_onnx`."""
+    writer = Writer(DOUBLE)
+    raw = _Rows(writer, plan).prepared()
+    outputs = []
+    for i, net in enumerate(networks):
+        writer.dtype = SINGLE
+        outputs.append(write_network(writer, network_of(net), raw, f"{i}." if len(networks) > 1 else ""))
+    writer.dtype, writer.path = DOUBLE, "target"
+    total, *others = [writer.node("Cast", each, to=Tensor.DOUBLE) for each in outputs]
+    for other in others:
+        total = writer.node("Add", total, other)
+    mean = writer.node("Div", total, writer.number(len(networks))) if others else total
+    if isinstance(target, Classes):
+        _classes(writer, target, mean)
+    elif isinstance(target, Numbers):
+        _numbers(writer, target, mean)
+    message = writer.model({COLUMNS: json.dumps(plan.used_names())})
+    with replacing(path) as file:
+        message.write(file)
+
+
+class _Rows:
+    """Writes the inputs and the preparation of a table.
+
+    Its values are numbers in double precision, or text for categories, all of shape (batch, columns).
+    """
+
+    def __init__(self, writer: Writer, plan: Plan) -> None:
+        self._writer, self._plan = writer, plan
+        writer.path = "preparation"
+
+    def prepared(self) -> str:
+        """Return the matrix that the networks take."""
+        values, flagged, codes = self._of_matrix() if self._plan.takes_numbers else self._of_columns()
+        parts = [self._scaled(values)] if values else []
+        if flagged:
+            parts.append(self._cast(self._writer.node("IsNaN", flagged)))
+        return self._joined([*parts, *codes])
+
+    def _of_matrix(self) -> tuple[str, str, list[str]]:
+        """Return the numbers, and those whose missing values have flags, of a table of numbers: a single input."""
+        plan, names = self._plan, self._plan.used_names()
+        given = plan.used if plan.names else list(range(len(plan.inputs)))  # an array goes in as it is
+        text = f"columns: {', '.join(names)}" if plan.names else f"{len(given)} columns, as in training"
+        x = self._writer.input("input", Tensor.DOUBLE, (len(given),), text)
+        taken = [given.index(i) for i in plan.used if plan.inputs[i].parts]
+        flagged = [given.index(i) for i in plan.flagged]
+        return self._columns(x, taken, len(given)), self._columns(x, flagged, len(given)), []
+
+    def _columns(self, x: str, chosen: list[int], n: int) -> str:
+        """Return some of the columns of a matrix, nothing if there are none."""
+        if not chosen or chosen == list(range(n)):
+            return x if chosen else ""
+        return self._writer.node("Gather", x, self._writer.array("columns", np.array(chosen, np.int64)), axis=1)
+
+    def _of_columns(self) -> tuple[str, str, list[str]]:
+        """Return numbers, those with flags, and codes of categories, of a table with an input for each column."""
+        numbers, flagged, codes = list[str](), list[str](), list[str]()
+        for i, name in zip(self._plan.used, self._plan.used_names(), strict=True):
+            given = self._plan.inputs[i]
+            if given.categories is not None:
+                codes.append(self._codes(self._writer.input(name, Tensor.STRING, (1,), CATEGORY), given.categories))
+                continue
+            x = self._writer.input(name, Tensor.DOUBLE, (1,), DATE if given.kind == "date" else NUMBER)
+            if given.parts:
+                numbers.append(self._date(x, given) if given.kind == "date" else x)
+            flagged += [x] * given.flagged
+        return self._joined(numbers), self._joined(flagged), codes
+
+    def _date(self, x: str, given: Input) -> str:
+        parts = [part_formula(part) for part in given.parts]
+        return self._writer.formula(("Concat", *parts, {"axis": 1}) if len(parts) > 1 else parts[0], x, {})
+
+    def _codes(self, x: str, categories: Categories) -> str:
+        """Return the codes of text."""
+        codes = categories.text_codes()
+        values = [float(code) for code in codes.values()]
+        return self._writer.node(
+            "LabelEncoder", x, domain=ML, keys_strings=list(codes), values_floats=values, default_float=-1.0
+        )
+
+    def _scaled(self, values: str) -> str:
+        node, number, plan = self._writer.node, self._writer.number, self._plan
+        center, width = (self._writer.array(name, getattr(plan, name)) for name in ("center", "width"))
+        scaled = node("Div", node("Sub", values, center), width)
+        bounded = node("Max", node("Min", scaled, number(LIMIT)), number(-LIMIT))
+        return self._cast(node("Where", node("IsNaN", values), number(0.0), bounded))
+
+    def _cast(self, x: str) -> str:
+        return self._writer.node("Cast", x, to=Tensor.FLOAT)
+
+    def _joined(self, parts: Sequence[str]) -> str:
+        return self._writer.node("Concat", *parts, axis=1) if len(parts) > 1 else "".join(parts)
+
+
+NUMBER = "a number; NaN where it is missing"
+DATE = "a date in seconds since 1970-01-01 UTC; NaN where it is missing"
+CATEGORY = "a category as text; empty where it is missing"
+
+
+def _quotient(x: Formula, n: float) -> Formula:
+    return "Floor", ("Div", x, n)
+
+
+def _rest(x: Formula, n: float) -> Formula:
+    return "Sub", x, ("Mul", _quotient(x, n), n)
+
+
+def _count_formulas() -> dict[str, Formula]:
+    """Return formulas of the counts in a date, which `nnfast.tables.dates` makes parts of, given seconds since 1970.
+
+    Years begin in March, so that a leap day is the last of its year; the days before a month are then a linear function
+    of it, rounded down. Days are counted from March 1 of the year 0, in eras of 400 years.
+    """
+    time = "Div", X, 86400.0
+    day = "Floor", time
+    date = "Add", day, 719468.0
+    of_era = _rest(date, 146097.0)
+    without_leap_days = (
+        "Sub",
+        ("Add", ("Sub", of_era, _quotient(of_era, 1460.0)), _quotient(of_era, 36524.0)),
+        _quotient(of_era, 146096.0),
+    )
+    year = _quotient(without_leap_days, 365.0)
+    before_year = "Sub", ("Add", ("Mul", year, 365.0), _quotient(year, 4.0)), _quotient(year, 100.0)
+    of_year = "Sub", of_era, before_year
+    month = _quotient(("Add", ("Mul", of_year, 5.0), 2.0), 153.0)
+    before_month = _quotient(("Add", ("Mul", month, 153.0), 2.0), 5.0)
+    from_january = "Add", month, 2.0
+    first_year = "Mul", _quotient(date, 146097.0), 400.0
+    return {
+        "days": time,
+        "hour": ("Div", ("Sub", X, ("Mul", day, 86400.0)), 3600.0),
+        "weekday": _rest(("Add", day, 3.0), 7.0),
+        "year": ("Add", ("Add", first_year, year), _quotient(from_january, 12.0)),
+        "month": _rest(from_january, 12.0),
+        "day": ("Add", ("Sub", of_year, before_month), 1.0),
+    }
+
+
+COUNTS = _count_formulas()
+
+
+def part_formula(part: str) -> Formula:
+    """Return the formula of one of `nnfast.tables.dates.PARTS`."""
+    name, _, wave = part.partition(" ")
+    if not wave:
+        return COUNTS[name]
+    angle = "Mul", COUNTS[name], 2 * np.pi / PERIODS[name]
+    return "Sin", angle if wave == "sine" else ("Add", angle, np.pi / 2)
+
+
+def _classes(writer: Writer, target: Classes, mean: str) -> None:
+    """Add the outputs for classes: the labels and their probabilities."""
+    labels = target.classes
+    if labels.dtype.kind == "O":
+        labels = np.array(labels.tolist())
+    labels = labels.astype(np.str_) if labels.dtype.kind not in "biuf" else labels.astype(LABELS[labels.dtype.kind])
+    chosen = writer.node("ArgMax", mean, axis=1, keepdims=0)
+    label = writer.node("Gather", writer.array("classes", labels), chosen, axis=0)
+    element = Tensor.STRING if labels.dtype.kind == "U" else ELEMENTS[labels.dtype.name]
+    writer.output(label, "label", element, ())
+    writer.output(writer.node("Cast", mean, to=Tensor.FLOAT), "probabilities", Tensor.FLOAT, (target.units,))
+
+
+def _numbers(writer: Writer, target: Numbers, mean: str) -> None:
+    """Add the outputs for numbers: the prediction, and quantiles if there are any."""
+    node, number = writer.node, writer.number
+    y = node("Add", node("Mul", mean, number(target.scale)), number(target.mean))
+    y = node("Max", node("Min", y, number(target.high)), number(target.low))
+    chosen = 0
+    if target.quantiles:
+        k = writer.array("count", np.array([target.units], np.int64))
+        y = node("TopK", y, k, n_outputs=2, axis=1, largest=0)
+        chosen = target.quantiles.index(0.5)
+    writer.output(node("Gather", y, writer.array("place", np.array(chosen)), axis=1), "prediction", Tensor.DOUBLE, ())
+    if target.quantiles:
+        writer.output(y, "quantiles", Tensor.DOUBLE, (target.units,))
