@@ -24,14 +24,14 @@ from nnfast._cli_scores import lines_of, number, report_lines
 from nnfast._validation import require, shown
 from nnfast.kernels.arrays import all_finite
 from nnfast.tables import TableModel, fit_table
-from nnfast.tables.model import looks_like_classes
+from nnfast.tables.model import INTERRUPTED, looks_like_classes
 from nnfast.tables.targets import Classes, Numbers
 from nnfast.training import DIVERGED
 
 if TYPE_CHECKING:
     import argparse
 
-OK, FAILED = 0, 1
+OK, FAILED, STOPPED = 0, 1, 130  # the last one as a shell reports Ctrl-C
 TASKS = {"auto": "auto", "classify": "classification", "regress": "regression"}
 FEW_CLASSES = 20  # whole floats of which are suspected to be classes
 MOST_SINGLE = 20  # texts that may all differ
@@ -75,6 +75,9 @@ def train(args: argparse.Namespace) -> int:
     for what, place in (("model", saved), ("plot", drawn)):
         if place:
             print(f"{what} saved as {place}")
+    if model.interrupted:
+        say(f"nnfast train: interrupted after {_epochs(model)}")
+        return STOPPED
     return OK if (saved, drawn) == (args.save, args.plot) else FAILED
 
 
@@ -189,6 +192,7 @@ def _fit(args: argparse.Namespace, split: Split) -> TableModel:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", DIVERGED, RuntimeWarning)  # reported at the end, as an error
+            warnings.filterwarnings("ignore", INTERRUPTED, UserWarning)  # also reported at the end
             model = fit_table(
                 split.frame[~split.test],
                 split.targets[~split.test],
@@ -244,11 +248,16 @@ def _report(args: argparse.Namespace, model: TableModel, split: Split) -> str | 
 
 def _trained(model: TableModel) -> str:
     """Return a line on the networks and how long they were trained."""
-    epochs = [len(member.history["loss"]) for member in model.members if member.history is not None]
     n = len(model.members)
     each = f"{model.members[0].net.flat_params.size:,} parameters"
-    spread = f"{min(epochs)}" if min(epochs) == max(epochs) else f"{min(epochs)} to {max(epochs)}"
-    return f"{n} network{'s' * (n > 1)} of {each}{' each' * (n > 1)}, trained for {spread} epochs"
+    return f"{n} network{'s' * (n > 1)} of {each}{' each' * (n > 1)}, trained for {_epochs(model)}"
+
+
+def _epochs(model: TableModel) -> str:
+    """Return how many epochs the networks were trained for, in words."""
+    epochs = [len(member.history["loss"]) for member in model.members if member.history is not None]
+    low, high = min(epochs), max(epochs)
+    return f"{low if low == high else f'{low} to {high}'} epoch{'s' * (high != 1)}"
 
 
 def _truth(model: TableModel, targets: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 Results go to standard output; progress, warnings and errors to standard error. Problems with arguments and files are
 found before training begins. Once it has begun, nothing that was learned is lost: Ctrl-C ends it early, and the network
-is still saved. `_cli_tables` trains on tables, where Ctrl-C saves nothing, and `_cli_models` is for its models.
+or table model is still saved. `_cli_tables` trains on tables, and `_cli_models` is for its models.
 """
 
 from __future__ import annotations
@@ -162,16 +162,15 @@ Train a network on
 
 Tables are taken as they are: numbers, categories, dates and missing values. A
 part of the rows is held back to test with, and a report says what became of
-each column and how good the predictions are. Ctrl-C ends it and saves nothing;
---max-seconds ends the training early. Tables need pandas, and .parquet files
-PyArrow, too: pip install "nnfast[tables]". The rest of this text is about
-digits, mnist and .npz files.
+each column and how good the predictions are. --max-seconds ends the training
+early. Tables need pandas, and .parquet files PyArrow, too:
+pip install "nnfast[tables]".
 
-If y holds integers, they are classes 0, 1, 2, ...: the network ends in softmax
-and is trained with cross entropy. One-hot rows are classes too. If y holds
-other floats, of shape (samples,) or (samples, outputs), they are values: the
-network ends in identity and is trained with the mean squared error. x and y are
-not scaled for you: scale them to about 1.
+If y of a .npz file holds integers, they are classes 0, 1, 2, ...: the network
+ends in softmax and is trained with cross entropy. One-hot rows are classes too.
+If y holds other floats, of shape (samples,) or (samples, outputs), they are
+values: the network ends in identity and is trained with the mean squared error.
+x and y are not scaled for you: scale them to about 1.
 
 Ctrl-C ends training early; what was learned is still reported, saved and drawn.
 A file that cannot be written where you asked is written beside it or to the

@@ -18,6 +18,7 @@ from nnfast import _cli_frames, _cli_models, _cli_scores, _cli_tables
 from nnfast._cli_files import UsageError
 from nnfast.cli import main
 from nnfast.tables.targets import Classes, Numbers
+from nnfast.tables.training import Best
 
 TOWNS = {"Basel": 200, "Bern": 100, "Chur": 0}
 COLUMNS = ["id", "size", "town", "rooms", "built", "country", "garden", "price"]
@@ -530,6 +531,25 @@ def test_ctrl_c_leaves_an_older_file(table, monkeypatch, capsys):
     assert run("train flats.csv --target price --save m.npz") == 130
     assert capsys.readouterr().err == "nnfast train: interrupted\n"
     assert Path("m.npz").read_bytes() == b"older"
+
+
+@needs_pandas
+def test_ctrl_c_keeps_what_was_learned(table, monkeypatch, capsys):
+    look, looks = Best.look, []
+
+    def interrupted(best, net):
+        look(best, net)
+        looks.append(net)
+        if len(looks) == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Best, "look", interrupted)
+    assert run("train flats.csv --target price --members 1 --save m.npz") == 130
+    printed = capsys.readouterr()
+    assert re.search(r"\nnnfast train: interrupted after \d epochs\n$", "\n" + printed.err)
+    assert "trained for" in printed.out
+    assert "model saved as m.npz" in printed.out
+    assert nnfast.tables.load("m.npz").target_name == "price"
 
 
 @needs_pandas

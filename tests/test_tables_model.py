@@ -17,9 +17,9 @@ from scipy.optimize import minimize_scalar
 import nnfast as nf
 import nnfast.tables
 from nnfast import LoadError
-from nnfast.tables import Recipe, TableModel, fit_table
+from nnfast.tables import Recipe, TableModel, fit_table, training
 from nnfast.tables.targets import Classes, Numbers
-from nnfast.tables.training import FEWEST_ROWS, MOST_TEMPERATURE, PRIOR_ROWS, Samples, calibrate, held_parts
+from nnfast.tables.training import FEWEST_ROWS, MOST_TEMPERATURE, PRIOR_ROWS, Best, Samples, calibrate, held_parts
 
 RANDOM = np.random.default_rng(16)
 N = 120
@@ -322,6 +322,56 @@ def test_max_seconds_ends_the_training():
 
 
 # ---- tables
+
+
+def interrupted_after(epochs, monkeypatch):
+    """Let Ctrl-C come after so many looks at epochs, of all networks together."""
+    look, looks = Best.look, []
+
+    def counted(best, net):
+        look(best, net)
+        looks.append(net)
+        if len(looks) == epochs:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Best, "look", counted)
+    return looks
+
+
+@pytest.mark.parametrize("y", [REAL, CODES], ids=["numbers", "classes"])
+def test_ctrl_c_returns_what_was_learned(y, monkeypatch):
+    epochs = Recipe(hidden=(8,), epochs=50, learning_rate=0.02)
+    interrupted_after(20, monkeypatch)
+    with pytest.warns(UserWarning, match=r"^training was interrupted after \d+ epochs: the model has learned so far$"):
+        model = quick(y=y, n_members=2, recipe=epochs, n_threads=1)
+    assert model.interrupted
+    for member in model.members:
+        assert len(member.held_losses) in (len(member.history["loss"]), len(member.history["loss"]) - 1)
+        assert 0 < len(member.held_losses) < 50
+    assert len(model.held_scores) == len(model.members)
+    assert outputs(model, X).std() > 0
+    assert not quick().interrupted
+
+
+def test_ctrl_c_before_the_end_of_an_epoch_leaves_networks_out(monkeypatch):
+    first = []
+
+    def fit_many(networks, *args, **options):
+        networks[1].fit(args[0], args[1], epochs=2, optimizer=options["optimizer"][1], verbose=0)
+        first.append(networks[1])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "fit_many", fit_many)
+    with pytest.warns(UserWarning, match="^training was interrupted after 2 epochs"):
+        model = quick(n_members=3)
+    assert [member.net for member in model.members] == first
+
+    def stopped(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "fit_many", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        quick()
 
 
 def test_wide_and_narrow_tables():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 MOST_KEPT = 1000  # held rows that are kept for importances
 LEAST_WEIGHT = 1e-30  # beside the largest one: less counts as 0
+INTERRUPTED = "training was interrupted"  # how the warning begins
 FEW_CLASSES = 20  # integers with at most so many different values are taken for classes
 
 
@@ -69,6 +71,8 @@ class TableModel:
         For each member its scores on the rows that it was not trained on.
     target_name : str or None
         The name of the column that is predicted, kept in files; None unless it is set.
+    interrupted : bool
+        Whether Ctrl-C ended its training; False after loading.
     """
 
     def __init__(self, preparation: Preparation, target: Target, members: Sequence[Member]) -> None:
@@ -76,6 +80,7 @@ class TableModel:
         self.held: Samples | None = None
         self.held_scores: list[dict[str, float]] = []
         self.target_name: str | None = None
+        self.interrupted = False
 
     @property
     def task(self) -> str:
@@ -429,6 +434,14 @@ def fit_table(
     ------
     TypeError, ValueError
         If an argument has the wrong type, shape or value.
+    KeyboardInterrupt
+        On Ctrl-C before a network has finished an epoch.
+
+    Warns
+    -----
+    UserWarning
+        On Ctrl-C later: the model is returned as far as it has learned, without networks that have not finished an
+        epoch.
 
     Examples
     --------
@@ -463,17 +476,20 @@ def fit_table(
         recipe.network([encoding_of(preparation)], samples.raw.shape[1], target, int(random.integers(2**31)))
         for _ in range(n_members)
     ]
-    histories, losses = train(
+    trained, interrupted = train(
         networks, samples, parts, recipe, max_seconds=max_seconds, n_threads=n_threads, verbose=verbose
     )
-    factors = [
-        calibrate(net, samples.chosen(part)) if isinstance(target, Classes) else 1.0
-        for net, part in zip(networks, parts, strict=True)
-    ]
-    members = [Member(*of_one) for of_one in zip(networks, factors, histories, losses, strict=True)]
+    members = []
+    for net, part, history, losses in trained:
+        factor = calibrate(net, samples.chosen(part)) if isinstance(target, Classes) else 1.0
+        members.append(Member(net, factor, history, losses))
     model = TableModel(preparation, target, members)
     with at_most(n_threads):
-        _describe_held(model, samples, parts)
+        _describe_held(model, samples, [each.part for each in trained])
+    if interrupted:
+        model.interrupted = True
+        epochs = max(len(each.history["loss"]) for each in trained)
+        warnings.warn(f"{INTERRUPTED} after {epochs} epochs: the model has learned so far", UserWarning, stacklevel=2)
     return model
 
 

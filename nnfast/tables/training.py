@@ -179,6 +179,15 @@ class Best:
             net.flat_params[...] = self._best
 
 
+class Trained(NamedTuple):
+    """A trained network, the rows that it held back, its history, and its losses on those rows after each epoch."""
+
+    net: Sequential
+    part: np.ndarray
+    history: History
+    held_losses: list[float]
+
+
 def train(
     networks: Sequence[Sequential],
     samples: Samples,
@@ -188,33 +197,44 @@ def train(
     max_seconds: float | None = None,
     n_threads: int | None = None,
     verbose: int = 0,
-) -> tuple[list[History], list[list[float]]]:
+) -> tuple[list[Trained], bool]:
     """Train networks, each without the rows of its part, which choose its best epoch.
 
-    Return their histories, and for each its losses on the held rows, if there are any.
+    Return the trained ones, and whether Ctrl-C ended the training: then those that have not finished an epoch are left
+    out, and KeyboardInterrupt is raised if none has.
     """
     everything = np.arange(len(samples.raw))
     rows = [np.setdiff1d(everything, part, assume_unique=True) for part in parts]
     held = zip(networks, parts, strict=True) if len(parts[0]) else ()
     best = {id(net): Best(net, samples.chosen(part), recipe.patience) for net, part in held}
-    with at_most(n_threads):
-        histories = fit_many(
-            networks, samples.raw, samples.values,
-            epochs=recipe.epochs,
-            batch_size=[min(recipe.batch_size, len(chosen)) for chosen in rows],
-            optimizer=[recipe.optimizer(len(chosen)) for chosen in rows],
-            rows=rows,
-            sample_weight=samples.weights,
-            metrics=[],
-            max_seconds=max_seconds,
-            verbose=verbose,
-            callbacks=[lambda net, history: best[id(net)].look(net)] if best else [],
-        )  # fmt: skip
-    for net in networks:
+    interrupted = False
+    try:
+        with at_most(n_threads):
+            histories: Sequence[History | None] = fit_many(
+                networks, samples.raw, samples.values,
+                epochs=recipe.epochs,
+                batch_size=[min(recipe.batch_size, len(chosen)) for chosen in rows],
+                optimizer=[recipe.optimizer(len(chosen)) for chosen in rows],
+                rows=rows,
+                sample_weight=samples.weights,
+                metrics=[],
+                max_seconds=max_seconds,
+                verbose=verbose,
+                callbacks=[lambda net, history: best[id(net)].look(net)] if best else [],
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        if not any(net.epochs_trained for net in networks):
+            raise
+        interrupted, histories = True, [net.history if net.epochs_trained else None for net in networks]
+    trained = []
+    for net, part, history in zip(networks, parts, histories, strict=True):
+        if history is None:
+            continue
         if best:
             best[id(net)].restore(net)
         net.reset_optimizer()  # its vectors would be copied and pickled with the network
-    return histories, [best[id(net)].losses if best else [] for net in networks]
+        trained.append(Trained(net, part, history, best[id(net)].losses if best else []))
+    return trained, interrupted
 
 
 def calibrate(network: Sequential, held: Samples) -> float:
