@@ -132,6 +132,8 @@ def info(args: argparse.Namespace) -> int:
         print(f"target{name}: {what} from {number(target.low)} to {number(target.high)}, mean {number(target.mean)}")
     print(model.preparation.report())
     n = len(model.members)
+    if model.linear is not None:
+        print(f"a linear model, with a share of {model.linear_share:.2f} in what the networks compute")
     print(f"{n} network{'s' * (n > 1)}{', each' * (n > 1)}:")
     model.members[0].net.summary()
     return OK

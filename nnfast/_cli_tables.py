@@ -63,7 +63,8 @@ def train(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     model = _fit(args, split)
     seconds = time.perf_counter() - start
-    diverged = not all(all_finite(member.net.flat_params) for member in model.members)
+    networks = [*(member.net for member in model.members), *([model.linear] if model.linear else [])]
+    diverged = not all(all_finite(net.flat_params) for net in networks)
     if diverged:
         unsaved = f", and {args.save} is unchanged" if args.save else ""
         say(f"nnfast train: error: the training diverged{unsaved}: look for very large numbers in the table")
@@ -250,7 +251,8 @@ def _trained(model: TableModel) -> str:
     """Return a line on the networks and how long they were trained."""
     n = len(model.members)
     each = f"{model.members[0].net.flat_params.size:,} parameters"
-    return f"{n} network{'s' * (n > 1)} of {each}{' each' * (n > 1)}, trained for {_epochs(model)}"
+    linear = f"\na linear model beside them has a share of {model.linear_share:.2f}" if model.linear else ""
+    return f"{n} network{'s' * (n > 1)} of {each}{' each' * (n > 1)}, trained for {_epochs(model)}{linear}"
 
 
 def _epochs(model: TableModel) -> str:

@@ -55,9 +55,9 @@ TARGETS = {
 }
 
 
-def model_for(x, name, n_members):
+def model_for(x, name, n_members, recipe=QUICK):
     y, options = TARGETS[name]
-    return fit_table(x, y, n_members=n_members, recipe=QUICK, seed=0, verbose=0, **options)
+    return fit_table(x, y, n_members=n_members, recipe=recipe, seed=0, verbose=0, **options)
 
 
 def seconds(values):
@@ -109,6 +109,7 @@ def assert_runs(run, model, inputs, x):
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_graph_computes_what_a_model_of_a_mixed_table_predicts(target, n_members, tmp_path):
     model = model_for(TABLE, target, n_members)
+    assert model.linear is not None or target == "a number"
     run = session(model, tmp_path)
     assert [given.name for given in run.get_inputs()] == list(HOW)
     for x in (TABLE, UNSEEN):
@@ -116,6 +117,13 @@ def test_a_graph_computes_what_a_model_of_a_mixed_table_predicts(target, n_membe
             name: np.array(how(x[name]), dtype=object if how is texts else float)[:, None] for name, how in HOW.items()
         }
         assert_runs(run, model, inputs, x)
+
+
+@pytest.mark.parametrize("target", ["text", "quantiles"])
+def test_a_graph_without_a_linear_model(target, tmp_path):
+    model = model_for(X, target, 2, QUICK._replace(linear=False))
+    assert model.linear is None
+    assert_runs(session(model, tmp_path), model, {"input": X}, X)
 
 
 @pytest.mark.parametrize("n_members", [1, 2])
@@ -267,6 +275,14 @@ def test_c_computes_what_a_model_of_a_mixed_table_predicts(target, n_members, fl
         assert_same(outputs(rows_for(code, x)), model, x)
     assert code(1, "grün??/".encode()) == 1
     assert [code(place, b"red") for place in (0, 1, 2, 99)] == [-1, 2, -1, -1]
+
+
+@needs_compiler
+@pytest.mark.parametrize("target", ["text", "quantiles"])
+def test_c_without_a_linear_model(target, tmp_path):
+    model = model_for(X, target, 2, QUICK._replace(linear=False))
+    outputs, _, _ = compiled(model, tmp_path, "-O2")
+    assert_same(outputs(X), model, X)
 
 
 @needs_compiler

@@ -297,7 +297,7 @@ def test_the_seed_determines_everything():
 
 
 def test_members_hold_back_different_rows_and_are_averaged():
-    model = quick(n_members=3)
+    model = quick(n_members=3, recipe=QUICK._replace(linear=False))
     assert len(set(parameters(model))) == 3
     raw = model.prepared(X)
     single = [TableModel(model.preparation, model.target, [member]) for member in model.members]
@@ -476,8 +476,9 @@ def test_methods_for_other_targets():
         numbers.importances(repeats=0)
     with pytest.raises(ValueError, match="^X must have 3 columns, as in fit, got 2$"):
         numbers.predict(X[:, :2])
-    assert repr(classes) == "TableModel(3 classes from 3 columns, 1 network)"
-    assert repr(quick(n_members=2)) == "TableModel(a number from 3 columns, 2 networks)"
+    assert repr(classes) == "TableModel(3 classes from 3 columns, 1 network and a linear model)"
+    alone = quick(n_members=2, recipe=QUICK._replace(linear=False))
+    assert repr(alone) == "TableModel(a number from 3 columns, 2 networks)"
 
 
 # ---- files
@@ -622,7 +623,9 @@ def test_changed_descriptions(file_bytes, tmp_path_factory, data):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "it has version 2 of the format, and this nnfast reads 1"),
+        ({"version": 3}, "it has version 3 of the format, and this nnfast reads 1 and 2"),
+        ({"linear": []}, "its linear model must be an object, with a share from 0 to 1"),
+        ({"linear_share": 1.5}, "its linear model must be an object, with a share from 0 to 1"),
         ({"format": "nnfast"}, "is not a table model saved by nnfast: its description is not that of a table model"),
         ({"networks": []}, "it must have from 1 to 1000 networks"),
         ({"factors": [1.0]}, "is damaged"),

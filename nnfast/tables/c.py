@@ -29,7 +29,7 @@ from nnfast.sequential import Sequential, network_of
 from nnfast.tables.dates import PARTS
 from nnfast.tables.plan import Plan
 from nnfast.tables.scaling import LIMIT
-from nnfast.tables.targets import Classes, Numbers, Target
+from nnfast.tables.targets import TINY, Classes, Numbers, Target
 
 MOST_SHOWN = 60  # characters of a name in a comment
 PART = {"value": -1} | {part: i for i, part in enumerate(PARTS)}  # codes in C
@@ -40,6 +40,7 @@ def save(
     plan: Plan,
     target: Target,
     networks: Sequence[Sequential],
+    linear: Sequential | None,
     *,
     prefix: str | None,
     dtype: Any,
@@ -53,8 +54,10 @@ def save(
         planned(network_of(net), chosen, calibration, f"_{i}" if len(networks) > 1 else "")
         for i, net in enumerate(networks)
     ]
+    if linear is not None:  # with float weights in any case: there are few
+        made.append(planned(network_of(linear), "float32" if chosen == "int8" else chosen, None, "_linear"))
     codes = [code_of(one) for one, _ in made]
-    model = _Model(name, plan, target, codes, REALS[made[0][0].dtype.name])
+    model = _Model(name, plan, target, codes, linear is not None, REALS[made[0][0].dtype.name])
     text = model.source(numbers_of(network_of(networks[0]), made[0][0]), os.path.basename(paths[1]))
     write_files(paths, text, model.header())
     found = [difference for _, difference in made if difference is not None]
@@ -77,13 +80,14 @@ class _Model:
         The bytes of arrays on the stack, and of constants.
     """
 
-    def __init__(self, name: str, plan: Plan, target: Target, codes: Sequence[Code], real: str) -> None:
+    def __init__(self, name: str, plan: Plan, target: Target, codes: Sequence[Code], linear: bool, real: str) -> None:
         self._name, self._plan, self._target, self._codes, self._real = name, plan, target, codes, real
+        self._linear = linear  # whether the last network is the linear model
         self._inputs = plan.used if plan.names else list(range(len(plan.inputs)))  # an array goes in as it is
         self._place = {column: i for i, column in enumerate(self._inputs)}
         self._parts = [(self._place[i], PART[part]) for i in plan.used for part in plan.inputs[i].parts]
         item = 4 if real == "float" else 8
-        self.stack = max(code.stack for code in codes) + item * (plan.n_raw + target.units)
+        self.stack = max(code.stack for code in codes) + item * (plan.n_raw + (1 + linear) * target.units)
         self.size = sum(code.size for code in codes) + 16 * plan.n_numbers
         self._dated = any(part >= 0 for _, part in self._parts)
 
@@ -174,7 +178,7 @@ static void prepare(const double *x, {self._real} *prepared)
 /* ---- the networks */
 {networks}
 /* ---- the model */
-
+{self._product()}
 void {self._name}_predict(const double *x, double *y)
 {{
 {self._predict()}}}
@@ -265,12 +269,32 @@ double {self._name}_code(int input, const char *category)
 """
         return text
 
+    def _product(self) -> str:
+        """Return the function that adds the logits of two networks for classes; nothing if none is needed."""
+        units, real = self._target.units, self._real
+        return (
+            PRODUCT.format(units=units, real=real, tiny=TINY)
+            if self._linear and isinstance(self._target, Classes)
+            else ""
+        )
+
     def _predict(self) -> str:
-        units, count, real = self._target.units, len(self._codes), self._real
+        units, count, real = self._target.units, len(self._codes) - self._linear, self._real
         each = f"    for (int j = 0; j < {units}; j++)\n        "
-        text = f"    {real} prepared[{self._plan.n_raw}];\n    {real} outputs[{units}];\n\n    prepare(x, prepared);\n"
+        text = f"    {real} prepared[{self._plan.n_raw}];\n    {real} outputs[{units}];\n"
+        text += f"    {real} linear[{units}];\n" * self._linear
+        text += "\n    prepare(x, prepared);\n"
+        if self._linear:
+            text += f"    network_{count}(prepared, linear);\n"
+        text += f"{each}y[j] = 0;\n"
         for i in range(count):
-            text += f"    network_{i}(prepared, outputs);\n{each}y[j] {'+=' if i else '='} outputs[j];\n"
+            text += f"    network_{i}(prepared, outputs);\n"
+            if not self._linear:
+                text += f"{each}y[j] += outputs[j];\n"
+            elif isinstance(self._target, Numbers):
+                text += f"{each}y[j] += (double)outputs[j] + linear[j];\n"
+            else:
+                text += "    add_product(outputs, linear, y);\n"
         if count > 1:
             text += f"{each}y[j] /= {count};\n"
         if isinstance(self._target, Numbers):
@@ -332,6 +356,17 @@ static double part_of(double x, int part)
     month = month < 10 ? month + 2 : month - 10;
     return part == 2 ? sin(month * (turn / 12)) : cos(month * (turn / 12));
 }
+"""
+PRODUCT = """
+/* Add to y the softmax of the sum of the logarithms of p and q: their product, divided by its sum. */
+static void add_product(const {real} *p, const {real} *q, double *y)
+{{
+    double sum = 0;
+    for (int j = 0; j < {units}; j++)
+        sum += (p[j] > {tiny} ? p[j] : {tiny}) * (double)(q[j] > {tiny} ? q[j] : {tiny});
+    for (int j = 0; j < {units}; j++)
+        y[j] += (p[j] > {tiny} ? p[j] : {tiny}) * (double)(q[j] > {tiny} ? q[j] : {tiny}) / sum;
+}}
 """
 SORT = """\
     for (int j = 1; j < {units}; j++)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from nnfast.sequential import Sequential
 from nnfast.tables import saving
 from nnfast.tables.encoding import encoding_of
 from nnfast.tables.frames import as_frame, missing_in
+from nnfast.tables.linear import blend, fit_linear, joined
 from nnfast.tables.preparation import Preparation
 from nnfast.tables.targets import Classes, Numbers, Target, check_quantiles
 from nnfast.tables.training import Recipe, Samples, calibrate, held_parts, train
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from nnfast.files.c import CExport
     from nnfast.training import History
 
+LEAST_SECONDS = 1e-3  # of the training of networks, if fitting linear models took all of the time
 MOST_KEPT = 1000  # held rows that are kept for importances
 LEAST_WEIGHT = 1e-30  # beside the largest one: less counts as 0
 INTERRUPTED = "training was interrupted"  # how the warning begins
@@ -65,6 +68,11 @@ class TableModel:
         What is predicted.
     members : tuple of Member
         The networks, whose outputs are averaged.
+    linear : Sequential or None
+        A linear model whose outputs, before the softmax, are added to those of each network; None if it has no share.
+    linear_share : float
+        Its share, from 0 to 1, by which its weights are multiplied already; those of the networks' last layers are
+        multiplied by one less this share.
     held : Samples or None
         Some of the rows that no network of the first part was trained on; None after loading.
     held_scores : list of dict
@@ -75,8 +83,16 @@ class TableModel:
         Whether Ctrl-C ended its training; False after loading.
     """
 
-    def __init__(self, preparation: Preparation, target: Target, members: Sequence[Member]) -> None:
+    def __init__(
+        self,
+        preparation: Preparation,
+        target: Target,
+        members: Sequence[Member],
+        linear: Sequential | None = None,
+        linear_share: float = 0.0,
+    ) -> None:
         self.preparation, self.target, self.members = preparation, target, tuple(members)
+        self.linear, self.linear_share = linear, linear_share
         self.held: Samples | None = None
         self.held_scores: list[dict[str, float]] = []
         self.target_name: str | None = None
@@ -94,10 +110,16 @@ class TableModel:
 
     def outputs(self, raw: np.ndarray) -> np.ndarray:
         """Return the average of the networks' outputs for prepared rows, as float64."""
-        total = self.members[0].net.predict(raw).astype(np.float64)
+        linear = None if self.linear is None else self.linear.predict(raw)
+        total = self.member_outputs(self.members[0], raw, linear)
         for member in self.members[1:]:  # np.mean takes as long as several predictions of a row
-            total += member.net.predict(raw)
+            total += self.member_outputs(member, raw, linear)
         return total / len(self.members)
+
+    def member_outputs(self, member: Member, raw: np.ndarray, linear: np.ndarray | None) -> np.ndarray:
+        """Return the outputs of a network, together with those of the linear model, for prepared rows."""
+        outputs = member.net.predict(raw)
+        return outputs.astype(np.float64) if linear is None else self.target.added(outputs, linear)
 
     def response(self, raw: np.ndarray) -> np.ndarray:
         """Return probabilities, predictions or quantiles for prepared rows, of shape (n, outputs)."""
@@ -238,7 +260,8 @@ class TableModel:
             If classes or categories are neither text nor numbers.
         """
         networks = [(member.net, member.factor) for member in self.members]
-        saving.save(path, self.preparation, self.target, networks, self.target_name)
+        linear = None if self.linear is None else (self.linear, self.linear_share)
+        saving.save(path, self.preparation, self.target, networks, linear, self.target_name)
 
     def to_onnx(self, path: str | os.PathLike[str]) -> None:
         """Write the model to an ONNX file, with its preparation and all of its networks.
@@ -284,7 +307,7 @@ class TableModel:
         """
         from nnfast.tables.onnx import save  # few programs need it
 
-        save(path, self.preparation.plan, self.target, [member.net for member in self.members])
+        save(path, self.preparation.plan, self.target, [member.net for member in self.members], self.linear)
 
     def to_c(
         self, path: str | os.PathLike[str], *, prefix: str | None = None, dtype: Any = None, calibration: Any = None
@@ -343,13 +366,23 @@ class TableModel:
 
         rows = None if calibration is None else self.prepared(calibration)
         networks = [member.net for member in self.members]
-        return save(path, self.preparation.plan, self.target, networks, prefix=prefix, dtype=dtype, calibration=rows)
+        return save(
+            path,
+            self.preparation.plan,
+            self.target,
+            networks,
+            self.linear,
+            prefix=prefix,
+            dtype=dtype,
+            calibration=rows,
+        )
 
     def to_network(self) -> Sequential:
         """Return the network behind the preparation, for exports other than `to_onnx` and `to_c`.
 
         It takes the rows that `prepared` returns. Its outputs are the model's probabilities, or its predictions in the
-        unit of the target, but neither cut to the range of the targets in training nor, with quantiles, sorted.
+        unit of the target, but neither cut to the range of the targets in training nor, with quantiles, sorted. If a
+        linear model has a share in them, the network has a residual layer, through which its outputs are added.
 
         Returns
         -------
@@ -362,7 +395,7 @@ class TableModel:
         """
         if len(self.members) > 1:
             raise ValueError(f"the model has {len(self.members)} networks, where one is needed: train with n_members=1")
-        net = self.members[0].net.copy()
+        net = self.members[0].net.copy() if self.linear is None else joined(self.members[0].net, self.linear)
         if isinstance(self.target, Numbers):
             for name, shift in zip(list(net.params)[-2:], (0.0, self.target.mean), strict=True):  # weights and biases
                 array = net.params[name].astype(np.float64) * self.target.scale + shift
@@ -374,7 +407,8 @@ class TableModel:
     def __repr__(self) -> str:
         what = f"{self.target.units} classes" if self.classes is not None else "a number"
         n, columns = len(self.members), len(self.preparation.columns)
-        return f"TableModel({what} from {columns} columns, {n} network{'s' if n > 1 else ''})"
+        more = "" if self.linear is None else " and a linear model"
+        return f"TableModel({what} from {columns} columns, {n} network{'s' if n > 1 else ''}{more})"
 
 
 def fit_table(
@@ -476,14 +510,29 @@ def fit_table(
         recipe.network([encoding_of(preparation)], samples.raw.shape[1], target, int(random.integers(2**31)))
         for _ in range(n_members)
     ]
+    fitted: dict[int, Sequential] = {}  # by the rows that are held back
+    if recipe.linear and len(parts[0]):
+        start = perf_counter()
+        with at_most(n_threads):
+            encoding, everything = encoding_of(preparation), np.arange(frame.n_rows)
+            for part in parts:
+                rows = np.setdiff1d(everything, part, assume_unique=True)
+                fitted[id(part)] = fit_linear(encoding, samples, rows, target)
+        if max_seconds is not None:
+            max_seconds = max(max_seconds - (perf_counter() - start), LEAST_SECONDS)
     trained, interrupted = train(
         networks, samples, parts, recipe, max_seconds=max_seconds, n_threads=n_threads, verbose=verbose
     )
-    members = []
-    for net, part, history, losses in trained:
-        factor = calibrate(net, samples.chosen(part)) if isinstance(target, Classes) else 1.0
-        members.append(Member(net, factor, history, losses))
-    model = TableModel(preparation, target, members)
+    classes = isinstance(target, Classes)
+    factors = [calibrate(each.net, samples.chosen(each.part)) if classes else 1.0 for each in trained]
+    with at_most(n_threads):
+        beside = [fitted[id(each.part)] for each in trained] if fitted else []
+        linear, share = blend(trained, beside, samples, target)
+    members = [
+        Member(each.net, factor * (1 - share), each.history, each.held_losses)
+        for each, factor in zip(trained, factors, strict=True)
+    ]
+    model = TableModel(preparation, target, members, linear, share)
     with at_most(n_threads):
         _describe_held(model, samples, [each.part for each in trained])
     if interrupted:
@@ -560,18 +609,20 @@ def _describe_held(model: TableModel, samples: Samples, parts: Sequence[np.ndarr
         return
     for member, part in zip(model.members, parts, strict=True):
         held = samples.chosen(part)
-        model.held_scores.append(_scores(member.net, held, model.target))
+        linear = None if model.linear is None else model.linear.predict(held.raw)
+        model.held_scores.append(_scores(model.member_outputs(member, held.raw, linear), held, model.target))
     model.held = samples.chosen(parts[0][:: -(-len(parts[0]) // MOST_KEPT)])
 
 
-def _scores(net: Sequential, held: Samples, target: Target) -> dict[str, float]:
-    """Return the scores of a network on rows."""
+def _scores(outputs: np.ndarray, held: Samples, target: Target) -> dict[str, float]:
+    """Return the scores of outputs for rows."""
     if isinstance(target, Classes):
-        metrics = ["accuracy", "log_loss"]
-        found = net.evaluate(held.raw, held.values, sample_weight=held.weights, metrics=metrics)
-        return {name: found[name] for name in metrics}
+        right = outputs.argmax(axis=1) == held.values
+        losses = target.losses(target.logits(outputs), held.values)
+        pairs = (("accuracy", right), ("log_loss", losses))
+        return {name: float(np.average(values, weights=held.weights)) for name, values in pairs}
     assert isinstance(target, Numbers)
-    difference = target.predicted(net.predict(held.raw)).astype(np.float64) - held.values[:, 0]
+    difference = target.predicted(outputs) - held.values[:, 0]
     squared, absolute = (float(np.average(errors, weights=held.weights)) for errors in (difference**2, abs(difference)))
     return {"root_mean_squared_error": squared**0.5 * target.scale, "mean_absolute_error": absolute * target.scale}
 
@@ -611,7 +662,8 @@ def load(path: str | os.PathLike[str]) -> TableModel:
     >>> again.predict([[0.9, 0.1], [0.1, 0.9]])
     array([ True, False])
     """
-    preparation, target, networks, target_name = saving.load(path)
-    model = TableModel(preparation, target, [Member(net, factor) for net, factor in networks])
+    preparation, target, networks, linear, target_name = saving.load(path)
+    members = [Member(net, factor) for net, factor in networks]
+    model = TableModel(preparation, target, members, *(linear or ()))
     model.target_name = target_name
     return model

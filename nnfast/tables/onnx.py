@@ -18,24 +18,33 @@ from nnfast.tables.categories import Categories
 from nnfast.tables.dates import PERIODS
 from nnfast.tables.plan import Input, Plan
 from nnfast.tables.scaling import LIMIT
-from nnfast.tables.targets import Classes, Numbers, Target
+from nnfast.tables.targets import TINY, Classes, Numbers, Target
 
 DOUBLE, SINGLE = np.dtype(np.float64), np.dtype(np.float32)
 LABELS = {"b": np.bool_, "i": np.int64, "u": np.uint64, "f": np.float64}  # the dtypes of classes
 
 
-def save(path: str | os.PathLike[str], plan: Plan, target: Target, networks: Sequence[Sequential]) -> None:
+def save(
+    path: str | os.PathLike[str], plan: Plan, target: Target, networks: Sequence[Sequential], linear: Sequential | None
+) -> None:
     """Implement `TableModel.to_onnx`."""
     writer = Writer(DOUBLE)
     raw = _Rows(writer, plan).prepared()
-    outputs = []
-    for i, net in enumerate(networks):
-        writer.dtype = SINGLE
-        outputs.append(write_network(writer, network_of(net), raw, f"{i}." if len(networks) > 1 else ""))
+    writer.dtype = SINGLE
+    several = len(networks) > 1
+    outputs = [
+        write_network(writer, network_of(net), raw, f"{i}." if several else "") for i, net in enumerate(networks)
+    ]
+    if linear is not None:
+        outputs.append(write_network(writer, network_of(linear), raw, "linear."))
     writer.dtype, writer.path = DOUBLE, "target"
-    total, *others = [writer.node("Cast", each, to=Tensor.DOUBLE) for each in outputs]
-    for other in others:
-        total = writer.node("Add", total, other)
+    doubles = [writer.node("Cast", each, to=Tensor.DOUBLE) for each in outputs]
+    if linear is not None:
+        other = doubles.pop()
+        doubles = [_added(writer, target, each, other) for each in doubles]
+    total, *others = doubles
+    for each in others:
+        total = writer.node("Add", total, each)
     mean = writer.node("Div", total, writer.number(len(networks))) if others else total
     if isinstance(target, Classes):
         _classes(writer, target, mean)
@@ -175,6 +184,15 @@ def part_formula(part: str) -> Formula:
         return COUNTS[name]
     angle = "Mul", COUNTS[name], 2 * np.pi / PERIODS[name]
     return "Sin", angle if wave == "sine" else ("Add", angle, np.pi / 2)
+
+
+def _added(writer: Writer, target: Target, outputs: str, others: str) -> str:
+    """Return what `Target.added` does."""
+    if isinstance(target, Numbers):
+        return writer.node("Add", outputs, others)
+    product = writer.node("Mul", *(writer.node("Max", each, writer.number(TINY)) for each in (outputs, others)))
+    total = writer.node("ReduceSum", product, writer.array("axes", np.array([1])), keepdims=1)
+    return writer.node("Div", product, total)
 
 
 def _classes(writer: Writer, target: Classes, mean: str) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 MAX_CLASSES = 10_000
+TINY = float(np.finfo(np.float32).tiny)  # the least probability whose logarithm is taken
 DTYPES = {"b": bool, "i": np.int64, "u": np.uint64, "f": np.float64, "U": np.str_, "O": object}  # of labels in files
 
 
@@ -46,6 +47,18 @@ class Target(ABC):
     @abstractmethod
     def loss(self, label_smoothing: float) -> Loss:
         """Return the loss to train with."""
+
+    @abstractmethod
+    def logits(self, outputs: np.ndarray) -> np.ndarray:
+        """Return what a network computed before its last activation, up to a constant for each row, as float64."""
+
+    @abstractmethod
+    def losses(self, logits: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Return the loss of each row."""
+
+    @abstractmethod
+    def added(self, outputs: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Return the outputs for the sum of the logits of two networks, as float64."""
 
     @abstractmethod
     def response(self, outputs: np.ndarray) -> np.ndarray:
@@ -98,6 +111,20 @@ class Classes(Target):
 
     def loss(self, label_smoothing: float) -> Loss:
         return CrossEntropy(label_smoothing=label_smoothing)
+
+    def logits(self, outputs: np.ndarray) -> np.ndarray:
+        return np.log(np.maximum(outputs, TINY, dtype=np.float64))
+
+    def losses(self, logits: np.ndarray, values: np.ndarray) -> np.ndarray:
+        scaled = logits - logits.max(axis=1, keepdims=True)
+        found: np.ndarray = np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(scaled)), values]
+        return found
+
+    def added(self, outputs: np.ndarray, others: np.ndarray) -> np.ndarray:
+        # the softmax of a sum of logarithms is a product, divided by its sum
+        product = np.maximum(outputs, TINY, dtype=np.float64) * np.maximum(others, TINY, dtype=np.float64)
+        product /= product.sum(axis=1, keepdims=True)
+        return product
 
     def response(self, outputs: np.ndarray) -> np.ndarray:
         return outputs
@@ -155,6 +182,20 @@ class Numbers(Target):
 
     def loss(self, label_smoothing: float) -> Loss:
         return Quantile(self.quantiles) if self.quantiles else MeanSquaredError()
+
+    def logits(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs.astype(np.float64)
+
+    def losses(self, logits: np.ndarray, values: np.ndarray) -> np.ndarray:
+        error = values - logits
+        if not self.quantiles:
+            return error[:, 0] ** 2
+        below = np.array(self.quantiles)
+        found: np.ndarray = np.maximum(below * error, (below - 1) * error).sum(axis=1)
+        return found
+
+    def added(self, outputs: np.ndarray, others: np.ndarray) -> np.ndarray:
+        return np.add(outputs, others, dtype=np.float64)
 
     @ignore_float_errors
     def response(self, outputs: np.ndarray) -> np.ndarray:

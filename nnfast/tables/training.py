@@ -10,14 +10,14 @@ import numpy as np
 
 from nnfast._many import fit_many
 from nnfast._threads import at_most
-from nnfast._validation import check_float, check_int
+from nnfast._validation import check_bool, check_float, check_int
 from nnfast.layers import Dense, Dropout, Layer
 from nnfast.optimizers import AdamW
 from nnfast.schedules import Cosine
 from nnfast.sequential import Sequential, network_of
+from nnfast.tables.targets import TINY, Target
 
 if TYPE_CHECKING:
-    from nnfast.tables.targets import Target
     from nnfast.training import History
 
 FEWEST_ROWS = 10  # of a table from which some are held back
@@ -55,6 +55,8 @@ class Recipe(NamedTuple):
         compared on the held rows, and kept.
     held : float
         The fraction of rows that each network holds back: one of 1/2, 1/3, 1/4, and so on, the nearest.
+    linear : bool
+        Whether a linear model may have a share in the outputs, if there are held rows, which choose the share.
 
     Notes
     -----
@@ -80,12 +82,14 @@ class Recipe(NamedTuple):
     patience: int = 38
     averaged: float = 5.0
     held: float = 0.2
+    linear: bool = True
 
     def checked(self) -> Recipe:
         """Return the recipe itself, if `train` can divide by its numbers; layers and optimizer check the others."""
         for name in ("epochs", "batch_size", "patience"):
             check_int(name, getattr(self, name), 1)
         check_float("averaged", self.averaged, 0.0)
+        check_bool("linear", self.linear)
         if not 0 < check_float("held", self.held) <= 0.5:
             raise ValueError(f"held must be above 0 and at most 0.5, got {self.held}")
         return self
@@ -246,7 +250,7 @@ def calibrate(network: Sequential, held: Samples) -> float:
     n = len(held.raw)
     if not n:
         return 1.0
-    logits = np.log(np.maximum(network.predict(held.raw), np.finfo(np.float32).tiny, dtype=np.float64))
+    logits = np.log(np.maximum(network.predict(held.raw), TINY, dtype=np.float64))
     own = logits[np.arange(n), held.values]
 
     def slope(factor: float) -> float:
@@ -259,6 +263,11 @@ def calibrate(network: Sequential, held: Samples) -> float:
         middle = (low * high) ** 0.5
         low, high = (low, middle) if slope(middle) > 0 else (middle, high)
     factor = (low * high) ** (0.5 * n / (n + PRIOR_ROWS))
+    scale_outputs(network, factor)
+    return float(factor)
+
+
+def scale_outputs(network: Sequential, factor: float) -> None:
+    """Multiply what a network computes before its last activation."""
     for name in list(network.params)[-2:]:  # of the last layer: weights and biases
         network.params[name][...] *= np.float32(factor)
-    return float(factor)
