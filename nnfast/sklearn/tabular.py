@@ -162,7 +162,8 @@ class TabularClassifier(ClassifierMixin, _Tabular):
     """A classifier for tables that is good by default: a frame goes in as it is.
 
     Numbers, categories, dates and missing values are told from the columns, prepared, and encoded within the networks;
-    a part of the rows that is held back chooses the epoch, whose averaged weights are kept, and the temperature.
+    a part of the rows that is held back chooses the epoch, whose averaged weights are kept, the temperature, and the
+    share that a linear model has in the outputs.
 
     Parameters
     ----------

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 MAX_CLASSES = 10_000
+SMALL = 1e-30
 TINY = float(np.finfo(np.float32).tiny)  # the least probability whose logarithm is taken
 DTYPES = {"b": bool, "i": np.int64, "u": np.uint64, "f": np.float64, "U": np.str_, "O": object}  # of labels in files
 
@@ -122,8 +123,12 @@ class Classes(Target):
 
     def added(self, outputs: np.ndarray, others: np.ndarray) -> np.ndarray:
         # the softmax of a sum of logarithms is a product, divided by its sum
-        product = np.maximum(outputs, TINY, dtype=np.float64) * np.maximum(others, TINY, dtype=np.float64)
-        product /= product.sum(axis=1, keepdims=True)
+        product = np.multiply(outputs, others, dtype=np.float64)
+        total = product.sum(axis=1, keepdims=True)
+        if total.min(initial=1.0) < SMALL:  # TINY matters, as in `logits`
+            product = np.maximum(outputs, TINY, dtype=np.float64) * np.maximum(others, TINY, dtype=np.float64)
+            total = product.sum(axis=1, keepdims=True)
+        product /= total
         return product
 
     def response(self, outputs: np.ndarray) -> np.ndarray:
