@@ -641,7 +641,7 @@ def _export_c(args: argparse.Namespace, net: nnfast.Sequential | TableModel, pat
         say(f"nnfast: error: cannot write {path}: {error.strerror or error}")
         return FAILED
     except (TypeError, ValueError) as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(str(error).replace("calibration:", f"{args.calibration}:", 1)) from None
     sizes = f"{written.constant_bytes:,} bytes of constants, {written.stack_bytes:,} bytes of stack"
     print(f"{written.function} in {written.source} and {written.header}: {sizes}")
     lost = written.difference

@@ -167,6 +167,90 @@ def test_empty_text_is_a_missing_value_unless_it_is_a_category(categories, tmp_p
     np.testing.assert_allclose(found, model.predict_proba({"a": [""], "b": [0.5]}), atol=2e-6)
 
 
+def test_names_that_others_would_have(tmp_path):
+    """Inputs keep their names, whatever those of arrays, nodes and outputs would be."""
+    onnx = pytest.importorskip("onnx")
+    names = ("float64 0.0", "float64 1000000000.0", "float32 0.25", "preparation.LabelEncoder", "prediction", "center")
+    for name in names:
+        model = model_for({"k": TABLE["street"], name: X[:, 0], "z": X[:, 1]}, "a number", 1)
+        run = session(model, tmp_path)
+        onnx.checker.check_model(onnx.load(tmp_path / "model.onnx"), full_check=True)
+        assert [given.name for given in run.get_inputs()] == ["k", name, "z"]
+        assert run.get_outputs()[0].name == ("prediction_2" if name == "prediction" else "prediction")
+    model = model_for({"0": TABLE["street"], "": X[:, 0], "1": X[:, 1]}, "a number", 1)
+    assert [given.name for given in session(model, tmp_path).get_inputs()] == ["0", "column 1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([3, 2.5, 7], {"3": 3, "3.0": 3, "2.5": 2.5, "7.0": 7}),
+        ([True, 5, "x"], {"True": True, "1": True, "1.0": True, "5": 5, "x": "x"}),
+        ([1, 5, "x"], {"True": 1, "1": 1}),
+        ([0, 5, "False"], {"False": "False", "0": 0}),
+        (["3", 3, None], {"3": "3", "3.0": 3, "": None}),
+    ],
+)
+def test_the_text_of_categories_that_are_none(values, text, tmp_path):
+    column = np.array([values[i % len(values)] for i in range(N)], object)
+    model = fit_table({"a": column, "b": X[:, 0]}, NUMBER, kinds={"a": "category"}, recipe=QUICK, seed=0, verbose=0)
+    run = session(model, tmp_path)
+    for given, value in text.items():
+        (found,) = run.run(None, {"a": np.array([[given]], object), "b": np.array([[0.5]])})
+        one = np.empty(1, object)
+        one[0] = value
+        np.testing.assert_allclose(found, model.predict({"a": one, "b": [0.5]}), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([b"a", b"b"], "a model with classes of dtype"),
+        ([1, 2.5], "classes must be all text, all bools, all integers of 64 bits or all floats to be written as ONNX"),
+        ([1, 2**64], "classes must be all text, all bools, all integers of 64 bits or all floats"),
+        (["a", "\ud800"], "text must be valid in UTF-8, got "),
+    ],
+)
+def test_classes_that_onnx_cannot_hold(labels, message, tmp_path):
+    y = np.empty(N, object)
+    y[:] = [labels[i % 2] for i in range(N)]
+    model = fit_table(X, y, task="classification", recipe=QUICK, seed=0, verbose=0)
+    with pytest.raises(ValueError, match=message):
+        model.to_onnx(tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("labels", [[-1, 2**63 - 1], [1, 2**63, 2**64 - 1], ["a", "a\0", "b"], [0.5, -1e300]])
+def test_labels_as_they_are(labels, tmp_path):
+    y = np.empty(N, object)
+    y[:] = [labels[i % len(labels)] for i in range(N)]
+    model = fit_table(X, y, task="classification", recipe=QUICK, seed=0, verbose=0)
+    found = session(model, tmp_path).run(None, {"input": X})[0].tolist()
+    if "a\0" not in labels:  # which the runtime cuts when it returns text
+        assert found == model.predict(X).tolist()
+    assert isinstance(labels[0], float | int) or b"a\0" in (tmp_path / "model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("size", [1e-60, 1e-46, 1e60])
+def test_targets_of_any_size(size, tmp_path):
+    """ONNX Runtime leaves out the addition of a number that is 0 in single precision."""
+    model = fit_table(X, (5 + NUMBER) * size, recipe=QUICK, seed=0, verbose=0)
+    (found,) = session(model, tmp_path).run(None, {"input": X})
+    np.testing.assert_allclose(found / size, model.predict(X) / size, atol=2e-5)
+
+
+def test_times_that_hardly_vary(tmp_path):
+    """Sines and cosines are rounded as in training, which shows where they are scaled by their tiny width."""
+    parts = RANDOM.integers(0, 1000, N)
+    at = np.datetime64("2020-01-01T12:00:00.000") + parts.astype("timedelta64[ms]")
+    table = {"at": at, "b": TABLE["street"]}
+    recipe = QUICK._replace(epochs=30)
+    model = fit_table(table, parts / 500, recipe=recipe, seed=0, verbose=0)
+    given = (at - np.datetime64("1970-01-01", "ms")).astype(float) / 1000
+    (found,) = session(model, tmp_path).run(None, {"at": given[:, None], "b": np.array(table["b"], object)[:, None]})
+    np.testing.assert_allclose(found, model.predict(table), atol=1e-5)
+
+
 def test_the_graph_is_valid(tmp_path):
     onnx = pytest.importorskip("onnx")
     for target, n_members in (("quantiles", 2), ("bools", 1)):
@@ -182,7 +266,10 @@ def test_what_reads_networks_says_what_the_file_is(tmp_path):
 
 # ---- dates
 
-OPERATORS = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide, "Floor": np.floor, "Sin": np.sin}
+OPERATORS = {
+    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide, "Floor": np.floor, "Sin": np.sin,
+    "Round": np.rint,
+}  # fmt: skip
 
 
 def value_of(formula, x):
@@ -321,9 +408,27 @@ def test_comments_hold_no_name_that_ends_them(tmp_path):
     model = model_for({"a*/b\n": X[:, 0], "line\\": X[:, 1], "w" * 90: X[:, 2]}, "text", 1)
     model.to_c(tmp_path / "model.c")
     text = (tmp_path / "model.h").read_text()
-    assert " * x[0] a* /b : a number\n * x[1] line/: a number\n" in text
+    assert " * x[0] ax/b : a number\n" in text
+    assert " * x[1] line|: a number\n" in text
     assert f" * x[2] {'w' * 60}...: a number\n" in text
-    assert "probabilities of no, perhaps, yes" in text
+    assert " * y[0] the probability of 'no'\n * y[1] the probability of 'perhaps'\n" in text
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["*\\ int evil; /*", "\\*", "*\\/", "/\\*", "**/", "//*", "??/", "a\\"])
+def test_no_name_ends_a_comment(name, tmp_path):
+    y = np.array([name, "other"])[(CODES > 0).astype(int)]
+    model = fit_table({name: X[:, 0], "k": TABLE["street"]}, y, recipe=QUICK, seed=0, verbose=0)
+    written = model.to_c(tmp_path / "model.c")
+    library([written], tmp_path, "-Wshadow", "-Wcomment")
+    header = (tmp_path / "model.h").read_text()
+    assert header.count("*/") == header.count("/*") == 3
+
+
+def test_the_size_of_constants_includes_names(tmp_path):
+    few, many = (model_for({"a": [f"{i % n}".zfill(500) for i in range(N)], "b": X[:, 0]}, "text", 1) for n in (2, 30))
+    sizes = [model.to_c(tmp_path / "model.c").constant_bytes for model in (few, many)]
+    assert sizes[1] - sizes[0] > 28 * 500
 
 
 def test_what_c_refuses(tmp_path):
@@ -335,7 +440,7 @@ def test_what_c_refuses(tmp_path):
     for options, message in (
         ({"dtype": "int8"}, "dtype='int8' needs calibration=x"),
         ({"calibration": X}, "calibration is only for dtype='int8', got dtype 'float32'"),
-        ({"dtype": "int8", "calibration": X[:, :2]}, "X must have 4 columns"),
+        ({"dtype": "int8", "calibration": X[:, :2]}, "^calibration: X must have 4 columns"),
         ({"prefix": "2x"}, "prefix must be a name in C"),
         ({"dtype": "float16"}, "dtype must be one of 'float32'"),
     ):

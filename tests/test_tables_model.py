@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 from fractions import Fraction
@@ -342,11 +343,13 @@ def interrupted_after(epochs, monkeypatch):
 def test_ctrl_c_returns_what_was_learned(y, monkeypatch):
     epochs = Recipe(hidden=(8,), epochs=50, learning_rate=0.02)
     interrupted_after(20, monkeypatch)
-    with pytest.warns(UserWarning, match=r"^training was interrupted after \d+ epochs: the model has learned so far$"):
+    with pytest.warns(
+        UserWarning, match=r"^training was interrupted after \d+ epochs: the model is what was learned until then$"
+    ):
         model = quick(y=y, n_members=2, recipe=epochs, n_threads=1)
     assert model.interrupted
     for member in model.members:
-        assert len(member.held_losses) in (len(member.history["loss"]), len(member.history["loss"]) - 1)
+        assert len(member.held_losses) == len(member.history["loss"])
         assert 0 < len(member.held_losses) < 50
     assert len(model.held_scores) == len(model.members)
     assert outputs(model, X).std() > 0
@@ -362,7 +365,8 @@ def test_ctrl_c_before_the_end_of_an_epoch_leaves_networks_out(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "fit_many", fit_many)
-    with pytest.warns(UserWarning, match="^training was interrupted after 2 epochs"):
+    message = "after 2 epochs: the model is what was learned until then, without 2 networks that had not finished one$"
+    with pytest.warns(UserWarning, match=message):
         model = quick(n_members=3)
     assert [member.net for member in model.members] == first
 
@@ -372,6 +376,40 @@ def test_ctrl_c_before_the_end_of_an_epoch_leaves_networks_out(monkeypatch):
     monkeypatch.setattr(training, "fit_many", stopped)
     with pytest.raises(KeyboardInterrupt):
         quick()
+
+
+def test_an_epoch_whose_callback_ctrl_c_prevented_counts(monkeypatch):
+    """The averages are compared all the same, and kept instead of the last weights."""
+    whole = quick(recipe=QUICK._replace(epochs=1))
+
+    def interrupted(best, net):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Best, "look", interrupted)
+    with pytest.warns(UserWarning, match="^training was interrupted after 1 epoch: the model"):
+        model = quick()
+    assert len(model.members[0].held_losses) == len(whole.members[0].held_losses) == 1
+    assert model.response(model.prepared(X)).std() > 0
+
+
+@pytest.mark.parametrize("place", ["restore", "calibrate", "_describe_held"])
+def test_ctrl_c_after_the_last_epoch_waits_until_the_model_is_whole(place, monkeypatch):
+    at = {"restore": Best, "calibrate": nnfast.tables.model, "_describe_held": nnfast.tables.model}[place]
+    usual = getattr(at, place)
+
+    def interrupted(*args):
+        signal.raise_signal(signal.SIGINT)
+        return usual(*args)
+
+    expected = quick(y=CODES)
+    monkeypatch.setattr(at, place, interrupted)
+    with pytest.warns(UserWarning, match="^training was interrupted after 4 epochs"):
+        model = quick(y=CODES)
+    assert model.interrupted
+    assert parameters(model) == parameters(expected)
+    assert model.held_scores == expected.held_scores
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_wide_and_narrow_tables():

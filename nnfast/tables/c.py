@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,15 +44,15 @@ def save(
     *,
     prefix: str | None,
     dtype: Any,
-    calibration: np.ndarray | None,
+    calibration: Callable[[], np.ndarray] | None,
 ) -> CExport:
-    """Implement `TableModel.to_c`; the calibration data are prepared."""
+    """Implement `TableModel.to_c`; `calibration` prepares the calibration data."""
     paths = paths_of(path)
     name = checked_prefix(prefix, paths[0])
     chosen = checked_dtype("float32" if dtype is None else dtype, calibration is not None)
+    rows = None if calibration is None else calibration()
     made = [
-        planned(network_of(net), chosen, calibration, f"_{i}" if len(networks) > 1 else "")
-        for i, net in enumerate(networks)
+        planned(network_of(net), chosen, rows, f"_{i}" if len(networks) > 1 else "") for i, net in enumerate(networks)
     ]
     if linear is not None:  # with float weights in any case: there are few
         made.append(planned(network_of(linear), "float32" if chosen == "int8" else chosen, None, "_linear"))
@@ -88,8 +88,11 @@ class _Model:
         self._parts = [(self._place[i], PART[part]) for i in plan.used for part in plan.inputs[i].parts]
         item = 4 if real == "float" else 8
         self.stack = max(code.stack for code in codes) + item * (plan.n_raw + (1 + linear) * target.units)
-        self.size = sum(code.size for code in codes) + 16 * plan.n_numbers
         self._dated = any(part >= 0 for _, part in self._parts)
+        integers = plan.n_numbers * (1 + self._dated) + len(plan.flagged) + 2 * len(plan.coded)
+        names = [name for categories in self._categories() for name in categories.text_codes()]
+        text = sum(len(name.encode("utf-8", "surrogatepass")) + 1 for name in names)
+        self.size = sum(code.size for code in codes) + 16 * plan.n_numbers + 4 * integers + text + 16 * len(names)
 
     # ---- the header
 
@@ -97,19 +100,22 @@ class _Model:
         """Return the text of the header."""
         name, macro = self._name, self._name.upper()
         categories = f"""
-/* Return the number that stands for a category in x[input]: its code, or -1 if training did not know it. */
+/* Return the number that stands for a category, given as UTF-8, in x[input]: its code, or -1 if it did not occur in
+ * training. Numbers are text, too: "3". */
 double {name}_code(int input, const char *category);
 """
         return f"""\
 /* A model for tables, written by nnfast {__version__}.
  *
- * The inputs, of which NAN, of <math.h>, is a missing value:
-{self._described()} */
+ * The inputs. NAN, of <math.h>, stands for a missing value.
+{self._described()} *
+ * The outputs:
+{self._outputs()} */
 #ifndef {macro}_H
 #define {macro}_H
 
 #define {macro}_INPUTS {len(self._inputs)}
-#define {macro}_OUTPUTS {self._target.units} /* {self._outputs()} */
+#define {macro}_OUTPUTS {self._target.units}
 
 #ifdef __cplusplus
 extern "C" {{
@@ -139,10 +145,13 @@ void {name}_predict(const double *x, double *y);
         return "".join(lines)
 
     def _outputs(self) -> str:
-        if isinstance(self._target, Classes):
-            return f"probabilities of {_in_comment(', '.join(map(str, self._target.classes.tolist())))}"
-        quantiles = self._target.quantiles if isinstance(self._target, Numbers) else ()
-        return f"quantiles {', '.join(f'{quantile:g}' for quantile in quantiles)}" if quantiles else "the prediction"
+        target = self._target
+        if isinstance(target, Classes):
+            what = [f"the probability of {_in_comment(repr(label))}" for label in target.classes.tolist()]
+        else:
+            quantiles = target.quantiles if isinstance(target, Numbers) else ()
+            what = [f"the quantile {quantile:g}" for quantile in quantiles] or ["the prediction"]
+        return "".join(f" * y[{j}] {each}\n" for j, each in enumerate(what))
 
     # ---- the source
 
@@ -193,7 +202,7 @@ void {self._name}_predict(const double *x, double *y)
             text += definition("int", "number_at", "The input of each number.", *_listed(places))
             if self._dated:
                 comment = "What of a date a number is; -1 for a number that is none."
-                text += definition("int", "part", comment, *_listed(parts))
+                text += definition("int", "part_at", comment, *_listed(parts))
         if plan.flagged:
             places = np.array([self._place[i] for i in plan.flagged])
             text += definition("int", "flag_at", "The inputs whose missing values have flags.", *_listed(places))
@@ -245,7 +254,7 @@ double {self._name}_code(int input, const char *category)
     def _prepare(self) -> str:
         plan, real, text = self._plan, self._real, ""
         if plan.n_numbers:
-            value = "part_of(x[number_at[i]], part[i])" if self._dated else "x[number_at[i]]"
+            value = "part_of(x[number_at[i]], part_at[i])" if self._dated else "x[number_at[i]]"
             text += f"""\
     for (int i = 0; i < {plan.n_numbers}; i++) {{
         double z = ({value} - center[i]) / width[i];
@@ -314,9 +323,10 @@ def _listed(values: np.ndarray) -> tuple[list[str], int]:
 
 
 def _in_comment(text: str) -> str:
-    """Return a text that can stand in a comment."""
-    text = "".join(c if c.isprintable() else " " for c in text).replace("*/", "* /").replace("/*", "/ *")
-    return text.replace("\\", "/") if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}...".replace("\\", "/")
+    """Return a text that can stand in a comment, and neither ends it nor begins another."""
+    plain = "".join(c if c.isprintable() else " " for c in text[: MOST_SHOWN + 1]).replace("\\", "|")
+    plain = plain.replace("*", "x") if "*/" in plain or "/*" in plain else plain
+    return plain if len(text) <= MOST_SHOWN else f"{plain[:MOST_SHOWN]}..."
 
 
 def _quoted(text: str) -> str:
@@ -328,6 +338,12 @@ def _quoted(text: str) -> str:
 
 
 DATES = """
+/* A sine or cosine, rounded as in training. */
+static double wave(double angle, int sine)
+{
+    return rint((sine ? sin(angle) : cos(angle)) * 1e12) / 1e12;
+}
+
 /* A part of a date, in seconds since 1970-01-01 UTC; of another number, itself. Years begin in March, so that
  * a leap day is the last of its year. */
 static double part_of(double x, int part)
@@ -338,12 +354,10 @@ static double part_of(double x, int part)
         return x;
     if (part == 0)
         return time;
-    if (part == 5 || part == 6) {
-        const double weekday = days + 3 - 7 * floor((days + 3) / 7);
-        return part == 5 ? sin(weekday * (turn / 7)) : cos(weekday * (turn / 7));
-    }
+    if (part == 5 || part == 6)
+        return wave((days + 3 - 7 * floor((days + 3) / 7)) * (turn / 7), part == 5);
     if (part > 6)
-        return part == 7 ? sin((x - 86400 * days) * (turn / 86400)) : cos((x - 86400 * days) * (turn / 86400));
+        return wave((x - 86400 * days) * (turn / 86400), part == 7);
     era = floor(date / 146097);
     day = date - 146097 * era;
     year = floor((day - floor(day / 1460) + floor(day / 36524) - floor(day / 146096)) / 365);
@@ -354,7 +368,7 @@ static double part_of(double x, int part)
     if (part == 1)
         return year + 400 * era + floor((month + 2) / 12);
     month = month < 10 ? month + 2 : month - 10;
-    return part == 2 ? sin(month * (turn / 12)) : cos(month * (turn / 12));
+    return wave(month * (turn / 12), part == 2);
 }
 """
 PRODUCT = """

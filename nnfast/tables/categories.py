@@ -159,9 +159,22 @@ class Categories:
         return np.array(codes, dtype=np.float32)
 
     def text_codes(self) -> dict[str, int]:
-        """Return the codes of text. Without a category that is empty, empty text is a missing value."""
-        codes = {"": self.code_of_missing} if self.missing else {}
-        return codes | self._by_text | {value: code for value, code in self._code.items() if isinstance(value, str)}
+        """Return the codes of text, for where there is nothing but text.
+
+        Empty text is a missing value, unless it is a category. Text that is a category comes before text of numbers,
+        which may have a fraction of 0 or not. True and 1 are equal, and so is their text, as are False and 0.
+        """
+        codes = {value: code for value, code in self._code.items() if isinstance(value, str)}
+        for value, code in self._code.items():
+            if not isinstance(value, str):
+                twins = [other for other in (True, False) if other == value]
+                for other in (value, *twins, *(int(twin) for twin in twins)):
+                    codes.setdefault(_text(other), code)
+                    if _is_whole(other):
+                        codes.setdefault(f"{int(other)}.0", code)
+        if self.missing:
+            codes.setdefault("", self.code_of_missing)
+        return codes
 
     def _looked_up(self, label: Label, value: Any) -> int:
         category = _category(label, value)
@@ -169,6 +182,10 @@ class Categories:
             return self.code_of_missing
         code = self._code.get(category)
         return self._by_text.get(_text(category), UNKNOWN) if code is None else code
+
+
+def _is_whole(value: Category) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
 
 
 def _place(value: Category) -> tuple[bool, Category]:

@@ -8,11 +8,12 @@ import numpy as np
 
 from nnfast._validation import ignore_float_errors
 
-# "days" counts days since 1970, with the time of the day as a fraction. The sines and cosines place a month, a weekday
-# and a time of the day on a circle, so that December is next to January.
+# Their order counts in `nnfast.tables.c`, too. "days" counts days since 1970, with the time of the day as a fraction.
+# The sines and cosines place a month, a weekday and a time of the day on a circle, so that December is next to January.
 PARTS = (
     "days", "year", "month sine", "month cosine", "day", "weekday sine", "weekday cosine", "hour sine", "hour cosine",
 )  # fmt: skip
+DIGITS = 12  # after the point, of sines and cosines
 PERIODS = {"month": 12, "weekday": 7, "hour": 24}
 
 
@@ -37,7 +38,7 @@ def parts_of(dates: np.ndarray, parts: Sequence[str]) -> list[np.ndarray]:
         if wave:
             angles = values * (2 * np.pi / PERIODS[name])
             # rounded, so that it is the same number each time, also for another processor
-            values = np.round(np.sin(angles) if wave == "sine" else np.cos(angles), 12)
+            values = np.round(np.sin(angles) if wave == "sine" else np.cos(angles), DIGITS)
         found.append(np.where(missing, np.nan, values))
     return found
 

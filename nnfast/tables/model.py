@@ -19,7 +19,7 @@ from nnfast.tables.frames import as_frame, missing_in
 from nnfast.tables.linear import blend, fit_linear, joined
 from nnfast.tables.preparation import Preparation
 from nnfast.tables.targets import Classes, Numbers, Target, check_quantiles
-from nnfast.tables.training import Recipe, Samples, calibrate, held_parts, train
+from nnfast.tables.training import Recipe, Samples, Trained, calibrate, held_parts, interrupts_later, train
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -277,21 +277,27 @@ class TableModel:
         ------
         OSError
             If the file cannot be written.
+        TypeError
+            If `path` is not a path.
         ValueError
-            If it would have more than 2 GB.
+            If it would have more than 2 GB, or classes, categories or names cannot be written: text that UTF-8 cannot
+            hold, or classes of several types.
 
         Notes
         -----
         The graph uses opset 17, and ``ai.onnx.ml`` 2 where there are categories. If all columns are numbers, it takes
-        the tensor ``"input"`` of shape ``(batch, columns)``: the columns of the array that the model was trained on, or
-        those of the table of which something becomes (`preparation` tells), in their order. Otherwise it takes a tensor
-        of shape ``(batch, 1)`` for each of these columns, under its name. Numbers are float64, and dates as well: they
-        are seconds since 1970-01-01 UTC; NaN is a missing value. Categories are text, of numbers, too: ``"3"``; empty
-        text is a missing value.
+        the tensor ``"input"`` of shape ``(batch, columns)``: all columns of the array that the model was trained on, or
+        those of the table that the model uses (`preparation` tells), in their order. Otherwise it takes a tensor of
+        shape ``(batch, 1)`` for each column that the model uses, under its name, or its number if there are no names.
+
+        Numbers are float64; NaN is a missing value. Dates are seconds since 1970-01-01 UTC, also as float64, which
+        holds them to within 0.2 µs. Categories are text: a number or a bool as Python's ``str`` writes it, a date as in
+        ISO 8601. Empty text is a missing value, unless empty text is a category.
 
         It computes ``"label"`` of shape ``(batch,)`` and ``"probabilities"`` of shape ``(batch, classes)``, or
         ``"prediction"`` of shape ``(batch,)`` and, if the model has them, ``"quantiles"`` of shape
-        ``(batch, quantiles)``. They differ from the model's by rounding.
+        ``(batch, quantiles)``. They differ from the model's by rounding. If an input has one of these names, that of
+        the output ends in ``_2``.
 
         Examples
         --------
@@ -307,7 +313,8 @@ class TableModel:
         """
         from nnfast.tables.onnx import save  # few programs need it
 
-        save(path, self.preparation.plan, self.target, [member.net for member in self.members], self.linear)
+        linear, *networks = self._copies()
+        save(path, self.preparation.plan, self.target, networks, linear)
 
     def to_c(
         self, path: str | os.PathLike[str], *, prefix: str | None = None, dtype: Any = None, calibration: Any = None
@@ -343,10 +350,10 @@ class TableModel:
 
         Notes
         -----
-        The header lists what the numbers of a row are: the columns of the array that the model was trained on, or those
-        of the table of which something becomes, in their order. A date is given as seconds since 1970-01-01 UTC, a
-        category as the number that ``double PREFIX_code(int input, const char *category)`` returns for its text, in
-        UTF-8. NAN is a missing value.
+        The header lists what the numbers of a row and of the outputs are. A row has all columns of the array that the
+        model was trained on, or those of the table that the model uses, in their order. A date is given as seconds
+        since 1970-01-01 UTC, a category as the number that ``double PREFIX_code(int input, const char *category)``
+        returns for its text, which is that of `to_onnx`. NAN is a missing value.
 
         Examples
         --------
@@ -364,18 +371,19 @@ class TableModel:
         """
         from nnfast.tables.c import save  # few programs need it
 
-        rows = None if calibration is None else self.prepared(calibration)
-        networks = [member.net for member in self.members]
-        return save(
-            path,
-            self.preparation.plan,
-            self.target,
-            networks,
-            self.linear,
-            prefix=prefix,
-            dtype=dtype,
-            calibration=rows,
-        )
+        def rows() -> np.ndarray:
+            try:
+                return self.prepared(calibration)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"calibration: {error}") from None
+
+        plan, (linear, *networks) = self.preparation.plan, self._copies()
+        given = None if calibration is None else rows
+        return save(path, plan, self.target, networks, linear, prefix=prefix, dtype=dtype, calibration=given)
+
+    def _copies(self) -> list[Any]:
+        """Return copies of the linear model, or None, and of the networks: each between steps of training, if any."""
+        return [None if self.linear is None else self.linear.copy(), *(member.net.copy() for member in self.members)]
 
     def to_network(self) -> Sequential:
         """Return the network behind the preparation, for exports other than `to_onnx` and `to_c`.
@@ -523,22 +531,36 @@ def fit_table(
     trained, interrupted = train(
         networks, samples, parts, recipe, max_seconds=max_seconds, n_threads=n_threads, verbose=verbose
     )
+    with interrupts_later() as later, at_most(n_threads):
+        model = _finished(preparation, target, trained, fitted, samples)
+    model.interrupted = interrupted or bool(later)
+    if model.interrupted:
+        epochs = max(len(each.history["loss"]) for each in trained)
+        lost = n_members - len(trained)
+        without = f", without {lost} network{'s' * (lost > 1)} that had not finished one" if lost else ""
+        after = f"{epochs} epoch{'s' * (epochs > 1)}"
+        warnings.warn(f"{INTERRUPTED} after {after}: the model is what was learned until then{without}", stacklevel=2)
+    return model
+
+
+def _finished(
+    preparation: Preparation,
+    target: Target,
+    trained: Sequence[Trained],
+    fitted: Mapping[int, Sequential],
+    samples: Samples,
+) -> TableModel:
+    """Return the model of trained networks: with temperatures, the linear model, and scores on held rows."""
     classes = isinstance(target, Classes)
     factors = [calibrate(each.net, samples.chosen(each.part)) if classes else 1.0 for each in trained]
-    with at_most(n_threads):
-        beside = [fitted[id(each.part)] for each in trained] if fitted else []
-        linear, share = blend(trained, beside, samples, target)
+    beside = [fitted[id(each.part)] for each in trained] if fitted else []
+    linear, share = blend(trained, beside, samples, target)
     members = [
         Member(each.net, factor * (1 - share), each.history, each.held_losses)
         for each, factor in zip(trained, factors, strict=True)
     ]
     model = TableModel(preparation, target, members, linear, share)
-    with at_most(n_threads):
-        _describe_held(model, samples, [each.part for each in trained])
-    if interrupted:
-        model.interrupted = True
-        epochs = max(len(each.history["loss"]) for each in trained)
-        warnings.warn(f"{INTERRUPTED} after {epochs} epochs: the model has learned so far", UserWarning, stacklevel=2)
+    _describe_held(model, samples, [each.part for each in trained])
     return model
 
 

@@ -5,31 +5,47 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 
+from nnfast._validation import shown
 from nnfast.files.onnx.export import write_network
 from nnfast.files.onnx.formulas import Formula, X
 from nnfast.files.onnx.schema import COLUMNS, Tensor
 from nnfast.files.onnx.writer import ELEMENTS, ML, Writer
+from nnfast.files.protobuf import Message
 from nnfast.files.writing import replacing
 from nnfast.sequential import Sequential, network_of
 from nnfast.tables.categories import Categories
-from nnfast.tables.dates import PERIODS
+from nnfast.tables.dates import DIGITS, PERIODS
 from nnfast.tables.plan import Input, Plan
 from nnfast.tables.scaling import LIMIT
 from nnfast.tables.targets import TINY, Classes, Numbers, Target
 
 DOUBLE, SINGLE = np.dtype(np.float64), np.dtype(np.float32)
-LABELS = {"b": np.bool_, "i": np.int64, "u": np.uint64, "f": np.float64}  # the dtypes of classes
+OUTPUTS = ("label", "probabilities", "prediction", "quantiles")
+ROUNDING = 10.0**DIGITS
 
 
 def save(
     path: str | os.PathLike[str], plan: Plan, target: Target, networks: Sequence[Sequential], linear: Sequential | None
 ) -> None:
     """Implement `TableModel.to_onnx`."""
+    target.config()  # which rejects labels that are neither text nor numbers
+    try:
+        message = _model(plan, target, networks, linear)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"text must be valid in UTF-8, got {shown(error.object)}") from None
+    with replacing(path) as file:
+        message.write(file)
+
+
+def _model(plan: Plan, target: Target, networks: Sequence[Sequential], linear: Sequential | None) -> Message:
     writer = Writer(DOUBLE)
-    raw = _Rows(writer, plan).prepared()
+    rows = _Rows(writer, plan)
+    names = {name: writer.free(name) for name in OUTPUTS}  # before nodes can take them
+    raw = rows.prepared()
     writer.dtype = SINGLE
     several = len(networks) > 1
     outputs = [
@@ -47,61 +63,79 @@ def save(
         total = writer.node("Add", total, each)
     mean = writer.node("Div", total, writer.number(len(networks))) if others else total
     if isinstance(target, Classes):
-        _classes(writer, target, mean)
+        _classes(writer, target, mean, names)
     elif isinstance(target, Numbers):
-        _numbers(writer, target, mean)
-    message = writer.model({COLUMNS: json.dumps(plan.used_names())})
-    with replacing(path) as file:
-        message.write(file)
+        _numbers(writer, target, mean, names)
+    return writer.model({COLUMNS: json.dumps(rows.columns)})
 
 
 class _Rows:
     """Writes the inputs and the preparation of a table.
 
     Its values are numbers in double precision, or text for categories, all of shape (batch, columns).
+
+    Attributes
+    ----------
+    columns : list of str
+        The columns that become something: the names of their inputs, unless they are numbers in one input.
     """
 
     def __init__(self, writer: Writer, plan: Plan) -> None:
         self._writer, self._plan = writer, plan
         writer.path = "preparation"
+        if plan.takes_numbers:
+            self.columns = plan.used_names()
+            # an array goes in as it is
+            self._given = plan.used if plan.names else list(range(len(plan.inputs)))
+            text = f"columns: {', '.join(self.columns)}" if plan.names else "the columns of the array in training"
+            self._matrix = writer.input("input", Tensor.DOUBLE, (len(self._given),), text)
+        else:
+            self._inputs = {
+                i: self._input(name, plan.inputs[i]) for i, name in zip(plan.used, plan.used_names(), strict=True)
+            }
+            self.columns = list(self._inputs.values())
+
+    def _input(self, name: str, given: Input) -> str:
+        if given.categories is not None:
+            code = given.categories.text_codes().get("")
+            missing = given.categories.code_of_missing
+            text = CATEGORY if code in (None, missing) else CATEGORY_OR_EMPTY
+            return self._writer.input(name, Tensor.STRING, (1,), text)
+        return self._writer.input(name, Tensor.DOUBLE, (1,), DATE if given.kind == "date" else NUMBER)
 
     def prepared(self) -> str:
         """Return the matrix that the networks take."""
         values, flagged, codes = self._of_matrix() if self._plan.takes_numbers else self._of_columns()
-        parts = [self._scaled(values)] if values else []
+        parts = [self._scaled(self._joined(values))] if values else []
         if flagged:
-            parts.append(self._cast(self._writer.node("IsNaN", flagged)))
+            parts.append(self._cast(self._writer.node("IsNaN", self._joined(flagged))))
         return self._joined([*parts, *codes])
 
-    def _of_matrix(self) -> tuple[str, str, list[str]]:
+    def _of_matrix(self) -> tuple[list[str], list[str], list[str]]:
         """Return the numbers, and those whose missing values have flags, of a table of numbers: a single input."""
-        plan, names = self._plan, self._plan.used_names()
-        given = plan.used if plan.names else list(range(len(plan.inputs)))  # an array goes in as it is
-        text = f"columns: {', '.join(names)}" if plan.names else f"{len(given)} columns, as in training"
-        x = self._writer.input("input", Tensor.DOUBLE, (len(given),), text)
-        taken = [given.index(i) for i in plan.used if plan.inputs[i].parts]
-        flagged = [given.index(i) for i in plan.flagged]
-        return self._columns(x, taken, len(given)), self._columns(x, flagged, len(given)), []
+        plan = self._plan
+        return self._columns([i for i in plan.used if plan.inputs[i].parts]), self._columns(plan.flagged), []
 
-    def _columns(self, x: str, chosen: list[int], n: int) -> str:
-        """Return some of the columns of a matrix, nothing if there are none."""
-        if not chosen or chosen == list(range(n)):
-            return x if chosen else ""
-        return self._writer.node("Gather", x, self._writer.array("columns", np.array(chosen, np.int64)), axis=1)
+    def _columns(self, chosen: list[int]) -> list[str]:
+        """Return some of the columns of the matrix, as one tensor if there are any."""
+        if not chosen or chosen == self._given:
+            return [self._matrix] if chosen else []
+        places = np.array([self._given.index(i) for i in chosen])
+        return [self._writer.node("Gather", self._matrix, self._writer.array("columns", places), axis=1)]
 
-    def _of_columns(self) -> tuple[str, str, list[str]]:
+    def _of_columns(self) -> tuple[list[str], list[str], list[str]]:
         """Return numbers, those with flags, and codes of categories, of a table with an input for each column."""
         numbers, flagged, codes = list[str](), list[str](), list[str]()
-        for i, name in zip(self._plan.used, self._plan.used_names(), strict=True):
+        for i, x in self._inputs.items():
             given = self._plan.inputs[i]
             if given.categories is not None:
-                codes.append(self._codes(self._writer.input(name, Tensor.STRING, (1,), CATEGORY), given.categories))
+                codes.append(self._codes(x, given.categories))
                 continue
-            x = self._writer.input(name, Tensor.DOUBLE, (1,), DATE if given.kind == "date" else NUMBER)
             if given.parts:
                 numbers.append(self._date(x, given) if given.kind == "date" else x)
-            flagged += [x] * given.flagged
-        return self._joined(numbers), self._joined(flagged), codes
+            if given.flagged:
+                flagged.append(x)
+        return numbers, flagged, codes
 
     def _date(self, x: str, given: Input) -> str:
         parts = [part_formula(part) for part in given.parts]
@@ -126,12 +160,13 @@ class _Rows:
         return self._writer.node("Cast", x, to=Tensor.FLOAT)
 
     def _joined(self, parts: Sequence[str]) -> str:
-        return self._writer.node("Concat", *parts, axis=1) if len(parts) > 1 else "".join(parts)
+        return self._writer.node("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
 
 
 NUMBER = "a number; NaN where it is missing"
 DATE = "a date in seconds since 1970-01-01 UTC; NaN where it is missing"
 CATEGORY = "a category as text; empty where it is missing"
+CATEGORY_OR_EMPTY = "a category as text, of which one is empty; a missing value cannot be given"
 
 
 def _quotient(x: Formula, n: float) -> Formula:
@@ -183,7 +218,8 @@ def part_formula(part: str) -> Formula:
     if not wave:
         return COUNTS[name]
     angle = "Mul", COUNTS[name], 2 * np.pi / PERIODS[name]
-    return "Sin", angle if wave == "sine" else ("Add", angle, np.pi / 2)
+    sine = "Sin", angle if wave == "sine" else ("Add", angle, np.pi / 2)
+    return "Div", ("Round", ("Mul", sine, ROUNDING)), ROUNDING
 
 
 def _added(writer: Writer, target: Target, outputs: str, others: str) -> str:
@@ -195,29 +231,45 @@ def _added(writer: Writer, target: Target, outputs: str, others: str) -> str:
     return writer.node("Div", product, total)
 
 
-def _classes(writer: Writer, target: Classes, mean: str) -> None:
+def _classes(writer: Writer, target: Classes, mean: str, names: dict[str, str]) -> None:
     """Add the outputs for classes: the labels and their probabilities."""
-    labels = target.classes
-    if labels.dtype.kind == "O":
-        labels = np.array(labels.tolist())
-    labels = labels.astype(np.str_) if labels.dtype.kind not in "biuf" else labels.astype(LABELS[labels.dtype.kind])
+    labels = _labels(target)
     chosen = writer.node("ArgMax", mean, axis=1, keepdims=0)
     label = writer.node("Gather", writer.array("classes", labels), chosen, axis=0)
-    element = Tensor.STRING if labels.dtype.kind == "U" else ELEMENTS[labels.dtype.name]
-    writer.output(label, "label", element, ())
-    writer.output(writer.node("Cast", mean, to=Tensor.FLOAT), "probabilities", Tensor.FLOAT, (target.units,))
+    element = Tensor.STRING if labels.dtype == object else ELEMENTS[labels.dtype.name]
+    writer.output(label, names["label"], element, ())
+    probabilities = writer.node("Cast", mean, to=Tensor.FLOAT)
+    writer.output(probabilities, names["probabilities"], Tensor.FLOAT, (target.units,))
 
 
-def _numbers(writer: Writer, target: Numbers, mean: str) -> None:
+def _labels(target: Classes) -> np.ndarray:
+    """Return the labels as bools, int64, uint64, float64, or objects of text."""
+    labels = target.classes.tolist()
+    kinds = {type(label) for label in labels}
+    if kinds == {str}:
+        return np.array(labels, dtype=object)
+    dtypes = {bool: (np.bool_,), int: (np.int64, np.uint64), float: (np.float64,)}.get(next(iter(kinds)), ())
+    for dtype in dtypes if len(kinds) == 1 else ():
+        with suppress(OverflowError):
+            return np.array(labels, dtype=dtype)
+    raise ValueError(
+        "classes must be all text, all bools, all integers of 64 bits or all floats to be written as ONNX, got "
+        f"{shown(labels[0])} and {shown(labels[-1])}"
+    )
+
+
+def _numbers(writer: Writer, target: Numbers, mean: str, names: dict[str, str]) -> None:
     """Add the outputs for numbers: the prediction, and quantiles if there are any."""
     node, number = writer.node, writer.number
-    y = node("Add", node("Mul", mean, number(target.scale)), number(target.mean))
+    # not mean * scale + shift: ONNX Runtime leaves out the addition of a number that is 0 in single precision
+    y = node("Mul", node("Add", mean, number(target.mean / target.scale)), number(target.scale))
     y = node("Max", node("Min", y, number(target.high)), number(target.low))
     chosen = 0
     if target.quantiles:
         k = writer.array("count", np.array([target.units], np.int64))
         y = node("TopK", y, k, n_outputs=2, axis=1, largest=0)
         chosen = target.quantiles.index(0.5)
-    writer.output(node("Gather", y, writer.array("place", np.array(chosen)), axis=1), "prediction", Tensor.DOUBLE, ())
+    prediction = node("Gather", y, writer.array("place", np.array(chosen)), axis=1)
+    writer.output(prediction, names["prediction"], Tensor.DOUBLE, ())
     if target.quantiles:
-        writer.output(y, "quantiles", Tensor.DOUBLE, (target.units,))
+        writer.output(y, names["quantiles"], Tensor.DOUBLE, (target.units,))

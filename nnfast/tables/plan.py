@@ -92,8 +92,9 @@ class Plan:
         return [*numbers, *(f"{names[i]}: missing" for i in self.flagged), *(names[i] for i in self.coded)]
 
     def used_names(self) -> list[str]:
-        """Return a name for each column of which something becomes: its number, where it has none."""
-        return [self.inputs[i].name or str(i) for i in self.used]
+        """Return a name, not empty, for each column of which something becomes: its number, if the table has none."""
+        names = [self.inputs[i].name for i in self.used]
+        return [str(i) if name is None else name or f"column {i}" for i, name in zip(self.used, names, strict=True)]
 
     def places(self) -> list[list[int]]:
         """Return for each column of the table the columns of the matrix that it became."""

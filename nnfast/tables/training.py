@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import ceil, inf
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -165,6 +168,12 @@ class Best:
 
     def look(self, net: Sequential) -> None:
         """Compare the averages after an epoch with those before, and end the training if it no longer helps."""
+        self.compare(net)
+        if self._bad >= self._patience:
+            net.stop()
+
+    def compare(self, net: Sequential) -> None:
+        """Compare the averages after an epoch with those before."""
         program = network_of(net).built
         program.settle()
         weights = self._averaged.flat_params
@@ -174,8 +183,6 @@ class Best:
         self._bad += 1
         if self.losses[-1] < self._least:
             self._least, self._bad, self._best = self.losses[-1], 0, weights.copy()
-        elif self._bad >= self._patience:
-            net.stop()
 
     def restore(self, net: Sequential) -> None:
         """Give the network the best averages, if there are any."""
@@ -231,14 +238,33 @@ def train(
             raise
         interrupted, histories = True, [net.history if net.epochs_trained else None for net in networks]
     trained = []
-    for net, part, history in zip(networks, parts, histories, strict=True):
-        if history is None:
-            continue
-        if best:
-            best[id(net)].restore(net)
-        net.reset_optimizer()  # its vectors would be copied and pickled with the network
-        trained.append(Trained(net, part, history, best[id(net)].losses if best else []))
-    return trained, interrupted
+    with interrupts_later() as later, at_most(n_threads):
+        for net, part, history in zip(networks, parts, histories, strict=True):
+            if history is None:
+                continue
+            looked = best.get(id(net))
+            if looked is not None:
+                if len(looked.losses) < len(history["loss"]):  # Ctrl-C came in between
+                    looked.compare(net)
+                looked.restore(net)
+            net.reset_optimizer()  # its vectors would be copied and pickled with the network
+            trained.append(Trained(net, part, history, [] if looked is None else looked.losses))
+    return trained, interrupted or bool(later)
+
+
+@contextmanager
+def interrupts_later() -> Iterator[list[int]]:
+    """Let Ctrl-C wait until the end of a block that must not be left in the middle; it is added to the list."""
+    later: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or threading.current_thread() is not threading.main_thread():
+        yield later  # nothing can be, or need be, done
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: later.append(number))
+    try:
+        yield later
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def calibrate(network: Sequential, held: Samples) -> float:

@@ -40,8 +40,8 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
 def _model(network: Network) -> Message:
     writer = Writer(network.dtype)
     element = DTYPES[network.dtype.name]
-    x = writer.input(INPUT, element, network.built_shape)
-    writer.output(write_network(writer, network, x), OUTPUT, element, network.output_shape)
+    x, y = writer.input(INPUT, element, network.built_shape), writer.free(OUTPUT)
+    writer.output(write_network(writer, network, x), y, element, network.output_shape)
     return writer.model({LOSS: json.dumps(network.output_loss.loss.config())})
 
 

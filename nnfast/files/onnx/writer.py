@@ -43,6 +43,7 @@ class Writer:
         self._outputs: list[Message] = []
         self._domains = {"": OPSET}
         self._names = set[str]()
+        self._numbers: dict[str, str] = {}  # the names of arrays without axes
 
     def input(self, name: str, element: int, shape: tuple[int, ...], text: str = "") -> str:
         """Add an input of a type and the shape of a sample, with a text that says what it is; return its name."""
@@ -51,8 +52,7 @@ class Writer:
         return name
 
     def output(self, tensor: str, name: str, element: int, shape: tuple[int, ...]) -> None:
-        """Make a tensor an output, with a new name unless it is an input."""
-        name = self.free(name)
+        """Make a tensor an output, with a name that is free, from `free`."""
         if not any(tensor in node["outputs"] for node in self._nodes):
             tensor = self.node("Identity", tensor)
         for node in self._nodes:
@@ -86,10 +86,10 @@ class Writer:
 
     def number(self, value: float) -> str:
         """Return the name of an array without axes; equal ones are the same."""
-        name = f"{self.dtype} {self.dtype.type(value)!s}"
-        self._names.add(name)
-        self._arrays[name] = np.array(value, self.dtype)
-        return name
+        key = f"{self.dtype} {self.dtype.type(value)!s}"
+        if key not in self._numbers:
+            self._numbers[key] = self.array(key, np.array(value, self.dtype))
+        return self._numbers[key]
 
     def formula(self, formula: Formula, x: str, numbers: dict[str, float]) -> str:
         """Add the nodes of a formula of a tensor, and return its value; what occurs more than once is computed once."""
@@ -188,7 +188,7 @@ def _tensor(name: str, values: np.ndarray) -> Message:
     message = Message()
     message.integer(Tensor.DIMS, *values.shape)
     message.content(Tensor.NAME, name)
-    if values.dtype.kind == "U":
+    if values.dtype.kind == "O":  # of text
         message.integer(Tensor.TYPE, Tensor.STRING)
         message.content(Tensor.STRINGS, *values.ravel().tolist())
     else:
