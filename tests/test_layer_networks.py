@@ -390,6 +390,7 @@ def test_lbfgs_refuses_what_is_random(layer):
 # ---- Ctrl-C, and memory
 
 
+@pytest.mark.once
 @pytest.mark.skipif(os.name == "nt", reason="a process cannot send itself Ctrl-C alone")
 @pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("threads", [1, 3])
