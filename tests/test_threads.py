@@ -416,6 +416,7 @@ def while_training(train, take, most=200):
     return taken
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("method", ["fit", "train_step", "numerical"])
 def test_a_copy_while_another_thread_trains_is_of_one_step(how, method, tmp_path):
@@ -452,6 +453,7 @@ def test_a_copy_while_another_thread_trains_is_of_one_step(how, method, tmp_path
     assert taken
 
 
+@pytest.mark.once
 def test_an_average_while_another_thread_trains_is_of_one_step():
     net, twin = small_net(), small_net()
     x, y = np.ones((50, 40)), np.arange(50) % 10
