@@ -97,6 +97,8 @@ def run_here(options: argparse.Namespace) -> dict[str, Any]:
     from bench import report  # this imports NumPy, so not before `pin`
     from bench.machine import describe
 
+    if options.brief:
+        shorten()
     machine = describe(threads)
     print(report.machine_lines(machine), flush=True)
     run: dict[str, Any] = {"machine": machine, "training": [], "inference": []}
@@ -112,6 +114,14 @@ def run_here(options: argparse.Namespace) -> dict[str, Any]:
         if name in others:
             others[name](options, run)
     return run
+
+
+def shorten() -> None:
+    """Let measurements and the rests between them be short, to try the benchmark rather than to measure."""
+    from bench import inference, peak, race
+
+    inference.SECONDS = race.REST = 1e-3
+    peak.TRIES = 1
 
 
 def run_races(options: argparse.Namespace, run: dict[str, Any]) -> None:
@@ -328,6 +338,7 @@ def read_arguments() -> argparse.Namespace:
     add("--folder", type=Path, help="tables: NAME.csv.gz with datasets.json; by default scikit-learn's own tables")
     add("--splits", type=positive, default=3, metavar="N", help="tables: by default 3")
     add("--members", type=positive, nargs="+", default=[1, 2], metavar="N", help="tables: n_members, by default 1 2")
+    add("--brief", action="store_true", help="measure each for a moment: to try this program, not to quote its figures")
     add("--json", type=Path, metavar="FILE", help="write all figures to this file")
     add("--chart", type=Path, metavar="FILE", help="draw the ratios in this file (.png, .svg, .pdf)")
     add("--no-chart", dest="chart", action="store_const", const=None, help=argparse.SUPPRESS)

@@ -26,7 +26,7 @@ needs_examples = pytest.mark.skipif(not (ROOT / "examples").is_dir(), reason="ex
 
 
 def run_bench(*arguments, **environment):
-    command = [sys.executable, "-m", "bench", *map(str, arguments)]
+    command = [sys.executable, "-m", "bench", "--brief", *map(str, arguments)]
     return subprocess.run(
         command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, timeout=300, encoding="utf-8"
     )

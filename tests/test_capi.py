@@ -464,7 +464,8 @@ def build(folder: Path) -> None:
             pytest.skip(f"{needed} is not installed")
     command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     paths = os.pathsep.join([str(Path(nf.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONPATH": paths, "CFLAGS": "-O0"}  # without optimization it takes half the time
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -490,6 +491,7 @@ def cython_module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return imported("compiled_here", folder)
 
 
+@pytest.mark.once
 @needs_headers
 @by_dtype
 def test_from_cython(dtype, cython_module):
@@ -501,6 +503,7 @@ def test_from_cython(dtype, cython_module):
         assert y.tobytes() == net.predict(x).tobytes()
 
 
+@pytest.mark.once
 @needs_headers
 def test_cython_runs_in_threads_while_the_network_is_trained(cython_module):
     net = simple(4, 64, 64, 2)
@@ -515,6 +518,7 @@ def test_cython_runs_in_threads_while_the_network_is_trained(cython_module):
     assert all(y.tobytes() == expected.tobytes() for y in outputs)
 
 
+@pytest.mark.once
 @needs_headers
 def test_without_the_gil(cython_module):
     """A thread that waits for the GIL gets it while another predicts, not only afterwards."""
@@ -540,6 +544,7 @@ def test_without_the_gil(cython_module):
     assert order == ["other", "predicted"]
 
 
+@pytest.mark.once
 @needs_headers
 def test_what_is_not_a_predictor(cython_module):
     net = simple(4, 8, 2)
@@ -572,6 +577,7 @@ def capsule_of(struct: Struct, name: bytes) -> object:
     return make(ctypes.addressof(struct), name, None)
 
 
+@pytest.mark.once
 @needs_headers
 def test_capsules_of_other_names_and_versions(cython_module):
     predictor = simple(4, 2).predictor()
@@ -594,6 +600,7 @@ def test_capsules_of_other_names_and_versions(cython_module):
             cython_module.look(capsule_of(other, NAME))
 
 
+@pytest.mark.once
 @needs_headers
 @needs_compiler
 @pytest.mark.skipif(not EXAMPLES.exists(), reason="examples/ is not beside the tests")
@@ -603,6 +610,7 @@ def test_the_example_in_cython(tmp_path):
     check_example("balance.py", tmp_path)
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not EXAMPLES.exists(), reason="examples/ is not beside the tests")
 def test_the_example_in_numba(tmp_path):
     pytest.importorskip("numba")
@@ -632,6 +640,7 @@ def test_examples_are_short_and_listed():
 # ---- numba
 
 
+@pytest.mark.once
 def test_from_numba():
     """The Python of the wheel's tests has numba, but not the examples."""
     numba = pytest.importorskip("numba")
@@ -732,6 +741,7 @@ PyMODINIT_FUNC PyInit_plain(void) { return PyModule_Create(&definition); }
 """
 
 
+@pytest.mark.once
 @needs_headers
 @pytest.mark.parametrize(
     ("compiler", "name", "flags"),

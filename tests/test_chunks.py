@@ -163,6 +163,7 @@ def masks_during(work):
     return seen
 
 
+@pytest.mark.once
 @on_linux
 def test_threads_may_go_wherever_the_process_may():
     """They only begin apart."""

@@ -489,6 +489,7 @@ def test_docstrings_of_derivatives_describe_the_parameters_of_the_function(name)
         assert raised == f"TypeError, ValueError\n    As for `{name}`.\n\n"
 
 
+@pytest.mark.once
 def test_functions_without_docstrings():
     code = "from nnfast import functions as f; print([f.elu.__doc__, f.elu(2.0), float(f.huber([1.0], [0.0]))])"
     done = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True, check=True)

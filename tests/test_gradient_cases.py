@@ -62,6 +62,7 @@ def test_descriptions_and_kernels_agree() -> None:
     assert {kernel for kind in of_labels for kernel in (kind.name, *kind.fused.values())} == kernels.OF_LABELS
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("units", [1, 3])
 @pytest.mark.parametrize("output", ACTIVATIONS)
 @pytest.mark.parametrize("loss", LOSSES)
@@ -106,6 +107,7 @@ def test_numerical_gradients_are_those_of_the_books_loop(case: Case) -> None:
         assert_close(found[name], expected, scale=(1 + net.loss(x, y)) / H)
 
 
+@pytest.mark.once
 @by_case
 def test_numerical_gradients_are_those_of_a_numpy_program(case: Case) -> None:
     """The program shares no line with the engine and uses no compiled kernel."""
@@ -131,7 +133,8 @@ def test_gradients_are_numerical_ones(case: Case) -> None:
     assert net.check_gradient(x, y, wrt=names)
 
 
-@by_case
+@pytest.mark.once
+@pytest.mark.parametrize("case", CASES[::2], ids=str)  # each loss with each output and target, and each activation
 def test_check_gradient_finds_what_is_wrong(case: Case) -> None:
     net, (x, y) = case.network(), case.data()
     wrong = {name: array + 0.01 for name, array in net.gradient(x, y).items()}

@@ -911,6 +911,7 @@ def test_an_epoch_of_a_perceptron_can_be_interrupted():
     assert 0 < count() < 200_000
 
 
+@pytest.mark.once
 def test_other_threads_run_during_an_epoch_of_a_perceptron():
     arguments, count = many_visits()
     go, seen = threading.Event(), []

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:L-BFGS did not converge")
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 3))
 LABELS = (X @ rng.normal(size=(3, 4)) + rng.normal(size=(60, 4))).argmax(axis=1)
+DIGITS = pytest.param("digits", marks=pytest.mark.once)  # it takes more time than all the others
 
 
 def make_net(*, dtype="float64", hidden=(5,)):
@@ -63,7 +64,7 @@ def test_the_optimum_of_a_convex_loss_is_that_of_logistic_regression():
     assert_close(slopes.T, model.coef_ - model.coef_.mean(axis=0), scale=10.0, kind="forward difference")
 
 
-@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", DIGITS])
 def test_with_a_penalty_the_optimum_is_that_of_logistic_regression(name):
     """There is then one optimum, also for separable classes. For two classes scikit-learn penalizes the difference."""
     datasets = pytest.importorskip("sklearn.datasets", reason="compared with scikit-learn")
@@ -80,7 +81,7 @@ def test_with_a_penalty_the_optimum_is_that_of_logistic_regression(name):
     assert_close(net.predict(x), model.predict_proba(x), scale=10.0, kind="forward difference")
 
 
-@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", DIGITS])
 def test_classifiers_are_as_good_as_those_of_scikit_learn(name):
     datasets = pytest.importorskip("sklearn.datasets", reason="compared with scikit-learn")
     from sklearn.neural_network import MLPClassifier

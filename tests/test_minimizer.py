@@ -204,6 +204,7 @@ CASES: dict[str, tuple[Any, np.ndarray, int]] = {
 }  # fmt: skip
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("history_size", [1, 4, 10])
 @pytest.mark.parametrize("name", CASES)
 def test_the_iterates_are_those_of_scipy(name, history_size):

@@ -73,6 +73,7 @@ def failures():
     return found
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("level", RUNNABLE)
 def test_a_row_has_the_same_bits_alone_and_in_any_batch(level):
     script = "import test_narrow; assert not (found := test_narrow.failures()), found"

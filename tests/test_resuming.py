@@ -495,6 +495,7 @@ INTERRUPTED = """if True:
 """
 
 
+@pytest.mark.once
 @pytest.mark.skipif(os.name == "nt", reason="a process cannot send itself Ctrl-C alone")
 @pytest.mark.parametrize("how", ["plain", "validation"])
 def test_a_real_ctrl_c_in_the_middle_of_an_epoch(how, tmp_path):

@@ -509,6 +509,7 @@ def test_a_file_that_is_cut_off_while_it_is_read_is_rejected(tmp_path, monkeypat
         nf.load(path)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "text",
     [

@@ -236,20 +236,19 @@ def test_many_networks():
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("threads", [2, 3])
 @pytest.mark.parametrize("units", [(5, CLASSES), (64, CLASSES)], ids=str)
-def test_any_number_of_threads(units, threads):
+def test_any_number_of_threads(units):
     x, y = make_rows(600, 120), make_labels(600)
     for batch in (9, 96, 600):
         for optimizer in (nf.SGD(0.3), nf.Adam(), nf.SGD(0.3, clip_norm=0.1)):
             found = []
-            for given, count in ((x.toarray(), 1), (x, 1), (x, threads)):
+            for given, count in ((x.toarray(), 1), (x, 1), (x, 2), (x, 3)):
                 net = make_net(units)
                 with nf.num_threads(count, fixed=True):
                     net.fit(given, y, batch_size=batch, optimizer=optimizer, epochs=2, verbose=0)
                     gradient = net.gradient(given, y)["W1"].tobytes()
                     found.append((state(net)[:2], gradient, net.evaluate(given, y), net.predict(given).tobytes()))
-            assert found[1:] == found[:1] * 2
+            assert found[1:] == found[:1] * 3
 
 
 @pytest.mark.parametrize("number", ["bool", "int8", "uint8", "int16", "int32", "int64", "float32", "float64"])

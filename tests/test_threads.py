@@ -104,6 +104,7 @@ def threads_with(**variables):
     )  # fmt: skip
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
@@ -123,6 +124,7 @@ def test_the_environment_sets_threads(variables, expected):
     assert threads_with(**variables).stdout == f"{expected}\n"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "variables",
     [{}, {"OMP_NUM_THREADS": "many"}, {"OMP_NUM_THREADS": "0" * 5000}, {"OMP_NUM_THREADS": "\N{SUPERSCRIPT TWO}"}],
@@ -132,6 +134,7 @@ def test_otherwise_threads_are_the_cores_that_may_be_used(variables):
     assert 1 <= int(threads_with(**variables).stdout) <= cores
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
 def test_affinity_bounds_the_threads():
     code = "import os, nnfast; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); print(nnfast.get_num_threads())"
@@ -139,6 +142,7 @@ def test_affinity_bounds_the_threads():
     assert subprocess.check_output([sys.executable, "-P", "-c", code], env=environment, text=True) == "1\n"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", " ", "\N{ARABIC-INDIC DIGIT THREE}", "\N{SUPERSCRIPT TWO}"])
 def test_a_wrong_number_in_the_environment_is_an_error(value):
     """Not at import: the call that needs the number raises it."""
@@ -150,6 +154,7 @@ def test_a_wrong_number_in_the_environment_is_an_error(value):
 # ---- they are used, and end
 
 
+@pytest.mark.once
 @on_linux
 @pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize(
@@ -349,6 +354,7 @@ def test_predict_while_another_thread_trains():
     assert net.flat_params.tobytes() == calm.flat_params.tobytes()
 
 
+@pytest.mark.once
 def test_fit_lets_other_threads_run():
     """It releases Python's lock: other threads keep counting while epochs run."""
     net = nf.Sequential([nf.Dense(8, "tanh"), nf.Dense(2, "softmax")], input_shape=4, seed=0)
@@ -410,6 +416,7 @@ def while_training(train, take, most=200):
     return taken
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("method", ["fit", "train_step", "numerical"])
 def test_a_copy_while_another_thread_trains_is_of_one_step(how, method, tmp_path):
@@ -446,6 +453,7 @@ def test_a_copy_while_another_thread_trains_is_of_one_step(how, method, tmp_path
     assert taken
 
 
+@pytest.mark.once
 def test_an_average_while_another_thread_trains_is_of_one_step():
     net, twin = small_net(), small_net()
     x, y = np.ones((50, 40)), np.arange(50) % 10
@@ -539,6 +547,7 @@ def test_two_threads_that_fit_a_network_without_a_shape():
             assert net.flat_params.tobytes() == calm.flat_params.tobytes()
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer that sends signals")
 def test_a_signal_handler_in_the_middle_of_a_step_gets_a_whole_copy():
     """Long steps let handlers run: the parameters and the count of steps are those before the step."""
@@ -593,6 +602,7 @@ def wide_net():
     return nf.Sequential([nf.Dense(256, "relu"), nf.Dense(10, "softmax")], input_shape=200, seed=0)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("threads", "allowed"), [(1, {1}), (2, {1, 2}), (5, {1, 2, 4, 5}), (8, {1, 2, 4, 8})])
 def test_a_fit_tries_fewer_threads_and_records_them(threads, allowed):
     rng = np.random.default_rng(0)
