@@ -412,6 +412,31 @@ def test_ctrl_c_after_the_last_epoch_waits_until_the_model_is_whole(place, monke
         signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "rows", "epochs", "patience"),
+    [
+        (Recipe(), 10, 256, 38),
+        (Recipe(), 50_000, 256, 38),
+        (Recipe(), 100_000, 128, 19),
+        (Recipe(), 10**7, 32, 5),
+        (Recipe(epochs=1000, patience=100), 200_000, 250, 25),
+        (Recipe(epochs=20, patience=3), 10**6, 20, 3),
+        (Recipe(epochs=500, patience=1), 10**6, 32, 1),
+    ],
+)
+def test_many_rows_have_fewer_epochs(recipe, rows, epochs, patience):
+    chosen = recipe.for_rows(rows)
+    assert (chosen.epochs, chosen.patience) == (epochs, patience)
+    assert chosen == recipe._replace(epochs=epochs, patience=patience)
+
+
+def test_the_training_follows_the_number_of_rows(monkeypatch):
+    monkeypatch.setattr(training, "MANY_ROWS", N // 2)
+    recipe = Recipe(hidden=(8,), epochs=80, patience=1000)
+    (member,) = quick(recipe=recipe).members
+    assert len(member.history["loss"]) == 40
+
+
 def test_wide_and_narrow_tables():
     wide = RANDOM.standard_normal((40, 1000))
     assert quick(wide, wide[:, 7]).predict(wide).shape == (40,)

@@ -511,6 +511,7 @@ def fit_table(
     if weights is not None:
         weights /= weights.mean()  # the size of all together means nothing
     random = np.random.default_rng(seed)
+    recipe = recipe.for_rows(frame.n_rows)
     preparation = Preparation(kinds=kinds).fit(frame)
     samples = Samples(preparation.transform(frame), values, weights)
     parts = held_parts(values if isinstance(target, Classes) else None, frame.n_rows, recipe.held, n_members, random)

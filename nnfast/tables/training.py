@@ -23,6 +23,7 @@ from nnfast.tables.targets import TINY, Target
 if TYPE_CHECKING:
     from nnfast.training import History
 
+MANY_ROWS, LEAST_EPOCHS = 50_000, 32  # with more rows there are fewer epochs, but so many at least
 FEWEST_ROWS = 10  # of a table from which some are held back
 PRIOR_ROWS = 20  # how many held rows weigh as much as the belief that no temperature is needed
 MOST_TEMPERATURE = 4.0  # and its inverse the least
@@ -48,11 +49,13 @@ class Recipe(NamedTuple):
     label_smoothing : float
         The share of each class label that is spread evenly over all classes.
     epochs : int
-        At most.
+        At most, for up to 50,000 rows. For more rows there are fewer in inverse proportion, but 32 at least: a network
+        then visits as many rows.
     batch_size : int
         At most: the number of rows, if there are fewer.
     patience : int
-        Training ends after so many epochs in a row without a lower loss on the held rows.
+        Training ends after so many epochs in a row without a lower loss on the held rows; fewer in the proportion of
+        the epochs for many rows.
     averaged : float
         Over how many epochs the weights are averaged, with weights that decay exponentially; the averages are what is
         compared on the held rows, and kept.
@@ -106,6 +109,11 @@ class Recipe(NamedTuple):
                 hidden.append(Dropout(self.dropout))
         layers = [*encoding, *hidden, target.output_layer()]
         return Sequential(layers, input_shape=width, loss=target.loss(self.label_smoothing), seed=seed)
+
+    def for_rows(self, rows: int) -> Recipe:
+        """Return the recipe with the epochs and the patience for a table of so many rows."""
+        epochs = max(min(self.epochs, LEAST_EPOCHS), round(self.epochs * min(1.0, MANY_ROWS / rows)))
+        return self._replace(epochs=epochs, patience=max(1, round(self.patience * epochs / self.epochs)))
 
     def optimizer(self, rows: int) -> AdamW:
         """Return the optimizer for a training on `rows` rows."""
