@@ -416,10 +416,10 @@ def test_ctrl_c_after_the_last_epoch_waits_until_the_model_is_whole(place, monke
     ("recipe", "rows", "epochs", "patience"),
     [
         (Recipe(), 10, 256, 38),
-        (Recipe(), 50_000, 256, 38),
-        (Recipe(), 100_000, 128, 19),
+        (Recipe(), 25_000, 256, 38),
+        (Recipe(), 50_000, 128, 19),
         (Recipe(), 10**7, 32, 5),
-        (Recipe(epochs=1000, patience=100), 200_000, 250, 25),
+        (Recipe(epochs=1000, patience=100), 100_000, 250, 25),
         (Recipe(epochs=20, patience=3), 10**6, 20, 3),
         (Recipe(epochs=500, patience=1), 10**6, 32, 1),
     ],

@@ -23,7 +23,7 @@ from nnfast.tables.targets import TINY, Target
 if TYPE_CHECKING:
     from nnfast.training import History
 
-MANY_ROWS, LEAST_EPOCHS = 50_000, 32  # with more rows there are fewer epochs, but so many at least
+MANY_ROWS, LEAST_EPOCHS = 25_000, 32  # with more rows there are fewer epochs, but so many at least
 FEWEST_ROWS = 10  # of a table from which some are held back
 PRIOR_ROWS = 20  # how many held rows weigh as much as the belief that no temperature is needed
 MOST_TEMPERATURE = 4.0  # and its inverse the least
@@ -49,7 +49,7 @@ class Recipe(NamedTuple):
     label_smoothing : float
         The share of each class label that is spread evenly over all classes.
     epochs : int
-        At most, for up to 50,000 rows. For more rows there are fewer in inverse proportion, but 32 at least: a network
+        At most, for up to 25,000 rows. For more rows there are fewer in inverse proportion, but 32 at least: a network
         then visits as many rows.
     batch_size : int
         At most: the number of rows, if there are fewer.
