@@ -10,6 +10,7 @@ from scipy.special import log_softmax, softmax
 import nnfast as nf
 import nnfast.tables
 from nnfast.tables import Recipe, fit_table
+from nnfast.tables import linear as linear_module
 from nnfast.tables import training as tables_training
 from nnfast.tables.encoding import encoding_of
 from nnfast.tables.linear import LEAST, PENALTY, PRIOR_ROWS, fit_linear
@@ -196,6 +197,31 @@ def test_the_scores_are_those_of_both_together():
     assert model.held_scores[0]["log_loss"] == pytest.approx(-np.log(p[np.arange(len(p)), held.values]).mean())
 
 
+def test_a_table_of_embeddings_alone_has_none():
+    table = {"street": TABLE["street"]}
+    model = fit_table(table, LINEAR, recipe=QUICK, seed=0, verbose=0)
+    assert model.linear is None
+    assert np.isfinite(model.predict(table)).all()
+
+
+def test_more_rows_than_are_needed(monkeypatch):
+    """Of more rows, some that are evenly spread are used; they are encoded some at a time."""
+    target = Numbers.of(LINEAR)
+    preparation, samples = samples_of(TABLE, target, LINEAR)
+    encoding = encoding_of(preparation)
+    expected = fit_linear(encoding, samples, np.arange(0, N, 3), target)
+    monkeypatch.setattr(linear_module, "MOST_ROWS", N // 3)
+    monkeypatch.setattr(linear_module, "ROWS", 7)
+    actual = fit_linear(encoding, samples, np.arange(N), target)
+    np.testing.assert_array_equal(actual.flat_params, expected.flat_params)
+
+
+def test_max_seconds_ends_the_fit_of_the_linear_model():
+    x = RANDOM.normal(size=(20_000, 60))
+    model = fit_table(x, RANDOM.integers(0, 200, 20_000), recipe=QUICK, seed=0, verbose=0, max_seconds=0.5)
+    assert model.predict(x[:3]).shape == (3,)
+
+
 def test_few_rows_have_none():
     assert fit_table(X[:9], LINEAR[:9], recipe=QUICK, seed=0, verbose=0).linear is None
 
@@ -232,7 +258,14 @@ def test_files_keep_it(tmp_path):
             assert f'"version": {version}, "preparation"' in str(archive["description"])
 
 
-@pytest.mark.parametrize("hidden", [(), (8,), (16, 8)])
+def test_no_single_network_computes_what_depends_on_all_units():
+    model = fit_table(TABLE, LINEAR, recipe=QUICK._replace(activation="softmax"), seed=0, verbose=0)
+    assert model.linear is not None
+    with pytest.raises(ValueError, match="^no single network computes a linear model beside softmax: use Recipe"):
+        model.to_network()
+
+
+@pytest.mark.parametrize("hidden", [(), (8,), (16, 8), (8, 8, 4)])
 @pytest.mark.parametrize("y", [LINEAR + NOISE, np.digitize(LINEAR, [-1.0, 1.0])], ids=["numbers", "classes"])
 def test_one_network_computes_both(y, hidden):
     model = fit_table(TABLE, y, recipe=QUICK._replace(hidden=hidden), seed=0, verbose=0)

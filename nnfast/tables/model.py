@@ -16,7 +16,7 @@ from nnfast.sequential import Sequential
 from nnfast.tables import saving
 from nnfast.tables.encoding import encoding_of
 from nnfast.tables.frames import as_frame, missing_in
-from nnfast.tables.linear import blend, fit_linear, joined
+from nnfast.tables.linear import blend, fit_linear, joined, places_of
 from nnfast.tables.preparation import Preparation
 from nnfast.tables.targets import Classes, Numbers, Target, check_quantiles
 from nnfast.tables.training import Recipe, Samples, Trained, calibrate, held_parts, interrupts_later, train
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from nnfast.files.c import CExport
     from nnfast.training import History
 
-LEAST_SECONDS = 1e-3  # of the training of networks, if fitting linear models took all of the time
+LINEAR_SECONDS = 0.25  # the part of `max_seconds` that fitting linear models may take
+LEAST_SECONDS = 1e-3  # of the training of networks, however long that took
 MOST_KEPT = 1000  # held rows that are kept for importances
 LEAST_WEIGHT = 1e-30  # beside the largest one: less counts as 0
 INTERRUPTED = "training was interrupted"  # how the warning begins
@@ -519,16 +520,18 @@ def fit_table(
         recipe.network([encoding_of(preparation)], samples.raw.shape[1], target, int(random.integers(2**31)))
         for _ in range(n_members)
     ]
+    start = perf_counter()
     fitted: dict[int, Sequential] = {}  # by the rows that are held back
-    if recipe.linear and len(parts[0]):
-        start = perf_counter()
+    encoding = encoding_of(preparation)
+    if recipe.linear and len(parts[0]) and len(places_of(encoding)):
+        limit = None if max_seconds is None else max_seconds * LINEAR_SECONDS / n_members
+        everything = np.arange(frame.n_rows)
         with at_most(n_threads):
-            encoding, everything = encoding_of(preparation), np.arange(frame.n_rows)
             for part in parts:
                 rows = np.setdiff1d(everything, part, assume_unique=True)
-                fitted[id(part)] = fit_linear(encoding, samples, rows, target)
-        if max_seconds is not None:
-            max_seconds = max(max_seconds - (perf_counter() - start), LEAST_SECONDS)
+                fitted[id(part)] = fit_linear(encoding, samples, rows, target, limit)
+    if max_seconds is not None:
+        max_seconds = max(max_seconds - (perf_counter() - start), LEAST_SECONDS)
     trained, interrupted = train(
         networks, samples, parts, recipe, max_seconds=max_seconds, n_threads=n_threads, verbose=verbose
     )
