@@ -97,7 +97,11 @@ def table_of(name: str, frame: Any, entry: dict[str, Any]) -> Table:
     if not entry["categorical"]:
         return Table(name, entry["task"], x.to_numpy(float), y)
     kinds = {column: "category" if column in entry["categorical"] else float for column in x}
-    return Table(name, entry["task"], x.astype(kinds), y)
+    x = x.astype(kinds)
+    for column in entry["categorical"]:
+        if x[column].cat.categories.dtype.kind == "f":  # XGBoost accepts none
+            x[column] = x[column].cat.rename_categories(lambda category: f"{category:g}")
+    return Table(name, entry["task"], x, y)
 
 
 # ---- models: each with its defaults, on one thread
