@@ -392,8 +392,30 @@ def test_an_epoch_whose_callback_ctrl_c_prevented_counts(monkeypatch):
     assert model.response(model.prepared(X)).std() > 0
 
 
+@pytest.fixture
+def handled():
+    """Let SIGINT raise KeyboardInterrupt, as it may not in the background; yield what sets other handlers."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda handler: signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, lambda number, frame: None])
+def test_a_program_that_handles_ctrl_c_itself_still_does(handler, handled, monkeypatch):
+    handled(handler)
+    restore = Best.restore
+
+    def interrupted(*args):
+        assert signal.getsignal(signal.SIGINT) is handler
+        signal.raise_signal(signal.SIGINT)
+        return restore(*args)
+
+    monkeypatch.setattr(Best, "restore", interrupted)
+    assert not quick().interrupted
+
+
 @pytest.mark.parametrize("place", ["restore", "calibrate", "_describe_held"])
-def test_ctrl_c_after_the_last_epoch_waits_until_the_model_is_whole(place, monkeypatch):
+def test_ctrl_c_after_the_last_epoch_waits_until_the_model_is_whole(place, handled, monkeypatch):
     at = {"restore": Best, "calibrate": nnfast.tables.model, "_describe_held": nnfast.tables.model}[place]
     usual = getattr(at, place)
 

@@ -262,11 +262,14 @@ def train(
 
 @contextmanager
 def interrupts_later() -> Iterator[list[int]]:
-    """Let Ctrl-C wait until the end of a block that must not be left in the middle; it is added to the list."""
+    """Let Ctrl-C wait until the end of a block that must not be left in the middle; it is added to the list.
+
+    This is so where it would raise KeyboardInterrupt: in the main thread, unless the program handles it itself.
+    """
     later: list[int] = []
     before = signal.getsignal(signal.SIGINT)
-    if before is None or threading.current_thread() is not threading.main_thread():
-        yield later  # nothing can be, or need be, done
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield later
         return
     signal.signal(signal.SIGINT, lambda number, frame: later.append(number))
     try:
