@@ -34,7 +34,7 @@ from nnfast.training.hooks import HOOKS
 X = np.random.default_rng(0).standard_normal((60, 2)).astype(np.float32)
 Y = (X[:, 0] * X[:, 1] > 0).astype(np.int64)
 VALIDATION = (X[40:], Y[40:])
-KILLS = int(os.environ.get("NNFAST_KILLS", "6"))  # of processes that write checkpoints
+KILLS = int(os.environ.get("NNFAST_KILLS", "10"))  # of processes that write checkpoints
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals, locks and links of POSIX")
 

@@ -134,7 +134,7 @@ def test_gradients_are_numerical_ones(case: Case) -> None:
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("case", CASES[::2], ids=str)  # each loss with each output and target, and each activation
+@by_case
 def test_check_gradient_finds_what_is_wrong(case: Case) -> None:
     net, (x, y) = case.network(), case.data()
     wrong = {name: array + 0.01 for name, array in net.gradient(x, y).items()}

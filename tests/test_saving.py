@@ -850,9 +850,9 @@ def test_each_layer_is_made_and_checked_once(content, tmp_path, monkeypatch):
 
 
 @pytest.mark.once
-def test_as_many_layers_as_there_may_be_are_kept(tmp_path):
-    """Their description is the same in both formats."""
-    path = tmp_path / "net.npz"
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_as_many_layers_as_there_may_be_are_kept(ending, tmp_path):
+    path = tmp_path / f"net{ending}"
     net = nf.Sequential([nf.Rescaling(1.0)] * layers_module.MAX_LAYERS, input_shape=2)
     net.save(path)
     with peak() as memory:

@@ -336,7 +336,6 @@ def interrupted_after(epochs, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Best, "look", counted)
-    return looks
 
 
 @pytest.mark.parametrize("y", [REAL, CODES], ids=["numbers", "classes"])

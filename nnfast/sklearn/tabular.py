@@ -188,8 +188,8 @@ class TabularClassifier(ClassifierMixin, _Tabular):
     batch_size : int, default=256
         The rows of a mini-batch, at most.
     max_iter : int, default=256
-        The maximum number of epochs, for up to 25,000 rows. For more rows there are fewer in inverse proportion, but 32
-        at least.
+        The maximum number of epochs, for up to 25,000 rows. For more rows it is reduced in inverse proportion, to 32 at
+        least.
     n_iter_no_change : int, default=38
         Training ends after so many epochs in a row without a lower loss on the held rows.
     validation_fraction : float, default=0.2

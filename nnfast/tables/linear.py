@@ -84,7 +84,7 @@ def blend(
 ) -> tuple[Sequential | None, float]:
     """Return the linear model that is to be added to all networks, None if it has no share, and its share.
 
-    The networks lose the share.
+    What the networks compute is multiplied by the rest.
 
     Parameters
     ----------

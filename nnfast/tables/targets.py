@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 MAX_CLASSES = 10_000
-SMALL = 1e-30
+SMALL = 1e-30  # a sum of products of probabilities in which the limit `TINY` may be seen
 TINY = float(np.finfo(np.float32).tiny)  # the least probability whose logarithm is taken
 DTYPES = {"b": bool, "i": np.int64, "u": np.uint64, "f": np.float64, "U": np.str_, "O": object}  # of labels in files
 
@@ -114,7 +114,7 @@ class Classes(Target):
         return CrossEntropy(label_smoothing=label_smoothing)
 
     def logits(self, outputs: np.ndarray) -> np.ndarray:
-        return np.log(np.maximum(outputs, TINY, dtype=np.float64))
+        return logarithms(outputs)
 
     def losses(self, logits: np.ndarray, values: np.ndarray) -> np.ndarray:
         scaled = logits - logits.max(axis=1, keepdims=True)
@@ -217,6 +217,12 @@ class Numbers(Target):
             "task": self.task, "mean": self.mean, "scale": self.scale, "low": self.low, "high": self.high,
             "quantiles": list(self.quantiles),
         }  # fmt: skip
+
+
+def logarithms(probabilities: np.ndarray) -> np.ndarray:
+    """Return the logarithms of probabilities as float64, none below that of `TINY`."""
+    found: np.ndarray = np.log(np.maximum(probabilities, TINY, dtype=np.float64))
+    return found
 
 
 def check_quantiles(quantiles: ArrayLike | None) -> tuple[float, ...]:

@@ -18,12 +18,12 @@ from nnfast.layers import Dense, Dropout, Layer
 from nnfast.optimizers import AdamW
 from nnfast.schedules import Cosine
 from nnfast.sequential import Sequential, network_of
-from nnfast.tables.targets import TINY, Target
+from nnfast.tables.targets import Target, logarithms
 
 if TYPE_CHECKING:
     from nnfast.training import History
 
-MANY_ROWS, LEAST_EPOCHS = 25_000, 32  # with more rows there are fewer epochs, but so many at least
+MANY_ROWS, LEAST_EPOCHS = 25_000, 32  # with more rows there are fewer epochs, but at least this many
 FEWEST_ROWS = 10  # of a table from which some are held back
 PRIOR_ROWS = 20  # how many held rows weigh as much as the belief that no temperature is needed
 MOST_TEMPERATURE = 4.0  # and its inverse the least
@@ -49,13 +49,13 @@ class Recipe(NamedTuple):
     label_smoothing : float
         The share of each class label that is spread evenly over all classes.
     epochs : int
-        At most, for up to 25,000 rows. For more rows there are fewer in inverse proportion, but 32 at least: a network
-        then visits as many rows.
+        At most, for up to 25,000 rows. For more rows, the number is reduced in inverse proportion, to 32 at least, so
+        that a network still visits the same number of rows in all.
     batch_size : int
         At most: the number of rows, if there are fewer.
     patience : int
-        Training ends after so many epochs in a row without a lower loss on the held rows; fewer in the proportion of
-        the epochs for many rows.
+        Training ends after so many epochs in a row without a lower loss on the held rows. For many rows it is reduced
+        in the same proportion as `epochs`.
     averaged : float
         Over how many epochs the weights are averaged, with weights that decay exponentially; the averages are what is
         compared on the held rows, and kept.
@@ -287,7 +287,7 @@ def calibrate(network: Sequential, held: Samples) -> float:
     n = len(held.raw)
     if not n:
         return 1.0
-    logits = np.log(np.maximum(network.predict(held.raw), TINY, dtype=np.float64))
+    logits = logarithms(network.predict(held.raw))
     own = logits[np.arange(n), held.values]
 
     def slope(factor: float) -> float:
