@@ -367,8 +367,7 @@ static double part_of(double x, int part)
         return day - floor((153 * month + 2) / 5) + 1;
     if (part == 1)
         return year + 400 * era + floor((month + 2) / 12);
-    month = month < 10 ? month + 2 : month - 10;
-    return wave(month * (turn / 12), part == 2);
+    return wave((month + 2) * (turn / 12), part == 2);
 }
 """
 PRODUCT = """
